@@ -1,0 +1,35 @@
+# make demo and make test are all a new clone needs: they make .venv and install what they use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed  ## 240 prompts over real HTTP to the built-in mock provider
+	$(BIN)/llmbatch run samples/prompts.jsonl -p mock -o results.jsonl --overwrite
+	@echo "The first answers in results.jsonl:"
+	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
+
+test: .venv/installed-dev  ## lint, types and all tests
+	$(BIN)/ruff check llmbatch tests
+	$(BIN)/ruff format --check llmbatch tests
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+bench: .venv/installed-dev  ## throughput against aiohttp; needs nginx
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove what the other targets made
+	rm -rf .venv results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The command line: the home of typer, and the only place that reads the environment."""

@@ -1,0 +1,35 @@
+"""`llmbatch config`: where settings come from."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from llmbatch.cli import sources
+
+__all__ = ["config"]
+
+config = typer.Typer(help="Where settings come from, each value with its origin.", no_args_is_help=True)
+
+
+@config.command()
+def path() -> None:
+    """Print the path of the settings file, whether or not it is there."""
+    print(sources.config_path())
+
+
+@config.command()
+def show(
+    profile: Annotated[str | None, typer.Option(help="Show them under [profile.NAME].", metavar="NAME")] = None,
+) -> None:
+    """Print what `run` would use without flags: one line per setting, with its origin."""
+    from llmbatch.cli.main import app
+
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    arguments = ["--profile", profile] if profile is not None else []
+    ctx = run.make_context("run", arguments)
+    for parameter in run.get_params(ctx):
+        name = parameter.name
+        if name in (None, "inputs", "profile", "help"):
+            continue
+        print(f"{name.replace('_', '-')} = {json.dumps(ctx.params[name], default=str)}  # {sources.origin(ctx, name)}")

@@ -1,0 +1,93 @@
+"""The command line's front door, and the one place where errors become exit codes."""
+
+import os
+import sys
+from contextlib import suppress
+
+import typer
+
+from llmbatch import __version__
+from llmbatch.cli.config import config
+from llmbatch.cli.mock import mock
+from llmbatch.cli.run import run
+from llmbatch.core.errors import ExitCode, LlmbatchError
+from llmbatch.core.printable import printable
+
+__all__ = ["app", "entry"]
+
+app = typer.Typer(
+    name="llmbatch",
+    help="Bulk prompts for any LLM HTTP API: JSONL in, JSONL out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(mock)
+app.add_typer(config, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"llmbatch {__version__} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+def entry() -> None:
+    """Run the command line and leave with its exit code."""
+    code = _guarded()
+    _silence_stdout()
+    sys.exit(code)
+
+
+def _guarded() -> int:
+    try:
+        _occupy_standard_streams()
+        app(standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except LlmbatchError as error:
+        _say(f"llmbatch: {error.message}")
+        if error.hint:
+            _say(error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPT
+    except BrokenPipeError:
+        return ExitCode.READER_GONE
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _say(f"llmbatch: a bug: {type(error).__name__}: {error}")
+        _say("Run it again with --debug and report what it prints.")
+        return ExitCode.BUG
+    return ExitCode.OK
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
+
+
+def _occupy_standard_streams() -> None:
+    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining at exit about a reader that went away."""
+    try:
+        sys.stdout.flush()
+    except (OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,251 @@
+"""Every option of `run`, once: names, variable, panel, help."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "BaseUrl",
+    "BatchSize",
+    "CaFile",
+    "Color",
+    "Concurrency",
+    "ConnectTimeout",
+    "Deadline",
+    "Debug",
+    "DryRun",
+    "Endpoint",
+    "FailOn",
+    "Grace",
+    "Header",
+    "IdField",
+    "Include",
+    "InputFormat",
+    "Inputs",
+    "InsecureHttp",
+    "KeyEnv",
+    "KeyFile",
+    "Limit",
+    "MaxFailures",
+    "MaxLine",
+    "MaxOutage",
+    "MaxTokens",
+    "MaxWait",
+    "Meta",
+    "MetaField",
+    "Model",
+    "Ordered",
+    "Output",
+    "OutputFormat",
+    "Override",
+    "Overwrite",
+    "Param",
+    "Provider",
+    "Quiet",
+    "Raw",
+    "RescueDir",
+    "Retries",
+    "Strict",
+    "SummaryFile",
+    "SummaryForm",
+    "System",
+    "Temperature",
+    "Template",
+    "Timeout",
+    "Verbose",
+]
+
+
+def _option(panel: str, help: str, *names: str, metavar: str | None = None) -> Any:
+    """Make an option whose variable is LLMBATCH_ and its long name."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "LLMBATCH_" + long.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*names, help=help, rich_help_panel=panel, envvar=variable, metavar=metavar)
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[INPUT]...", help="Files of prompts; none or - is stdin.", show_default=False),
+]
+
+InputFormat = Annotated[
+    str | None,
+    _option(
+        "Input",
+        "jsonl, json, csv, tsv, text, openai-batch or cookbook. Default: by file name; stdin is jsonl.",
+        "--input-format",
+        metavar="FORMAT",
+    ),
+]
+IdField = Annotated[
+    str | None,
+    _option(
+        "Input",
+        "The field that is the id, or none. Default: id, then custom_id.",
+        "--id-field",
+        metavar="NAME",
+    ),
+]
+Meta = Annotated[
+    str,
+    _option("Input", "Which other fields come back: all, none, or a,b,c.", "--meta", metavar="all|none|FIELD,..."),
+]
+MetaField = Annotated[
+    list[str] | None,
+    _option("Input", "Keep a field as meta that would be sent as a parameter.", "--meta-field", metavar="NAME"),
+]
+Limit = Annotated[int | None, _option("Input", "Only the first N records.", "--limit", "-n", metavar="N")]
+MaxLine = Annotated[int, _option("Input", "Longest line or field, in bytes.", "--max-line", metavar="BYTES")]
+Strict = Annotated[bool, _option("Input", "Check whole files first; send nothing if a record is bad.", "--strict")]
+BatchSize = Annotated[
+    int,
+    _option(
+        "Input",
+        "At most N records are read and written together; never waits to fill.",
+        "--batch-size",
+        "-b",
+        metavar="N",
+    ),
+]
+
+Provider = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "A preset: openai, mock, groq, ollama, ... Default: openai.",
+        "--provider",
+        "-p",
+        metavar="NAME",
+    ),
+]
+Model = Annotated[
+    str | None, _option("Model", "The model, for records that name none.", "--model", "-m", metavar="MODEL")
+]
+BaseUrl = Annotated[
+    str | None,
+    _option("Model", "Any OpenAI-compatible server, up to and with /v1.", "--base-url", metavar="URL"),
+]
+Endpoint = Annotated[
+    str,
+    _option(
+        "Model",
+        "chat, or the path of a chat endpoint below the base URL.",
+        "--endpoint",
+        metavar="chat|/PATH",
+    ),
+]
+Template = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "The prompt as a Jinja template over the record's fields: {{ field }}.",
+        "--template",
+        "-t",
+        metavar="TEXT|@FILE",
+    ),
+]
+System = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "The system prompt, for records that have none; a template too.",
+        "--system",
+        "-s",
+        metavar="TEXT|@FILE",
+    ),
+]
+Param = Annotated[
+    list[str] | None,
+    _option("Model", "A body field for records that lack it; JSON if it parses.", "--param", metavar="K=V"),
+]
+Override = Annotated[
+    list[str] | None,
+    _option("Model", "A body field that wins over the record's; null removes it.", "--override", metavar="K=V"),
+]
+Temperature = Annotated[
+    float | None, _option("Model", "The same as --param temperature=T.", "--temperature", metavar="T")
+]
+MaxTokens = Annotated[
+    int | None,
+    _option("Model", "Longest answer, under the name the provider knows.", "--max-tokens", metavar="N"),
+]
+Header = Annotated[list[str] | None, _option("Model", "One more request header.", "--header", metavar="NAME:VALUE")]
+KeyEnv = Annotated[
+    str | None, _option("Model", "The environment variable that holds the key.", "--key-env", metavar="NAME")
+]
+KeyFile = Annotated[Path | None, _option("Model", "A file that holds the key.", "--key-file", metavar="PATH")]
+InsecureHttp = Annotated[
+    bool, _option("Model", "Allow a key over plain http:// to another machine.", "--insecure-http")
+]
+CaFile = Annotated[str | None, _option("Model", "Certificates to trust, in PEM.", "--ca-file", metavar="PATH")]
+
+Concurrency = Annotated[str, _option("Pace", "Requests in flight. auto: 16.", "--concurrency", "-c", metavar="N|auto")]
+Timeout = Annotated[str, _option("Patience", "Longest attempt, as 90, 90s or 10m.", "--timeout", metavar="S")]
+ConnectTimeout = Annotated[str, _option("Patience", "Longest wait for a connection.", "--connect-timeout", metavar="S")]
+Retries = Annotated[
+    int,
+    _option("Patience", "Extra attempts a record for faults that cost nothing.", "--retries", metavar="N"),
+]
+MaxWait = Annotated[str, _option("Patience", "Longest wait a server may ask for.", "--max-wait", metavar="S")]
+MaxOutage = Annotated[
+    str, _option("Patience", "Longest time in which a service only refuses.", "--max-outage", metavar="S")
+]
+
+FailOn = Annotated[
+    str, _option("Stop", "More failed records than this make exit code 1.", "--fail-on", metavar="none|N|P%")
+]
+MaxFailures = Annotated[
+    str,
+    _option(
+        "Stop",
+        "Stop when more records failed (P%: of those finished, once 100 have).",
+        "--max-failures",
+        metavar="none|N|P%",
+    ),
+]
+Deadline = Annotated[
+    str | None, _option("Stop", "Stop after this long, as 90s or 2h.", "--deadline", metavar="DURATION")
+]
+Grace = Annotated[
+    str,
+    _option(
+        "Stop",
+        "How long requests in flight may finish after SIGTERM or the deadline.",
+        "--grace",
+        metavar="S",
+    ),
+]
+
+Output = Annotated[
+    Path | None, _option("Output", "The results file. Default: stdout.", "--output", "-o", metavar="FILE")
+]
+Overwrite = Annotated[bool, _option("Output", "Replace the results file.", "--overwrite")]
+Ordered = Annotated[bool, _option("Output", "Results in the order of the input.", "--ordered", "-k")]
+OutputFormat = Annotated[
+    str, _option("Output", "The shape of stdout.", "--output-format", metavar="jsonl|openai-batch|text")
+]
+Raw = Annotated[bool, _option("Output", "With text: the text itself, failures left out.", "--raw", "-r")]
+Include = Annotated[
+    list[str] | None,
+    _option(
+        "Output",
+        "Add the request, the response or the input to each line.",
+        "--include",
+        metavar="request|response|input",
+    ),
+]
+RescueDir = Annotated[
+    Path | None,
+    _option("Output", "Where answers go when the results file cannot take them.", "--rescue-dir", metavar="DIR"),
+]
+
+Quiet = Annotated[bool, _option("View", "Say nothing but errors.", "--quiet", "-q")]
+Verbose = Annotated[bool, _option("View", "A line for each failure and retry.", "--verbose", "-v")]
+Debug = Annotated[bool, _option("View", "Wire events, and tracebacks of bugs.", "--debug")]
+Color = Annotated[str, _option("View", "Colours on stderr.", "--color", metavar="auto|always|never")]
+SummaryForm = Annotated[str, _option("View", "The summary on stderr.", "--summary", metavar="table|json|none")]
+SummaryFile = Annotated[Path | None, _option("View", "Write the summary as JSON.", "--summary-file", metavar="PATH")]
+DryRun = Annotated[
+    bool, _option("View", "Write the requests as JSONL to stdout; send nothing, need no key.", "--dry-run")
+]

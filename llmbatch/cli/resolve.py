@@ -1,0 +1,230 @@
+"""What was typed to what runs: option values to Settings, each checked with its own message."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llmbatch.cli.sources import RANK, origin
+from llmbatch.core.errors import UsageError
+from llmbatch.core.settings import (
+    InputSettings,
+    ModelSettings,
+    OutputSettings,
+    PaceSettings,
+    PatienceSettings,
+    Settings,
+    StopSettings,
+    Tolerance,
+    ViewSettings,
+)
+from llmbatch.flow.hints import duration
+
+__all__ = ["resolve"]
+
+AUTO_CONCURRENCY = 16
+
+
+def resolve(ctx: typer.Context) -> Settings:
+    """Build the settings from a parsed command line. Raises UsageError."""
+    given = ctx.params
+    provider, base_url = _one_server(ctx)
+    output = _output(given)
+    return Settings(
+        input=InputSettings(
+            paths=tuple(given["inputs"] or ()),
+            format=given["input_format"],
+            id_field=given["id_field"],
+            meta=_meta(given["meta"]),
+            meta_fields=frozenset(given["meta_field"] or ()),
+            limit=_at_least("--limit", given["limit"], 0),
+            max_line=_at_least("--max-line", given["max_line"], 1),
+            strict=given["strict"],
+            batch_size=_at_least("--batch-size", given["batch_size"], 1),
+        ),
+        model=ModelSettings(
+            provider=provider,
+            base_url=base_url,
+            path=_path(given["endpoint"]),
+            model=given["model"],
+            template=given["template"],
+            system=given["system"],
+            params=_params(given),
+            overrides=_pairs("--override", given["override"]),
+            max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
+            headers=_headers(given["header"]),
+            key_env=given["key_env"],
+            key_file=given["key_file"],
+            insecure_http=given["insecure_http"],
+            ca_file=given["ca_file"],
+        ),
+        pace=PaceSettings(concurrency=_concurrency(given["concurrency"])),
+        patience=PatienceSettings(
+            timeout=_seconds("--timeout", given["timeout"]),
+            connect_timeout=_seconds("--connect-timeout", given["connect_timeout"]),
+            retries=_at_least("--retries", given["retries"], 0),
+            max_wait=_seconds("--max-wait", given["max_wait"]),
+            max_outage=_seconds("--max-outage", given["max_outage"]),
+        ),
+        stop=StopSettings(
+            fail_on=_tolerance("--fail-on", given["fail_on"]),
+            max_failures=_tolerance("--max-failures", given["max_failures"]),
+            deadline=_seconds("--deadline", given["deadline"]) if given["deadline"] is not None else math.inf,
+            grace=_seconds("--grace", given["grace"]),
+        ),
+        output=output,
+        view=ViewSettings(
+            quiet=given["quiet"],
+            verbose=given["verbose"],
+            debug=given["debug"],
+            color=_choice("--color", given["color"], ("auto", "always", "never")),
+            summary=_choice("--summary", given["summary"], ("table", "json", "none")),
+            summary_file=given["summary_file"],
+        ),
+        dry_run=given["dry_run"],
+    )
+
+
+def _one_server(ctx: typer.Context) -> tuple[str | None, str | None]:
+    """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count."""
+    provider, base_url = ctx.params["provider"], ctx.params["base_url"]
+    if provider is not None and base_url is not None:
+        by, url = RANK.index(origin(ctx, "provider")), RANK.index(origin(ctx, "base_url"))
+        if by < url:
+            return provider, None
+        if url < by:
+            return None, base_url
+    return provider, base_url
+
+
+def _output(given: dict[str, Any]) -> OutputSettings:
+    path: Path | None = given["output"]
+    if path == Path("-"):
+        path = None
+    form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "text"))
+    if path is not None and form != "jsonl":
+        raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout.")
+    if given["raw"] and form != "text":
+        raise UsageError("--raw goes with --output-format text", "Add it, or leave --raw out.")
+    if path is not None and given["ordered"]:
+        raise UsageError("--ordered orders stdout, not -o FILE", "Leave -o out, or sort FILE by index afterwards.")
+    if given["overwrite"] and path is None:
+        raise UsageError("--overwrite needs -o FILE", "Name the file to replace.")
+    include = [part for value in given["include"] or () for part in value.split(",")]
+    for part in include:
+        _choice("--include", part, ("request", "response", "input"))
+    rescue: Path | None = given["rescue_dir"]
+    if rescue is not None and not os.access(rescue, os.W_OK):
+        raise UsageError(f"--rescue-dir {rescue} cannot be written to", "Name a directory that can.")
+    return OutputSettings(
+        path=path,
+        overwrite=given["overwrite"],
+        ordered=given["ordered"],
+        format=form,
+        raw=given["raw"],
+        include=frozenset(include),
+        rescue_dir=rescue,
+    )
+
+
+def _meta(text: str) -> str | tuple[str, ...]:
+    return text if text in ("all", "none") else tuple(text.split(","))
+
+
+def _path(endpoint: str) -> str:
+    if endpoint == "chat":
+        return "/chat/completions"
+    if endpoint.startswith("/") and endpoint.isascii() and endpoint.isprintable() and not set(endpoint) & set(" ?#"):
+        return endpoint
+    raise UsageError(f"--endpoint {endpoint!r} is not spoken", "Use chat, or a path like /chat/completions.")
+
+
+def _params(given: dict[str, Any]) -> dict[str, Any]:
+    params = _pairs("--param", given["param"])
+    if given["temperature"] is not None:
+        if not math.isfinite(given["temperature"]):
+            raise UsageError(f"--temperature {given['temperature']} is not a number", "Example: --temperature 0.2")
+        params.setdefault("temperature", given["temperature"])
+    return params
+
+
+def _pairs(option: str, values: Sequence[str] | None) -> dict[str, Any]:
+    pairs = {}
+    for value in values or ():
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{option} {value!r} is not K=V", f"Example: {option} top_p=0.9")
+        try:
+            pairs[name] = json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            pairs[name] = text
+    return pairs
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _headers(values: Sequence[str] | None) -> dict[str, str]:
+    headers = {}
+    for value in values or ():
+        name, colon, text = value.partition(":")
+        name, text = name.strip(), text.strip()
+        if not colon or not name or not value.isascii() or not value.isprintable() or " " in name:
+            raise UsageError("--header is not NAME:VALUE", "Example: --header 'X-Title: my run'")
+        if name.lower() in ("host", "content-length", "transfer-encoding", "connection"):
+            raise UsageError(f"--header {name} is not yours to set", "Leave it out.")
+        if name.lower() in ("authorization", "api-key", "x-api-key", "x-goog-api-key"):
+            raise UsageError(
+                f"--header {name} would show the key to everybody who lists processes",
+                "Put the key into a variable and name it with --key-env.",
+            )
+        headers[name] = text
+    return headers
+
+
+def _concurrency(text: str) -> int:
+    if text == "auto":
+        return AUTO_CONCURRENCY
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(f"-c {text!r} is not a number of requests", "Use -c auto, or -c N with N of 1 or more.")
+    return number
+
+
+def _at_least(option: str, value: Any, least: int) -> Any:
+    if value is not None and value < least:
+        raise UsageError(f"{option} {value} is below {least}", None)
+    return value
+
+
+def _seconds(option: str, text: str) -> float:
+    seconds = duration(text)
+    if seconds is None:
+        raise UsageError(f"{option} {text!r} is not a duration", "Examples: 90, 90s, 10m, 2h.")
+    return seconds
+
+
+def _tolerance(option: str, text: str) -> Tolerance:
+    try:
+        return Tolerance.parse(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not none, N or P%", f"Examples: {option} 10, {option} 1%.") from None
+
+
+def _choice(option: str, value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        near = get_close_matches(value, choices, n=1)
+        raise UsageError(
+            f"{option} {value!r} is not one of {', '.join(choices)}",
+            f"Did you mean {near[0]}?" if near else None,
+        )
+    return value

@@ -1,0 +1,193 @@
+"""`llmbatch run`: the tool."""
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from llmbatch.cli import options as o
+from llmbatch.cli.resolve import resolve
+from llmbatch.cli.sources import Profile
+from llmbatch.core.errors import ExitCode, OutputError, UsageError
+from llmbatch.core.printable import printable
+
+if TYPE_CHECKING:
+    from llmbatch.core.redact import Redactor
+    from llmbatch.core.settings import Settings
+    from llmbatch.core.tally import Summary
+    from llmbatch.run.session import View
+    from llmbatch.ui.say import Say
+
+__all__ = ["run"]
+
+
+def run(
+    ctx: typer.Context,
+    inputs: o.Inputs = None,
+    profile: Profile = None,
+    input_format: o.InputFormat = None,
+    id_field: o.IdField = None,
+    meta: o.Meta = "all",
+    meta_field: o.MetaField = None,
+    limit: o.Limit = None,
+    max_line: o.MaxLine = 16 * 1024 * 1024,
+    strict: o.Strict = False,
+    batch_size: o.BatchSize = 64,
+    provider: o.Provider = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    endpoint: o.Endpoint = "chat",
+    template: o.Template = None,
+    system: o.System = None,
+    param: o.Param = None,
+    override: o.Override = None,
+    temperature: o.Temperature = None,
+    max_tokens: o.MaxTokens = None,
+    header: o.Header = None,
+    key_env: o.KeyEnv = None,
+    key_file: o.KeyFile = None,
+    insecure_http: o.InsecureHttp = False,
+    ca_file: o.CaFile = None,
+    concurrency: o.Concurrency = "auto",
+    timeout: o.Timeout = "600",
+    connect_timeout: o.ConnectTimeout = "10",
+    retries: o.Retries = 5,
+    max_wait: o.MaxWait = "600",
+    max_outage: o.MaxOutage = "900",
+    fail_on: o.FailOn = "0",
+    max_failures: o.MaxFailures = "none",
+    deadline: o.Deadline = None,
+    grace: o.Grace = "25",
+    output: o.Output = None,
+    overwrite: o.Overwrite = False,
+    ordered: o.Ordered = False,
+    output_format: o.OutputFormat = "jsonl",
+    raw: o.Raw = False,
+    include: o.Include = None,
+    rescue_dir: o.RescueDir = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+    color: o.Color = "auto",
+    summary: o.SummaryForm = "table",
+    summary_file: o.SummaryFile = None,
+    dry_run: o.DryRun = False,
+) -> None:
+    r"""Send every record of INPUT to a model; write one JSON line for each.
+
+    \b
+    llmbatch run prompts.jsonl -m MODEL -o results.jsonl
+    jq -c '{id, prompt: .text}' rows.jsonl | llmbatch run -m MODEL -c 64 | jq -r .text
+    llmbatch run reviews.csv -t 'Sentiment of: {{ review }}' -m MODEL -o out.jsonl
+    llmbatch run prompts.jsonl -p mock
+    """
+    if not inputs and os.isatty(0):
+        raise UsageError(
+            "no INPUT, and stdin is a terminal",
+            "llmbatch run FILE, or pipe JSONL in; llmbatch run --help shows more.",
+        )
+    settings = resolve(ctx)
+    if settings.dry_run:
+        from llmbatch.run.dry_run import dry_run as show_requests
+
+        raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings)))
+    raise typer.Exit(_run(settings).exit_code)
+
+
+def _run(settings: "Settings") -> "Summary":
+    from llmbatch.core.redact import Redactor
+    from llmbatch.run.session import run as run_session
+    from llmbatch.ui.say import Teller
+
+    view = settings.view
+    say, show = _screen(settings)
+    redact = Redactor(_secrets())
+    summary = run_session(
+        settings,
+        os.environ,
+        observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
+        view=show,
+        stdout_is_terminal=os.isatty(1),
+        wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
+    )
+    _report(settings, summary, redact)
+    return summary
+
+
+def _screen(settings: "Settings") -> "tuple[Say, View | None]":
+    """Choose how progress is shown: live on a terminal of its own, else plain lines, nothing when quiet."""
+    from llmbatch.ui.say import say_plainly
+
+    if settings.view.quiet:
+        return say_plainly, None
+    if _can_animate(settings):
+        from llmbatch.ui.console import stderr_console
+        from llmbatch.ui.live import LiveView
+
+        live = LiveView(stderr_console(settings.view.color))
+        return live.say, live
+    from llmbatch.ui.plain import plain_view
+
+    if settings.output.path is None and stat.S_ISREG(os.fstat(1).st_mode):
+        say_plainly("llmbatch: results go to a file through stdout; -o FILE would make the run resumable")
+    return say_plainly, plain_view(say_plainly)
+
+
+def _can_animate(settings: "Settings") -> bool:
+    """Say whether stderr is a terminal, and results do not go to the same one."""
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+        return False
+    return settings.output.path is not None or not os.isatty(1) or os.ttyname(1) != os.ttyname(2)
+
+
+def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
+    """Show the summary, and on an early end what happened, what is saved and how to go on."""
+    from llmbatch.codec import json
+    from llmbatch.ui.say import say_plainly
+
+    view = settings.view
+    if view.summary_file is not None:
+        _write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n")
+    if not view.quiet:
+        if view.summary == "json":
+            say_plainly(json.dumps(summary.as_json()).decode())
+        elif view.summary == "table":
+            from llmbatch.ui.console import stderr_console
+            from llmbatch.ui.summary import show_summary
+
+            show_summary(stderr_console(view.color), summary)
+    if summary.stopped is not None and summary.exit_code != ExitCode.READER_GONE:
+        say_plainly(f"stopped: {printable(redact(summary.stopped), 500)}")
+        say_plainly(f"saved: {_saved(settings, summary)}")
+        if summary.hint:
+            say_plainly(f"next: {printable(redact(summary.hint), 500)}")
+
+
+def _saved(settings: "Settings", summary: "Summary") -> str:
+    where = f" in {printable(str(settings.output.path))}" if settings.output.path is not None else ""
+    failed = sum(summary.failed.values())
+    return f"{summary.ok:,} ok, {failed:,} failed{where}; {summary.not_started:,} read but not started"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "Choose another --summary-file.") from error
+
+
+def _secrets() -> list[str]:
+    """Collect whatever in the environment is named like a key: none of it may ever be shown."""
+    return [
+        value.strip()
+        for name, value in os.environ.items()
+        if name.endswith(("_API_KEY", "_TOKEN", "_KEY", "_SECRET")) and len(value.strip()) >= 8
+    ]
+
+
+def _say_unless_quiet(settings: "Settings") -> "Say":
+    from llmbatch.ui.say import say_plainly
+
+    return (lambda text: None) if settings.view.quiet else say_plainly

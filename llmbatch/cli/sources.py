@@ -1,0 +1,86 @@
+"""Where settings come from: flag, environment, profile, file, default; and the file itself."""
+
+import os
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmbatch.core.errors import UsageError
+
+__all__ = ["RANK", "Profile", "config_path", "origin"]
+
+RANK = ("flag", "environment", "profile", "file", "default")
+"""Origins, strongest first."""
+
+_PROFILE_KEYS = "llmbatch.profile"
+
+
+def config_path() -> Path:
+    """Return where the settings file is, or would be."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "llmbatch" / "config.toml"
+
+
+def origin(ctx: typer.Context, name: str) -> str:
+    """Say where a parameter's value comes from: one of `RANK`."""
+    source = ctx.get_parameter_source(name)
+    match source.name if source is not None else "DEFAULT":
+        case "COMMANDLINE":
+            return "flag"
+        case "ENVIRONMENT":
+            return "environment"
+        case "DEFAULT_MAP":
+            return "profile" if name in ctx.meta.get(_PROFILE_KEYS, ()) else "file"
+    return "default"
+
+
+def _load(ctx: typer.Context, name: str | None) -> str | None:
+    """Read the settings file before any other option is looked at. Raises UsageError."""
+    if ctx.resilient_parsing:
+        return name
+    path = config_path()
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        tables = {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: {error}", "Mend or move the file.") from None
+    profiles = tables.pop("profile", {})
+    if name is not None and name not in profiles:
+        near = get_close_matches(name, profiles, n=1)
+        known = f"Did you mean {near[0]}?" if near else f"{path} has: {', '.join(sorted(profiles)) or 'none'}."
+        raise UsageError(f"no profile {name!r}", known)
+    profile = profiles[name] if name is not None else {}
+    known_names = {p.name: p for p in ctx.command.params if p.name is not None}
+    ctx.meta[_PROFILE_KEYS] = set(_named(profile, known_names, path))
+    ctx.default_map = _named(tables, known_names, path) | _named(profile, known_names, path)
+    return name
+
+
+def _named(table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for others."""
+    found = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known or name in ("inputs", "profile"):
+            near = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in known], n=1)
+            raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {near[0]}?" if near else None)
+        found[name] = value
+    return found
+
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        envvar="LLMBATCH_PROFILE",
+        is_eager=True,
+        callback=_load,
+        rich_help_panel="View",
+        help="Settings from [profile.NAME] of the settings file.",
+    ),
+]

@@ -1,0 +1,1 @@
+"""Bytes to values and back: JSON, digests, event streams. Pure."""

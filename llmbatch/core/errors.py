@@ -1,0 +1,108 @@
+"""Why a whole run fails, each with its exit code. A failed record is a value, never one of these.
+
+LlmbatchError
+ ├── UsageError        2   contradictory or missing options, a template that cannot work
+ ├── InputError        3   input missing or unreadable
+ ├── ActionNeeded      4   credentials, credit, model, address: a person must act
+ ├── CeilingReached    5   failures, cost, deadline, wait, outage
+ ├── OutputError       6   results could not be written
+ ├── OutputBusy       75   another run holds the output
+ ├── ReaderGone      141   the reader of stdout went away
+ └── Interrupted   128+n   stopped by signal n
+"""
+
+import signal
+from enum import IntEnum
+
+__all__ = [
+    "ActionNeeded",
+    "CeilingReached",
+    "ExitCode",
+    "InputError",
+    "Interrupted",
+    "LlmbatchError",
+    "OutputBusy",
+    "OutputError",
+    "ReaderGone",
+    "UsageError",
+]
+
+
+class ExitCode(IntEnum):
+    """What the process tells the shell."""
+
+    OK = 0
+    FAILURES = 1
+    USAGE = 2
+    INPUT = 3
+    ACTION = 4
+    CEILING = 5
+    OUTPUT = 6
+    HELD = 7
+    BUG = 70
+    BUSY = 75
+    HANGUP = 129
+    INTERRUPT = 130
+    READER_GONE = 141
+    TERMINATED = 143
+
+
+class LlmbatchError(Exception):
+    """A run that cannot go on: what happened, and in `hint` what to do next."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LlmbatchError):
+    """The command line, the settings or the results file do not fit together; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(LlmbatchError):
+    """The input is missing or cannot be read."""
+
+    exit_code = ExitCode.INPUT
+
+
+class ActionNeeded(LlmbatchError):
+    """Every record would fail for the same reason until a person acts."""
+
+    exit_code = ExitCode.ACTION
+
+
+class CeilingReached(LlmbatchError):
+    """A limit the user set, or a patience, ran out; the run can be continued."""
+
+    exit_code = ExitCode.CEILING
+
+
+class OutputError(LlmbatchError):
+    """Results could not be written."""
+
+    exit_code = ExitCode.OUTPUT
+
+
+class OutputBusy(LlmbatchError):
+    """Another run holds the same output."""
+
+    exit_code = ExitCode.BUSY
+
+
+class ReaderGone(LlmbatchError):
+    """The reader of stdout closed the pipe."""
+
+    exit_code = ExitCode.READER_GONE
+
+
+class Interrupted(LlmbatchError):
+    """A signal asked the run to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = ExitCode(128 + signum)

@@ -1,0 +1,54 @@
+"""What happens in a run, for those who watch it."""
+
+from dataclasses import dataclass
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Route
+from llmbatch.core.outcome import Outcome, Refused
+
+__all__ = ["Event", "Finished", "Held", "Notice", "Retrying", "Stopping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """These records are written."""
+
+    outcomes: list[Outcome | Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """An attempt failed and the job will be sent again in `wait` seconds."""
+
+    job: Job
+    fault: Fault
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A route is left alone for `wait` seconds from now because of a fault, `added` of them new."""
+
+    route: Route
+    fault: Fault
+    wait: float
+    added: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Nothing new is sent; what is in flight finishes within `grace` seconds."""
+
+    reason: str
+    in_flight: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One line a person should read."""
+
+    text: str
+
+
+Event = Finished | Retrying | Held | Stopping | Notice

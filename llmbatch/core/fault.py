@@ -1,0 +1,83 @@
+"""What can go wrong with a request: a value that is counted, retried or recorded, never raised."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+__all__ = ["Billing", "Fault", "Kind", "Scope"]
+
+
+class Kind(StrEnum):
+    """The name of a failure, as it stands in `error.kind` of a result line."""
+
+    INVALID_RECORD = "invalid_record"
+    DUPLICATE_ID = "duplicate_id"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    NO_CREDIT = "no_credit"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    TOO_LARGE = "too_large"
+    SERVER_ERROR = "server_error"
+    GATEWAY = "gateway"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    PROTOCOL = "protocol"
+    UNPARSABLE = "unparsable"
+    REDIRECT = "redirect"
+    TLS = "tls"
+    CONFIGURATION = "configuration"
+    WAIT_TOO_LONG = "wait_too_long"
+
+
+class Billing(Enum):
+    """Whether the provider may charge for an attempt that gave no answer; it bounds how often it is sent again."""
+
+    UNBILLED = "unbilled"
+    """It never reached the model, or is documented as free: sent again as often as `--retries` allows."""
+    THROTTLED = "throttled"
+    """Refused because of pace or overload: free, and costs the record no retry."""
+    DOUBTFUL = "doubtful"
+    """It may have been computed and charged: sent again once."""
+    SERVER = "server"
+    """A plain 500, seldom charged: sent again twice."""
+    BILLED = "billed"
+    """A paid answer that is of no use: never sent again by itself."""
+
+
+class Scope(Enum):
+    """Who else fails for the same reason."""
+
+    RECORD = "record"
+    REQUEST = "request"
+    """All records that share the request; with `split` they may succeed apart."""
+    ROUTE = "route"
+    """Every record for this model at this endpoint."""
+    RUN = "run"
+    """Everything: the key, the credit, the address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why an attempt brought no answer.
+
+    `wait` is how long the server asked to be left alone, in seconds. `raw` is the body of a paid answer that could
+    not be read; `answer` is the provider's own error body, kept for `--include response`.
+    """
+
+    kind: Kind
+    message: str
+    scope: Scope = Scope.RECORD
+    billing: Billing = Billing.UNBILLED
+    retry: bool = False
+    status: int | None = None
+    code: str | None = None
+    wait: float | None = None
+    request_id: str | None = None
+    split: bool = False
+    raw: bytes | None = None
+    answer: Any = None

@@ -1,0 +1,77 @@
+"""One input record on its way: what identifies it, what it asks, and what its attempts have cost so far."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["Identity", "Job", "Reply", "Request", "Route"]
+
+
+class Route(NamedTuple):
+    """What shares one pace: the model, and the path below the base URL it is asked at."""
+
+    path: str
+    model: str
+
+
+@dataclass(slots=True)
+class Identity:
+    """Which input record this is.
+
+    `index` is its 0-based place in the input. The identity proper is `id` and `occurrence`, or, without an id,
+    `record` (the digest of the record's fields) and `occurrence` (how many records before it had the same).
+    """
+
+    index: int
+    id: str | int | None
+    record: str
+    occurrence: int = 0
+
+
+@dataclass(slots=True)
+class Job:
+    """One record, one result line. `tokens` is the estimate of what its request weighs.
+
+    `key` is the digest of the request as sent alone. The counters belong to dispatch: `sent` requests in all, of
+    which `doubtful` and `server` ended without a known outcome; `retries` counts what `--retries` bounds.
+    """
+
+    identity: Identity
+    key: str
+    route: Route
+    item: dict[str, Any]
+    meta: dict[str, Any]
+    tokens: int
+    input: Any = None
+    """The whole record, kept only for `--include input`."""
+    keep_body: bool = False
+    """Its line shows the provider's own answer."""
+    sent: int = 0
+    retries: int = 0
+    doubtful: int = 0
+    server: int = 0
+    started: float = 0.0
+    """Wall time of the last attempt."""
+    latency: float = 0.0
+
+
+@dataclass(slots=True)
+class Request:
+    """What goes over the wire for one or, when packed, several jobs. `path` is appended to the base URL."""
+
+    jobs: tuple[Job, ...]
+    path: str
+    body: bytes
+    method: str = "POST"
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer: header names in lower case, body decoded from its content encoding.
+
+    `cut` says that nothing but the end of the connection marked the end of the body: it may be half of one.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut: bool = False

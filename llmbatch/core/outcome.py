@@ -1,0 +1,56 @@
+"""What became of a record: a completion or a failure."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Identity, Job
+
+__all__ = ["Completion", "Outcome", "Refused", "Usage"]
+
+
+class Usage(NamedTuple):
+    """Tokens as providers count them; None where the provider said nothing.
+
+    Totals include their parts: cached and cache-write tokens are inside `input_tokens`, reasoning inside
+    `output_tokens`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Completion:
+    """One record's share of a good answer. `extra` holds result fields that are only sometimes there."""
+
+    text: str | None
+    finish_reason: str | None
+    model: str | None
+    usage: Usage | None
+    cost: float | None = None
+    request_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    """The parsed answer, kept only for `--include response`."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The end of a job: one line in the results."""
+
+    job: Job
+    verdict: Completion | Fault
+
+
+@dataclass(slots=True)
+class Refused:
+    """A record that never became a job: not valid, or a repeated id. One failed line, nothing sent."""
+
+    identity: Identity
+    fault: Fault
+    meta: dict[str, Any]
+    input: Any = None

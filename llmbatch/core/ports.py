@@ -1,0 +1,69 @@
+"""What the engine asks of the rest of the program: protocols only."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from llmbatch.core.events import Event
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion, Outcome, Refused
+from llmbatch.core.prompt import Prompt
+
+__all__ = ["Dialect", "Input", "Observer", "Sender", "Sink"]
+
+Observer = Callable[[Event], None]
+"""Watches a run; quick, synchronous, must not raise."""
+
+
+class Dialect(Protocol):
+    """The request and answer shapes of one API. Pure."""
+
+    name: str
+
+    def pack_limit(self, route: Route) -> int:
+        """Return how many jobs of a route one request may serve."""
+        ...
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body fields of one record, as if sent alone. Raises RecordError."""
+        ...
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request that serves the jobs."""
+        ...
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: one verdict for each job of the request, in their order."""
+        ...
+
+
+class Input(Protocol):
+    """Where jobs come from. Called from a thread, so it may block."""
+
+    def read(self, limit: int) -> list[Job | Refused]:
+        """Return what is there, at least one and at most `limit`; an empty list at the end of the input."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make a blocked `read` return an empty list, now and from then on. Called from another thread."""
+        ...
+
+
+class Sender(Protocol):
+    """One lane: sends one request at a time."""
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Make one attempt, within the attempt's deadline."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Sink(Protocol):
+    """Where results go. Called from a thread, so it may block."""
+
+    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Write the outcomes, whole lines only. Raises OutputError or ReaderGone."""
+        ...

@@ -1,0 +1,149 @@
+"""Everything a run needs to know, frozen: the second of two stages, in which nothing is `auto` or missing."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "InputSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "PaceSettings",
+    "PatienceSettings",
+    "Settings",
+    "StopSettings",
+    "Tolerance",
+    "ViewSettings",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How many failures are too many: a count, or a share of the records. None and None: any number is fine."""
+
+    count: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Tolerance":
+        """Read `none`, `N` or `P%`. Raises ValueError."""
+        if text == "none":
+            return cls()
+        if text.endswith("%"):
+            share = float(text[:-1])
+            if not 0 <= share <= 100:
+                raise ValueError("a share is between 0% and 100%")
+            return cls(share=share / 100)
+        count = int(text)
+        if count < 0:
+            raise ValueError("a count is not negative")
+        return cls(count=count)
+
+    def exceeded(self, failed: int, total: int) -> bool:
+        """Say whether so many of so many are too many."""
+        if self.count is not None:
+            return failed > self.count
+        return self.share is not None and failed > self.share * total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSettings:
+    """Where records come from and what they mean. `meta` is `all`, `none` or a list of fields."""
+
+    paths: tuple[str, ...] = ()
+    format: str | None = None
+    id_field: str | None = None
+    meta: str | tuple[str, ...] = "all"
+    meta_fields: frozenset[str] = frozenset()
+    limit: int | None = None
+    max_line: int = 16 * 1024 * 1024
+    strict: bool = False
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """Whom to ask, and what to add to every request. The key itself is not among them."""
+
+    provider: str | None = None
+    base_url: str | None = None
+    path: str = "/chat/completions"
+    model: str | None = None
+    template: str | None = None
+    system: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    key_env: str | None = None
+    key_file: Path | None = None
+    insecure_http: bool = False
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSettings:
+    """How much at once."""
+
+    concurrency: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatienceSettings:
+    """How long and how often; seconds."""
+
+    timeout: float = 600.0
+    connect_timeout: float = 10.0
+    retries: int = 5
+    max_wait: float = 600.0
+    max_outage: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopSettings:
+    """When to end early, and what counts as a bad end."""
+
+    fail_on: Tolerance = Tolerance(count=0)
+    max_failures: Tolerance = Tolerance()
+    deadline: float = math.inf
+    grace: float = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings:
+    """Where results go and in what shape."""
+
+    path: Path | None = None
+    overwrite: bool = False
+    ordered: bool = False
+    format: str = "jsonl"
+    raw: bool = False
+    include: frozenset[str] = frozenset()
+    rescue_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSettings:
+    """What people see."""
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    color: str = "auto"
+    summary: str = "table"
+    summary_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run."""
+
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    pace: PaceSettings = PaceSettings()
+    patience: PatienceSettings = PatienceSettings()
+    stop: StopSettings = StopSettings()
+    output: OutputSettings = OutputSettings()
+    view: ViewSettings = ViewSettings()
+    dry_run: bool = False

@@ -1,0 +1,1 @@
+"""The request and answer shapes of each API, and the presets of each provider. Pure."""

@@ -1,0 +1,233 @@
+"""OpenAI's chat completions, as everybody copied them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion, Usage
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.errors import api_error, error_in
+from llmbatch.dialects.options import Options, complete
+from llmbatch.flow.verdicts import judge
+
+__all__ = ["PARAMS", "PATH", "Chat"]
+
+PATH = "/chat/completions"
+
+PARAMS = frozenset(
+    [
+        "audio",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "min_p",
+        "modalities",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "reasoning",
+        "reasoning_effort",
+        "repetition_penalty",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+TOKEN_CAPS = ("max_completion_tokens", "max_tokens")
+
+
+class Chat:
+    """Builds and reads chat completions. `token_cap` is the name this provider knows the token cap by."""
+
+    name = "chat"
+    params = PARAMS
+
+    def __init__(self, options: Options, *, path: str = PATH, token_cap: str = TOKEN_CAPS[0]) -> None:
+        self._options = options
+        self._path = path
+        self._token_caps = (token_cap, *(name for name in TOKEN_CAPS if name != token_cap))
+
+    def pack_limit(self, route: Route) -> int:
+        """Return 1: a chat request serves one record."""
+        return 1
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body of one record. Raises RecordError for what chat has no place for."""
+        if prompt.path is not None and prompt.path != self._path:
+            raise RecordError(f"url {prompt.path!r} is not {self._path}, which this run speaks")
+        if prompt.body is not None:
+            body = dict(prompt.body)
+            messages = body.get("messages")
+            if not isinstance(messages, list) or not messages:
+                raise RecordError("the body has no messages")
+        elif prompt.messages is not None:
+            messages = prompt.messages
+            body = {"model": None, "messages": messages}
+        elif prompt.text is not None:
+            messages = [{"role": "user", "content": prompt.text}]
+            body = {"model": None, "messages": messages}
+        else:
+            raise RecordError(
+                "'input' has no place in a chat request",
+                hint="Send it with --endpoint responses or --endpoint embeddings.",
+            )
+        if prompt.system is not None and not any(
+            isinstance(m, dict) and m.get("role") in ("system", "developer") for m in messages
+        ):
+            body["messages"] = [{"role": "system", "content": prompt.system}, *messages]
+        complete(body, prompt, self._options, self._token_caps)
+        return Route(self._path, body["model"]), body
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request of one job."""
+        (job,) = jobs
+        return Request((job,), job.route.path, json.dumps(job.item))
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: a completion, or a fault for an error in whatever shape."""
+        return (self._read(reply, request.jobs[0].keep_body),)
+
+    def _read(self, reply: Reply, keep_body: bool) -> Completion | Fault:
+        if not 200 <= reply.status < 300:
+            error, shown = api_error(reply)
+            fault = judge(error, reply.headers)
+            return replace(fault, answer=shown) if keep_body else fault
+        try:
+            body = json.loads(reply.body)
+        except ValueError as error:
+            if reply.cut:
+                return Fault(
+                    kind=Kind.PROTOCOL,
+                    message="the answer ended in the middle",
+                    billing=Billing.DOUBTFUL,
+                    retry=True,
+                    status=reply.status,
+                )
+            return _unparsable(reply, f"the answer is not JSON: {error}")
+        if isinstance(body, dict) and body.get("error"):
+            return judge(error_in(body, _status_in(body["error"])), reply.headers)
+        choices = body.get("choices") if isinstance(body, dict) else None
+        if not isinstance(choices, list) or not choices:
+            return _unparsable(reply, "the answer has no choices")
+        try:
+            completion = self._completion(body, choices, reply)
+        except (TypeError, AttributeError, KeyError) as error:
+            return _unparsable(reply, f"the answer is not a chat completion: {error}")
+        if keep_body and isinstance(completion, Completion):
+            completion.body = body
+        return completion
+
+    def _completion(self, body: dict[str, Any], choices: list[Any], reply: Reply) -> Completion | Fault:
+        first = choices[0]
+        message = first["message"]
+        finish = first.get("finish_reason")
+        if finish in ("error", "abort"):
+            return Fault(
+                kind=Kind.SERVER_ERROR,
+                message=f"the provider gave up in the middle (finish_reason {finish!r})",
+                billing=Billing.SERVER,
+                retry=True,
+                status=reply.status,
+            )
+        completion = Completion(
+            text=_text(message.get("content")),
+            finish_reason=finish,
+            model=body.get("model"),
+            usage=usage(body.get("usage")),
+            cost=_cost(body.get("usage")),
+            request_id=reply.headers.get("x-request-id"),
+        )
+        extra = completion.extra
+        if len(choices) > 1:
+            extra["choices"] = [
+                {
+                    "index": choice.get("index", place),
+                    "text": _text(choice["message"].get("content")),
+                    "finish_reason": choice.get("finish_reason"),
+                }
+                for place, choice in enumerate(choices)
+            ]
+        if message.get("tool_calls"):
+            extra["tool_calls"] = message["tool_calls"]
+        if message.get("refusal"):
+            extra["refusal"] = message["refusal"]
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        if reasoning:
+            extra["reasoning"] = reasoning
+        return completion
+
+
+def usage(raw: Any) -> Usage | None:
+    """Normalise chat usage; what is missing or not a count stays None."""
+    if not isinstance(raw, dict):
+        return None
+    prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    prompt, output = prompt if isinstance(prompt, dict) else {}, output if isinstance(output, dict) else {}
+    cached = prompt.get("cached_tokens")
+    return Usage(
+        _count(raw.get("prompt_tokens")),
+        _count(raw.get("completion_tokens")),
+        _count(cached if cached is not None else raw.get("prompt_cache_hit_tokens")),
+        _count(prompt.get("cache_write_tokens")),
+        _count(output.get("reasoning_tokens")),
+    )
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else None
+
+
+def _cost(raw: Any) -> float | None:
+    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars)."""
+    cost = raw.get("cost") if isinstance(raw, dict) else None
+    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e6 else None
+
+
+def _text(content: Any) -> str | None:
+    """Join an answer that comes in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text", None))
+
+
+def _status_in(error: Any) -> int:
+    """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
+
+
+def _unparsable(reply: Reply, message: str) -> Fault:
+    return Fault(
+        kind=Kind.UNPARSABLE,
+        message=message,
+        billing=Billing.BILLED,
+        status=reply.status,
+        request_id=reply.headers.get("x-request-id"),
+        raw=reply.body,
+    )

@@ -1,0 +1,50 @@
+"""What the settings add to every request, and how it meets what a record says."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmbatch.core.prompt import Prompt, RecordError
+
+__all__ = ["Options", "complete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+def complete(body: dict[str, Any], prompt: Prompt, options: Options, token_caps: tuple[str, ...]) -> dict[str, Any]:
+    """Merge record parameters, flags and overrides into a body; return it.
+
+    A parameter that the record sets to null is removed, and flags do not bring it back. `token_caps` are the names
+    under which the endpoint may hold a token cap; the first is the one `--max-tokens` is written as. Raises RecordError
+    when no model is named anywhere.
+    """
+    removed = set()
+    for name, value in prompt.params.items():
+        if value is None:
+            removed.add(name)
+            body.pop(name, None)
+        else:
+            body[name] = value
+    if not body.get("model"):
+        body["model"] = prompt.model or options.model
+    for name, value in options.defaults.items():
+        if name not in body and name not in removed:
+            body[name] = value
+    if options.max_tokens is not None and not (body.keys() | removed) & set(token_caps):
+        body[token_caps[0]] = options.max_tokens
+    for name, value in options.overrides.items():
+        if value is None:
+            body.pop(name, None)
+        else:
+            body[name] = value
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise RecordError("no model named", hint="Name one with -m MODEL.")
+    return body

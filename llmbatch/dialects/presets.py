@@ -1,0 +1,46 @@
+"""What is known of each provider: a table."""
+
+from dataclasses import dataclass
+
+__all__ = ["OWN_SERVER", "PRESETS", "Preset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """One provider. The key is looked for in `key_env`, in order; `local` ones work without.
+
+    `token_cap` is the name of the body field that caps the answer. `model` is the default model, which only the mock
+    has: real models come and go.
+    """
+
+    base_url: str
+    key_env: tuple[str, ...] = ()
+    local: bool = False
+    token_cap: str = "max_tokens"
+    model: str | None = None
+
+
+OWN_SERVER = Preset(base_url="", key_env=("OPENAI_API_KEY",), local=True)
+"""A server behind `--base-url`: most know only the older name of the token cap."""
+
+PRESETS: dict[str, Preset] = {
+    "openai": Preset(
+        base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",), token_cap="max_completion_tokens"
+    ),
+    "mock": Preset(base_url="", local=True, model="mock"),
+    "deepseek": Preset(base_url="https://api.deepseek.com/v1", key_env=("DEEPSEEK_API_KEY",)),
+    "fireworks": Preset(base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",)),
+    "groq": Preset(
+        base_url="https://api.groq.com/openai/v1",
+        key_env=("GROQ_API_KEY",),
+        token_cap="max_completion_tokens",
+    ),
+    "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True),
+    "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True),
+    "mistral": Preset(base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",)),
+    "ollama": Preset(base_url="http://localhost:11434/v1", local=True),
+    "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
+    "together": Preset(base_url="https://api.together.ai/v1", key_env=("TOGETHER_API_KEY",)),
+    "vllm": Preset(base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), local=True),
+    "xai": Preset(base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), token_cap="max_completion_tokens"),
+}

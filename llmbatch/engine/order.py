@@ -1,0 +1,41 @@
+"""Results back in the order of the input, within a bounded window. Pure."""
+
+from collections.abc import Sequence
+
+from llmbatch.core.outcome import Outcome, Refused
+
+__all__ = ["Reorder"]
+
+
+class Reorder:
+    """Holds outcomes back until all before them are there. Indices start at 0 and have no gaps."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Outcome | Refused] = {}
+        self._next = 0
+
+    def push(self, outcomes: Sequence[Outcome | Refused]) -> list[Outcome | Refused]:
+        """Take outcomes in any order; return those that may leave now, in order."""
+        for outcome in outcomes:
+            self._held[index_of(outcome)] = outcome
+        ready = []
+        while self._next in self._held:
+            ready.append(self._held.pop(self._next))
+            self._next += 1
+        return ready
+
+    def rest(self) -> list[Outcome | Refused]:
+        """Return what is still held, in order: the end of a run that stopped early leaves gaps."""
+        left = [self._held[index] for index in sorted(self._held)]
+        self._held.clear()
+        return left
+
+    @property
+    def next_index(self) -> int:
+        """The index that is waited for."""
+        return self._next
+
+
+def index_of(outcome: Outcome | Refused) -> int:
+    """Return the place in the input."""
+    return (outcome.job.identity if isinstance(outcome, Outcome) else outcome.identity).index

@@ -1,0 +1,155 @@
+"""A whole run: feeder, workers and writer in one task group, and the one way to end it early."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from llmbatch.core.clock import Clock
+from llmbatch.core.errors import LlmbatchError, ReaderGone
+from llmbatch.core.events import Stopping
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Refused
+from llmbatch.core.ports import Dialect, Input, Observer, Sender, Sink
+from llmbatch.engine.dispatch import Dispatch
+from llmbatch.engine.order import Reorder
+from llmbatch.engine.pool import Pool
+from llmbatch.engine.writer import Offload, Writer
+
+__all__ = ["Pipeline", "Progress"]
+
+WINDOW = 10_000
+"""Records that may wait for an earlier one under `--ordered`."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. `read` counts records taken from the input; `stops` holds the reasons to end early."""
+
+    read: int = 0
+    input_ended: bool = False
+    stops: list[LlmbatchError] = field(default_factory=list)
+
+
+class Pipeline:
+    """Runs jobs from an input to a sink. `stop` may be called from anywhere on the loop, more than once."""
+
+    def __init__(
+        self,
+        *,
+        input: Input,
+        sink: Sink,
+        dispatch: Dispatch,
+        dialect: Dialect,
+        open_sender: Callable[[], Sender],
+        workers: int,
+        batch: int,
+        clock: Clock,
+        notify: Observer,
+        ordered: bool = False,
+        offload: Offload = anyio.to_thread.run_sync,
+    ) -> None:
+        self.progress = Progress()
+        self.dispatch = dispatch
+        self._input = input
+        self._open_sender = open_sender
+        self._workers = workers
+        self._batch = batch
+        self._notify = notify
+        self._offload = offload
+        self._reorder = Reorder() if ordered else None
+        self._room = asyncio.Event()
+        self._workers_scope: anyio.CancelScope | None = None
+        self.writer = Writer(
+            sink,
+            batch=batch,
+            notify=notify,
+            offload=offload,
+            fail=self._output_failed,
+            changed=self._room.set,
+            reorder=self._reorder,
+        )
+        self._pool = Pool(dispatch, dialect=dialect, writer=self.writer, clock=clock, changed=self._changed)
+
+    async def run(self) -> None:
+        """Run to the end of the input, or until stopped; `progress.stops` says why."""
+        async with anyio.create_task_group() as outer:
+            outer.start_soon(self.writer.run)
+            try:
+                async with anyio.create_task_group() as workers:
+                    self._workers_scope = workers.cancel_scope
+                    workers.start_soon(self._feed)
+                    for _ in range(self._workers):
+                        workers.start_soon(self._pool.work, self._open_sender())
+            finally:
+                self.writer.close()
+
+    def stop(self, reason: LlmbatchError, *, grace: float) -> None:
+        """Send nothing new; let what is in flight finish within `grace` seconds, then drop it.
+
+        A later call can only shorten the grace.
+        """
+        self.progress.stops.append(reason)
+        if len(self.progress.stops) == 1:
+            self._notify(Stopping(str(reason), self.dispatch.in_flight, grace))
+            self.dispatch.close()
+            self._input.interrupt()
+            self._pool.end()
+            self._room.set()
+        if self._workers_scope is not None:
+            self._workers_scope.deadline = min(self._workers_scope.deadline, anyio.current_time() + grace)
+
+    async def _feed(self) -> None:
+        """Read batches as long as there is room, so that memory holds what is in flight and no more."""
+        while True:
+            await self._until_room()
+            if self.progress.stops:
+                break
+            try:
+                batch: list[Job | Refused] = await self._offload(self._input.read, self._batch)
+            except LlmbatchError as error:
+                self.stop(error, grace=math.inf)
+                break
+            if not batch:
+                break
+            self.progress.read += len(batch)
+            jobs = [entry for entry in batch if isinstance(entry, Job)]
+            self.dispatch.add(jobs)
+            if len(jobs) < len(batch):
+                refused = [entry for entry in batch if isinstance(entry, Refused)]
+                self.writer.put(refused)
+            self._pool.wake(len(jobs))
+        self.progress.input_ended = True
+        self._end_when_done()
+
+    async def _until_room(self) -> None:
+        while not self._has_room() and not self.progress.stops:
+            self._room.clear()
+            await self._room.wait()
+
+    def _has_room(self) -> bool:
+        dispatch, batch = self.dispatch, self._batch
+        if self._reorder is not None and self.progress.read - self._reorder.next_index > WINDOW - batch:
+            return False
+        return (
+            dispatch.queued <= max(batch, self._workers) // 2
+            and dispatch.waiting <= 4 * self._workers + 1000
+            and self.writer.backlog <= 4 * max(batch, self._workers)
+        )
+
+    def _changed(self) -> None:
+        if self.dispatch.stop is not None and not self.progress.stops:
+            self.stop(self.dispatch.stop, grace=math.inf)
+        if not self._room.is_set():
+            self._room.set()
+        self._end_when_done()
+
+    def _end_when_done(self) -> None:
+        if self.progress.input_ended and not self.dispatch.outstanding:
+            self._pool.end()
+
+    def _output_failed(self, error: LlmbatchError) -> None:
+        """Stop: answers nobody will read are not worth waiting for, answers that are saved elsewhere are."""
+        self.stop(error, grace=0.0 if isinstance(error, ReaderGone) else math.inf)

@@ -1,0 +1,110 @@
+"""The worker pool: long-lived workers, each with a lane of its own, taking from dispatch one request at a time."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from llmbatch.core.clock import Clock
+from llmbatch.core.fault import Fault
+from llmbatch.core.outcome import Completion
+from llmbatch.core.ports import Dialect, Sender
+from llmbatch.engine.dispatch import Dispatch
+from llmbatch.engine.writer import Writer
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Keeps workers busy as long as dispatch has work.
+
+    A worker without work waits on a future of its own; `wake` completes the one that worked last, whose connection is
+    warmest. `changed` is called after every settled request.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        *,
+        dialect: Dialect,
+        writer: Writer,
+        clock: Clock,
+        changed: Callable[[], None],
+    ) -> None:
+        self._dispatch = dispatch
+        self._dialect = dialect
+        self._writer = writer
+        self._clock = clock
+        self._changed = changed
+        self._idle: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    async def work(self, sender: Sender) -> None:
+        """Be one worker, until the pool ends."""
+        dispatch, clock = self._dispatch, self._clock
+        try:
+            while not self._ended:
+                request = dispatch.take(clock.monotonic())
+                if request is None:
+                    await self._rest()
+                    continue
+                if self._idle and dispatch.queued:
+                    self.wake()
+                started, since = clock.wall(), clock.monotonic()
+                try:
+                    reply = await sender.send(request)
+                except BaseException:
+                    dispatch.drop(request)
+                    raise
+                now = clock.monotonic()
+                for job in request.jobs:
+                    job.started, job.latency = started, now - since
+                verdicts: Sequence[Completion | Fault]
+                if isinstance(reply, Fault):
+                    verdicts = (reply,) * len(request.jobs)
+                else:
+                    verdicts = self._dialect.read(request, reply)
+                done = dispatch.settle(request, verdicts, now)
+                if done:
+                    self._writer.put(done)
+                self._changed()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await sender.aclose()
+
+    def wake(self, most: int = 1) -> None:
+        """Let up to `most` idle workers look for work."""
+        while most > 0 and self._idle:
+            future = self._idle.pop()
+            if not future.done():
+                future.set_result(None)
+                most -= 1
+
+    def end(self) -> None:
+        """Let every worker leave after what it has in flight."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.wake(len(self._idle))
+
+    async def _rest(self) -> None:
+        """Wait to be woken, by others or by the time dispatch names."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._idle.append(future)
+        self._set_timer(loop)
+        await future
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = self._clock.monotonic()
+        wait = self._dispatch.next_time(now) - now
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if wait < 3600.0:
+            self._timer = loop.call_later(max(0.0, wait), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.wake()

@@ -1,0 +1,106 @@
+"""The only way out: outcomes to the sink, in batches, off the event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.events import Finished
+from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.ports import Observer, Sink
+from llmbatch.engine.order import Reorder
+
+__all__ = ["Offload", "Writer"]
+
+Offload = Callable[..., Awaitable[Any]]
+"""Runs a blocking function in a thread and returns what it returns."""
+
+GATHER = 0.005
+"""Seconds to wait for company before a batch that is not full is written: a trip to a thread costs 0.1 ms."""
+
+
+class Writer:
+    """Takes outcomes from the workers and writes them as they come. `backlog` counts what is not written yet.
+
+    What the sink raises goes to `fail`, once or more; `unwritten` counts the outcomes it left out. `changed` is called
+    after every batch.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        batch: int,
+        notify: Observer,
+        offload: Offload,
+        fail: Callable[[LlmbatchError], None],
+        changed: Callable[[], None],
+        reorder: Reorder | None = None,
+    ) -> None:
+        self._sink = sink
+        self._fail = fail
+        self._changed = changed
+        self._batch = batch
+        self._notify = notify
+        self._offload = offload
+        self._reorder = reorder
+        self._incoming: list[Outcome | Refused] = []
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self._closed = False
+        self.backlog = 0
+        self.unwritten = 0
+
+    def put(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Queue outcomes; never blocks."""
+        self._incoming += outcomes
+        self.backlog += len(outcomes)
+        self._some.set()
+        if self.backlog >= self._batch:
+            self._full.set()
+
+    def close(self) -> None:
+        """Say that nothing more comes; `run` ends when all is written."""
+        self._closed = True
+        self._some.set()
+        self._full.set()
+
+    async def run(self) -> None:
+        """Write until closed."""
+        while True:
+            await self._some.wait()
+            if not self._full.is_set():
+                await self._company()
+            batch, self._incoming = self._incoming, []
+            self._some.clear()
+            self._full.clear()
+            await self._write(batch)
+            if self._closed and not self._incoming:
+                break
+            if self._incoming or self._closed:
+                self._some.set()
+        if self._reorder is not None:
+            await self._write_now(self._reorder.rest())
+
+    async def _company(self) -> None:
+        try:
+            async with asyncio.timeout(GATHER):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+
+    async def _write(self, batch: list[Outcome | Refused]) -> None:
+        await self._write_now(batch if self._reorder is None else self._reorder.push(batch))
+        self.backlog -= len(batch)
+        self._changed()
+
+    async def _write_now(self, batch: list[Outcome | Refused]) -> None:
+        if not batch:
+            return
+        try:
+            await self._offload(self._sink.write, batch)
+        except LlmbatchError as error:
+            self.unwritten += len(batch)
+            self._fail(error)
+        else:
+            self._notify(Finished(batch))

@@ -1,0 +1,44 @@
+"""The circuit breaker: tells a fault that every record would meet from one record's bad luck. Pure."""
+
+from collections import Counter
+
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Route
+
+__all__ = ["Breaker"]
+
+FEW = 3
+"""So many records of a route fail for a common reason, and none succeeded: it is the reason, not the records."""
+MANY = 20
+"""The same after successes, or for a plain 400 that names no common reason: an unbroken row as long as this."""
+
+
+class Breaker:
+    """Counts, per route, the records that ended in faults which others would meet too."""
+
+    def __init__(self) -> None:
+        self._succeeded: set[Route] = set()
+        self._row: Counter[Route] = Counter()
+        self._row_of: dict[Route, tuple[Kind, str | None]] = {}
+
+    def succeeded(self, route: Route) -> None:
+        """Note an answer."""
+        self._succeeded.add(route)
+        if route in self._row:
+            del self._row[route]
+
+    def failed(self, route: Route, fault: Fault) -> bool:
+        """Note a record's final failure; True when everything else on the route would fail as well.
+
+        Context lengths and content filters speak of one record and never count.
+        """
+        common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is not Billing.THROTTLED
+        if not common and (fault.kind is not Kind.BAD_REQUEST or route in self._succeeded):
+            return False
+        if self._row_of.get(route) != (fault.kind, fault.code):
+            self._row_of[route] = (fault.kind, fault.code)
+            self._row[route] = 0
+        self._row[route] += 1
+        if route in self._succeeded:
+            return fault.scope is Scope.RUN and self._row[route] >= MANY
+        return self._row[route] >= (FEW if common else MANY)

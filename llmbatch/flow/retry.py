@@ -1,0 +1,63 @@
+"""Whether and when a failed attempt is made again. Pure: the random source is passed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Job
+
+__all__ = ["RetryPolicy", "backoff"]
+
+Random = Callable[[], float]
+"""Uniform in [0, 1)."""
+
+CAP = 60.0
+
+
+def backoff(attempt: int, base: float, random: Random) -> float:
+    """Draw a wait in seconds before retry `attempt` (1, 2, …): full jitter under `base` doubled each time, capped.
+
+    Full jitter spreads a crowd best (AWS, "Exponential backoff and jitter").
+    """
+    return random() * min(CAP, base * 2.0 ** min(attempt - 1, 16))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a record's request may be sent again, by what the failed attempt may have cost.
+
+    `doubtful` and `server` bound what may already be billed; both are 0 under `--in-doubt hold`.
+    """
+
+    retries: int = 5
+    doubtful: int = 1
+    server: int = 2
+
+    def wait(self, job: Job, fault: Fault, random: Random) -> float | None:
+        """Return the seconds until the job may be sent again, None when it may not. Counters include this attempt.
+
+        What the server asked for is a minimum, with up to a tenth (and a second) more, so that those who were told
+        the same do not come back together.
+        """
+        if not fault.retry:
+            return None
+        match fault.billing:
+            case Billing.BILLED:
+                return None
+            case Billing.THROTTLED:
+                wait = backoff(1, 1.0, random)
+            case Billing.DOUBTFUL:
+                if job.doubtful > self.doubtful:
+                    return None
+                wait = backoff(job.doubtful, 2.0, random)
+            case Billing.SERVER:
+                if job.server > self.server:
+                    return None
+                wait = backoff(job.server, 2.0, random)
+            case Billing.UNBILLED:
+                if job.retries > self.retries:
+                    return None
+                wait = backoff(job.retries, 0.5, random)
+        if fault.wait is not None:
+            wait = max(wait, fault.wait) + random() * min(10.0, 1.0 + 0.1 * fault.wait)
+        return wait

@@ -1,0 +1,1 @@
+"""A mock LLM provider: real HTTP on loopback, deterministic answers, scripted faults."""

@@ -1,0 +1,182 @@
+"""Faults that change what is said: the words before an answer is built, the reply after. Pure.
+
+Everything here is legal HTTP, sent like any other reply and followed by more on the same connection.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.mock.faults import Fault, without_markers
+from llmbatch.mock.reply import HTML, Headers, Reply, error_body
+
+__all__ = ["REPLIES", "UNSTREAMED", "bend", "words"]
+
+_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>%s</title></head>\n<body><center><h1>%s</h1></center>"
+    b"<hr><center>cloudflare</center></body></html>\n"
+)
+_NOT_UTF8 = "\ue0e9"  # a private character that stands, until the body is bytes, for a Latin-1 é
+_CONTROL = (
+    "Plain, \x1b[31mred\x1b[0m, \x1b]0;a title\x07 \x1b]8;;http://mock.invalid\x1b\\a link\x1b]8;;\x1b\\ "
+    "\x9b2J\x90q\x9c \u202eturned\u202c \u2066isolated\u2069 \u200bnothing\ufeff\r\x08\x00\x7f\u2028 "
+    "[/INST][bold] end."
+)
+_GRPC = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+         429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
+_ANTHROPIC = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+              413: "request_too_large", 429: "rate_limit_error", 529: "overloaded_error"}  # fmt: skip
+_OPENAI: dict[int, tuple[str, str | None]] = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    404: ("invalid_request_error", "model_not_found"),
+    429: ("requests", "rate_limit_exceeded"),
+    503: ("service_unavailable_error", "server_is_overloaded"),
+}
+
+
+def words(fault: Fault | None, prompt: str) -> str | None:
+    """Return the text a fault puts in place of the answer's."""
+    if fault is None:
+        return None
+    match fault.name:
+        case "text":
+            return str(fault.options["value"])
+        case "echo":
+            return without_markers(prompt)
+        case "control":
+            return _CONTROL
+        case "surrogate":
+            return "Half a smile: \ud83d and no more."
+        case "bad-utf8":
+            return f"Caf{_NOT_UTF8} noir."
+        case "big":
+            return "plain words " * int(fault.options["mb"] * 1_000_000 / 12)
+    return None
+
+
+def bend(reply: Reply, fault: Fault) -> Reply:
+    """Return what the fault makes of a good reply; the same one when it belongs to another stage."""
+    change = REPLIES.get(fault.name)
+    return change(reply, fault.options) if change else reply
+
+
+def _status(_: Reply, options: dict[str, Any]) -> Reply:
+    code, shape = options["code"], options["body"]
+    name = options["code-name"]
+    kind, usual_name = _OPENAI.get(code, ("server_error" if code >= 500 else "invalid_request_error", None))
+    kind = options["type"] or ("insufficient_quota" if name == "insufficient_quota" else kind)
+    message = options["message"].replace("_", " ") or f"The mock was told to answer {code}."
+    wait = options["retry-after"]
+    given = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
+    headers: Headers = [(key.encode(), _header(value)) for key, value in given if value]
+    if wait and shape != "gemini":
+        headers.append((b"retry-after", _header(wait)))
+    if shape == "html":
+        title = f"{code} {message}".encode("ascii", "xmlcharrefreplace")
+        return Reply(code, _PAGE % (title, title), HTML, headers)
+    if shape == "empty":
+        return Reply(code, b"", b"text/plain", headers)
+    retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}] if wait else []
+    grpc = name or _GRPC.get(code, "UNKNOWN")
+    anthropic = options["type"] or _ANTHROPIC.get(
+        code, "api_error" if code >= 500 else "invalid_request_error"
+    )
+    shapes: dict[str, Any] = {
+        "openai": error_body(message, kind, code=name or usual_name),
+        "flat": {"object": "error", "message": message, "type": kind, "param": None, "code": name or code},
+        "detail": {"detail": message},
+        "gemini": {"error": {"code": code, "message": message, "status": grpc, "details": retry}},
+        "string": {"error": message},
+        "anthropic": {
+            "type": "error",
+            "error": {"type": anthropic, "message": message},
+            "request_id": "req_mock",
+        },
+    }
+    return Reply(code, json.dumps(shapes[shape]), headers=headers)
+
+
+def _header(value: str) -> bytes:
+    return re.sub(rb"[\x00-\x1f\x7f]", b"", value.encode("latin-1", "replace")).strip()
+
+
+def _error_200(_: Reply, options: dict[str, Any]) -> Reply:
+    code = options["code"]
+    return Reply(
+        200, json.dumps({"error": {"message": "Provider returned error", "code": code, "metadata": {}}})
+    )
+
+
+def _first(value: bytes) -> Callable[[Reply, dict[str, Any]], Reply]:
+    """Put a field with this value first in the body."""
+    return lambda reply, _: Reply(200, b'{"mock":' + value + b"," + reply.body[1:])
+
+
+def _deep(reply: Reply, options: dict[str, Any]) -> Reply:
+    depth = options["depth"]
+    return _first(b"[" * depth + b"]" * depth)(reply, options)
+
+
+def _encoded(reply: Reply, encoding: bytes, body: bytes) -> Reply:
+    return Reply(reply.status, body, reply.content_type, [(b"content-encoding", encoding)])
+
+
+@lru_cache(maxsize=2)
+def _spaces(megabytes: int) -> bytes:
+    """Compress that many decimal megabytes of JSON white space: a deflate stream, not closed."""
+    packer = zlib.compressobj(9, wbits=-15)
+    blank = b" " * 1_000_000
+    return b"".join(packer.compress(blank) for _ in range(megabytes)) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def _bomb(reply: Reply, options: dict[str, Any]) -> Reply:
+    megabytes, body = options["mb"], reply.content
+    crc, blank = 0, b" " * 1_000_000
+    for _ in range(megabytes):
+        crc = zlib.crc32(blank, crc)
+    size = (megabytes * 1_000_000 + len(body)) % 2**32
+    packer = zlib.compressobj(wbits=-15)
+    end = zlib.crc32(body, crc).to_bytes(4, "little") + size.to_bytes(4, "little")
+    packed = _spaces(megabytes) + packer.compress(body) + packer.flush() + end
+    return _encoded(reply, b"gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + packed)
+
+
+def _huge_headers(reply: Reply, options: dict[str, Any]) -> Reply:
+    reply.headers += [(f"x-huge-{number}".encode(), b"a" * 1000) for number in range(options["kb"])]
+    return reply
+
+
+def _junk_after(reply: Reply, _: dict[str, Any]) -> Reply:
+    reply.tail = b"\r\nnobody asked for this"
+    return reply
+
+
+REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
+    "status": _status,
+    "html": lambda *_: Reply(200, _PAGE % (b"Sign in", b"Sign in"), HTML),
+    "empty": lambda *_: Reply(200, b""),
+    "error-200": _error_200,
+    "redirect": lambda _, options: Reply(
+        options["code"], b"", headers=[(b"location", _header(options["location"]))]
+    ),
+    "nan": _first(b"NaN"),
+    "huge-number": _first(b"1e400"),
+    "deep": _deep,
+    "bom": lambda reply, _: Reply(200, b"\xef\xbb\xbf" + reply.body),
+    "bad-utf8": lambda reply, _: Reply(200, reply.body.replace(_NOT_UTF8.encode(), b"\xe9")),
+    "gzip": lambda reply, _: _encoded(reply, b"gzip", gzip.compress(reply.content, mtime=0)),
+    "bomb": _bomb,
+    "bad-gzip": lambda reply, _: _encoded(reply, b"gzip", reply.content),
+    "truncated-gzip": lambda reply, _: _encoded(reply, b"gzip", gzip.compress(reply.content, mtime=0)[:-30]),
+    "br": lambda reply, _: _encoded(reply, b"br", b"\x8b\x03\x80" + zlib.compress(reply.content)),
+    "huge-headers": _huge_headers,
+    "extra-bytes": _junk_after,
+}
+"""Faults that change the reply."""
+
+UNSTREAMED = frozenset({"nan", "huge-number", "deep", "bom", "bad-utf8"})
+"""Faults inside a JSON body; a request for a stream gets that body all the same."""

@@ -1,0 +1,202 @@
+"""Chat completions: a request body to an answer object, the same for the same seed and body. Pure."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.mock import stream
+from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.faults import without_markers
+from llmbatch.mock.wording import fitting, sentences
+
+__all__ = ["CHAT"]
+
+_TYPICAL_ANSWER = 40  # tokens taken from the limit where the request names no maximum
+_PER_MESSAGE = 4
+_MOST_CHOICES = 128
+
+
+def read(body: dict[str, Any]) -> Asked:
+    """Check a request body the way the API does, no further than the answer needs."""
+    model, messages = body.get("model"), body.get("messages")
+    if not isinstance(model, str) or not model:
+        raise Malformed("you must provide a model parameter", "model")
+    if not isinstance(messages, list) or not messages:
+        raise Malformed("Missing required parameter: 'messages'.", "messages")
+    prompt, tokens = "", 0
+    for index, message in enumerate(messages):
+        text = _text(message, f"messages[{index}]")
+        tokens += _tokens(text) + _PER_MESSAGE
+        if message.get("role") == "user":
+            prompt = text
+    for name, most in (("n", _MOST_CHOICES), ("max_tokens", 2**53), ("max_completion_tokens", 2**53)):
+        value = body.get(name)
+        if value is not None and not (type(value) is int and 1 <= value <= most):
+            raise Malformed(f"Invalid '{name}': an integer from 1 to {most} was expected.", name)
+    room = (_limit(body) or _TYPICAL_ANSWER) * (body.get("n") or 1)
+    return Asked(body, model, prompt, tokens, tokens + room, body.get("stream") is True)
+
+
+def answer(turn: Turn) -> dict[str, Any]:
+    """Build the answer object."""
+    asked = turn.asked
+    choices = [_choice(turn, index) for index in range(asked.body.get("n") or 1)]
+    answered: dict[str, Any] = {
+        "id": f"chatcmpl-{turn.serial}",
+        "object": "chat.completion",
+        "created": turn.created,
+        "model": asked.model,
+        "choices": choices,
+        "usage": None,
+        "service_tier": "default",
+        "system_fingerprint": "fp_mock",
+    }
+    if turn.fault and (reshape := _SHAPES.get(turn.fault.name)):
+        reshape(answered, choices[0], choices[0]["message"])
+    if answered["usage"] is None:
+        answered["usage"] = _usage(asked.prompt_tokens, choices)
+    elif not answered["usage"]:
+        del answered["usage"]
+    return answered
+
+
+def _text(message: Any, where: str) -> str:
+    if not isinstance(message, dict):
+        raise Malformed(f"Invalid type for '{where}': expected an object.", where)
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise Malformed(
+            f"Invalid type for '{where}.content': expected one of a string or array of objects.", where
+        )
+    return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode()) // 4)
+
+
+def _limit(body: dict[str, Any]) -> int | None:
+    return body.get("max_completion_tokens") or body.get("max_tokens")
+
+
+def _choice(turn: Turn, index: int) -> dict[str, Any]:
+    body, rng = turn.asked.body, Random(f"{turn.seed}:{index}")
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+    finish = "stop"
+    if turn.text is None and (function := _forced_function(body)) is not None:
+        arguments = json.dumps(fitting(function.get("parameters") or {"type": "object"}, rng)).decode()
+        called = {"name": str(function.get("name")), "arguments": arguments}
+        message["tool_calls"] = [
+            {"id": f"call_{turn.serial}_{index}", "type": "function", "function": called}
+        ]
+        finish = "tool_calls"
+    else:
+        text = turn.text if turn.text is not None else _words(turn, rng)
+        most = _limit(body)
+        if most is not None and len(text) > most and _tokens_of_any(text) > most:
+            text = text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore")
+            finish = "length"
+        message["content"] = text
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def _words(turn: Turn, rng: Random) -> str:
+    text = sentences(without_markers(turn.asked.prompt), rng)
+    wanted = turn.asked.body.get("response_format")
+    if not isinstance(wanted, dict):
+        return text
+    match wanted.get("type"):
+        case "json_object":
+            return json.dumps({"answer": text}).decode()
+        case "json_schema":
+            described = wanted.get("json_schema")
+            schema = described.get("schema") if isinstance(described, dict) else None
+            return json.dumps(fitting(schema or {"type": "object"}, rng)).decode()
+    return text
+
+
+def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the function that must be called, if one must."""
+    tools, choice = body.get("tools"), body.get("tool_choice")
+    if not isinstance(tools, list):
+        return None
+    functions = [
+        tool["function"]
+        for tool in tools
+        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+    ]
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        return next((one for one in functions if one.get("name") == choice["function"].get("name")), None)
+    return functions[0] if functions and choice == "required" else None
+
+
+def _tokens_of_any(text: str) -> int:
+    """Count tokens of a text that may hold what UTF-8 cannot."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+
+
+def _usage(prompt_tokens: int, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    reasoning = completion = 0
+    for choice in choices:
+        message = choice["message"]
+        content = message["content"]
+        reasoning += _tokens_of_any(message.get("reasoning_content") or "")
+        said = content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+        calls = "".join(call["function"]["arguments"] for call in message.get("tool_calls", ()))
+        completion += _tokens_of_any(said + (message["refusal"] or "") + calls)
+    completion += reasoning
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": prompt_tokens + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0, "cache_write_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+_Reshape = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], None]
+
+
+def _refuse(_: dict[str, Any], __: dict[str, Any], message: dict[str, Any]) -> None:
+    message.update(content=None, refusal="I'm sorry, but I cannot help with that.")
+
+
+def _filter(_: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]) -> None:
+    message["content"] = ""
+    choice["finish_reason"] = "content_filter"
+
+
+def _shorten(_: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]) -> None:
+    message["content"] = (message["content"] or "")[:20]
+    choice["finish_reason"] = "length"
+
+
+def _part(_: dict[str, Any], __: dict[str, Any], message: dict[str, Any]) -> None:
+    message["content"] = [{"type": "text", "text": message["content"] or ""}]
+
+
+_SHAPES: dict[str, _Reshape] = {
+    "null-choices": lambda answered, *_: answered.update(choices=None),
+    "empty-choices": lambda answered, *_: answered.update(choices=[]),
+    "no-choices": lambda answered, *_: answered.pop("choices"),
+    "no-usage": lambda answered, *_: answered.update(usage={}),
+    "refusal": _refuse,
+    "content-filter": _filter,
+    "length": _shorten,
+    "null-content": lambda _, __, message: message.update(content=None),
+    "array-content": _part,
+    "reasoning": lambda _, __, message: message.update(
+        reasoning_content="Let me think. The question is short."
+    ),
+}
+"""Faults that change the answer object: the whole, its first choice and that one's message."""
+
+CHAT = Dialect(read, answer, stream.chat_events)

@@ -1,0 +1,52 @@
+"""What the provider asks of a dialect: to read a request body, to answer it, to stream the answer. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from llmbatch.mock.faults import Fault
+
+__all__ = ["Asked", "Dialect", "Malformed", "Turn"]
+
+
+class Malformed(ValueError):
+    """A request body the API would refuse; `param` is the field to blame."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request body that was read. `weight`, prompt and room for an answer, counts against the limit."""
+
+    body: dict[str, Any]
+    model: str
+    prompt: str
+    prompt_tokens: int
+    weight: int
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one answer is made from. Equal `seed` and request give equal words.
+
+    `serial` numbers the answer, `created` dates it. `text` replaces the words when a fault wants other ones.
+    """
+
+    asked: Asked
+    seed: str
+    serial: int
+    created: int
+    fault: Fault | None
+    text: str | None
+
+
+class Dialect(NamedTuple):
+    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events."""
+
+    read: Callable[[dict[str, Any]], Asked]
+    answer: Callable[[Turn], dict[str, Any]]
+    stream: Callable[[dict[str, Any], Turn], list[bytes]]

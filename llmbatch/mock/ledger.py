@@ -1,0 +1,42 @@
+"""The ledger: one JSON line for each request the provider got, so that a test can prove what was sent."""
+
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self
+
+from llmbatch.codec import json
+
+__all__ = ["Ledger", "shown_headers"]
+
+_SECRET = frozenset({b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+
+
+class Ledger:
+    """An append-only file. Each line is one write, so that several providers may share it."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        os.write(self._descriptor, json.dumps(line) + b"\n")
+
+
+def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers with credentials replaced by a digest: equal keys can be told, none can be read."""
+    return {
+        name.decode(): f"sha256:{sha256(value).hexdigest()[:12]}"
+        if name in _SECRET
+        else value.decode("latin-1")
+        for name, value in headers
+    }

@@ -1,0 +1,98 @@
+"""Rate limits: buckets of requests and tokens, and the headers that tell of them. Pure; given the clock."""
+
+from collections import deque
+from math import ceil, inf
+from typing import NamedTuple
+
+from llmbatch.mock.reply import Headers
+
+__all__ = ["Bucket", "Limits", "Shortage", "duration"]
+
+
+class Bucket:
+    """A full bucket whose tokens come back `window` seconds after each was taken.
+
+    Unlike one that refills at a steady rate, it lets no window of that length exceed the limit.
+    """
+
+    def __init__(self, per_minute: int, window: float = 60.0) -> None:
+        self.per_minute = per_minute
+        self.capacity = max(1, int(per_minute * window / 60))
+        self.window = window
+        self._taken: deque[tuple[float, int]] = deque()
+        self._used = 0
+
+    def left(self, now: float) -> int:
+        """Return how many tokens can be taken now."""
+        while self._taken and self._taken[0][0] + self.window <= now:
+            self._used -= self._taken.popleft()[1]
+        return self.capacity - self._used
+
+    def wait(self, amount: int, now: float) -> float:
+        """Return the seconds until `amount` fits: 0 if it does now, infinity if it never will."""
+        short = amount - self.left(now)
+        if short <= 0:
+            return 0.0
+        for moment, taken in self._taken:
+            short -= taken
+            if short <= 0:
+                return self.window - (now - moment)
+        return inf
+
+    def take(self, amount: int, now: float) -> None:
+        """Take tokens that `wait` said are there."""
+        self._taken.append((now, amount))
+        self._used += amount
+
+    def reset(self, now: float) -> float:
+        """Return the seconds until the bucket is full again."""
+        self.left(now)
+        return self.window - (now - self._taken[-1][0]) if self._taken else 0.0
+
+
+class Shortage(NamedTuple):
+    """Why a request is refused: the bucket that is short ("requests" or "tokens") and for how long."""
+
+    bucket: str
+    limit: int
+    wait: float
+
+
+class Limits:
+    """The buckets a provider has; either may be missing."""
+
+    def __init__(self, *, rpm: int | None, tpm: int | None, window: float = 60.0) -> None:
+        limits = {"requests": rpm, "tokens": tpm}
+        self._buckets = {name: Bucket(limit, window) for name, limit in limits.items() if limit is not None}
+
+    def admit(self, tokens: int, now: float) -> Shortage | None:
+        """Take one request of that many tokens from all buckets, or from none and say which one is short."""
+        amounts = {"requests": 1, "tokens": tokens}
+        for name, bucket in self._buckets.items():
+            if wait := bucket.wait(amounts[name], now):
+                return Shortage(name, bucket.per_minute, wait)
+        for name, bucket in self._buckets.items():
+            bucket.take(amounts[name], now)
+        return None
+
+    def headers(self, now: float) -> Headers:
+        """Tell the state of the buckets as OpenAI does."""
+        lines = []
+        for name, bucket in self._buckets.items():
+            values = str(bucket.per_minute), str(bucket.left(now)), duration(bucket.reset(now))
+            for what, value in zip(("limit", "remaining", "reset"), values, strict=True):
+                lines.append((f"x-ratelimit-{what}-{name}".encode(), value.encode()))
+        return lines
+
+
+def duration(seconds: float) -> str:
+    """Write a time the way Go does, to the next millisecond: `120ms`, `1.5s`, `6m0s`."""
+    milliseconds = ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{rest / 1000:g}s"
+    if hours:
+        return f"{hours}h{minutes}m{shown}"
+    return f"{minutes}m{shown}" if minutes else shown

@@ -1,0 +1,174 @@
+"""The provider: one request to one verdict, without I/O; it keeps the counters that real providers keep."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import ceil, isinf
+from random import Random
+from typing import Any, NamedTuple
+
+from llmbatch.codec import json
+from llmbatch.mock.bent import UNSTREAMED, bend, words
+from llmbatch.mock.chat import CHAT
+from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.faults import RANDOM, BadMarker, Fault, due, markers
+from llmbatch.mock.limits import Limits, Shortage
+from llmbatch.mock.reply import Reply, refusal
+from llmbatch.mock.settings import MockSettings
+from llmbatch.mock.stream import STREAM_FAULTS
+
+__all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
+
+DIALECTS: dict[str, Dialect] = {"/chat/completions": CHAT}
+"""What is answered, by path below `/v1`."""
+
+_MODELS = ("mock-1", "mock-mini")
+_BILLED_ERRORS = (500, 502, 504)
+
+
+class Arrival(NamedTuple):
+    """A request that has arrived whole; `key` is the SHA-256 of its body in hexadecimal."""
+
+    serial: int
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    key: str
+    in_flight: int
+
+
+class Verdict(NamedTuple):
+    """What becomes of a request: the reply, `delay` seconds later, bent on the wire if the fault says so."""
+
+    reply: Reply
+    delay: float = 0.0
+    fault: Fault | None = None
+    prompt: str = ""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+def is_billed(status: int | None) -> bool:
+    """Tell whether a provider would charge for an answer; a whole request that got none (None) is charged."""
+    return status is None or 200 <= status < 300 or status in _BILLED_ERRORS
+
+
+class Provider:
+    """Decides on requests, in the order they arrive."""
+
+    def __init__(self, settings: MockSettings) -> None:
+        self._settings = settings
+        self._limits = Limits(rpm=settings.rpm, tpm=settings.tpm, window=settings.window)
+        self._attempts: Counter[str] = Counter()
+
+    def decide(self, arrival: Arrival, *, now: float, wall: float) -> Verdict:
+        """Return the verdict on a request that arrived `now` (monotonic seconds), at `wall`."""
+        path = arrival.path.partition("?")[0]
+        path = path.removeprefix("/v1") if path.startswith("/v1/") else path
+        if arrival.method == "GET" and path == "/health":
+            return Verdict(Reply(200, b'{"status":"ok"}'))
+        if stranger := self._stranger(arrival.headers):
+            return Verdict(stranger)
+        if arrival.method == "GET" and path == "/models":
+            return Verdict(_models())
+        dialect = DIALECTS.get(path) if arrival.method == "POST" else None
+        if dialect is None:
+            return Verdict(refusal(404, f"Invalid URL ({arrival.method} {arrival.path})", code="unknown_url"))
+        try:
+            asked = dialect.read(_body(arrival.body))
+        except Malformed as error:
+            return Verdict(refusal(400, str(error), param=error.param))
+        verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
+        return verdict._replace(prompt=asked.prompt[:200], headers=self._limits.headers(now))
+
+    def _answer(
+        self, dialect: Dialect, asked: Asked, arrival: Arrival, *, now: float, wall: float
+    ) -> Verdict:
+        settings = self._settings
+        if asked.model == "missing-model":
+            said = f"The model `{asked.model}` does not exist or you do not have access to it."
+            return Verdict(refusal(404, said, code="model_not_found"))
+        try:
+            script = markers(asked.prompt)
+        except BadMarker as error:
+            return Verdict(refusal(400, str(error), param="messages", code="bad_mock_marker"))
+        if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
+            return Verdict(
+                _too_many(Shortage("requests", settings.concurrency_limit, 1.0), "concurrent requests")
+            )
+        if shortage := self._limits.admit(asked.weight, now):
+            return Verdict(_too_many(shortage, f"{shortage.bucket} per min"))
+        seed = f"{settings.seed}:{arrival.key}"
+        fault = self._fault(script, asked.prompt, seed)
+        turn = Turn(asked, seed, arrival.serial, int(wall), fault, words(fault, asked.prompt))
+        delay = settings.latency + (fault.after if fault else 0.0)
+        if settings.jitter:
+            delay += Random(f"{seed}:delay").uniform(0, settings.jitter)
+        return Verdict(_reply(dialect, turn), delay, fault)
+
+    def _fault(self, script: list[Fault], prompt: str, seed: str) -> Fault | None:
+        """Return the fault that is due; attempts are counted only where they matter."""
+        if script:
+            return due(script, self._count(prompt) if any(fault.times for fault in script) else 0)
+        if not self._settings.fault_rate:
+            return None
+        rng = Random(f"{seed}:fault:{self._count(seed)}")
+        return rng.choice(RANDOM) if rng.random() < self._settings.fault_rate else None
+
+    def _count(self, what: str) -> int:
+        """Return how often this was asked before."""
+        self._attempts[what] += 1
+        return self._attempts[what] - 1
+
+    def _stranger(self, headers: Mapping[bytes, bytes]) -> Reply | None:
+        """Return the refusal for a caller without the right key."""
+        if self._settings.api_key is None:
+            return None
+        scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            return refusal(401, "You didn't provide an API key in an Authorization header using Bearer auth.")
+        if key == self._settings.api_key:
+            return None
+        return refusal(401, f"Incorrect API key provided: {key[:3]}***.", code="invalid_api_key")
+
+
+def _body(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise Malformed(f"We could not parse the JSON body of your request. ({error})") from error
+    if not isinstance(body, dict):
+        raise Malformed("The JSON body of your request must be an object.")
+    return body
+
+
+def _reply(dialect: Dialect, turn: Turn) -> Reply:
+    answered = dialect.answer(turn)
+    name = turn.fault.name if turn.fault else None
+    if (turn.asked.stream or name in STREAM_FAULTS) and name not in UNSTREAMED:
+        reply = Reply(200, b"", b"text/event-stream; charset=utf-8", pieces=dialect.stream(answered, turn))
+    else:
+        reply = Reply(200, json.dumps(answered))
+    return bend(reply, turn.fault) if turn.fault else reply
+
+
+def _models() -> Reply:
+    listed = [
+        {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "llmbatch"} for name in _MODELS
+    ]
+    return Reply(200, json.dumps({"object": "list", "data": listed}))
+
+
+def _too_many(shortage: Shortage, what: str) -> Reply:
+    """Refuse for pace, as OpenAI does; a request too large for the bucket gets no time to come back at."""
+    said = f"Rate limit reached on {what}: Limit {shortage.limit}."
+    if isinf(shortage.wait):
+        said = f"Request too large on {what}: Limit {shortage.limit}. It must be reduced in order to run."
+        return refusal(429, said, shortage.bucket, code="rate_limit_exceeded")
+    milliseconds = ceil(shortage.wait * 1000)
+    said += f" Please try again in {milliseconds / 1000:g}s."
+    reply = refusal(429, said, shortage.bucket, code="rate_limit_exceeded")
+    reply.headers = [
+        (b"retry-after", b"%d" % max(1, ceil(shortage.wait))),
+        (b"retry-after-ms", b"%d" % milliseconds),
+    ]
+    return reply

@@ -1,0 +1,276 @@
+"""The mock provider on the network: HTTP/1.1 connections, one task each, and the process that serves them."""
+
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+from hashlib import sha256
+from importlib.util import find_spec
+from itertools import count
+from typing import Any
+
+import anyio
+import h11
+from anyio.abc import SocketAttribute, SocketStream
+
+from llmbatch.mock.ledger import Ledger, shown_headers
+from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
+from llmbatch.mock.reply import refusal
+from llmbatch.mock.settings import MockSettings
+from llmbatch.mock.wire import BROKEN, Ending, Step, broken, legal, seen_status
+
+__all__ = ["run", "serve"]
+
+_LARGEST_BODY = 64 * 2**20
+_READ = 2**18
+_LINGER = 5.0  # seconds a client gets to read the end of an answer and to close its side
+_ON_THE_WIRE = 0.01  # seconds for what was sent to leave the buffers of the event loop, before a reset
+_CLOSE = (b"connection", b"close")
+_CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+def _unheard(_: str) -> None:
+    """Tell nobody the address."""
+
+
+async def serve(settings: MockSettings, *, started: Callable[[str], None] = _unheard) -> None:
+    """Serve until cancelled; `started` gets the base URL once connections are accepted."""
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
+        house = _House(settings, ledger)
+        async with await anyio.create_tcp_listener(
+            local_host=settings.host, local_port=settings.port
+        ) as listener:
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
+            await listener.serve(house.welcome)
+
+
+def run(
+    settings: MockSettings, *, started: Callable[[str], None] = _unheard, until_stdin_closes: bool = False
+) -> None:
+    """Serve until SIGINT or SIGTERM, or until standard input ends, as it does when a parent dies."""
+
+    async def main() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with anyio.create_task_group() as tasks:
+                if until_stdin_closes:
+                    threading.Thread(target=_end_with_stdin, daemon=True).start()
+
+                tasks.start_soon(partial(serve, settings, started=started))
+                async for _ in signals:
+                    break
+                tasks.cancel_scope.cancel()
+
+    with suppress(KeyboardInterrupt):  # a Ctrl-C before the signals are received
+        anyio.run(main, backend="asyncio", backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def _end_with_stdin() -> None:
+    """Read standard input to its end, then ask the process to end.
+
+    A plain descriptor: a thread blocked in `sys.stdin` holds its lock and breaks the exit of the interpreter.
+    """
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _raw_socket(stream: SocketStream) -> Any:
+    """Return the socket of a stream, None when the connection is gone.
+
+    Asked for anew each time: the event loop closes a broken one, and its descriptor is soon another's. anyio
+    reads the peer's name on the way, which fails in the manner of the loop where there is no peer.
+    """
+    try:
+        return stream.extra(SocketAttribute.raw_socket)
+    except (AttributeError, OSError):
+        return None
+
+
+def _cut_off(stream: SocketStream) -> None:
+    """Close a connection with a TCP reset.
+
+    Closing the stream may send a FIN first. Putting another file in the socket's place closes it without.
+    """
+    if (raw := _raw_socket(stream)) is None:
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), raw.fileno(), inheritable=False)
+
+
+class _TooLarge(Exception):
+    """The request body exceeds what is accepted."""
+
+
+class _House:
+    """What all connections share."""
+
+    def __init__(self, settings: MockSettings, ledger: Ledger | None) -> None:
+        self.provider = Provider(settings)
+        self.ledger = ledger
+        self.serials = count(1)
+        self.in_flight = 0
+        self._connections = count(1)
+
+    async def welcome(self, stream: SocketStream) -> None:
+        """Serve one connection to its end, whatever the client does."""
+        async with stream:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await _Connection(self, stream, next(self._connections)).serve()
+
+
+class _Connection:
+    """One client: reads requests, lets the provider decide, plays the steps of the answer."""
+
+    def __init__(self, house: _House, stream: SocketStream, number: int) -> None:
+        self._house = house
+        self._stream = stream
+        self._number = number
+        self._http = h11.Connection(h11.SERVER)
+
+    async def serve(self) -> None:
+        """Answer requests until the connection is to end, and end it."""
+        ending = Ending.CLOSE
+        try:
+            while isinstance(request := await self._next_event(), h11.Request):
+                ending = await self._exchange(request) or Ending.CLOSE
+                if ending is Ending.RESET or self._http.our_state is not h11.DONE:
+                    break
+                self._http.start_next_cycle()
+        except h11.RemoteProtocolError as error:
+            if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                reply = refusal(error.error_status_hint, f"Bad HTTP request: {error}")
+                await self._play(legal(self._http, reply, [_CLOSE], method=b""))
+        if ending is Ending.RESET:
+            await anyio.sleep(_ON_THE_WIRE)
+            return _cut_off(self._stream)
+        await self._stream.send_eof()
+        with anyio.move_on_after(_LINGER):
+            await self._until_closed()
+
+    async def _exchange(self, request: h11.Request) -> Ending | None:
+        self._house.in_flight += 1
+        try:
+            return await self._play(await self._decide(request))
+        finally:
+            self._house.in_flight -= 1
+
+    async def _decide(self, request: h11.Request) -> Iterator[Step]:
+        """Read the body, get the verdict, wait. The ledger line is written on any way out."""
+        house, serial, began = self._house, next(self._house.serials), time.monotonic()
+        line: dict[str, Any] = {
+            "n": serial,
+            "t_start": time.time(),
+            "t_end": None,
+            "path": request.target.decode("ascii", "replace"),
+            "key": None,
+            "prompt": "",
+            "status": None,
+            "fault": None,
+            "billed": False,
+            "conn": self._number,
+            "in_flight": house.in_flight,
+            "aborted": True,
+        }
+        try:
+            body = await self._body(request)
+            line["key"] = key = sha256(body).hexdigest()
+            arrival = Arrival(
+                serial,
+                request.method.decode(),
+                line["path"],
+                dict(request.headers),
+                body,
+                key,
+                house.in_flight,
+            )
+            verdict = house.provider.decide(arrival, now=began, wall=line["t_start"])
+            status = seen_status(verdict.reply, verdict.fault)
+            fault = verdict.fault and verdict.fault.name
+            line.update(prompt=verdict.prompt, fault=fault, billed=is_billed(status))
+            if verdict.delay:
+                await anyio.sleep(verdict.delay)
+            line.update(status=status, aborted=bool(verdict.delay) and self._is_gone())
+            return self._steps(request.method, verdict, serial, began)
+        except _TooLarge:
+            line.update(status=413, aborted=False)
+            reply = refusal(413, f"The request body is larger than {_LARGEST_BODY} bytes.")
+            return legal(self._http, reply, [_CLOSE], method=request.method)
+        finally:
+            if house.ledger:
+                line.update(t_end=time.time(), headers=shown_headers(request.headers))
+                house.ledger.write(line)
+
+    def _steps(self, method: bytes, verdict: Verdict, serial: int, began: float) -> Iterator[Step]:
+        headers = [
+            (b"x-request-id", b"req_%d" % serial),
+            (b"openai-processing-ms", b"%d" % ((time.monotonic() - began) * 1000)),
+            *verdict.headers,
+        ]
+        if verdict.fault and verdict.fault.name in BROKEN:
+            return broken(verdict.reply, headers, verdict.fault)
+        return legal(self._http, verdict.reply, headers, method=method)
+
+    async def _play(self, steps: Iterator[Step]) -> Ending | None:
+        """Send and wait as told; return how the connection must end, None if it need not."""
+        for step in steps:
+            if isinstance(step, bytes):
+                if step:
+                    await self._stream.send(step)
+            elif isinstance(step, float):
+                await anyio.sleep(step)
+            elif step is Ending.HANG:
+                await self._until_closed()
+            else:
+                return step
+        return None
+
+    async def _body(self, request: h11.Request) -> bytes:
+        """Read a request body. Raises _TooLarge, before any of it is read if the length is announced."""
+        announced = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+        if announced > _LARGEST_BODY:
+            raise _TooLarge
+        parts, size = [], 0
+        while isinstance(event := await self._next_event(), h11.Data):
+            parts.append(event.data)
+            size += len(event.data)
+            if size > _LARGEST_BODY:
+                raise _TooLarge
+        return b"".join(parts)
+
+    async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Return what the client sends next. Raises h11.RemoteProtocolError when that is not HTTP."""
+        while True:
+            event = self._http.next_event()
+            if event is not h11.NEED_DATA:
+                return event
+            if self._http.they_are_waiting_for_100_continue:
+                await self._stream.send(self._http.send(_CONTINUE) or b"")
+            try:
+                self._http.receive_data(await self._stream.receive(_READ))
+            except anyio.EndOfStream:
+                self._http.receive_data(b"")
+
+    async def _until_closed(self) -> None:
+        """Wait for the client to close its side; what it sends meanwhile is nobody's business."""
+        with suppress(anyio.EndOfStream):
+            while True:
+                await self._stream.receive(_READ)
+
+    def _is_gone(self) -> bool:
+        """Tell whether the client has closed the connection, without reading from it."""
+        if (raw := _raw_socket(self._stream)) is None:
+            return True
+        poll = select.poll()
+        poll.register(raw.fileno(), _GONE)
+        return bool(poll.poll(0))

@@ -1,0 +1,74 @@
+"""A finished chat answer to the server-sent events it would have been streamed as. Pure."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.mock.dialect import Turn
+from llmbatch.mock.reply import error_body
+
+__all__ = ["STREAM_FAULTS", "chat_events"]
+
+STREAM_FAULTS = frozenset({"stream-cut", "stream-error", "no-done"})
+
+_MOST_PIECES = 12
+_DONE = b"data: [DONE]\n\n"
+
+
+def chat_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
+    """Cut an answer into events, `[DONE]` last; or, when a fault says so, less than that."""
+    frame = {key: answered[key] for key in ("id", "created", "model", "service_tier", "system_fingerprint")}
+    frame["object"] = "chat.completion.chunk"
+    options = turn.asked.body.get("stream_options")
+    counted = isinstance(options, dict) and options.get("include_usage") is True
+    if counted:
+        frame["usage"] = None
+    choices = [choice for choice in answered.get("choices") or () for choice in _pieces(choice)]
+    events = [_event(frame | {"choices": [choice]}) for choice in choices]
+    match turn.fault.name if turn.fault else None:
+        case "stream-cut":
+            return events[: len(events) // 2]
+        case "stream-error":
+            broken = error_body(
+                "The server had an error while streaming.", "server_error", code="internal_error"
+            )
+            return [*events[: len(events) // 2], _event(broken)]
+        case name:
+            if counted:
+                events.append(_event(frame | {"choices": [], "usage": answered.get("usage")}))
+            return events if name == "no-done" else [*events, _DONE]
+
+
+def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    message = choice["message"]
+
+    def piece(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        return {"index": choice["index"], "delta": delta, "logprobs": None, "finish_reason": finish}
+
+    yield piece(
+        {"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None}
+    )
+    for key in ("reasoning_content", "content", "refusal"):
+        said = message.get(key)
+        for part in _cut(said) if isinstance(said, str) else said or ():
+            yield piece({key: [part] if isinstance(part, dict) else part})
+    for index, call in enumerate(message.get("tool_calls", ())):
+        arguments = call["function"]["arguments"]
+        yield piece(
+            {"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]}
+        )
+        for part in _cut(arguments):
+            yield piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
+    yield piece({}, choice["finish_reason"])
+
+
+def _cut(text: str) -> list[str]:
+    """Cut a text after words, into a dozen pieces or so."""
+    words = re.findall(r"\s*\S+|\s+", text)
+    size = max(2, -(-len(words) // _MOST_PIECES))
+    return ["".join(words[start : start + size]) for start in range(0, len(words), size)]
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value) + b"\n\n"

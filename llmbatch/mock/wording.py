@@ -1,0 +1,82 @@
+"""Words for answers: plain sentences, and JSON that fits a simple schema, both drawn from a seed."""
+
+from math import ceil, floor
+from random import Random
+from typing import Any
+
+__all__ = ["fitting", "sentences"]
+
+_SUBJECTS = (
+    "A quiet harbour", "The old library", "Every careful plan", "The morning train", "A patient gardener",
+    "This small answer", "The northern wind", "A good question", "The last lantern", "An honest map",
+)  # fmt: skip
+_VERBS = ("follows", "remembers", "repairs", "explains", "crosses", "carries", "measures", "invites", "keeps")
+_OBJECTS = (
+    "the long river", "a simple rule", "the missing page", "a warm light", "the other side", "blue stones",
+    "the shortest way", "a bowl of apples", "the same sky", "an open door",
+)  # fmt: skip
+
+_DEEPEST = 16
+
+
+def sentences(prompt: str, rng: Random, count: int = 3) -> str:
+    """Quote the beginning of the prompt, so that a person sees what is answered, and add sentences."""
+    quoted = " ".join(prompt[:240].split())
+    if len(quoted) > 60:
+        quoted = quoted[:59] + "…"
+    said = (f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}." for _ in range(count))
+    return " ".join((f"You asked: '{quoted}'", *said))
+
+
+def fitting(schema: Any, rng: Random, *, root: Any = None, depth: int = 0) -> Any:
+    """Return a value that fits a simple schema: objects, arrays, scalars, enums, references, alternatives."""
+    root = schema if root is None else root
+    if not isinstance(schema, dict) or depth > _DEEPEST:
+        return None
+
+    def inner(part: Any) -> Any:
+        return fitting(part, rng, root=root, depth=depth + 1)
+
+    if isinstance(reference := schema.get("$ref"), str):
+        return inner(_target(root, reference))
+    if "const" in schema:
+        return schema["const"]
+    if isinstance(choices := schema.get("enum"), list) and choices:
+        return rng.choice(choices)
+    for word in ("anyOf", "oneOf", "allOf"):
+        if isinstance(options := schema.get(word), list) and options:
+            return inner(options[0])
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    match kind[0] if isinstance(kind, list) and kind else kind:
+        case "object":
+            properties = schema.get("properties")
+            return {
+                name: inner(part)
+                for name, part in (properties if isinstance(properties, dict) else {}).items()
+            }
+        case "array":
+            length = min(max(1, ceil(_bound(schema, "minItems", 1))), 100)
+            return [inner(schema.get("items")) for _ in range(length)]
+        case "integer":
+            low = ceil(_bound(schema, "minimum", min(0, _bound(schema, "maximum", 0))))
+            return rng.randint(low, max(low, floor(_bound(schema, "maximum", low + 100))))
+        case "number":
+            low = _bound(schema, "minimum", min(0, _bound(schema, "maximum", 0)))
+            return round(rng.uniform(low, max(low, _bound(schema, "maximum", low + 100))), 3)
+        case "boolean":
+            return rng.random() < 0.5
+        case "null":
+            return None
+        case _:
+            return f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}."
+
+
+def _bound(schema: dict[str, Any], name: str, default: Any) -> Any:
+    value = schema.get(name)
+    return value if isinstance(value, int | float) and abs(value) < 1e15 else default
+
+
+def _target(root: Any, reference: str) -> Any:
+    for part in reference.removeprefix("#").strip("/").split("/"):
+        root = root.get(part) if isinstance(root, dict) and part else root
+    return root

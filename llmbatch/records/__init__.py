@@ -1,0 +1,1 @@
+"""Input records and result lines: files and streams in and out."""

@@ -1,0 +1,160 @@
+"""Entries to what is asked: identity, prompt and meta of a record, or why it is refused."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from llmbatch.codec.digest import digest
+from llmbatch.codec.json import canonical
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.job import Identity
+from llmbatch.core.outcome import Refused
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.records import forms
+from llmbatch.records.entry import Entry
+from llmbatch.records.identity import fingerprint, id_fields, named
+from llmbatch.records.seen import Seen
+from llmbatch.records.template import Template, TemplateError
+
+__all__ = ["Decoded", "Decoder", "Meta"]
+
+Meta = Literal["all", "none"] | frozenset[str]
+"""Which fields come back with the result: all that mean nothing to us, none, or those named."""
+
+_MOST_REPEATS = 100
+_NOTHING: frozenset[str] = frozenset()
+_PLAIN = forms.OWN - {"input"}
+
+
+class Decoded(NamedTuple):
+    """A record that can be asked. `fields` is the whole record, as an object."""
+
+    identity: Identity
+    prompt: Prompt
+    meta: dict[str, Any]
+    fields: Any
+
+
+class Decoder:
+    """Decodes the records of a run, in order.
+
+    `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
+    `meta_fields`. With a `template` every field is material for it and nothing else. `system` is for
+    records that have none. `notice` is told what a person may not expect.
+    """
+
+    def __init__(
+        self,
+        *,
+        params: frozenset[str],
+        id_field: str | None,
+        meta: Meta,
+        meta_fields: frozenset[str],
+        template: Template | None,
+        system: Template | None,
+        openai_batch: bool,
+        seen: Seen,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._sendable = params - meta_fields - forms.OWN
+        self._id_fields = id_fields(id_field)
+        self._meta = meta
+        self._template, self._system = template, system
+        self._openai_batch = openai_batch
+        self._seen, self._repeats = seen, 0
+        self._notice: Callable[[str], None] | None = notice
+        if template is not None and not template.has_fields:
+            notice("--template has no {{ field }} in it: every record asks the same")
+
+    def decode(self, index: int, entry: Entry) -> Decoded | Refused:
+        """Decode the record at a place of the input.
+
+        Raises UsageError when a template fails for the very first record, InputError after too many
+        repeated ids.
+        """
+        if entry.error is not None:
+            identity = self._identify(index, None, digest(b"raw", entry.digest))
+            return _refused(identity, Kind.INVALID_RECORD, entry.error, {}, None)
+        fields = {"prompt": entry.value} if isinstance(entry.value, str) else entry.value
+        record = digest(canonical(fields))
+        if not isinstance(fields, dict):
+            message = f"{entry.where}: a record is an object or a string"
+            return _refused(self._identify(index, None, record), Kind.INVALID_RECORD, message, {}, fields)
+        id: str | int | None = None
+        looked_at: tuple[str, ...] = ()
+        flaw: RecordError | None = None
+        try:
+            id, looked_at = named(fields, self._id_fields)
+        except RecordError as error:
+            flaw = error
+        identity = self._identify(index, id, record)
+        consumed = self._consumed(fields, looked_at)
+        meta = self._kept(fields, consumed.union(looked_at))
+        if id is not None and identity.occurrence:
+            return _refused(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
+        try:
+            if flaw is not None:
+                raise flaw
+            prompt = self._prompt(fields, consumed, entry.where)
+        except RecordError as error:
+            message = f"{entry.where}: {error.message}"
+            if index == 0 and isinstance(error, TemplateError):
+                raise UsageError(message, error.hint) from error
+            return _refused(identity, Kind.INVALID_RECORD, message, meta, fields)
+        return Decoded(identity, prompt, meta, fields)
+
+    def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
+        return Identity(index, id, record, self._seen.add(fingerprint(id, record)))
+
+    def _repeated(self, where: str, identity: Identity) -> str:
+        shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"
+        self._repeats += 1
+        if self._repeats > _MOST_REPEATS:
+            raise InputError(
+                f"{where}: more than {_MOST_REPEATS} records repeat an id, the last of them {shown}",
+                hint="--id-field NAME takes another field as the id; --id-field none does without",
+            )
+        times = identity.occurrence
+        return f"{where}: the id {shown} was there before" + (f", {times} times" if times > 1 else "")
+
+    def _consumed(self, fields: dict[str, Any], looked_at: tuple[str, ...]) -> frozenset[str]:
+        """Return the names of the fields that go into what a record asks, whether or not they are usable."""
+        if self._template is not None:
+            return _NOTHING
+        if self._openai_batch or forms.is_batch_line(fields):
+            return forms.BATCH_LINE
+        if forms.is_shaped(fields):
+            return forms.OWN | (self._sendable & fields.keys()).difference(looked_at)
+        return _PLAIN
+
+    def _prompt(self, fields: dict[str, Any], consumed: frozenset[str], where: str) -> Prompt:
+        if self._template is not None:
+            prompt = Prompt(text=self._template.render(fields))
+            if not prompt.text:
+                raise RecordError("--template gives an empty prompt")
+        elif consumed is forms.BATCH_LINE:
+            return forms.batch_line(fields)
+        elif consumed is _PLAIN:
+            prompt = forms.plain(fields)
+        else:
+            moved = consumed - forms.OWN
+            prompt = forms.shaped(fields, moved)
+            if moved and self._notice is not None:
+                names = ", ".join(name for name in fields if name in moved)
+                self._notice(f"sent as parameters: {names} ({where}); --meta-field NAME keeps one as meta")
+                self._notice = None
+        if prompt.system is None and self._system is not None:
+            prompt.system = self._system.render(fields)
+        prompt.system = prompt.system or None  # an empty one says that the record wants none
+        return prompt
+
+    def _kept(self, fields: dict[str, Any], used: frozenset[str]) -> dict[str, Any]:
+        if self._meta == "none":
+            return {}
+        if self._meta == "all":
+            return {name: value for name, value in fields.items() if name not in used}
+        return {name: value for name, value in fields.items() if name in self._meta}
+
+
+def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> Refused:
+    return Refused(identity, Fault(kind=kind, message=message), meta, fields)

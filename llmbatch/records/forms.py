@@ -1,0 +1,131 @@
+"""The shapes a record may have, and what each asks. Pure."""
+
+import re
+from typing import Any
+
+from llmbatch.core.prompt import Prompt, RecordError
+
+__all__ = ["BATCH_LINE", "OWN", "batch_line", "is_batch_line", "is_shaped", "plain", "shaped"]
+
+OWN = frozenset({"prompt", "messages", "input", "system", "model", "params"})
+"""Fields that mean something to us; an `input` beside a `prompt` does not."""
+
+BATCH_LINE = frozenset({"method", "url", "body"})
+"""Fields of an OpenAI Batch line, its id aside."""
+
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~:@-]+)+")
+_KINDS = {
+    str: "a string",
+    dict: "an object",
+    list: "an array",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
+
+
+def is_batch_line(fields: dict[str, Any]) -> bool:
+    """Tell whether a record is an OpenAI Batch line, which has no prompt of its own."""
+    return (
+        "custom_id" in fields
+        and "url" in fields
+        and "body" in fields
+        and not any(name in fields for name in ("prompt", "messages", "input"))
+    )
+
+
+def is_shaped(fields: dict[str, Any]) -> bool:
+    """Tell whether a record is shaped like the body of an API."""
+    return fields.get("prompt") is None and (
+        fields.get("messages") is not None or fields.get("input") is not None
+    )
+
+
+def plain(fields: dict[str, Any]) -> Prompt:
+    """Read `prompt` and what goes with it. Raises RecordError."""
+    text = fields.get("prompt")
+    if text is None:
+        raise _no_prompt(fields)
+    if fields.get("messages") is not None:
+        raise RecordError("the record has both prompt and messages")
+    if not isinstance(text, str):
+        raise RecordError(f"prompt must be a string, not {_kind(text)}")
+    if not text:
+        raise RecordError("prompt is empty")
+    return Prompt(text=text, system=_system(fields), model=_model(fields), params=_params(fields))
+
+
+def shaped(fields: dict[str, Any], moved: frozenset[str]) -> Prompt:
+    """Read `messages` or `input`, with the body parameters named in `moved`. Raises RecordError."""
+    messages, given = fields.get("messages"), fields.get("input")
+    if messages is not None and given is not None:
+        raise RecordError("the record has both messages and input")
+    if messages is not None:
+        if not isinstance(messages, list):
+            raise RecordError(f"messages must be an array, not {_kind(messages)}")
+        if not messages:
+            raise RecordError("messages is empty")
+        for number, message in enumerate(messages, 1):
+            if not isinstance(message, dict):
+                raise RecordError(f"message {number} must be an object, not {_kind(message)}")
+    elif not isinstance(given, (str, list)):
+        raise RecordError(f"input must be a string or an array, not {_kind(given)}")
+    elif not given:
+        raise RecordError("input is empty")
+    params = {name: value for name, value in fields.items() if name in moved} | _params(fields)
+    return Prompt(messages=messages, input=given, system=_system(fields), model=_model(fields), params=params)
+
+
+def batch_line(fields: dict[str, Any]) -> Prompt:
+    """Read an OpenAI Batch line. Raises RecordError."""
+    body, url, method = fields.get("body"), fields.get("url"), fields.get("method")
+    if not isinstance(body, dict):
+        raise RecordError(f"an OpenAI Batch line needs a body that is an object, not {_kind(body)}")
+    if method is not None and method != "POST":
+        raise RecordError("method must be POST")
+    if not isinstance(url, str):
+        raise RecordError(f"an OpenAI Batch line needs a url that is a string, not {_kind(url)}")
+    path = url[3:] if f"{url}/".startswith("/v1/") else url
+    if not _PATH.fullmatch(path) or ".." in path:
+        raise RecordError(f"url must be a plain path such as /v1/chat/completions, not {url[:100]!r}")
+    return Prompt(body=body, path=path)
+
+
+def _no_prompt(fields: dict[str, Any]) -> RecordError:
+    if isinstance(fields.get("body"), dict):
+        return RecordError("the record has no prompt; as an OpenAI Batch line it lacks custom_id or url")
+    return RecordError(
+        "the record has no prompt; name one with --template",
+        hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",
+    )
+
+
+def _system(fields: dict[str, Any]) -> str | None:
+    system = fields.get("system")
+    if system is not None and not isinstance(system, str):
+        raise RecordError(f"system must be a string, not {_kind(system)}")
+    return system
+
+
+def _model(fields: dict[str, Any]) -> str | None:
+    model = fields.get("model")
+    if model is None:
+        return None
+    if not isinstance(model, str):
+        raise RecordError(f"model must be a string, not {_kind(model)}")
+    if not model:
+        raise RecordError("model is empty")
+    return model
+
+
+def _params(fields: dict[str, Any]) -> dict[str, Any]:
+    params = fields.get("params")
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise RecordError(f"params must be an object, not {_kind(params)}")
+    return dict(params)
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "null")

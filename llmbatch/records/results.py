@@ -1,0 +1,151 @@
+"""Outcomes as lines: llmbatch's own JSONL, OpenAI's batch lines, or text."""
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Identity
+from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
+
+__all__ = ["Render", "batch_line", "jsonl", "raw_text", "text_line"]
+
+Render = Callable[[Outcome | Refused], bytes]
+"""Makes the line of one outcome, newline included; empty when it has none."""
+
+
+def jsonl(*, include: frozenset[str], redact: Callable[[str], str]) -> Render:
+    """Return the renderer of result lines. `include`: any of `request`, `response`, `input`."""
+
+    def render(outcome: Outcome | Refused) -> bytes:
+        fields = _fields(outcome, include, redact)
+        return json.dumps(fields) + b"\n"
+
+    return render
+
+
+def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callable[[str], str]) -> dict[str, Any]:
+    if isinstance(outcome, Refused):
+        fields = _identity(outcome.identity)
+        fields |= {"status": "failed", "error": _error(outcome.fault, redact), "attempts": 0}
+        if "input" in include:
+            fields["input"] = outcome.input
+        fields |= {"record": outcome.identity.record, "key": None, "meta": outcome.meta}
+        return fields
+    job, verdict = outcome.job, outcome.verdict
+    fields = _identity(job.identity)
+    if isinstance(verdict, Completion):
+        fields["status"] = "ok"
+        fields["text"] = verdict.text
+        fields["finish_reason"] = verdict.finish_reason
+        fields["model"] = verdict.model
+        if verdict.usage is not None:
+            fields["usage"] = _usage(verdict.usage)
+        if verdict.cost is not None:
+            fields["cost_usd"] = verdict.cost
+        if verdict.extra:
+            fields |= verdict.extra
+        answer = verdict.body
+    else:
+        fields["status"] = "failed"
+        fields["error"] = _error(verdict, redact)
+        if verdict.billing is Billing.BILLED:
+            fields["billed"] = True
+        if verdict.raw is not None:
+            fields |= _raw(verdict.raw)
+        answer = verdict.answer
+    fields["started_at"] = _timestamp(job.started)
+    fields["latency_s"] = round(job.latency, 3)
+    fields["attempts"] = job.sent
+    if job.doubtful or job.server:
+        fields["possibly_billed"] = job.doubtful + job.server
+    fields["request_id"] = verdict.request_id
+    if answer is not None:
+        fields["response"] = answer
+    if "request" in include:
+        fields["request"] = job.item
+    if "input" in include:
+        fields["input"] = job.input
+    fields["record"] = job.identity.record
+    fields["key"] = job.key
+    fields["meta"] = job.meta
+    return fields
+
+
+def batch_line(outcome: Outcome | Refused) -> bytes:
+    """Render a line as OpenAI's batch output has it, errors inline."""
+    if isinstance(outcome, Refused):
+        return _batch(outcome.identity, None, {"code": outcome.fault.kind, "message": outcome.fault.message})
+    job, verdict = outcome.job, outcome.verdict
+    if isinstance(verdict, Completion):
+        return _batch(job.identity, _response(200, verdict.request_id, verdict.body), None)
+    if verdict.answer is not None and verdict.status is not None:
+        return _batch(job.identity, _response(verdict.status, verdict.request_id, verdict.answer), None)
+    return _batch(job.identity, None, {"code": verdict.kind, "message": verdict.message})
+
+
+def text_line(outcome: Outcome | Refused) -> bytes:
+    """Render the answer's text as a JSON string, null for a failure."""
+    return json.dumps(_text(outcome)) + b"\n"
+
+
+def raw_text(outcome: Outcome | Refused) -> bytes:
+    """Render the answer's text as it is; a failure has no line."""
+    text = _text(outcome)
+    return b"" if text is None else text.encode("utf-8", "replace") + b"\n"
+
+
+def _text(outcome: Outcome | Refused) -> str | None:
+    if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
+        return outcome.verdict.text
+    return None
+
+
+def _identity(identity: Identity) -> dict[str, Any]:
+    if identity.occurrence:
+        return {"id": identity.id, "occurrence": identity.occurrence, "index": identity.index}
+    return {"id": identity.id, "index": identity.index}
+
+
+def _error(fault: Fault, redact: Callable[[str], str]) -> dict[str, Any]:
+    return {"kind": fault.kind, "status": fault.status, "code": fault.code, "message": redact(fault.message)}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {name: count for name, count in zip(Usage._fields, usage, strict=True) if count is not None}
+
+
+def _raw(body: bytes) -> dict[str, str]:
+    """Keep a body that is not JSON, byte for byte."""
+    try:
+        return {"response": body.decode()}
+    except UnicodeDecodeError:
+        return {"response_base64": base64.b64encode(body).decode()}
+
+
+def _response(status: int, request_id: str | None, body: Any) -> dict[str, Any]:
+    return {"status_code": status, "request_id": request_id, "body": body}
+
+
+def _batch(identity: Identity, response: dict[str, Any] | None, error: dict[str, Any] | None) -> bytes:
+    line = {
+        "id": f"batch_req_{identity.index}",
+        "custom_id": identity.id,
+        "response": response,
+        "error": error,
+    }
+    return json.dumps(line) + b"\n"
+
+
+def _timestamp(wall: float) -> str:
+    """Write wall seconds as `2026-11-22T10:00:00.123Z`."""
+    second = int(wall)
+    return f"{_to_the_second(second)}.{int((wall - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

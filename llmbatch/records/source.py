@@ -1,0 +1,125 @@
+"""Where records come from: files and stdin, one after the other, opened by name and format."""
+
+import os
+from collections.abc import Sequence
+
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.records.document import Document
+from llmbatch.records.entry import Entry, Reader
+from llmbatch.records.jsonl import JsonLines, TextLines
+from llmbatch.records.lines import Lines
+from llmbatch.records.stream import COMPRESSIONS, Stream, Wake, check, title
+from llmbatch.records.tables import LINE_FIELDS, Table
+
+__all__ = ["FORMATS", "Entry", "Source", "open_source"]
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "cookbook", "parquet")
+
+_SUFFIXES = {
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".parquet": "parquet",
+}
+
+
+class Source:
+    """The entries of all inputs, in order.
+
+    `read` is for one thread; `interrupt` may be called from any other.
+    """
+
+    def __init__(self, inputs: Sequence[tuple[str, str]], *, max_line: int) -> None:
+        self._inputs = list(reversed(inputs))
+        self._several = len(inputs) > 1
+        self._max_line = max_line
+        self._wake = Wake()
+        self._stream: Stream | None = None
+        self._reader: Reader | None = None
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there now, at least one entry and at most `limit`; an empty list at the end.
+
+        Blocks while there is nothing. Raises InputError.
+        """
+        while not self._wake.raised:
+            if self._reader is None:
+                if not self._inputs:
+                    break
+                self._reader = self._open(*self._inputs.pop())
+            try:
+                entries = self._reader.read(limit)
+            except InputError:
+                if self._wake.raised:  # what was cut short looks broken
+                    break
+                raise
+            if self._wake.raised:
+                break
+            if entries:
+                return entries
+            self._leave()
+        return []
+
+    def interrupt(self) -> None:
+        """Make a blocked `read` return an empty list at once, and every later one."""
+        self._wake.ring()
+
+    def close(self) -> None:
+        """Close what is open; `read` must have returned."""
+        self._wake.raised = True
+        self._leave()
+        self._wake.close()
+
+    def _leave(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self._reader = None
+
+    def _open(self, path: str, form: str) -> Reader:
+        self._stream = stream = Stream(path, self._wake)
+        name = title(path)
+        prefix = f"{name} " if self._several else ""
+        match form:
+            case "json":
+                return Document(stream, self._wake, name=name, prefix=f"{prefix}element ")
+            case "csv" | "tsv":
+                delimiter = "," if form == "csv" else "\t"
+                lines = Lines(stream, LINE_FIELDS * self._max_line)
+                return Table(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
+            case "text":
+                return TextLines(Lines(stream, self._max_line), prefix=f"{prefix}line ")
+            case _:
+                return JsonLines(Lines(stream, self._max_line), name=name, prefix=f"{prefix}line ")
+
+
+def open_source(paths: Sequence[str], *, format: str | None, max_line: int) -> Source:
+    """Open inputs; no path and "-" are stdin. `max_line` is in bytes.
+
+    Raises InputError when one of them cannot be read, UsageError when a format is unknown or needs an extra.
+    """
+    names = list(paths) or ["-"]
+    if names.count("-") > 1:
+        raise UsageError("stdin can be read only once, but - is given twice")
+    inputs = [(path, _format(path, format)) for path in names]
+    for path in names:
+        check(path)
+    return Source(inputs, max_line=max_line)
+
+
+def _format(path: str, given: str | None) -> str:
+    form = given
+    if form is None:
+        stem, suffix = os.path.splitext(path.lower())
+        if suffix in COMPRESSIONS:
+            suffix = os.path.splitext(stem)[1]
+        form = _SUFFIXES.get(suffix, "jsonl")
+    if form not in FORMATS:
+        raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
+    if form == "parquet":
+        raise UsageError(
+            f"{title(path)}: parquet cannot be read yet", hint="convert it to JSONL or CSV first"
+        )
+    return form

@@ -1,0 +1,114 @@
+"""Prompt templates: Jinja, sandboxed and strict, and not even imported for a text without markers."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmbatch.codec.json import dumps
+from llmbatch.core.errors import UsageError
+from llmbatch.core.prompt import RecordError
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+__all__ = ["Template", "TemplateError"]
+
+_MARKERS = ("{{", "{%", "{#")
+
+
+class TemplateError(RecordError):
+    """A template does not work for a record."""
+
+
+class Template:
+    """A text with or without fields in it.
+
+    Fields stand there by name; all of them are in `row`, for names that are no identifiers, unless the
+    record has a field of that name. What is not a string or a number is written as JSON.
+    """
+
+    def __init__(self, text: str, render: Callable[[dict[str, Any]], str] | None, option: str) -> None:
+        self.text = text
+        self.has_fields = render is not None
+        self._render = render
+        self._option = option
+
+    @classmethod
+    def parse(cls, text: str, option: str = "--template") -> "Template":
+        """Read a text or, after "@", a file; `option` is whom error messages blame. Raises UsageError."""
+        if text.startswith("@"):
+            text = _read(text[1:], option)
+        if not any(marker in text for marker in _MARKERS):
+            return cls(text.removesuffix("\n").removesuffix("\r"), None, option)
+        from jinja2 import TemplateSyntaxError
+
+        try:
+            return cls(text, _environment().from_string(text).render, option)
+        except TemplateSyntaxError as error:
+            raise UsageError(
+                f"{option}, line {error.lineno}: {error.message}",
+                hint="it is a Jinja template; write {{ '{{' }} for two braces that are meant literally",
+            ) from error
+
+    def render(self, fields: dict[str, Any]) -> str:
+        """Fill in the fields of a record. Raises TemplateError."""
+        if self._render is None:
+            return self.text
+        try:
+            return self._render({"row": fields, **fields})
+        except Exception as error:  # the template is a program: whatever it raises is the record's failure
+            raise TemplateError(f"{self._option}: {_reason(error)}", hint=f"{_names(fields)}") from error
+
+
+def _read(path: str, option: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{option}: cannot read {path!r}: {reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    # Jinja says "'name' is undefined" and "'dict object' has no attribute 'name'".
+    message = str(error) or type(error).__name__
+    quoted = message.split("'")
+    if message.endswith(" is undefined") and len(quoted) == 3:
+        return f"the record has no field {quoted[1]!r}"
+    return message
+
+
+def _names(fields: Mapping[str, Any]) -> str:
+    names = [name if len(name) <= 40 else f"{name[:39]}…" for name in fields]
+    if not names:
+        return "the record has no fields"
+    return f"its fields are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+
+
+def _environment() -> "SandboxedEnvironment":
+    from jinja2 import StrictUndefined, Undefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Environment(ImmutableSandboxedEnvironment):
+        """A sandbox in which `a.b` is the field b of an object even when dict has a method b."""
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if isinstance(obj, dict) and attribute in obj:
+                return obj[attribute]
+            return super().getattr(obj, attribute)
+
+    def written(value: Any) -> Any:
+        if isinstance(value, (str, int, float, Undefined)) and not isinstance(value, bool):
+            return value
+        return dumps(value).decode()  # nothing else that JSON cannot write is worth sending
+
+    def to_json(value: Any, indent: int | None = None) -> str:
+        return (
+            dumps(value).decode() if indent is None else json.dumps(value, indent=indent, ensure_ascii=False)
+        )
+
+    environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=written)
+    environment.filters["tojson"] = to_json  # Jinja's own is for HTML: it escapes < and &
+    for name in ("cycler", "dict", "joiner", "lipsum"):  # a missing field must not be taken for one of these
+        del environment.globals[name]
+    return environment

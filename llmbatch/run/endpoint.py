@@ -1,0 +1,141 @@
+"""Whom a run talks to: base URL, headers and key, and the rules that keep a key at its own host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from llmbatch import __version__
+from llmbatch.core.errors import ActionNeeded, UsageError
+from llmbatch.core.settings import ModelSettings
+from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
+
+__all__ = ["Endpoint", "find_endpoint", "find_preset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go. `secrets` are what must never be shown; `unused_key` names a variable that would help at a 401.
+
+    `base_url` is empty for the built-in mock until its process has said where it listens.
+    """
+
+    name: str
+    base_url: str
+    headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    unused_key: str | None = None
+
+
+def find_preset(model: ModelSettings) -> tuple[str, Preset]:
+    """Return the preset and its name: openai without `-p`, a server of one's own with a base URL alone.
+
+    Raises UsageError with the nearest name.
+    """
+    if model.provider is None and model.base_url is not None:
+        return model.base_url, OWN_SERVER
+    name = model.provider or "openai"
+    preset = PRESETS.get(name)
+    if preset is None:
+        near = get_close_matches(name, PRESETS, n=1)
+        hint = f"Did you mean -p {near[0]}?" if near else f"Known are: {', '.join(sorted(PRESETS))}."
+        raise UsageError(f"unknown provider {name!r}", f"{hint} Any other server: --base-url URL.")
+    return name, preset
+
+
+def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpoint:
+    """Find base URL and key.
+
+    Raises UsageError for an unusable URL or key, ActionNeeded when a key is needed and there is none. A preset's key
+    goes to the preset's host only; with a base URL of one's own the key is `--key-env`, `--key-file` or
+    `LLMBATCH_API_KEY`, or none.
+    """
+    name, preset = find_preset(model)
+    base_url = (model.base_url or preset.base_url).rstrip("/")
+    if base_url:
+        _check_url(base_url)
+    key = _named_key(model, environment)
+    unused = None
+    if key is None and model.base_url is not None:
+        key = _clean(environment.get("LLMBATCH_API_KEY"), "LLMBATCH_API_KEY")
+        if key is None:
+            unused = next((variable for variable in preset.key_env if environment.get(variable)), None)
+    elif key is None and name != "mock":
+        variables = (variable for variable in preset.key_env if environment.get(variable))
+        variable = next(variables, None)
+        key = _clean(environment[variable], variable) if variable else None
+        if key is None and not preset.local:
+            wanted = " or ".join(preset.key_env)
+            raise ActionNeeded(
+                f"no key for provider {name!r}: {wanted} is not set",
+                f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
+            )
+    headers = {
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": f"llmbatch/{__version__}",
+        **{header.lower(): value for header, value in model.headers.items()},
+    }
+    if key is not None:
+        if base_url and _is_open_http(base_url) and not model.insecure_http:
+            raise UsageError(
+                f"the key would go over plain http:// to {urlsplit(base_url).hostname}",
+                "Use https://, or allow it with --insecure-http.",
+            )
+        headers["authorization"] = f"Bearer {key}"
+    return Endpoint(name, base_url, headers, (key,) if key else (), unused)
+
+
+def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:
+    if model.key_file is not None:
+        try:
+            text = model.key_file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--key-file {model.key_file}: {_reason(error)}", "Name a readable text file.") from None
+        return _clean(text.strip() or None, str(model.key_file))
+    if model.key_env is not None:
+        key = _clean(environment.get(model.key_env), model.key_env)
+        if key is None:
+            raise ActionNeeded(f"--key-env {model.key_env}: the variable is not set", f"export {model.key_env}=…")
+        return key
+    return None
+
+
+def _clean(key: str | None, source: str) -> str | None:
+    """Strip a key and refuse what no header can carry, without showing it."""
+    if key is None or not key.strip():
+        return None
+    key = key.strip(" ")
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(
+            f"the key in {source} holds a line break, control or non-ASCII character", "Set it again without."
+        )
+    return key
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "is not text"
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        fine = False
+    if not fine or not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"--base-url {url!r} is not an http(s) address", "Example: --base-url http://localhost:8000/v1"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("--base-url holds a user name or password", "Give a key with --key-env or --key-file.")
+    if parts.query or parts.fragment:
+        raise UsageError("--base-url ends in a query or fragment", "Give the address up to the API's root, like …/v1.")
+
+
+def _is_open_http(url: str) -> bool:
+    from llmbatch.wire.opening import is_loopback
+
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

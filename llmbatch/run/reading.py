@@ -1,0 +1,101 @@
+"""The input side of a run: source, decoder and dialect as the settings want them."""
+
+from collections.abc import Callable
+from typing import cast
+
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.settings import Settings
+from llmbatch.dialects.chat import PARAMS, Chat
+from llmbatch.dialects.options import Options
+from llmbatch.records.decode import Decoder, Meta
+from llmbatch.records.seen import Seen
+from llmbatch.records.source import open_source
+from llmbatch.records.strict import check_strict
+from llmbatch.records.template import Template
+from llmbatch.run.endpoint import find_preset
+from llmbatch.run.prepare import Preparation
+
+__all__ = ["Reading", "new_dialect"]
+
+REMEMBERED = 1_000_000
+"""Identities kept of an endless input that no results file could be compared with anyway."""
+
+
+class Reading:
+    """Opens the inputs. Raises InputError for one that cannot be read, UsageError for a template that cannot work."""
+
+    def __init__(self, settings: Settings, notice: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._notice = notice
+        model, input = settings.model, settings.input
+        self._template = Template.parse(model.template) if model.template is not None else None
+        self._system = Template.parse(model.system, "--system") if model.system is not None else None
+        self._source = open_source(input.paths, format=input.format, max_line=input.max_line)
+        self._on_stdin = not input.paths or "-" in input.paths
+
+    def check(self) -> None:
+        """Read whole files first, for `--strict`. Raises InputError with the first problems."""
+        input = self._settings.input
+        if self._on_stdin:
+            raise UsageError("--strict cannot read stdin twice", "Put the input into a file.")
+        problems = check_strict(
+            input.paths,
+            format=input.format,
+            max_line=input.max_line,
+            decoder=self._decoder(lambda text: None),
+            limit=input.limit,
+        )
+        if problems:
+            raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
+
+    def preparation(self, dialect: Chat) -> Preparation:
+        """Return the jobs of the input."""
+        output = self._settings.output
+        include = output.include | {"response"} if output.format == "openai-batch" else output.include
+        if self._settings.input.format == "openai-batch":
+            include |= {"response"}
+        return Preparation(
+            self._source,
+            self._decoder(self._notice),
+            dialect,
+            limit=self._settings.input.limit,
+            include=include,
+        )
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the input has been read, None when that cannot be known."""
+        return self._source.fraction
+
+    def close(self) -> None:
+        """Close the inputs."""
+        self._source.close()
+
+    def _decoder(self, notice: Callable[[str], None]) -> Decoder:
+        input = self._settings.input
+        meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
+        endless = self._on_stdin and self._settings.output.path is None
+        return Decoder(
+            params=PARAMS,
+            id_field=input.id_field,
+            meta=cast(Meta, meta),
+            meta_fields=input.meta_fields,
+            template=self._template,
+            system=self._system,
+            openai_batch=input.format == "openai-batch",
+            seen=Seen(limit=REMEMBERED if endless else None),
+            notice=notice,
+        )
+
+
+def new_dialect(settings: Settings) -> Chat:
+    """Return the dialect that the preset and the endpoint speak."""
+    model = settings.model
+    _, preset = find_preset(model)
+    options = Options(
+        model=model.model or preset.model,
+        max_tokens=model.max_tokens,
+        defaults=model.params,
+        overrides=model.overrides,
+    )
+    return Chat(options, path=model.path, token_cap=preset.token_cap)

@@ -1,0 +1,317 @@
+"""The composition root: settings in, wired parts, summary out."""
+
+import resource
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import replace
+from random import Random
+
+import anyio
+
+from llmbatch.core.clock import SystemClock
+from llmbatch.core.errors import CeilingReached, ExitCode, Interrupted, LlmbatchError, UsageError
+from llmbatch.core.events import Event, Finished, Held, Notice
+from llmbatch.core.fault import Kind
+from llmbatch.core.ports import Observer, Sink
+from llmbatch.core.redact import Redactor
+from llmbatch.core.settings import Settings
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.core.tally import Summary, Tally
+from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.engine.pipeline import Pipeline
+from llmbatch.flow.gate import Gate
+from llmbatch.flow.retry import RetryPolicy
+from llmbatch.records.results import Render, batch_line, jsonl, raw_text, text_line
+from llmbatch.records.sink import FileSink, StreamSink
+from llmbatch.run.endpoint import Endpoint, find_endpoint
+from llmbatch.run.mock_process import mock_process
+from llmbatch.run.reading import Reading, new_dialect
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.opening import lane_opener
+from llmbatch.wire.sender import LaneSender, WireLog
+
+__all__ = ["View", "run"]
+
+View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
+"""Shows a run while the context lasts, asking for snapshots as it likes."""
+
+
+def run(
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    observers: Sequence[Observer] = (),
+    view: View | None = None,
+    stdout: int = 1,
+    stdout_is_terminal: bool = False,
+    wire_log: WireLog | None = None,
+) -> Summary:
+    """Run to the end, or to whatever ends it early; the summary says which.
+
+    Raises LlmbatchError for what is wrong before the first request. Blocks; signals are handled meanwhile when this is
+    the main thread.
+    """
+    with ExitStack() as stack:
+        endpoint = find_endpoint(settings.model, environment)
+        reading = stack.enter_context(closing(Reading(settings, _notices(observers))))
+        if settings.input.strict:
+            reading.check()
+        if settings.model.provider == "mock" and settings.model.base_url is None:
+            endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
+        redact = Redactor(endpoint.secrets)
+        sink = stack.enter_context(_open_sink(settings, redact, stdout, stdout_is_terminal))
+        _allow_sockets(settings.pace.concurrency)
+        run = _Run(settings, endpoint, reading, sink, observers, wire_log)
+        return anyio.run(run.to_the_end, view, backend_options={"use_uvloop": _has_uvloop()})
+
+
+class _Run:
+    """One run's wired parts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoint: Endpoint,
+        reading: Reading,
+        sink: Sink,
+        observers: Sequence[Observer],
+        wire_log: WireLog | None,
+    ) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        self._reading = reading
+        self._sink = sink
+        self._wire_log = wire_log
+        self._clock = SystemClock()
+        self._tally = Tally()
+        self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
+        self._held: tuple[str, float] = ("", 0.0)
+        self._interrupts = 0
+
+    async def to_the_end(self, view: View | None) -> Summary:
+        """Run the pipeline under its watchers; sum up."""
+        settings = self._settings
+        limits = Limits(connect=settings.patience.connect_timeout, attempt=settings.patience.timeout)
+        open_lane = lane_opener(self._endpoint.base_url, limits=limits, ca_file=settings.model.ca_file)
+        dialect = new_dialect(settings)
+        patience = settings.patience
+        self._pipeline = pipeline = Pipeline(
+            input=self._reading.preparation(dialect),
+            sink=self._sink,
+            dispatch=Dispatch(
+                dialect=dialect,
+                new_gate=lambda: Gate(settings.pace.concurrency),
+                policy=RetryPolicy(retries=patience.retries),
+                patience=Patience(patience.max_wait, patience.max_outage),
+                random=Random().random,
+                notify=self._notify,
+            ),
+            dialect=dialect,
+            open_sender=lambda: LaneSender(
+                open_lane(),
+                base_url=self._endpoint.base_url,
+                headers=self._endpoint.headers,
+                limits=limits,
+                log=self._wire_log,
+            ),
+            workers=settings.pace.concurrency,
+            batch=settings.input.batch_size,
+            clock=self._clock,
+            notify=self._notify,
+            ordered=settings.output.ordered,
+        )
+        self._began = self._clock.monotonic()
+        with nullcontext() if view is None else view(self._snapshot):
+            async with anyio.create_task_group() as watchers:
+                watchers.start_soon(self._watch_signals)
+                watchers.start_soon(self._watch_deadline)
+                await pipeline.run()
+                watchers.cancel_scope.cancel()
+        if isinstance(self._sink, FileSink):
+            try:
+                await anyio.to_thread.run_sync(self._sink.sync)
+            except LlmbatchError as error:
+                pipeline.progress.stops.append(error)
+        return self._summary()
+
+    def _notify(self, event: Event) -> None:
+        if isinstance(event, Held):
+            self._held = (_why(event), self._clock.monotonic() + event.wait)
+        for observer in self._observers:
+            observer(event)
+
+    def _watch_failures(self, event: Event) -> None:
+        """Stop when more fail than `--max-failures` allows, once a hundred have finished."""
+        limit = self._settings.stop.max_failures
+        if not isinstance(event, Finished) or self._pipeline.progress.stops:
+            return
+        failed = sum(self._tally.failed.values())
+        if limit.exceeded(failed, self._tally.done) and (limit.count is not None or self._tally.done >= 100):
+            self._pipeline.stop(
+                CeilingReached(
+                    f"{failed} of {self._tally.done} records failed, more than --max-failures allows",
+                    "Look at the failures, then run the same command again.",
+                ),
+                grace=self._settings.patience.timeout,
+            )
+
+    async def _watch_deadline(self) -> None:
+        await anyio.sleep(self._settings.stop.deadline)
+        self._pipeline.stop(
+            CeilingReached("--deadline is over", "Run the same command again to continue."),
+            grace=self._settings.stop.grace,
+        )
+
+    async def _watch_signals(self) -> None:
+        """First signal: let what is in flight finish. Second: drop it. Third: leave at once."""
+        wanted = [
+            signum
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(signum) is not signal.SIG_IGN  # nohup stays nohup
+        ]
+        with anyio.open_signal_receiver(*wanted) as signals:
+            async for signum in signals:
+                self._interrupts += 1
+                patient = self._settings.patience.timeout if signum is signal.SIGINT else self._settings.stop.grace
+                self._pipeline.stop(Interrupted(signum), grace=patient if self._interrupts == 1 else 0.0)
+                if self._interrupts == 2:
+                    # From here on the system's own handler: a third signal ends the process.
+                    for other in wanted:
+                        signal.signal(other, signal.SIG_DFL)
+
+    def _snapshot(self) -> Snapshot:
+        now = self._clock.monotonic()
+        dispatch, tally = self._pipeline.dispatch, self._tally
+        reason, until = self._held
+        return Snapshot(
+            ok=tally.ok,
+            failed=sum(tally.failed.values()),
+            in_flight=dispatch.in_flight,
+            waiting=dispatch.waiting,
+            limit=self._settings.pace.concurrency,
+            wall=now - self._began,
+            fraction=self._reading.fraction,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
+            cost=tally.cost,
+            held=reason if until > now else None,
+            held_for=max(0.0, until - now),
+        )
+
+    def _summary(self) -> Summary:
+        """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
+        tally, pipeline = self._tally, self._pipeline
+        stops = [*pipeline.progress.stops]
+        if pipeline.dispatch.left_out is not None:
+            stops.append(pipeline.dispatch.left_out)
+        reason = min(stops, key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
+        latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
+        failed = sum(tally.failed.values())
+        total = tally.ok + failed + pipeline.writer.unwritten + pipeline.dispatch.not_started
+        if total != pipeline.progress.read:
+            raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
+        if reason is not None:
+            code = reason.exit_code
+        else:
+            code = ExitCode.FAILURES if self._settings.stop.fail_on.exceeded(failed, total) else ExitCode.OK
+        return Summary(
+            read=pipeline.progress.read,
+            ok=tally.ok,
+            failed=dict(tally.failed),
+            not_started=pipeline.dispatch.not_started,
+            unwritten=pipeline.writer.unwritten,
+            requests=tally.requests,
+            retries=tally.retries,
+            possibly_billed=tally.possibly_billed,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
+            cost_usd=tally.cost,
+            wall_s=self._clock.monotonic() - self._began,
+            waited_s=tally.waited,
+            latency_s={name: round(seconds, 4) for name, seconds in latency.items()},
+            stopped=reason.message if reason is not None else None,
+            hint=self._hint(reason),
+            exit_code=code,
+        )
+
+    def _hint(self, reason: LlmbatchError | None) -> str | None:
+        """Say what to do next; after a refused key, name the flag that would send the one that was found."""
+        if reason is None:
+            return None
+        unused = self._endpoint.unused_key
+        if unused is not None and self._tally.failed.get(Kind.UNAUTHORIZED):
+            return f"{unused} is set but was not sent to this host; --key-env {unused} sends it."
+        return reason.hint
+
+
+_PRECEDENCE = (
+    ExitCode.BUG,
+    ExitCode.OUTPUT,
+    ExitCode.INTERRUPT,
+    ExitCode.TERMINATED,
+    ExitCode.HANGUP,
+    ExitCode.READER_GONE,
+    ExitCode.USAGE,
+    ExitCode.INPUT,
+    ExitCode.ACTION,
+    ExitCode.CEILING,
+    ExitCode.HELD,
+)
+
+
+def _why(event: Held) -> str:
+    return "rate limited" if event.fault.kind is Kind.RATE_LIMITED else str(event.fault.kind).replace("_", " ")
+
+
+def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:
+    def notice(text: str) -> None:
+        for observer in observers:
+            observer(Notice(text))
+
+    return notice
+
+
+@contextmanager
+def _open_sink(settings: Settings, redact: Redactor, stdout: int, stdout_is_terminal: bool) -> Iterator[Sink]:
+    output = settings.output
+    render = _render(settings, redact)
+    if output.path is None:
+        yield StreamSink(stdout, render, escape=stdout_is_terminal)
+        return
+    if output.overwrite:
+        output.path.unlink(missing_ok=True)
+    elif output.path.exists() and output.path.is_file() and output.path.stat().st_size:
+        raise UsageError(f"{output.path} exists already", "Choose another file, or replace it with --overwrite.")
+    with FileSink(output.path, render, rescue_dir=output.rescue_dir) as sink:
+        yield sink
+
+
+def _render(settings: Settings, redact: Redactor) -> Render:
+    match settings.output.format:
+        case "openai-batch":
+            return batch_line
+        case "text":
+            return raw_text if settings.output.raw else text_line
+    return jsonl(include=settings.output.include, redact=redact)
+
+
+def _allow_sockets(workers: int) -> None:
+    """Raise the limit of open files to what the workers need. Raises UsageError when the system forbids it."""
+    needed = workers + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(
+                f"-c {workers} needs {needed} open files, the system allows {hard}",
+                "Lower -c or raise `ulimit -n`.",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401  # only whether it is there
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What people see, on stderr. The home of rich; the engine never imports it."""

@@ -1,0 +1,67 @@
+"""Live progress on a terminal: pulled five times a second, so that ten thousand records a second cost it nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.ui.plain import clock
+
+__all__ = ["LiveView"]
+
+
+class LiveView:
+    """Shows a run while its context lasts; lines said meanwhile go above the display."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self._console.print(Text(text))
+
+    @contextmanager
+    def __call__(self, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+        """Show the run while the context lasts."""
+        with Live(
+            console=self._console,
+            get_renderable=lambda: render(snapshot()),
+            refresh_per_second=5,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
+            yield
+
+
+def render(now: Snapshot) -> RenderableType:
+    """Draw one moment of a run in two lines."""
+    done = now.ok + now.failed
+    rate = done / now.wall if now.wall > 0 else 0.0
+    first = Table.grid(padding=(0, 1))
+    if now.fraction is not None:
+        left = now.wall * (1 - now.fraction) / now.fraction if now.fraction > 0 else 0.0
+        bar = ProgressBar(total=1.0, completed=now.fraction, width=30)
+        first.add_row(bar, Text(f"{now.fraction:4.0%}"), Text(f"{clock(now.wall)} · ETA {clock(left)}"))
+    else:
+        first.add_row(ProgressBar(total=None, pulse=True, width=30), Text(clock(now.wall)))
+    second = Text.assemble(
+        (f"{now.ok:,} ok", "green"),
+        " · ",
+        (f"{now.failed:,} failed", "red" if now.failed else "dim"),
+        f" · {rate:,.1f}/s · {now.in_flight:,} of {now.limit:,} in flight",
+    )
+    if now.input_tokens or now.output_tokens:
+        second.append(f" · {now.input_tokens:,}+{now.output_tokens:,} tokens")
+    if now.cost is not None:
+        second.append(f" · ${now.cost:,.4f}")
+    if now.held is not None:
+        second.append(f" · {now.held}, {now.held_for:.0f} s", "yellow")
+    elif now.waiting:
+        second.append(f" · {now.waiting:,} to be sent again", "yellow")
+    return Group(first, second)

@@ -1,0 +1,59 @@
+"""Progress where stderr is not a terminal: one line every half minute."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.ui.say import Say
+
+__all__ = ["plain_view", "progress_line"]
+
+EVERY = 30.0
+
+
+def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]:
+    """Return a view that says where the run stands, from a thread of its own."""
+
+    @contextmanager
+    def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(EVERY):
+                say(f"llmbatch: {progress_line(snapshot())}")
+
+        thread = threading.Thread(target=tell, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    return view
+
+
+def progress_line(now: Snapshot) -> str:
+    """Put a snapshot in words."""
+    done = now.ok + now.failed
+    rate = done / now.wall if now.wall > 0 else 0.0
+    parts = [f"{done:,} done", f"{now.failed:,} failed", f"{now.in_flight:,} in flight", f"{rate:,.1f}/s"]
+    if now.input_tokens or now.output_tokens:
+        parts.append(f"{now.input_tokens + now.output_tokens:,} tokens")
+    if now.cost is not None:
+        parts.append(f"${now.cost:,.4f}")
+    if now.fraction and now.wall > 1:
+        parts.append(f"ETA {clock(now.wall * (1 - now.fraction) / now.fraction)}")
+    if now.held is not None:
+        parts.append(f"{now.held}, {now.held_for:.0f} s")
+    elif now.waiting:
+        parts.append(f"{now.waiting:,} to be sent again")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

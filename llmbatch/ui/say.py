@@ -1,0 +1,69 @@
+"""Lines on stderr for people. Needs no rich, and outlives a stderr that is closed or full."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from llmbatch.core.events import Event, Finished, Held, Notice, Retrying, Stopping
+from llmbatch.core.fault import Fault
+from llmbatch.core.outcome import Outcome
+from llmbatch.core.printable import printable
+
+__all__ = ["Say", "Teller", "say_plainly"]
+
+Say = Callable[[str], None]
+"""Shows one line."""
+
+
+def say_plainly(text: str) -> None:
+    """Write a line to stderr; nobody there is no reason to stop."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode("utf-8", "replace"))
+
+
+class Teller:
+    """An observer that says what happens: notices always, failures and retries when `verbose`."""
+
+    def __init__(self, say: Say, redact: Callable[[str], str], *, verbose: bool) -> None:
+        self._say = say
+        self._redact = redact
+        self._verbose = verbose
+        self._held_said = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Say what happened, if it is worth a line."""
+        match event:
+            case Notice(text):
+                self._tell(text)
+            case Stopping(reason, in_flight, grace):
+                self._tell(_stopping(reason, in_flight, grace))
+            case Finished(outcomes) if self._verbose:
+                for outcome in outcomes:
+                    fault = outcome.verdict if isinstance(outcome, Outcome) else outcome.fault
+                    if isinstance(fault, Fault):
+                        identity = outcome.job.identity if isinstance(outcome, Outcome) else outcome.identity
+                        self._tell(f"failed: record {identity.index} (id {identity.id!r}): {_fault(fault)}")
+            case Retrying(job, fault, wait) if self._verbose:
+                self._tell(f"record {job.identity.index} is sent again in {wait:.1f} s: {_fault(fault)}")
+            case Held(_, fault, wait) if wait > 5.0 or self._verbose:
+                now = time.monotonic()
+                if now - self._held_said > 5.0:
+                    self._held_said = now
+                    self._tell(f"waiting {wait:.0f} s: {_fault(fault)}")
+
+    def _tell(self, text: str) -> None:
+        self._say(f"llmbatch: {printable(self._redact(text), 500)}")
+
+
+def _stopping(reason: str, in_flight: int, grace: float) -> str:
+    if not in_flight:
+        return f"stopping: {reason}"
+    if grace <= 0:
+        return f"stopping: {reason}; {in_flight} requests in flight are dropped"
+    return f"stopping: {reason}; finishing {in_flight} requests, interrupt again to drop them"
+
+
+def _fault(fault: Fault) -> str:
+    status = f" (HTTP {fault.status})" if fault.status else ""
+    return f"{fault.kind}{status}: {fault.message}"

@@ -1,0 +1,48 @@
+"""The table at the end of a run."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llmbatch.core.printable import printable
+from llmbatch.core.tally import Summary
+from llmbatch.ui.plain import clock
+
+__all__ = ["show_summary"]
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Print what happened, the numbers that matter first."""
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in _rows(summary):
+        table.add_row(Text(name), Text(value))
+    console.print(table)
+
+
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    failed = sum(summary.failed.values())
+    rows = [("records", f"{summary.read:,}"), ("  ok", f"{summary.ok:,}"), ("  failed", f"{failed:,}")]
+    rows += [(f"    {printable(kind)}", f"{count:,}") for kind, count in sorted(summary.failed.items())]
+    if summary.not_started:
+        rows.append(("  not started", f"{summary.not_started:,}"))
+    if summary.unwritten:
+        rows.append(("  not written", f"{summary.unwritten:,}"))
+    rows.append(("requests", f"{summary.requests:,} ({summary.retries:,} sent again)"))
+    if summary.possibly_billed:
+        rows.append(("  possibly billed without an answer", f"{summary.possibly_billed:,}"))
+    if summary.input_tokens or summary.output_tokens:
+        rows.append(("tokens in, out", f"{summary.input_tokens:,}, {summary.output_tokens:,}"))
+    if summary.cost_usd is not None:
+        rows.append(("cost", f"${summary.cost_usd:,.6f}"))
+    done = summary.ok + failed
+    rate = done / summary.wall_s if summary.wall_s > 0 else 0.0
+    duration = f"{summary.wall_s:.1f} s" if summary.wall_s < 60 else clock(summary.wall_s)
+    rows.append(("time", f"{duration}, {rate:,.1f} records/s"))
+    if summary.latency_s:
+        rows.append(("latency p50, p95, p99", ", ".join(f"{s:.3g} s" for s in summary.latency_s.values())))
+    if summary.waited_s:
+        rows.append(("waited for limits", f"{summary.waited_s:.1f} s"))
+    return rows

@@ -1,0 +1,48 @@
+"""Which lane serves a base URL: ours, or the reference lane behind a proxy."""
+
+import urllib.request
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import httpx
+
+from llmbatch.core.errors import UsageError
+from llmbatch.wire.lane import Lane
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.reference import ReferenceLane
+from llmbatch.wire.tls import shared_context
+
+__all__ = ["is_loopback", "lane_opener", "proxy_for"]
+
+
+def lane_opener(
+    base_url: str, *, limits: Limits, ca_file: str | None = None
+) -> Callable[[], httpx.AsyncBaseTransport]:
+    """Return a function that makes one more lane to the base URL. Connections open with the first request."""
+    tls = shared_context(ca_file)
+    proxy = proxy_for(httpx.URL(base_url))
+    if proxy is None:
+        return lambda: Lane(limits=limits, tls=tls)
+    if not proxy.startswith(("http://", "https://")):
+        raise UsageError(
+            f"the proxy {proxy.split('://')[0]}://… is not supported",
+            "Use an http:// proxy, or NO_PROXY for this host.",
+        )
+    return lambda: ReferenceLane(limits=limits, tls=tls, proxy=proxy)
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """Look the proxy of a URL up in the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` …). Loopback has none."""
+    if is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, by its name or address alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

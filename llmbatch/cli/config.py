@@ -23,13 +23,13 @@ def show(
     profile: Annotated[str | None, typer.Option(help="Show them under [profile.NAME].", metavar="NAME")] = None,
 ) -> None:
     """Print what `run` would use without flags: one line per setting, with its origin."""
-    from llmbatch.cli.main import app
+    from llmbatch.cli.run import run
 
-    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    arguments = ["--profile", profile] if profile is not None else []
-    ctx = run.make_context("run", arguments)
-    for parameter in run.get_params(ctx):
-        name = parameter.name
-        if name in (None, "inputs", "profile", "help"):
+    alone = typer.Typer(add_completion=False)
+    alone.command()(run)
+    command = typer.main.get_command(alone)
+    ctx = command.make_context("run", ["--profile", profile] if profile is not None else [])
+    for name in (parameter.name for parameter in command.params):
+        if name is None or name in ("inputs", "profile"):
             continue
         print(f"{name.replace('_', '-')} = {json.dumps(ctx.params[name], default=str)}  # {sources.origin(ctx, name)}")

@@ -1,7 +1,6 @@
 """`llmbatch run`: the tool."""
 
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,8 +129,6 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
         return live.say, live
     from llmbatch.ui.plain import plain_view
 
-    if settings.output.path is None and stat.S_ISREG(os.fstat(1).st_mode):
-        say_plainly("llmbatch: results go to a file through stdout; -o FILE would make the run resumable")
     return say_plainly, plain_view(say_plainly)
 
 

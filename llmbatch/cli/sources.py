@@ -4,7 +4,7 @@ import os
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ __all__ = ["RANK", "Profile", "config_path", "origin"]
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins, strongest first."""
 
+if TYPE_CHECKING:
+    from typer._click.core import Context  # typer.Context is a subclass that its own make_context does not return
+
 _PROFILE_KEYS = "llmbatch.profile"
 
 
@@ -24,7 +27,7 @@ def config_path() -> Path:
     return (Path(home) if home else Path.home() / ".config") / "llmbatch" / "config.toml"
 
 
-def origin(ctx: typer.Context, name: str) -> str:
+def origin(ctx: "Context", name: str) -> str:
     """Say where a parameter's value comes from: one of `RANK`."""
     source = ctx.get_parameter_source(name)
     match source.name if source is not None else "DEFAULT":

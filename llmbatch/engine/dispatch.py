@@ -82,6 +82,8 @@ class Dispatch:
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
+        self.sent = 0
+        """Requests handed out."""
         self.not_started = 0
         """Jobs that were read but will have no line in this run."""
 
@@ -158,6 +160,14 @@ class Dispatch:
             queue.again.clear()
             queue.fresh.clear()
 
+    def conclude(self) -> LlmbatchError | None:
+        """Return why a person must act, at the end of a run: a route that was left out, or that never worked."""
+        if self.left_out is not None:
+            return self.left_out
+        for route, fault in self._breaker.hopeless().items():
+            return ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
+        return None
+
     def _open(self, route: Route) -> _Queue:
         queue = self._queues[route] = _Queue(self._new_gate())
         self._turns.append(queue)
@@ -174,6 +184,7 @@ class Dispatch:
         jobs = queue.next(self._dialect.pack_limit(first.route))
         self.queued -= len(jobs)
         self.in_flight += len(jobs)
+        self.sent += 1
         queue.gate.enter()
         for job in jobs:
             job.sent += 1

@@ -20,6 +20,7 @@ class Breaker:
         self._succeeded: set[Route] = set()
         self._row: Counter[Route] = Counter()
         self._row_of: dict[Route, tuple[Kind, str | None]] = {}
+        self._common: dict[Route, Fault] = {}
 
     def succeeded(self, route: Route) -> None:
         """Note an answer."""
@@ -39,6 +40,12 @@ class Breaker:
             self._row_of[route] = (fault.kind, fault.code)
             self._row[route] = 0
         self._row[route] += 1
+        if common:
+            self._common[route] = fault
         if route in self._succeeded:
             return fault.scope is Scope.RUN and self._row[route] >= MANY
         return self._row[route] >= (FEW if common else MANY)
+
+    def hopeless(self) -> dict[Route, Fault]:
+        """Return the routes that only ever failed, and for a common reason: an input shorter than a few can be so."""
+        return {route: fault for route, fault in self._common.items() if route not in self._succeeded}

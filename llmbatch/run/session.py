@@ -1,7 +1,9 @@
 """The composition root: settings in, wired parts, summary out."""
 
+import os
 import resource
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -10,7 +12,7 @@ from random import Random
 import anyio
 
 from llmbatch.core.clock import SystemClock
-from llmbatch.core.errors import CeilingReached, ExitCode, Interrupted, LlmbatchError, UsageError
+from llmbatch.core.errors import CeilingReached, ExitCode, InputError, Interrupted, LlmbatchError, UsageError
 from llmbatch.core.events import Event, Finished, Held, Notice
 from llmbatch.core.fault import Kind
 from llmbatch.core.ports import Observer, Sink
@@ -62,6 +64,8 @@ def run(
         redact = Redactor(endpoint.secrets)
         sink = stack.enter_context(_open_sink(settings, redact, stdout, stdout_is_terminal))
         _allow_sockets(settings.pace.concurrency)
+        if settings.output.path is None and stat.S_ISREG(os.fstat(stdout).st_mode):
+            _notices(observers)("results go to a file through stdout; -o FILE would make the run resumable")
         run = _Run(settings, endpoint, reading, sink, observers, wire_log)
         return anyio.run(run.to_the_end, view, backend_options={"use_uvloop": _has_uvloop()})
 
@@ -133,6 +137,9 @@ class _Run:
                 await anyio.to_thread.run_sync(self._sink.sync)
             except LlmbatchError as error:
                 pipeline.progress.stops.append(error)
+        for stop in pipeline.progress.stops:
+            if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
+                raise stop
         return self._summary()
 
     def _notify(self, event: Event) -> None:
@@ -202,9 +209,7 @@ class _Run:
     def _summary(self) -> Summary:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
         tally, pipeline = self._tally, self._pipeline
-        stops = [*pipeline.progress.stops]
-        if pipeline.dispatch.left_out is not None:
-            stops.append(pipeline.dispatch.left_out)
+        stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
         reason = min(stops, key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
         latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())

@@ -36,7 +36,7 @@ class Teller:
         match event:
             case Notice(text):
                 self._tell(text)
-            case Stopping(reason, in_flight, grace):
+            case Stopping(reason, in_flight, grace) if in_flight:
                 self._tell(_stopping(reason, in_flight, grace))
             case Finished(outcomes) if self._verbose:
                 for outcome in outcomes:
@@ -57,8 +57,6 @@ class Teller:
 
 
 def _stopping(reason: str, in_flight: int, grace: float) -> str:
-    if not in_flight:
-        return f"stopping: {reason}"
     if grace <= 0:
         return f"stopping: {reason}; {in_flight} requests in flight are dropped"
     return f"stopping: {reason}; finishing {in_flight} requests, interrupt again to drop them"

@@ -11,10 +11,13 @@ from llmbatch.wire.trace import Trace
 
 __all__ = ["fault_of", "timed_out"]
 
+_WORDS = 300
+"""Characters kept of an exception's text: h11 quotes the whole of an illegal line."""
+
 
 def timed_out(seconds: float, trace: Trace) -> Fault:
     """Judge an attempt that our own deadline ended: once the request had left, it may be billed."""
-    if not trace.sent:
+    if not _doubtful(trace):
         return Fault(
             kind=Kind.TIMEOUT,
             message=f"the request could not be sent within {seconds:g} s",
@@ -45,10 +48,14 @@ def fault_of(error: Exception, trace: Trace) -> Fault:
         return Fault(
             kind=Kind.PROTOCOL if protocol else Kind.CONNECTION,
             message=message,
-            billing=Billing.DOUBTFUL if trace.sent or trace.answered else Billing.UNBILLED,
+            billing=Billing.DOUBTFUL if _doubtful(trace) else Billing.UNBILLED,
             retry=True,
         )
     raise error
+
+
+def _doubtful(trace: Trace) -> bool:
+    return trace.sent or trace.answered
 
 
 def _tls_refusal(error: Exception) -> str | None:
@@ -72,4 +79,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _words(error: Exception) -> str:
     """Name the type too: the text of a reset or a time-out is often empty."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = str(error)[:_WORDS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

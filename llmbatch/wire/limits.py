@@ -8,6 +8,8 @@ import httpx
 
 __all__ = ["AnswerTooLarge", "Limits", "socket_options"]
 
+_EVIDENCE = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -28,7 +30,7 @@ class AnswerTooLarge(httpx.ReadError):
 
     def __init__(self, limits: Limits, chunks: Sequence[bytes]) -> None:
         super().__init__(f"answer beyond {limits.body} bytes")
-        self.beginning = b"".join(chunks)[: 64 * 1024]
+        self.beginning = b"".join(chunks)[:_EVIDENCE]
 
 
 def socket_options() -> list[tuple[int, int, int]]:

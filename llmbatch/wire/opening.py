@@ -23,7 +23,7 @@ def lane_opener(
     proxy = proxy_for(httpx.URL(base_url))
     if proxy is None:
         return lambda: Lane(limits=limits, tls=tls)
-    if not proxy.startswith(("http://", "https://")):
+    if not proxy.lower().startswith(("http://", "https://")):
         raise UsageError(
             f"the proxy {proxy.split('://')[0]}://… is not supported",
             "Use an http:// proxy, or NO_PROXY for this host.",
@@ -33,7 +33,9 @@ def lane_opener(
 
 def proxy_for(url: httpx.URL) -> str | None:
     """Look the proxy of a URL up in the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` …). Loopback has none."""
-    if is_loopback(url.host) or urllib.request.proxy_bypass(url.host):
+    # NO_PROXY may name a host with or without its port.
+    names = (url.host, url.netloc.decode("ascii"))
+    if is_loopback(url.host) or any(urllib.request.proxy_bypass(name) for name in names):
         return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -45,4 +47,5 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")

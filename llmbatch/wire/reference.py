@@ -1,8 +1,8 @@
 """The reference lane: httpx's own transport with one connection, for proxies and to hold our lane to account."""
 
 import ssl
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import httpx
 
@@ -11,9 +11,15 @@ from llmbatch.wire.trace import TRACE, Trace
 
 __all__ = ["ReferenceLane"]
 
+_PIECE = 256 * 1024
+
 
 class ReferenceLane(httpx.AsyncBaseTransport):
-    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after anything but a clean answer."""
+    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after anything but a clean answer.
+
+    Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only when the
+    server hangs up as well.
+    """
 
     def __init__(
         self, *, limits: Limits, tls: Callable[[], ssl.SSLContext], proxy: str | None = None
@@ -33,24 +39,40 @@ class ReferenceLane(httpx.AsyncBaseTransport):
             "timeout": {"connect": self._limits.connect},
             "trace": _recorder(trace),
         }
+        request.stream = _Pieces(b"".join(cast(httpx.SyncByteStream, request.stream)))
         try:
             response = await self._transport.handle_async_request(request)
             try:
                 body = await self._whole(response)
+                clean = not self._unread()
             finally:
                 await response.aclose()
+        except (OSError, UnicodeError) as error:
+            # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
+            await self.aclose()
+            broken = httpx.ReadError if trace.began else httpx.ConnectError
+            raise broken(str(error) or type(error).__name__) from error
         except BaseException:
             await self.aclose()
             raise
-        if not response.headers.keys() & {"content-length", "transfer-encoding"}:
+        if not clean:
+            await self.aclose()
+        if response.status_code not in (204, 304) and not response.headers.keys() & {
+            "content-length",
+            "transfer-encoding",
+        }:
             trace.open_ended = True
         return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
+        proxy = None
+        if self._proxy is not None:
+            own_tls = self._proxy.startswith("https:")
+            proxy = httpx.Proxy(self._proxy, ssl_context=self._tls() if own_tls else None)
         return httpx.AsyncHTTPTransport(
             verify=self._tls() if secure else False,
             limits=httpx.Limits(max_connections=1, keepalive_expiry=self._limits.idle),
-            proxy=self._proxy,
+            proxy=proxy,
             socket_options=socket_options(),
         )
 
@@ -60,16 +82,41 @@ class ReferenceLane(httpx.AsyncBaseTransport):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         async for chunk in response.stream:
             received += len(chunk)
+            chunks.append(chunk)
             if received > self._limits.body:
                 raise AnswerTooLarge(self._limits, chunks)
-            chunks.append(chunk)
         return b"".join(chunks)
+
+    def _unread(self) -> bool:
+        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next answer.
+
+        There is no public way to ask.
+        """
+        pool: Any = self._transport._pool if self._transport is not None else None
+        for connection in pool.connections if pool is not None else ():
+            inner = getattr(connection, "_connection", None)
+            parser = getattr(inner, "_h11_state", None) or getattr(getattr(inner, "_connection", None), "_h11_state", None)
+            if parser is not None and parser.trailing_data[0]:
+                return True
+        return False
 
     async def aclose(self) -> None:
         """Drop the transport; the next request makes another, so that no stuck pool can survive."""
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body in pieces, so that a write buffer holds one of them and not a copy of all."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        view = memoryview(self._body)
+        for start in range(0, len(view), _PIECE):
+            yield bytes(view[start : start + _PIECE])
 
 
 def _recorder(trace: Trace) -> Any:

@@ -1,10 +1,12 @@
 """One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 
 import httpx
 
+from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request
 from llmbatch.wire.encoding import EncodingError, decode
@@ -17,9 +19,15 @@ __all__ = ["LaneSender", "WireLog"]
 WireLog = Callable[[str], None]
 """Takes one line about an attempt, for `--debug`."""
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = ("content-length", "transfer-encoding")
+
 
 class LaneSender:
-    """Sends over one lane. `headers` go with every request; the base URL has no slash at its end."""
+    """Sends over one lane. `headers` go with every request; the base URL has no slash at its end.
+
+    Raises UsageError for a header that cannot be sent.
+    """
 
     def __init__(
         self,
@@ -34,11 +42,7 @@ class LaneSender:
         self._base_url = base_url
         self._limits = limits
         self._log = log
-        url = httpx.URL(base_url)
-        self._headers = [
-            (b"host", url.netloc),
-            *((name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers.items()),
-        ]
+        self._headers = httpx.Headers({"host": httpx.URL(base_url).netloc.decode("ascii"), **_checked(headers)})
         self._urls: dict[str, httpx.URL] = {}
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -65,31 +69,60 @@ class LaneSender:
         url = self._urls.get(request.path)
         if url is None:
             url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
-        return httpx.Request(
+        outgoing = httpx.Request(
             request.method,
             url,
-            headers=[*self._headers, (b"content-length", b"%d" % len(request.body))],
+            headers=self._headers,
             stream=httpx.ByteStream(request.body),
             extensions={TRACE: trace},
         )
+        outgoing.headers["content-length"] = str(len(request.body))
+        return outgoing
 
     def _reply(self, response: httpx.Response, trace: Trace) -> Reply | Fault:
+        status = response.status_code
         body = b"".join(response.stream)  # type: ignore[arg-type]  # lanes answer with a ByteStream
-        headers = dict(response.headers)
+        headers = _folded(response.headers.raw)
         encoding = headers.get("content-encoding")
         if encoding:
             try:
                 body = decode(body, encoding, self._limits)
             except EncodingError as error:
-                paid = 200 <= response.status_code < 300
-                return Fault(
-                    kind=Kind.UNPARSABLE,
-                    message=str(error),
-                    billing=Billing.BILLED if paid else Billing.DOUBTFUL,
-                    status=response.status_code,
-                    raw=body if paid else None,
-                )
-        return Reply(response.status_code, headers, body, cut=trace.open_ended)
+                if 200 <= status < 300:
+                    return Fault(
+                        kind=Kind.UNPARSABLE,
+                        message=str(error),
+                        billing=Billing.BILLED,
+                        status=status,
+                        raw=body,
+                    )
+                body = b""  # the status says enough, and a refusal must stay what it is
+        return Reply(status, headers, body, cut=trace.open_ended)
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with names in lower case. Raises UsageError for what no request can carry, without its value."""
+    checked = {}
+    for name, value in headers.items():
+        value = value.strip(" \t")
+        if not _TOKEN.fullmatch(name) or not value.isascii() or not (value + " ").replace("\t", " ").isprintable():
+            raise UsageError(
+                f"the header {name[:40]!r} holds a line break, control or non-ASCII character", "Set it again without."
+            )
+        if name.lower() in _OURS:
+            raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
+        checked[name.lower()] = value
+    return checked
+
+
+def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Join repeated headers with commas, as a proxy may."""
+    folded: dict[str, str] = {}
+    for raw, value in headers:
+        name = raw.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        folded[name] = f"{folded[name]}, {text}" if name in folded else text
+    return folded
 
 
 def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:

@@ -19,7 +19,7 @@ def shared_context(ca_file: str | None) -> Callable[[], ssl.SSLContext]:
     Raises UsageError at once when a file named so cannot be read.
     """
     path = ca_file or os.environ.get("SSL_CERT_FILE")
-    if path and not os.path.isfile(path):
+    if path and not (os.path.isfile(path) and os.access(path, os.R_OK)):
         source = "--ca-file" if ca_file else "SSL_CERT_FILE"
         raise UsageError(f"{source}: no certificates at {path!r}", "Name a PEM file that can be read.")
 
@@ -27,10 +27,9 @@ def shared_context(ca_file: str | None) -> Callable[[], ssl.SSLContext]:
     def context() -> ssl.SSLContext:
         try:
             built = ssl.create_default_context(cafile=path) if path else httpx.create_ssl_context()
-        except ssl.SSLError as error:
-            raise UsageError(
-                f"no usable certificates in {path!r}: {error.reason}", "Name a PEM file."
-            ) from error
+        except OSError as error:  # ssl.SSLError is one
+            reason = getattr(error, "reason", None) or error.strerror
+            raise UsageError(f"no usable certificates in {path!r}: {reason}", "Name a PEM file.") from error
         built.minimum_version = ssl.TLSVersion.TLSv1_2
         built.set_alpn_protocols(["http/1.1"])
         return built

@@ -189,6 +189,16 @@ def test_any_schema_and_tool_gets_an_answer(schema: Any) -> None:
         assert arrive(Provider(MockSettings()), asked("x", **fields)).reply.status == 200
 
 
+def test_a_schema_that_contains_itself_gets_an_answer() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}
+    assert arrive(Provider(MockSettings()), asked("x", response_format=wanted)).reply.status == 200
+
+
+@pytest.mark.parametrize("count", [True, 1.5, 0, 129, "2", []])
+def test_only_a_small_positive_integer_counts_choices(count: Any) -> None:
+    assert arrive(Provider(MockSettings()), asked("x", n=count)).reply.status == 400
+
+
 def test_a_prompt_in_parts_is_read() -> None:
     parts = [
         {"type": "text", "text": "Two "},

@@ -96,6 +96,13 @@ def test_a_body_over_the_cap_is_refused(mock_server: Start, wire: Connect, expec
     assert connection.read_answer()[0].startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_chunked_body_over_the_cap_is_refused(mock_server: Start, wire: Connect) -> None:
+    connection = wire(mock_server())
+    connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.send((b"100000\r\n" + b"x" * 2**20 + b"\r\n") * 64 + b"1\r\nx\r\n")
+    assert connection.read_answer()[0].startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
@@ -143,6 +150,7 @@ def test_a_client_that_vanishes_at_any_point_leaves_the_server_well(
 ) -> None:
     url = mock_server()
     for raw in (
+        chat_request("[[mock:reset after=0.02]]"),
         b"",
         b"POST",
         chat_request("x")[:-5],
@@ -155,7 +163,7 @@ def test_a_client_that_vanishes_at_any_point_leaves_the_server_well(
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.socket.close()
     connection = wire(url)
-    connection.send(chat_request("[[mock:echo]] still here"))
+    connection.send(chat_request("[[mock:echo after=0.05]] still here"))
     assert text(connection.read_answer()[1]) == "still here"
     assert capfd.readouterr() == ("", "")
 
@@ -264,6 +272,13 @@ def test_a_stream_ends_as_its_fault_says(
     assert (b'data: {"error"' in raw) is (marker == "stream-error")
 
 
+def test_all_chunks_but_the_last_say_null_usage_when_usage_is_asked_for(ask_raw: Callable[..., Wire]) -> None:
+    counting = {"stream": True, "stream_options": {"include_usage": True}}
+    events = ask_raw("x", "connection: close", **counting).read_to_end().split(b"data: ")[1:]
+    assert events[-1].startswith(b"[DONE]")
+    assert [b'"usage":null' in event for event in events[:-1]] == [True] * (len(events) - 2) + [False]
+
+
 # Faults that break the connection
 
 
@@ -357,7 +372,10 @@ def test_a_line_tells_all_of_a_request_and_no_secret(
     raw = chat_request("first", "Authorization: Bearer sk-secret", "X-Other: 1")
     connection.send(raw)
     connection.read_answer()
-    (line,) = lines(ledger)
+    connection.send(raw)
+    connection.read_answer()
+    line, again = lines(ledger)
+    assert (again["n"], again["conn"], again["in_flight"], again["key"]) == (2, 1, 1, line["key"])
     assert line.pop("t_start") <= line.pop("t_end") <= time.time()
     assert line.pop("headers")["x-other"] == "1"
     assert line == {

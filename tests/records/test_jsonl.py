@@ -228,3 +228,15 @@ def test_text_lines_are_prompts():
         "line 4 column 2: not UTF-8 (byte 0xff)",
         "line 5 column 21: 40 bytes are more than --max-line 20",
     ]
+
+
+def test_end_of_a_terminal_is_asked_for_once():
+    class Terminal:
+        answers = [b'"a"', b"", b'"b"\n']  # noqa: RUF012
+
+        def read(self) -> bytes:
+            return self.answers.pop(0)
+
+    assert [
+        entry.value for entry in drain(JsonLines(Lines(cast(Stream, Terminal()), 99), name="", prefix=""))
+    ] == ["a"]

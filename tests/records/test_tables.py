@@ -138,3 +138,11 @@ def test_stray_quotes_inside_a_field_are_part_of_it():
         {"q": '5" pipe', "r": "1"},
         {"q": '6" pipe', "r": "2"},
     ]
+
+
+def test_quotes_out_of_place_swallow_no_other_row():
+    assert shown(read(b'q,r\n"5" pipe",1\nc,2\n"d",3\n')) == [
+        "row 2 (line 2): ',' expected after '\"'",
+        {"q": "c", "r": "2"},
+        {"q": "d", "r": "3"},
+    ]

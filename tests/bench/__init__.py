@@ -1,0 +1,1 @@
+"""Benchmarks: ratios measured in one run, against peers written as their users would. Not tests."""

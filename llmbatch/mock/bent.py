@@ -82,9 +82,7 @@ def _status(_: Reply, options: dict[str, Any]) -> Reply:
         return Reply(code, b"", b"text/plain", headers)
     retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}] if wait else []
     grpc = name or _GRPC.get(code, "UNKNOWN")
-    anthropic = options["type"] or _ANTHROPIC.get(
-        code, "api_error" if code >= 500 else "invalid_request_error"
-    )
+    anthropic = options["type"] or _ANTHROPIC.get(code, "api_error" if code >= 500 else "invalid_request_error")
     shapes: dict[str, Any] = {
         "openai": error_body(message, kind, code=name or usual_name),
         "flat": {"object": "error", "message": message, "type": kind, "param": None, "code": name or code},
@@ -106,9 +104,7 @@ def _header(value: str) -> bytes:
 
 def _error_200(_: Reply, options: dict[str, Any]) -> Reply:
     code = options["code"]
-    return Reply(
-        200, json.dumps({"error": {"message": "Provider returned error", "code": code, "metadata": {}}})
-    )
+    return Reply(200, json.dumps({"error": {"message": "Provider returned error", "code": code, "metadata": {}}}))
 
 
 def _first(value: bytes) -> Callable[[Reply, dict[str, Any]], Reply]:
@@ -160,9 +156,7 @@ REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
     "html": lambda *_: Reply(200, _PAGE % (b"Sign in", b"Sign in"), HTML),
     "empty": lambda *_: Reply(200, b""),
     "error-200": _error_200,
-    "redirect": lambda _, options: Reply(
-        options["code"], b"", headers=[(b"location", _header(options["location"]))]
-    ),
+    "redirect": lambda _, options: Reply(options["code"], b"", headers=[(b"location", _header(options["location"]))]),
     "nan": _first(b"NaN"),
     "huge-number": _first(b"1e400"),
     "deep": _deep,

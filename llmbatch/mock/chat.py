@@ -68,9 +68,7 @@ def _text(message: Any, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise Malformed(
-            f"Invalid type for '{where}.content': expected one of a string or array of objects.", where
-        )
+        raise Malformed(f"Invalid type for '{where}.content': expected one of a string or array of objects.", where)
     return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
 
 
@@ -89,9 +87,7 @@ def _choice(turn: Turn, index: int) -> dict[str, Any]:
     if turn.text is None and (function := _forced_function(body)) is not None:
         arguments = json.dumps(fitting(function.get("parameters") or {"type": "object"}, rng)).decode()
         called = {"name": str(function.get("name")), "arguments": arguments}
-        message["tool_calls"] = [
-            {"id": f"call_{turn.serial}_{index}", "type": "function", "function": called}
-        ]
+        message["tool_calls"] = [{"id": f"call_{turn.serial}_{index}", "type": "function", "function": called}]
         finish = "tool_calls"
     else:
         text = turn.text if turn.text is not None else _words(turn, rng)
@@ -124,9 +120,7 @@ def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(tools, list):
         return None
     functions = [
-        tool["function"]
-        for tool in tools
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+        tool["function"] for tool in tools if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
     ]
     if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
         return next((one for one in functions if one.get("name") == choice["function"].get("name")), None)
@@ -193,9 +187,7 @@ _SHAPES: dict[str, _Reshape] = {
     "length": _shorten,
     "null-content": lambda _, __, message: message.update(content=None),
     "array-content": _part,
-    "reasoning": lambda _, __, message: message.update(
-        reasoning_content="Let me think. The question is short."
-    ),
+    "reasoning": lambda _, __, message: message.update(reasoning_content="Let me think. The question is short."),
 }
 """Faults that change the answer object: the whole, its first choice and that one's message."""
 

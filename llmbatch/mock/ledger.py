@@ -22,9 +22,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         os.close(self._descriptor)
 
     def write(self, line: dict[str, Any]) -> None:
@@ -35,8 +33,6 @@ class Ledger:
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers with credentials replaced by a digest: equal keys can be told, none can be read."""
     return {
-        name.decode(): f"sha256:{sha256(value).hexdigest()[:12]}"
-        if name in _SECRET
-        else value.decode("latin-1")
+        name.decode(): f"sha256:{sha256(value).hexdigest()[:12]}" if name in _SECRET else value.decode("latin-1")
         for name, value in headers
     }

@@ -80,9 +80,7 @@ class Provider:
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
         return verdict._replace(prompt=asked.prompt[:200], headers=self._limits.headers(now))
 
-    def _answer(
-        self, dialect: Dialect, asked: Asked, arrival: Arrival, *, now: float, wall: float
-    ) -> Verdict:
+    def _answer(self, dialect: Dialect, asked: Asked, arrival: Arrival, *, now: float, wall: float) -> Verdict:
         settings = self._settings
         if asked.model == "missing-model":
             said = f"The model `{asked.model}` does not exist or you do not have access to it."
@@ -92,9 +90,7 @@ class Provider:
         except BadMarker as error:
             return Verdict(refusal(400, str(error), param="messages", code="bad_mock_marker"))
         if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
-            return Verdict(
-                _too_many(Shortage("requests", settings.concurrency_limit, 1.0), "concurrent requests")
-            )
+            return Verdict(_too_many(Shortage("requests", settings.concurrency_limit, 1.0), "concurrent requests"))
         if shortage := self._limits.admit(asked.weight, now):
             return Verdict(_too_many(shortage, f"{shortage.bucket} per min"))
         seed = f"{settings.seed}:{arrival.key}"
@@ -152,9 +148,7 @@ def _reply(dialect: Dialect, turn: Turn) -> Reply:
 
 
 def _models() -> Reply:
-    listed = [
-        {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "llmbatch"} for name in _MODELS
-    ]
+    listed = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "llmbatch"} for name in _MODELS]
     return Reply(200, json.dumps({"object": "list", "data": listed}))
 
 

@@ -32,9 +32,7 @@ class Reply:
         return self.body if self.pieces is None else b"".join(self.pieces)
 
 
-def error_body(
-    message: str, kind: str | None, *, param: str | None = None, code: str | None = None
-) -> dict[str, Any]:
+def error_body(message: str, kind: str | None, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """Return the error object of OpenAI, all four keys present."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 

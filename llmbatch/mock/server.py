@@ -45,18 +45,17 @@ async def serve(settings: MockSettings, *, started: Callable[[str], None] = _unh
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
         house = _House(settings, ledger)
-        async with await anyio.create_tcp_listener(
-            local_host=settings.host, local_port=settings.port
-        ) as listener:
+        async with await anyio.create_tcp_listener(local_host=settings.host, local_port=settings.port) as listener:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
             await listener.serve(house.welcome)
 
 
-def run(
-    settings: MockSettings, *, started: Callable[[str], None] = _unheard, until_stdin_closes: bool = False
-) -> None:
-    """Serve until SIGINT or SIGTERM, or until standard input ends, as it does when a parent dies."""
+def run(settings: MockSettings, *, started: Callable[[str], None] = _unheard, until_stdin_closes: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, or until standard input ends, as it does when a parent dies.
+
+    Raises OSError when it cannot listen or cannot open the ledger.
+    """
 
     async def main() -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -69,8 +68,18 @@ def run(
                     break
                 tasks.cancel_scope.cancel()
 
-    with suppress(KeyboardInterrupt):  # a Ctrl-C before the signals are received
-        anyio.run(main, backend="asyncio", backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    try:
+        with suppress(KeyboardInterrupt):  # a Ctrl-C before the signals are received
+            anyio.run(main, backend="asyncio", backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    except ExceptionGroup as group:
+        raise _alone(group) from None
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the one error a task group wrapped, so that an address in use is an OSError to the caller."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _end_with_stdin() -> None:
@@ -91,9 +100,10 @@ def _raw_socket(stream: SocketStream) -> Any:
     reads the peer's name on the way, which fails in the manner of the loop where there is no peer.
     """
     try:
-        return stream.extra(SocketAttribute.raw_socket)
+        raw = stream.extra(SocketAttribute.raw_socket)
     except (AttributeError, OSError):
         return None
+    return raw if raw.fileno() >= 0 else None
 
 
 def _cut_off(stream: SocketStream) -> None:
@@ -153,7 +163,8 @@ class _Connection:
                 await self._play(legal(self._http, reply, [_CLOSE], method=b""))
         if ending is Ending.RESET:
             await anyio.sleep(_ON_THE_WIRE)
-            return _cut_off(self._stream)
+            _cut_off(self._stream)
+            return
         await self._stream.send_eof()
         with anyio.move_on_after(_LINGER):
             await self._until_closed()

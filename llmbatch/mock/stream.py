@@ -30,9 +30,7 @@ def chat_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
         case "stream-cut":
             return events[: len(events) // 2]
         case "stream-error":
-            broken = error_body(
-                "The server had an error while streaming.", "server_error", code="internal_error"
-            )
+            broken = error_body("The server had an error while streaming.", "server_error", code="internal_error")
             return [*events[: len(events) // 2], _event(broken)]
         case name:
             if counted:
@@ -46,18 +44,14 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
     def piece(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return {"index": choice["index"], "delta": delta, "logprobs": None, "finish_reason": finish}
 
-    yield piece(
-        {"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None}
-    )
+    yield piece({"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None})
     for key in ("reasoning_content", "content", "refusal"):
         said = message.get(key)
         for part in _cut(said) if isinstance(said, str) else said or ():
             yield piece({key: [part] if isinstance(part, dict) else part})
     for index, call in enumerate(message.get("tool_calls", ())):
         arguments = call["function"]["arguments"]
-        yield piece(
-            {"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]}
-        )
+        yield piece({"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]})
         for part in _cut(arguments):
             yield piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
     yield piece({}, choice["finish_reason"])

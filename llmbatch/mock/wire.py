@@ -160,11 +160,7 @@ def _early_hints(reply: Reply, headers: Headers, _: dict[str, Any]) -> Steps:
 
 def _trailers(reply: Reply, headers: Headers, _: dict[str, Any]) -> Steps:
     pieces = b"".join(map(_chunk, reply.pieces or (reply.body,)))
-    yield (
-        _head(reply, headers, _CHUNKED, (b"trailer", b"x-checksum"))
-        + pieces
-        + b"0\r\nx-checksum: 1234\r\n\r\n"
-    )
+    yield (_head(reply, headers, _CHUNKED, (b"trailer", b"x-checksum")) + pieces + b"0\r\nx-checksum: 1234\r\n\r\n")
     yield Ending.CLOSE
 
 

@@ -50,10 +50,7 @@ def fitting(schema: Any, rng: Random, *, root: Any = None, depth: int = 0) -> An
     match kind[0] if isinstance(kind, list) and kind else kind:
         case "object":
             properties = schema.get("properties")
-            return {
-                name: inner(part)
-                for name, part in (properties if isinstance(properties, dict) else {}).items()
-            }
+            return {name: inner(part) for name, part in (properties if isinstance(properties, dict) else {}).items()}
         case "array":
             length = min(max(1, ceil(_bound(schema, "minItems", 1))), 100)
             return [inner(schema.get("items")) for _ in range(length)]

@@ -49,6 +49,7 @@ class Wire:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE)
+        self.received = bytearray()
 
     def send(self, raw: bytes) -> None:
         self.socket.sendall(raw)
@@ -69,11 +70,10 @@ class Wire:
         return head, body
 
     def read_to_end(self) -> bytes:
-        """Return all that comes until the server closes its side."""
-        parts = []
+        """Return all that comes until the server closes its side; after a reset it is in `received`."""
         while part := self.socket.recv(65536):
-            parts.append(part)
-        return b"".join(parts)
+            self.received += part
+        return bytes(self.received)
 
 
 def post(body: bytes, *headers: str, path: str = "/v1/chat/completions") -> bytes:

@@ -94,9 +94,7 @@ def test_a_missing_model_is_not_found(client: Callable[..., openai.OpenAI]) -> N
 
 def test_beyond_the_rate_is_a_rate_limit_error_with_headers(client: Callable[..., openai.OpenAI]) -> None:
     one = client(rpm=1, tpm=1000)
-    head = one.chat.completions.with_raw_response.create(
-        model="m", messages=[{"role": "user", "content": "x"}]
-    ).headers
+    head = one.chat.completions.with_raw_response.create(model="m", messages=[{"role": "user", "content": "x"}]).headers
     assert (head["x-ratelimit-limit-requests"], head["x-ratelimit-remaining-requests"]) == ("1", "0")
     assert (head["x-ratelimit-limit-tokens"], head["x-ratelimit-remaining-tokens"]) == ("1000", "955")
     with pytest.raises(openai.RateLimitError) as caught:

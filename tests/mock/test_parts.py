@@ -19,9 +19,7 @@ SCHEMA_WORDS = ("type", "properties", "items", "enum", "$ref", "anyOf", "minItem
 TEXTS = {"text", "echo", "control", "surrogate", "big", "bad-utf8"}
 
 
-def arrive(
-    provider: Provider, body: bytes, serial: int = 1, *, now: float = 0.0, in_flight: int = 1
-) -> Verdict:
+def arrive(provider: Provider, body: bytes, serial: int = 1, *, now: float = 0.0, in_flight: int = 1) -> Verdict:
     key = sha256(body).hexdigest()
     arrival = Arrival(serial, "POST", "/v1/chat/completions", {}, body, key, in_flight)
     return provider.decide(arrival, now=now, wall=1e9)
@@ -100,9 +98,7 @@ def test_durations_read_as_go_writes_them(seconds: float, shown: str) -> None:
 
 
 def test_a_marker_gives_name_options_times_and_delay() -> None:
-    prompt = (
-        "Say [[mock:status code=429 retry-after=Wed,%2021%20Oct times=2 after=0.5]] please [[mock:cut at=3]]"
-    )
+    prompt = "Say [[mock:status code=429 retry-after=Wed,%2021%20Oct times=2 after=0.5]] please [[mock:cut at=3]]"
     first, second = markers(prompt)
     assert (first.name, first.times, first.after) == ("status", 2, 0.5)
     assert (first.options["code"], first.options["retry-after"], first.options["body"]) == (
@@ -158,11 +154,7 @@ def test_every_fault_has_one_stage() -> None:
 # Verdicts
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
-    )
-)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_any_messages_get_an_answer_or_a_refusal(messages: Any) -> None:
     body = {"model": "m", "messages": messages}
     for value in (body, messages, body | {"tools": messages, "n": messages, "response_format": messages}):
@@ -174,9 +166,7 @@ def test_any_messages_get_an_answer_or_a_refusal(messages: Any) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SCHEMA_WORDS), inner, max_size=4)
-        ),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SCHEMA_WORDS), inner, max_size=4),
     )
 )
 def test_any_schema_and_tool_gets_an_answer(schema: Any) -> None:
@@ -260,9 +250,7 @@ def test_billing_follows_the_status(status: int | None, billed: bool) -> None:
 
 
 def test_credentials_are_shown_as_digests() -> None:
-    shown = shown_headers(
-        [(b"authorization", b"Bearer sk-secret"), (b"x-api-key", b"sk-secret"), (b"accept", b"*/*")]
-    )
+    shown = shown_headers([(b"authorization", b"Bearer sk-secret"), (b"x-api-key", b"sk-secret"), (b"accept", b"*/*")])
     assert shown["accept"] == "*/*"
     assert "secret" not in str(shown)
     assert shown["authorization"] == "sha256:" + sha256(b"Bearer sk-secret").hexdigest()[:12]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from llmbatch.mock.faults import FAULTS
+from llmbatch.mock.server import _raw_socket, run
 from llmbatch.mock.settings import MockSettings
 
 from .loopback import PATIENCE, Wire, chat_request, post, running
@@ -113,9 +114,7 @@ def test_a_chunked_body_over_the_cap_is_refused(mock_server: Start, wire: Connec
         (b"GARBAGE", b"400"),
     ],
 )
-def test_other_requests_get_their_status(
-    mock_server: Start, wire: Connect, request_line: bytes, status: bytes
-) -> None:
+def test_other_requests_get_their_status(mock_server: Start, wire: Connect, request_line: bytes, status: bytes) -> None:
     connection = wire(mock_server())
     connection.send(request_line + b"\r\nhost: x\r\n\r\n")
     head, body = connection.read_answer()
@@ -261,9 +260,7 @@ def test_junk_follows_the_body_and_the_connection_stays_open(ask_raw: Callable[.
     ("marker", "done", "finished"),
     [("stream-cut", False, False), ("stream-error", False, False), ("no-done", False, True)],
 )
-def test_a_stream_ends_as_its_fault_says(
-    ask_raw: Callable[..., Wire], marker: str, done: bool, finished: bool
-) -> None:
+def test_a_stream_ends_as_its_fault_says(ask_raw: Callable[..., Wire], marker: str, done: bool, finished: bool) -> None:
     raw = ask_raw(f"[[mock:{marker}]] x", "connection: close").read_to_end()
     assert b"text/event-stream" in raw
     assert raw.endswith(b"0\r\n\r\n")
@@ -289,15 +286,12 @@ def test_hang_answers_nothing(ask_raw: Callable[..., Wire]) -> None:
         connection.socket.recv(1)
 
 
-@pytest.mark.parametrize(
-    ("where", "ending"), [("before", b""), ("headers", b"\r\n\r\n"), ("body", b'"object":"chat')]
-)
+@pytest.mark.parametrize(("where", "ending"), [("before", b""), ("headers", b"\r\n\r\n"), ("body", b'"object":"chat')])
 def test_reset_is_a_tcp_reset(ask_raw: Callable[..., Wire], where: str, ending: bytes) -> None:
     connection = ask_raw(f"[[mock:reset where={where}]]")
-    got = b""
     with pytest.raises(ConnectionResetError):
-        while part := connection.socket.recv(65536):
-            got += part
+        connection.read_to_end()
+    got = connection.received
     assert bool(got) is (where != "before")
     assert got.endswith(ending) if where != "body" else ending in got
 
@@ -364,9 +358,7 @@ def test_after_every_fault_the_server_serves_on(
 # The ledger
 
 
-def test_a_line_tells_all_of_a_request_and_no_secret(
-    mock_server: Start, wire: Connect, tmp_path: Path
-) -> None:
+def test_a_line_tells_all_of_a_request_and_no_secret(mock_server: Start, wire: Connect, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     connection = wire(mock_server(ledger=str(ledger)))
     raw = chat_request("first", "Authorization: Bearer sk-secret", "X-Other: 1")
@@ -417,9 +409,7 @@ def test_the_ledger_knows_what_was_billed(
     assert (line["status"], line["billed"]) == (status, billed)
 
 
-def test_a_client_that_left_before_its_answer_is_noted(
-    mock_server: Start, wire: Connect, tmp_path: Path
-) -> None:
+def test_a_client_that_left_before_its_answer_is_noted(mock_server: Start, wire: Connect, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     url = mock_server(ledger=str(ledger), latency=0.1)
     leaving, half, staying = wire(url), wire(url), wire(url)
@@ -462,9 +452,24 @@ def test_requests_in_flight_are_counted(mock_server: Start, wire: Connect, tmp_p
 # The process
 
 
+def test_an_address_in_use_is_an_os_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        run(MockSettings(port=taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError])
+def test_a_connection_without_a_peer_has_no_socket_to_touch(error: type[Exception]) -> None:
+    class Gone:
+        def extra(self, _: object) -> None:
+            raise error
+
+    assert _raw_socket(Gone()) is None  # type: ignore[arg-type]
+
+
 PROGRAM = """
 import sys
 from llmbatch.mock.server import run
+from llmbatch.mock.server import _raw_socket, run
 from llmbatch.mock.settings import MockSettings
 run(MockSettings(latency=60), started=lambda url: print(url, flush=True), until_stdin_closes=True)
 """

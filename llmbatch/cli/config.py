@@ -20,7 +20,7 @@ def path() -> None:
 
 @config.command()
 def show(
-    profile: Annotated[str | None, typer.Option(help="Show them under [profile.NAME].", metavar="NAME")] = None,
+    profile: Annotated[str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME")] = None,
 ) -> None:
     """Print what `run` would use without flags: one line per setting, with its origin."""
     from llmbatch.cli.run import run

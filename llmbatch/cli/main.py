@@ -77,12 +77,17 @@ def _say(text: str) -> None:
 
 
 def _occupy_standard_streams() -> None:
-    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text."""
-    for fd in (0, 1, 2):
+    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text.
+
+    What stands in for stdout cannot be written to, so that results do not vanish there.
+    """
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, flags)
+            if fd == 2:
+                sys.stderr = os.fdopen(2, "w", closefd=False)  # rich takes stdout for one that is missing
 
 
 def _silence_stdout() -> None:

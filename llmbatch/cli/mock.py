@@ -23,9 +23,9 @@ def mock(
         str | None, typer.Option(envvar="LLMBATCH_MOCK_KEY", help="The only key that is let in.")
     ] = None,
 ) -> None:
-    """Serve the built-in mock provider until interrupted; its base URL is printed first.
+    r"""Serve the built-in mock provider until interrupted; its base URL is printed first.
 
-    Prompts may order faults: [[mock:status code=429 times=2]], [[mock:hang]], [[mock:cut]] ...
+    Prompts may order faults: [\[mock:status code=429 times=2]], [\[mock:hang]], [\[mock:cut]] ...
     """
     from llmbatch.core.errors import UsageError
     from llmbatch.mock.server import run

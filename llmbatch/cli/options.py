@@ -9,6 +9,7 @@ __all__ = [
     "BaseUrl",
     "BatchSize",
     "CaFile",
+    "Changed",
     "Color",
     "Concurrency",
     "ConnectTimeout",
@@ -17,13 +18,16 @@ __all__ = [
     "DryRun",
     "Endpoint",
     "FailOn",
+    "Fsync",
     "Grace",
     "Header",
     "IdField",
+    "InDoubt",
     "Include",
     "InputFormat",
     "Inputs",
     "InsecureHttp",
+    "KeepFailed",
     "KeyEnv",
     "KeyFile",
     "Limit",
@@ -35,6 +39,7 @@ __all__ = [
     "Meta",
     "MetaField",
     "Model",
+    "MoveBroken",
     "Ordered",
     "Output",
     "OutputFormat",
@@ -42,14 +47,17 @@ __all__ = [
     "Overwrite",
     "Param",
     "Provider",
+    "Prune",
     "Quiet",
     "Raw",
     "RescueDir",
     "Retries",
+    "RetryBilled",
     "Strict",
     "SummaryFile",
     "SummaryForm",
     "System",
+    "Tee",
     "Temperature",
     "Template",
     "Timeout",
@@ -66,7 +74,7 @@ def _option(panel: str, help: str, *names: str, metavar: str | None = None) -> A
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[INPUT]...", help="Files of prompts; none or - is stdin.", show_default=False),
+    typer.Argument(metavar="INPUT", help="Files of prompts; none or - is stdin.", show_default=False),
 ]
 
 InputFormat = Annotated[
@@ -235,6 +243,38 @@ Include = Annotated[
         metavar="request|response|input",
     ),
 ]
+Tee = Annotated[bool, _option("Output", "With -o: results to stdout as well.", "--tee")]
+Fsync = Annotated[
+    str,
+    _option(
+        "Output",
+        "When results are put on the disk: every 200 ms or batch, always, never.",
+        "--fsync",
+        metavar="batch|always|never",
+    ),
+]
+KeepFailed = Annotated[bool, _option("Resume", "Leave failed records of an earlier run as they are.", "--keep-failed")]
+RetryBilled = Annotated[bool, _option("Resume", "Send failures again that have a paid answer.", "--retry-billed")]
+InDoubt = Annotated[
+    str,
+    _option(
+        "Resume",
+        "Records that may have been billed without an answer: send again, or never.",
+        "--in-doubt",
+        metavar="retry|hold",
+    ),
+]
+Changed = Annotated[
+    str | None,
+    _option(
+        "Resume",
+        "When options changed since the answers there are: send all again, or keep them.",
+        "--changed",
+        metavar="rerun|keep",
+    ),
+]
+Prune = Annotated[bool, _option("Resume", "Move lines whose record is gone to FILE.state/.", "--prune")]
+MoveBroken = Annotated[bool, _option("Resume", "Move broken lines to FILE.state/.", "--move-broken")]
 RescueDir = Annotated[
     Path | None,
     _option("Output", "Where answers go when the results file cannot take them.", "--rescue-dir", metavar="DIR"),

@@ -18,6 +18,7 @@ from llmbatch.core.settings import (
     OutputSettings,
     PaceSettings,
     PatienceSettings,
+    ResumeSettings,
     Settings,
     StopSettings,
     Tolerance,
@@ -34,6 +35,7 @@ def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
     given = ctx.params
     provider, base_url = _one_server(ctx)
+    key_env, key_file = _one_key(ctx)
     output = _output(given)
     return Settings(
         input=InputSettings(
@@ -58,8 +60,8 @@ def resolve(ctx: typer.Context) -> Settings:
             overrides=_pairs("--override", given["override"]),
             max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
             headers=_headers(given["header"]),
-            key_env=given["key_env"],
-            key_file=given["key_file"],
+            key_env=key_env,
+            key_file=key_file,
             insecure_http=given["insecure_http"],
             ca_file=given["ca_file"],
         ),
@@ -68,23 +70,24 @@ def resolve(ctx: typer.Context) -> Settings:
             timeout=_seconds("--timeout", given["timeout"]),
             connect_timeout=_seconds("--connect-timeout", given["connect_timeout"]),
             retries=_at_least("--retries", given["retries"], 0),
-            max_wait=_seconds("--max-wait", given["max_wait"]),
-            max_outage=_seconds("--max-outage", given["max_outage"]),
+            max_wait=_seconds("--max-wait", given["max_wait"], zero=True),
+            max_outage=_seconds("--max-outage", given["max_outage"], zero=True),
         ),
         stop=StopSettings(
             fail_on=_tolerance("--fail-on", given["fail_on"]),
             max_failures=_tolerance("--max-failures", given["max_failures"]),
             deadline=_seconds("--deadline", given["deadline"]) if given["deadline"] is not None else math.inf,
-            grace=_seconds("--grace", given["grace"]),
+            grace=_seconds("--grace", given["grace"], zero=True),
         ),
         output=output,
+        resume=_resume(given),
         view=ViewSettings(
             quiet=given["quiet"],
             verbose=given["verbose"],
             debug=given["debug"],
             color=_choice("--color", given["color"], ("auto", "always", "never")),
             summary=_choice("--summary", given["summary"], ("table", "json", "none")),
-            summary_file=given["summary_file"],
+            summary_file=_writable(given["summary_file"]),
         ),
         dry_run=given["dry_run"],
     )
@@ -92,14 +95,24 @@ def resolve(ctx: typer.Context) -> Settings:
 
 def _one_server(ctx: typer.Context) -> tuple[str | None, str | None]:
     """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count."""
-    provider, base_url = ctx.params["provider"], ctx.params["base_url"]
-    if provider is not None and base_url is not None:
-        by, url = RANK.index(origin(ctx, "provider")), RANK.index(origin(ctx, "base_url"))
-        if by < url:
-            return provider, None
-        if url < by:
-            return None, base_url
-    return provider, base_url
+    return _stronger(ctx, "provider", "base_url")
+
+
+def _one_key(ctx: typer.Context) -> tuple[str | None, Path | None]:
+    """Of --key-env and --key-file, let the one from the stronger source drop the other. Raises UsageError for a tie."""
+    key_env, key_file = _stronger(ctx, "key_env", "key_file")
+    if key_env is not None and key_file is not None:
+        raise UsageError("--key-env and --key-file both name a key", "Leave one of them out.")
+    return key_env, key_file
+
+
+def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
+    one, other = ctx.params[first], ctx.params[second]
+    if one is not None and other is not None:
+        by_one, by_other = RANK.index(origin(ctx, first)), RANK.index(origin(ctx, second))
+        if by_one != by_other:
+            return (one, None) if by_one < by_other else (None, other)
+    return one, other
 
 
 def _output(given: dict[str, Any]) -> OutputSettings:
@@ -111,10 +124,11 @@ def _output(given: dict[str, Any]) -> OutputSettings:
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout.")
     if given["raw"] and form != "text":
         raise UsageError("--raw goes with --output-format text", "Add it, or leave --raw out.")
-    if path is not None and given["ordered"]:
-        raise UsageError("--ordered orders stdout, not -o FILE", "Leave -o out, or sort FILE by index afterwards.")
-    if given["overwrite"] and path is None:
-        raise UsageError("--overwrite needs -o FILE", "Name the file to replace.")
+    if given["tee"] and given["ordered"]:
+        raise UsageError("--ordered and --tee do not go together", "FILE is ordered at the end, stdout cannot be.")
+    for option in ("overwrite", "tee", "prune", "move_broken"):
+        if given[option] and path is None:
+            raise UsageError(f"--{option.replace('_', '-')} needs -o FILE", "Name the results file.")
     include = [part for value in given["include"] or () for part in value.split(",")]
     for part in include:
         _choice("--include", part, ("request", "response", "input"))
@@ -125,10 +139,24 @@ def _output(given: dict[str, Any]) -> OutputSettings:
         path=path,
         overwrite=given["overwrite"],
         ordered=given["ordered"],
+        tee=given["tee"],
         format=form,
         raw=given["raw"],
         include=frozenset(include),
         rescue_dir=rescue,
+    )
+
+
+def _resume(given: dict[str, Any]) -> ResumeSettings:
+    changed = given["changed"]
+    return ResumeSettings(
+        keep_failed=given["keep_failed"],
+        retry_billed=given["retry_billed"],
+        in_doubt=_choice("--in-doubt", given["in_doubt"], ("retry", "hold")),
+        changed=_choice("--changed", changed, ("rerun", "keep")) if changed is not None else None,
+        prune=given["prune"],
+        move_broken=given["move_broken"],
+        fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),
     )
 
 
@@ -206,8 +234,15 @@ def _at_least(option: str, value: Any, least: int) -> Any:
     return value
 
 
-def _seconds(option: str, text: str) -> float:
-    seconds = duration(text)
+def _writable(path: Path | None) -> Path | None:
+    """Refuse at the start what could not be written at the end."""
+    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise UsageError(f"--summary-file {path} cannot be written to", "Name a file that can.")
+    return path
+
+
+def _seconds(option: str, text: str, *, zero: bool = False) -> float:
+    seconds = 0.0 if zero and text.strip() in ("0", "0s") else duration(text)
     if seconds is None:
         raise UsageError(f"{option} {text!r} is not a duration", "Examples: 90, 90s, 10m, 2h.")
     return seconds

@@ -25,7 +25,6 @@ __all__ = ["run"]
 def run(
     ctx: typer.Context,
     inputs: o.Inputs = None,
-    profile: Profile = None,
     input_format: o.InputFormat = None,
     id_field: o.IdField = None,
     meta: o.Meta = "all",
@@ -65,7 +64,15 @@ def run(
     output_format: o.OutputFormat = "jsonl",
     raw: o.Raw = False,
     include: o.Include = None,
+    tee: o.Tee = False,
+    fsync: o.Fsync = "batch",
     rescue_dir: o.RescueDir = None,
+    keep_failed: o.KeepFailed = False,
+    retry_billed: o.RetryBilled = False,
+    in_doubt: o.InDoubt = "retry",
+    changed: o.Changed = None,
+    prune: o.Prune = False,
+    move_broken: o.MoveBroken = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     debug: o.Debug = False,
@@ -73,10 +80,10 @@ def run(
     summary: o.SummaryForm = "table",
     summary_file: o.SummaryFile = None,
     dry_run: o.DryRun = False,
+    profile: Profile = None,
 ) -> None:
-    r"""Send every record of INPUT to a model; write one JSON line for each.
+    """Send every record of INPUT to a model; write one JSON line for each.
 
-    \b
     llmbatch run prompts.jsonl -m MODEL -o results.jsonl
     jq -c '{id, prompt: .text}' rows.jsonl | llmbatch run -m MODEL -c 64 | jq -r .text
     llmbatch run reviews.csv -t 'Sentiment of: {{ review }}' -m MODEL -o out.jsonl
@@ -91,21 +98,23 @@ def run(
     if settings.dry_run:
         from llmbatch.run.dry_run import dry_run as show_requests
 
-        raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings)))
+        raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
     raise typer.Exit(_run(settings).exit_code)
 
 
 def _run(settings: "Settings") -> "Summary":
     from llmbatch.core.redact import Redactor
+    from llmbatch.run.endpoint import find_endpoint
     from llmbatch.run.session import run as run_session
     from llmbatch.ui.say import Teller
 
     view = settings.view
     say, show = _screen(settings)
-    redact = Redactor(_secrets())
+    endpoint = find_endpoint(settings.model, os.environ)
+    redact = Redactor([*_secrets(), *endpoint.secrets])
     summary = run_session(
         settings,
-        os.environ,
+        endpoint,
         observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
         view=show,
         stdout_is_terminal=os.isatty(1),
@@ -145,8 +154,6 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
     from llmbatch.ui.say import say_plainly
 
     view = settings.view
-    if view.summary_file is not None:
-        _write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n")
     if not view.quiet:
         if view.summary == "json":
             say_plainly(json.dumps(summary.as_json()).decode())
@@ -160,12 +167,17 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
         say_plainly(f"saved: {_saved(settings, summary)}")
         if summary.hint:
             say_plainly(f"next: {printable(redact(summary.hint), 500)}")
+    if view.summary_file is not None:
+        _write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n")
 
 
 def _saved(settings: "Settings", summary: "Summary") -> str:
     where = f" in {printable(str(settings.output.path))}" if settings.output.path is not None else ""
     failed = sum(summary.failed.values())
-    return f"{summary.ok:,} ok, {failed:,} failed{where}; {summary.not_started:,} read but not started"
+    return (
+        f"{summary.ok + summary.done_before:,} ok, {failed + summary.failed_before:,} failed{where}; "
+        f"{summary.held:,} in doubt, {summary.not_started:,} read but not started"
+    )
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -52,27 +52,39 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}", "Mend or move the file.") from None
     profiles = tables.pop("profile", {})
+    if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
+        raise UsageError(f"{path}: a profile is a table", "Write [profile.NAME] above its settings.")
     if name is not None and name not in profiles:
         near = get_close_matches(name, profiles, n=1)
         known = f"Did you mean {near[0]}?" if near else f"{path} has: {', '.join(sorted(profiles)) or 'none'}."
         raise UsageError(f"no profile {name!r}", known)
     profile = profiles[name] if name is not None else {}
     known_names = {p.name: p for p in ctx.command.params if p.name is not None}
-    ctx.meta[_PROFILE_KEYS] = set(_named(profile, known_names, path))
-    ctx.default_map = _named(tables, known_names, path) | _named(profile, known_names, path)
+    chosen = _named(profile, known_names, path)
+    ctx.meta[_PROFILE_KEYS] = set(chosen)
+    ctx.default_map = _named(tables, known_names, path) | chosen
     return name
 
 
 def _named(table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for others."""
+    """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for what cannot be."""
     found = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known or name in ("inputs", "profile"):
             near = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in known], n=1)
             raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {near[0]}?" if near else None)
-        found[name] = value
+        found[name] = _as_typed(value, f"{path}: {key}", several=known[name].multiple)
     return found
+
+
+def _as_typed(value: Any, where: str, *, several: bool) -> Any:
+    """Turn a TOML value into what the command line would have given; its type is checked there. Raises UsageError."""
+    values = value if isinstance(value, list) and several else [value]
+    if not all(isinstance(item, str | int | float) for item in values):
+        raise UsageError(f"{where} is a value{' or a list of values' if several else ''}, as on the command line")
+    typed = [item if isinstance(item, bool) else str(item) for item in values]
+    return typed if several else typed[0]
 
 
 Profile = Annotated[
@@ -84,6 +96,6 @@ Profile = Annotated[
         is_eager=True,
         callback=_load,
         rich_help_panel="View",
-        help="Settings from [profile.NAME] of the settings file.",
+        help=r"Settings from \[profile.NAME] of the settings file.",
     ),
 ]

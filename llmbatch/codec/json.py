@@ -9,7 +9,10 @@ from typing import Any
 
 import orjson
 
-__all__ = ["canonical", "dumps", "loads"]
+__all__ = ["canonical", "dumps", "loads", "loads_shallow"]
+
+DEEPEST = 200
+"""Nesting that everything which walks or writes a value can still follow, however deep its own stack."""
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _WIDE_NUMBER = b"0" * 19  # what an integer beyond 64 bits has at least; seven times cheaper than a regex
@@ -23,8 +26,31 @@ def loads(data: bytes) -> Any:
     """
     value = orjson.loads(data)
     if _WIDE_NUMBER in data.translate(_DIGITS_TO_ZERO):
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
     return value
+
+
+def loads_shallow(data: bytes) -> Any:
+    """Parse as `loads` does, and raise ValueError for what is nested so deep that `dumps` might not write it."""
+    value = loads(data)
+    if data.count(b"[") + data.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
+        raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+    return any(isinstance(node, dict | list) for node in layer)
 
 
 def dumps(value: Any) -> bytes:

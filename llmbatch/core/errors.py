@@ -51,6 +51,8 @@ class LlmbatchError(Exception):
     """A run that cannot go on: what happened, and in `hint` what to do next."""
 
     exit_code = ExitCode.BUG
+    recorded = False
+    """Set where the results at hand are safe in spite of it."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

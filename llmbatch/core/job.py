@@ -45,6 +45,12 @@ class Job:
     """The whole record, kept only for `--include input`."""
     keep_body: bool = False
     """Its line shows the provider's own answer."""
+    place: int = -1
+    """Where its intent stands, -1 without a results file."""
+    redo: bool = False
+    """The results file has a line for it, which a new one replaces."""
+    prior: int = 0
+    """Attempts of earlier runs whose outcome was never learned."""
     sent: int = 0
     retries: int = 0
     doubtful: int = 0
@@ -52,6 +58,11 @@ class Job:
     started: float = 0.0
     """Wall time of the last attempt."""
     latency: float = 0.0
+
+    @property
+    def possibly_billed(self) -> int:
+        """Count the attempts, those of earlier runs too, whose outcome was never learned."""
+        return self.prior + self.doubtful + self.server
 
 
 @dataclass(slots=True)

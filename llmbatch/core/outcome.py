@@ -1,12 +1,13 @@
 """What became of a record: a completion or a failure."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
 
-__all__ = ["Completion", "Outcome", "Refused", "Usage"]
+__all__ = ["Completion", "Kept", "Outcome", "Refused", "Usage"]
 
 
 class Usage(NamedTuple):
@@ -44,6 +45,14 @@ class Outcome:
 
     job: Job
     verdict: Completion | Fault
+
+
+class Kept(Enum):
+    """A record that needs no request: a results file has its line, or it is held in doubt."""
+
+    OK = "ok"
+    FAILED = "failed"
+    HELD = "held"
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 from llmbatch.core.events import Event
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Reply, Request, Route
-from llmbatch.core.outcome import Completion, Outcome, Refused
+from llmbatch.core.outcome import Completion, Kept, Outcome, Refused
 from llmbatch.core.prompt import Prompt
 
-__all__ = ["Dialect", "Input", "Observer", "Sender", "Sink"]
+__all__ = ["Dialect", "Input", "Marks", "Observer", "Sender", "Sink"]
 
 Observer = Callable[[Event], None]
 """Watches a run; quick, synchronous, must not raise."""
@@ -40,12 +40,24 @@ class Dialect(Protocol):
 class Input(Protocol):
     """Where jobs come from. Called from a thread, so it may block."""
 
-    def read(self, limit: int) -> list[Job | Refused]:
+    def read(self, limit: int) -> list[Job | Refused | Kept]:
         """Return what is there, at least one and at most `limit`; an empty list at the end of the input."""
         ...
 
     def interrupt(self) -> None:
         """Make a blocked `read` return an empty list, now and from then on. Called from another thread."""
+        ...
+
+
+class Marks(Protocol):
+    """Remembers, beyond the death of the process, which requests left. Cheap enough for the event loop."""
+
+    def sent(self, jobs: Sequence[Job]) -> None:
+        """Note that a request for the jobs leaves now."""
+        ...
+
+    def came_back(self, jobs: Sequence[Job]) -> None:
+        """Note that the last attempt is settled, as far as the jobs' counters do not say otherwise."""
         ...
 
 

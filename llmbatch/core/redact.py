@@ -11,9 +11,9 @@ _SHAPES = re.compile(
     |\bAIza[\w-]{35}|\bAQ\.[\w-]{20,}|\bya29\.[\w-]{20,}
     |\bgsk_[A-Za-z0-9]{20,}|\bxai-[A-Za-z0-9]{20,}|\bcsk-[A-Za-z0-9]{20,}
     |\bhf_[A-Za-z0-9]{20,}|\bpplx-[A-Za-z0-9]{20,}|\bfw_[A-Za-z0-9]{16,}|\btgp_v1_[\w-]{20,}|\bnvapi-[\w-]{20,}
-    |(?i:\bbearer\s+)[\w.~+/=-]{8,}
+    |(?i:\bbearer\s+)(?=\S*\d|\S{20})[\w.~+/=-]{8,}
     |\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}
-    |(?i:(?<=[?&]key=)|(?<=[?&]api_key=)|(?<=[?&]access_token=))[^&\s"']+""",
+    |(?i:(?<=[?&]key=)|(?<=[?&]apikey=)|(?<=[?&]api[-_]key=)|(?<=[?&]access_token=))[^&\s"']+""",
     re.VERBOSE | re.ASCII,
 )
 MARK = "[redacted]"

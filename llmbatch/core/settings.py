@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ __all__ = [
     "OutputSettings",
     "PaceSettings",
     "PatienceSettings",
+    "ResumeSettings",
     "Settings",
     "StopSettings",
     "Tolerance",
@@ -31,10 +33,9 @@ class Tolerance:
         if text == "none":
             return cls()
         if text.endswith("%"):
-            share = float(text[:-1])
-            if not 0 <= share <= 100:
+            if not 0 <= float(text[:-1]) <= 100:
                 raise ValueError("a share is between 0% and 100%")
-            return cls(share=share / 100)
+            return cls(share=float(Decimal(text[:-1]) / 100))
         count = int(text)
         if count < 0:
             raise ValueError("a count is not negative")
@@ -44,7 +45,8 @@ class Tolerance:
         """Say whether so many of so many are too many."""
         if self.count is not None:
             return failed > self.count
-        return self.share is not None and failed > self.share * total
+        # A quotient is rounded as the share itself was, a product is not: 29 of 100 are not more than 29%.
+        return self.share is not None and total > 0 and failed / total > self.share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +119,24 @@ class OutputSettings:
     path: Path | None = None
     overwrite: bool = False
     ordered: bool = False
+    tee: bool = False
     format: str = "jsonl"
     raw: bool = False
     include: frozenset[str] = frozenset()
     rescue_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeSettings:
+    """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
+
+    keep_failed: bool = False
+    retry_billed: bool = False
+    in_doubt: str = "retry"
+    changed: str | None = None
+    prune: bool = False
+    move_broken: bool = False
+    fsync: str = "batch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,5 +161,6 @@ class Settings:
     patience: PatienceSettings = PatienceSettings()
     stop: StopSettings = StopSettings()
     output: OutputSettings = OutputSettings()
+    resume: ResumeSettings = ResumeSettings()
     view: ViewSettings = ViewSettings()
     dry_run: bool = False

@@ -1,12 +1,13 @@
 """The running count of a run, and its frozen end."""
 
+import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbatch.core.events import Event, Finished, Held, Retrying
-from llmbatch.core.fault import Fault
+from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, Outcome, Refused
 
 __all__ = ["Summary", "Tally"]
@@ -53,7 +54,7 @@ class Tally:
             return
         job, verdict = outcome.job, outcome.verdict
         self.requests += job.sent
-        self.possibly_billed += job.doubtful + job.server
+        self.possibly_billed += job.possibly_billed
         self.latencies.append(job.latency)
         if isinstance(verdict, Completion):
             self.ok += 1
@@ -67,7 +68,7 @@ class Tally:
 
     def _add_failure(self, fault: Fault) -> None:
         self.failed[fault.kind] += 1
-        if fault.raw is not None:
+        if fault.billing is Billing.BILLED:
             self.billed_failures += 1
 
     def percentiles(self, *ranks: float) -> list[float]:
@@ -75,17 +76,24 @@ class Tally:
         if not self.latencies:
             return []
         ordered = sorted(self.latencies)
-        last = len(ordered) - 1
-        return [ordered[min(last, int(rank / 100 * len(ordered)))] for rank in ranks]
+        return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How a run ended. `read` = `ok` + `failed` + `unwritten` + `not_started`, asserted by the run itself."""
+    """How a run ended.
+
+    `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `unwritten` + `not_started`, asserted by the
+    run itself. `orphans` are lines of the results file without a record in the input.
+    """
 
     read: int
     ok: int
     failed: dict[str, int]
+    done_before: int = 0
+    failed_before: int = 0
+    held: int = 0
+    orphans: int = 0
     not_started: int
     unwritten: int
     requests: int
@@ -109,6 +117,10 @@ class Summary:
             "ok": self.ok,
             "failed": sum(self.failed.values()),
             "failures": dict(self.failed),
+            "done_before": self.done_before,
+            "failed_before": self.failed_before,
+            "held": self.held,
+            "orphans": self.orphans,
             "not_started": self.not_started,
             "unwritten": self.unwritten,
             "requests": self.requests,

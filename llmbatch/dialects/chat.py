@@ -119,7 +119,7 @@ class Chat:
             fault = judge(error, reply.headers)
             return replace(fault, answer=shown) if keep_body else fault
         try:
-            body = json.loads(reply.body)
+            body = json.loads_shallow(reply.body)
         except ValueError as error:
             if reply.cut:
                 return Fault(
@@ -130,21 +130,33 @@ class Chat:
                     status=reply.status,
                 )
             return _unparsable(reply, f"the answer is not JSON: {error}")
-        if isinstance(body, dict) and body.get("error"):
-            return judge(error_in(body, _status_in(body["error"])), reply.headers)
+        try:
+            verdict = self._verdict(body, reply)
+        except (TypeError, AttributeError, KeyError) as error:
+            return _unparsable(reply, f"the answer is not a chat completion: {type(error).__name__}: {error}")
+        if keep_body:
+            if isinstance(verdict, Completion):
+                verdict.body = body
+            elif verdict.raw is None:
+                return replace(verdict, answer=body)
+        return verdict
+
+    def _verdict(self, body: Any, reply: Reply) -> Completion | Fault:
+        """Read a parsed answer. Raises TypeError, AttributeError or KeyError where it has another shape."""
+        if isinstance(body, dict):
+            if body.get("error"):
+                return judge(error_in(body, _status_in(body["error"])), reply.headers)
+            if body.get("object") == "error":
+                return judge(error_in(body, _status_in(body)), reply.headers)
         choices = body.get("choices") if isinstance(body, dict) else None
         if not isinstance(choices, list) or not choices:
             return _unparsable(reply, "the answer has no choices")
-        try:
-            completion = self._completion(body, choices, reply)
-        except (TypeError, AttributeError, KeyError) as error:
-            return _unparsable(reply, f"the answer is not a chat completion: {error}")
-        if keep_body and isinstance(completion, Completion):
-            completion.body = body
-        return completion
+        return self._completion(body, choices, reply)
 
     def _completion(self, body: dict[str, Any], choices: list[Any], reply: Reply) -> Completion | Fault:
         first = choices[0]
+        if isinstance(first, dict) and first.get("error"):
+            return judge(error_in(first, _status_in(first["error"])), reply.headers)
         message = first["message"]
         finish = first.get("finish_reason")
         if finish in ("error", "abort"):
@@ -154,6 +166,7 @@ class Chat:
                 billing=Billing.SERVER,
                 retry=True,
                 status=reply.status,
+                request_id=reply.headers.get("x-request-id"),
             )
         completion = Completion(
             text=_text(message.get("content")),
@@ -200,7 +213,8 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else None
+    countable = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if countable and 0 <= value < 2**53 else None
 
 
 def _cost(raw: Any) -> float | None:
@@ -213,12 +227,16 @@ def _text(content: Any) -> str | None:
     """Join an answer that comes in parts."""
     if content is None or isinstance(content, str):
         return content
+    if not isinstance(content, list):
+        raise TypeError(f"content is neither text nor parts but {type(content).__name__}")
     return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text", None))
 
 
 def _status_in(error: Any) -> int:
     """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
     code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code[:4])
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 

@@ -19,7 +19,7 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 def api_error(reply: Reply) -> tuple[ApiError, Any]:
     """Read a reply whose status is not a success; return the error and the body as JSON or text."""
     try:
-        body = json.loads(reply.body)
+        body = json.loads_shallow(reply.body)
     except ValueError:
         return ApiError(reply.status, _page(reply)), reply.body.decode("utf-8", "replace")
     return error_in(body, reply.status), body
@@ -29,13 +29,14 @@ def error_in(body: Any, status: int) -> ApiError:
     """Read an error body.
 
     Known shapes: {"error": {...}} (OpenAI, Anthropic, Gemini), the same flat or in a list (Mistral, old vLLM, Gemini),
-    {"error": "text"} (Ollama, xAI), {"message"} or {"detail"} (gateways, FastAPI).
+    {"error": "text"} (Ollama, xAI), {"message"} or {"detail"} (gateways, FastAPI). OpenRouter's own canonical name of
+    the error and the words of the provider behind it stand in the metadata.
     """
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
         return ApiError(status, _text(body) or f"HTTP {status}")
-    error = body.get("error", body)
+    error = body.get("error") or body
     if not isinstance(error, dict):
         return ApiError(status, _text(error) or f"HTTP {status}", code=_code(body.get("code")))
     details = error.get("details")
@@ -46,6 +47,8 @@ def error_in(body: Any, status: int) -> ApiError:
     inner = error.get("innererror")
     if isinstance(inner, dict) and inner.get("code"):
         code = code or _code(inner["code"])
+    if isinstance(metadata, dict) and metadata.get("error_type"):
+        code = _code(metadata["error_type"])
     message = _text(error.get("message") or error.get("detail")) or f"HTTP {status}"
     if isinstance(metadata, dict) and metadata.get("raw"):
         message = f"{message}: {_text(metadata['raw'])}"
@@ -70,7 +73,8 @@ def _google(details: Any) -> tuple[float | None, bool, str | None]:
             wait = duration(detail["retryDelay"])
         if isinstance(detail.get("reason"), str):
             reason = detail["reason"].lower()
-        for violation in detail.get("violations") or ():
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, dict) and "PerDay" in str(violation.get("quotaId")):
                 per_day = True
     return wait, per_day, reason

@@ -10,12 +10,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
+from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Held, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Request, Route
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.ports import Dialect, Observer
+from llmbatch.engine.reasons import gave_up, outage, wait_too_long
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy
@@ -66,6 +67,7 @@ class Dispatch:
         patience: Patience,
         random: Callable[[], float],
         notify: Observer,
+        hold: bool = False,
     ) -> None:
         self._dialect = dialect
         self._new_gate = new_gate
@@ -73,19 +75,25 @@ class Dispatch:
         self._patience = patience
         self._random = random
         self._notify = notify
+        self._hold_doubts = hold
         self._breaker = Breaker()
         self._queues: dict[Route, _Queue] = {}
         self._turns: deque[_Queue] = deque()
         self._due: list[tuple[float, int, Job]] = []
         self._sequence = itertools.count()
         self._closed = False
+        self._skipped: list[Job] = []
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
         self.sent = 0
         """Requests handed out."""
+        self.held = 0
+        """Jobs that may have been billed and will not be sent again: no line, in doubt."""
         self.not_started = 0
         """Jobs that were read but will have no line in this run."""
+        self.left_out: LlmbatchError | None = None
+        """Why a route was stopped while others went on."""
 
     @property
     def waiting(self) -> int:
@@ -102,7 +110,7 @@ class Dispatch:
         for job in jobs:
             queue = self._queues.get(job.route) or self._open(job.route)
             if self._closed or queue.stopped:
-                self.not_started += 1
+                self._leave(job)
             else:
                 queue.fresh.append(job)
                 self.queued += 1
@@ -125,7 +133,8 @@ class Dispatch:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
         times = [self._due[0][0]] if self._due else []
         times += [q.gate.opens(now) for q in self._turns if q.again or q.fresh]
-        return min((t for t in times if t > now), default=math.inf)
+        # What came due since `take` looked is due now.
+        return max(now, min(times, default=math.inf))
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
@@ -138,7 +147,11 @@ class Dispatch:
                 queue.gate.succeeded()
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
-            elif not self._again(queue, job, verdict, now):
+            elif self._again(queue, job, verdict, now):
+                continue
+            elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
+                self.held += 1
+            else:
                 done.append(Outcome(job, verdict))
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
@@ -149,6 +162,11 @@ class Dispatch:
         self._queues[request.jobs[0].route].gate.leave()
         self.in_flight -= len(request.jobs)
         self.not_started += len(request.jobs)
+
+    def take_skipped(self) -> list[Job]:
+        """Return the jobs of stopped routes that were left since the last call."""
+        skipped, self._skipped = self._skipped, []
+        return skipped
 
     def close(self) -> None:
         """Hand out nothing any more. What waits stays without an outcome, what is in flight can still be settled."""
@@ -165,7 +183,7 @@ class Dispatch:
         if self.left_out is not None:
             return self.left_out
         for route, fault in self._breaker.hopeless().items():
-            return ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
+            return gave_up(fault, route)
         return None
 
     def _open(self, route: Route) -> _Queue:
@@ -192,98 +210,75 @@ class Dispatch:
 
     def _again(self, queue: _Queue, job: Job, fault: Fault, now: float) -> bool:
         """Arrange another attempt; False when this fault is the end of the job."""
+        holds = fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.doubtful += 1
             case Billing.SERVER:
                 job.server += 1
-            case Billing.UNBILLED if fault.retry:
+            case Billing.UNBILLED if fault.retry and not holds:
                 job.retries += 1
-        if fault.retry and fault.billing is Billing.THROTTLED:
-            self._hold(queue, job, fault, now)
-            if not self._closed:
-                queue.again.append(job)
-                self.queued += 1
-            else:
-                self.not_started += 1
-            return True
-        wait = self._policy.wait(job, fault, self._random)
+        wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
+        self._check_wait(fault)
+        if holds:
+            self._hold(queue, job, fault, now)
         if self._closed or queue.stopped:
-            self.not_started += 1
-            return True
-        heapq.heappush(self._due, (now + wait, next(self._sequence), job))
-        self._notify(Retrying(job, fault, wait))
+            self._leave(job)
+        elif holds:
+            queue.again.append(job)
+            self.queued += 1
+        else:
+            heapq.heappush(self._due, (now + wait, next(self._sequence), job))
+            self._notify(Retrying(job, fault, wait))
         return True
+
+    def _leave(self, job: Job) -> None:
+        self.not_started += 1
+        if not self._closed:
+            self._skipped.append(job)
+
+    def _is_outage(self, route: Route, fault: Fault) -> bool:
+        """Tell a server that cannot be reached any more from an address that never worked."""
+        unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
+        return unreachable and self._breaker.has_succeeded(route)
 
     def _hold(self, queue: _Queue, job: Job, fault: Fault, now: float) -> None:
         """Close the gate for everybody on the route, or end the run when patience is out."""
         added = queue.gate.refused(fault, now, self._random)
         self._notify(Held(job.route, fault, queue.gate.closed_until - now, added))
+        since = queue.gate.outage_since
+        if since is not None and now - since > self._patience.max_outage:
+            self._end(outage(fault, self._patience.max_outage))
+
+    def _check_wait(self, fault: Fault) -> None:
+        """End the run when the server asks for more patience than there is."""
         if fault.wait is not None and fault.wait > self._patience.max_wait:
-            self._end(
-                CeilingReached(
-                    f"the provider asks to wait {fault.wait:,.0f} s, longer than --max-wait "
-                    f"{self._patience.max_wait:g} allows: {fault.message}",
-                    "Run the same command again later.",
-                )
-            )
-        elif queue.gate.outage_since is not None and now - queue.gate.outage_since > self._patience.max_outage:
-            self._end(
-                CeilingReached(
-                    f"the provider has refused for longer than --max-outage {self._patience.max_outage:g} s: "
-                    f"{fault.message}",
-                    "Run the same command again later.",
-                )
-            )
+            self._end(wait_too_long(fault, self._patience.max_wait))
 
     def _give_up(self, queue: _Queue, route: Route, fault: Fault) -> None:
         """Stop the route, and with it the run unless other routes may still work."""
         if queue.stopped or self._closed:
             return
+        reason = gave_up(fault, route)
         others = any(not q.stopped for q in self._turns if q is not queue)
         if fault.scope is Scope.RUN or not others:
-            self._end(ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind)))
+            self._end(reason)
             return
         queue.stopped = True
-        self.not_started += len(queue.again) + len(queue.fresh)
         self.queued -= len(queue.again) + len(queue.fresh)
+        late = [due for due in self._due if due[2].route == route]
+        if late:
+            self._due = [due for due in self._due if due[2].route != route]
+            heapq.heapify(self._due)
+        for job in (*queue.again, *queue.fresh, *(due[2] for due in late)):
+            self._leave(job)
         queue.again.clear()
         queue.fresh.clear()
-        self._notify(Notice(f"model {route.model!r} is left out from here on: {_stopped(fault, route)}"))
-        self.left_out = ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
-
-    left_out: ActionNeeded | None = None
-    """Why a route was stopped while others went on."""
+        self._notify(Notice(f"model {route.model!r} is left out from here on: {reason}"))
+        self.left_out = reason
 
     def _end(self, reason: LlmbatchError) -> None:
         if self.stop is None:
             self.stop = reason
-
-
-def _stopped(fault: Fault, route: Route) -> str:
-    what = {
-        Kind.UNAUTHORIZED: "the provider refuses the key",
-        Kind.NO_CREDIT: "the provider says the account has no credit left",
-        Kind.NOT_FOUND: f"the provider does not know model {route.model!r} at {route.path}",
-        Kind.FORBIDDEN: f"the provider does not allow model {route.model!r} with this key",
-        Kind.CONNECTION: "the server cannot be reached",
-        Kind.TLS: "no safe connection to the server",
-        Kind.REDIRECT: "the server answers with a redirect, which is never followed",
-        Kind.BAD_REQUEST: "the provider refuses every request",
-    }.get(fault.kind, "every request fails")
-    details = ", ".join(str(d) for d in (f"HTTP {fault.status}" if fault.status else None, fault.code) if d)
-    return f"{what}{f' ({details})' if details else ''}: {fault.message}"
-
-
-_ADVICE = {
-    Kind.UNAUTHORIZED: "Check the key in the environment, then run the same command again.",
-    Kind.NO_CREDIT: "Add credit or raise the limit at the provider, then run the same command again.",
-    Kind.NOT_FOUND: "Check -m/--model and --base-url, then run the same command again.",
-    Kind.FORBIDDEN: "Ask for access or choose another model, then run the same command again.",
-    Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again.",
-    Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
-    Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
-    Kind.BAD_REQUEST: "Look at one request with --dry-run --limit 1.",
-}

@@ -8,10 +8,11 @@ __all__ = ["Reorder"]
 
 
 class Reorder:
-    """Holds outcomes back until all before them are there. Indices start at 0 and have no gaps."""
+    """Holds outcomes back until all before them are there. Indices start at 0 and have no gaps but those skipped."""
 
     def __init__(self) -> None:
         self._held: dict[int, Outcome | Refused] = {}
+        self._skipped: set[int] = set()
         self._next = 0
 
     def push(self, outcomes: Sequence[Outcome | Refused]) -> list[Outcome | Refused]:
@@ -19,10 +20,18 @@ class Reorder:
         for outcome in outcomes:
             self._held[index_of(outcome)] = outcome
         ready = []
-        while self._next in self._held:
-            ready.append(self._held.pop(self._next))
+        while True:
+            if self._next in self._held:
+                ready.append(self._held.pop(self._next))
+            elif self._next in self._skipped:
+                self._skipped.remove(self._next)
+            else:
+                return ready
             self._next += 1
-        return ready
+
+    def skip(self, index: int) -> None:
+        """Do not wait for this one: it will have no outcome."""
+        self._skipped.add(index)
 
     def rest(self) -> list[Outcome | Refused]:
         """Return what is still held, in order: the end of a run that stopped early leaves gaps."""

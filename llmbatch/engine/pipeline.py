@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,8 +12,8 @@ from llmbatch.core.clock import Clock
 from llmbatch.core.errors import LlmbatchError, ReaderGone
 from llmbatch.core.events import Stopping
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Refused
-from llmbatch.core.ports import Dialect, Input, Observer, Sender, Sink
+from llmbatch.core.outcome import Kept, Refused
+from llmbatch.core.ports import Dialect, Input, Marks, Observer, Sender, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.order import Reorder
 from llmbatch.engine.pool import Pool
@@ -29,6 +30,7 @@ class Progress:
     """Where a run stands. `read` counts records taken from the input; `stops` holds the reasons to end early."""
 
     read: int = 0
+    kept: Counter[Kept] = field(default_factory=Counter)
     input_ended: bool = False
     stops: list[LlmbatchError] = field(default_factory=list)
 
@@ -49,6 +51,7 @@ class Pipeline:
         clock: Clock,
         notify: Observer,
         ordered: bool = False,
+        marks: Marks | None = None,
         offload: Offload = anyio.to_thread.run_sync,
     ) -> None:
         self.progress = Progress()
@@ -56,7 +59,7 @@ class Pipeline:
         self._input = input
         self._open_sender = open_sender
         self._workers = workers
-        self._batch = batch
+        self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
         self._offload = offload
         self._reorder = Reorder() if ordered else None
@@ -71,12 +74,14 @@ class Pipeline:
             changed=self._room.set,
             reorder=self._reorder,
         )
-        self._pool = Pool(dispatch, dialect=dialect, writer=self.writer, clock=clock, changed=self._changed)
+        self._pool = Pool(
+            dispatch, dialect=dialect, writer=self.writer, clock=clock, changed=self._changed, marks=marks
+        )
 
     async def run(self) -> None:
         """Run to the end of the input, or until stopped; `progress.stops` says why."""
         async with anyio.create_task_group() as outer:
-            outer.start_soon(self.writer.run)
+            outer.start_soon(self._write)
             try:
                 async with anyio.create_task_group() as workers:
                     self._workers_scope = workers.cancel_scope
@@ -101,6 +106,11 @@ class Pipeline:
         if self._workers_scope is not None:
             self._workers_scope.deadline = min(self._workers_scope.deadline, anyio.current_time() + grace)
 
+    async def _write(self) -> None:
+        # What was received is written, whatever else breaks; `run` always closes the writer.
+        with anyio.CancelScope(shield=True):
+            await self.writer.run()
+
     async def _feed(self) -> None:
         """Read batches as long as there is room, so that memory holds what is in flight and no more."""
         while True:
@@ -108,7 +118,7 @@ class Pipeline:
             if self.progress.stops:
                 break
             try:
-                batch: list[Job | Refused] = await self._offload(self._input.read, self._batch)
+                batch: list[Job | Refused | Kept] = await self._offload(self._input.read, self._batch)
             except LlmbatchError as error:
                 self.stop(error, grace=math.inf)
                 break
@@ -117,9 +127,10 @@ class Pipeline:
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
             self.dispatch.add(jobs)
+            self._skip()
             if len(jobs) < len(batch):
-                refused = [entry for entry in batch if isinstance(entry, Refused)]
-                self.writer.put(refused)
+                self.progress.kept.update(entry for entry in batch if isinstance(entry, Kept))
+                self.writer.put([entry for entry in batch if isinstance(entry, Refused)])
             self._pool.wake(len(jobs))
         self.progress.input_ended = True
         self._end_when_done()
@@ -142,9 +153,18 @@ class Pipeline:
     def _changed(self) -> None:
         if self.dispatch.stop is not None and not self.progress.stops:
             self.stop(self.dispatch.stop, grace=math.inf)
+        self._skip()
         if not self._room.is_set():
             self._room.set()
         self._end_when_done()
+
+    def _skip(self) -> None:
+        """Let nobody wait for the results of a model that is left out."""
+        skipped = self.dispatch.take_skipped()
+        if self._reorder is not None and skipped:
+            for job in skipped:
+                self._reorder.skip(job.identity.index)
+            self.writer.put(())
 
     def _end_when_done(self) -> None:
         if self.progress.input_ended and not self.dispatch.outstanding:
@@ -152,4 +172,4 @@ class Pipeline:
 
     def _output_failed(self, error: LlmbatchError) -> None:
         """Stop: answers nobody will read are not worth waiting for, answers that are saved elsewhere are."""
-        self.stop(error, grace=0.0 if isinstance(error, ReaderGone) else math.inf)
+        self.stop(error, grace=0.0 if isinstance(error, ReaderGone) and not error.recorded else math.inf)

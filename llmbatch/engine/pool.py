@@ -1,6 +1,7 @@
 """The worker pool: long-lived workers, each with a lane of its own, taking from dispatch one request at a time."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -8,11 +9,14 @@ import anyio
 from llmbatch.core.clock import Clock
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Completion
-from llmbatch.core.ports import Dialect, Sender
+from llmbatch.core.ports import Dialect, Marks, Sender
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer
 
 __all__ = ["Pool"]
+
+LONGEST_SLEEP = 3600.0
+"""Seconds after which the clock is looked at again: loops refuse timers of many days."""
 
 
 class Pool:
@@ -30,14 +34,17 @@ class Pool:
         writer: Writer,
         clock: Clock,
         changed: Callable[[], None],
+        marks: Marks | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._dialect = dialect
         self._writer = writer
         self._clock = clock
         self._changed = changed
+        self._marks = marks
         self._idle: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._ended = False
 
     async def work(self, sender: Sender) -> None:
@@ -49,8 +56,14 @@ class Pool:
                 if request is None:
                     await self._rest()
                     continue
-                if self._idle and dispatch.queued:
-                    self.wake()
+                if self._idle:
+                    # Idle workers rely on one that is awake to look at the clock for them.
+                    if dispatch.queued:
+                        self.wake()
+                    else:
+                        self._set_timer()
+                if self._marks is not None:
+                    self._marks.sent(request.jobs)
                 started, since = clock.wall(), clock.monotonic()
                 try:
                     reply = await sender.send(request)
@@ -66,6 +79,9 @@ class Pool:
                 else:
                     verdicts = self._dialect.read(request, reply)
                 done = dispatch.settle(request, verdicts, now)
+                if self._marks is not None and len(done) < len(request.jobs):
+                    # What is done is settled once its line is written.
+                    self._marks.came_back([job for job in request.jobs if not any(job is d.job for d in done)])
                 if done:
                     self._writer.put(done)
                 self._changed()
@@ -90,20 +106,21 @@ class Pool:
 
     async def _rest(self) -> None:
         """Wait to be woken, by others or by the time dispatch names."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         self._idle.append(future)
-        self._set_timer(loop)
+        self._set_timer()
         await future
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_timer(self) -> None:
+        """Tick when dispatch may have something; one set for earlier does no harm."""
         now = self._clock.monotonic()
-        wait = self._dispatch.next_time(now) - now
+        at = self._dispatch.next_time(now)
+        if at == math.inf or (self._timer is not None and self._timer_at <= at):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if wait < 3600.0:
-            self._timer = loop.call_later(max(0.0, wait), self._tick)
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(min(at - now, LONGEST_SLEEP), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

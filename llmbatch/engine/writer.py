@@ -95,12 +95,13 @@ class Writer:
         self._changed()
 
     async def _write_now(self, batch: list[Outcome | Refused]) -> None:
-        if not batch:
-            return
-        try:
-            await self._offload(self._sink.write, batch)
-        except LlmbatchError as error:
-            self.unwritten += len(batch)
-            self._fail(error)
-        else:
-            self._notify(Finished(batch))
+        for start in range(0, len(batch), self._batch):
+            part = batch[start : start + self._batch]
+            try:
+                await self._offload(self._sink.write, part)
+            except LlmbatchError as error:
+                self._fail(error)
+                if not error.recorded:
+                    self.unwritten += len(part)
+                    continue
+            self._notify(Finished(part))

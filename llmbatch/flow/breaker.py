@@ -28,6 +28,10 @@ class Breaker:
         if route in self._row:
             del self._row[route]
 
+    def has_succeeded(self, route: Route) -> bool:
+        """Tell whether there was an answer ever."""
+        return route in self._succeeded
+
     def failed(self, route: Route, fault: Fault) -> bool:
         """Note a record's final failure; True when everything else on the route would fail as well.
 
@@ -43,7 +47,9 @@ class Breaker:
         if common:
             self._common[route] = fault
         if route in self._succeeded:
-            return fault.scope is Scope.RUN and self._row[route] >= MANY
+            # A daily quota is used up by successes.
+            general = fault.scope is Scope.RUN or fault.kind is Kind.RATE_LIMITED
+            return general and self._row[route] >= MANY
         return self._row[route] >= (FEW if common else MANY)
 
     def hopeless(self) -> dict[Route, Fault]:

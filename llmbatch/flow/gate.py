@@ -21,7 +21,6 @@ class Gate:
         self.closed_until = -math.inf
         self.outage_since: float | None = None
         self._refusals = 0
-        self._last_refusal = -math.inf
 
     def opens(self, now: float) -> float:
         """Return when an attempt may start: `now` or earlier for at once, infinity for when another one ends."""
@@ -43,13 +42,12 @@ class Gate:
     def refused(self, fault: Fault, now: float, random: Callable[[], float]) -> float:
         """Close after a refusal for pace or overload; return by how many seconds that puts the opening off.
 
-        Refusals that belong to one crowd of attempts (a second apart at most) count as one.
+        Refusals that come while the gate is closed belong to the crowd that closed it, and count as one.
         """
         if self.outage_since is None:
             self.outage_since = now
-        if now - self._last_refusal > 1.0:
+        if now >= self.closed_until:
             self._refusals += 1
-        self._last_refusal = now
         asked = fault.wait if fault.wait is not None else 0.0
         until = now + max(asked, backoff(self._refusals, 1.0, random)) + random() * min(10.0, 0.25 + 0.1 * asked)
         before = max(self.closed_until, now)

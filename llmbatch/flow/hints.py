@@ -6,6 +6,7 @@ Whatever it says is an untrusted number: what is not finite or not positive coun
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 __all__ = ["duration", "retry_after", "wait_in_text"]
@@ -36,7 +37,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return _sane(milliseconds / 1000)
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -50,7 +51,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def wait_in_text(message: str) -> float | None:
     """Find "try again in 5.289s" or "retry after 26 seconds" in an error message: the last resort."""
     found = _IN_TEXT.search(message)
-    return duration(found[1]) if found else None
+    return duration(found[1].lower()) if found else None
 
 
 def _number(text: str) -> float | None:
@@ -66,6 +67,8 @@ def _sane(seconds: float) -> float | None:
 
 def _date(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        # A date without a zone is GMT, as all HTTP dates are; Python would take it for local time.
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -79,7 +79,7 @@ RULES: tuple[Rule, ...] = (
     Rule(statuses=_of(402), waits=True, kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, retry=True),
     Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
     Rule(
-        statuses=_of(403, 429),
+        statuses=_of(400, 403, 429),
         phrases=("available credits", "monthly spending limit", "credit balance is too low"),
         kind=Kind.NO_CREDIT,
         scope=Scope.RUN,

@@ -36,9 +36,7 @@ def is_batch_line(fields: dict[str, Any]) -> bool:
 
 def is_shaped(fields: dict[str, Any]) -> bool:
     """Tell whether a record is shaped like the body of an API."""
-    return fields.get("prompt") is None and (
-        fields.get("messages") is not None or fields.get("input") is not None
-    )
+    return fields.get("prompt") is None and (fields.get("messages") is not None or fields.get("input") is not None)
 
 
 def plain(fields: dict[str, Any]) -> Prompt:

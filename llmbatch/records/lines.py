@@ -63,9 +63,7 @@ class Lines:
                 lines: list[bytes | Oversized] = list(pieces)
                 lines.pop()
                 if len(chunk) > self.max_line:
-                    lines = [
-                        Oversized(piece) if len(piece) > self.max_line else piece for piece in pieces[:-1]
-                    ]
+                    lines = [Oversized(piece) if len(piece) > self.max_line else piece for piece in pieces[:-1]]
                 lines[0] = self._end()
                 self._extend(pieces[-1])
                 return lines

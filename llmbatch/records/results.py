@@ -10,8 +10,11 @@ from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
+from llmbatch.core.redact import Redactor
 
 __all__ = ["Render", "batch_line", "jsonl", "raw_text", "text_line"]
+
+_KNOWN_SHAPES = Redactor()
 
 Render = Callable[[Outcome | Refused], bytes]
 """Makes the line of one outcome, newline included; empty when it has none."""
@@ -52,16 +55,17 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     else:
         fields["status"] = "failed"
         fields["error"] = _error(verdict, redact)
+        fields["attempts"] = job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
         if verdict.raw is not None:
             fields |= _raw(verdict.raw)
-        answer = verdict.answer
+        answer = _redacted(verdict.answer, redact)
     fields["started_at"] = _timestamp(job.started)
     fields["latency_s"] = round(job.latency, 3)
     fields["attempts"] = job.sent
-    if job.doubtful or job.server:
-        fields["possibly_billed"] = job.doubtful + job.server
+    if job.possibly_billed:
+        fields["possibly_billed"] = job.possibly_billed
     fields["request_id"] = verdict.request_id
     if answer is not None:
         fields["response"] = answer
@@ -75,16 +79,21 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     return fields
 
 
-def batch_line(outcome: Outcome | Refused) -> bytes:
-    """Render a line as OpenAI's batch output has it, errors inline."""
+def batch_line(outcome: Outcome | Refused, redact: Callable[[str], str] = _KNOWN_SHAPES) -> bytes:
+    """Render a line as OpenAI's batch output has it, errors inline; a paid answer that is not JSON stays, as text."""
     if isinstance(outcome, Refused):
-        return _batch(outcome.identity, None, {"code": outcome.fault.kind, "message": outcome.fault.message})
+        fault = outcome.fault
+        return _batch(outcome.identity, None, {"code": fault.kind, "message": redact(fault.message)})
     job, verdict = outcome.job, outcome.verdict
     if isinstance(verdict, Completion):
         return _batch(job.identity, _response(200, verdict.request_id, verdict.body), None)
     if verdict.answer is not None and verdict.status is not None:
-        return _batch(job.identity, _response(verdict.status, verdict.request_id, verdict.answer), None)
-    return _batch(job.identity, None, {"code": verdict.kind, "message": verdict.message})
+        answer = _redacted(verdict.answer, redact)
+        return _batch(job.identity, _response(verdict.status, verdict.request_id, answer), None)
+    error = {"code": verdict.kind, "message": redact(verdict.message)}
+    if verdict.raw is not None and verdict.status is not None:
+        return _batch(job.identity, _response(verdict.status, verdict.request_id, _raw_body(verdict.raw)), error)
+    return _batch(job.identity, None, error)
 
 
 def text_line(outcome: Outcome | Refused) -> bytes:
@@ -126,6 +135,22 @@ def _raw(body: bytes) -> dict[str, str]:
         return {"response_base64": base64.b64encode(body).decode()}
 
 
+def _raw_body(body: bytes) -> Any:
+    kept = _raw(body)
+    return kept.get("response", kept)
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """Cut secrets out of a provider's error body: some quote the key."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted(item, redact) for item in value]
+    if isinstance(value, dict):
+        return {name: _redacted(item, redact) for name, item in value.items()}
+    return value
+
+
 def _response(status: int, request_id: str | None, body: Any) -> dict[str, Any]:
     return {"status_code": status, "request_id": request_id, "body": body}
 
@@ -142,8 +167,8 @@ def _batch(identity: Identity, response: dict[str, Any] | None, error: dict[str,
 
 def _timestamp(wall: float) -> str:
     """Write wall seconds as `2026-11-22T10:00:00.123Z`."""
-    second = int(wall)
-    return f"{_to_the_second(second)}.{int((wall - second) * 1000):03d}Z"
+    second, millisecond = divmod(round(wall * 1000), 1000)
+    return f"{_to_the_second(second)}.{millisecond:03d}Z"
 
 
 @lru_cache(maxsize=4)

@@ -1,15 +1,18 @@
 """Where result lines go: stdout, or a file that is appended to whole lines at a time."""
 
+import errno
 import os
 import select
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Self
 
-from llmbatch.core.errors import OutputError, ReaderGone, UsageError
+from llmbatch.core.errors import LlmbatchError, OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.core.printable import escape_line
 from llmbatch.records.results import Render
@@ -24,23 +27,26 @@ class StreamSink:
         self._fd = fd
         self._render = render
         self._escape = escape
-        self._gone = False
+        self._failure: LlmbatchError | None = None
 
     def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
-        """Write the outcomes. Raises ReaderGone, once and then for every batch, when nobody reads any more."""
-        if self._gone:
-            raise ReaderGone("the reader of stdout went away")
-        lines = b"".join([self._render(outcome) for outcome in outcomes])
-        view = memoryview(b"".join(map(escape_line, lines.splitlines(keepends=True))) if self._escape else lines)
+        """Write the outcomes. Raises ReaderGone or OutputError; after the first failure for every batch."""
+        self.write_lines(b"".join([self._render(outcome) for outcome in outcomes]))
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write lines that are rendered already. Raises as `write` does."""
+        if self._failure is not None:
+            raise self._failure
+        view = memoryview(escape_line(lines) if self._escape else lines)
         try:
             while view:
                 view = view[_write_some(self._fd, view) :]
         except BrokenPipeError as error:
-            self._gone = True
-            raise ReaderGone("the reader of stdout went away") from error
+            self._failure = ReaderGone("the reader of stdout went away")
+            raise self._failure from error
         except OSError as error:
-            self._gone = True
-            raise OutputError(f"cannot write to stdout: {error.strerror}", "With -o FILE nothing is lost.") from error
+            self._failure = OutputError(f"cannot write to stdout: {error.strerror}", "With -o FILE nothing is lost.")
+            raise self._failure from error
 
 
 class FileSink:
@@ -55,6 +61,7 @@ class FileSink:
         self._render = render
         self._rescue_dir = rescue_dir
         self._rescue: int | None = None
+        self._rescued = 0
         self._fd = _open(path)
         self._size = os.fstat(self._fd).st_size
 
@@ -67,8 +74,8 @@ class FileSink:
                 self._size += len(lines)
                 return
             except OSError as error:
-                os.ftruncate(self._fd, self._size)
                 self._failure = error
+                _cut(self._fd, self._size)
         raise self._save(lines)
 
     def _save(self, lines: bytes) -> OutputError:
@@ -80,12 +87,15 @@ class FileSink:
                 )
             _write_all(self._rescue, lines)
             os.fsync(self._rescue)
+            self._rescued += len(lines)
         except OSError as error:
+            if self._rescue is not None:
+                _cut(self._rescue, self._rescued)
             count = lines.count(b"\n")
             return OutputError(f"{why}; {count} answers could not be saved elsewhere either: {error.strerror}")
         return OutputError(
             f"{why}; the answers that were in flight are in {self._rescue_path}",
-            f"Make room, then: cat {self._rescue_path} >> {self._path}",
+            f"Make room, then: cat {quote(self._rescue_path)} >> {quote(str(self._path))}",
         )
 
     def __enter__(self) -> Self:
@@ -111,11 +121,24 @@ def _open(path: Path) -> int:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):  # a directory, a pipe that nobody reads
+            raise _not_a_file(path) from error
         raise OutputError(f"cannot open {path} for writing: {error.strerror}", "Choose another -o FILE.") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise UsageError(f"-o {path} is not a regular file", "Leave -o out to write results to stdout.")
+        raise _not_a_file(path)
     return fd
+
+
+def _not_a_file(path: Path) -> UsageError:
+    return UsageError(f"-o {path} is not a regular file", "Leave -o out to write results to stdout.")
+
+
+def _cut(fd: int, size: int) -> None:
+    """Cut a torn line off. What cannot be cut is left to the next reader, who knows torn lines."""
+    with suppress(OSError):
+        os.ftruncate(fd, size)
+        os.lseek(fd, size, os.SEEK_SET)
 
 
 def _write_all(fd: int, data: bytes) -> None:

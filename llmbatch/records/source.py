@@ -32,10 +32,11 @@ class Source:
     `read` is for one thread; `interrupt` may be called from any other.
     """
 
-    def __init__(self, inputs: Sequence[tuple[str, str]], *, max_line: int) -> None:
+    def __init__(self, inputs: Sequence[tuple[str, str]], *, size: int | None, max_line: int) -> None:
         self._inputs = list(reversed(inputs))
         self._several = len(inputs) > 1
         self._max_line = max_line
+        self._size, self._passed = size, 0
         self._wake = Wake()
         self._stream: Stream | None = None
         self._reader: Reader | None = None
@@ -63,6 +64,14 @@ class Source:
             self._leave()
         return []
 
+    @property
+    def fraction(self) -> float | None:
+        """How much of the bytes has been read, from 0 to 1; None when an input has no size."""
+        if not self._size:
+            return None
+        stream = self._stream
+        return min(1.0, (self._passed + (0 if stream is None else stream.taken)) / self._size)
+
     def interrupt(self) -> None:
         """Make a blocked `read` return an empty list at once, and every later one."""
         self._wake.ring()
@@ -75,6 +84,7 @@ class Source:
 
     def _leave(self) -> None:
         if self._stream is not None:
+            self._passed += self._stream.taken
             self._stream.close()
         self._stream = self._reader = None
 
@@ -104,9 +114,8 @@ def open_source(paths: Sequence[str], *, format: str | None, max_line: int) -> S
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
     inputs = [(path, _format(path, format)) for path in names]
-    for path in names:
-        check(path)
-    return Source(inputs, max_line=max_line)
+    known = [size for path in names if (size := check(path)) is not None]
+    return Source(inputs, size=sum(known) if len(known) == len(names) else None, max_line=max_line)
 
 
 def _format(path: str, given: str | None) -> str:
@@ -119,7 +128,5 @@ def _format(path: str, given: str | None) -> str:
     if form not in FORMATS:
         raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
     if form == "parquet":
-        raise UsageError(
-            f"{title(path)}: parquet cannot be read yet", hint="convert it to JSONL or CSV first"
-        )
+        raise UsageError(f"{title(path)}: parquet cannot be read yet", hint="convert it to JSONL or CSV first")
     return form

@@ -67,6 +67,11 @@ class Stream:
             reason = getattr(error, "strerror", None) or f"damaged: {error}"
             raise InputError(f"cannot read {title(self._path)}: {reason}") from error
 
+    @property
+    def taken(self) -> int:
+        """How many bytes have left the file."""
+        return self._raw.taken
+
     def close(self) -> None:
         """Close the file; stdin stays open."""
         self._raw.close()
@@ -77,13 +82,15 @@ def title(path: str) -> str:
     return "stdin" if path == "-" else path
 
 
-def check(path: str) -> None:
-    """Find out that an input cannot be read before anything is sent. Raises InputError, UsageError.
+def check(path: str) -> int | None:
+    """Find out that an input cannot be read before anything is sent; return its size if it has one.
 
-    Only a regular file is opened for it: a writer would notice a FIFO being opened and closed.
+    Raises InputError, UsageError. Only a regular file is opened for it: a writer would notice a FIFO being
+    opened and closed.
     """
     try:
-        mode = (os.fstat(0) if path == "-" else os.stat(path)).st_mode
+        status = os.fstat(0) if path == "-" else os.stat(path)
+        mode = status.st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"cannot read {title(path)}: it is a directory")
         if path != "-" and stat.S_ISREG(mode):
@@ -95,6 +102,7 @@ def check(path: str) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix in COMPRESSIONS:
         _compression(suffix)
+    return status.st_size if stat.S_ISREG(mode) else None
 
 
 class _Descriptor:
@@ -108,6 +116,7 @@ class _Descriptor:
             regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         except OSError as error:
             raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
+        self.taken = 0
         self.chunk = _FILE_CHUNK if regular else _PIPE_CHUNK
         self._poll: select.poll | None = None
         if not regular:
@@ -122,9 +131,11 @@ class _Descriptor:
                 if self._wake.raised:
                     break
             try:
-                return os.read(self._fd, size)
+                data = os.read(self._fd, size)
             except BlockingIOError:  # somebody else was faster
                 continue
+            self.taken += len(data)
+            return data
         return b""
 
     def seekable(self) -> bool:

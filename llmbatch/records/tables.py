@@ -76,9 +76,7 @@ class Table:
         return row
 
     def _refusal(self, flaw: str) -> InputError:
-        return InputError(
-            f"{self._name}: the header is not usable: {flaw}", hint="row 1 must name every column once"
-        )
+        return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 must name every column once")
 
     def _where(self) -> str:
         return f"{self._prefix}row {self._number} (line {self._feed.first})"

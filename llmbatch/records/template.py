@@ -103,9 +103,7 @@ def _environment() -> "SandboxedEnvironment":
         return dumps(value).decode()  # nothing else that JSON cannot write is worth sending
 
     def to_json(value: Any, indent: int | None = None) -> str:
-        return (
-            dumps(value).decode() if indent is None else json.dumps(value, indent=indent, ensure_ascii=False)
-        )
+        return dumps(value).decode() if indent is None else json.dumps(value, indent=indent, ensure_ascii=False)
 
     environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=written)
     environment.filters["tojson"] = to_json  # Jinja's own is for HTML: it escapes < and &

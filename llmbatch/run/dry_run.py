@@ -1,14 +1,16 @@
 """`--dry-run`: the requests as they would be sent, and what they would weigh. Nothing leaves the machine."""
 
 import os
+import select
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 
 from llmbatch.codec import json
-from llmbatch.core.errors import ExitCode, ReaderGone
+from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
 from llmbatch.core.job import Job
-from llmbatch.core.printable import printable
+from llmbatch.core.outcome import Refused
+from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.reading import Reading, new_dialect
@@ -16,7 +18,9 @@ from llmbatch.run.reading import Reading, new_dialect
 __all__ = ["dry_run"]
 
 
-def dry_run(settings: Settings, *, say: Callable[[str], None], stdout: int = 1) -> int:
+def dry_run(
+    settings: Settings, *, say: Callable[[str], None], stdout: int = 1, stdout_is_terminal: bool = False
+) -> int:
     """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises."""
     name, preset = find_preset(settings.model)
     base_url = (settings.model.base_url or preset.base_url).rstrip("/")
@@ -32,11 +36,11 @@ def dry_run(settings: Settings, *, say: Callable[[str], None], stdout: int = 1) 
                     counts["requests"] += 1
                     tokens += job.tokens
                     lines.append(_line(job, base_url))
-                else:
+                elif isinstance(job, Refused):
                     counts["failed"] += 1
                     if settings.view.verbose:
                         say(f"llmbatch: {printable(job.fault.message)}")
-            _write(stdout, b"".join(lines))
+            _write(stdout, b"".join(lines), escape=stdout_is_terminal)
     bad = f", {counts['failed']:,} records that cannot be sent" if counts["failed"] else ""
     say(f"llmbatch: dry run, nothing sent: {counts['requests']:,} requests to {name}{bad}, about {tokens:,} tokens in")
     return ExitCode.OK
@@ -53,10 +57,14 @@ def _line(job: Job, base_url: str) -> bytes:
     return json.dumps(fields | {"body": job.item, "record": identity.record, "key": job.key}) + b"\n"
 
 
-def _write(fd: int, lines: bytes) -> None:
-    view = memoryview(lines)
-    try:
-        while view:
+def _write(fd: int, lines: bytes, *, escape: bool) -> None:
+    view = memoryview(escape_line(lines) if escape else lines)
+    while view:
+        try:
             view = view[os.write(fd, view) :]
-    except BrokenPipeError:
-        raise ReaderGone("the reader of stdout went away") from None
+        except BlockingIOError:
+            select.select([], [fd], [])
+        except BrokenPipeError:
+            raise ReaderGone("the reader of stdout went away") from None
+        except OSError as error:
+            raise OutputError(f"cannot write to stdout: {error.strerror}") from error

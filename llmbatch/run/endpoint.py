@@ -15,7 +15,7 @@ __all__ = ["Endpoint", "find_endpoint", "find_preset"]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where requests go. `secrets` are what must never be shown; `unused_key` names a variable that would help at a 401.
+    """Where requests go. `secrets` must never be shown; `unused_key` names a variable that would help at a 401.
 
     `base_url` is empty for the built-in mock until its process has said where it listens.
     """
@@ -93,7 +93,10 @@ def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | No
             text = model.key_file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--key-file {model.key_file}: {_reason(error)}", "Name a readable text file.") from None
-        return _clean(text.strip() or None, str(model.key_file))
+        key = _clean(text.strip(), str(model.key_file))
+        if key is None:
+            raise ActionNeeded(f"--key-file {model.key_file} is empty", "Put the key into it.")
+        return key
     if model.key_env is not None:
         key = _clean(environment.get(model.key_env), model.key_env)
         if key is None:

@@ -1,5 +1,6 @@
 """From the input to jobs: read, decode, shape, name. Runs in a thread, a batch at a time."""
 
+from collections.abc import Callable
 from itertools import count
 
 from llmbatch.codec import json
@@ -7,13 +8,17 @@ from llmbatch.codec.digest import digest
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import Kept, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.records.decode import Decoded, Decoder
 from llmbatch.records.source import Entry, Source
 
-__all__ = ["Preparation"]
+__all__ = ["Preparation", "Sift"]
+
+
+Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept]]
+"""Replaces the records of a batch that need no request."""
 
 
 class Preparation:
@@ -27,6 +32,7 @@ class Preparation:
         *,
         limit: int | None = None,
         include: frozenset[str] = frozenset(),
+        sift: Sift | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
@@ -34,9 +40,10 @@ class Preparation:
         self._name = dialect.name.encode()
         self._left = limit
         self._include = include
+        self._sift = sift
         self._index = count()
 
-    def read(self, limit: int) -> list[Job | Refused]:
+    def read(self, limit: int) -> list[Job | Refused | Kept]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
         if self._left is not None:
             limit = min(limit, self._left)
@@ -45,7 +52,8 @@ class Preparation:
         entries = self._source.read(limit)
         if self._left is not None:
             self._left -= len(entries)
-        return [self._job(next(self._index), entry) for entry in entries]
+        jobs = [self._job(next(self._index), entry) for entry in entries]
+        return self._sift(jobs) if self._sift is not None else [*jobs]
 
     def interrupt(self) -> None:
         """Make a blocked `read` return."""

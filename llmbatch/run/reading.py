@@ -13,7 +13,7 @@ from llmbatch.records.source import open_source
 from llmbatch.records.strict import check_strict
 from llmbatch.records.template import Template
 from llmbatch.run.endpoint import find_preset
-from llmbatch.run.prepare import Preparation
+from llmbatch.run.prepare import Preparation, Sift
 
 __all__ = ["Reading", "new_dialect"]
 
@@ -48,7 +48,7 @@ class Reading:
         if problems:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
-    def preparation(self, dialect: Chat) -> Preparation:
+    def preparation(self, dialect: Chat, sift: Sift | None = None) -> Preparation:
         """Return the jobs of the input."""
         output = self._settings.output
         include = output.include | {"response"} if output.format == "openai-batch" else output.include
@@ -60,6 +60,7 @@ class Reading:
             dialect,
             limit=self._settings.input.limit,
             include=include,
+            sift=sift,
         )
 
     @property

@@ -1,21 +1,30 @@
 """The composition root: settings in, wired parts, summary out."""
 
-import os
+import math
 import resource
 import signal
-import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import anyio
 
 from llmbatch.core.clock import SystemClock
-from llmbatch.core.errors import CeilingReached, ExitCode, InputError, Interrupted, LlmbatchError, UsageError
+from llmbatch.core.errors import (
+    CeilingReached,
+    ExitCode,
+    InputError,
+    Interrupted,
+    LlmbatchError,
+    OutputError,
+    UsageError,
+)
 from llmbatch.core.events import Event, Finished, Held, Notice
 from llmbatch.core.fault import Kind
-from llmbatch.core.ports import Observer, Sink
+from llmbatch.core.outcome import Kept
+from llmbatch.core.ports import Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import Snapshot
@@ -24,11 +33,11 @@ from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy
-from llmbatch.records.results import Render, batch_line, jsonl, raw_text, text_line
-from llmbatch.records.sink import FileSink, StreamSink
-from llmbatch.run.endpoint import Endpoint, find_endpoint
+from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
+from llmbatch.run.output import Output, open_output
 from llmbatch.run.reading import Reading, new_dialect
+from llmbatch.state.journal import SYNC_EVERY
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender, WireLog
@@ -41,7 +50,7 @@ View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
 
 def run(
     settings: Settings,
-    environment: Mapping[str, str],
+    endpoint: Endpoint,
     *,
     observers: Sequence[Observer] = (),
     view: View | None = None,
@@ -55,18 +64,15 @@ def run(
     the main thread.
     """
     with ExitStack() as stack:
-        endpoint = find_endpoint(settings.model, environment)
         reading = stack.enter_context(closing(Reading(settings, _notices(observers))))
         if settings.input.strict:
             reading.check()
         if settings.model.provider == "mock" and settings.model.base_url is None:
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
-        sink = stack.enter_context(_open_sink(settings, redact, stdout, stdout_is_terminal))
+        output = stack.enter_context(open_output(settings, redact, _notices(observers), stdout, stdout_is_terminal))
         _allow_sockets(settings.pace.concurrency)
-        if settings.output.path is None and stat.S_ISREG(os.fstat(stdout).st_mode):
-            _notices(observers)("results go to a file through stdout; -o FILE would make the run resumable")
-        run = _Run(settings, endpoint, reading, sink, observers, wire_log)
+        run = _Run(settings, endpoint, reading, output, observers, wire_log)
         return anyio.run(run.to_the_end, view, backend_options={"use_uvloop": _has_uvloop()})
 
 
@@ -78,14 +84,14 @@ class _Run:
         settings: Settings,
         endpoint: Endpoint,
         reading: Reading,
-        sink: Sink,
+        output: Output,
         observers: Sequence[Observer],
         wire_log: WireLog | None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._reading = reading
-        self._sink = sink
+        self._output = output
         self._wire_log = wire_log
         self._clock = SystemClock()
         self._tally = Tally()
@@ -101,15 +107,16 @@ class _Run:
         dialect = new_dialect(settings)
         patience = settings.patience
         self._pipeline = pipeline = Pipeline(
-            input=self._reading.preparation(dialect),
-            sink=self._sink,
+            input=self._reading.preparation(dialect, self._output.sift),
+            sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
                 new_gate=lambda: Gate(settings.pace.concurrency),
-                policy=RetryPolicy(retries=patience.retries),
+                policy=_retry_policy(settings),
                 patience=Patience(patience.max_wait, patience.max_outage),
                 random=Random().random,
                 notify=self._notify,
+                hold=settings.resume.in_doubt == "hold",
             ),
             dialect=dialect,
             open_sender=lambda: LaneSender(
@@ -123,24 +130,34 @@ class _Run:
             batch=settings.input.batch_size,
             clock=self._clock,
             notify=self._notify,
-            ordered=settings.output.ordered,
+            ordered=settings.output.ordered and settings.output.path is None,
+            marks=self._output.store,
         )
         self._began = self._clock.monotonic()
         with nullcontext() if view is None else view(self._snapshot):
             async with anyio.create_task_group() as watchers:
                 watchers.start_soon(self._watch_signals)
                 watchers.start_soon(self._watch_deadline)
+                watchers.start_soon(self._sync_now_and_then)
                 await pipeline.run()
                 watchers.cancel_scope.cancel()
-        if isinstance(self._sink, FileSink):
-            try:
-                await anyio.to_thread.run_sync(self._sink.sync)
-            except LlmbatchError as error:
-                pipeline.progress.stops.append(error)
         for stop in pipeline.progress.stops:
             if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
                 raise stop
-        return self._summary()
+        orphans = await self._finish()
+        return self._summary(orphans)
+
+    async def _finish(self) -> int:
+        """Close the books on the results file; return its lines without a record."""
+        progress = self._pipeline.progress
+        if any(isinstance(stop, OutputError) for stop in progress.stops):
+            return 0  # the next run mends it, once there is room
+        complete = progress.input_ended and not progress.stops
+        try:
+            return await anyio.to_thread.run_sync(partial(self._output.finish, self._settings, complete=complete))
+        except LlmbatchError as error:
+            progress.stops.append(error)
+            return 0
 
     def _notify(self, event: Event) -> None:
         if isinstance(event, Held):
@@ -162,6 +179,17 @@ class _Run:
                 ),
                 grace=self._settings.patience.timeout,
             )
+
+    async def _sync_now_and_then(self) -> None:
+        """See to it that no result stands un-synced for long when nothing follows it."""
+        journal = self._output.journal
+        while journal is not None:
+            await anyio.sleep(SYNC_EVERY)
+            if journal.unsynced:
+                try:
+                    await anyio.to_thread.run_sync(journal.sync)
+                except OutputError as error:
+                    self._pipeline.stop(error, grace=math.inf)
 
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._settings.stop.deadline)
@@ -206,27 +234,37 @@ class _Run:
             held_for=max(0.0, until - now),
         )
 
-    def _summary(self) -> Summary:
+    def _summary(self, orphans: int) -> Summary:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
         tally, pipeline = self._tally, self._pipeline
         stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
         reason = min(stops, key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
         latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())
-        total = tally.ok + failed + pipeline.writer.unwritten + pipeline.dispatch.not_started
+        kept, dispatch = pipeline.progress.kept, pipeline.dispatch
+        held = dispatch.held + kept[Kept.HELD]
+        total = tally.ok + failed + kept[Kept.OK] + kept[Kept.FAILED] + held
+        total += pipeline.writer.unwritten + dispatch.not_started
         if total != pipeline.progress.read:
             raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
         if reason is not None:
             code = reason.exit_code
+        elif held:
+            code = ExitCode.HELD
         else:
-            code = ExitCode.FAILURES if self._settings.stop.fail_on.exceeded(failed, total) else ExitCode.OK
+            too_many = self._settings.stop.fail_on.exceeded(failed + kept[Kept.FAILED], total)
+            code = ExitCode.FAILURES if too_many else ExitCode.OK
         return Summary(
             read=pipeline.progress.read,
             ok=tally.ok,
             failed=dict(tally.failed),
+            done_before=kept[Kept.OK],
+            failed_before=kept[Kept.FAILED],
+            held=held,
+            orphans=orphans,
             not_started=pipeline.dispatch.not_started,
             unwritten=pipeline.writer.unwritten,
-            requests=tally.requests,
+            requests=pipeline.dispatch.sent,
             retries=tally.retries,
             possibly_billed=tally.possibly_billed,
             input_tokens=tally.input_tokens,
@@ -265,6 +303,13 @@ _PRECEDENCE = (
 )
 
 
+def _retry_policy(settings: Settings) -> RetryPolicy:
+    retries = settings.patience.retries
+    if settings.resume.in_doubt == "hold":
+        return RetryPolicy(retries=retries, doubtful=0, server=0)
+    return RetryPolicy(retries=retries)
+
+
 def _why(event: Held) -> str:
     return "rate limited" if event.fault.kind is Kind.RATE_LIMITED else str(event.fault.kind).replace("_", " ")
 
@@ -275,30 +320,6 @@ def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:
             observer(Notice(text))
 
     return notice
-
-
-@contextmanager
-def _open_sink(settings: Settings, redact: Redactor, stdout: int, stdout_is_terminal: bool) -> Iterator[Sink]:
-    output = settings.output
-    render = _render(settings, redact)
-    if output.path is None:
-        yield StreamSink(stdout, render, escape=stdout_is_terminal)
-        return
-    if output.overwrite:
-        output.path.unlink(missing_ok=True)
-    elif output.path.exists() and output.path.is_file() and output.path.stat().st_size:
-        raise UsageError(f"{output.path} exists already", "Choose another file, or replace it with --overwrite.")
-    with FileSink(output.path, render, rescue_dir=output.rescue_dir) as sink:
-        yield sink
-
-
-def _render(settings: Settings, redact: Redactor) -> Render:
-    match settings.output.format:
-        case "openai-batch":
-            return batch_line
-        case "text":
-            return raw_text if settings.output.raw else text_line
-    return jsonl(include=settings.output.include, redact=redact)
 
 
 def _allow_sockets(workers: int) -> None:

@@ -17,9 +17,10 @@ def stderr_console(color: str) -> Console:
     """Return a console that animates only on a terminal, whatever FORCE_COLOR says: CI systems set it for files too."""
     terminal = is_terminal(2)
     colored = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+    drawn = terminal or colored
     return Console(
         file=sys.stderr,
-        force_terminal=colored,
+        force_terminal=drawn,
         force_interactive=terminal,
         no_color=not colored,
         highlight=False,

@@ -26,10 +26,16 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
     failed = sum(summary.failed.values())
     rows = [("records", f"{summary.read:,}"), ("  ok", f"{summary.ok:,}"), ("  failed", f"{failed:,}")]
     rows += [(f"    {printable(kind)}", f"{count:,}") for kind, count in sorted(summary.failed.items())]
-    if summary.not_started:
-        rows.append(("  not started", f"{summary.not_started:,}"))
-    if summary.unwritten:
-        rows.append(("  not written", f"{summary.unwritten:,}"))
+    for count, name in (
+        (summary.done_before, "  done before"),
+        (summary.failed_before, "  failed before"),
+        (summary.held, "  held in doubt"),
+        (summary.not_started, "  not started"),
+        (summary.unwritten, "  not written"),
+        (summary.orphans, "lines without a record"),
+    ):
+        if count:
+            rows.append((name, f"{count:,}"))
     rows.append(("requests", f"{summary.requests:,} ({summary.retries:,} sent again)"))
     if summary.possibly_billed:
         rows.append(("  possibly billed without an answer", f"{summary.possibly_billed:,}"))

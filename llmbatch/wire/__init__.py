@@ -1,1 +1,1 @@
-"""Bytes to and from a server: lanes of one connection each, and what their failures mean. The home of httpx."""
+"""Bytes to and from a server: lanes of one connection each, what their failures mean. The home of httpx."""

@@ -22,7 +22,7 @@ _DELIMITED = {b"content-length", b"transfer-encoding"}
 
 
 class Connection(asyncio.Protocol):
-    """One socket and its parser. Once `open` is false it serves no further request; whoever owns it aborts it."""
+    """One socket and its parser. Once not `open` it serves no further request, and its owner aborts it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.open = True
@@ -65,10 +65,10 @@ class Connection(asyncio.Protocol):
         return connection
 
     def fit(self) -> bool:
-        """Say whether another request may be written: neither too long idle, nor closed, nor spoken to unasked.
+        """Say whether another request may be written: not idle too long, not closed, nothing said unasked.
 
-        The socket is asked, not only the loop: a busy loop may not have seen yet that the server hung up, and a
-        request written then would be in doubt.
+        The socket is asked, not only the loop: a busy loop may not have seen yet that the server hung up, and
+        a request written then would be in doubt.
         """
         return (
             self.open
@@ -111,7 +111,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(head)
         for start in range(0, len(body), _PIECE):
             # One turn of the loop at least: a refusal is read before the reset that follows it.
-            await asyncio.wait((self._writable or _turn(self._loop), self._answer), return_when=asyncio.FIRST_COMPLETED)
+            room = self._writable or _turn(self._loop)
+            await asyncio.wait((room, self._answer), return_when=asyncio.FIRST_COMPLETED)
             if self._answer.done():
                 self.open = False
                 return False
@@ -129,8 +130,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the flow control up."""
         self._transport = cast(asyncio.Transport, transport)
-        # The lowest marks there are: "paused" then means that some of it has not reached the kernel. A transport of
-        # the ssl module pauses at its mark, others above it.
+        # The lowest marks there are: "paused" then means that some of it has not reached the kernel. TLS
+        # transports pause at their mark, others above it; and TLS may still hold 64 KiB below what we see.
         secure = transport.get_extra_info("ssl_object") is not None
         self._transport.set_write_buffer_limits(high=1 if secure else 0, low=0)
         self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -196,9 +197,9 @@ class Connection(asyncio.Protocol):
             self._complete()
             self.abort()
         elif self._trace.answered:
-            self._fail(httpx.RemoteProtocolError("the server closed the connection in the middle of its answer"))
+            self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
         else:
-            self._fail(httpx.RemoteProtocolError("the server closed the connection without an answer"))
+            self._fail(httpx.RemoteProtocolError("the server hung up without an answer"))
 
     # What the parser calls.
 

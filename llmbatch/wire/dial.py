@@ -50,7 +50,7 @@ async def resolve(host: str, port: int) -> list[Address]:
 
 
 async def _race(addresses: Sequence[Address]) -> socket.socket:
-    """Start one attempt after the other, each a little later or as soon as one fails; the first to connect wins."""
+    """Start one attempt after the other, a little later or when one fails; the first to connect wins."""
     running: set[asyncio.Task[socket.socket]] = set()
     failures: list[str] = []
     try:

@@ -38,7 +38,7 @@ def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
 
 
 def _inflate(body: bytes, window: int, cap: int) -> tuple[bytes, bool]:
-    """Inflate to one byte beyond the cap; say whether the data came to its end. Gzip may come in several members."""
+    """Inflate, gzip in all its members, to one byte beyond the cap; say whether the data came to its end."""
     decoded = b""
     while True:
         inflate = zlib.decompressobj(window)

@@ -1,7 +1,7 @@
 """Our lane: one kept-alive HTTP/1.1 connection that tells how far an attempt got.
 
-It exists because pace and durability hang on what no library tells: whether the connection was fresh, how much of
-the request left, whether an answer began; and on a cancel that closes the socket at once.
+It exists because pace and durability hang on what no library tells: whether the connection was fresh, how
+much of the request left, whether an answer began; and on a cancel that closes the socket at once.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ __all__ = ["Lane"]
 class Lane(httpx.AsyncBaseTransport):
     """A transport of one kept-alive connection; one request at a time, no proxy, no HTTP/2.
 
-    The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the request's trace
-    says how far the attempt got. After anything but a clean answer the connection is closed.
+    The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the trace
+    of the request says how far the attempt got. After anything but a clean answer the connection is closed.
     """
 
     def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:

@@ -13,7 +13,7 @@ _EVIDENCE = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Caps against hostile servers, and times in seconds. `idle` stays below the 60 s at which gateways hang up."""
+    """Caps against hostile servers, and times in seconds. `idle` stays below the 60 s of many gateways."""
 
     head: int = 100 * 1024
     body: int = 64 * 1024 * 1024
@@ -36,8 +36,8 @@ class AnswerTooLarge(httpx.ReadError):
 def socket_options() -> list[tuple[int, int, int]]:
     """List the options every connection gets: no Nagle, and keep-alive probes.
 
-    Long answers keep a connection silent for minutes; without probes, network address translators drop it (120 s at
-    the strictest clouds) and the client waits for ever.
+    Long answers keep a connection silent for minutes; without probes, network address translators drop it
+    (120 s at the strictest clouds) and the client waits for ever.
     """
     options = [
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),

@@ -23,7 +23,11 @@ def lane_opener(
     proxy = proxy_for(httpx.URL(base_url))
     if proxy is None:
         return lambda: Lane(limits=limits, tls=tls)
-    if not proxy.lower().startswith(("http://", "https://")):
+    try:
+        served = httpx.URL(proxy).scheme in ("http", "https")
+    except httpx.InvalidURL:
+        served = False
+    if not served:
         raise UsageError(
             f"the proxy {proxy.split('://')[0]}://… is not supported",
             "Use an http:// proxy, or NO_PROXY for this host.",
@@ -32,7 +36,7 @@ def lane_opener(
 
 
 def proxy_for(url: httpx.URL) -> str | None:
-    """Look the proxy of a URL up in the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` …). Loopback has none."""
+    """Look the proxy of a URL up (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` …). Loopback has none."""
     # NO_PROXY may name a host with or without its port.
     names = (url.host, url.netloc.decode("ascii"))
     if is_loopback(url.host) or any(urllib.request.proxy_bypass(name) for name in names):

@@ -1,4 +1,4 @@
-"""The reference lane: httpx's own transport with one connection, for proxies and to hold our lane to account."""
+"""The reference lane: httpx's own transport of one connection, for proxies and to hold ours to account."""
 
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -15,10 +15,10 @@ _PIECE = 256 * 1024
 
 
 class ReferenceLane(httpx.AsyncBaseTransport):
-    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after anything but a clean answer.
+    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after all but a clean answer.
 
-    Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only when the
-    server hangs up as well.
+    Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only if
+    the server swallows the rest.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class ReferenceLane(httpx.AsyncBaseTransport):
         self._tls = tls
         self._proxy = proxy
         self._transport: httpx.AsyncHTTPTransport | None = None
+        self._stream: Any = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and wait for the whole answer."""
@@ -37,7 +38,7 @@ class ReferenceLane(httpx.AsyncBaseTransport):
         request.extensions = {
             **request.extensions,
             "timeout": {"connect": self._limits.connect},
-            "trace": _recorder(trace),
+            "trace": self._recorder(trace),
         }
         request.stream = _Pieces(b"".join(cast(httpx.SyncByteStream, request.stream)))
         try:
@@ -88,23 +89,46 @@ class ReferenceLane(httpx.AsyncBaseTransport):
         return b"".join(chunks)
 
     def _unread(self) -> bool:
-        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next answer.
+        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next one.
 
         There is no public way to ask.
         """
-        pool: Any = self._transport._pool if self._transport is not None else None
-        for connection in pool.connections if pool is not None else ():
-            inner = getattr(connection, "_connection", None)
-            parser = getattr(inner, "_h11_state", None) or getattr(getattr(inner, "_connection", None), "_h11_state", None)
-            if parser is not None and parser.trailing_data[0]:
+        pool = getattr(self._transport, "_pool", None)
+        for wrapper in pool.connections if pool is not None else ():
+            connection = wrapper
+            while connection is not None and not hasattr(connection, "_h11_state"):
+                connection = getattr(connection, "_connection", None)
+            if connection is not None and connection._h11_state.trailing_data[0]:  # noqa: SLF001
                 return True
         return False
 
     async def aclose(self) -> None:
         """Drop the transport; the next request makes another, so that no stuck pool can survive."""
         transport, self._transport = self._transport, None
+        stream, self._stream = self._stream, None
         if transport is not None:
             await transport.aclose()
+        if stream is not None:
+            await stream.aclose()
+
+    def _recorder(self, trace: Trace) -> Any:
+        """Write httpcore's trace events down as facts."""
+
+        async def record(event: str, info: dict[str, Any]) -> None:
+            match event:
+                case "connection.connect_tcp.started":
+                    trace.fresh = True
+                case "connection.connect_tcp.complete":
+                    # httpcore forgets this one when it is cancelled within the TLS handshake.
+                    self._stream = info["return_value"]
+                case "http11.send_request_headers.started":
+                    trace.began = True
+                case "http11.send_request_body.complete":
+                    trace.sent = True
+                case "http11.receive_response_headers.complete":
+                    trace.answered = True
+
+        return record
 
 
 class _Pieces(httpx.AsyncByteStream):
@@ -117,20 +141,3 @@ class _Pieces(httpx.AsyncByteStream):
         view = memoryview(self._body)
         for start in range(0, len(view), _PIECE):
             yield bytes(view[start : start + _PIECE])
-
-
-def _recorder(trace: Trace) -> Any:
-    """Write httpcore's trace events down as facts."""
-
-    async def record(event: str, info: dict[str, Any]) -> None:
-        match event:
-            case "connection.connect_tcp.started" | "connection.connect_unix_socket.started":
-                trace.fresh = True
-            case "http11.send_request_headers.started":
-                trace.began = True
-            case "http11.send_request_body.complete":
-                trace.sent = True
-            case "http11.receive_response_headers.complete":
-                trace.answered = True
-
-    return record

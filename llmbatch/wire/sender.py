@@ -20,6 +20,7 @@ WireLog = Callable[[str], None]
 """Takes one line about an attempt, for `--debug`."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~]*")
 _OURS = ("content-length", "transfer-encoding")
 
 
@@ -42,7 +43,8 @@ class LaneSender:
         self._base_url = base_url
         self._limits = limits
         self._log = log
-        self._headers = httpx.Headers({"host": httpx.URL(base_url).netloc.decode("ascii"), **_checked(headers)})
+        host = httpx.URL(base_url).netloc.decode("ascii")
+        self._headers = httpx.Headers({"host": host, **_checked(headers)})
         self._urls: dict[str, httpx.URL] = {}
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -101,13 +103,14 @@ class LaneSender:
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with names in lower case. Raises UsageError for what no request can carry, without its value."""
+    """Return the headers, names in lower case. Raises UsageError, value unshown, for what cannot be sent."""
     checked = {}
     for name, value in headers.items():
         value = value.strip(" \t")
-        if not _TOKEN.fullmatch(name) or not value.isascii() or not (value + " ").replace("\t", " ").isprintable():
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise UsageError(
-                f"the header {name[:40]!r} holds a line break, control or non-ASCII character", "Set it again without."
+                f"the header {name[:40]!r} holds a line break, control or non-ASCII character",
+                "Set it again without.",
             )
         if name.lower() in _OURS:
             raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
@@ -120,7 +123,7 @@ def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     folded: dict[str, str] = {}
     for raw, value in headers:
         name = raw.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").strip()
         folded[name] = f"{folded[name]}, {text}" if name in folded else text
     return folded
 

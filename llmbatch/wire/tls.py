@@ -15,7 +15,8 @@ __all__ = ["shared_context"]
 def shared_context(ca_file: str | None) -> Callable[[], ssl.SSLContext]:
     """Return a function that builds the context once, at the first https request.
 
-    Certificates are always verified: against `ca_file`, else `SSL_CERT_FILE` or `SSL_CERT_DIR`, else certifi's list.
+    Certificates are always verified: against `ca_file`, else `SSL_CERT_FILE` or `SSL_CERT_DIR`, else the list
+    of certifi.
     Raises UsageError at once when a file named so cannot be read.
     """
     path = ca_file or os.environ.get("SSL_CERT_FILE")

@@ -88,6 +88,7 @@ MESSAGES = [{"role": "user", "content": "x"}]
         ),
         ({"input": ["a", "b"], "custom_id": "c"}, Prompt(input=["a", "b"]), {}),
         ({"input": "a", "id": None, "custom_id": "c"}, Prompt(input="a"), {}),
+        ({"input": "a", "id": "b", "custom_id": "c"}, Prompt(input="a"), {"custom_id": "c"}),
         (
             {
                 "custom_id": "c",
@@ -205,16 +206,12 @@ def test_parameters_beside_messages_are_announced_once():
     told: list[str] = []
     decoding = decoder(notice=told.append)
     for index in range(3):
-        decoding.decode(
-            index, entry({"messages": MESSAGES, "tools": [], "temperature": 1, "row": index}, index)
-        )
+        decoding.decode(index, entry({"messages": MESSAGES, "tools": [], "temperature": 1, "row": index}, index))
     assert told == ["sent as parameters: tools, temperature (line 0); --meta-field NAME keeps one as meta"]
 
 
 def test_meta_field_keeps_a_parameter_as_meta():
-    decoded = decode(
-        {"messages": MESSAGES, "temperature": 1, "stop": "x"}, meta_fields=frozenset({"temperature"})
-    )
+    decoded = decode({"messages": MESSAGES, "temperature": 1, "stop": "x"}, meta_fields=frozenset({"temperature"}))
     assert decoded.prompt.params == {"stop": "x"}
     assert decoded.meta == {"temperature": 1}
 
@@ -344,9 +341,7 @@ def test_identity_survives_other_key_orders_and_other_lines(
 ):
     def names(lines: list[dict[str, Any]]) -> list[tuple[str, int]]:
         decoding = decoder()
-        decoded = [
-            decoding.decode(index, entry(json.loads(json.dumps(line)))) for index, line in enumerate(lines)
-        ]
+        decoded = [decoding.decode(index, entry(json.loads(json.dumps(line)))) for index, line in enumerate(lines)]
         return [(one.identity.record, one.identity.occurrence) for one in decoded]
 
     before = [{"prompt": "p", **record} for record in records]

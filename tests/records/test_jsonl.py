@@ -68,9 +68,7 @@ def encoded(value: object, *, ascii: bool) -> bytes:
     final=st.booleans(),
     limit=st.integers(1, 5),
 )
-def test_values_written_as_lines_come_back_however_they_are_cut(
-    records, places, newline, ascii, bom, final, limit
-):
+def test_values_written_as_lines_come_back_however_they_are_cut(records, places, newline, ascii, bom, final, limit):
     content = newline.join(encoded(record, ascii=ascii) for record in records) + (newline if final else b"")
     entries = read(*cut(b"\xef\xbb\xbf" * bom + content, places), limit=limit)
     assert [entry.error for entry in entries] == [None] * len(records)
@@ -237,6 +235,4 @@ def test_end_of_a_terminal_is_asked_for_once():
         def read(self) -> bytes:
             return self.answers.pop(0)
 
-    assert [
-        entry.value for entry in drain(JsonLines(Lines(cast(Stream, Terminal()), 99), name="", prefix=""))
-    ] == ["a"]
+    assert [entry.value for entry in drain(JsonLines(Lines(cast(Stream, Terminal()), 99), name="", prefix=""))] == ["a"]

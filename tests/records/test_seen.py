@@ -46,3 +46,9 @@ def test_old_generations_are_forgotten():
     assert not any(seen.add(number << 32) for number in range(1, 1001))
     assert seen.add(1 << 32) == 0
     assert seen.add(1000 << 32) == 1
+
+
+def test_counts_are_carried_into_the_next_generation():
+    seen = Seen(limit=3)
+    assert [seen.add(number) for number in (7, 7, 7, 8, 9)] == [0, 1, 2, 0, 0]
+    assert [seen.add(7), seen.add(7), seen.add(8), seen.add(7)] == [3, 4, 1, 5]

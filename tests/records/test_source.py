@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.records.source import Entry, Source, open_source
 
 MAX_LINE = 1 << 20
+POLL = select.poll
 
 
 def drain(source: Source, limit: int = 64) -> list[Entry]:
@@ -29,10 +31,7 @@ def drain(source: Source, limit: int = 64) -> list[Entry]:
 
 
 def values(path: Path | str, format: str | None = None, max_line: int = MAX_LINE) -> list[object]:
-    return [
-        entry.error or entry.value
-        for entry in drain(open_source([str(path)], format=format, max_line=max_line))
-    ]
+    return [entry.error or entry.value for entry in drain(open_source([str(path)], format=format, max_line=max_line))]
 
 
 @pytest.fixture
@@ -137,13 +136,13 @@ def test_zstd_without_its_extra_names_the_extra(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("pack", [gzip, bz2, lzma])
-@pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.parametrize("damage", ["cut", "zeroed", "filled"])
 def test_damaged_compressed_file_is_an_input_error_when_it_is_read(tmp_path, pack, damage):
     packed = bytearray(pack.compress(b"".join(b'"%d"\n' % (number * 7919) for number in range(50_000))))
     if damage == "cut":
         del packed[len(packed) // 2 :]
     else:
-        packed[len(packed) // 2 : len(packed) // 2 + 64] = bytes(64)
+        packed[len(packed) // 2 : len(packed) // 2 + 64] = (b"\0" if damage == "zeroed" else b"\xff") * 64
     path = tmp_path / ("a.jsonl" + {gzip: ".gz", bz2: ".bz2", lzma: ".xz"}[pack])
     path.write_bytes(packed)
     with pytest.raises(InputError, match="damaged"):
@@ -212,6 +211,47 @@ def test_interrupt_ends_a_blocked_read_for_good(pipe, format, before):
     source.interrupt()
 
 
+class InterruptingPoll:
+    """A poll that, instead of waiting, has the source interrupted: just when a read would block."""
+
+    source: Source
+
+    def __init__(self) -> None:
+        self._poll = POLL()
+        self.register = self._poll.register
+
+    def poll(self) -> None:
+        if not self._poll.poll(0):
+            self.source.interrupt()
+            self._poll.poll()
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("in.jsonl", b""),
+        ("in.jsonl", b'["'),
+        ("in.jsonl", b"not json\n"),
+        ("in.jsonl.gz", gzip.compress(b'"x"\n')[:12]),
+        ("in.json", b'["x"'),
+        ("in.csv", b'a,b\n"x'),
+        ("in.csv", b'"a'),
+        ("in.txt", b"half a li"),
+    ],
+)
+def test_what_an_interrupt_cuts_short_is_no_record_and_no_error(tmp_path, monkeypatch, name, before):
+    monkeypatch.setattr("llmbatch.records.stream.select.poll", InterruptingPoll)
+    fifo = tmp_path / name
+    os.mkfifo(fifo)
+    with closing(open_source([str(fifo)], format=None, max_line=MAX_LINE)) as source:
+        InterruptingPoll.source = source
+        writing = os.open(fifo, os.O_RDWR)
+        os.write(writing, before)
+        assert source.read(64) == []
+        assert source.read(64) == []
+        os.close(writing)
+
+
 def test_interrupt_ends_the_wait_for_a_writer_and_for_compressed_bytes(tmp_path):
     fifo = tmp_path / "in.jsonl.gz"
     os.mkfifo(fifo)
@@ -236,8 +276,7 @@ def test_fifo_is_read_to_its_end(tmp_path):
 
     def write() -> None:
         with open(fifo, "wb") as file:
-            for number in range(20_000):
-                file.write(b'{"prompt":"%d"}\n' % number)
+            file.writelines(b'{"prompt":"%d"}\n' % number for number in range(20_000))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -271,3 +310,16 @@ def test_json_elements_that_are_too_deep_are_errors_of_their_own(tmp_path):
     first, deep, last = values(path)
     assert (first, last) == ("a", "b")
     assert "element 2: nested deeper" in str(deep)
+
+
+def test_fraction_is_of_the_bytes_of_all_files_and_unknown_for_a_pipe(tmp_path, pipe):
+    plain, packed = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz"
+    packed.write_bytes(gzip.compress(b'"x"\n'))
+    plain.write_bytes(b'"x"' + b" " * (packed.stat().st_size - 4) + b"\n")
+    with closing(open_source([str(plain), str(packed)], format=None, max_line=MAX_LINE)) as source:
+        fractions = [source.fraction]
+        while source.read(64):
+            fractions.append(source.fraction)
+        assert [*fractions, source.fraction] == [0.0, 0.5, 1.0, 1.0]
+    with closing(open_source([str(plain), pipe[0]], format=None, max_line=MAX_LINE)) as source:
+        assert source.fraction is None

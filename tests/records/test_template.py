@@ -76,6 +76,7 @@ def test_missing_field_names_itself_and_the_fields_there_are():
         "{% include '/etc/passwd' %}",
         "{% import 'os' as os %}{{ os }}",
         "{{ lipsum }}",
+        "{{ lipsum() }}",
         "{{ dict }}",
         "{{ range }}",
         "{{ q.upper }}",

@@ -1,0 +1,59 @@
+"""Why a run ends early, in words: what happened, and what to do next. Pure."""
+
+from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Route
+
+__all__ = ["gave_up", "outage", "wait_too_long"]
+
+
+def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
+    """Say that the server asks for more patience than there is."""
+    return CeilingReached(
+        f"the provider asks to wait {fault.wait:,.0f} s, longer than --max-wait {max_wait:g} allows: {fault.message}",
+        "Run the same command again later.",
+    )
+
+
+def outage(fault: Fault, max_outage: float) -> LlmbatchError:
+    """Say that it took too long to come back."""
+    what = "has refused" if fault.billing is Billing.THROTTLED else "was out of reach"
+    return CeilingReached(
+        f"the provider {what} for longer than --max-outage {max_outage:g} s: {fault.message}",
+        "Run the same command again later.",
+    )
+
+
+def gave_up(fault: Fault, route: Route) -> LlmbatchError:
+    """Say that everything on a route fails alike."""
+    if fault.kind is Kind.RATE_LIMITED:
+        return CeilingReached(_stopped(fault, route), "Run the same command again when the quota is there again.")
+    return ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
+
+
+def _stopped(fault: Fault, route: Route) -> str:
+    what = {
+        Kind.UNAUTHORIZED: "the provider refuses the key",
+        Kind.NO_CREDIT: "the provider says the account has no credit left",
+        Kind.NOT_FOUND: f"the provider does not know model {route.model!r} at {route.path}",
+        Kind.FORBIDDEN: f"the provider does not allow model {route.model!r} with this key",
+        Kind.CONNECTION: "the server cannot be reached",
+        Kind.TLS: "no safe connection to the server",
+        Kind.REDIRECT: "the server answers with a redirect, which is never followed",
+        Kind.BAD_REQUEST: "the provider refuses every request",
+        Kind.RATE_LIMITED: f"the quota for model {route.model!r} is used up",
+    }.get(fault.kind, "every request fails")
+    details = ", ".join(str(d) for d in (f"HTTP {fault.status}" if fault.status else None, fault.code) if d)
+    return f"{what}{f' ({details})' if details else ''}: {fault.message}"
+
+
+_ADVICE = {
+    Kind.UNAUTHORIZED: "Check the key in the environment, then run the same command again.",
+    Kind.NO_CREDIT: "Add credit or raise the limit at the provider, then run the same command again.",
+    Kind.NOT_FOUND: "Check -m/--model and --base-url, then run the same command again.",
+    Kind.FORBIDDEN: "Ask for access or choose another model, then run the same command again.",
+    Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again.",
+    Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
+    Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
+    Kind.BAD_REQUEST: "Look at one request with --dry-run --limit 1.",
+}

@@ -1,0 +1,217 @@
+"""How a run goes on where earlier ones ended: what it will do is counted, and shown, before anything is sent."""
+
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from hashlib import blake2b
+from os import stat as stat_of
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.errors import UsageError
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Kept, Refused
+from llmbatch.core.settings import Settings
+from llmbatch.dialects.chat import Chat
+from llmbatch.run.reading import Reading
+from llmbatch.state.headers import difference
+from llmbatch.state.resume import Action, Judgement, ResumePolicy
+from llmbatch.state.store import Store
+
+__all__ = ["Continuation", "Survey"]
+
+FEW_EDITS = 20
+"""So many edited records are sent again without asking."""
+
+
+class Survey:
+    """What a pass over the input, without sending, finds. Counts are of records."""
+
+    def __init__(self) -> None:
+        self.actions: Counter[Action] = Counter()
+        self.edited = 0
+        self.again = 0
+        self.refused = 0
+
+    def add(self, judgement: Judgement, *, refused: bool) -> None:
+        """Count one record."""
+        self.actions[judgement.action] += 1
+        self.edited += judgement.edited
+        if judgement.action is Action.SEND:
+            self.refused += refused
+            self.again += judgement.redo and not judgement.edited
+
+
+class Continuation:
+    """Decides, record by record, what a run on a results file does. Called from the reading thread."""
+
+    def __init__(self, store: Store, settings: Settings, notice: Callable[[str], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._notice = notice
+        header = store.last_header()
+        self._before: dict[str, Any] = header["options"] if header is not None else {}
+        self._address = settings.model.base_url or settings.model.provider or "openai"
+        self._address_before = header.get("address") if header is not None else None
+        resume = settings.resume
+        changed = resume.changed or (header.get("changed") if header is not None else None)
+        self._remembered = "keep" if changed == "keep" else None
+        self.policy = ResumePolicy(
+            keep_failed=resume.keep_failed,
+            retry_billed=resume.retry_billed,
+            hold=resume.in_doubt == "hold",
+            changed=changed,
+        )
+
+    def begin(self, survey: Survey | None) -> None:
+        """Say what is there and what will be done, and write down what this run was asked to do.
+
+        Without a survey (input that can be read only once) the options are compared instead of the requests. Raises
+        UsageError where a person has to decide first.
+        """
+        found = self._store.found
+        for text in found.notices:
+            self._notice(text)
+        if found.ok or found.failed or found.in_doubt:
+            if survey is None:
+                self._check_options()
+                self._notice(
+                    f"continuing {self._store.path}: {found.ok:,} done, {found.failed:,} failed, "
+                    f"{found.in_doubt:,} in doubt"
+                )
+            else:
+                self._check(survey)
+                self._notice(f"continuing {self._store.path}: {_plan(survey, self._store.orphans())}")
+        if self._address_before not in (None, self._address):
+            self._notice(f"the address changed: {self._address_before} before, {self._address} now")
+        self._store.write_header(
+            options_of(self._settings), self._address, list(self._settings.input.paths), self._remembered
+        )
+        self._store.forget_met()
+
+    def judge(self, job: Job | Refused) -> Judgement:
+        """Decide about one record. Raises UsageError when its options changed and nobody said what to do then."""
+        judgement = self._judge(job)
+        if judgement.action is Action.CHANGED:
+            raise self._changed("the options are not those that")
+        return judgement
+
+    def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept]:
+        """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
+        sifted = list(self._decided(entries))
+        jobs = [entry for entry in sifted if isinstance(entry, Job)]
+        if jobs:
+            self._store.plan(jobs)
+        return sifted
+
+    def survey(self, dialect: Chat) -> Survey | None:
+        """Go through the whole input without sending anything; None when it can be read only once, or FILE is new."""
+        found, input = self._store.found, self._settings.input
+        if not (found.ok or found.failed or found.in_doubt) or not _rereadable(input.paths):
+            return None
+        survey = Survey()
+        with closing(Reading(self._settings, lambda text: None)) as reading:
+            preparation = reading.preparation(dialect)
+            while batch := preparation.read(1024):
+                for entry in batch:
+                    if not isinstance(entry, Kept):
+                        survey.add(self._judge(entry), refused=isinstance(entry, Refused))
+        return survey
+
+    def _judge(self, job: Job | Refused) -> Judgement:
+        key = job.key if isinstance(job, Job) else None
+        return self._store.judge(job.identity, key, self.policy)
+
+    def _decided(self, entries: list[Job | Refused]) -> Iterator[Job | Refused | Kept]:
+        for entry in entries:
+            judgement = self.judge(entry)
+            match judgement.action:
+                case Action.SEND:
+                    if isinstance(entry, Job):
+                        entry.redo = judgement.redo
+                        entry.prior = self._store.prior(entry.identity)
+                    yield entry
+                case Action.KEEP_OK:
+                    yield Kept.OK
+                case Action.KEEP_FAILED:
+                    yield Kept.FAILED
+                case Action.HOLD:
+                    yield Kept.HELD
+
+    def _check(self, survey: Survey) -> None:
+        changed = survey.actions[Action.CHANGED]
+        if changed:
+            raise self._changed(f"{changed:,} answers belong to other options than")
+        if survey.edited > max(FEW_EDITS, self._store.found.ok // 2):
+            if self.policy.changed is None:
+                raise UsageError(
+                    f"{survey.edited:,} of the {self._store.found.ok:,} records with answers in {self._store.path} "
+                    "were edited and would be sent again; nothing was sent",
+                    "--changed rerun sends them, --changed keep keeps the old answers.",
+                )
+            if self.policy.changed == "keep":
+                self.policy = self.policy._replace(keep_edited=True)
+
+    def _check_options(self) -> None:
+        """Compare options where requests cannot be compared before the first is sent."""
+        if self._store.found.ok and self.policy.changed is None and self._before != options_of(self._settings):
+            raise self._changed("the options are not those that")
+
+    def _changed(self, what: str) -> UsageError:
+        now = options_of(self._settings)
+        return UsageError(
+            f"{what} {self._store.path} was written with "
+            f"({difference(self._before, now) or 'a field of the request'}); nothing was sent",
+            "--changed rerun sends everything again, --changed keep keeps the answers there are.",
+        )
+
+
+def options_of(settings: Settings) -> dict[str, Any]:
+    """Return the options that answers depend on."""
+    model = settings.model
+    return {
+        "endpoint": model.path,
+        "model": model.model,
+        "template": _text(model.template),
+        "system": _text(model.system),
+        "param": model.params,
+        "override": model.overrides,
+        "max_tokens": model.max_tokens,
+    }
+
+
+def _text(option: str | None) -> str | None:
+    """Show a short text, and of a long one or a file what tells it from others."""
+    if option is None or (len(option) <= 60 and not option.startswith("@")):
+        return option
+    if option.startswith("@"):
+        try:
+            with open(option[1:], "rb") as file:
+                return f"{option} {blake2b(file.read(), digest_size=4).hexdigest()}"
+        except OSError:
+            return option
+    return f"{option[:40]}… {blake2b(json.dumps(option), digest_size=4).hexdigest()}"
+
+
+def _plan(survey: Survey, orphans: int) -> str:
+    actions = survey.actions
+    parts = [f"{actions[Action.KEEP_OK]:,} done", f"{actions[Action.SEND] - survey.refused:,} to send"]
+    for count, what in (
+        (survey.again, "of them for another time"),
+        (survey.edited, "of them edited"),
+        (actions[Action.KEEP_FAILED], "failures kept"),
+        (actions[Action.HOLD], "held in doubt"),
+        (survey.refused, "unusable"),
+        (orphans, "lines without a record in the input"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    return ", ".join(parts)
+
+
+def _rereadable(paths: tuple[str, ...]) -> bool:
+    try:
+        return bool(paths) and all(path != "-" and stat.S_ISREG(stat_of(path).st_mode) for path in paths)
+    except OSError:
+        return False

@@ -1,0 +1,118 @@
+"""The output side of a run: stdout, or a results file that is continued, or both."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from llmbatch.core.errors import OutputError, ReaderGone
+from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.ports import Sink
+from llmbatch.core.redact import Redactor
+from llmbatch.core.settings import Settings
+from llmbatch.records.results import Render, batch_line, jsonl, raw_text, text_line
+from llmbatch.records.sink import StreamSink
+from llmbatch.run.continuation import Continuation
+from llmbatch.run.prepare import Sift
+from llmbatch.run.reading import new_dialect
+from llmbatch.state.journal import Journal
+from llmbatch.state.store import Store, open_store
+
+__all__ = ["Output", "open_output"]
+
+
+@dataclass(slots=True)
+class Output:
+    """Where outcomes go. With a results file: what it needs before (`sift`) and after (`finish`) a run."""
+
+    sink: Sink
+    store: Store | None = None
+    journal: Journal | None = None
+    sift: Sift | None = None
+
+    def finish(self, settings: Settings, *, complete: bool) -> int:
+        """Bring the results file into its final form; return how many lines have no record in the input.
+
+        That is known, and lines are pruned and ordered, only when the input was read to its end. Raises OutputError.
+        """
+        if self.store is None or self.journal is None:
+            return 0
+        self.journal.sync()
+        self.store.finish(ordered=complete and settings.output.ordered)
+        orphans = self.store.orphans() if complete and settings.input.limit is None else 0
+        if orphans and settings.resume.prune:
+            self.store.prune()
+        return orphans
+
+
+@contextmanager
+def open_output(
+    settings: Settings, redact: Redactor, notice: Callable[[str], None], stdout: int, stdout_is_terminal: bool
+) -> Iterator[Output]:
+    """Open where results go, and say what a continued file has and what will be sent.
+
+    Raises UsageError, OutputBusy or OutputError; nothing was sent then.
+    """
+    stream = StreamSink(stdout, _render(settings, redact), escape=stdout_is_terminal)
+    path = settings.output.path
+    if path is None:
+        if stat.S_ISREG(os.fstat(stdout).st_mode):
+            notice("results go to a file through stdout; -o FILE would make the run resumable")
+        yield Output(stream)
+        return
+    with ExitStack() as stack:
+        store = stack.enter_context(
+            open_store(
+                path,
+                fsync=settings.resume.fsync,
+                overwrite=settings.output.overwrite,
+                move_broken=settings.resume.move_broken,
+            )
+        )
+        continuation = Continuation(store, settings, notice)
+        continuation.begin(continuation.survey(new_dialect(settings)))
+        journal = stack.enter_context(
+            closing(
+                store.journal(
+                    jsonl(include=settings.output.include, redact=redact),
+                    batch=settings.input.batch_size,
+                    rescue_dir=settings.output.rescue_dir,
+                )
+            )
+        )
+        sink: Sink = journal
+        if settings.output.tee:
+            for line in store.kept_lines(continuation.policy):
+                stream.write_lines(line)
+            sink = _Tee(journal, stream)
+        yield Output(sink, store, journal, continuation.sift)
+
+
+class _Tee:
+    """Writes to the results file first, then to stdout; when nobody reads there any more, to the file alone."""
+
+    def __init__(self, journal: Journal, stream: StreamSink) -> None:
+        self._journal = journal
+        self._stream: StreamSink | None = stream
+
+    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Write the outcomes. Raises OutputError, or ReaderGone once."""
+        self._journal.write(outcomes)
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(outcomes)
+        except (ReaderGone, OutputError) as error:
+            self._stream = None
+            error.recorded = True
+            raise
+
+
+def _render(settings: Settings, redact: Redactor) -> Render:
+    match settings.output.format:
+        case "openai-batch":
+            return batch_line
+        case "text":
+            return raw_text if settings.output.raw else text_line
+    return jsonl(include=settings.output.include, redact=redact)

@@ -1,0 +1,58 @@
+"""Every call that changes a file of a run, in one place, so that tests can make any of them fail."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["append", "create", "cut", "remove", "replace", "sync", "sync_folder"]
+
+
+def create(path: Path, *, exclusive: bool = False) -> int:
+    """Open for reading and appending; a new file is private to its owner. Never follows a link planted at the end."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o600)
+
+
+def append(fd: int, data: bytes) -> None:
+    """Write all of it. Short writes are normal; the error comes with the next call."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def cut(fd: int, size: int) -> None:
+    """Cut a file back."""
+    os.ftruncate(fd, size)
+
+
+def sync(fd: int) -> None:
+    """Put a file's bytes on the disk. A failed sync is never tried again: the kernel may have dropped the pages."""
+    os.fdatasync(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace(source: Path, target: Path, chunks: Iterable[bytes]) -> None:
+    """Write `source` anew, sync it, and give it the name `target`: whole or not at all, whenever the power fails."""
+    remove(source)
+    fd = create(source, exclusive=True)
+    try:
+        for chunk in chunks:
+            append(fd, chunk)
+        sync(fd)
+    finally:
+        os.close(fd)
+    os.rename(source, target)
+    sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    path.unlink(missing_ok=True)

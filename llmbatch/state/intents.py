@@ -1,0 +1,178 @@
+"""What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
+
+Two files. `intents` is appended to: one fixed-width entry per record, checksummed, everything read and not yet
+committed in one write and one sync. `marks` is mapped into memory, a byte per entry: how many attempts left whose
+outcome was never learned, or SETTLED. A mark costs 0.2 us and survives the death of the process; the death of the
+machine may lose it, and then every entry counts as sent.
+"""
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from llmbatch.core.errors import UsageError
+from llmbatch.state import disk
+
+__all__ = ["SETTLED", "Intent", "Intents"]
+
+SETTLED = 255
+"""The mark of an entry whose record has its line."""
+
+MOST = 254
+_HEADER = struct.Struct("<8s36s")
+_ENTRY = struct.Struct("<QQBI")
+_MAGIC = b"llmbint1"
+_PIECE = 1 << 20
+
+
+class Intent(NamedTuple):
+    """A record that was planned: the fingerprints of identity and key, and whether it had a line already."""
+
+    identity: int
+    key: int
+    redo: bool
+
+
+class Intents:
+    """The intents of one results file. Open with `Intents.open`, which also returns what an earlier run left."""
+
+    def __init__(self, path: Path, marks: Path, boot: str) -> None:
+        self._path, self._marks_path, self._boot = path, marks, boot
+        self._fd = -1
+        self._count = 0
+        self._marks: mmap.mmap | None = None
+
+    @classmethod
+    def open(cls, folder: Path, boot: str) -> "tuple[Intents, list[tuple[Intent, int]]]":
+        """Look at the two files; return also the entries left with their marks, one per identity.
+
+        After a reboot every mark counts as sent. Nothing can be planned before `begin`. Raises UsageError for files of
+        a newer version.
+        """
+        intents = cls(folder / "intents", folder / "marks", boot)
+        return intents, intents._left()
+
+    def begin(self, entries: Iterable[tuple[Intent, int]]) -> None:
+        """Start anew with these entries and their marks: what is still in doubt."""
+        self.close()
+        kept = list(entries)
+        marks = bytes(mark for _, mark in kept) or b"\0"
+        header = _HEADER.pack(_MAGIC, self._boot.encode()[:36])
+        # The marks first: an entry without a mark reads as planned, which would forget a doubt.
+        disk.replace(self._marks_path.with_suffix(".new"), self._marks_path, [marks])
+        disk.replace(
+            self._path.with_suffix(".new"), self._path, [header, b"".join(_pack(intent) for intent, _ in kept)]
+        )
+        self._fd = disk.create(self._path)
+        self._count = len(kept)
+        self._map(len(marks))
+
+    def plan(self, intents: Sequence[Intent], marks: Sequence[int], *, sync: bool) -> int:
+        """Enter records, one write and one sync for all; return the place of the first. Raises OSError."""
+        first = self._count
+        if first + len(intents) > self._size:
+            self._map(max(self._size * 2, first + len(intents), _PIECE))
+        assert self._marks is not None
+        self._marks[first : first + len(marks)] = bytes(marks)
+        size = _HEADER.size + first * _ENTRY.size
+        try:
+            disk.append(self._fd, b"".join(map(_pack, intents)))
+        except OSError:
+            disk.cut(self._fd, size)
+            raise
+        if sync:
+            disk.sync(self._fd)
+        self._count += len(intents)
+        return first
+
+    def mark(self, place: int, value: int) -> None:
+        """Set a mark."""
+        assert self._marks is not None
+        self._marks[place] = value
+
+    def left(self) -> list[tuple[Intent, int]]:
+        """Return the entries that are neither planned only nor settled, with their marks, one per identity."""
+        assert self._marks is not None
+        marks = self._marks[: self._count]
+        if not marks.translate(None, b"\0\xff"):
+            return []
+        latest = _latest(zip(self._entries(), marks, strict=False))
+        return [(intent, mark) for intent, mark in latest if 0 < mark < SETTLED]
+
+    def close(self) -> None:
+        """Close both files."""
+        self._marks = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def _size(self) -> int:
+        return len(self._marks) if self._marks is not None else 0
+
+    def _map(self, size: int) -> None:
+        # The map before is left to whoever is just setting a mark in it: both show the same pages.
+        fd = disk.create(self._marks_path)
+        try:
+            if os.fstat(fd).st_size < size:
+                # Real blocks, not a hole: a store into a hole on a full disk would be a SIGBUS.
+                os.posix_fallocate(fd, 0, size)
+            self._marks = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+
+    def _left(self) -> list[tuple[Intent, int]]:
+        """Read what an earlier run left. An entry cut or damaged by a crash never led to a request: it is dropped."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        if len(data) < _HEADER.size:
+            return []
+        magic, boot = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise UsageError(
+                f"{self._path} was written by another version of llmbatch", "Use that version, or --overwrite."
+            )
+        try:
+            marks = self._marks_path.read_bytes()
+        except FileNotFoundError:
+            marks = b""
+        rebooted = boot.rstrip(b"\0").decode() != self._boot[:36]
+        self._count = (len(data) - _HEADER.size) // _ENTRY.size
+        left = []
+        for place, intent in enumerate(_unpack(data)):
+            mark = marks[place] if place < len(marks) else 0
+            if rebooted and mark in (0, SETTLED):
+                mark = 1
+            if intent is not None:
+                left.append((intent, mark))
+        return _latest(left)
+
+    def _entries(self) -> list[Intent]:
+        return [intent or Intent(0, 0, False) for intent in _unpack(self._path.read_bytes())]
+
+
+def _latest(entries: Iterable[tuple[Intent, int]]) -> list[tuple[Intent, int]]:
+    """Keep the last entry of each identity: it was planned knowing those before."""
+    return list({intent.identity: (intent, mark) for intent, mark in entries}.values())
+
+
+def _pack(intent: Intent) -> bytes:
+    plain = _ENTRY.pack(intent.identity, intent.key, intent.redo, 0)
+    return _ENTRY.pack(intent.identity, intent.key, intent.redo, zlib.crc32(plain[:-4]))
+
+
+def _unpack(data: bytes) -> list[Intent | None]:
+    body = memoryview(data)[_HEADER.size :]
+    whole = body[: len(body) // _ENTRY.size * _ENTRY.size]
+    return [
+        Intent(identity, key, bool(redo)) if zlib.crc32(whole[at : at + 17]) == checksum else None
+        for at, (identity, key, redo, checksum) in zip(
+            range(0, len(whole), _ENTRY.size), _ENTRY.iter_unpack(whole), strict=True
+        )
+    ]

@@ -1,0 +1,94 @@
+"""Result lines as they stand in a file: found, checked, and mended at the end."""
+
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmbatch.codec import json
+from llmbatch.core.errors import UsageError
+
+__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "parse", "scan", "torn_tail"]
+
+CHUNK = 1 << 20
+
+
+class Line(NamedTuple):
+    """One result line: where it begins, its bytes without the newline, and what is in it (None: not a result)."""
+
+    number: int
+    offset: int
+    raw: bytes
+    fields: dict[str, Any] | None
+
+
+def scan(fd: int, size: int, start: int = 0) -> Iterator[Line]:
+    """Yield the whole lines between two offsets, in order. Blank lines are skipped."""
+    offset, number, rest = start, 0, b""
+    position = start
+    while position < size:
+        chunk = os.pread(fd, min(CHUNK, size - position), position)
+        if not chunk:
+            break
+        position += len(chunk)
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        for raw in lines:
+            number += 1
+            if raw.strip():
+                yield Line(number, offset, raw, parse(raw))
+            offset += len(raw) + 1
+
+
+def parse(raw: bytes) -> dict[str, Any] | None:
+    """Read one line; None when it is not a result line of ours."""
+    try:
+        fields = json.loads(raw)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict) or fields.get("status") not in ("ok", "failed"):
+        return None
+    if not isinstance(fields.get("record"), str) or not isinstance(fields.get("index"), int):
+        return None
+    key, id, occurrence = fields.get("key"), fields.get("id"), fields.get("occurrence", 0)
+    fine = (key is None or isinstance(key, str)) and (id is None or isinstance(id, str | int))
+    return fields if fine and isinstance(occurrence, int) else None
+
+
+def torn_tail(fd: int, size: int) -> int:
+    """Return where the last whole line ends; bytes after it are a line that a crash cut."""
+    position = size
+    while position > 0:
+        start = max(0, position - CHUNK)
+        chunk = os.pread(fd, position - start, start)
+        newline = chunk.rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+def broken(path: Path, number: int) -> UsageError:
+    """Return the refusal of a file with a line that is not a result."""
+    if number == 1:
+        return UsageError(
+            f"{path} is not a results file of llmbatch: its first line is something else",
+            "Choose another -o FILE, or replace it with --overwrite.",
+        )
+    return UsageError(
+        f"{path}, line {number} is not a result line; it may hold a paid answer",
+        "Mend it by hand, or let --move-broken put such lines aside.",
+    )
+
+
+def fingerprint(id: str | int | None, record: str, occurrence: int) -> int:
+    """Return 64 bits for an identity, the same in every process; never 0."""
+    kind, name = ("r", record) if id is None else ("s" if isinstance(id, str) else "i", id)
+    text = f"{kind}{name}\0{occurrence}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") or 1
+
+
+def key_fingerprint(key: str | None) -> int:
+    """Return 64 bits for a request's key; 0 for none."""
+    return int(key[:16], 16) if key else 0

@@ -1,0 +1,79 @@
+"""What happens to a record of a file that is continued. Pure."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from llmbatch.core.job import Identity
+from llmbatch.state.known import Trait
+
+__all__ = ["Action", "Before", "Judgement", "ResumePolicy", "judge"]
+
+
+class Action(Enum):
+    """What to do with a record of the input."""
+
+    SEND = "send"
+    KEEP_OK = "keep the answer"
+    KEEP_FAILED = "keep the failure"
+    HOLD = "hold"
+    CHANGED = "changed options"
+
+
+class Before(NamedTuple):
+    """What earlier runs left of a record.
+
+    `traits` is None without a line. `doubts` counts attempts of unknown outcome, of the request `doubtful_key`.
+    `record` is that of the line, asked for only when needed.
+    """
+
+    traits: Trait | None
+    key: int
+    doubts: int
+    doubtful_key: int
+
+
+class Judgement(NamedTuple):
+    """The action; `redo` when there is a line that a new answer replaces; `edited` when the record changed."""
+
+    action: Action
+    redo: bool = False
+    edited: bool = False
+
+
+class ResumePolicy(NamedTuple):
+    """The flags that speak of resuming. `changed` is rerun, keep or None: stop."""
+
+    keep_failed: bool = False
+    retry_billed: bool = False
+    hold: bool = False
+    changed: str | None = None
+    keep_edited: bool = False
+    """Set when a mass edit is answered with keep."""
+
+
+def judge(
+    identity: Identity, key: int, before: Before, line_record: Callable[[], str], policy: ResumePolicy
+) -> Judgement:
+    """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
+    redo = before.traits is not None
+    if before.doubts and policy.hold and before.doubtful_key == key:
+        return Judgement(Action.HOLD, redo)
+    if before.traits is None:
+        return Judgement(Action.SEND)
+    same = before.key == key
+    if before.traits & Trait.OK:
+        if same:
+            return Judgement(Action.KEEP_OK)
+        if line_record() != identity.record:
+            return Judgement(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
+        if policy.changed is None:
+            return Judgement(Action.CHANGED)
+        return Judgement(Action.KEEP_OK) if policy.changed == "keep" else Judgement(Action.SEND, redo=True)
+    if policy.keep_failed and not before.traits & Trait.INVALID:
+        return Judgement(Action.KEEP_FAILED)
+    if same and before.traits & Trait.BILLED and not policy.retry_billed:
+        return Judgement(Action.KEEP_FAILED)
+    if same and before.traits & Trait.DOUBTS and policy.hold:
+        return Judgement(Action.HOLD, redo)
+    return Judgement(Action.SEND, redo=True)

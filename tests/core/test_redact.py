@@ -1,0 +1,77 @@
+"""Secrets cut out of text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.core.redact import MARK, Redactor
+
+A = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
+
+KEYS = [
+    f"sk-ant-api03-{A}_-AA",
+    f"sk-ant-admin01-{A}",
+    f"sk-proj-{A}_-x",
+    f"sk-svcacct-{A}",
+    f"sk-admin-{A}",
+    f"sk-None-{A}",
+    f"sk-{A[:20]}T3BlbkFJ{A[:20]}",
+    f"sk-or-v1-{A}{A}",
+    f"sk-{A[:32]}",
+    f"AIza{A[:35]}",
+    f"AQ.{A}",
+    f"ya29.{A}-_",
+    f"gsk_{A}",
+    f"xai-{A}",
+    f"csk-{A}",
+    f"hf_{A}",
+    f"pplx-{A}",
+    f"fw_{A[:16]}",
+    f"tgp_v1_{A}-_",
+    f"nvapi-{A}-_",
+    "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("around", ["{}", "Incorrect API key provided: {}.", "key={};", '{{"key":"{}"}}', "a\n{}\tb"])
+def test_a_key_is_known_by_its_shape(key: str, around: str) -> None:
+    assert Redactor()(around.format(key)) == around.format(MARK)
+
+
+@pytest.mark.parametrize("word", ["Bearer", "bearer", "BEARER"])
+def test_a_bearer_token_goes_with_its_word(word: str) -> None:
+    assert Redactor()(f"authorization: {word} abc.def~12+/=") == f"authorization: {MARK}"
+
+
+@pytest.mark.parametrize("name", ["key", "KEY", "api_key", "api-key", "apikey", "access_token"])
+@pytest.mark.parametrize("sign", ["?", "&"])
+def test_a_key_in_a_url_is_cut_out_and_the_rest_stays(name: str, sign: str) -> None:
+    assert Redactor()(f"GET https://x/y{sign}{name}=s3cret&alt=1") == f"GET https://x/y{sign}{name}={MARK}&alt=1"
+
+
+PROSE = [
+    "The quick brown fox jumps over the lazy dog.",
+    "a risk-assessment-of-everything-we-know-about-it",
+    "task-force-of-the-ministry-of-magic and disk-usage-of-the-old-machine",
+    "the bearer of bad news; bearer certificates; missing bearer authentication in header",
+    "monkey=banana, tokens=12345678901234567890, keyboard",
+    "sk- is a prefix, AIza is another, hf_ too",
+    "https://example.com/path?page=2&sort=asc",
+    "req_0123456789abcdefghij",
+    "model accounts/fireworks/models/llama-v3p1-405b-instruct not found",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_ordinary_text_stays(text: str) -> None:
+    assert Redactor()(text) == text
+
+
+@given(st.text("0123456789-_XYZ", min_size=1), st.text(), st.text())
+def test_an_exact_secret_never_survives(secret: str, before: str, after: str) -> None:
+    assert secret not in Redactor([secret])(before + secret + after)
+
+
+def test_a_key_that_contains_another_is_cut_out_whole() -> None:
+    assert Redactor(["abc", "abcdef", ""])("x abcdef y abc z") == f"x {MARK} y {MARK} z"

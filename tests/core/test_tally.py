@@ -1,0 +1,86 @@
+"""The running count of a run."""
+
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.core.events import Finished, Held, Notice, Retrying, Stopping
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.outcome import Completion, Outcome, Usage
+from llmbatch.core.tally import Tally
+from tests.support.scripted import ROUTE, job, refusal
+
+LATENCY = st.floats(0, 1000, width=32)
+
+
+def done(latency: float = 1.0, *, usage: Usage | None = None, cost: float | None = None) -> Outcome:
+    one = job(0)
+    one.sent, one.latency = 1, latency
+    return Outcome(one, Completion("t", "stop", "m", usage, cost))
+
+
+def failed(kind: Kind, billing: Billing = Billing.UNBILLED) -> Outcome:
+    return Outcome(job(0), Fault(kind=kind, message="", billing=billing))
+
+
+@given(st.lists(LATENCY, min_size=1, max_size=200), st.integers(0, 100))
+def test_percentiles_are_exact_by_nearest_rank(latencies: list[float], rank: int) -> None:
+    tally = Tally()
+    tally(Finished([done(latency) for latency in latencies]))
+    # The smallest value that at least so many percent of all do not exceed.
+    smallest = next(
+        v for v in sorted(latencies) if Fraction(sum(o <= v for o in latencies), len(latencies)) >= Fraction(rank, 100)
+    )
+    assert tally.percentiles(rank) == [smallest]
+
+
+@pytest.mark.parametrize(("count", "rank"), [(100, 50), (100, 99), (20, 95), (2, 50), (1, 99), (1000, 7)])
+def test_the_nearest_rank_counts_from_one(count: int, rank: int) -> None:
+    tally = Tally()
+    tally(Finished([done(float(n)) for n in range(1, count + 1)]))
+    assert tally.percentiles(rank) == [ceil(Fraction(rank * count, 100))]
+
+
+def test_without_latencies_there_are_no_percentiles() -> None:
+    assert Tally().percentiles(50, 99) == []
+
+
+def test_every_line_is_counted_once() -> None:
+    tally = Tally()
+    tally(Finished([done(), failed(Kind.BAD_REQUEST), refusal(2)]))
+    tally(Finished([failed(Kind.BAD_REQUEST)]))
+    assert (tally.ok, dict(tally.failed), tally.done) == (1, {"bad_request": 2, "invalid_record": 1}, 4)
+
+
+def test_tokens_and_costs_are_summed_and_unknown_costs_stay_unknown() -> None:
+    tally = Tally()
+    tally(Finished([done(usage=Usage(9, 2)), done(usage=Usage(None, 3))]))
+    assert (tally.input_tokens, tally.output_tokens, tally.cost) == (9, 5, None)
+    tally(Finished([done(cost=0.5), done(cost=0.25)]))
+    assert tally.cost == 0.75
+
+
+def test_failures_with_a_paid_answer_are_counted_even_when_it_is_empty() -> None:
+    tally = Tally()
+    tally(Finished([failed(Kind.UNPARSABLE, Billing.BILLED), failed(Kind.BAD_REQUEST)]))
+    assert tally.billed_failures == 1
+
+
+def test_requests_and_doubtful_attempts_are_those_of_written_jobs() -> None:
+    tally, one = Tally(), job(0)
+    one.sent, one.doubtful, one.server = 4, 1, 2
+    tally(Finished([Outcome(one, Completion("t", None, None, None))]))
+    assert (tally.requests, tally.possibly_billed) == (4, 3)
+
+
+def test_retries_and_waiting_are_counted_as_they_happen() -> None:
+    tally, fault = Tally(), Fault(kind=Kind.RATE_LIMITED, message="")
+    tally(Retrying(job(0), fault, 2.0))
+    tally(Held(ROUTE, fault, wait=9.0, added=4.0))
+    tally(Held(ROUTE, fault, wait=9.0, added=0.0))
+    tally(Notice("hello"))
+    tally(Stopping("done", 0, 0.0))
+    assert (tally.retries, tally.waited) == (3, 4.0)

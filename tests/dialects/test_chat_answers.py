@@ -1,0 +1,305 @@
+"""Reading chat answers: nothing that was paid for is lost, nothing that failed counts as success."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.codec.json import dumps
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Reply
+from llmbatch.core.outcome import Completion, Usage
+from llmbatch.dialects.chat import Chat, usage
+from llmbatch.dialects.options import Options
+from tests.support.scripted import job
+
+CHAT = Chat(Options())
+
+
+def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False, **headers: str) -> Completion | Fault:
+    one = job(0)
+    one.keep_body = keep
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
+    (verdict,) = CHAT.read(CHAT.request([one]), reply)
+    return verdict
+
+
+def good(message: Any = None, **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Paris."} if message is None else message
+    return {"model": "m-1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **more}
+
+
+def completion(body: Any, **options: Any) -> Completion:
+    verdict = read(body, **options)
+    assert isinstance(verdict, Completion), verdict
+    return verdict
+
+
+def fault(body: Any, status: int = 200, **options: Any) -> Fault:
+    verdict = read(body, status, **options)
+    assert isinstance(verdict, Fault), verdict
+    return verdict
+
+
+def test_a_plain_answer_is_read() -> None:
+    done = completion(good(usage={"prompt_tokens": 9, "completion_tokens": 2}), x_request_id="req_1")
+    assert (done.text, done.finish_reason, done.model, done.request_id) == ("Paris.", "stop", "m-1", "req_1")
+
+
+def test_an_answer_with_nothing_special_has_nothing_extra() -> None:
+    assert completion(good()).extra == {}
+
+
+def test_null_content_is_an_answer_without_text() -> None:
+    assert completion(good({"content": None, "refusal": None})).text is None
+
+
+def test_absent_content_is_an_answer_without_text() -> None:
+    assert completion(good({"role": "assistant"})).text is None
+
+
+def test_content_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "Pa"}, {"type": "image_url"}, {"text": "ris"}]
+    assert completion(good({"content": parts})).text == "Paris"
+
+
+def test_a_refusal_is_kept() -> None:
+    done = completion(good({"content": None, "refusal": "I cannot"}))
+    assert (done.text, done.extra["refusal"]) == (None, "I cannot")
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_under_one_name(name: str) -> None:
+    assert completion(good({"content": "", name: "hm"})).extra == {"reasoning": "hm"}
+
+
+def test_tool_calls_are_kept_as_they_are() -> None:
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert completion(good({"content": None, "tool_calls": calls})).extra == {"tool_calls": calls}
+
+
+def test_several_choices_are_all_kept_and_the_first_is_the_text() -> None:
+    body = good()
+    body["choices"] += [{"index": 1, "message": {"content": "Lyon."}, "finish_reason": "length"}]
+    done = completion(body)
+    assert done.text == "Paris."
+    assert done.extra["choices"] == [
+        {"index": 0, "text": "Paris.", "finish_reason": "stop"},
+        {"index": 1, "text": "Lyon.", "finish_reason": "length"},
+    ]
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "model_length", "eos", None])
+def test_unknown_finish_reasons_pass_through(reason: str | None) -> None:
+    body = good()
+    body["choices"][0]["finish_reason"] = reason
+    assert completion(body).finish_reason == reason
+
+
+def test_the_body_is_kept_only_when_asked_for() -> None:
+    assert completion(good()).body is None
+    assert completion(good(), keep=True).body == good()
+
+
+# 200 that is not success
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "billing"),
+    [
+        ({"code": 429, "message": "Provider returned error"}, Kind.RATE_LIMITED, Billing.THROTTLED),
+        ({"code": "429", "message": "text"}, Kind.RATE_LIMITED, Billing.THROTTLED),
+        ({"code": 503, "message": "m"}, Kind.OVERLOADED, Billing.THROTTLED),
+        ({"code": 400, "message": "m"}, Kind.BAD_REQUEST, Billing.UNBILLED),
+        ({"code": 502, "message": "m"}, Kind.GATEWAY, Billing.DOUBTFUL),
+        ({"code": "insufficient_quota"}, Kind.NO_CREDIT, Billing.UNBILLED),
+        ({"message": "it broke"}, Kind.SERVER_ERROR, Billing.SERVER),
+        ("it broke", Kind.SERVER_ERROR, Billing.SERVER),
+        (True, Kind.SERVER_ERROR, Billing.SERVER),
+    ],
+)
+def test_an_error_inside_a_200_is_judged_by_its_own_code(error: Any, kind: Kind, billing: Billing) -> None:
+    found = fault({"error": error, "choices": None})
+    assert (found.kind, found.billing) == (kind, billing)
+
+
+def test_the_flat_error_of_an_old_vllm_inside_a_200_is_no_paid_answer() -> None:
+    body = {"object": "error", "message": "This model's maximum context length is 8", "code": 400}
+    assert fault(body).kind is Kind.CONTEXT_LENGTH
+
+
+def test_an_error_inside_a_choice_is_judged_by_its_code() -> None:
+    body = {
+        "choices": [{"error": {"code": 429, "message": "m"}, "finish_reason": "error", "message": {"content": "Pa"}}]
+    }
+    assert fault(body).kind is Kind.RATE_LIMITED
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_an_answer_given_up_in_the_middle_is_a_failure(reason: str) -> None:
+    body = good()
+    body["choices"][0]["finish_reason"] = reason
+    found = fault(body, x_request_id="req_1")
+    assert (found.kind, found.billing, found.retry, found.request_id) == (
+        Kind.SERVER_ERROR,
+        Billing.SERVER,
+        True,
+        "req_1",
+    )
+
+
+def test_a_falsy_error_is_none() -> None:
+    assert completion(good(error=None)).text == "Paris."
+
+
+UNREADABLE: dict[str, bytes] = {
+    "empty": b"",
+    "blank": b"\n\n",
+    "html": b"<html><title>Log in</title></html>",
+    "an event stream": b'data: {"choices":[]}\n\ndata: [DONE]\n\n',
+    "NaN": b'{"choices":[{"message":{"content":"hi"},"logprobs":NaN}]}',
+    "a lone surrogate": b'{"choices":[{"message":{"content":"\\ud800"}}]}',
+    "invalid UTF-8": b'{"choices":[{"message":{"content":"\xff"}}]}',
+    "a byte order mark": b'\xef\xbb\xbf{"choices":[]}',
+    "beyond the parser's depth": b'{"choices":' + b"[" * 2000 + b"]" * 2000 + b"}",
+    "as deep as the parser goes, with a wide number": b'{"n":12345678901234567890123,"choices":'
+    + b"[" * 1000
+    + b"]" * 1000
+    + b"}",
+    "deeper than can be written": b'{"choices":[{"message":{"content":"a","tool_calls":'
+    + b"[" * 400
+    + b"]" * 400
+    + b"}}]}",
+    "a number of 5000 digits": b'{"choices":[{"message":{"content":"a"}}],"n":' + b"1" * 5000 + b"}",
+    "a float beyond infinity": b'{"choices":[{"message":{"content":"a"}}],"n":1e999}',
+    "a string": b'"hello"',
+    "a list": b'[{"choices":[]}]',
+    "a number": b"7",
+    "null": b"null",
+    "no choices": b'{"id":"x"}',
+    "choices of null": b'{"choices":null}',
+    "empty choices": b'{"choices":[]}',
+    "choices that are no list": b'{"choices":{"0":{}}}',
+    "a choice of null": b'{"choices":[null]}',
+    "a choice that is text": b'{"choices":["hi"]}',
+    "a choice without a message": b'{"choices":[{"text":"hi"}]}',
+    "a message of null": b'{"choices":[{"message":null}]}',
+    "a message that is a list": b'{"choices":[{"message":[]}]}',
+    "content that is a number": b'{"choices":[{"message":{"content":5}}]}',
+    "content that is an object": b'{"choices":[{"message":{"content":{}}}]}',
+    "parts that are text": b'{"choices":[{"message":{"content":["a"]}}]}',
+    "parts without text": b'{"choices":[{"message":{"content":[{"type":"text"}]}}]}',
+    "parts with null": b'{"choices":[{"message":{"content":[{"type":"text","text":null}]}}]}',
+    "a second choice of null": b'{"choices":[{"message":{"content":"a"}},null]}',
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_an_unreadable_answer_is_billed_and_kept_byte_for_byte(body: bytes) -> None:
+    found = fault(body, x_request_id="req_1")
+    assert (found.kind, found.billing, found.retry, found.raw, found.request_id) == (
+        Kind.UNPARSABLE,
+        Billing.BILLED,
+        False,
+        body,
+        "req_1",
+    )
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 299])
+def test_other_successes_without_an_answer_are_unreadable_too(status: int) -> None:
+    found = fault(b"", status)
+    assert (found.kind, found.status) == (Kind.UNPARSABLE, status)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"choices":[{"message":', b"<html"])
+def test_half_an_answer_is_doubtful_and_sent_again(body: bytes) -> None:
+    found = fault(body, cut=True)
+    assert (found.kind, found.billing, found.retry) == (Kind.PROTOCOL, Billing.DOUBTFUL, True)
+
+
+def test_an_answer_that_ended_with_the_connection_but_is_whole_counts() -> None:
+    assert completion(good(), cut=True).text == "Paris."
+
+
+def test_the_body_of_an_error_is_kept_only_when_asked_for() -> None:
+    body = {"error": {"message": "m"}}
+    assert fault(body, 400).answer is None
+    assert fault(body, 400, keep=True).answer == body
+    assert fault(body, 200, keep=True).answer == body
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    ("raw", "normal"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}, Usage(9, 2)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 1},
+            },
+            Usage(9, 2, 4, 1, 1),
+        ),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, Usage(9, None, 4)),
+        (
+            {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0}, "prompt_cache_hit_tokens": 4},
+            Usage(9, None, 0),
+        ),
+        ({"prompt_tokens": 9.0, "completion_tokens": None}, Usage(9)),
+        ({"prompt_tokens": "9", "completion_tokens": True}, Usage()),
+        ({"prompt_tokens": -1, "completion_tokens": 2**70}, Usage()),
+        ({"prompt_tokens_details": None, "completion_tokens_details": []}, Usage()),
+        ({"prompt_tokens_details": {"cached_tokens": {}}}, Usage()),
+        ({}, Usage()),
+        (None, None),
+        ([], None),
+        ("9", None),
+    ],
+)
+def test_usage_is_normalised_and_oddities_count_as_not_said(raw: Any, normal: Usage | None) -> None:
+    assert usage(raw) == normal
+
+
+@pytest.mark.parametrize(
+    ("cost", "kept"), [(0.25, 0.25), (0, 0.0), (None, None), ("1", None), (True, None), (-1, None), (1e9, None)]
+)
+def test_the_providers_own_cost_is_taken_when_it_is_one(cost: Any, kept: float | None) -> None:
+    assert completion(good(usage={"cost": cost})).cost == kept
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["message", "content", "text", "type", "finish_reason", "error", "index", "code", "tool_calls"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON, JSON, st.booleans())
+def test_no_answer_is_too_odd_to_read_and_to_write_again(choices: Any, used: Any, keep: bool) -> None:
+    verdict = read({"choices": [choices], "usage": used, "model": used}, keep=keep)
+    if isinstance(verdict, Completion):
+        dumps([verdict.text, verdict.finish_reason, verdict.model, verdict.usage, verdict.extra, verdict.body])
+    else:
+        dumps([verdict.message, verdict.answer])
+
+
+@given(st.binary(max_size=50), st.booleans())
+def test_no_bytes_are_too_odd_to_read(body: bytes, cut: bool) -> None:
+    assert fault(body, cut=cut).kind in (Kind.UNPARSABLE, Kind.PROTOCOL)

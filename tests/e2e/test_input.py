@@ -1,0 +1,176 @@
+"""Every format and compression through the command, and input that is bad in every way."""
+
+import bz2
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from .command import Command, Mock
+
+RECORDS = [{"id": "a", "prompt": "first question"}, {"id": "b", "prompt": "second, longer\nquestion"}]
+
+
+def _jsonl() -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
+
+
+FORMATS = {
+    "in.jsonl": _jsonl(),
+    "in.ndjson": _jsonl(),
+    "in.json": json.dumps(RECORDS).encode(),
+    "in.csv": b'id,prompt\na,first question\nb,"second, longer\nquestion"\n',
+    "in.tsv": b'id\tprompt\na\tfirst question\nb\t"second, longer\nquestion"\n',
+    "in.txt": b"first question\nsecond, longer\n",
+}
+COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_read_by_its_name(
+    name: str, compression: str, llmbatch: Command, mock: Mock, tmp_path: Path
+) -> None:
+    path = tmp_path / (name + compression)
+    path.write_bytes(COMPRESSIONS[compression](FORMATS[name]))  # type: ignore[operator]
+    done = llmbatch("run", path, *mock("-k"))
+    assert done.code == 0, done.stderr
+    first, second = done.results
+    assert first["id"] == (None if name == "in.txt" else "a")
+    assert "first question" in first["text"] and "second" in second["text"]
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [("jsonl", _jsonl()), ("json", FORMATS["in.json"]), ("csv", FORMATS["in.csv"]), ("text", FORMATS["in.txt"])],
+)
+def test_stdin_is_read_in_the_format_that_is_named(form: str, content: bytes, llmbatch: Command, mock: Mock) -> None:
+    done = llmbatch("run", "-", "--input-format", form, *mock(), stdin=content)
+    assert done.code == 0 and len(done.results) == 2
+
+
+def test_several_inputs_and_stdin_are_one_input(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_bytes(FORMATS["in.csv"])
+    (tmp_path / "two.jsonl").write_bytes(b'{"id": "c", "prompt": "third"}')  # no end of line
+    done = llmbatch("run", "one.csv", "-", "two.jsonl", *mock("-k"), stdin=[{"id": "s", "prompt": "from stdin"}])
+    assert [(r["id"], r["index"]) for r in done.results] == [("a", 0), ("b", 1), ("s", 2), ("c", 3)]
+
+
+def test_cookbook_requests_keep_their_metadata(llmbatch: Command, mock: Mock) -> None:
+    line = {"model": "mock-1", "messages": [{"role": "user", "content": "hi"}], "metadata": {"row": 1}}
+    done = llmbatch("run", "--input-format", "cookbook", *mock("--include", "request"), stdin=[line])
+    assert done.code == 0
+    assert done.result["request"]["messages"] == line["messages"]
+
+
+def test_limit_takes_the_first_records(llmbatch: Command, mock: Mock) -> None:
+    records = [{"id": n, "prompt": f"limit question {n}"} for n in range(100)]
+    done = llmbatch("run", *mock("--limit", 7, "-k"), stdin=records)
+    assert [r["id"] for r in done.results] == list(range(7))
+    assert len(mock.ledger("limit question")) == 7
+
+
+def test_strict_sends_nothing_when_a_record_is_bad(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b'{"prompt": "strict question"}\n{"prompt": 3}\nnot json\n')
+    done = llmbatch("run", "in.jsonl", *mock("--strict"))
+    assert done.code == 3 and done.stdout == b""
+    assert "line 2" in done.stderr and "line 3" in done.stderr
+    assert not mock.ledger("strict question")
+    assert llmbatch("run", *mock("--strict"), stdin=["hi"]).code == 2
+
+
+def test_another_field_can_be_the_id_or_none(llmbatch: Command, mock: Mock) -> None:
+    record = {"id": "a", "row": 7, "prompt": "hi"}
+    assert llmbatch("run", *mock("--id-field", "row"), stdin=[record]).result["id"] == 7
+    none = llmbatch("run", *mock("--id-field", "none"), stdin=[record]).result
+    assert none["id"] is None and none["meta"] == {"id": "a", "row": 7}
+
+
+def test_meta_can_be_left_out_or_chosen(llmbatch: Command, mock: Mock) -> None:
+    record = {"id": "a", "prompt": "hi", "x": 1, "y": {"z": [None]}}
+    assert llmbatch("run", *mock(), stdin=[record]).result["meta"] == {"x": 1, "y": {"z": [None]}}
+    assert llmbatch("run", *mock("--meta", "none"), stdin=[record]).result["meta"] == {}
+    assert llmbatch("run", *mock("--meta", "y,prompt"), stdin=[record]).result["meta"] == {
+        "prompt": "hi",
+        "y": {"z": [None]},
+    }
+
+
+def test_parameters_of_shaped_records_are_sent_and_said_once(llmbatch: Command, mock: Mock) -> None:
+    record = {"messages": [{"role": "user", "content": "hi"}], "temperature": 0, "user": "u1", "row": 7}
+    done = llmbatch("run", *mock("--include", "request"), stdin=[record, record])
+    assert done.results[0]["request"]["temperature"] == 0 and done.results[0]["request"]["user"] == "u1"
+    assert done.results[0]["meta"] == {"row": 7}
+    assert done.stderr.count("sent as parameters: temperature, user") == 1
+    kept = llmbatch("run", *mock("--include", "request", "--meta-field", "user"), stdin=[record])
+    assert "user" not in kept.result["request"] and kept.result["meta"] == {"user": "u1", "row": 7}
+
+
+BAD_LINES = {
+    "not JSON": b'{"id": "x", "prompt": "unclosed}',
+    "not UTF-8": b'{"prompt": "\xff"}',
+    "NaN": b'{"id": "x", "prompt": "hi", "params": {"temperature": NaN}}',
+    "a lone surrogate": b'{"id": "x", "prompt": "\\ud800"}',
+    "a number": b"17",
+    "no prompt": b'{"id": "x"}',
+    "a prompt of numbers": b'{"id": "x", "prompt": [1]}',
+    "an unusable id": b'{"id": [1], "prompt": "hi"}',
+    "params that are none": b'{"id": "x", "prompt": "hi", "params": 3}',
+    "a url elsewhere": b'{"custom_id": "x", "method": "POST", "url": "https://evil.example/v1", "body": {"messages": []}}',
+    "too deep": b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "too long": b'{"prompt": "' + b"x" * 3000 + b'"}',
+    "a repeated id": b'{"id": "good", "prompt": "again"}',
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_is_one_failed_result_and_the_rest_goes_on(name: str, llmbatch: Command, mock: Mock) -> None:
+    stdin = b'{"id": "good", "prompt": "before"}\n' + BAD_LINES[name] + b'\n{"id": "after", "prompt": "after"}\n'
+    done = llmbatch("run", *mock("-k", "--max-line", 2000), stdin=stdin)
+    before, bad, after = done.results
+    assert done.code == 1
+    assert before["status"] == after["status"] == "ok"
+    assert bad["status"] == "failed" and bad["attempts"] == 0 and bad["key"] is None
+    assert bad["error"]["kind"] == ("duplicate_id" if name == "a repeated id" else "invalid_record")
+    assert "line 2" in bad["error"]["message"]
+
+
+def test_unusual_but_whole_lines_are_answered(llmbatch: Command, mock: Mock) -> None:
+    stdin = (
+        b'\xef\xbb\xbf{"id": 1, "prompt": "byte order mark"}\r\n'
+        b"\n   \n"
+        b'{"id": 2, "prompt": "line separator \xe2\x80\xa8 inside"}\n'
+        b'{"id": 3, "prompt": "escaped \\u2028 and \\ud83d\\ude00 and \\u0000"}\n'
+        b'{"id": 4, "prompt": "no end of line"}'
+    )
+    done = llmbatch("run", *mock("-k", "--include", "request"), stdin=stdin)
+    assert done.code == 0, done.stderr
+    asked = [r["request"]["messages"][0]["content"] for r in done.results]
+    assert asked == [
+        "byte order mark",
+        "line separator \u2028 inside",
+        "escaped \u2028 and \U0001f600 and \x00",
+        "no end of line",
+    ]
+
+
+def test_a_missing_template_field_fails_its_record_only(llmbatch: Command, mock: Mock) -> None:
+    done = llmbatch(
+        "run", *mock("-k", "-t", "About {{ topic }}"), stdin=[{"topic": "a"}, {"theme": "b"}, {"topic": "c"}]
+    )
+    assert [r["status"] for r in done.results] == ["ok", "failed", "ok"]
+    assert "topic" in done.results[1]["error"]["message"] and "theme" in done.results[1]["error"]["message"]
+
+
+def test_prompts_are_never_templates(llmbatch: Command, mock: Mock) -> None:
+    record = {"prompt": "{{ 7 * 7 }} {% raw %}", "system": "{{ prompt }}"}
+    request = llmbatch("run", *mock("--include", "request"), stdin=[record]).result["request"]
+    assert [m["content"] for m in request["messages"]] == ["{{ prompt }}", "{{ 7 * 7 }} {% raw %}"]
+
+
+def test_many_bad_lines_do_not_make_a_run_without_end(llmbatch: Command, mock: Mock) -> None:
+    stdin = b'"fine"\n' + b"{broken\n" * 5000
+    done = llmbatch("run", *mock("-q"), stdin=stdin)
+    assert done.code == 1 and len(done.results) == 5001

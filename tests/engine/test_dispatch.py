@@ -1,0 +1,560 @@
+"""Every queue and every decision of a run, with the clock passed in."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.core.errors import ActionNeeded, CeilingReached
+from llmbatch.core.events import Event, Held, Notice, Retrying
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.prompt import Prompt
+from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.flow.gate import Gate
+from llmbatch.flow.retry import RetryPolicy
+from tests.support.scripted import job
+
+OK = Completion("t", "stop", "m", None)
+BAD = Fault(kind=Kind.BAD_REQUEST, message="no", status=400)
+FREE = Fault(kind=Kind.CONNECTION, message="reset", retry=True)
+LIMITED = Fault(
+    kind=Kind.RATE_LIMITED, message="slow", scope=Scope.ROUTE, billing=Billing.THROTTLED, retry=True, status=429
+)
+TIMED_OUT = Fault(kind=Kind.TIMEOUT, message="slow", billing=Billing.DOUBTFUL, retry=True)
+BROKEN = Fault(kind=Kind.SERVER_ERROR, message="500", billing=Billing.SERVER, retry=True, status=500)
+PAID = Fault(kind=Kind.UNPARSABLE, message="?", billing=Billing.BILLED, raw=b"?")
+KEY = Fault(kind=Kind.UNAUTHORIZED, message="key", scope=Scope.RUN, status=401)
+MODEL = Fault(kind=Kind.NOT_FOUND, message="model", scope=Scope.ROUTE, status=404)
+UNREACHABLE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)
+QUOTA = Fault(kind=Kind.RATE_LIMITED, message="per day", scope=Scope.ROUTE, status=429)
+
+VERDICTS: list[Completion | Fault] = [
+    OK,
+    BAD,
+    FREE,
+    LIMITED,
+    replace(LIMITED, wait=5.0),
+    TIMED_OUT,
+    BROKEN,
+    PAID,
+    KEY,
+    MODEL,
+    UNREACHABLE,
+    QUOTA,
+    replace(FREE, wait=3.0),
+    replace(LIMITED, wait=1e6),
+    replace(LIMITED, retry=False),
+]
+
+
+class Packing:
+    """A dialect whose requests serve up to so many jobs."""
+
+    name = "packing"
+
+    def __init__(self, limit: int = 1) -> None:
+        self._limit = limit
+
+    def pack_limit(self, route: Route) -> int:
+        return self._limit
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        return Request(tuple(jobs), jobs[0].route.path, b"")
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        raise NotImplementedError
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        raise NotImplementedError
+
+
+def dispatch(
+    *,
+    limit: int = 4,
+    pack: int = 1,
+    policy: RetryPolicy | None = None,
+    patience: Patience | None = None,
+    random: Callable[[], float] = lambda: 0.5,
+    events: list[Event] | None = None,
+) -> Dispatch:
+    return Dispatch(
+        dialect=Packing(pack),
+        new_gate=lambda: Gate(limit),
+        policy=policy or RetryPolicy(),
+        patience=patience or Patience(),
+        random=random,
+        notify=(events if events is not None else []).append,
+    )
+
+
+def take(d: Dispatch, now: float = 0.0) -> Request:
+    request = d.take(now)
+    assert request is not None
+    return request
+
+
+def index(request: Request) -> int:
+    return request.jobs[0].identity.index
+
+
+def settle_next(d: Dispatch, verdict: Completion | Fault, now: float = 0.0) -> list[Outcome]:
+    """Take one request and settle all its jobs alike."""
+    request = take(d, now)
+    return d.settle(request, (verdict,) * len(request.jobs), now)
+
+
+class Driver:
+    """Plays a script of verdicts against dispatch as the pool would, and checks what must hold at every step."""
+
+    def __init__(self, d: Dispatch, limit: int) -> None:
+        self.d, self.limit = d, limit
+        self.now = 0.0
+        self.flying: list[Request] = []
+        self.outcomes: Counter[int] = Counter()
+        self.sequence: list[Job] = []
+
+    def take_all(self) -> None:
+        while (request := self.d.take(self.now)) is not None:
+            flying = [j.identity.index for r in self.flying for j in r.jobs]
+            assert not {j.identity.index for j in request.jobs} & set(flying), "a job is in flight twice"
+            assert all(j.identity.index not in self.outcomes for j in request.jobs), "a job that is done is sent"
+            assert len({j.route for j in request.jobs}) == 1
+            self.flying.append(request)
+            self.sequence.append(request.jobs[0])
+            on_route = [r for r in self.flying if r.jobs[0].route == request.jobs[0].route]
+            assert len(on_route) <= self.limit, "more in flight than the gate allows"
+            assert self.d.in_flight == sum(len(r.jobs) for r in self.flying)
+
+    def settle(self, place: int, verdicts: Sequence[Completion | Fault]) -> None:
+        request = self.flying.pop(place)
+        for outcome in self.d.settle(request, verdicts, self.now):
+            self.outcomes[outcome.job.identity.index] += 1
+        if self.d.stop is not None:
+            self.d.close()
+
+    def wait(self) -> None:
+        """Let time pass until dispatch says there may be something."""
+        at = self.d.next_time(self.now)
+        assert at < math.inf, "work is waiting, and nobody will ever look for it"
+        assert at > self.now, "there is work now, but take did not find it"
+        self.now = at
+
+
+@given(
+    st.data(),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_whatever_happens_every_job_has_one_outcome_or_is_counted_as_not_started(
+    data: st.DataObject, jobs: int, routes: int, limit: int, pack: int
+) -> None:
+    d = dispatch(limit=limit, pack=pack, policy=RetryPolicy(retries=2), random=lambda: 0.25)
+    drive = Driver(d, limit)
+    d.add([job(n, f"m{n % routes}") for n in range(jobs)])
+    verdicts = st.sampled_from(VERDICTS)
+    for _ in range(60):
+        drive.take_all()
+        if not d.outstanding:
+            break
+        if drive.flying:
+            place = data.draw(st.integers(0, len(drive.flying) - 1))
+            count = len(drive.flying[place].jobs)
+            drive.settle(place, [data.draw(verdicts) for _ in range(count)])
+        else:
+            drive.wait()
+    while d.outstanding:  # and then everything goes well
+        drive.take_all()
+        if drive.flying:
+            drive.settle(0, [OK] * len(drive.flying[0].jobs))
+        else:
+            drive.wait()
+    assert all(count == 1 for count in drive.outcomes.values())
+    assert len(drive.outcomes) + d.not_started == jobs
+    assert (d.outstanding, d.queued, d.waiting, d.in_flight) == (0, 0, 0, 0)
+
+
+@given(st.lists(st.sampled_from([OK, FREE, TIMED_OUT, BROKEN, LIMITED]), max_size=80), st.integers(1, 5))
+def test_what_may_be_billed_is_bounded_for_every_job(script: list[Completion | Fault], limit: int) -> None:
+    d = dispatch(limit=limit, policy=RetryPolicy(retries=50), random=lambda: 0.25)
+    drive, all_jobs = Driver(d, limit), [job(n) for n in range(5)]
+    d.add(all_jobs)
+    for verdict in script:
+        drive.take_all()
+        if drive.flying:
+            drive.settle(0, [verdict])
+        elif d.outstanding:
+            drive.wait()
+    assert all(j.doubtful <= 2 and j.server <= 3 for j in all_jobs)
+
+
+# order
+
+
+def test_new_jobs_go_in_their_order() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(4)])
+    assert [index(take(d)) for _ in range(4)] == [0, 1, 2, 3]
+
+
+def due_and_fresh(again: int, fresh: int) -> Dispatch:
+    """So many retries that are due at 100, and so many new jobs."""
+    d = dispatch(limit=100)
+    d.add([job(n) for n in range(again)])
+    requests = [take(d) for _ in range(again)]
+    for request in requests:
+        d.settle(request, (FREE,), 0.0)
+    d.add([job(1000 + n) for n in range(fresh)])
+    return d
+
+
+def test_retries_come_first_but_only_every_second_time() -> None:
+    d = due_and_fresh(4, 4)
+    order = [index(take(d, 100.0)) for _ in range(8)]
+    assert [n < 1000 for n in order] == [True, False] * 4
+
+
+def test_retries_come_one_after_the_other_when_there_is_nothing_new() -> None:
+    d = due_and_fresh(3, 0)
+    assert [index(take(d, 100.0)) for _ in range(3)] == [0, 1, 2]
+
+
+def test_models_take_turns() -> None:
+    d = dispatch(limit=100)
+    d.add([job(n, "a") for n in range(50)] + [job(50 + n, "b") for n in range(2)])
+    assert [take(d).jobs[0].route.model for _ in range(5)] == ["a", "b", "a", "b", "a"]
+
+
+# waiting
+
+
+def test_a_retry_is_not_sent_before_its_time_and_not_missed_after() -> None:
+    d = dispatch()
+    d.add([job(0)])
+    settle_next(d, replace(FREE, wait=10.0))
+    due = d.next_time(0.0)
+    assert due >= 10.0
+    assert d.take(math.nextafter(due, 0)) is None
+    assert d.take(due) is not None
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_the_next_time_never_skips_a_job_that_came_due_a_moment_ago(looked: float, asked: float) -> None:
+    d = dispatch()
+    d.add([job(0)])
+    settle_next(d, replace(FREE, wait=10.0))
+    if looked <= asked and d.take(looked) is None:
+        at = d.next_time(asked)
+        assert at >= asked and d.take(at) is not None
+
+
+def test_the_next_time_knows_when_a_closed_gate_opens() -> None:
+    d = dispatch()
+    d.add([job(0), job(1)])
+    settle_next(d, replace(LIMITED, wait=10.0))
+    opens = d.next_time(0.0)
+    assert 10.0 <= opens < 20.0
+    assert d.take(opens - 0.001) is None and d.take(opens) is not None
+
+
+def test_with_nothing_to_wait_for_there_is_no_next_time() -> None:
+    d = dispatch(limit=1)
+    assert d.next_time(0.0) == math.inf
+    d.add([job(0), job(1)])
+    take(d)
+    assert d.next_time(0.0) == math.inf
+
+
+# throttling
+
+
+def test_a_refusal_holds_everybody_on_the_route() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(3)])
+    first, second = take(d), take(d)
+    d.settle(first, (replace(LIMITED, wait=30.0),), 0.0)
+    d.settle(second, (OK,), 1.0)
+    assert d.take(29.0) is None
+
+
+def test_a_refusal_does_not_hold_other_routes() -> None:
+    d = dispatch()
+    d.add([job(0, "a"), job(1, "b")])
+    settle_next(d, replace(LIMITED, wait=30.0))
+    assert take(d, 1.0).jobs[0].route.model == "b"
+
+
+def test_being_refused_any_number_of_times_costs_no_retry() -> None:
+    d = dispatch(policy=RetryPolicy(retries=0))
+    d.add([job(0)])
+    now = 0.0
+    for _ in range(20):
+        assert settle_next(d, LIMITED, now) == []
+        now = d.next_time(now)
+    assert [o.verdict for o in settle_next(d, OK, now)] == [OK]
+
+
+def test_a_wait_longer_than_max_wait_ends_the_run() -> None:
+    d = dispatch(patience=Patience(max_wait=60.0))
+    d.add([job(0)])
+    settle_next(d, replace(LIMITED, wait=61.0))
+    assert isinstance(d.stop, CeilingReached) and "--max-wait 60" in str(d.stop)
+
+
+def test_a_wait_of_max_wait_is_waited() -> None:
+    d = dispatch(patience=Patience(max_wait=60.0))
+    d.add([job(0)])
+    settle_next(d, replace(LIMITED, wait=60.0))
+    assert d.stop is None
+
+
+@pytest.mark.parametrize("fault", [FREE, TIMED_OUT, BROKEN])
+def test_a_wait_longer_than_max_wait_ends_the_run_whatever_the_fault(fault: Fault) -> None:
+    d = dispatch(patience=Patience(max_wait=60.0))
+    d.add([job(0)])
+    settle_next(d, replace(fault, wait=86400.0))
+    assert isinstance(d.stop, CeilingReached)
+
+
+def test_an_outage_longer_than_max_outage_ends_the_run() -> None:
+    d = dispatch(patience=Patience(max_outage=900.0))
+    d.add([job(0)])
+    now = 0.0
+    while d.stop is None and now < 3000.0:
+        settle_next(d, LIMITED, now)
+        now = d.next_time(now)
+    assert isinstance(d.stop, CeilingReached) and "--max-outage 900" in str(d.stop)
+    assert 900.0 < now < 1100.0
+
+
+def test_an_answer_in_between_ends_an_outage() -> None:
+    d = dispatch(patience=Patience(max_outage=900.0))
+    d.add([job(n) for n in range(50)])
+    now = 0.0
+    for _ in range(40):
+        settle_next(d, replace(LIMITED, wait=500.0), now)
+        now = d.next_time(now)
+        settle_next(d, OK, now)
+    assert d.stop is None and now > 10_000
+
+
+# a server that is gone
+
+
+def test_a_server_that_was_there_and_cannot_be_reached_is_waited_for_at_no_cost() -> None:
+    d = dispatch(policy=RetryPolicy(retries=1))
+    d.add([job(n) for n in range(9)])
+    settle_next(d, OK)
+    now = 1.0
+    for _ in range(12):
+        assert settle_next(d, UNREACHABLE, now) == []
+        assert d.take(now) is None
+        now = d.next_time(now)
+    assert d.stop is None
+    assert sum(len(settle_next(d, OK, now)) for _ in range(8)) == 8
+
+
+def test_a_server_that_stays_away_longer_than_max_outage_ends_the_run() -> None:
+    d = dispatch(patience=Patience(max_outage=900.0))
+    d.add([job(n) for n in range(9)])
+    settle_next(d, OK)
+    now = 0.0
+    while d.stop is None and now < 3000.0:
+        settle_next(d, UNREACHABLE, now)
+        now = d.next_time(now)
+    assert isinstance(d.stop, CeilingReached) and "out of reach" in str(d.stop)
+
+
+def test_a_server_that_never_was_there_stops_the_run_after_a_few_records() -> None:
+    d = dispatch(policy=RetryPolicy(retries=2))
+    d.add([job(n) for n in range(100)])
+    now, outcomes = 0.0, 0
+    while d.stop is None:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        outcomes += len(d.settle(request, (UNREACHABLE,), now))
+    assert isinstance(d.stop, ActionNeeded) and outcomes <= 5
+
+
+# giving up
+
+
+def test_a_bad_key_stops_the_run_after_a_few_records() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(100)])
+    for _ in range(3):
+        assert d.stop is None
+        settle_next(d, KEY)
+    assert isinstance(d.stop, ActionNeeded) and "key" in str(d.stop)
+
+
+def two_models(events: list[Event] | None = None) -> Dispatch:
+    """Model `bad` is unknown and just given up, `good` has work left; one job of `bad` waits to be sent again."""
+    d = dispatch(limit=100, events=events)
+    d.add([job(0, "bad")])
+    settle_next(d, replace(FREE, wait=50.0))
+    d.add([job(n, "bad") for n in range(1, 10)] + [job(100 + n, "good") for n in range(10)])
+    flying = [take(d) for _ in range(8)]
+    for request in [r for r in flying if r.jobs[0].route.model == "bad"][:3]:
+        d.settle(request, (MODEL,), 0.0)
+    return d
+
+
+def test_an_unknown_model_is_left_out_while_others_go_on() -> None:
+    d = two_models()
+    assert d.stop is None and isinstance(d.left_out, ActionNeeded)
+    sent = []
+    while (request := d.take(1000.0)) is not None:
+        sent.append(request.jobs[0].route.model)
+    assert set(sent) == {"good"} and len(sent) == 6
+
+
+def test_what_waited_for_a_model_that_is_left_out_is_counted_at_once() -> None:
+    d = two_models()
+    # Of ten, three have failed and one is in flight; one waited for its time, five were queued.
+    assert (d.not_started, d.waiting) == (6, 0)
+
+
+def test_what_comes_later_for_a_model_that_is_left_out_is_counted() -> None:
+    d = two_models()
+    before = d.not_started
+    d.add([job(500, "bad"), job(501, "good")])
+    assert d.not_started == before + 1
+
+
+@pytest.mark.parametrize("verdict", [LIMITED, FREE])
+def test_an_attempt_that_was_on_its_way_for_a_model_left_out_is_not_made_again(verdict: Fault) -> None:
+    d = dispatch(limit=100)
+    d.add([job(n, "bad") for n in range(4)] + [job(9, "good")])
+    flying = [take(d) for _ in range(5)]
+    late, *others = [r for r in flying if r.jobs[0].route.model == "bad"]
+    for request in others:
+        d.settle(request, (MODEL,), 0.0)
+    d.settle(late, (verdict,), 0.0)
+    assert d.take(10_000.0) is None and d.not_started == 1
+
+
+def test_the_jobs_of_a_model_left_out_are_named_once() -> None:
+    d = two_models()
+    assert sorted(j.identity.index for j in d.take_skipped()) == [0, 5, 6, 7, 8, 9]
+    assert d.take_skipped() == []
+
+
+def test_people_are_told_of_a_model_left_out() -> None:
+    events: list[Event] = []
+    two_models(events)
+    assert [e.text for e in events if isinstance(e, Notice) and "'bad' is left out" in e.text]
+
+
+def test_the_last_model_given_up_ends_the_run() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(9)])
+    for _ in range(3):
+        settle_next(d, MODEL)
+    assert isinstance(d.stop, ActionNeeded)
+
+
+def test_a_daily_quota_that_is_used_up_ends_the_run_to_be_continued_later() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(100)])
+    settle_next(d, OK)
+    failed = 0
+    while d.stop is None:
+        failed += len(settle_next(d, QUOTA))
+    assert isinstance(d.stop, CeilingReached) and failed == 20
+
+
+# packing
+
+
+def test_one_request_serves_several_jobs_each_with_its_own_verdict() -> None:
+    d = dispatch(pack=3)
+    d.add([job(n) for n in range(4)])
+    request = take(d)
+    assert [j.identity.index for j in request.jobs] == [0, 1, 2] and d.in_flight == 3
+    done = d.settle(request, (OK, FREE, BAD), 0.0)
+    assert [(o.job.identity.index, o.verdict) for o in done] == [(0, OK), (2, BAD)]
+    assert (d.in_flight, d.waiting, d.queued) == (0, 1, 1)
+
+
+def test_a_packed_request_is_one_in_the_gate() -> None:
+    d = dispatch(pack=3, limit=1)
+    d.add([job(n) for n in range(6)])
+    first = take(d)
+    assert d.take(0.0) is None
+    d.settle(first, (OK, OK, OK), 0.0)
+    assert len(take(d).jobs) == 3
+
+
+def test_a_packed_request_serves_one_model() -> None:
+    d = dispatch(pack=9)
+    d.add([job(n, "ab"[n % 2]) for n in range(6)])
+    assert [[j.identity.index for j in take(d).jobs] for _ in range(2)] == [[0, 2, 4], [1, 3, 5]]
+
+
+# stopping
+
+
+def test_after_closing_nothing_is_handed_out() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(5)])
+    d.close()
+    d.add([job(7)])
+    assert d.take(1e9) is None and d.not_started == 6
+
+
+@pytest.mark.parametrize("verdict", [LIMITED, FREE, TIMED_OUT, BROKEN])
+def test_after_closing_a_failed_attempt_is_not_arranged_again(verdict: Fault) -> None:
+    d = dispatch()
+    d.add([job(0)])
+    request = take(d)
+    d.close()
+    assert d.settle(request, (verdict,), 0.0) == []
+    assert (d.outstanding, d.not_started) == (0, 1)
+
+
+@pytest.mark.parametrize("verdict", [OK, BAD, PAID])
+def test_after_closing_an_answer_in_flight_still_counts(verdict: Completion | Fault) -> None:
+    d = dispatch()
+    d.add([job(0)])
+    request = take(d)
+    d.close()
+    assert [o.verdict for o in d.settle(request, (verdict,), 0.0)] == [verdict]
+
+
+def test_a_request_that_was_dropped_leaves_its_place_and_its_jobs_uncounted_as_done() -> None:
+    d = dispatch(limit=1, pack=2)
+    d.add([job(n) for n in range(3)])
+    d.drop(take(d))
+    assert (d.in_flight, d.not_started) == (0, 2) and d.take(0.0) is not None
+
+
+# what is told
+
+
+def test_the_attempts_of_a_job_are_counted_by_what_they_may_have_cost() -> None:
+    d = dispatch()
+    one = job(0)
+    d.add([one])
+    for now, verdict in enumerate([FREE, LIMITED, TIMED_OUT, BROKEN, OK]):
+        settle_next(d, verdict, now * 1000.0)
+    assert (one.sent, one.retries, one.doubtful, one.server) == (5, 1, 1, 1)
+
+
+def test_retries_and_holds_are_told() -> None:
+    events: list[Event] = []
+    d = dispatch(events=events, random=lambda: 0.0)
+    d.add([job(0), job(1)])
+    settle_next(d, replace(FREE, wait=3.0))
+    settle_next(d, replace(LIMITED, wait=7.0))
+    retrying, held = events
+    assert isinstance(retrying, Retrying) and retrying.wait == 3.0
+    assert isinstance(held, Held) and (held.wait, held.added) == (7.0, 7.0)

@@ -1,0 +1,74 @@
+"""A fault that every record would meet, told from one record's bad luck."""
+
+import pytest
+
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Route
+from llmbatch.flow.breaker import FEW, MANY, Breaker
+
+A, B = Route("/chat/completions", "a"), Route("/chat/completions", "b")
+
+KEY = Fault(kind=Kind.UNAUTHORIZED, message="", scope=Scope.RUN, status=401)
+CREDIT = Fault(kind=Kind.NO_CREDIT, message="", scope=Scope.RUN, status=429, code="insufficient_quota")
+UNREACHABLE = Fault(kind=Kind.CONNECTION, message="", scope=Scope.RUN, retry=True)
+MODEL = Fault(kind=Kind.NOT_FOUND, message="", scope=Scope.ROUTE, status=404)
+QUOTA = Fault(kind=Kind.RATE_LIMITED, message="", scope=Scope.ROUTE, status=429)
+BAD = Fault(kind=Kind.BAD_REQUEST, message="", status=400)
+
+
+def failures_until_it_breaks(breaker: Breaker, fault: Fault, route: Route = A, most: int = 1000) -> int | None:
+    return next((n for n in range(1, most + 1) if breaker.failed(route, fault)), None)
+
+
+@pytest.mark.parametrize("fault", [KEY, CREDIT, UNREACHABLE, MODEL, QUOTA])
+def test_a_few_records_are_enough_when_nothing_ever_worked(fault: Fault) -> None:
+    assert failures_until_it_breaks(Breaker(), fault) == FEW
+
+
+def test_a_plain_400_needs_a_long_row() -> None:
+    assert failures_until_it_breaks(Breaker(), BAD) == MANY
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind=Kind.CONTEXT_LENGTH, message="", status=400),
+        Fault(kind=Kind.CONTENT_FILTER, message="", status=400),
+        Fault(kind=Kind.TOO_LARGE, message="", status=413),
+        Fault(kind=Kind.SERVER_ERROR, message="", billing=Billing.SERVER, status=500),
+        Fault(kind=Kind.UNPARSABLE, message="", billing=Billing.BILLED, status=200),
+        Fault(kind=Kind.RATE_LIMITED, message="", scope=Scope.ROUTE, billing=Billing.THROTTLED, status=429),
+    ],
+)
+def test_what_speaks_of_one_record_or_one_moment_never_counts(fault: Fault) -> None:
+    assert failures_until_it_breaks(Breaker(), fault) is None
+
+
+@pytest.mark.parametrize("fault", [MODEL, BAD])
+def test_a_model_that_worked_once_is_never_given_up_for_its_own_faults(fault: Fault) -> None:
+    breaker = Breaker()
+    breaker.succeeded(A)
+    assert failures_until_it_breaks(breaker, fault) is None
+
+
+@pytest.mark.parametrize("fault", [KEY, CREDIT, QUOTA])
+def test_after_successes_a_fault_that_can_arise_later_needs_a_long_unbroken_row(fault: Fault) -> None:
+    breaker = Breaker()
+    breaker.succeeded(A)
+    assert failures_until_it_breaks(breaker, fault, most=MANY - 1) is None
+    breaker.succeeded(A)
+    assert failures_until_it_breaks(breaker, fault) == MANY
+
+
+def test_models_are_counted_apart() -> None:
+    breaker = Breaker()
+    breaker.succeeded(B)
+    assert failures_until_it_breaks(breaker, MODEL, A) == FEW
+    assert failures_until_it_breaks(breaker, MODEL, B) is None
+
+
+def test_different_reasons_do_not_add_up() -> None:
+    breaker = Breaker()
+    for _ in range(50):
+        assert not breaker.failed(A, KEY)
+        assert not breaker.failed(A, MODEL)

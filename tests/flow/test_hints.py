@@ -1,0 +1,142 @@
+"""How long servers ask to be left alone, in every form they say it."""
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmbatch.flow.hints import duration, retry_after, wait_in_text
+
+DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 7 "}, 7.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "6m0s"}, 360.0),
+        ({"retry-after": "86400"}, 86400.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "0.5"}, 0.0005),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+        ({"retry-after-ms": "-1", "retry-after": "9"}, 9.0),
+        ({"retry-after-ms": "nan", "retry-after": "9"}, 9.0),
+        ({"retry-after": "Sun, 22 Nov 2026 10:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:30 +0100", "date": DATE}, 30.0),
+        ({"retry-after": "Sunday, 22-Nov-26 10:00:30 GMT", "date": DATE}, 30.0),
+    ],
+)
+def test_a_wait_is_read_in_every_form(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(headers) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"retry-after": ""},
+        {"retry-after": "0"},
+        {"retry-after": "-5"},
+        {"retry-after": "NaN"},
+        {"retry-after": "inf"},
+        {"retry-after": "1e400"},
+        {"retry-after": "9" * 400},
+        {"retry-after-ms": "5e-324"},
+        {"retry-after": "in a while"},
+        {"retry-after": "Sun, 22 Nov 2026 09:59:00 GMT", "date": DATE},
+        {"retry-after": DATE, "date": DATE},
+        {"retry-after": DATE},
+        {"retry-after": DATE, "date": "yesterday"},
+        {"retry-after": "Sun, 31 Feb 2026 10:00:00 GMT", "date": DATE},
+        {"retry-after": "Sun, 22 Nov 99999 10:00:00 GMT", "date": DATE},
+    ],
+)
+def test_what_is_not_a_finite_positive_wait_counts_as_not_said(headers: dict[str, str]) -> None:
+    assert retry_after(headers) is None
+
+
+def test_the_year_9999_is_a_wait_of_millennia_and_not_an_overflow() -> None:
+    seconds = retry_after({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": DATE})
+    assert seconds is not None and seconds > 7000 * 365 * 86400
+
+
+def test_a_date_without_a_zone_is_gmt_whatever_the_local_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert retry_after({"retry-after": "Sun, 22 Nov 2026 10:00:30", "date": DATE}) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"\A[0-9.eE+:, -]{1,20}\Z"),
+    st.text(max_size=40),
+    st.text(max_size=40) | st.just(DATE),
+)
+@example("1" * 5000, "1" * 5000, "1" * 5000)
+@example("Fri, 31 Dec 9999 23:59:59 -9999", "", DATE)
+@example("", "\x00", "0 0 0 0 0")
+def test_no_header_text_raises_and_every_wait_is_finite_and_positive(value: str, ms: str, date: str) -> None:
+    for headers in ({"retry-after": value, "date": date}, {"retry-after": date, "retry-after-ms": ms, "date": value}):
+        seconds = retry_after(headers)
+        assert seconds is None or (math.isfinite(seconds) and seconds > 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("6m0s", 360.0),
+        ("1s", 1.0),
+        ("20ms", 0.02),
+        ("1m30s", 90.0),
+        ("7.66s", 7.66),
+        ("1h1m1s", 3661.0),
+        ("45.837906927s", 45.837906927),
+        ("500us", 0.0005),
+        ("500µs", 0.0005),
+        ("12", 12.0),
+    ],
+)
+def test_go_durations_and_bare_seconds_are_read(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "5 s", "5x", "1s2", "-1s", "0s", "١s", "1m1", "1..2s"])
+def test_what_is_no_duration_is_none(text: str) -> None:
+    assert duration(text) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 5.289s. Visit ...", 5.289),
+        ("Please try again in 186ms.", 0.186),
+        ("quota ... Please retry in 38.80s.", 38.8),
+        ("Rate limit is exceeded. Try again in 26 seconds.", 26.0),
+        ("Rate limit ... retry after 26 seconds.", 26.0),
+        ("You have reached your weekly limit. Resets in 6hr", 21600.0),
+        ("Please try again in 6m0s.", 360.0),
+        ("Please try again in 1H", 3600.0),
+    ],
+)
+def test_a_message_may_say_how_long(message: str, seconds: float) -> None:
+    assert wait_in_text(message) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("message", ["", "try again later", "try again in a moment", "retry in 0s", "in 5s"])
+def test_other_messages_say_nothing(message: str) -> None:
+    assert wait_in_text(message) is None
+
+
+@given(st.text(max_size=60).map(lambda t: f"try again in {t}"))
+def test_no_message_raises(message: str) -> None:
+    seconds = wait_in_text(message)
+    assert seconds is None or (math.isfinite(seconds) and seconds > 0)

@@ -1,0 +1,1 @@
+"""What several test packages share: a world without waiting, and the parts of a run as scripts."""

@@ -10,7 +10,7 @@ from llmbatch import __version__
 from llmbatch.cli.config import config
 from llmbatch.cli.mock import mock
 from llmbatch.cli.run import run
-from llmbatch.core.errors import ExitCode, LlmbatchError
+from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
 
 __all__ = ["app", "entry"]
@@ -52,7 +52,11 @@ def _guarded() -> int:
         _occupy_standard_streams()
         app(standalone_mode=True)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes a 1 of it, which is taken
+            return ExitCode.READER_GONE
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (BrokenPipeError, ReaderGone):
+        return ExitCode.READER_GONE
     except LlmbatchError as error:
         _say(f"llmbatch: {error.message}")
         if error.hint:
@@ -60,8 +64,6 @@ def _guarded() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPT
-    except BrokenPipeError:
-        return ExitCode.READER_GONE
     except Exception as error:
         if "--debug" in sys.argv:
             raise

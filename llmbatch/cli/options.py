@@ -38,6 +38,7 @@ __all__ = [
     "MaxWait",
     "Meta",
     "MetaField",
+    "MetricsFile",
     "Model",
     "MoveBroken",
     "Ordered",
@@ -53,6 +54,7 @@ __all__ = [
     "RescueDir",
     "Retries",
     "RetryBilled",
+    "Shard",
     "Strict",
     "SummaryFile",
     "SummaryForm",
@@ -104,6 +106,15 @@ MetaField = Annotated[
     _option("Input", "Keep a field as meta that would be sent as a parameter.", "--meta-field", metavar="NAME"),
 ]
 Limit = Annotated[int | None, _option("Input", "Only the first N records.", "--limit", "-n", metavar="N")]
+Shard = Annotated[
+    str | None,
+    _option(
+        "Input",
+        "Only the records that fall to shard I of N, by their identity; one FILE each.",
+        "--shard",
+        metavar="I/N",
+    ),
+]
 MaxLine = Annotated[int, _option("Input", "Longest line or field, in bytes.", "--max-line", metavar="BYTES")]
 Strict = Annotated[bool, _option("Input", "Check whole files first; send nothing if a record is bad.", "--strict")]
 BatchSize = Annotated[
@@ -286,6 +297,10 @@ Debug = Annotated[bool, _option("View", "Wire events, and tracebacks of bugs.", 
 Color = Annotated[str, _option("View", "Colours on stderr.", "--color", metavar="auto|always|never")]
 SummaryForm = Annotated[str, _option("View", "The summary on stderr.", "--summary", metavar="table|json|none")]
 SummaryFile = Annotated[Path | None, _option("View", "Write the summary as JSON.", "--summary-file", metavar="PATH")]
+MetricsFile = Annotated[
+    Path | None,
+    _option("View", "Write progress in Prometheus' text format while it runs.", "--metrics-file", metavar="PATH"),
+]
 DryRun = Annotated[
     bool, _option("View", "Write the requests as JSONL to stdout; send nothing, need no key.", "--dry-run")
 ]

@@ -47,6 +47,7 @@ def resolve(ctx: typer.Context) -> Settings:
             limit=_at_least("--limit", given["limit"], 0),
             max_line=_at_least("--max-line", given["max_line"], 1),
             strict=given["strict"],
+            shard=_shard(given["shard"]),
             batch_size=_at_least("--batch-size", given["batch_size"], 1),
         ),
         model=ModelSettings(
@@ -88,6 +89,7 @@ def resolve(ctx: typer.Context) -> Settings:
             color=_choice("--color", given["color"], ("auto", "always", "never")),
             summary=_choice("--summary", given["summary"], ("table", "json", "none")),
             summary_file=_writable(given["summary_file"]),
+            metrics_file=given["metrics_file"],
         ),
         dry_run=given["dry_run"],
     )
@@ -158,6 +160,15 @@ def _resume(given: dict[str, Any]) -> ResumeSettings:
         move_broken=given["move_broken"],
         fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),
     )
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, slash, second = text.partition("/")
+    if slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
+        return int(first), int(second)
+    raise UsageError(f"--shard {text!r} is not I/N", "Examples: --shard 1/4, and so on to --shard 4/4.")
 
 
 def _meta(text: str) -> str | tuple[str, ...]:

@@ -13,8 +13,11 @@ from llmbatch.core.errors import ExitCode, OutputError, UsageError
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from llmbatch.core.redact import Redactor
     from llmbatch.core.settings import Settings
+    from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
     from llmbatch.run.session import View
     from llmbatch.ui.say import Say
@@ -30,6 +33,7 @@ def run(
     meta: o.Meta = "all",
     meta_field: o.MetaField = None,
     limit: o.Limit = None,
+    shard: o.Shard = None,
     max_line: o.MaxLine = 16 * 1024 * 1024,
     strict: o.Strict = False,
     batch_size: o.BatchSize = 64,
@@ -79,6 +83,7 @@ def run(
     color: o.Color = "auto",
     summary: o.SummaryForm = "table",
     summary_file: o.SummaryFile = None,
+    metrics_file: o.MetricsFile = None,
     dry_run: o.DryRun = False,
     profile: Profile = None,
 ) -> None:
@@ -116,7 +121,7 @@ def _run(settings: "Settings") -> "Summary":
         settings,
         endpoint,
         observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
-        view=show,
+        view=_with_metrics(settings, show),
         stdout_is_terminal=os.isatty(1),
         wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
     )
@@ -139,6 +144,26 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
     from llmbatch.ui.plain import plain_view
 
     return say_plainly, plain_view(say_plainly)
+
+
+def _with_metrics(settings: "Settings", show: "View | None") -> "View | None":
+    """Write the metrics file beside whatever else shows the run."""
+    path = settings.view.metrics_file
+    if path is None:
+        return show
+    from contextlib import ExitStack, contextmanager
+
+    from llmbatch.ui.metrics import metrics_view
+
+    @contextmanager
+    def both(snapshot: "Callable[[], Snapshot]") -> "Iterator[None]":
+        with ExitStack() as stack:
+            for view in (metrics_view(path), show):
+                if view is not None:
+                    stack.enter_context(view(snapshot))
+            yield
+
+    return both
 
 
 def _can_animate(settings: "Settings") -> bool:

@@ -62,6 +62,8 @@ class InputSettings:
     max_line: int = 16 * 1024 * 1024
     strict: bool = False
     batch_size: int = 64
+    shard: tuple[int, int] | None = None
+    """(I, N): only the records whose identity falls to shard I of N, I from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class ViewSettings:
     color: str = "auto"
     summary: str = "table"
     summary_file: Path | None = None
+    metrics_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class Pool:
     """Keeps workers busy as long as dispatch has work.
 
     A worker without work waits on a future of its own; `wake` completes the one that worked last, whose connection is
-    warmest. `changed` is called after every settled request.
+    warmest. `changed` is called after every settled request, and when a worker finds nothing to do.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Pool:
         """Wait to be woken, by others or by the time dispatch names."""
         future = asyncio.get_running_loop().create_future()
         self._idle.append(future)
+        self._changed()
         self._set_timer()
         await future
 

@@ -13,6 +13,7 @@ from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.records.decode import Decoded, Decoder
 from llmbatch.records.source import Entry, Source
+from llmbatch.state.lines import fingerprint
 
 __all__ = ["Preparation", "Sift"]
 
@@ -33,6 +34,7 @@ class Preparation:
         limit: int | None = None,
         include: frozenset[str] = frozenset(),
         sift: Sift | None = None,
+        shard: tuple[int, int] | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
@@ -41,19 +43,31 @@ class Preparation:
         self._left = limit
         self._include = include
         self._sift = sift
+        self._shard = shard
         self._index = count()
 
     def read(self, limit: int) -> list[Job | Refused | Kept]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
-        if self._left is not None:
-            limit = min(limit, self._left)
-            if limit == 0:
-                return []
-        entries = self._source.read(limit)
-        if self._left is not None:
-            self._left -= len(entries)
-        jobs = [self._job(next(self._index), entry) for entry in entries]
-        return self._sift(jobs) if self._sift is not None else [*jobs]
+        while True:
+            entries = self._entries(limit)
+            jobs = [job for entry in entries if self._is_mine(job := self._job(next(self._index), entry))]
+            if jobs or not entries:
+                return self._sift(jobs) if self._sift is not None else [*jobs]
+
+    def _entries(self, limit: int) -> list[Entry]:
+        if self._left is None:
+            return self._source.read(limit)
+        limit = min(limit, self._left)
+        entries = self._source.read(limit) if limit else []
+        self._left -= len(entries)
+        return entries
+
+    def _is_mine(self, job: Job | Refused) -> bool:
+        """Say whether a record falls to this shard. Repeated ids fall to the same, where they are told."""
+        if self._shard is None:
+            return True
+        identity = job.identity
+        return fingerprint(identity.id, identity.record, 0) % self._shard[1] == self._shard[0] - 1
 
     def interrupt(self) -> None:
         """Make a blocked `read` return."""

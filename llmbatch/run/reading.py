@@ -61,6 +61,7 @@ class Reading:
             limit=self._settings.input.limit,
             include=include,
             sift=sift,
+            shard=self._settings.input.shard,
         )
 
     @property

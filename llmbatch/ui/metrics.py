@@ -1,0 +1,79 @@
+"""`--metrics-file`: where the run stands, in Prometheus' text format, for a node exporter to pick up."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from llmbatch.core.errors import OutputError
+from llmbatch.core.snapshot import Snapshot
+
+__all__ = ["exposition", "metrics_view"]
+
+EVERY = 5.0
+
+
+def metrics_view(path: Path) -> Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]:
+    """Return a view that writes the file now, every five seconds and at the end.
+
+    The context raises OutputError when the first or the last write fails; in between it is tried again.
+    """
+
+    @contextmanager
+    def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+        over = threading.Event()
+
+        def keep_writing() -> None:
+            while not over.wait(EVERY):
+                try:
+                    _write(path, snapshot())
+                except OutputError:
+                    continue
+
+        _write(path, snapshot())
+        thread = threading.Thread(target=keep_writing, name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            _write(path, snapshot())
+
+    return view
+
+
+def exposition(now: Snapshot) -> str:
+    """Write a snapshot in Prometheus' text format (version 0.0.4)."""
+    metrics: list[tuple[str, str, str, dict[str, float]]] = [
+        ("records_total", "counter", "Records finished.", {'{status="ok"}': now.ok, '{status="failed"}': now.failed}),
+        ("in_flight", "gauge", "Requests in flight.", {"": now.in_flight}),
+        ("concurrency_limit", "gauge", "Requests allowed in flight.", {"": now.limit}),
+        ("waiting", "gauge", "Records to be sent again later.", {"": now.waiting}),
+        (
+            "tokens_total",
+            "counter",
+            "Tokens as reported.",
+            {'{direction="input"}': now.input_tokens, '{direction="output"}': now.output_tokens},
+        ),
+        ("held_seconds", "gauge", "Seconds left to wait for a limit.", {"": round(now.held_for, 3)}),
+        ("running_seconds", "gauge", "Seconds since the run began.", {"": round(now.wall, 3)}),
+    ]
+    if now.cost is not None:
+        metrics.append(("cost_usd_total", "counter", "Cost as reported, in US dollars.", {"": now.cost}))
+    lines = []
+    for name, kind, help, values in metrics:
+        lines += [f"# HELP llmbatch_{name} {help}", f"# TYPE llmbatch_{name} {kind}"]
+        lines += [f"llmbatch_{name}{labels} {value}" for labels, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, now: Snapshot) -> None:
+    """Replace the file, so that whoever reads it sees it whole."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(exposition(now))
+        beside.rename(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "Choose another --metrics-file.") from error

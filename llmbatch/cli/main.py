@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 import typer
 
@@ -43,7 +44,8 @@ def _main(
 def entry() -> None:
     """Run the command line and leave with its exit code."""
     code = _guarded()
-    _silence_stdout()
+    _silence(sys.stdout, 1)
+    _silence(sys.stderr, 2)
     sys.exit(code)
 
 
@@ -66,7 +68,9 @@ def _guarded() -> int:
         return ExitCode.INTERRUPT
     except Exception as error:
         if "--debug" in sys.argv:
-            raise
+            import traceback
+
+            _say_lines(traceback.format_exc())
         _say(f"llmbatch: a bug: {type(error).__name__}: {error}")
         _say("Run it again with --debug and report what it prints.")
         return ExitCode.BUG
@@ -76,6 +80,11 @@ def _guarded() -> int:
 def _say(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
+
+
+def _say_lines(text: str) -> None:
+    for line in text.splitlines():
+        _say(line)
 
 
 def _occupy_standard_streams() -> None:
@@ -88,13 +97,12 @@ def _occupy_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, flags)
-            if fd == 2:
-                sys.stderr = os.fdopen(2, "w", closefd=False)  # rich takes stdout for one that is missing
 
 
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining at exit about a reader that went away."""
+def _silence(stream: TextIO | None, fd: int) -> None:
+    """Keep the interpreter from complaining at exit, with a code of its own, that nobody takes what is left."""
     try:
-        sys.stdout.flush()
-    except (OSError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)

@@ -15,6 +15,7 @@ __all__ = [
     "ConnectTimeout",
     "Deadline",
     "Debug",
+    "Dedupe",
     "DryRun",
     "Endpoint",
     "FailOn",
@@ -54,6 +55,7 @@ __all__ = [
     "RescueDir",
     "Retries",
     "RetryBilled",
+    "Reuse",
     "Shard",
     "Strict",
     "SummaryFile",
@@ -283,6 +285,11 @@ Changed = Annotated[
         "--changed",
         metavar="rerun|keep",
     ),
+]
+Dedupe = Annotated[bool, _option("Resume", "Send equal requests once; needs -o FILE.", "--dedupe")]
+Reuse = Annotated[
+    list[str] | None,
+    _option("Resume", "Take answers to equal requests from another results file.", "--reuse", metavar="FILE"),
 ]
 Prune = Annotated[bool, _option("Resume", "Move lines whose record is gone to FILE.state/.", "--prune")]
 MoveBroken = Annotated[bool, _option("Resume", "Move broken lines to FILE.state/.", "--move-broken")]

@@ -128,7 +128,7 @@ def _output(given: dict[str, Any]) -> OutputSettings:
         raise UsageError("--raw goes with --output-format text", "Add it, or leave --raw out.")
     if given["tee"] and given["ordered"]:
         raise UsageError("--ordered and --tee do not go together", "FILE is ordered at the end, stdout cannot be.")
-    for option in ("overwrite", "tee", "prune", "move_broken"):
+    for option in ("overwrite", "tee", "dedupe", "reuse", "prune", "move_broken"):
         if given[option] and path is None:
             raise UsageError(f"--{option.replace('_', '-')} needs -o FILE", "Name the results file.")
     include = [part for value in given["include"] or () for part in value.split(",")]
@@ -156,6 +156,8 @@ def _resume(given: dict[str, Any]) -> ResumeSettings:
         retry_billed=given["retry_billed"],
         in_doubt=_choice("--in-doubt", given["in_doubt"], ("retry", "hold")),
         changed=_choice("--changed", changed, ("rerun", "keep")) if changed is not None else None,
+        dedupe=given["dedupe"],
+        reuse=tuple(given["reuse"] or ()),
         prune=given["prune"],
         move_broken=given["move_broken"],
         fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),

@@ -75,6 +75,8 @@ def run(
     retry_billed: o.RetryBilled = False,
     in_doubt: o.InDoubt = "retry",
     changed: o.Changed = None,
+    dedupe: o.Dedupe = False,
+    reuse: o.Reuse = None,
     prune: o.Prune = False,
     move_broken: o.MoveBroken = False,
     quiet: o.Quiet = False,

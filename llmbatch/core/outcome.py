@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
 
-__all__ = ["Completion", "Kept", "Outcome", "Refused", "Usage"]
+__all__ = ["Completion", "Copy", "Kept", "Outcome", "Refused", "Usage"]
 
 
 class Usage(NamedTuple):
@@ -37,6 +37,20 @@ class Completion:
     extra: dict[str, Any] = field(default_factory=dict)
     body: Any = None
     """The parsed answer, kept only for `--include response`."""
+
+
+@dataclass(slots=True)
+class Copy(Completion):
+    """An answer that is still to be taken from the line of an equal request; whoever writes it fills it in.
+
+    `how` is the field its line says so with: `deduplicated` or `reused`.
+    """
+
+    text: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    how: str = "deduplicated"
 
 
 @dataclass(slots=True)

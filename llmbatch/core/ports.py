@@ -40,7 +40,7 @@ class Dialect(Protocol):
 class Input(Protocol):
     """Where jobs come from. Called from a thread, so it may block."""
 
-    def read(self, limit: int) -> list[Job | Refused | Kept]:
+    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
         """Return what is there, at least one and at most `limit`; an empty list at the end of the input."""
         ...
 

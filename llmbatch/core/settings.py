@@ -138,6 +138,8 @@ class ResumeSettings:
     changed: str | None = None
     prune: bool = False
     move_broken: bool = False
+    dedupe: bool = False
+    reuse: tuple[str, ...] = ()
     fsync: str = "batch"
 
 

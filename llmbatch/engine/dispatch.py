@@ -14,7 +14,7 @@ from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Held, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Request, Route
-from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.reasons import gave_up, outage, wait_too_long
 from llmbatch.flow.breaker import Breaker
@@ -68,6 +68,7 @@ class Dispatch:
         random: Callable[[], float],
         notify: Observer,
         hold: bool = False,
+        dedupe: bool = False,
     ) -> None:
         self._dialect = dialect
         self._new_gate = new_gate
@@ -76,6 +77,11 @@ class Dispatch:
         self._random = random
         self._notify = notify
         self._hold_doubts = hold
+        self._dedupe = dedupe
+        self._followers: dict[str, list[Job]] = {}
+        """Jobs that wait for the answer to an equal request, by its key."""
+        self._answered: set[int] = set()
+        """Keys answered in this run, cut to 64 bits."""
         self._breaker = Breaker()
         self._queues: dict[Route, _Queue] = {}
         self._turns: deque[_Queue] = deque()
@@ -86,6 +92,8 @@ class Dispatch:
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
+        self.following = 0
+        """Jobs that wait for the answer to an equal request."""
         self.sent = 0
         """Requests handed out."""
         self.held = 0
@@ -103,17 +111,26 @@ class Dispatch:
     @property
     def outstanding(self) -> int:
         """Count the jobs that have no outcome yet."""
-        return self.queued + len(self._due) + self.in_flight
+        return self.queued + len(self._due) + self.in_flight + self.following
 
-    def add(self, jobs: Iterable[Job]) -> None:
-        """Queue new jobs."""
+    def add(self, jobs: Iterable[Job]) -> list[Outcome]:
+        """Queue new jobs; return those that an answer of this run serves too, under dedupe."""
+        done: list[Outcome] = []
         for job in jobs:
             queue = self._queues.get(job.route) or self._open(job.route)
             if self._closed or queue.stopped:
                 self._leave(job)
+            elif self._dedupe and int(job.key[:16], 16) in self._answered:
+                done.append(Outcome(job, Copy()))
+            elif self._dedupe and job.key in self._followers:
+                self._followers[job.key].append(job)
+                self.following += 1
             else:
+                if self._dedupe:
+                    self._followers[job.key] = []
                 queue.fresh.append(job)
                 self.queued += 1
+        return done
 
     def take(self, now: float) -> Request | None:
         """Hand out a request that may be sent now, None when there is none."""
@@ -147,12 +164,14 @@ class Dispatch:
                 queue.gate.succeeded()
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
+                done += self._copies(job)
             elif self._again(queue, job, verdict, now):
                 continue
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
-                self.held += 1
+                self.held += 1 + len(self._release(job))
             else:
                 done.append(Outcome(job, verdict))
+                self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
         return done
@@ -171,8 +190,9 @@ class Dispatch:
     def close(self) -> None:
         """Hand out nothing any more. What waits stays without an outcome, what is in flight can still be settled."""
         self._closed = True
-        self.not_started += self.queued + len(self._due)
-        self.queued = 0
+        self.not_started += self.queued + len(self._due) + self.following
+        self.queued = self.following = 0
+        self._followers.clear()
         self._due.clear()
         for queue in self._turns:
             queue.again.clear()
@@ -234,8 +254,33 @@ class Dispatch:
             self._notify(Retrying(job, fault, wait))
         return True
 
+    def _release(self, job: Job) -> list[Job]:
+        """Let go of the jobs that wait for this one's answer."""
+        followers = self._followers.pop(job.key, [])
+        self.following -= len(followers)
+        return followers
+
+    def _copies(self, job: Job) -> list[Outcome]:
+        if not self._dedupe:
+            return []
+        self._answered.add(int(job.key[:16], 16))
+        return [Outcome(follower, Copy()) for follower in self._release(job)]
+
+    def _promote(self, queue: _Queue, job: Job) -> None:
+        """Send the next of the equal requests, since this one brought no answer."""
+        followers = self._release(job)
+        if not followers:
+            return
+        if self._closed or queue.stopped:
+            self.not_started += len(followers)
+            return
+        self._followers[job.key] = followers[1:]
+        self.following += len(followers) - 1
+        queue.fresh.append(followers[0])
+        self.queued += 1
+
     def _leave(self, job: Job) -> None:
-        self.not_started += 1
+        self.not_started += 1 + len(self._release(job))
         if not self._closed:
             self._skipped.append(job)
 

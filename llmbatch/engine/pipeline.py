@@ -12,7 +12,7 @@ from llmbatch.core.clock import Clock
 from llmbatch.core.errors import LlmbatchError, ReaderGone
 from llmbatch.core.events import Stopping
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Kept, Refused
+from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect, Input, Marks, Observer, Sender, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.order import Reorder
@@ -118,7 +118,7 @@ class Pipeline:
             if self.progress.stops:
                 break
             try:
-                batch: list[Job | Refused | Kept] = await self._offload(self._input.read, self._batch)
+                batch: list[Job | Refused | Kept | Outcome] = await self._offload(self._input.read, self._batch)
             except LlmbatchError as error:
                 self.stop(error, grace=math.inf)
                 break
@@ -126,11 +126,11 @@ class Pipeline:
                 break
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
-            self.dispatch.add(jobs)
+            self.writer.put(self.dispatch.add(jobs))
             self._skip()
             if len(jobs) < len(batch):
                 self.progress.kept.update(entry for entry in batch if isinstance(entry, Kept))
-                self.writer.put([entry for entry in batch if isinstance(entry, Refused)])
+                self.writer.put([entry for entry in batch if isinstance(entry, Refused | Outcome)])
             self._pool.wake(len(jobs))
         self.progress.input_ended = True
         self._end_when_done()

@@ -61,8 +61,9 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
         if verdict.raw is not None:
             fields |= _raw(verdict.raw)
         answer = _redacted(verdict.answer, redact)
-    fields["started_at"] = _timestamp(job.started)
-    fields["latency_s"] = round(job.latency, 3)
+    if job.sent:
+        fields["started_at"] = _timestamp(job.started)
+        fields["latency_s"] = round(job.latency, 3)
     fields["attempts"] = job.sent
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed

@@ -11,10 +11,11 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Kept, Refused
+from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
 from llmbatch.core.settings import Settings
 from llmbatch.dialects.chat import Chat
 from llmbatch.run.reading import Reading
+from llmbatch.state.answers import OWN, REDO
 from llmbatch.state.headers import difference
 from llmbatch.state.resume import Action, Judgement, ResumePolicy
 from llmbatch.state.store import Store
@@ -97,7 +98,7 @@ class Continuation:
             raise self._changed("the options are not those that")
         return judgement
 
-    def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept]:
+    def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept | Outcome]:
         """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
         sifted = list(self._decided(entries))
         jobs = [entry for entry in sifted if isinstance(entry, Job)]
@@ -115,7 +116,7 @@ class Continuation:
             preparation = reading.preparation(dialect)
             while batch := preparation.read(1024):
                 for entry in batch:
-                    if not isinstance(entry, Kept):
+                    if isinstance(entry, Job | Refused):
                         survey.add(self._judge(entry), refused=isinstance(entry, Refused))
         return survey
 
@@ -123,7 +124,7 @@ class Continuation:
         key = job.key if isinstance(job, Job) else None
         return self._store.judge(job.identity, key, self.policy)
 
-    def _decided(self, entries: list[Job | Refused]) -> Iterator[Job | Refused | Kept]:
+    def _decided(self, entries: list[Job | Refused]) -> Iterator[Job | Refused | Kept | Outcome]:
         for entry in entries:
             judgement = self.judge(entry)
             match judgement.action:
@@ -131,13 +132,23 @@ class Continuation:
                     if isinstance(entry, Job):
                         entry.redo = judgement.redo
                         entry.prior = self._store.prior(entry.identity)
-                    yield entry
+                    copy = self._copy(entry)
+                    yield entry if copy is None else copy
                 case Action.KEEP_OK:
                     yield Kept.OK
                 case Action.KEEP_FAILED:
                     yield Kept.FAILED
                 case Action.HOLD:
                     yield Kept.HELD
+
+    def _copy(self, entry: Job | Refused) -> Outcome | None:
+        """Find an answer to the same request, in another results file or, under dedupe, in this one."""
+        answers = self._store.answers
+        source = answers.where(entry.key) if answers is not None and isinstance(entry, Job) else None
+        if source is None or (source == OWN and not self._settings.resume.dedupe):
+            return None
+        assert isinstance(entry, Job)
+        return Outcome(entry, Copy(how="deduplicated" if source in (OWN, REDO) else "reused"))
 
     def _check(self, survey: Survey) -> None:
         changed = survey.actions[Action.CHANGED]

@@ -17,7 +17,7 @@ def mock_process() -> Iterator[str]:
     It lives as long as its stdin is open, so even a SIGKILL of ours ends it.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "llmbatch.mock"],
+        [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: not what the working directory calls so
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is ours to handle: the mock has to answer what is in flight

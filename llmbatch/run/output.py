@@ -70,6 +70,8 @@ def open_output(
                 move_broken=settings.resume.move_broken,
             )
         )
+        if settings.resume.dedupe or settings.resume.reuse:
+            store.index_answers(settings.resume.reuse)
         continuation = Continuation(store, settings, notice)
         continuation.begin(continuation.survey(new_dialect(settings)))
         journal = stack.enter_context(

@@ -8,7 +8,7 @@ from llmbatch.codec.digest import digest
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Kept, Refused
+from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.records.decode import Decoded, Decoder
@@ -18,7 +18,7 @@ from llmbatch.state.lines import fingerprint
 __all__ = ["Preparation", "Sift"]
 
 
-Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept]]
+Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept | Outcome]]
 """Replaces the records of a batch that need no request."""
 
 
@@ -46,7 +46,7 @@ class Preparation:
         self._shard = shard
         self._index = count()
 
-    def read(self, limit: int) -> list[Job | Refused | Kept]:
+    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
         while True:
             entries = self._entries(limit)

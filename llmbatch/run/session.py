@@ -117,6 +117,7 @@ class _Run:
                 random=Random().random,
                 notify=self._notify,
                 hold=settings.resume.in_doubt == "hold",
+                dedupe=settings.resume.dedupe,
             ),
             dialect=dialect,
             open_sender=lambda: LaneSender(

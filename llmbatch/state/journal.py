@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from llmbatch.core.errors import OutputError
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import Completion, Copy, Outcome, Refused
 from llmbatch.state import disk
+from llmbatch.state.answers import OWN, REDO, Answers
 from llmbatch.state.intents import SETTLED, Intents
 
 __all__ = ["Journal"]
@@ -38,12 +40,14 @@ class Journal:
         fsync: str,
         batch: int,
         rescue_dir: Path | None,
+        answers: Answers | None = None,
     ) -> None:
         self._results = results
         self._redo_path = redo
         self._redo: int | None = None
         self._intents = intents
         self._render = render
+        self._answers = answers
         self._path = path
         self._fsync = fsync
         self._batch = batch
@@ -120,7 +124,10 @@ class Journal:
     def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> None:
         if not outcomes:
             return
-        lines = b"".join([self._render(outcome) for outcome in outcomes])
+        if self._answers is not None:
+            self._copy_answers(outcomes)
+        parts = [self._render(outcome) for outcome in outcomes]
+        lines = b"".join(parts)
         if self._refusal is None:
             size = os.fstat(fd).st_size
             try:
@@ -132,6 +139,8 @@ class Journal:
                 self._unsynced.add(fd)
                 self._lines += len(outcomes)
                 self._settle(outcomes)
+                if self._answers is not None:
+                    self._index_answers(fd, size, outcomes, parts)
                 return
         raise self._save(lines, len(outcomes))
 
@@ -143,6 +152,37 @@ class Journal:
         for outcome in outcomes:
             if isinstance(outcome, Outcome) and outcome.job.place >= 0:
                 self._intents.mark(outcome.job.place, SETTLED)
+
+    def _copy_answers(self, outcomes: list[Outcome | Refused]) -> None:
+        """Put answers in the place of copies. What they copy was written before them, or is in this very batch."""
+        answers = self._answers
+        assert answers is not None
+        here = {
+            outcome.job.key: outcome.verdict
+            for outcome in outcomes
+            if isinstance(outcome, Outcome)
+            and isinstance(outcome.verdict, Completion)
+            and not isinstance(outcome.verdict, Copy)
+        }
+        for outcome in outcomes:
+            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Copy):
+                how, key = outcome.verdict.how, outcome.job.key
+                answer = here.get(key) or answers.read(key)
+                if answer is None:
+                    raise OutputError(
+                        f"the answer that record {outcome.job.identity.index} shares is gone from {self._path}",
+                        "Run the same command again.",
+                    )
+                outcome.verdict = replace(answer, usage=None, cost=None, extra={**answer.extra, how: True})
+
+    def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | Refused], parts: list[bytes]) -> None:
+        assert self._answers is not None
+        source = OWN if fd == self._results else REDO
+        self._answers.use(source, fd)
+        for outcome, part in zip(outcomes, parts, strict=True):
+            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
+                self._answers.add(source, outcome.job.key, offset)
+            offset += len(part)
 
     def _save(self, lines: bytes, count: int) -> OutputError:
         assert self._refusal is not None

@@ -14,6 +14,7 @@ from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.state import disk
+from llmbatch.state.answers import OWN, Answers
 from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
@@ -50,12 +51,20 @@ class Store:
         self._doubts: dict[int, tuple[int, int]] = {}
         """Identity to the key in doubt and how many attempts of it."""
         self._intents: Intents
+        self.answers: Answers | None = None
+        """Answers by key, once `index_answers` was called."""
 
     # What earlier runs left.
 
     def last_header(self) -> dict[str, Any] | None:
         """Return what the last run on this file was asked to do."""
         return last_header(self.folder / "runs.jsonl")
+
+    def index_answers(self, reuse: Sequence[str]) -> None:
+        """Learn which requests have answers, here and in other results files. Raises InputError, UsageError."""
+        self.answers = Answers()
+        self.answers.load_files(reuse)
+        self.answers.load(OWN, self._fd)
 
     def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
@@ -133,6 +142,7 @@ class Store:
             fsync=self._fsync,
             batch=batch,
             rescue_dir=rescue_dir,
+            answers=self.answers,
         )
 
     def write_header(self, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
@@ -299,6 +309,8 @@ class Store:
 
     def close(self) -> None:
         """Close the files."""
+        if self.answers is not None:
+            self.answers.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

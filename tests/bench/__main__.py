@@ -46,7 +46,7 @@ def prompts(path: Path, count: int) -> None:
 def llmbatch(url: str, source: Path, output: Path, workers: int) -> list[str]:
     """Return the command line of ours."""
     run = [sys.executable, "-m", "llmbatch", "run", str(source), "--base-url", url, "-m", "m"]
-    return [*run, "-c", str(workers), "-o", str(output), "-q"]
+    return [*run, "-c", str(workers), "-o", str(output), "--overwrite", "-q"]
 
 
 def instant(folder: Path, rounds: int = 3) -> None:

@@ -10,6 +10,7 @@ __all__ = ["LoopClock", "Stuck", "VirtualTimeLoop", "run_virtually"]
 T = TypeVar("T")
 
 EPOCH = 1_700_000_000.0
+TURN = 1e-9
 
 
 class Stuck(RuntimeError):
@@ -17,7 +18,10 @@ class Stuck(RuntimeError):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Hours pass in milliseconds; a deadlock is an error instead of a test that hangs."""
+    """Hours pass in milliseconds; a deadlock is an error instead of a test that hangs.
+
+    Every turn of the loop takes a nanosecond, so that time passes for those who look at it again and again.
+    """
 
     def __init__(self) -> None:
         selector = selectors.DefaultSelector()
@@ -35,6 +39,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             if timeout is None:
                 raise Stuck("everybody waits for somebody else")
             self._now += timeout
+        self._now += TURN
         return events
 
 

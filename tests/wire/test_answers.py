@@ -252,6 +252,21 @@ def test_endless_chunks_are_cut_off(run: Run, opening: Open) -> None:
     assert fault.raw is not None and fault.raw.startswith(b"abcabc")
 
 
+def test_chunks_of_hardly_any_body_are_cut_off(run: Run, opening: Open, lane_class: LaneClass) -> None:
+    """Ours counts the framing too; the other leaves it to the deadline."""
+
+    async def scene() -> None:
+        script = _more(CHUNKED, b"1;a=" + b"b" * 4000 + b"\r\nx\r\n")
+        async with serving(script) as server, opening(server.url, body=1 << 17, attempt=0.3) as sender:
+            result = await sender.send(asking())
+            if lane_class is Lane:
+                assert_fault(result, Kind.TOO_LARGE, Billing.BILLED, retry=False)
+            else:
+                assert_fault(result, Kind.TIMEOUT, Billing.DOUBTFUL)
+
+    run(scene())
+
+
 def test_a_body_of_exactly_the_cap_is_whole(run: Run, opening: Open) -> None:
     body = bytes(1 << 20)
     assert body_of(first(run, opening, kept(ok(body)), body=1 << 20)) == body

@@ -3,8 +3,11 @@
 import asyncio
 
 from llmbatch.core.fault import Billing, Kind
+from llmbatch.wire.lane import Lane
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.sender import LaneSender
 
-from .conftest import Open, Run, asking, assert_fault, body_of
+from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
 from .scripted import Peer, answering, ok, saying, serving
 
 
@@ -107,6 +110,35 @@ def test_unasked_bytes_on_an_idle_connection_answer_nobody(run: Run, opening: Op
             assert body_of(await sender.send(asking())) == b"2"
             assert body_of(await sender.send(asking())) == b"2"
             await server.peers[0].over.wait()
+
+    run(scene())
+
+
+def test_unasked_bytes_end_an_idle_connection(run: Run, opening: Open, lane_class: LaneClass) -> None:
+    """Ours hangs up as soon as it hears them; the other looks before its next request."""
+
+    async def scene() -> None:
+        async with serving(saying(ok(b"1")), answering(ok(b"2"))) as server, opening(server.url) as sender:
+            assert body_of(await sender.send(asking())) == b"1"
+            await server.peers[0].say(ok(b"poison"))
+            if lane_class is Lane:
+                await server.peers[0].over.wait()
+            assert body_of(await sender.send(asking())) == b"2"
+
+    run(scene())
+
+
+def test_a_lane_never_asks_one_server_for_another(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        async with (
+            serving(answering(ok(b"1"))) as one,
+            serving(answering(ok(b"2"))) as two,
+            opening(one.url) as sender,
+        ):
+            other = LaneSender(sender._transport, base_url=two.url, headers={}, limits=Limits())
+            for _ in range(2):
+                assert body_of(await sender.send(asking())) == b"1"
+                assert body_of(await other.send(asking())) == b"2"
 
     run(scene())
 

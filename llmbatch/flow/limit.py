@@ -1,0 +1,123 @@
+"""How many requests may be in flight on a route: found by trying, held by listening. Pure.
+
+One canary, then slow start, then cubic growth around the last limit that was refused (CUBIC, RFC 9438), with one cut
+per round trip. Where a server queues instead of refusing, latency per output token is the guard; it is only a guard,
+since the latency of a model follows the length of its answers.
+"""
+
+import math
+from collections import deque
+from statistics import median
+
+__all__ = ["Limit"]
+
+START = 8.0
+"""The limit after the canary came back."""
+CUT = 0.7
+CUBIC = 0.4
+"""Both as in CUBIC, and in AWS's adaptive retry mode."""
+USED = 0.8
+"""The share of the limit that must have been in flight for a success to prove that more would do."""
+GUARD_CUT = 0.85
+GUARD_HOLD, GUARD_BACK_OFF = 1.8, 2.5
+"""How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
+SAMPLES = 64
+DRIFT = 1.0005
+"""By so much the best latency known fades with every look, lest one lucky minute rule for ever."""
+
+
+class Limit:
+    """The limit of one route. Fixed at `ceiling` unless `adaptive`. `why` says what moved it last, for people."""
+
+    def __init__(self, ceiling: int, *, adaptive: bool) -> None:
+        self._ceiling = float(ceiling)
+        self._adaptive = adaptive
+        self._limit = 1.0 if adaptive else self._ceiling
+        self._canary = adaptive
+        self._slow_start = True
+        self._plateau: float | None = None
+        """The limit at the last cut: cubic growth rests there."""
+        self._from = START
+        self._since = 0.0
+        self._round_trip = 0.0
+        self._last_cut = -math.inf
+        self._last_guard = -math.inf
+        self._best: float | None = None
+        self._recent: deque[float] = deque(maxlen=SAMPLES)
+        self._seen = 0
+        self._held = False
+        self.why = "trying one request first" if adaptive else "as asked"
+
+    @property
+    def now(self) -> int:
+        """The limit in force, at least 1."""
+        return int(self._limit)
+
+    def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
+        """Learn from an answer. `in_flight` counts it too: what was on its way when it came back."""
+        if not self._adaptive:
+            return
+        if self._canary:
+            self._canary = False
+            self._limit = min(START, self._ceiling)
+            self._round_trip = round_trip
+            self._since = now
+            self.why = "slow start"
+            return
+        self._round_trip += 0.1 * (round_trip - self._round_trip)
+        self._watch_latency(now, round_trip / max(1, output_tokens))
+        if self._held or in_flight < USED * self._limit:
+            return
+        self._grow(now)
+
+    def refused(self, now: float) -> None:
+        """Learn from a 429, a 503 or a 529. A crowd of refusals within a round trip is one event."""
+        if not self._adaptive:
+            return
+        self._slow_start = False
+        if now - self._last_cut < max(1.0, self._round_trip):
+            return
+        self._plateau = self._limit
+        self._limit = max(1.0, self._limit * CUT)
+        self._from, self._since, self._last_cut = self._limit, now, now
+        self.why = "cut after a refusal"
+
+    def _grow(self, now: float) -> None:
+        if self._slow_start:
+            grown = self._limit + 1.0  # each answer lets two follow: it doubles per round trip
+            self.why = "slow start"
+        elif self._plateau is None:
+            grown = self._limit + 1.0 / self._limit
+            self.why = "growing slowly"
+        else:
+            elapsed = (now - self._since) / max(1.0, self._round_trip)
+            knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC)
+            target = self._plateau + CUBIC * (elapsed - knee) ** 3
+            grown = max(self._limit, min(self._limit + 1.0, target))
+            self.why = "probing for more"
+        self._limit = min(grown, self._ceiling)
+        if self._limit == self._ceiling:
+            self.why = "at its ceiling"
+
+    def _watch_latency(self, now: float, normalised: float) -> None:
+        """Hold, or back off gently, when answers take much longer than they did at best."""
+        self._recent.append(normalised)
+        self._seen += 1
+        if self._seen % 8 or len(self._recent) < SAMPLES // 2:
+            return
+        usual = median(self._recent)
+        if self._best is None or usual < self._best:
+            self._best = usual
+        else:
+            self._best *= DRIFT
+        slower = usual / self._best if self._best > 0 else 1.0
+        self._held = slower > GUARD_HOLD
+        if self._held:
+            self._slow_start = False
+            self._from, self._since = self._limit, now
+            self.why = "answers got slower"
+        if slower > GUARD_BACK_OFF and now - self._last_guard >= 2 * self._round_trip:
+            self._limit = max(1.0, self._limit * GUARD_CUT)
+            self._plateau = self._from = self._limit
+            self._last_guard = now
+            self.why = "cut because answers got much slower"

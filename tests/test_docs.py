@@ -1,0 +1,91 @@
+"""The README's tables agree with the program, in both directions."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from llmbatch.cli.main import app
+from llmbatch.core.errors import ExitCode
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+LATER = {ExitCode.HELD, ExitCode.BUSY}
+"""Codes that only runs with a journal end with."""
+
+
+def test_the_flags_are_those_of_the_program() -> None:
+    run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    flags = {name for p in run.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+    written = {flag for row in _rows("Flags") for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])}
+    assert written == flags - {"--help", "-h"}
+
+
+def test_the_defaults_are_those_of_the_program() -> None:
+    run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    defaults = {p.opts[0]: p.default for p in run.params}
+    for first, default, *_ in _rows("Flags"):
+        flag = re.search(r"--[a-z][\w-]*", first)
+        assert flag is not None
+        actual = defaults[flag[0]]
+        assert default.strip("`") == ("" if actual in (None, False, ()) else str(actual)), flag[0]
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    written = {int(code) for row in _rows("Exit codes") for code in re.findall(r"\d+", row[0])}
+    assert written - LATER == {int(code) for code in ExitCode} - LATER
+
+
+def test_the_result_fields_are_those_that_occur() -> None:
+    written = {row[0].strip("` ") for row in _rows("Result fields")}
+    occurring = {name for line in _varied_run() for name in line}
+    assert written - {"cost_usd"} == occurring - {"cost_usd"}
+    assert "cost_usd" in written
+
+
+def test_the_one_liners_need_nothing_that_is_not_there() -> None:
+    for command in re.findall(r"^llmbatch run (\S+) .*-p mock", README, re.MULTILINE):
+        assert (ROOT / command).exists(), command
+
+
+def _rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert section, f"the README has no section {heading}"
+    table = [line for line in section[1].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
+    return cells[2:]
+
+
+def _varied_run() -> list[dict[str, Any]]:
+    prompts = [
+        "a plain question",
+        "a plain question",
+        "[[mock:status code=500 times=1]]",
+        "[[mock:refusal]]",
+        "[[mock:reasoning]]",
+        "[[mock:nan]]",
+        "[[mock:bad-utf8]]",
+        "[[mock:status code=400]]",
+        {"prompt": "two answers", "params": {"n": 2}},
+        {
+            "prompt": "with a tool",
+            "params": {
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+                "tool_choice": "required",
+            },
+        },
+        {"nothing": "to ask"},
+    ]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "llmbatch", "run", "-p", "mock", "-q", "--include", "request,response,input"],
+        input="".join(json.dumps(prompt) + "\n" for prompt in prompts).encode(),
+        capture_output=True,
+        timeout=30,
+    )
+    assert done.returncode == 1, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -57,34 +57,38 @@ def _guarded() -> int:
         if isinstance(end.__context__, BrokenPipeError):  # typer makes a 1 of it, which is taken
             return ExitCode.READER_GONE
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except (BrokenPipeError, ReaderGone):
-        return ExitCode.READER_GONE
-    except LlmbatchError as error:
-        _say(f"llmbatch: {error.message}")
-        if error.hint:
-            _say(error.hint)
-        return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPT
     except Exception as error:
-        if "--debug" in sys.argv:
-            import traceback
-
-            _say_lines(traceback.format_exc())
-        _say(f"llmbatch: a bug: {type(error).__name__}: {error}")
-        _say("Run it again with --debug and report what it prints.")
-        return ExitCode.BUG
+        return _explain(error)
     return ExitCode.OK
+
+
+def _explain(error: Exception) -> int:
+    """Say what happened and what to do; return the exit code."""
+    first = error
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, BrokenPipeError | ReaderGone):
+        return ExitCode.READER_GONE
+    if isinstance(first, LlmbatchError):
+        _say(f"llmbatch: {first.message}")
+        if first.hint:
+            _say(first.hint)
+        return first.exit_code
+    if "--debug" in sys.argv:
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            _say(line)
+    _say(f"llmbatch: a bug: {type(first).__name__}: {first}")
+    _say("Run it again with --debug and report what it prints.")
+    return ExitCode.BUG
 
 
 def _say(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
-
-
-def _say_lines(text: str) -> None:
-    for line in text.splitlines():
-        _say(line)
 
 
 def _occupy_standard_streams() -> None:

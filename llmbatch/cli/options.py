@@ -32,6 +32,7 @@ __all__ = [
     "KeyEnv",
     "KeyFile",
     "Limit",
+    "MaxConcurrency",
     "MaxFailures",
     "MaxLine",
     "MaxOutage",
@@ -56,6 +57,7 @@ __all__ = [
     "Retries",
     "RetryBilled",
     "Reuse",
+    "Rpm",
     "Shard",
     "Strict",
     "SummaryFile",
@@ -65,6 +67,7 @@ __all__ = [
     "Temperature",
     "Template",
     "Timeout",
+    "Tpm",
     "Verbose",
 ]
 
@@ -201,7 +204,19 @@ InsecureHttp = Annotated[
 ]
 CaFile = Annotated[str | None, _option("Model", "Certificates to trust, in PEM.", "--ca-file", metavar="PATH")]
 
-Concurrency = Annotated[str, _option("Pace", "Requests in flight. auto: 16.", "--concurrency", "-c", metavar="N|auto")]
+Concurrency = Annotated[
+    str,
+    _option(
+        "Pace", "Requests in flight; auto finds how many the service allows.", "--concurrency", "-c", metavar="N|auto"
+    ),
+]
+MaxConcurrency = Annotated[int, _option("Pace", "The most that -c auto may find.", "--max-concurrency", metavar="N")]
+Rpm = Annotated[
+    float | None, _option("Pace", "Requests a minute. Default: what the provider announces.", "--rpm", metavar="N")
+]
+Tpm = Annotated[
+    float | None, _option("Pace", "Tokens a minute. Default: what the provider announces.", "--tpm", metavar="N")
+]
 Timeout = Annotated[str, _option("Patience", "Longest attempt, as 90, 90s or 10m.", "--timeout", metavar="S")]
 ConnectTimeout = Annotated[str, _option("Patience", "Longest wait for a connection.", "--connect-timeout", metavar="S")]
 Retries = Annotated[

@@ -28,8 +28,6 @@ from llmbatch.flow.hints import duration
 
 __all__ = ["resolve"]
 
-AUTO_CONCURRENCY = 16
-
 
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
@@ -66,7 +64,7 @@ def resolve(ctx: typer.Context) -> Settings:
             insecure_http=given["insecure_http"],
             ca_file=given["ca_file"],
         ),
-        pace=PaceSettings(concurrency=_concurrency(given["concurrency"])),
+        pace=_pace(given),
         patience=PatienceSettings(
             timeout=_seconds("--timeout", given["timeout"]),
             connect_timeout=_seconds("--connect-timeout", given["connect_timeout"]),
@@ -229,9 +227,24 @@ def _headers(values: Sequence[str] | None) -> dict[str, str]:
     return headers
 
 
+def _pace(given: dict[str, Any]) -> PaceSettings:
+    auto = given["concurrency"] == "auto"
+    most = _at_least("--max-concurrency", given["max_concurrency"], 1)
+    return PaceSettings(
+        concurrency=most if auto else _concurrency(given["concurrency"]),
+        adaptive=auto,
+        rpm=_rate("--rpm", given["rpm"]),
+        tpm=_rate("--tpm", given["tpm"]),
+    )
+
+
+def _rate(option: str, value: float | None) -> float | None:
+    if value is not None and not 1 <= value < math.inf:
+        raise UsageError(f"{option} {value:g} is not a rate", f"Example: {option} 600")
+    return value
+
+
 def _concurrency(text: str) -> int:
-    if text == "auto":
-        return AUTO_CONCURRENCY
     try:
         number = int(text)
     except ValueError:

@@ -41,6 +41,8 @@ class Job:
     item: dict[str, Any]
     meta: dict[str, Any]
     tokens: int
+    token_cap: int | None = None
+    """The longest answer that its request allows, in tokens."""
     input: Any = None
     """The whole record, kept only for `--include input`."""
     keep_body: bool = False
@@ -73,6 +75,8 @@ class Request:
     path: str
     body: bytes
     method: str = "POST"
+    weight: float = 0.0
+    """Tokens reserved for it."""
 
 
 @dataclass(slots=True)

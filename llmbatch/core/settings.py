@@ -88,9 +88,12 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceSettings:
-    """How much at once."""
+    """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds less where less is allowed."""
 
-    concurrency: int = 16
+    concurrency: int = 256
+    adaptive: bool = True
+    rpm: float | None = None
+    tpm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

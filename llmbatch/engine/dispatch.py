@@ -17,9 +17,11 @@ from llmbatch.core.job import Job, Request, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.reasons import gave_up, outage, wait_too_long
+from llmbatch.flow.announced import Announced
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy
+from llmbatch.flow.weight import Weight
 
 __all__ = ["Dispatch", "Patience"]
 
@@ -35,10 +37,11 @@ class Patience:
 class _Queue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
-    __slots__ = ("again", "fresh", "gate", "stopped", "turn")
+    __slots__ = ("again", "fresh", "gate", "stopped", "turn", "weight")
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self.weight = Weight()
         self.again: deque[Job] = deque()
         self.fresh: deque[Job] = deque()
         self.turn = False
@@ -53,6 +56,15 @@ class _Queue:
         if most == 1:
             return (source.popleft(),)
         return tuple(source.popleft() for _ in range(min(most, len(source))))
+
+    def opens(self, now: float) -> float:
+        """Return when the next of them may be sent."""
+        first = self.again[0] if self.again else self.fresh[0]
+        return self.gate.opens(now, self.weigh((first,)))
+
+    def weigh(self, jobs: Sequence[Job]) -> float:
+        """Estimate the tokens of a request."""
+        return sum(self.weight.of(job.tokens, job.token_cap) for job in jobs)
 
 
 class Dispatch:
@@ -142,26 +154,26 @@ class Dispatch:
         for _ in range(len(turns)):
             queue = turns[0]
             turns.rotate(-1)
-            if (queue.again or queue.fresh) and queue.gate.opens(now) <= now:
-                return self._request(queue)
+            if (queue.again or queue.fresh) and queue.opens(now) <= now:
+                return self._request(queue, now)
         return None
 
     def next_time(self, now: float) -> float:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
         times = [self._due[0][0]] if self._due else []
-        times += [q.gate.opens(now) for q in self._turns if q.again or q.fresh]
+        times += [q.opens(now) for q in self._turns if q.again or q.fresh]
         # What came due since `take` looked is due now.
         return max(now, min(times, default=math.inf))
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
         queue = self._queues[request.jobs[0].route]
-        queue.gate.leave()
+        gate = queue.gate
         self.in_flight -= len(request.jobs)
         done: list[Outcome] = []
         for job, verdict in zip(request.jobs, verdicts, strict=True):
             if isinstance(verdict, Completion):
-                queue.gate.succeeded()
+                self._learn(queue, request, job, verdict, now)
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
                 done += self._copies(job)
@@ -174,7 +186,12 @@ class Dispatch:
                 self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
+        gate.leave()
         return done
+
+    def hear(self, request: Request, said: Announced, now: float) -> None:
+        """Pass on what an answer announced about limits."""
+        self._queues[request.jobs[0].route].gate.hear(said, now)
 
     def drop(self, request: Request) -> None:
         """Take back a request that was cancelled: its jobs stay without an outcome."""
@@ -217,16 +234,28 @@ class Dispatch:
             self._queues[job.route].again.append(job)
             self.queued += 1
 
-    def _request(self, queue: _Queue) -> Request:
+    def _request(self, queue: _Queue, now: float) -> Request:
         first = queue.again[0] if queue.again else queue.fresh[0]
         jobs = queue.next(self._dialect.pack_limit(first.route))
         self.queued -= len(jobs)
         self.in_flight += len(jobs)
         self.sent += 1
-        queue.gate.enter()
         for job in jobs:
             job.sent += 1
-        return self._dialect.request(jobs)
+        request = self._dialect.request(jobs)
+        request.weight = queue.weigh(jobs)
+        queue.gate.enter(now, request.weight)
+        return request
+
+    def _learn(self, queue: _Queue, request: Request, job: Job, answer: Completion, now: float) -> None:
+        """Tell the gate how an answer went, and what it really weighed."""
+        usage = answer.usage
+        output = usage.output_tokens if usage is not None else None
+        queue.gate.succeeded(now, job.latency, output or 0)
+        if usage is not None and usage.input_tokens is not None:
+            queue.weight.learn(job.tokens, usage.input_tokens, output)
+            if len(request.jobs) == 1:
+                queue.gate.tokens.correct(now, request.weight - usage.input_tokens - (output or 0))
 
     def _again(self, queue: _Queue, job: Job, fault: Fault, now: float) -> bool:
         """Arrange another attempt; False when this fault is the end of the job."""
@@ -272,7 +301,8 @@ class Dispatch:
         if not followers:
             return
         if self._closed or queue.stopped:
-            self.not_started += len(followers)
+            for follower in followers:
+                self._leave(follower)
             return
         self._followers[job.key] = followers[1:]
         self.following += len(followers) - 1
@@ -280,9 +310,10 @@ class Dispatch:
         self.queued += 1
 
     def _leave(self, job: Job) -> None:
-        self.not_started += 1 + len(self._release(job))
+        left = [job, *self._release(job)]
+        self.not_started += len(left)
         if not self._closed:
-            self._skipped.append(job)
+            self._skipped += left
 
     def _is_outage(self, route: Route, fault: Fault) -> bool:
         """Tell a server that cannot be reached any more from an address that never worked."""

@@ -12,6 +12,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.ports import Dialect, Marks, Sender
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer
+from llmbatch.flow.announced import announced
 
 __all__ = ["Pool"]
 
@@ -78,6 +79,9 @@ class Pool:
                     verdicts = (reply,) * len(request.jobs)
                 else:
                     verdicts = self._dialect.read(request, reply)
+                    said = announced(reply.headers)
+                    if said is not None:
+                        dispatch.hear(request, said, now)
                 done = dispatch.settle(request, verdicts, now)
                 if self._marks is not None and len(done) < len(request.jobs):
                     # What is done is settled once its line is written.

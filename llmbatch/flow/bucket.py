@@ -1,7 +1,7 @@
-"""Requests and tokens per minute, counted before they are sent. Pure.
+"""Requests or tokens per minute, counted before they are sent. Pure.
 
-A sliding count over the last minute, not a leaking bucket: a bucket lets up to twice its rate through a window, and
-that is a 429.
+Two bounds at once. No window of a minute holds more than the rate: a plain token bucket lets up to twice that through,
+and that is a 429. And no second holds much more than its share: providers enforce a limit per minute in slices.
 """
 
 import math
@@ -9,27 +9,68 @@ from collections import deque
 
 __all__ = ["Bucket"]
 
-WINDOW = 60.0
+WINDOW = 60.25
+"""Seconds. A little more than a minute, since requests do not all travel equally long."""
+BURST = 1.0
+"""Seconds' worth that may leave at once."""
 
 
 class Bucket:
-    """Admits up to `rate` units in any `WINDOW` seconds; infinite until a rate is known.
+    """Admits up to `rate` units in any window; infinite until a rate is known.
 
-    Amounts are reserved when a request leaves and corrected when its answer tells the truth. Nothing larger than the
-    bucket waits for ever: it goes when the window is empty.
+    Amounts are reserved when a request leaves and corrected when its answer tells the truth. What is larger than the
+    bucket goes when the window is empty: nothing waits for ever.
     """
 
-    def __init__(self, rate: float = math.inf) -> None:
-        self.rate = rate
+    def __init__(self, rate: float | None = None) -> None:
+        self.rate = math.inf if rate is None else rate
+        self._named = rate is not None
         self._spent: deque[tuple[float, float]] = deque()
-        """When units were taken, and how many; oldest first. Corrections are entries too."""
+        """When units were taken, and how many; oldest first."""
         self._sum = 0.0
+        self._due = -math.inf
+        """When the units taken so far would have left at an even pace."""
 
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if self.rate == math.inf:
             return -math.inf
         self._expire(now)
+        return max(self._window_opens(now, amount), self._due - BURST)
+
+    def take(self, now: float, amount: float) -> None:
+        """Reserve units."""
+        if self.rate < math.inf:
+            self._add(now, amount)
+            self._due = max(self._due, now) + amount * 60.0 / self.rate
+
+    def correct(self, now: float, surplus: float) -> None:
+        """Give units back (or, negative, take more): what was reserved differed from what was used."""
+        if self.rate < math.inf and surplus:
+            self._add(now, -surplus)
+            self._due -= surplus * 60.0 / self.rate
+
+    def learn(self, rate: float | None, left: float | None, now: float) -> None:
+        """Take a rate that the server announced, unless the user named one; believe it when it says less is left.
+
+        What is left only ever lowers what may be sent: others may spend from the same account, and answers overtake
+        each other.
+        """
+        if self._named:
+            return
+        if rate is not None:
+            self.rate = rate
+        if left is not None and self.rate < math.inf:
+            self._expire(now)
+            surplus = self.rate - self._sum - left
+            if surplus > 0:
+                self._add(now, surplus)
+
+    def _add(self, now: float, amount: float) -> None:
+        self._spent.append((now, amount))
+        self._sum += amount
+
+    def _window_opens(self, now: float, amount: float) -> float:
         excess = self._sum + min(amount, self.rate) - self.rate
         if excess <= 1e-9:
             return -math.inf
@@ -38,18 +79,6 @@ class Bucket:
             if excess <= 1e-9:
                 return when + WINDOW
         return now + WINDOW
-
-    def take(self, now: float, amount: float) -> None:
-        """Reserve units."""
-        if self.rate < math.inf:
-            self._spent.append((now, amount))
-            self._sum += amount
-
-    def correct(self, now: float, surplus: float) -> None:
-        """Give units back (or, negative, take more): what was reserved differed from what was used."""
-        if self.rate < math.inf and surplus:
-            self._spent.append((now, -surplus))
-            self._sum -= surplus
 
     def _expire(self, now: float) -> None:
         while self._spent and self._spent[0][0] <= now - WINDOW:

@@ -1,9 +1,12 @@
-"""One route's gate: how many requests may be in flight, and until when nobody may pass. Pure."""
+"""One route's gate: how many requests may be in flight, how many a minute, and until when nobody may pass. Pure."""
 
 import math
 from collections.abc import Callable
 
 from llmbatch.core.fault import Fault
+from llmbatch.flow.announced import Announced
+from llmbatch.flow.bucket import Bucket
+from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import backoff
 
 __all__ = ["Gate"]
@@ -12,44 +15,68 @@ __all__ = ["Gate"]
 class Gate:
     """Admits attempts on one route, shared by all workers.
 
-    `outage_since` is when the route began to refuse or fail for free, None while it works.
+    `requests` and `tokens` are what a minute allows; they may be shared with other gates. `outage_since` is when the
+    route began to refuse or fail for free, None while it works.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: Limit, requests: Bucket, tokens: Bucket) -> None:
         self.limit = limit
+        self.requests = requests
+        self.tokens = tokens
         self.in_flight = 0
         self.closed_until = -math.inf
         self.outage_since: float | None = None
         self._refusals = 0
 
-    def opens(self, now: float) -> float:
-        """Return when an attempt may start: `now` or earlier for at once, infinity for when another one ends."""
-        return math.inf if self.in_flight >= self.limit else self.closed_until
+    def opens(self, now: float, weight: float) -> float:
+        """Return when an attempt of so many tokens may start: `now` or earlier for at once.
 
-    def enter(self) -> None:
+        Infinity stands for "when another one ends".
+        """
+        if self.in_flight >= self.limit.now:
+            return math.inf
+        return max(self.closed_until, self.requests.opens(now, 1.0), self.tokens.opens(now, weight))
+
+    def enter(self, now: float, weight: float) -> None:
         """Count an attempt in."""
         self.in_flight += 1
+        self.requests.take(now, 1.0)
+        self.tokens.take(now, weight)
 
     def leave(self) -> None:
         """Count an attempt out."""
         self.in_flight -= 1
 
-    def succeeded(self) -> None:
-        """Note that the service works."""
+    def hear(self, said: Announced, now: float) -> None:
+        """Learn the limits a server announces, where the user named none."""
+        for bucket, rate, left in (
+            (self.requests, said.requests, said.requests_left),
+            (self.tokens, said.tokens, said.tokens_left),
+        ):
+            bucket.learn(rate, left, now)
+
+    def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
+        """Note that the service works. Comes before `leave`."""
         self._refusals = 0
         self.outage_since = None
+        self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
 
     def refused(self, fault: Fault, now: float, random: Callable[[], float]) -> float:
         """Close after a refusal for pace or overload; return by how many seconds that puts the opening off.
 
-        Refusals that come while the gate is closed belong to the crowd that closed it, and count as one.
+        Refusals that come while the gate is closed belong to the crowd that closed it, and count as one. Where the
+        limit adapts, it is the answer to a refusal that names no time: the gate closes for a moment only.
         """
         if self.outage_since is None:
             self.outage_since = now
         if now >= self.closed_until:
             self._refusals += 1
+        self.limit.refused(now)
+        base = 0.25 if self.limit.adaptive else 1.0
         asked = fault.wait if fault.wait is not None else 0.0
-        until = now + max(asked, backoff(self._refusals, 1.0, random)) + random() * min(10.0, 0.25 + 0.1 * asked)
+        until = (
+            now + max(asked, backoff(self._refusals, base, random)) + random() * min(10.0, 0.1 * asked + 0.25 * base)
+        )
         before = max(self.closed_until, now)
         self.closed_until = max(self.closed_until, until)
         return max(0.0, until - before)

@@ -31,7 +31,7 @@ class Limit:
 
     def __init__(self, ceiling: int, *, adaptive: bool) -> None:
         self._ceiling = float(ceiling)
-        self._adaptive = adaptive
+        self.adaptive = adaptive
         self._limit = 1.0 if adaptive else self._ceiling
         self._canary = adaptive
         self._slow_start = True
@@ -55,7 +55,7 @@ class Limit:
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
         """Learn from an answer. `in_flight` counts it too: what was on its way when it came back."""
-        if not self._adaptive:
+        if not self.adaptive:
             return
         if self._canary:
             self._canary = False
@@ -72,7 +72,7 @@ class Limit:
 
     def refused(self, now: float) -> None:
         """Learn from a 429, a 503 or a 529. A crowd of refusals within a round trip is one event."""
-        if not self._adaptive:
+        if not self.adaptive:
             return
         self._slow_start = False
         if now - self._last_cut < max(1.0, self._round_trip):

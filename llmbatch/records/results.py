@@ -121,7 +121,8 @@ def _identity(identity: Identity) -> dict[str, Any]:
 
 
 def _error(fault: Fault, redact: Callable[[str], str]) -> dict[str, Any]:
-    return {"kind": fault.kind, "status": fault.status, "code": fault.code, "message": redact(fault.message)}
+    code = redact(fault.code) if fault.code is not None else None
+    return {"kind": fault.kind, "status": fault.status, "code": code, "message": redact(fault.message)}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -1,12 +1,13 @@
 """The output side of a run: stdout, or a results file that is continued, or both."""
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from llmbatch.core.errors import OutputError, ReaderGone
+from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.core.ports import Sink
 from llmbatch.core.redact import Redactor
@@ -56,6 +57,9 @@ def open_output(
     """
     stream = StreamSink(stdout, _render(settings, redact), escape=stdout_is_terminal)
     path = settings.output.path
+    wanted = path is None or settings.output.tee
+    if wanted and fcntl.fcntl(stdout, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise UsageError("stdout is closed", "Results need a place: open it, or use -o FILE alone.")
     if path is None:
         if stat.S_ISREG(os.fstat(stdout).st_mode):
             notice("results go to a file through stdout; -o FILE would make the run resumable")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest
@@ -100,6 +101,15 @@ class Preparation:
             meta=decoded.meta,
             # Four bytes a token: right within a third for European languages, corrected later by reported usage.
             tokens=len(body) // 4 + 1,
+            token_cap=_token_cap(item),
             input=decoded.fields if "input" in self._include else None,
             keep_body="response" in self._include or decoded.prompt.body is not None,
         )
+
+
+def _token_cap(item: dict[str, Any]) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        cap = item.get(name)
+        if isinstance(cap, int) and cap > 0:
+            return cap
+    return None

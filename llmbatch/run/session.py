@@ -26,12 +26,14 @@ from llmbatch.core.fault import Kind
 from llmbatch.core.outcome import Kept
 from llmbatch.core.ports import Observer
 from llmbatch.core.redact import Redactor
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
+from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
+from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import RetryPolicy
 from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
@@ -111,7 +113,7 @@ class _Run:
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
-                new_gate=lambda: Gate(settings.pace.concurrency),
+                new_gate=_gates(settings.pace),
                 policy=_retry_policy(settings),
                 patience=Patience(patience.max_wait, patience.max_outage),
                 random=Random().random,
@@ -302,6 +304,21 @@ _PRECEDENCE = (
     ExitCode.CEILING,
     ExitCode.HELD,
 )
+
+
+def _gates(pace: PaceSettings) -> Callable[[], Gate]:
+    """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
+    requests = Bucket(pace.rpm) if pace.rpm is not None else None
+    tokens = Bucket(pace.tpm) if pace.tpm is not None else None
+
+    def gate() -> Gate:
+        return Gate(
+            Limit(pace.concurrency, adaptive=pace.adaptive),
+            requests if requests is not None else Bucket(),
+            tokens if tokens is not None else Bucket(),
+        )
+
+    return gate
 
 
 def _retry_policy(settings: Settings) -> RetryPolicy:

@@ -142,15 +142,11 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Note that all bytes written so far reached the kernel."""
-        self._drained()
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
         if self._written:
             self._trace.sent = True
-
-    def _drained(self) -> None:
-        if self._writable is not None:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -189,7 +185,6 @@ class Connection(asyncio.Protocol):
             self._ended()
         else:
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
-        self._drained()
 
     def _ended(self) -> None:
         if self._head_done and not any(name in _DELIMITED for name, _ in self._headers):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Command:
         self,
         *args: Arg,
         stdin: bytes | str | Sequence[Any] | None = b"",
-        env: Mapping[str, str] | None = None,
+        env: dict[str, str] | None = None,
         preexec: Callable[[], None] | None = None,
         stdout: int = subprocess.PIPE,
         timeout: float = PATIENCE,
@@ -87,7 +87,7 @@ class Command:
     def start(
         self,
         *args: Arg,
-        env: Mapping[str, str] | None = None,
+        env: dict[str, str] | None = None,
         stdin: int = subprocess.PIPE,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
@@ -107,7 +107,7 @@ class Command:
         self._started.append(process)
         return Running(process)
 
-    def shell(self, script: str, *, env: Mapping[str, str] | None = None, timeout: float = PATIENCE) -> Ended:
+    def shell(self, script: str, *, env: dict[str, str] | None = None, timeout: float = PATIENCE) -> Ended:
         """Run a shell script in which `llmbatch` is the command."""
         environment = self.environment | {"PATH": f"{Path(LLMBATCH).parent}:{os.environ['PATH']}"} | (env or {})
         done = subprocess.run(
@@ -121,7 +121,7 @@ class Command:
         stdin: bytes | str | Sequence[Any] = b"",
         stdout: bool = False,
         stderr: bool = False,
-        env: Mapping[str, str] | None = None,
+        env: dict[str, str] | None = None,
     ) -> "OnTerminal":
         """Run it to its end with stdout, stderr or both on one terminal of 80 columns."""
         ours, theirs = pty.openpty()
@@ -241,7 +241,7 @@ class Running:
 class Mock:
     """A mock provider that serves until stopped, and its ledger."""
 
-    def __init__(self, folder: Path, *flags: Arg, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *flags: Arg, env: dict[str, str] | None = None) -> None:
         self._ledger = folder / f"ledger-{time.monotonic_ns()}.jsonl"
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder)} | (env or {})
         self._process = subprocess.Popen(

@@ -118,7 +118,7 @@ BAD_LINES = {
     "a prompt of numbers": b'{"id": "x", "prompt": [1]}',
     "an unusable id": b'{"id": [1], "prompt": "hi"}',
     "params that are none": b'{"id": "x", "prompt": "hi", "params": 3}',
-    "a url elsewhere": b'{"custom_id": "x", "method": "POST", "url": "https://evil.example/v1", "body": {"messages": []}}',
+    "a url elsewhere": b'{"custom_id": "x", "method": "POST", "url": "https://evil.example/", "body": {}}',
     "too deep": b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     "too long": b'{"prompt": "' + b"x" * 3000 + b'"}',
     "a repeated id": b'{"id": "good", "prompt": "again"}',

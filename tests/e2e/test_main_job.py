@@ -55,7 +55,8 @@ def test_batch_output_is_what_the_openai_client_reads(llmbatch: Command, mock: M
 
 def test_five_thousand_records_flow_through_a_pipe(llmbatch: Command) -> None:
     done = llmbatch.shell(
-        """seq 1 5000 | jq -c '{id:., prompt:"fact about \\(.)"}' | llmbatch run -p mock -c 64 -q | jq -r .text | wc -l"""
+        """seq 1 5000 | jq -c '{id:., prompt:"fact about \\(.)"}' """
+        "| llmbatch run -p mock -c 64 -q | jq -r .text | wc -l"
     )
     assert done.stdout == b"5000\n" and done.stderr == ""
 
@@ -214,17 +215,19 @@ def test_a_provider_that_dies_ends_the_run_with_what_was_saved(
     llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
 ) -> None:
     mock = start_mock()
-    run = llmbatch.start("run", *mock("-o", "out.jsonl", "--retries", 0, "--fail-on", "none"))
+    run = llmbatch.start("run", *mock("-o", "out.jsonl", "--max-outage", 1))
     run.write("first")
     until(lambda: (tmp_path / "out.jsonl").exists() and lines_of(tmp_path / "out.jsonl"))
     mock.kill()
     run.write(*[f"later {n}" for n in range(40)])
     run.end_input()
     done = run.end()
-    results = lines_of(tmp_path / "out.jsonl")
-    assert results[0]["status"] == "ok"
-    assert {r["error"]["kind"] for r in results[1:]} == {"connection"}
-    assert done.code in (0, 4), done.stderr  # whichever comes first: the end of the input or the breaker
+    assert done.code == 5 and "--max-outage" in done.stderr and "saved: 1 ok" in done.stderr
+    assert [r["status"] for r in lines_of(tmp_path / "out.jsonl")] == ["ok"]
+    again = start_mock()
+    rest = llmbatch("run", *again("-o", "out.jsonl"), stdin=["first", *[f"later {n}" for n in range(40)]])
+    assert rest.code == 0 and len(lines_of(tmp_path / "out.jsonl")) == 41
+    assert not again.ledger("first")
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

@@ -1,5 +1,6 @@
 """Keys: found where they should be, sent where they belong, shown nowhere."""
 
+import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,13 +24,13 @@ class Echo:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802  # the name http.server calls
+            def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["content-length"]))
                 echo.authorizations.append(key := self.headers["authorization"])
-                body = f'{{"error": {{"message": "Incorrect API key: {key}", "code": "{key}", "param": "{key}"}}}}'.encode()
+                quoted = {"message": f"Incorrect API key: {key}", "code": key, "param": [{"key": key}]}
+                body = json.dumps({"error": quoted}).encode()
                 self.send_response(401)
                 self.send_header("content-length", str(len(body)))
-                self.send_header("x-request-id", str(key))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -136,7 +137,9 @@ def test_a_presets_key_stays_at_its_own_host(preset: tuple[str, ...], llmbatch: 
     variable = "GROQ_API_KEY" if "groq" in preset else "OPENAI_API_KEY"
     assert f"--key-env {variable}" in done.stderr
     assert _nowhere(CANARY, done)
-    named = llmbatch("run", *preset, "--base-url", echo.base_url, "-m", "m", "--key-env", variable, stdin=["hi"], env=env)
+    named = llmbatch(
+        "run", *preset, "--base-url", echo.base_url, "-m", "m", "--key-env", variable, stdin=["hi"], env=env
+    )
     assert named.code == 4 and echo.authorizations[1] == f"Bearer {CANARY}"
 
 
@@ -147,7 +150,9 @@ def test_the_stronger_of_provider_and_base_url_drops_the_other(llmbatch: Command
     dry = llmbatch("run", "-p", "groq", "-m", "m", "--dry-run", stdin=["hi"], env=env)
     assert dry.result["url"].startswith("https://api.groq.com/")
     env = {"LLMBATCH_PROVIDER": "groq", "GROQ_API_KEY": CANARY}
-    other = llmbatch("run", "--base-url", echo.base_url, "-m", "m", "--max-tokens", 5, "--dry-run", stdin=["hi"], env=env)
+    other = llmbatch(
+        "run", "--base-url", echo.base_url, "-m", "m", "--max-tokens", 5, "--dry-run", stdin=["hi"], env=env
+    )
     assert other.result["url"].startswith(echo.base_url) and "max_tokens" in other.result["body"]
 
 

@@ -59,7 +59,7 @@ def test_every_setting_that_config_show_prints_can_be_written_into_the_file(llmb
 BROKEN = {
     "no TOML": ("model = m", "config.toml"),
     "an unknown setting": ('modle = "m"', "Did you mean model?"),
-    "an unknown setting in a profile": ('[profile.p]\nconcurency = 3', "Did you mean concurrency?"),
+    "an unknown setting in a profile": ("[profile.p]\nconcurency = 3", "Did you mean concurrency?"),
     "an unknown table": ("[retry]\ntimes = 3", "unknown setting 'retry'"),
     "profiles that are none": ('profile = "x"', "a profile is a table"),
     "a profile that is none": ("[profile]\nx = 1", "a profile is a table"),

@@ -14,12 +14,11 @@ from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.events import Event, Held, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Reply, Request, Route
-from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience
-from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy
-from tests.support.scripted import job
+from tests.support.scripted import fixed_gate, job
 
 OK = Completion("t", "stop", "m", None)
 BAD = Fault(kind=Kind.BAD_REQUEST, message="no", status=400)
@@ -83,14 +82,16 @@ def dispatch(
     patience: Patience | None = None,
     random: Callable[[], float] = lambda: 0.5,
     events: list[Event] | None = None,
+    dedupe: bool = False,
 ) -> Dispatch:
     return Dispatch(
         dialect=Packing(pack),
-        new_gate=lambda: Gate(limit),
+        new_gate=lambda: fixed_gate(limit),
         policy=policy or RetryPolicy(),
         patience=patience or Patience(),
         random=random,
         notify=(events if events is not None else []).append,
+        dedupe=dedupe,
     )
 
 
@@ -134,10 +135,13 @@ class Driver:
 
     def settle(self, place: int, verdicts: Sequence[Completion | Fault]) -> None:
         request = self.flying.pop(place)
-        for outcome in self.d.settle(request, verdicts, self.now):
-            self.outcomes[outcome.job.identity.index] += 1
+        self.note(self.d.settle(request, verdicts, self.now))
         if self.d.stop is not None:
             self.d.close()
+
+    def note(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self.outcomes[outcome.job.identity.index] += 1
 
     def wait(self) -> None:
         """Let time pass until dispatch says there may be something."""
@@ -153,23 +157,31 @@ class Driver:
     st.integers(1, 3),
     st.integers(1, 3),
     st.integers(1, 3),
+    st.booleans(),
 )
 def test_whatever_happens_every_job_has_one_outcome_or_is_counted_as_not_started(
-    data: st.DataObject, jobs: int, routes: int, limit: int, pack: int
+    data: st.DataObject, jobs: int, routes: int, limit: int, pack: int, dedupe: bool
 ) -> None:
-    d = dispatch(limit=limit, pack=pack, policy=RetryPolicy(retries=2), random=lambda: 0.25)
+    d = dispatch(limit=limit, pack=pack, policy=RetryPolicy(retries=2), random=lambda: 0.25, dedupe=dedupe)
     drive = Driver(d, limit)
-    d.add([job(n, f"m{n % routes}") for n in range(jobs)])
+    all_jobs = [job(n, f"m{n % routes}") for n in range(jobs)]
+    for one in all_jobs:
+        one.key = f"{one.identity.index % (2 * routes):032x}"
+    drive.note(d.add(all_jobs[: jobs // 2]))
+    late = all_jobs[jobs // 2 :]
     verdicts = st.sampled_from(VERDICTS)
-    for _ in range(60):
+    for step in range(60):
         drive.take_all()
-        if not d.outstanding:
+        if step == 5:
+            drive.note(d.add(late))
+            continue
+        if not d.outstanding and step > 5:
             break
         if drive.flying:
             place = data.draw(st.integers(0, len(drive.flying) - 1))
             count = len(drive.flying[place].jobs)
             drive.settle(place, [data.draw(verdicts) for _ in range(count)])
-        else:
+        elif d.outstanding:
             drive.wait()
     while d.outstanding:  # and then everything goes well
         drive.take_all()
@@ -498,6 +510,53 @@ def test_a_packed_request_serves_one_model() -> None:
     d = dispatch(pack=9)
     d.add([job(n, "ab"[n % 2]) for n in range(6)])
     assert [[j.identity.index for j in take(d).jobs] for _ in range(2)] == [[0, 2, 4], [1, 3, 5]]
+
+
+# equal requests
+
+
+def equal_jobs(number: int) -> list[Job]:
+    made = [job(n) for n in range(number)]
+    for one in made:
+        one.key = "0" * 32
+    return made
+
+
+def test_equal_requests_are_sent_once_and_the_answer_serves_all() -> None:
+    d = dispatch(dedupe=True)
+    d.add(equal_jobs(5))
+    request = take(d)
+    assert d.take(0.0) is None and d.outstanding == 5
+    done = d.settle(request, (OK,), 0.0)
+    assert [(o.job.identity.index, isinstance(o.verdict, Copy)) for o in done] == [(n, n > 0) for n in range(5)]
+
+
+def test_an_equal_request_that_comes_later_takes_the_answer_at_once() -> None:
+    d = dispatch(dedupe=True)
+    first, later = equal_jobs(2)
+    d.add([first])
+    settle_next(d, OK)
+    (outcome,) = d.add([later])
+    assert outcome.job is later and isinstance(outcome.verdict, Copy) and d.take(0.0) is None
+
+
+def test_when_the_first_of_equal_requests_fails_the_next_is_sent() -> None:
+    d = dispatch(dedupe=True)
+    d.add(equal_jobs(3))
+    settle_next(d, BAD)
+    assert [o.job.identity.index for o in settle_next(d, OK)] == [1, 2]
+
+
+def test_equal_requests_for_a_model_that_is_left_out_are_all_named() -> None:
+    d = dispatch(dedupe=True, limit=100)
+    twins = [job(n, "bad") for n in range(8)]
+    for one in twins[4:]:
+        one.key = "f" * 32
+    d.add([*twins, job(9, "good")])
+    for request in [r for r in (take(d) for _ in range(5)) if r.jobs[0].identity.index < 3]:
+        d.settle(request, (MODEL,), 0.0)
+    assert d.left_out is not None
+    assert sorted(j.identity.index for j in d.take_skipped()) == [4, 5, 6, 7]
 
 
 # stopping

@@ -16,7 +16,9 @@ from llmbatch.dialects.chat import PATH, Chat
 from llmbatch.dialects.options import Options
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
+from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
+from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import RetryPolicy
 
 from .virtual_time import LoopClock, run_virtually
@@ -34,12 +36,17 @@ def job(index: int, model: str = "m") -> Job:
     """Make a job that asks about its own number."""
     return Job(
         identity=Identity(index, f"id-{index}", f"record-{index}"),
-        key=f"key-{index}",
+        key=f"{index:032x}",
         route=Route(PATH, model),
         item={"model": model, "messages": [{"role": "user", "content": str(index)}]},
         meta={},
         tokens=1,
     )
+
+
+def fixed_gate(limit: int) -> Gate:
+    """Make a gate that only counts."""
+    return Gate(Limit(limit, adaptive=False), Bucket(), Bucket())
 
 
 def refusal(index: int) -> Refused:
@@ -201,6 +208,7 @@ def new_run(
     random: Callable[[], float] = lambda: 0.5,
     offload: Callable[..., Awaitable[Any]] = inline,
     observe: Callable[[Event], None] = lambda event: None,
+    new_gate: Callable[[], Gate] | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
     world, events = World(), list[Event]()
@@ -213,7 +221,7 @@ def new_run(
 
     dispatch = Dispatch(
         dialect=dialect,
-        new_gate=lambda: Gate(workers),
+        new_gate=new_gate or (lambda: fixed_gate(workers)),
         policy=policy or RetryPolicy(),
         patience=patience or Patience(),
         random=random,

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -34,8 +34,15 @@ PATIENCE = 10.0
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as first:
     first.run(asyncio.sleep(0))  # the first loop of its kind opens descriptors that stay
-gc.collect()
-gc.freeze()  # the collections below then look only at what tests made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_new_garbage() -> Iterator[None]:
+    """Let the many collections below look only at what tests made."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

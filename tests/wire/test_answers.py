@@ -189,7 +189,7 @@ def test_headers_are_folded_in_lower_case(run: Run, opening: Open) -> None:
     assert result.headers == {"x-limit": "1, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
 
 
-@pytest.mark.parametrize("status", [200, 301, 400, 401, 413, 429, 500, 503, 529, 599, 600, 999])
+@pytest.mark.parametrize("status", [301, 429, 503, 999])
 def test_every_status_comes_through(run: Run, opening: Open, status: int) -> None:
     result = first(run, opening, kept(ok(b'{"error":1}', status=b"%d Odd" % status)))
     assert isinstance(result, Reply)
@@ -228,7 +228,7 @@ def test_endless_interim_answers_are_cut_off(run: Run, opening: Open, lane_class
 
     async def scene() -> None:
         interim = b"HTTP/1.1 102 Processing\r\nx: %s\r\n\r\n" % (b"y" * 4000)
-        async with serving(_more(b"", interim)) as server, opening(server.url, attempt=0.3) as sender:
+        async with serving(_more(b"", interim)) as server, opening(server.url, attempt=0.15) as sender:
             kind = Kind.PROTOCOL if lane_class is Lane else Kind.TIMEOUT
             assert_fault(await sender.send(asking()), kind, Billing.DOUBTFUL)
 
@@ -257,7 +257,7 @@ def test_chunks_of_hardly_any_body_are_cut_off(run: Run, opening: Open, lane_cla
 
     async def scene() -> None:
         script = _more(CHUNKED, b"1;a=" + b"b" * 4000 + b"\r\nx\r\n")
-        async with serving(script) as server, opening(server.url, body=1 << 17, attempt=0.3) as sender:
+        async with serving(script) as server, opening(server.url, body=1 << 17, attempt=0.15) as sender:
             result = await sender.send(asking())
             if lane_class is Lane:
                 assert_fault(result, Kind.TOO_LARGE, Billing.BILLED, retry=False)
@@ -275,5 +275,5 @@ def test_a_body_of_exactly_the_cap_is_whole(run: Run, opening: Open) -> None:
 
 
 def test_a_large_answer_is_whole(run: Run, opening: Open) -> None:
-    body = bytes(range(256)) * (32 << 12)
+    body = bytes(range(256)) * (16 << 12)
     assert body_of(first(run, opening, kept(ok(body)))) == body

@@ -12,7 +12,7 @@ from llmbatch.core.job import Reply
 from .conftest import Open, Run, asking, assert_fault, body_of, open_descriptors
 from .scripted import Peer, Script, answering, ok, saying, serving, silence
 
-DEADLINE = 0.2
+DEADLINE = 0.1
 
 
 def dripping(head: bytes, drop: bytes) -> Script:

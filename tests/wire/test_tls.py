@@ -13,6 +13,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Reply
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
+from llmbatch.wire.reference import ReferenceLane
 from llmbatch.wire.sender import LaneSender
 from llmbatch.wire.tls import shared_context
 
@@ -221,7 +222,7 @@ def test_silence_on_a_kept_tls_connection_is_in_doubt(
         for turns in range(3):
             async with (
                 serving(script, context=context) as server,
-                opening(server.url, ca_file=ca_file, attempt=0.2) as sender,
+                opening(server.url, ca_file=ca_file, attempt=0.1) as sender,
             ):
                 for _ in range(turns):
                     assert body_of(await sender.send(asking())) == b"1"
@@ -240,7 +241,7 @@ def test_a_large_body_nobody_reads_is_not_billed_over_tls(
 
         async with (
             serving(script, context=context) as server,
-            opening(server.url, ca_file=ca_file, attempt=0.4) as sender,
+            opening(server.url, ca_file=ca_file, attempt=0.2) as sender,
         ):
             assert_fault(await sender.send(asking(bytes(32 << 20))), Kind.TIMEOUT, Billing.UNBILLED)
 
@@ -318,6 +319,35 @@ def test_a_tls_stream_broken_off_is_doubtful(
             kind = Kind.PROTOCOL if cut == "end" else Kind.CONNECTION
             assert_fault(result, kind, Billing.DOUBTFUL)
             assert body_of(await sender.send(asking())) == b"2"
+
+    run(scene())
+
+
+def test_a_proxy_sees_nothing_but_the_name(run: Run, context: ssl.SSLContext, ca_file: str) -> None:
+    """Through CONNECT the reference lane speaks TLS with the server itself, by the same authorities."""
+
+    async def scene() -> None:
+        async def script(peer: Peer) -> None:
+            seen = await peer.head()
+            assert seen.line == b"CONNECT localhost:443 HTTP/1.1"
+            assert b"sk-secret" not in seen.head
+            await peer.say(b"HTTP/1.1 200 Connected\r\n\r\n")
+            await peer.writer.start_tls(context)
+            for _ in range(2):
+                inner = await peer.request()
+                assert inner.line == b"POST /v1/chat/completions HTTP/1.1"
+                await peer.say(ok(b"1"))
+            await peer.gone()
+
+        async with serving(script) as server:
+            tls = shared_context(ca_file)
+            lane = ReferenceLane(limits=Limits(), tls=tls, proxy=f"http://127.0.0.1:{server.port}")
+            key = {"authorization": "Bearer sk-secret"}
+            sender = LaneSender(lane, base_url="https://localhost/v1", headers=key, limits=Limits())
+            for _ in range(2):
+                assert body_of(await sender.send(asking())) == b"1"
+            await sender.aclose()
+            assert len(server.peers) == 1
 
     run(scene())
 

@@ -1,0 +1,181 @@
+"""What result lines add up to. They come from files, so no field is trusted to be what it should be."""
+
+import math
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+__all__ = ["Account", "Book"]
+
+MOST_NAMES = 100
+"""Models and kinds that are told apart; a hostile file has a new one on every line."""
+
+OTHER = "(other)"
+_TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+_RANKS = {"p50": 50, "p95": 95, "p99": 99}
+
+
+@dataclass(slots=True)
+class Account:
+    """The lines of one model, or of all."""
+
+    ok: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    billed_failures: int = 0
+    possibly_billed: int = 0
+    requests: int = 0
+    sent_again: int = 0
+    reused: int = 0
+    deduplicated: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+    cost_usd: float | None = None
+    priced: int = 0
+    """Lines that have a cost."""
+    first_started_at: str | None = None
+    last_started_at: str | None = None
+    latencies: "array[float]" = field(default_factory=lambda: array("f"))
+
+    @property
+    def failed(self) -> int:
+        """Count the failed lines."""
+        return self.failures.total()
+
+    @property
+    def records(self) -> int:
+        """Count the lines."""
+        return self.ok + self.failed
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Count one result line."""
+        if line["status"] == "ok":
+            self.ok += 1
+        else:
+            error = line.get("error")
+            kind = error.get("kind") if isinstance(error, dict) else None
+            self.failures[_told_apart(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
+            self.billed_failures += line.get("billed") is True
+        attempts = _count(line.get("attempts"))
+        self.requests += attempts
+        self.sent_again += max(0, attempts - 1)
+        self.possibly_billed += _count(line.get("possibly_billed"))
+        self.reused += bool(line.get("reused"))
+        self.deduplicated += bool(line.get("deduplicated"))
+        usage = line.get("usage")
+        if isinstance(usage, dict):
+            for name in _TOKENS:
+                self.tokens[name] += _count(usage.get(name))
+        cost = _amount(line.get("cost_usd"))
+        if cost is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + cost
+            self.priced += 1
+        latency = _amount(line.get("latency_s"))
+        if latency is not None and attempts:
+            self.latencies.append(latency)
+        started = line.get("started_at")
+        if isinstance(started, str) and len(started) == 24:
+            self._note(started, started)
+
+    def include(self, other: "Account") -> None:
+        """Add another account to this one."""
+        self.ok += other.ok
+        for kind, count in other.failures.items():
+            self.failures[_told_apart(kind, self.failures)] += count
+        self.billed_failures += other.billed_failures
+        self.possibly_billed += other.possibly_billed
+        self.requests += other.requests
+        self.sent_again += other.sent_again
+        self.reused += other.reused
+        self.deduplicated += other.deduplicated
+        self.tokens.update(other.tokens)
+        if other.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
+        self.priced += other.priced
+        self.latencies.extend(other.latencies)
+        if other.first_started_at is not None and other.last_started_at is not None:
+            self._note(other.first_started_at, other.last_started_at)
+
+    def latency_s(self) -> dict[str, float]:
+        """Return exact percentiles of the last attempts' latencies, by nearest rank; empty when there are none."""
+        if not self.latencies:
+            return {}
+        ordered = sorted(self.latencies)
+        places = {name: max(1, math.ceil(rank * len(ordered) / 100)) - 1 for name, rank in _RANKS.items()}
+        return {name: round(ordered[place], 4) for name, place in places.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values, under the names that the summary of a run has."""
+        return {
+            "records": self.records,
+            "ok": self.ok,
+            "failed": self.failed,
+            "failures": dict(self.failures.most_common()),
+            "requests": self.requests,
+            "retries": self.sent_again,
+            "possibly_billed": self.possibly_billed,
+            "billed_failures": self.billed_failures,
+            "reused": self.reused,
+            "deduplicated": self.deduplicated,
+            **{name: self.tokens[name] for name in _TOKENS},
+            "cost_usd": self.cost_usd,
+            "priced": self.priced,
+            "latency_s": self.latency_s(),
+            "first_started_at": self.first_started_at,
+            "last_started_at": self.last_started_at,
+        }
+
+    def _note(self, first: str, last: str) -> None:
+        """Widen the time in which attempts began. UTC stamps of one width are in the order of their text."""
+        self.first_started_at = min(self.first_started_at or first, first)
+        self.last_started_at = max(self.last_started_at or last, last)
+
+
+class Book:
+    """The accounts of all lines, by the model that answered; None for lines that name none, as failures do."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.models: dict[str | None, Account] = {}
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Count one result line."""
+        model = line.get("model")
+        name = _told_apart(model, self.models) if isinstance(model, str) else None
+        account = self.models.get(name)
+        if account is None:
+            account = self.models[name] = Account()
+        account.add(line)
+
+    def total(self) -> Account:
+        """Return the account of all lines."""
+        total = Account()
+        for account in self.models.values():
+            total.include(account)
+        return total
+
+    def by_model(self) -> list[tuple[str, Account]]:
+        """Return the accounts of the models, the busiest first; that of lines without a model at the end."""
+        named = [(name, account) for name, account in self.models.items() if name is not None]
+        named.sort(key=lambda pair: (-pair[1].records, pair[0]))
+        unnamed = self.models.get(None)
+        return list(chain(named, [] if unnamed is None else [("(none)", unnamed)]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all accounts as plain values. Lines without a model are in the total only."""
+        models = {name: account.as_json() for name, account in self.by_model() if self.models.get(name) is account}
+        return {"files": self.files, **self.total().as_json(), "models": models}
+
+
+def _told_apart(name: str, known: Any) -> str:
+    return name if name in known or len(known) < MOST_NAMES else OTHER
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+def _amount(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        return None
+    return float(value)

@@ -1,0 +1,21 @@
+"""Results files folded into one account."""
+
+from collections.abc import Callable, Sequence
+
+from llmbatch.core.account import Book
+from llmbatch.run.standing import open_results
+
+__all__ = ["report"]
+
+
+def report(names: Sequence[str], *, notice: Callable[[str], None]) -> Book:
+    """Count the lines of all files, as they stand. Raises InputError, UsageError."""
+    book = Book()
+    with open_results(names) as files:
+        for file in files:
+            book.files += 1
+            if file.torn:
+                notice(f"{file.name} ends in a piece of a line, which is not counted")
+            for line in file.results():
+                book.add(line)
+    return book

@@ -1,0 +1,186 @@
+"""Each input record against its results: missing, orphaned, repeated, broken. Reads, and changes nothing."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.job import Identity
+from llmbatch.core.outcome import Refused
+from llmbatch.core.reconciliation import Finding, Problem, Reconciliation
+from llmbatch.records.decode import Decoder
+from llmbatch.records.seen import Seen
+from llmbatch.records.source import open_source
+from llmbatch.run.standing import ResultsFile, identity_of, open_results
+from llmbatch.state.intents import SETTLED
+from llmbatch.state.known import Known, Trait
+from llmbatch.state.lines import Line, fingerprint
+
+__all__ = ["verify"]
+
+_BATCH = 256
+_LINES = 40
+"""Bits that number a line; the number of its file stands above them."""
+
+
+def verify(
+    inputs: Sequence[str],
+    results: Sequence[str],
+    *,
+    input_format: str | None,
+    id_field: str | None,
+    limit: int | None,
+    max_line: int,
+    found: Callable[[Finding], None],
+) -> Reconciliation:
+    """Reconcile, telling `found` what is wrong as it turns up.
+
+    Needs no model and no template: a record is known by its id, or by the digest of its fields as they were before
+    templates. Raises InputError, UsageError.
+    """
+    with closing(open_source(inputs, format=input_format, max_line=max_line)) as source, open_results(results) as files:
+        check = _Check(files, found)
+        decoder = _identifier(id_field)
+        while limit is None or check.account.records < limit:
+            left = _BATCH if limit is None else min(_BATCH, limit - check.account.records)
+            entries = source.read(left)
+            if not entries:
+                break
+            for entry in entries:
+                decoded = decoder.decode(check.account.records, entry)
+                refused = isinstance(decoded, Refused)
+                check.record(decoded.identity, entry.where, refused=refused)
+        return check.conclude(orphans=limit is None)
+
+
+class _Check:
+    """The lines of all files by identity, and the records met so far."""
+
+    def __init__(self, files: Sequence[ResultsFile], found: Callable[[Finding], None]) -> None:
+        self.account = Reconciliation()
+        self._files = files
+        self._found = found
+        self._known = Known()
+        for number, file in enumerate(files):
+            if file.torn:
+                self.account.torn.append(file.name)
+            for line in file.lines():
+                self._line(number, line)
+        self._in_doubt = {
+            intent.identity
+            for file in files
+            for intent, mark in file.planned
+            if not self._has_line(file, intent.identity, redo=intent.redo, settled=mark == SETTLED)
+        }
+        self.account.in_doubt = len(self._in_doubt)
+
+    def record(self, identity: Identity, where: str, *, refused: bool) -> None:
+        """Look for the result of a record of the input."""
+        account = self.account
+        account.records += 1
+        name = fingerprint(identity.id, identity.record, identity.occurrence)
+        place = self._known.find(name)
+        if place is None:
+            more: dict[str, Any] = {"index": identity.index, "where": where}
+            if name in self._in_doubt:
+                more["in_doubt"] = True
+            if refused:
+                more["unusable"] = True
+            self._tell(Problem.MISSING, _named(identity.id, identity.record, identity.occurrence) | more)
+            return
+        self._known.met[place] = 1
+        if self._known.traits(place) & Trait.OK:
+            account.ok += 1
+        else:
+            account.failed += 1
+        account.edited += self._known.key(place) != _digest(identity.record)
+
+    def conclude(self, *, orphans: bool) -> Reconciliation:
+        """Look for lines whose record was not met, and close the account."""
+        account = self.account
+        account.orphans_known = orphans
+        if orphans and self._known.met.count(0):
+            for number, file in enumerate(self._files):
+                for line in file.lines():
+                    self._orphan(number, line)
+        missing, lines = account.problems[Problem.MISSING], account.problems.total() + account.ok + account.failed
+        if account.records != account.ok + account.failed + missing or (orphans and account.lines != lines - missing):
+            raise LlmbatchError(f"the account does not add up, which is a bug: {account.as_json()}")
+        return account
+
+    def _line(self, number: int, line: Line) -> None:
+        self.account.lines += 1
+        fields = line.fields
+        if fields is None:
+            self._tell(Problem.BROKEN, self._at(number, line))
+            return
+        traits = Trait.OK if fields["status"] == "ok" else Trait(0)
+        here = number << _LINES | line.number
+        earlier = self._known.add(identity_of(fields), _digest(fields["record"]), here, traits)
+        if earlier is not None:
+            first = self._known.offset(earlier)
+            file, at = self._files[first >> _LINES], first & (1 << _LINES) - 1
+            self._tell(
+                Problem.REPEATED,
+                _name(fields) | self._at(number, line) | {"first_file": file.name, "first_line": at or None},
+            )
+
+    def _orphan(self, number: int, line: Line) -> None:
+        fields = line.fields
+        if fields is None:
+            return
+        place = self._known.find(identity_of(fields))
+        # A repeated line of an orphan is told as repeated, once.
+        if place is not None and not self._known.met[place]:
+            self._known.met[place] = 1
+            self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
+
+    def _has_line(self, file: ResultsFile, identity: int, *, redo: bool, settled: bool) -> bool:
+        """Say whether what was planned is written, as the next run would see it."""
+        if redo:
+            return settled or file.is_redone(identity)
+        return self._known.find(identity) is not None
+
+    def _at(self, number: int, line: Line) -> dict[str, Any]:
+        """Say where a line stands; without a number it is in the redo file."""
+        return {"file": self._files[number].name, "line": line.number or None}
+
+    def _tell(self, problem: Problem, place: dict[str, Any]) -> None:
+        self.account.problems[problem] += 1
+        self._found(Finding(problem, place))
+
+
+def _identifier(id_field: str | None) -> Decoder:
+    """Return the decoder of a run that has no template and sends nothing."""
+    return Decoder(
+        params=frozenset(),
+        id_field=id_field,
+        meta="none",
+        meta_fields=frozenset(),
+        template=None,
+        system=None,
+        openai_batch=False,
+        seen=Seen(),
+        notice=lambda text: None,
+    )
+
+
+def _name(fields: dict[str, Any]) -> dict[str, Any]:
+    return _named(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+
+
+def _named(id: str | int | None, record: str, occurrence: int) -> dict[str, Any]:
+    name: dict[str, Any] = {"id": id}
+    if id is None:
+        name["record"] = record
+    if occurrence:
+        name["occurrence"] = occurrence
+    return name
+
+
+def _digest(record: str) -> int:
+    """Return 64 bits of a digest; what somebody else wrote there has some of its own."""
+    try:
+        return int(record[:16], 16) & 0xFFFF_FFFF_FFFF_FFFF
+    except ValueError:
+        return 0

@@ -1,0 +1,80 @@
+"""What results files add up to, as a table."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from llmbatch.core.account import Account, Book
+from llmbatch.ui.table import columns, facts, plain_text
+
+__all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
+
+MODEL_COLUMNS = ("model", "records", "ok", "failed", "tokens in", "out", "cost", "p50", "p95", "p99")
+
+
+def account_text(book: Book, width: int | None) -> bytes:
+    """Write the account down, models line by line when there are several."""
+
+    def parts() -> Iterator[RenderableType]:
+        yield facts(account_rows(book.files, book.total()))
+        rows = model_rows(book)
+        if rows:
+            yield columns(MODEL_COLUMNS, rows)
+
+    return plain_text(parts(), width)
+
+
+def account_rows(files: int, total: Account) -> list[tuple[str, str]]:
+    """Return the facts, those that matter first; what is zero and usual is left out."""
+    rows = [("records", f"{total.records:,}"), ("  ok", f"{total.ok:,}"), ("  failed", f"{total.failed:,}")]
+    rows += [(f"    {kind}", f"{count:,}") for kind, count in total.failures.most_common()]
+    if total.billed_failures:
+        rows.append(("  failed, but billed", f"{total.billed_failures:,}"))
+    for count, name in ((total.reused, "  reused"), (total.deduplicated, "  deduplicated")):
+        if count:
+            rows.append((name, f"{count:,}"))
+    rows.append(("requests", f"{total.requests:,} ({total.sent_again:,} sent again)"))
+    if total.possibly_billed:
+        rows.append(("  possibly billed without an answer", f"{total.possibly_billed:,}"))
+    rows.append(("tokens in, out", f"{total.tokens['input_tokens']:,}, {total.tokens['output_tokens']:,}"))
+    for name, what in (
+        ("cached_input_tokens", "  cached"),
+        ("cache_write_tokens", "  written to a cache"),
+        ("reasoning_tokens", "  reasoning"),
+    ):
+        if total.tokens[name]:
+            rows.append((what, f"{total.tokens[name]:,}"))
+    if total.cost_usd is not None:
+        unpriced = total.ok - total.priced
+        partly = f" (of {total.priced:,} lines; {unpriced:,} answers have no price)" if unpriced > 0 else ""
+        rows.append(("cost", f"${total.cost_usd:,.6f}{partly}"))
+    latency = total.latency_s()
+    if latency:
+        rows.append(("latency p50, p95, p99", ", ".join(f"{seconds:.3g} s" for seconds in latency.values())))
+    if total.first_started_at and total.last_started_at:
+        rows.append(("first request", total.first_started_at))
+        rows.append(("last request", total.last_started_at))
+    if files > 1:
+        rows.append(("files", f"{files:,}"))
+    return rows
+
+
+def model_rows(book: Book) -> list[tuple[str, ...]]:
+    """Return a row for each model, none unless there are several."""
+    if len(book.models) - (None in book.models) < 2:
+        return []
+    return [_model_row(name, account) for name, account in book.by_model()]
+
+
+def _model_row(name: str, account: Account) -> tuple[str, ...]:
+    latency = account.latency_s()
+    return (
+        name,
+        f"{account.records:,}",
+        f"{account.ok:,}",
+        f"{account.failed:,}",
+        f"{account.tokens['input_tokens']:,}",
+        f"{account.tokens['output_tokens']:,}",
+        "" if account.cost_usd is None else f"${account.cost_usd:,.6f}",
+        *(f"{latency[rank]:.3g} s" if latency else "" for rank in ("p50", "p95", "p99")),
+    )

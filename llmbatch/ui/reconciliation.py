@@ -1,0 +1,84 @@
+"""How input and results fit together, as a table and the first things that are wrong."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from llmbatch.core.printable import printable
+from llmbatch.core.reconciliation import Finding, Problem, Reconciliation
+from llmbatch.ui.table import facts, plain_text
+
+__all__ = ["reconciliation_text"]
+
+_WORDS = {
+    Problem.MISSING: "missing: records without a result",
+    Problem.ORPHAN: "orphan: results without a record",
+    Problem.REPEATED: "repeated: one more result of the same record",
+    Problem.BROKEN: "broken: lines that are not results",
+}
+
+
+def reconciliation_text(
+    account: Reconciliation, examples: Mapping[Problem, Sequence[Finding]], width: int | None
+) -> bytes:
+    """Write the account down, and under it the examples of each problem."""
+
+    def parts() -> Iterator[RenderableType]:
+        yield facts(_rows(account))
+        for problem, findings in examples.items():
+            if not findings:
+                continue
+            yield Text(f"{_WORDS[problem]}")
+            for finding in findings:
+                yield Text(f"  {printable(_one(finding.place), 200)}", overflow="fold")
+            more = account.problems[problem] - len(findings)
+            if more:
+                yield Text(f"  … and {more:,} more; --all lists them")
+
+    return plain_text(parts(), width)
+
+
+def _rows(account: Reconciliation) -> list[tuple[str, str]]:
+    problems = account.problems
+    rows = [
+        ("records", f"{account.records:,}"),
+        ("  ok", f"{account.ok:,}"),
+        ("  failed", f"{account.failed:,}"),
+        ("  missing", f"{problems[Problem.MISSING]:,}"),
+        ("result lines", f"{account.lines:,}"),
+    ]
+    if account.orphans_known:
+        rows.append(("  orphan", f"{problems[Problem.ORPHAN]:,}"))
+    rows += [("  repeated", f"{problems[Problem.REPEATED]:,}"), ("  broken", f"{problems[Problem.BROKEN]:,}")]
+    if account.in_doubt:
+        rows.append(("in doubt", f"{account.in_doubt:,}"))
+    if account.edited:
+        rows.append(("edited since they were answered", f"{account.edited:,}"))
+    rows += [("ends in a piece of a line", name) for name in account.torn]
+    rows.append(("complete", "yes" if account.complete else "no"))
+    return rows
+
+
+def _one(place: Mapping[str, Any]) -> str:
+    """Put one finding in words."""
+    parts = []
+    if place.get("id") is not None:
+        parts.append(f"id {place['id']!r}")
+    elif "record" in place:
+        parts.append(f"record {place['record']}")
+    if "occurrence" in place:
+        parts.append(f"occurrence {place['occurrence']}")
+    if "where" in place:
+        parts.append(str(place["where"]))
+    if "file" in place:
+        parts.append(_at(place["file"], place["line"]))
+    if "first_file" in place:
+        parts.append(f"the first is at {_at(place['first_file'], place['first_line'])}")
+    parts += [what for what, word in (("in doubt", "in_doubt"), ("unusable", "unusable")) if place.get(word)]
+    return ", ".join(parts)
+
+
+def _at(file: str, line: int | None) -> str:
+    return f"{file} line {line}" if line is not None else f"{file}.state/redo.jsonl"

@@ -9,12 +9,15 @@ import typer
 
 from llmbatch import __version__
 from llmbatch.cli.config import config
+from llmbatch.cli.convert import convert
 from llmbatch.cli.mock import mock
+from llmbatch.cli.report import report
 from llmbatch.cli.run import run
+from llmbatch.cli.verify import ResultsLast, verify
 from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
 
-__all__ = ["app", "entry"]
+__all__ = ["app", "entry", "run_to_code"]
 
 app = typer.Typer(
     name="llmbatch",
@@ -24,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(report)
+app.command(cls=ResultsLast)(verify)
+app.command()(convert)
 app.command()(mock)
 app.add_typer(config, name="config")
 
@@ -43,13 +49,14 @@ def _main(
 
 def entry() -> None:
     """Run the command line and leave with its exit code."""
-    code = _guarded()
+    code = run_to_code()
     _silence(sys.stdout, 1)
     _silence(sys.stderr, 2)
     sys.exit(code)
 
 
-def _guarded() -> int:
+def run_to_code() -> int:
+    """Run the command line; return the exit code instead of leaving."""
     try:
         _occupy_standard_streams()
         app(standalone_mode=True)

@@ -1,6 +1,7 @@
 """`llmbatch run`: the tool."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,8 @@ def _run(settings: "Settings") -> "Summary":
         stdout_is_terminal=os.isatty(1),
         wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
     )
+    if summary.stopped is not None:
+        summary = replace(summary, stopped=redact(summary.stopped))  # servers quote keys
     _report(settings, summary, redact)
     return summary
 

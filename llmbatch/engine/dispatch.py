@@ -125,6 +125,12 @@ class Dispatch:
         """Count the jobs that have no outcome yet."""
         return self.queued + len(self._due) + self.in_flight + self.following
 
+    @property
+    def limit(self) -> tuple[int, str]:
+        """Return how many requests may be in flight, over all routes, and what moved that last."""
+        limits = [queue.gate.limit for queue in self._turns]
+        return sum(limit.now for limit in limits), limits[0].why if limits else ""
+
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that an answer of this run serves too, under dedupe."""
         done: list[Outcome] = []

@@ -7,12 +7,14 @@ and that is a 429. And no second holds much more than its share: providers enfor
 import math
 from collections import deque
 
-__all__ = ["Bucket"]
+__all__ = ["Admitted", "Bucket"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
 BURST = 1.0
 """Seconds' worth that may leave at once."""
+CAUTION, GROWTH = 0.95, 4e-4
+"""A guessed rate starts a little below what was admitted; t seconds later it is exp(GROWTH * t * t) times that."""
 
 
 class Bucket:
@@ -25,6 +27,8 @@ class Bucket:
     def __init__(self, rate: float | None = None) -> None:
         self.rate = math.inf if rate is None else rate
         self._named = rate is not None
+        self._guess: tuple[float, float] | None = None
+        """A guessed rate, and since when."""
         self._spent: deque[tuple[float, float]] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
@@ -35,6 +39,9 @@ class Bucket:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if self.rate == math.inf:
             return -math.inf
+        if self._guess is not None:
+            rate, since = self._guess
+            self.rate = rate * math.exp(min(20.0, GROWTH * (now - since) ** 2))
         self._expire(now)
         return max(self._window_opens(now, amount), self._due - BURST)
 
@@ -60,11 +67,18 @@ class Bucket:
             return
         if rate is not None:
             self.rate = rate
+            self._guess = None
         if left is not None and self.rate < math.inf:
             self._expire(now)
             surplus = self.rate - self._sum - left
             if surplus > 0:
                 self._add(now, surplus)
+
+    def guess(self, rate: float, now: float) -> None:
+        """Try a rate that seems to be the server's, for want of its own words; it grows until the next refusal."""
+        if not self._named and rate > 0:
+            self._guess = (max(1.0, rate * CAUTION), now)
+            self.rate = self._guess[0]
 
     def _add(self, now: float, amount: float) -> None:
         self._spent.append((now, amount))
@@ -85,3 +99,30 @@ class Bucket:
             self._sum -= self._spent.popleft()[1]
         if not self._spent:
             self._sum = 0.0
+
+
+class Admitted:
+    """Counts the requests of the last minute that were not refused."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+        self._first: float | None = None
+
+    def add(self, now: float) -> None:
+        """Count one that leaves."""
+        if self._first is None:
+            self._first = now
+        self._times.append(now)
+        while self._times[0] <= now - 60.0:
+            self._times.popleft()
+
+    def take_back(self) -> None:
+        """Count one less: it was refused."""
+        if self._times:
+            self._times.pop()
+
+    def per_minute(self, now: float) -> float:
+        """Return the rate of the last minute, or of the time since the first if that is shorter."""
+        if self._first is None:
+            return 0.0
+        return len(self._times) * 60.0 / min(60.0, max(1.0, now - self._first))

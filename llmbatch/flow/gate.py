@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 from llmbatch.core.fault import Fault
 from llmbatch.flow.announced import Announced
-from llmbatch.flow.bucket import Bucket
+from llmbatch.flow.bucket import Admitted, Bucket
 from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import backoff
 
 __all__ = ["Gate"]
+
+STUBBORN = 3
+"""Refusals in a row, each after a wait of its own, that no answer to a later request interrupted."""
 
 
 class Gate:
@@ -27,6 +30,8 @@ class Gate:
         self.closed_until = -math.inf
         self.outage_since: float | None = None
         self._refusals = 0
+        self._last_refusal = -math.inf
+        self._admitted = Admitted()
 
     def opens(self, now: float, weight: float) -> float:
         """Return when an attempt of so many tokens may start: `now` or earlier for at once.
@@ -40,6 +45,7 @@ class Gate:
     def enter(self, now: float, weight: float) -> None:
         """Count an attempt in."""
         self.in_flight += 1
+        self._admitted.add(now)
         self.requests.take(now, 1.0)
         self.tokens.take(now, weight)
 
@@ -57,7 +63,8 @@ class Gate:
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Note that the service works. Comes before `leave`."""
-        self._refusals = 0
+        if now - round_trip > self._last_refusal:  # what left before says nothing of the time after
+            self._refusals = 0
         self.outage_since = None
         self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
 
@@ -69,14 +76,19 @@ class Gate:
         """
         if self.outage_since is None:
             self.outage_since = now
+        self._admitted.take_back()
         if now >= self.closed_until:
             self._refusals += 1
-        self.limit.refused(now)
+            if self._refusals >= STUBBORN and self.limit.adaptive:
+                # Fewer in flight did not help: it is the rate that is refused, so send at the rate that was not.
+                self.requests.guess(self._admitted.per_minute(now), now)
+        self._last_refusal = now
         base = 0.25 if self.limit.adaptive else 1.0
         asked = fault.wait if fault.wait is not None else 0.0
         until = (
             now + max(asked, backoff(self._refusals, base, random)) + random() * min(10.0, 0.1 * asked + 0.25 * base)
         )
+        self.limit.refused(now, until - now)
         before = max(self.closed_until, now)
         self.closed_until = max(self.closed_until, until)
         return max(0.0, until - before)

@@ -52,7 +52,7 @@ class Continuation:
         self._settings = settings
         self._notice = notice
         header = store.last_header()
-        self._before: dict[str, Any] = header["options"] if header is not None else {}
+        self._before: dict[str, Any] = header.get("options", {}) if header is not None else {}
         self._address = settings.model.base_url or settings.model.provider or "openai"
         self._address_before = header.get("address") if header is not None else None
         resume = settings.resume
@@ -65,12 +65,16 @@ class Continuation:
             changed=changed,
         )
 
-    def begin(self, survey: Survey | None) -> None:
+    def begin(self, dialect: Chat) -> None:
         """Say what is there and what will be done, and write down what this run was asked to do.
 
         Without a survey (input that can be read only once) the options are compared instead of the requests. Raises
         UsageError where a person has to decide first.
         """
+        survey = self.survey(dialect)
+        if survey is not None and self._keeps_edits(survey):
+            self.policy = self.policy._replace(keep_edited=True)
+            survey = self.survey(dialect)
         found = self._store.found
         for text in found.notices:
             self._notice(text)
@@ -154,19 +158,23 @@ class Continuation:
         changed = survey.actions[Action.CHANGED]
         if changed:
             raise self._changed(f"{changed:,} answers belong to other options than")
-        if survey.edited > max(FEW_EDITS, self._store.found.ok // 2):
-            if self.policy.changed is None:
-                raise UsageError(
-                    f"{survey.edited:,} of the {self._store.found.ok:,} records with answers in {self._store.path} "
-                    "were edited and would be sent again; nothing was sent",
-                    "--changed rerun sends them, --changed keep keeps the old answers.",
-                )
-            if self.policy.changed == "keep":
-                self.policy = self.policy._replace(keep_edited=True)
+        if self.policy.changed is None and self._are_many(survey.edited):
+            raise UsageError(
+                f"{survey.edited:,} of the {self._store.found.ok:,} records with answers in {self._store.path} "
+                "were edited and would be sent again; nothing was sent",
+                "--changed rerun sends them, --changed keep keeps the old answers.",
+            )
+
+    def _keeps_edits(self, survey: Survey) -> bool:
+        return self.policy.changed == "keep" and self._are_many(survey.edited)
+
+    def _are_many(self, edited: int) -> bool:
+        return edited > max(FEW_EDITS, self._store.found.ok // 2)
 
     def _check_options(self) -> None:
         """Compare options where requests cannot be compared before the first is sent."""
-        if self._store.found.ok and self.policy.changed is None and self._before != options_of(self._settings):
+        known = self._store.found.ok and self._before
+        if known and self.policy.changed is None and self._before != options_of(self._settings):
             raise self._changed("the options are not those that")
 
     def _changed(self, what: str) -> UsageError:

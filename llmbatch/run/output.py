@@ -77,7 +77,7 @@ def open_output(
         if settings.resume.dedupe or settings.resume.reuse:
             store.index_answers(settings.resume.reuse)
         continuation = Continuation(store, settings, notice)
-        continuation.begin(continuation.survey(new_dialect(settings)))
+        continuation.begin(new_dialect(settings))
         journal = stack.enter_context(
             closing(
                 store.journal(

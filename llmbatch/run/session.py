@@ -222,12 +222,14 @@ class _Run:
         now = self._clock.monotonic()
         dispatch, tally = self._pipeline.dispatch, self._tally
         reason, until = self._held
+        limit, why = dispatch.limit
         return Snapshot(
             ok=tally.ok,
             failed=sum(tally.failed.values()),
             in_flight=dispatch.in_flight,
             waiting=dispatch.waiting,
-            limit=self._settings.pace.concurrency,
+            limit=limit,
+            why=why,
             wall=now - self._began,
             fraction=self._reading.fraction,
             input_tokens=tally.input_tokens,

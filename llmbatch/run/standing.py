@@ -6,7 +6,7 @@ import stat
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -174,21 +174,20 @@ def _place(name: str) -> Path | None:
     if name == "-":
         return None
     try:
-        path = Path(os.path.realpath(name))
-        mode = path.stat().st_mode
+        mode = os.stat(name).st_mode
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     if stat.S_ISDIR(mode):
         raise InputError(f"cannot read {name}: it is a directory")
-    return path if stat.S_ISREG(mode) else None
+    return Path(os.path.realpath(name)) if stat.S_ISREG(mode) else None
 
 
 def _open(name: str, place: Path | None) -> BinaryIO:
     try:
         if place is not None:
             return place.open("rb")
-        source = os.fdopen(os.dup(0), "rb") if name == "stdin" else open(name, "rb")
-        with closing(source), ExitStack() as undo:
+        fd = os.dup(0) if name == "stdin" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as source, ExitStack() as undo:
             copy = undo.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()

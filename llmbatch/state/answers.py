@@ -9,7 +9,7 @@ from typing import Any
 from llmbatch.core.errors import InputError
 from llmbatch.core.outcome import Completion
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import broken, key_fingerprint, scan, torn_tail
+from llmbatch.state.lines import broken, key_fingerprint, line_at, scan, torn_tail
 
 __all__ = ["Answers"]
 
@@ -66,7 +66,7 @@ class Answers:
         if place is None:
             return None
         fd, offset = self._fds[self._known.key(place)], self._known.offset(place)
-        line = next(scan(fd, os.fstat(fd).st_size, offset), None)
+        line = line_at(fd, offset)
         if line is None or line.fields is None or line.fields.get("key") != key:
             return None
         fields: dict[str, Any] = line.fields

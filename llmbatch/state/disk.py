@@ -1,10 +1,12 @@
 """Every call that changes a file of a run, in one place, so that tests can make any of them fail."""
 
 import os
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["append", "create", "cut", "remove", "replace", "sync", "sync_folder"]
+__all__ = ["append", "create", "cut", "remove", "replace", "reserve", "sync", "sync_folder"]
 
 
 def create(path: Path, *, exclusive: bool = False) -> int:
@@ -25,6 +27,11 @@ def cut(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
+def reserve(fd: int, size: int) -> None:
+    """Give a file real blocks up to a size: a store into a mapped hole on a full disk would be a SIGBUS."""
+    os.posix_fallocate(fd, 0, size)
+
+
 def sync(fd: int) -> None:
     """Put a file's bytes on the disk. A failed sync is never tried again: the kernel may have dropped the pages."""
     os.fdatasync(fd)
@@ -40,16 +47,25 @@ def sync_folder(path: Path) -> None:
 
 
 def replace(source: Path, target: Path, chunks: Iterable[bytes]) -> None:
-    """Write `source` anew, sync it, and give it the name `target`: whole or not at all, whenever the power fails."""
+    """Write `source` anew, sync it, and give it the name `target`: whole or not at all, whenever the power fails.
+
+    A file that is replaced keeps its mode.
+    """
     remove(source)
     fd = create(source, exclusive=True)
     try:
+        with suppress(FileNotFoundError):
+            os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
         for chunk in chunks:
             append(fd, chunk)
         sync(fd)
+        os.rename(source, target)
+    except BaseException:
+        with suppress(OSError):
+            remove(source)  # it would take the room that is missing
+        raise
     finally:
         os.close(fd)
-    os.rename(source, target)
     sync_folder(target.parent)
 
 

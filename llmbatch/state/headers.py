@@ -54,6 +54,7 @@ def write_header(path: Path, options: dict[str, Any], address: str, inputs: list
         disk.sync(fd)
     finally:
         os.close(fd)
+    disk.sync_folder(path.parent)
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
 
 Two files. `intents` is appended to: one fixed-width entry per record, checksummed, everything read and not yet
-committed in one write and one sync. `marks` is mapped into memory, a byte per entry: how many attempts left whose
-outcome was never learned, or SETTLED. A mark costs 0.2 us and survives the death of the process; the death of the
-machine may lose it, and then every entry counts as sent.
+committed in one write and one sync. `marks-0` or `marks-1`, the header of `intents` says which, is mapped into memory,
+a byte per entry: how many attempts left whose outcome was never learned, or SETTLED. A mark costs 0.2 us and survives
+the death of the process; the death of the machine may lose it, and then every entry counts as sent.
 """
 
 import mmap
@@ -23,10 +23,10 @@ SETTLED = 255
 """The mark of an entry whose record has its line."""
 
 MOST = 254
-_HEADER = struct.Struct("<8s36s")
+_HEADER = struct.Struct("<8s36sB")
 _ENTRY = struct.Struct("<QQBI")
-_MAGIC = b"llmbint1"
-_PIECE = 1 << 20
+_MAGIC = b"llmbint2"
+_PIECE = 1 << 16
 
 
 class Intent(NamedTuple):
@@ -40,8 +40,10 @@ class Intent(NamedTuple):
 class Intents:
     """The intents of one results file. Open with `Intents.open`, which also returns what an earlier run left."""
 
-    def __init__(self, path: Path, marks: Path, boot: str) -> None:
-        self._path, self._marks_path, self._boot = path, marks, boot
+    def __init__(self, folder: Path, boot: str) -> None:
+        self._folder, self._path, self._boot = folder, folder / "intents", boot
+        self._turn = 0
+        """Which of the two files of marks goes with the entries."""
         self._fd = -1
         self._count = 0
         self._marks: mmap.mmap | None = None
@@ -53,20 +55,26 @@ class Intents:
         After a reboot every mark counts as sent. Nothing can be planned before `begin`. Raises UsageError for files of
         a newer version.
         """
-        intents = cls(folder / "intents", folder / "marks", boot)
+        intents = cls(folder, boot)
         return intents, intents._left()
 
     def begin(self, entries: Iterable[tuple[Intent, int]]) -> None:
-        """Start anew with these entries and their marks: what is still in doubt."""
+        """Start anew with these entries and their marks: what is still in doubt.
+
+        The new entries bring their marks with them, in the file that the old ones do not use: killed at any point,
+        either both are old or both are new.
+        """
         self.close()
         kept = list(entries)
         marks = bytes(mark for _, mark in kept) or b"\0"
-        header = _HEADER.pack(_MAGIC, self._boot.encode()[:36])
-        # The marks first: an entry without a mark reads as planned, which would forget a doubt.
-        disk.replace(self._marks_path.with_suffix(".new"), self._marks_path, [marks])
+        before, turn = self._marks_path, 1 - self._turn
+        header = _HEADER.pack(_MAGIC, self._boot.encode()[:36], turn)
+        disk.replace(self._folder / "marks.new", self._folder / f"marks-{turn}", [marks])
         disk.replace(
             self._path.with_suffix(".new"), self._path, [header, b"".join(_pack(intent) for intent, _ in kept)]
         )
+        self._turn = turn
+        disk.remove(before)
         self._fd = disk.create(self._path)
         self._count = len(kept)
         self._map(len(marks))
@@ -111,6 +119,10 @@ class Intents:
             self._fd = -1
 
     @property
+    def _marks_path(self) -> Path:
+        return self._folder / f"marks-{self._turn}"
+
+    @property
     def _size(self) -> int:
         return len(self._marks) if self._marks is not None else 0
 
@@ -119,8 +131,7 @@ class Intents:
         fd = disk.create(self._marks_path)
         try:
             if os.fstat(fd).st_size < size:
-                # Real blocks, not a hole: a store into a hole on a full disk would be a SIGBUS.
-                os.posix_fallocate(fd, 0, size)
+                disk.reserve(fd, size)
             self._marks = mmap.mmap(fd, size)
         finally:
             os.close(fd)
@@ -133,11 +144,12 @@ class Intents:
             return []
         if len(data) < _HEADER.size:
             return []
-        magic, boot = _HEADER.unpack_from(data)
+        magic, boot, turn = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise UsageError(
                 f"{self._path} was written by another version of llmbatch", "Use that version, or --overwrite."
             )
+        self._turn = turn & 1
         try:
             marks = self._marks_path.read_bytes()
         except FileNotFoundError:
@@ -146,7 +158,7 @@ class Intents:
         self._count = (len(data) - _HEADER.size) // _ENTRY.size
         left = []
         for place, intent in enumerate(_unpack(data)):
-            mark = marks[place] if place < len(marks) else 0
+            mark = marks[place] if place < len(marks) else 1  # marks are there before entries: somebody lost them
             if rebooted and mark in (0, SETTLED):
                 mark = 1
             if intent is not None:

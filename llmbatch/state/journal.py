@@ -55,8 +55,11 @@ class Journal:
         self._rescue: int | None = None
         self._rescue_path = ""
         self._rescued = 0
+        self._torn = False
+        """Something half written could not be cut off."""
         self._refusal: OSError | None = None
-        self._unsynced: set[int] = set()
+        self._unsynced: dict[int, int] = {}
+        """Where, in a file, what is not on the disk yet begins."""
         self._lines = 0
         self._synced_at = time.monotonic()
         self._lock = threading.Lock()
@@ -82,11 +85,11 @@ class Journal:
         again: list[Outcome | Refused] = []
         for outcome in outcomes:
             (again if isinstance(outcome, Outcome) and outcome.job.redo else first).append(outcome)
-        self._append(self._results, first)
+        failure = self._append(self._results, first) if first else None
         if again:
-            if self._redo is None and self._refusal is None:
-                self._redo = self._open_redo()
-            self._append(self._redo if self._redo is not None else self._results, again)
+            failure = self._append(self._open_redo(), again) or failure
+        if failure is not None:
+            raise failure
         due = self._fsync == "always" or (
             self._fsync == "batch" and (self._lines >= self._batch or time.monotonic() - self._synced_at >= SYNC_EVERY)
         )
@@ -96,36 +99,44 @@ class Journal:
     def _sync(self) -> None:
         self._lines = 0
         self._synced_at = time.monotonic()
+        failure = None
         for fd in sorted(self._unsynced):
-            self._unsynced.discard(fd)
+            start = self._unsynced.pop(fd)
             try:
                 disk.sync(fd)
             except OSError as error:
+                # The kernel may have dropped what it could not write, or may be about to: it goes elsewhere while it
+                # can still be read.
                 self._refusal = error
-                raise OutputError(
-                    f"{self._path} may not be on the disk: {error.strerror}",
-                    "Check the disk, then run the same command again.",
-                ) from error
+                lines = _since(fd, start)
+                failure = self._save(lines, lines.count(b"\n"))
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Close what this object opened."""
+        with suppress(OutputError):
+            if self.unsynced:
+                self._sync()  # what was written before the disk refused
         for fd in (self._redo, self._rescue):
             if fd is not None:
                 os.close(fd)
         self._redo = self._rescue = None
 
-    def _open_redo(self) -> int | None:
-        try:
-            return disk.create(self._redo_path)
-        except OSError as error:
-            self._refusal = error
-            return None
+    def _open_redo(self) -> int:
+        """Return the redo file's descriptor, one that is not written to when it cannot be opened."""
+        if self._redo is None and self._refusal is None:
+            try:
+                self._redo = disk.create(self._redo_path)
+                if self._fsync != "never":
+                    disk.sync_folder(self._redo_path.parent)
+            except OSError as error:
+                self._refusal = error
+        return self._redo if self._redo is not None else -1
 
-    def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> None:
-        if not outcomes:
-            return
-        if self._answers is not None:
-            self._copy_answers(outcomes)
+    def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> OutputError | None:
+        """Write outcomes, to the rescue file if need be; return what kept them from where they belong."""
+        gone = self._copy_answers(outcomes) if self._answers is not None else None
         parts = [self._render(outcome) for outcome in outcomes]
         lines = b"".join(parts)
         if self._refusal is None:
@@ -134,27 +145,33 @@ class Journal:
                 disk.append(fd, lines)
             except OSError as error:
                 self._refusal = error
-                self._cut_back(fd, size)
+                self._torn = not self._cut_back(fd, size)
             else:
-                self._unsynced.add(fd)
+                self._unsynced.setdefault(fd, size)
                 self._lines += len(outcomes)
                 self._settle(outcomes)
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
-                return
-        raise self._save(lines, len(outcomes))
+                return gone
+        return self._save(lines, len(outcomes))
 
-    def _cut_back(self, fd: int, size: int) -> None:
-        with suppress(OSError):  # the next open finds the torn line and puts it aside
+    def _cut_back(self, fd: int, size: int) -> bool:
+        try:
             disk.cut(fd, size)
+        except OSError:
+            return False  # the next open finds the torn line and puts it aside
+        return True
 
     def _settle(self, outcomes: list[Outcome | Refused]) -> None:
         for outcome in outcomes:
             if isinstance(outcome, Outcome) and outcome.job.place >= 0:
                 self._intents.mark(outcome.job.place, SETTLED)
 
-    def _copy_answers(self, outcomes: list[Outcome | Refused]) -> None:
-        """Put answers in the place of copies. What they copy was written before them, or is in this very batch."""
+    def _copy_answers(self, outcomes: list[Outcome | Refused]) -> OutputError | None:
+        """Put answers in the place of copies. What they copy was written before them, or is in this very batch.
+
+        Copies of what is gone are taken out, and told.
+        """
         answers = self._answers
         assert answers is not None
         here = {
@@ -164,16 +181,20 @@ class Journal:
             and isinstance(outcome.verdict, Completion)
             and not isinstance(outcome.verdict, Copy)
         }
-        for outcome in outcomes:
+        gone = None
+        for outcome in tuple(outcomes):
             if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Copy):
                 how, key = outcome.verdict.how, outcome.job.key
                 answer = here.get(key) or answers.read(key)
                 if answer is None:
-                    raise OutputError(
+                    outcomes.remove(outcome)
+                    gone = OutputError(
                         f"the answer that record {outcome.job.identity.index} shares is gone from {self._path}",
                         "Run the same command again.",
                     )
+                    continue
                 outcome.verdict = replace(answer, usage=None, cost=None, extra={**answer.extra, how: True})
+        return gone
 
     def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | Refused], parts: list[bytes]) -> None:
         assert self._answers is not None
@@ -192,6 +213,10 @@ class Journal:
                 self._rescue, self._rescue_path = tempfile.mkstemp(
                     prefix=f"{self._path.name}.", suffix=".rescue.jsonl", dir=self._rescue_dir
                 )
+                with suppress(OSError):
+                    disk.sync_folder(Path(self._rescue_path).parent)
+            if self._torn and not self._rescued:
+                lines = b"\n" + lines  # ends what these lines will be put behind
             disk.append(self._rescue, lines)
             disk.sync(self._rescue)
             self._rescued += len(lines)
@@ -204,5 +229,13 @@ class Journal:
             )
         return OutputError(
             f"{why}; the answers that were in flight are in {self._rescue_path}",
-            f"Make room, then put them back: cat {quote(self._rescue_path)} >> {quote(str(self._path))}",
+            f"Make room, put them back: cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}; "
+            "then run the same command again.",
         )
+
+
+def _since(fd: int, start: int) -> bytes:
+    """Read a file from there on, as far as that can still be done."""
+    with suppress(OSError):
+        return os.pread(fd, os.fstat(fd).st_size - start, start)
+    return b""

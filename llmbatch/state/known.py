@@ -63,6 +63,10 @@ class Known:
         """Return where in the file a line begins."""
         return self._places[place] >> _TRAITS
 
+    def move(self, place: int, offset: int) -> None:
+        """Let a line begin elsewhere."""
+        self._places[place] = offset << _TRAITS | (self._places[place] & (1 << _TRAITS) - 1)
+
     def traits(self, place: int) -> Trait:
         """Return what kind of line it is."""
         return Trait(self._places[place] & (1 << _TRAITS) - 1)

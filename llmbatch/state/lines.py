@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 
-__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "parse", "scan", "torn_tail"]
+__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "line_at", "parse", "scan", "torn_tail"]
 
 CHUNK = 1 << 20
 
@@ -23,22 +23,32 @@ class Line(NamedTuple):
     fields: dict[str, Any] | None
 
 
-def scan(fd: int, size: int, start: int = 0) -> Iterator[Line]:
+def scan(fd: int, size: int, start: int = 0, *, piece: int = CHUNK) -> Iterator[Line]:
     """Yield the whole lines between two offsets, in order. Blank lines are skipped."""
-    offset, number, rest = start, 0, b""
+    offset, number = start, 0
+    pieces: list[bytes] = []
     position = start
     while position < size:
-        chunk = os.pread(fd, min(CHUNK, size - position), position)
+        chunk = os.pread(fd, min(piece, size - position), position)
         if not chunk:
             break
         position += len(chunk)
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
+        lines = chunk.split(b"\n")
+        if len(lines) == 1:
+            pieces.append(chunk)
+            continue
+        lines[0] = b"".join((*pieces, lines[0]))
+        pieces = [lines.pop()]
         for raw in lines:
             number += 1
             if raw.strip():
                 yield Line(number, offset, raw, parse(raw))
             offset += len(raw) + 1
+
+
+def line_at(fd: int, offset: int) -> Line | None:
+    """Return the whole line that begins there."""
+    return next(scan(fd, os.fstat(fd).st_size, offset, piece=1 << 14), None)
 
 
 def parse(raw: bytes) -> dict[str, Any] | None:

@@ -4,13 +4,13 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from llmbatch.core.errors import OutputBusy
 
-__all__ = ["locked"]
+__all__ = ["holder_of", "locked"]
 
 
 @contextmanager
@@ -37,6 +37,16 @@ def locked(path: Path, results: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def holder_of(fd: int) -> str:
+    """Name the process that holds a lock on an open file, as far as the system tells."""
+    inode = f":{os.fstat(fd).st_ino}"
+    with suppress(OSError), open("/proc/locks", "rb") as locks:
+        for words in (line.decode().split() for line in locks):
+            if words[1:2] == ["FLOCK"] and any(word.endswith(inode) for word in words):
+                return f"process {words[4]}"
+    return "another process"
 
 
 def _is_at(fd: int, path: Path) -> bool:

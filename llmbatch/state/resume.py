@@ -23,8 +23,8 @@ class Action(Enum):
 class Before(NamedTuple):
     """What earlier runs left of a record.
 
-    `traits` is None without a line. `doubts` counts attempts of unknown outcome, of the request `doubtful_key`.
-    `record` is that of the line, asked for only when needed.
+    `traits` is None without a line. `doubts` counts attempts of unknown outcome, of the request `doubtful_key`, 0 when
+    that is not known either. `record` is that of the line, asked for only when needed.
     """
 
     traits: Trait | None
@@ -57,14 +57,14 @@ def judge(
 ) -> Judgement:
     """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
     redo = before.traits is not None
-    if before.doubts and policy.hold and before.doubtful_key == key:
+    if before.traits is not None and before.traits & Trait.OK and before.key == key:
+        return Judgement(Action.KEEP_OK)
+    if before.doubts and policy.hold and before.doubtful_key in (0, key):
         return Judgement(Action.HOLD, redo)
     if before.traits is None:
         return Judgement(Action.SEND)
     same = before.key == key
     if before.traits & Trait.OK:
-        if same:
-            return Judgement(Action.KEEP_OK)
         if line_record() != identity.record:
             return Judgement(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
         if policy.changed is None:

@@ -6,50 +6,57 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmbatch.state import disk
+from llmbatch.state.known import Known, Trait
 from llmbatch.state.lines import Line, fingerprint, scan, torn_tail
 
-__all__ = ["identities", "merge", "rewrite", "sort"]
+__all__ = ["merge", "rewrite", "sort"]
 
 PIECE = 1 << 20
 
 
-def merge(results: Path, redo: Path, scratch: Path) -> int:
-    """Put the lines of the redo file in the place of those they redo; return how many. The redo file stays.
+def merge(results: Path, redo: Path, scratch: Path) -> Known:
+    """Put the lines of the redo file in the place of those they redo; return whose they are. The redo file stays.
 
-    A line that has no counterpart is added at the end. Doing it twice changes nothing. Raises OSError.
+    Of several lines of one record the last one counts. A line that has no counterpart is added at the end. Doing it
+    twice changes nothing. Raises OSError.
     """
-    new = _newest(redo)
-    if not new:
-        return 0
+    new, lengths = Known(), array("Q")
+    for line in _lines(redo):
+        if line.fields is not None:
+            earlier = new.add(_identity(line), 0, line.offset, Trait(0))
+            if earlier is None:
+                lengths.append(len(line.raw))
+            else:
+                new.move(earlier, line.offset)
+                lengths[earlier] = len(line.raw)
+    if not len(new):
+        return new
     with redo.open("rb") as source:
 
-        def line_at(place: tuple[int, int]) -> bytes:
-            return os.pread(source.fileno(), place[1], place[0]) + b"\n"
+        def line_at(place: int) -> bytes:
+            new.met[place] = 1
+            return os.pread(source.fileno(), lengths[place], new.offset(place)) + b"\n"
 
         def lines() -> Iterator[bytes]:
-            waiting = dict(new)
             for line in _lines(results):
-                place = waiting.pop(_identity(line), None)
+                place = new.find(_identity(line)) if line.fields is not None else None
                 yield line.raw + b"\n" if place is None else line_at(place)
-            for place in waiting.values():
-                yield line_at(place)
+            for place, is_met in enumerate(new.met):
+                if not is_met:
+                    yield line_at(place)
 
         disk.replace(scratch, results, _pieces(lines()))
-    return len(new)
-
-
-def identities(redo: Path) -> set[int]:
-    """Return the identities that have a whole line in the redo file."""
-    return set(_newest(redo))
+    return new
 
 
 def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: Path) -> int:
     """Move the lines that are not to be kept to the file `aside`; return how many. Raises OSError."""
-    moved = [line.raw + b"\n" for line in _lines(results) if not keep(line)]
+    moved = sum(not keep(line) for line in _lines(results))
     if moved:
-        disk.replace(aside.with_suffix(".new"), aside, moved)
+        gone = _pieces(line.raw + b"\n" for line in _lines(results) if not keep(line))
+        disk.replace(aside.with_suffix(".new"), aside, gone)
         disk.replace(scratch, results, _pieces(line.raw + b"\n" for line in _lines(results) if keep(line)))
-    return len(moved)
+    return moved
 
 
 def sort(results: Path, scratch: Path) -> None:
@@ -65,11 +72,6 @@ def sort(results: Path, scratch: Path) -> None:
     with results.open("rb") as source:
         fd = source.fileno()
         disk.replace(scratch, results, _pieces(os.pread(fd, lengths[place], places[place]) + b"\n" for place in order))
-
-
-def _newest(redo: Path) -> dict[int, tuple[int, int]]:
-    """Find where the last line of each identity stands in the redo file, and how long it is."""
-    return {_identity(line): (line.offset, len(line.raw)) for line in _lines(redo) if line.fields is not None}
 
 
 def _lines(path: Path) -> Iterator[Line]:

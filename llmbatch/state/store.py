@@ -2,14 +2,17 @@
 
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from llmbatch.codec import json
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
@@ -19,12 +22,16 @@ from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, parse, scan, torn_tail
-from llmbatch.state.lock import locked
+from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, line_at, parse, scan, torn_tail
+from llmbatch.state.lock import holder_of, locked
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
-from llmbatch.state.rewrite import identities, merge, rewrite, sort
+from llmbatch.state.rewrite import merge, rewrite, sort
 
 __all__ = ["Found", "Store", "open_store"]
+
+_MET, _AGAIN = 1, 2
+"""What became of a line's record: met in the input; to be sent again."""
+_BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class Store:
         self._known = Known()
         self._doubts: dict[int, tuple[int, int]] = {}
         """Identity to the key in doubt and how many attempts of it."""
+        self._surveyed = bytearray()
+        """What became of each line's record in a first pass over the input."""
         self._intents: Intents
         self.answers: Answers | None = None
         """Answers by key, once `index_answers` was called."""
@@ -72,7 +81,7 @@ class Store:
         place = self._known.find(name)
         traits = None
         if place is not None:
-            self._known.met[place] = 1
+            self._known.met[place] = _MET
             traits = self._known.traits(place)
         if key is None:
             if traits is None:
@@ -80,20 +89,24 @@ class Store:
             return Judgement(Action.KEEP_OK if traits & Trait.OK else Action.KEEP_FAILED)
         doubtful_key, doubts = self._doubts.get(name, (0, 0))
         line_key = self._known.key(place) if place is not None else 0
-        return judge(
+        judgement = judge(
             identity,
             key_fingerprint(key),
             Before(traits, line_key, doubts, doubtful_key),
             lambda: str(self._line(place)["record"]) if place is not None else "",
             policy,
         )
+        if place is not None and judgement.action is Action.SEND:
+            self._known.met[place] = _AGAIN
+        return judgement
 
     def orphans(self) -> int:
         """Count the lines whose record was not met in the input."""
         return self._known.met.count(0)
 
     def forget_met(self) -> None:
-        """Begin to count afresh which lines' records are met."""
+        """Begin to count afresh which lines' records are met; remember which were."""
+        self._surveyed = self._known.met
         self._known.met = bytearray(len(self._known))
 
     def prior(self, identity: Identity) -> int:
@@ -102,7 +115,8 @@ class Store:
         doubts = self._doubts.get(name, (0, 0))[1]
         place = self._known.find(name)
         if place is not None and self._known.traits(place) & Trait.DOUBTS:
-            doubts += int(self._line(place).get("possibly_billed", 0))
+            # Not the sum: who tried again after that line counted on from its number.
+            doubts = max(doubts, int(self._line(place).get("possibly_billed", 0)))
         return doubts
 
     # What this run does.
@@ -173,16 +187,27 @@ class Store:
 
     def prune(self) -> int:
         """Move the lines whose record was not met to the state folder; return how many. Raises OutputError."""
-        met = {self._known.offset(place) for place in range(len(self._known)) if self._known.met[place]}
-        aside = self.folder / f"pruned-{_stamp()}.jsonl"
+
+        def has_record(line: Line) -> bool:
+            place = self._known.find(_name_of(line.fields)) if line.fields is not None else None
+            return place is None or bool(self._known.met[place])  # a line that was not known is of this run
+
         try:
-            return rewrite(self.path, self.folder / "pruned.new", lambda line: line.offset in met, aside)
+            return rewrite(self.path, self.folder / "pruned.new", has_record, self._aside("pruned", ".jsonl"))
         except OSError as error:
             raise OutputError(f"cannot rewrite {self.path}: {error.strerror}", "Make room.") from error
 
     def kept_lines(self, policy: ResumePolicy) -> Iterator[bytes]:
-        """Yield the lines that this run will not send again, each with its newline."""
-        for line in self._scan():
+        """Yield the lines that this run will not send again, each with its newline.
+
+        Without a survey an answer may still turn out to be sent again.
+        """
+        surveyed = self._surveyed if any(self._surveyed) else None
+        for place, line in enumerate(self._scan()):
+            if surveyed is not None:
+                if surveyed[place] != _AGAIN:
+                    yield line.raw + b"\n"
+                continue
             fields = line.fields or {}
             stays = fields.get("status") == "ok" or policy.keep_failed
             if stays or (fields.get("billed") and not policy.retry_billed):
@@ -201,7 +226,10 @@ class Store:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputBusy(f"{self.path} is held by another run under another name", "Wait for it.") from None
+            holder = holder_of(self._fd)
+            raise OutputBusy(
+                f"{self.path} is held by another run under another name: {holder}", "Wait for it, or stop it."
+            ) from None
 
     def mend(self, *, move_broken: bool) -> None:
         """Bring the file into order after whatever ended the run before, and learn what is in it. Raises OSError.
@@ -211,11 +239,12 @@ class Store:
         redo = self.folder / "redo.jsonl"
         last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
         self._intents, left = Intents.open(self.folder, _boot())
-        redone = identities(redo)
-        self._mend_tail(self.path, self._fd, left)
+        torn = self._mend_tail(self.path, self._fd)
         self._index(move_broken)
-        if redone:
-            self.found.merged = merge(self.path, redo, self.folder / "merged.new")
+        self._mend_redo(redo)
+        redone = merge(self.path, redo, self.folder / "merged.new")
+        if len(redone):
+            self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
         in_doubt = [
@@ -224,38 +253,66 @@ class Store:
             if mark and not self._has_line(intent, mark, redone)
         ]
         self._doubts = {intent.identity: (intent.key, mark) for intent, mark in in_doubt}
+        if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
+            # Its intent is lost, with the state directory perhaps; which request it was is not known.
+            in_doubt.append((Intent(torn, 0, False), 1))
+            self._doubts[torn] = (0, 1)
         self.found.in_doubt = len(in_doubt)
         self._intents.begin(in_doubt)
         disk.remove(redo)
 
-    def _has_line(self, intent: Intent, mark: int, redone: set[int]) -> bool:
+    def _has_line(self, intent: Intent, mark: int, redone: Known) -> bool:
         """Say whether what was planned is written: a mark may be older than the line, and after a merge the reverse."""
         if intent.redo:
-            return intent.identity in redone or mark == SETTLED
+            return mark == SETTLED or redone.find(intent.identity) is not None
         return self._known.find(intent.identity) is not None
 
-    def _mend_tail(self, path: Path, fd: int, left: list[tuple[Intent, int]]) -> None:
-        """End a whole last line that lacks its newline; put a torn one aside: its record is in doubt."""
+    def _mend_redo(self, redo: Path) -> None:
+        """Put aside what is not a line of ours in the redo file; it may hold a paid answer."""
+        if not redo.exists():
+            return
+        fd = disk.create(redo)
+        try:
+            self._mend_tail(redo, fd)
+        finally:
+            os.close(fd)
+        aside = self._aside("broken-redo", ".jsonl")
+        if rewrite(redo, self.folder / "redo.new", lambda line: line.fields is not None, aside):
+            self.found.notices.append(f"broken lines of {redo} were moved to {aside}")
+
+    def _mend_tail(self, path: Path, fd: int) -> int | None:
+        """End a whole last line that lacks its newline; put a torn one aside: its record is in doubt.
+
+        Return which record that is, when that can be read.
+        """
         size = os.fstat(fd).st_size
         end = torn_tail(fd, size)
         if end == size:
-            return
+            return None
         tail = os.pread(fd, size - end, end)
         if parse(tail) is not None:
             disk.append(fd, b"\n")
-            return
-        if end == 0 and not _could_be_ours(tail):
+            return None
+        if end == 0 and path == self.path and not _could_be_ours(tail):
             raise broken(path, 1)
-        aside = self.folder / f"torn-{_stamp()}.bin"
+        aside = self._aside("torn", ".bin")
         copy = disk.create(aside, exclusive=True)
         try:
             disk.append(copy, tail)
             disk.sync(copy)
         finally:
             os.close(copy)
+        disk.sync_folder(self.folder)
         disk.cut(fd, end)
         disk.sync(fd)
         self.found.notices.append(f"a line that a crash cut was moved to {aside}; its record is in doubt")
+        return _name_of_torn(tail)
+
+    def _aside(self, what: str, suffix: str) -> Path:
+        """Return a new name in the state folder, whatever the clock says."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        names = (self.folder / f"{what}-{stamp}-{number}{suffix}" for number in count(1))
+        return next(name for name in names if not name.exists())
 
     def _index(self, move_broken: bool) -> None:
         self._known, self.found.ok, self.found.failed = Known(), 0, 0
@@ -268,7 +325,7 @@ class Store:
                 continue
             self._add(line)
         if bad:
-            aside = self.folder / f"broken-{_stamp()}.jsonl"
+            aside = self._aside("broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, aside)
             self.found.notices.append(f"{bad} broken lines were moved to {aside}")
             self.hold_results()
@@ -289,8 +346,7 @@ class Store:
             traits |= Trait.INVALID
         if fields.get("possibly_billed"):
             traits |= Trait.DOUBTS
-        identity = fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
-        earlier = self._known.add(identity, key_fingerprint(fields.get("key")), line.offset, traits)
+        earlier = self._known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
         if earlier is not None:
             raise UsageError(
                 f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
@@ -302,10 +358,8 @@ class Store:
 
     def _line(self, place: int) -> dict[str, Any]:
         """Read a line again."""
-        size = os.fstat(self._fd).st_size
-        for line in scan(self._fd, size, self._known.offset(place)):
-            return line.fields or {}
-        return {}
+        line = line_at(self._fd, self._known.offset(place))
+        return (line.fields if line is not None else None) or {}
 
     def close(self) -> None:
         """Close the files."""
@@ -341,6 +395,8 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
             store.hold_results()
             disk.sync_folder(store.path.parent)
             store.mend(move_broken=move_broken)
+            if new and (store.found.ok or store.found.failed):
+                store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")
         except OSError as error:
             raise OutputError(
                 f"cannot write {error.filename or store.path}: {error.strerror}",
@@ -387,7 +443,7 @@ def _could_be_ours(tail: bytes) -> bool:
 def _remove_all(store: Store) -> None:
     """Remove what earlier runs wrote, the lock excepted."""
     disk.remove(store.path)
-    for name in ("intents", "marks", "redo.jsonl", "runs.jsonl"):
+    for name in ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl"):
         disk.remove(store.folder / name)
 
 
@@ -397,13 +453,25 @@ def _intent(job: Job) -> Intent:
     return Intent(name, key_fingerprint(job.key), job.redo)
 
 
+def _name_of(fields: dict[str, Any]) -> int:
+    return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+
+
+def _name_of_torn(tail: bytes) -> int | None:
+    """Read in the beginning of a line whose it is: lines begin with the id."""
+    found = _BEGINNING.match(tail)
+    if found is None:
+        return None
+    try:
+        id = json.loads(found[1])
+    except ValueError:
+        return None
+    return fingerprint(id, "", int(found[2] or 0))
+
+
 def _boot() -> str:
     """Name this boot of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"boot {round((time.time() - time.monotonic()) / 60)}"
-
-
-def _stamp() -> str:
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"

@@ -54,7 +54,7 @@ def render(now: Snapshot) -> RenderableType:
         (f"{now.ok:,} ok", "green"),
         " · ",
         (f"{now.failed:,} failed", "red" if now.failed else "dim"),
-        f" · {rate:,.1f}/s · {now.in_flight:,} of {now.limit:,} in flight",
+        f" · {rate:,.1f}/s · {now.in_flight:,} of {now.limit:,} in flight ({now.why})",
     )
     if now.input_tokens or now.output_tokens:
         second.append(f" · {now.input_tokens:,}+{now.output_tokens:,} tokens")

@@ -18,7 +18,7 @@ WIDE = 160
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
     """Return a table of names and values."""
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column()
     table.add_column(justify="right")
     for name, value in rows:
@@ -40,12 +40,18 @@ def plain_text(parts: Iterable[RenderableType], width: int | None) -> bytes:
     """Render to text of at most so many columns, blank lines at both ends left out."""
     out = StringIO()
     console = Console(
-        file=out, width=width or WIDE, force_terminal=False, color_system=None, markup=False, highlight=False, emoji=False
+        file=out,
+        width=width or WIDE,
+        force_terminal=False,
+        color_system=None,
+        markup=False,
+        highlight=False,
+        emoji=False,
     )
     for part in parts:
         console.print(part)
-    lines = [line.rstrip() for line in out.getvalue().strip("\n").split("\n")]
-    return ("\n".join(lines) + "\n").encode("utf-8", "replace")
+    text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+    return (text.strip("\n") + "\n").encode("utf-8", "replace")
 
 
 def _text(text: str) -> Text:

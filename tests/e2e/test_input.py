@@ -28,8 +28,10 @@ FORMATS = {
 COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("name", "compression"),
+    [*((name, "") for name in FORMATS), ("in.jsonl", ".gz"), ("in.csv", ".bz2"), ("in.json", ".xz")],
+)
 def test_every_format_is_read_by_its_name(
     name: str, compression: str, llmbatch: Command, mock: Mock, tmp_path: Path
 ) -> None:
@@ -111,13 +113,13 @@ def test_parameters_of_shaped_records_are_sent_and_said_once(llmbatch: Command, 
 BAD_LINES = {
     "not JSON": b'{"id": "x", "prompt": "unclosed}',
     "not UTF-8": b'{"prompt": "\xff"}',
-    "NaN": b'{"id": "x", "prompt": "hi", "params": {"temperature": NaN}}',
-    "a lone surrogate": b'{"id": "x", "prompt": "\\ud800"}',
+    "NaN": b'{"id": "x0", "prompt": "hi", "params": {"temperature": NaN}}',
+    "a lone surrogate": b'{"id": "x1", "prompt": "\\ud800"}',
     "a number": b"17",
-    "no prompt": b'{"id": "x"}',
-    "a prompt of numbers": b'{"id": "x", "prompt": [1]}',
+    "no prompt": b'{"id": "x2"}',
+    "a prompt of numbers": b'{"id": "x3", "prompt": [1]}',
     "an unusable id": b'{"id": [1], "prompt": "hi"}',
-    "params that are none": b'{"id": "x", "prompt": "hi", "params": 3}',
+    "params that are none": b'{"id": "x4", "prompt": "hi", "params": 3}',
     "a url elsewhere": b'{"custom_id": "x", "method": "POST", "url": "https://evil.example/", "body": {}}',
     "too deep": b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     "too long": b'{"prompt": "' + b"x" * 3000 + b'"}',
@@ -125,16 +127,21 @@ BAD_LINES = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_LINES)
-def test_a_bad_line_is_one_failed_result_and_the_rest_goes_on(name: str, llmbatch: Command, mock: Mock) -> None:
-    stdin = b'{"id": "good", "prompt": "before"}\n' + BAD_LINES[name] + b'\n{"id": "after", "prompt": "after"}\n'
-    done = llmbatch("run", *mock("-k", "--max-line", 2000), stdin=stdin)
-    before, bad, after = done.results
-    assert done.code == 1
-    assert before["status"] == after["status"] == "ok"
-    assert bad["status"] == "failed" and bad["attempts"] == 0 and bad["key"] is None
-    assert bad["error"]["kind"] == ("duplicate_id" if name == "a repeated id" else "invalid_record")
-    assert "line 2" in bad["error"]["message"]
+def test_every_bad_line_is_one_failed_result_and_the_rest_goes_on(llmbatch: Command, mock: Mock) -> None:
+    good = [
+        b'{"id": "good", "prompt": "before"}',
+        *(b'{"id": %d, "prompt": "next"}' % n for n in range(len(BAD_LINES))),
+    ]
+    lines = [good[0]]
+    for bad_line, after in zip(BAD_LINES.values(), good[1:], strict=True):
+        lines += [bad_line, after]
+    done = llmbatch("run", *mock("-k", "--max-line", 2000), stdin=b"\n".join(lines))
+    assert done.code == 1 and len(done.results) == len(lines)
+    assert all(r["status"] == "ok" for r in done.results[::2])
+    for number, (name, bad) in enumerate(zip(BAD_LINES, done.results[1::2], strict=True)):
+        assert bad["status"] == "failed" and bad["attempts"] == 0 and bad["key"] is None, name
+        assert bad["error"]["kind"] == ("duplicate_id" if name == "a repeated id" else "invalid_record"), name
+        assert f"line {2 * number + 2}" in bad["error"]["message"], name
 
 
 def test_unusual_but_whole_lines_are_answered(llmbatch: Command, mock: Mock) -> None:

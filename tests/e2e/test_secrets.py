@@ -65,8 +65,9 @@ WAYS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("shape", ["jsonl", "openai-batch", "file"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "shape"), [*((way, "jsonl") for way in WAYS), ("--key-file", "openai-batch"), ("--key-file", "file")]
+)
 def test_a_key_is_shown_nowhere_even_when_the_server_quotes_it(
     way: str, shape: str, llmbatch: Command, echo: Echo, tmp_path: Path
 ) -> None:
@@ -76,7 +77,7 @@ def test_a_key_is_shown_nowhere_even_when_the_server_quotes_it(
     output = ("-o", "out.jsonl") if shape == "file" else ("--output-format", shape)
     done = llmbatch(
         *("run", *flags, "--base-url", echo.base_url, "-m", "m", "-v", "--debug", *output),
-        *("--summary-file", "summary.json", "--include", "request,response,input"),
+        *("--summary", "json", "--summary-file", "summary.json", "--include", "request,response,input"),
         stdin=f"{CANARY}\n" if way == "--key-file from a pipe" else '"hi"\n',
         env=env,
     )
@@ -87,18 +88,6 @@ def test_a_key_is_shown_nowhere_even_when_the_server_quotes_it(
         if path.is_file():
             assert CANARY.encode() not in path.read_bytes(), path
     assert "wire: " in done.stderr and "[redacted]" in done.stderr
-
-
-@pytest.mark.parametrize("key", ["sk-line\nbreak", "sk-return\rhere", "sk-naïve", "sk-\x00nul", "sk-\x1b[31mred"])
-def test_a_key_no_header_can_carry_is_refused_without_being_shown(key: str, llmbatch: Command, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(key)
-    runs = [llmbatch("run", "-m", "m", "--key-file", "key", stdin=["hi"])]
-    if "\x00" not in key:
-        runs.append(llmbatch("run", "-m", "m", stdin=["hi"], env={"OPENAI_API_KEY": key}))
-        runs.append(llmbatch("run", "-m", "m", "--key-env", "MINE", stdin=["hi"], env={"MINE": key}))
-    for done in runs:
-        assert done.code == 2 and "Traceback" not in done.stderr
-        assert key not in done.stderr and "sk-" not in done.stderr
 
 
 def test_a_key_with_a_newline_at_its_end_is_refused_in_a_variable_and_read_from_a_file(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
     yield reading, writing
     for fd in (reading, writing):
-        try:
+        with suppress(OSError):  # the test closed it
             os.close(fd)
-        except OSError as error:
-            assert error.errno == errno.EBADF
 
 
 # a stream

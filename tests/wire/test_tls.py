@@ -17,7 +17,7 @@ from llmbatch.wire.reference import ReferenceLane
 from llmbatch.wire.sender import LaneSender
 from llmbatch.wire.tls import shared_context
 
-from .conftest import Open, Run, asking, assert_fault, body_of, open_descriptors
+from .conftest import Open, Run, asking, assert_fault, body_of, open_descriptors, patient
 from .scripted import Peer, answering, ending, ok, saying, serving, silence
 
 
@@ -156,7 +156,7 @@ def test_a_stalled_handshake_ends_and_frees_its_socket(
 
         async with (
             serving(script) as server,
-            opening(f"https://127.0.0.1:{server.port}", ca_file=ca_file, **{limit: 0.2}) as sender,
+            opening(f"https://127.0.0.1:{server.port}", ca_file=ca_file, **{limit: 0.1}) as sender,
         ):
             before = open_descriptors()
             result = await sender.send(asking())
@@ -225,7 +225,7 @@ def test_silence_on_a_kept_tls_connection_is_in_doubt(
                 opening(server.url, ca_file=ca_file, attempt=0.1) as sender,
             ):
                 for _ in range(turns):
-                    assert body_of(await sender.send(asking())) == b"1"
+                    assert body_of(await patient(sender).send(asking())) == b"1"
                 assert_fault(await sender.send(asking()), Kind.TIMEOUT, Billing.DOUBTFUL)
 
     run(scene())

@@ -1,0 +1,78 @@
+"""`llmbatch convert`: results in another shape."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmbatch.core.errors import UsageError
+
+__all__ = ["convert"]
+
+
+def convert(
+    to: Annotated[str, typer.Option("--to", metavar="openai-batch|text|csv|parquet", help="The shape.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Written whole or not at all. Default: stdout."),
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", "-r", help="With text: the text itself, failures left out.")] = False,
+    meta_columns: Annotated[
+        str | None,
+        typer.Option(metavar="all|none|FIELD,...", help="With csv: which fields of meta become columns. Default: all."),
+    ] = None,
+    error_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="With openai-batch: failures go to this file.")
+    ] = None,
+) -> None:
+    """Write results files in another shape, as they stand, one line or row for each record.
+
+    llmbatch convert results.jsonl --to csv -o results.csv
+    llmbatch convert results.jsonl --to text --raw | less
+    llmbatch convert done.jsonl --to openai-batch --error-file errors.jsonl > out.jsonl
+
+    CSV is safe to open: text that a spreadsheet would take for a formula gets a leading apostrophe.
+    """
+    _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file)
+    if not files and os.isatty(0):
+        raise UsageError("no FILE, and stdin is a terminal", "llmbatch convert FILE... --to SHAPE")
+    from llmbatch.run.convert import Shape
+    from llmbatch.run.convert import convert as reshape
+    from llmbatch.ui.out import notice, stdout_sink
+
+    reshape(
+        files or [],
+        Shape(to=to, raw=raw, meta=_columns(meta_columns)),
+        output=None if output is None or str(output) == "-" else output,
+        error_file=error_file,
+        stdout=stdout_sink(),
+        notice=notice,
+    )
+
+
+def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
+    """Refuse what cannot be, and options that would do nothing."""
+    if to == "parquet":
+        raise UsageError(
+            "--to parquet is not built yet; it will need the extra llmbatch[parquet]", "--to csv holds the same."
+        )
+    if to not in ("openai-batch", "text", "csv"):
+        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, text or csv.")
+    for given, option, shape in (
+        (raw, "--raw", "text"),
+        (meta_columns is not None, "--meta-columns", "csv"),
+        (error_file is not None, "--error-file", "openai-batch"),
+    ):
+        if given and to != shape:
+            raise UsageError(f"{option} goes with --to {shape} only", f"Leave {option} out.")
+
+
+def _columns(given: str | None) -> tuple[str, ...] | None:
+    if given is None or given == "all":
+        return None
+    return () if given in ("", "none") else tuple(dict.fromkeys(given.split(",")))

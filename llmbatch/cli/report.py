@@ -1,0 +1,47 @@
+"""`llmbatch report`: results files folded into the summary again."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from llmbatch.core.errors import UsageError
+
+__all__ = ["report"]
+
+
+def report(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(metavar="table|json|html", help="The shape of the report; html is one page.")
+    ] = "table",
+) -> None:
+    """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
+
+    llmbatch report results.jsonl
+    llmbatch report shard-*.jsonl --format json | jq .cost_usd
+    """
+    if format not in ("table", "json", "html"):
+        raise UsageError(f"--format {format}: not a format", "--format table, json or html.")
+    if not files and os.isatty(0):
+        raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
+    from llmbatch.run.report import report as fold
+    from llmbatch.ui.out import notice, stdout_sink, terminal_width
+
+    out = stdout_sink()
+    book = fold(files or [], notice=notice)
+    if format == "json":
+        from llmbatch.codec import json
+
+        out(json.dumps(book.as_json()) + b"\n")
+    elif format == "html":
+        from llmbatch.ui.page import account_page
+
+        out(account_page(book, files or ["stdin"]))
+    else:
+        from llmbatch.ui.account import account_text
+
+        out(account_text(book, terminal_width(1)))

@@ -1,0 +1,122 @@
+"""`llmbatch verify`: whether each record has exactly one result."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperCommand
+
+from llmbatch.core.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from llmbatch.core.reconciliation import Finding
+
+__all__ = ["ResultsLast", "verify"]
+
+SHOWN = 10
+"""Findings of a kind that are shown unless all are asked for."""
+
+
+class ResultsLast(TyperCommand):
+    """A command whose `-o` takes all names up to the next option: what the shell makes of `-o out-*.jsonl`."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own context has no public name
+        """Write `-o` before every further name, then parse as ever."""
+        return super().parse_args(ctx, spelled_out(args))
+
+
+def spelled_out(args: list[str]) -> list[str]:
+    """Return the arguments with `-o` before each of its names."""
+    spelled: list[str] = []
+    taking = given = False
+    for place, arg in enumerate(args):
+        if arg == "--":
+            return spelled + args[place:]
+        if arg in ("-o", "--output"):
+            taking, given = True, False
+            spelled.append(arg)
+        elif arg.startswith("-") and arg != "-":
+            taking = given = arg.startswith(("--output=", "-o"))
+            spelled.append(arg)
+        else:
+            spelled += ["-o", arg] if taking and given else [arg]
+            given = taking
+    return spelled
+
+
+def verify(
+    output: Annotated[
+        list[str],
+        typer.Option(
+            "--output", "-o", metavar="RESULTS...", help="The results files, shards too; all up to the next option."
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT", help="The files of prompts; none or - is stdin.", show_default=False),
+    ] = None,
+    input_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="As for the run. Default: by file name; stdin is jsonl.")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="As for the run. Default: id, then custom_id.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", metavar="N", min=0, help="Only the first N records; orphans are then not looked for."
+        ),
+    ] = None,
+    max_line: Annotated[int, typer.Option(metavar="BYTES", min=1, help="As for the run.")] = 16 * 1024 * 1024,
+    format: Annotated[str, typer.Option(metavar="table|json", help="The shape of the account.")] = "table",
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Everything that is wrong, as JSON lines on stdout; the account goes to stderr."),
+    ] = False,
+) -> None:
+    """Check that each record of INPUT has exactly one result; exit 0 if so, else 1.
+
+    llmbatch verify prompts.jsonl -o results.jsonl
+    llmbatch verify prompts.jsonl -o shard-*.jsonl --all | jq -r 'select(.problem == "missing").id'
+
+    Lists records without a result, results without a record, repeated results and broken lines. Nothing is changed,
+    no model is needed.
+    """
+    from llmbatch.codec import json
+    from llmbatch.core.reconciliation import Problem
+    from llmbatch.run.verify import verify as reconcile
+    from llmbatch.ui.out import stdout_sink, terminal_width, write_stderr
+
+    if format not in ("table", "json"):
+        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+    if not inputs and os.isatty(0):
+        raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
+    out = stdout_sink()
+    examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
+
+    def found(finding: "Finding") -> None:
+        if all:
+            out(json.dumps(finding.as_json()) + b"\n")
+        elif len(examples[finding.problem]) < SHOWN:
+            examples[finding.problem].append(finding)
+
+    account = reconcile(
+        inputs or [],
+        output,
+        input_format=input_format,
+        id_field=id_field,
+        limit=limit,
+        max_line=max_line,
+        found=found,
+    )
+    if format == "json":
+        listed = {} if all else {"findings": [one.as_json() for some in examples.values() for one in some]}
+        text = json.dumps(account.as_json() | listed) + b"\n"
+    else:
+        from llmbatch.ui.reconciliation import reconciliation_text
+
+        text = reconciliation_text(account, examples, terminal_width(2 if all else 1))
+    (write_stderr if all else out)(text)
+    if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
+        write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")
+    raise typer.Exit(ExitCode.OK if account.complete else ExitCode.FAILURES)

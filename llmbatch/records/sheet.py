@@ -1,0 +1,78 @@
+"""Rows for spreadsheets: CSV that every reader splits alike and no spreadsheet takes for a formula.
+
+Quoted as RFC 4180 has it. Quoting does not keep a spreadsheet from running `=HYPERLINK(…)`, a leading apostrophe does
+(OWASP ASVS 1.2.10); it is put before text that begins like a formula, never before numbers. Lines end in a newline
+alone, which pipes and spreadsheets take alike.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llmbatch.codec import json
+
+__all__ = ["COLUMNS", "META", "cell", "result_row", "row"]
+
+COLUMNS = (
+    "id",
+    "status",
+    "text",
+    "finish_reason",
+    "model",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "error_kind",
+    "error_message",
+    "attempts",
+    "latency_s",
+)
+META = "meta."
+"""What the columns of a record's own fields begin with."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+_QUOTED = re.compile('[",\r\n\0]|^[ \t]|[ \t]$')
+
+
+def result_row(line: dict[str, Any], meta: Sequence[str]) -> list[Any]:
+    """Return the values of one result line: `COLUMNS`, then these fields of its meta."""
+    usage, error, kept = (_object(line.get(name)) for name in ("usage", "error", "meta"))
+    return [
+        line.get("id"),
+        line.get("status"),
+        line.get("text"),
+        line.get("finish_reason"),
+        line.get("model"),
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        line.get("cost_usd"),
+        error.get("kind"),
+        error.get("message"),
+        line.get("attempts"),
+        line.get("latency_s"),
+        *(kept.get(name) for name in meta),
+    ]
+
+
+def row(values: Iterable[Any]) -> bytes:
+    """Encode one row, newline included."""
+    return (",".join([_quoted(cell(value)) for value in values]) + "\n").encode("utf-8", "replace")
+
+
+def cell(value: Any) -> str:
+    """Write a JSON value as the text of a cell: null as nothing, what is nested as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return json.dumps(value).decode()
+
+
+def _quoted(text: str) -> str:
+    if _QUOTED.search(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,151 @@
+"""Results files in another shape, to a file that appears whole or not at all, or to stdout."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbatch.core.errors import UsageError
+from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
+from llmbatch.records.sheet import COLUMNS, META, result_row, row
+from llmbatch.run.standing import ResultsFile, open_results
+from llmbatch.run.whole import check_target, whole_file
+
+__all__ = ["Shape", "convert"]
+
+_MOST_COLUMNS = 1000
+_PIECE = 1 << 16
+
+Write = Callable[[bytes], None]
+_Piece = tuple[bytes, bool]
+"""Bytes, and whether they belong into the file of failures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What is wanted. `meta` names the fields of meta that become columns; None is all that there are."""
+
+    to: str
+    raw: bool = False
+    meta: tuple[str, ...] | None = None
+
+
+def convert(
+    names: Sequence[str],
+    shape: Shape,
+    *,
+    output: Path | None,
+    error_file: Path | None,
+    stdout: Write,
+    notice: Callable[[str], None],
+) -> None:
+    """Write all lines in their new shape, failures to a file of their own if one is named.
+
+    Where nothing can be taken back, on stdout, everything is read once before the first line is written. Raises
+    InputError, UsageError, OutputError, ReaderGone.
+    """
+    with ExitStack() as stack:
+        files = stack.enter_context(open_results(names))
+        target = check_target(output, "-o", files) if output is not None else None
+        failures = check_target(error_file, "--error-file", files) if error_file is not None else None
+        if target is not None and target == failures:
+            raise UsageError("-o and --error-file name the same file", "Leave --error-file out to have all in one.")
+        for file in files:
+            if file.torn:
+                notice(f"{file.name} ends in a piece of a line, which is left out")
+        pieces = _pieces(files, shape, survey=target is None)
+        write = stack.enter_context(whole_file(target)) if target is not None else stdout
+        write_failure = stack.enter_context(whole_file(failures)) if failures is not None else write
+        _pour(pieces, write, write_failure)
+
+
+def _pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool) -> Iterator[_Piece]:
+    """Return what is to be written. With `survey` all lines are known to be fit for it."""
+    if shape.to == "csv" and shape.meta is None:
+        return _table(files, _columns(files))  # which has read them all
+    if survey:
+        deque(_shaped(files, shape), maxlen=0)
+    return _shaped(files, shape)
+
+
+def _shaped(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
+    return _table(files, shape.meta or ()) if shape.to == "csv" else _lines(files, shape)
+
+
+def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
+    text = as_raw_text if shape.raw else as_text
+    for file, line in _results(files):
+        try:
+            yield as_batch_line(line) if shape.to == "openai-batch" else (text(line), False)
+        except MissingResponse:
+            raise UsageError(
+                f"{_answer(file, line)} has no response",
+                "Batch lines consist of what the provider sent: llmbatch run … --include response keeps it.",
+            ) from None
+        except ValueError as error:
+            raise UsageError(f"{_answer(file, line)} {error}") from error
+
+
+def _table(files: Sequence[ResultsFile], meta: Sequence[str]) -> Iterator[_Piece]:
+    yield row([*COLUMNS, *(f"{META}{name}" for name in meta)]), False
+    for file, line in _results(files):
+        try:
+            yield row(result_row(line, meta)), False
+        except ValueError as error:
+            raise UsageError(f"{_answer(file, line)} {error}") from error
+
+
+def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
+    """Collect the fields of meta in the order in which they appear. Raises UsageError when they are no columns."""
+    names: dict[str, Any] = {}
+    for file, line in _results(files):
+        meta = line.get("meta")
+        if isinstance(meta, dict):
+            names |= dict.fromkeys(meta)
+        if len(names) > _MOST_COLUMNS:
+            raise UsageError(
+                f"{file.name}: meta has more than {_MOST_COLUMNS:,} different fields",
+                "--meta-columns a,b,c names those that become columns, --meta-columns none has none.",
+            )
+    return tuple(names)
+
+
+def _results(files: Sequence[ResultsFile]) -> Iterator[tuple[ResultsFile, dict[str, Any]]]:
+    return ((file, line) for file in files for line in file.results())
+
+
+def _answer(file: ResultsFile, line: dict[str, Any]) -> str:
+    return f"{file.name}: the answer to record {line['index']} (id {line.get('id')!r})"
+
+
+def _pour(pieces: Iterator[_Piece], write: Write, write_failure: Write) -> None:
+    """Write pieces in portions that are worth a write."""
+    good, bad = _Portion(write), _Portion(write_failure)
+    apart = write_failure is not write
+    for piece, failed in pieces:
+        (bad if failed and apart else good).add(piece)
+    good.pour()
+    bad.pour()
+
+
+class _Portion:
+    """What waits to be written."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._waiting: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        self._waiting.append(piece)
+        self._size += len(piece)
+        if self._size >= _PIECE:
+            self.pour()
+
+    def pour(self) -> None:
+        if self._waiting:
+            self._write(b"".join(self._waiting))
+        self._waiting.clear()
+        self._size = 0

@@ -1,0 +1,63 @@
+"""Where each setting comes from, as `config show` says it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmbatch.cli import main
+
+
+@pytest.fixture
+def show(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Show":
+    return Show(home, monkeypatch, capsys)
+
+
+class Show:
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._home, self._monkeypatch, self._capsys = home, monkeypatch, capsys
+
+    def __call__(self, toml: str, *flags: str, **env: str) -> dict[str, str]:
+        """Return what is shown: `value  # origin` by name."""
+        path = self._home / "config/llmbatch/config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(toml)
+        for name, value in env.items():
+            self._monkeypatch.setenv(name, value)
+        self._monkeypatch.setattr("sys.argv", ["llmbatch", "config", "show", *flags])
+        assert main.run_to_code() == 0
+        said = self._capsys.readouterr()
+        assert said.err == ""
+        return dict(line.split(" = ", 1) for line in said.out.splitlines())
+
+
+def test_each_value_says_where_it_comes_from(show: Show) -> None:
+    toml = 'model = "m"\nquiet = true\ntimeout = 30\n[profile.big]\nconcurrency = 9\nparam = "a=1"\n'
+    shown = show(toml, "--profile", "big", LLMBATCH_TIMEOUT="90s", LLMBATCH_VERBOSE="yes")
+    assert shown["model"] == '"m"  # file'
+    assert shown["quiet"] == "true  # file"
+    assert shown["concurrency"] == '"9"  # profile'
+    assert shown["param"] == '["a=1"]  # profile'
+    assert shown["timeout"] == '"90s"  # environment'
+    assert shown["verbose"] == "true  # environment"
+    assert shown["retries"] == "5  # default"
+
+
+def test_a_profile_can_be_named_by_the_environment(show: Show) -> None:
+    assert show('[profile.big]\nmodel = "m"', LLMBATCH_PROFILE="big")["model"] == '"m"  # profile'
+
+
+def test_an_empty_variable_is_none(show: Show) -> None:
+    assert show('model = "m"', LLMBATCH_MODEL="")["model"] == '"m"  # file'
+
+
+@pytest.mark.parametrize(("word", "value"), [("1", "true"), ("on", "true"), ("0", "false"), ("no", "false")])
+def test_switches_are_understood_in_words(word: str, value: str, show: Show) -> None:
+    assert show("", LLMBATCH_QUIET=word)["quiet"] == f"{value}  # environment"
+
+
+def test_what_is_shown_can_be_written_into_the_file(show: Show) -> None:
+    before = {name: json.loads(said.partition("  # ")[0]) for name, said in show("").items()}
+    toml = "".join(f"{name} = {json.dumps(value)}\n" for name, value in before.items() if value is not None)
+    after = {name: json.loads(said.partition("  # ")[0]) for name, said in show(toml).items()}
+    assert after == before

@@ -1,0 +1,117 @@
+"""What is wrong on the command line or in the settings file is said before anything is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+USAGE = [
+    (("--model",), "requires an argument"),
+    (("-p", "opnai"), "Did you mean -p openai?"),
+    (("-p", "nosuchthing"), "Known are:"),
+    (("--modle", "x"), "--model"),
+    ((), "Name one with -m MODEL"),
+    (("-m", "m", "-c", "0"), "-c '0'"),
+    (("-m", "m", "-c", "many"), "-c 'many'"),
+    (("-m", "m", "-b", "0"), "--batch-size 0"),
+    (("-m", "m", "--limit", "-1"), "--limit -1"),
+    (("-m", "m", "--limit", "1e3"), "--limit"),
+    (("-m", "m", "--retries", "-1"), "--retries -1"),
+    (("-m", "m", "--timeout", "soon"), "--timeout 'soon'"),
+    (("-m", "m", "--timeout", "0"), "--timeout '0'"),
+    (("-m", "m", "--deadline", "-5"), "--deadline '-5'"),
+    (("-m", "m", "--fail-on", "some"), "--fail-on 'some'"),
+    (("-m", "m", "--fail-on", "101%"), "--fail-on '101%'"),
+    (("-m", "m", "--max-failures", "-1"), "--max-failures '-1'"),
+    (("-m", "m", "--temperature", "nan"), "--temperature nan"),
+    (("-m", "m", "--max-tokens", "0"), "--max-tokens 0"),
+    (("-m", "m", "--param", "top_p"), "--param 'top_p'"),
+    (("-m", "m", "--override", "=1"), "--override '=1'"),
+    (("-m", "m", "--input-format", "yaml"), "--input-format jsonl|"),
+    (("-m", "m", "--output-format", "jsonlines"), "Did you mean jsonl?"),
+    (("-m", "m", "--output-format", "text", "-o", "x"), "-o is always llmbatch JSONL"),
+    (("-m", "m", "--raw"), "--output-format text"),
+    (("-m", "m", "--overwrite"), "--overwrite needs -o"),
+    (("-m", "m", "--include", "everything"), "--include 'everything'"),
+    (("-m", "m", "--summary", "xml"), "--summary 'xml'"),
+    (("-m", "m", "--summary-file", "."), "--summary-file ."),
+    (("-m", "m", "--summary-file", "no/such/place"), "--summary-file no/such/place"),
+    (("-m", "m", "--rescue-dir", "no/such/place"), "--rescue-dir no/such/place"),
+    (("-m", "m", "--color", "blue"), "--color 'blue'"),
+    (("-m", "m", "--endpoint", "responses"), "--endpoint"),
+    (("-m", "m", "--endpoint", "/a?b=c"), "--endpoint"),
+    (("-m", "m", "--base-url", "ftp://x/v1"), "--base-url"),
+    (("-m", "m", "--base-url", "localhost:8000/v1"), "--base-url"),
+    (("-m", "m", "--base-url", "http://u:p@localhost/v1"), "user name or password"),
+    (("-m", "m", "--base-url", "http://localhost/v1?key=x"), "query"),
+    (("-m", "m", "--header", "no colon"), "--header"),
+    (("-m", "m", "--header", "Authorization: Bearer x"), "--key-env"),
+    (("-m", "m", "--header", "Host: x"), "--header Host"),
+    (("-m", "m", "--key-env", "A", "--key-file", "b"), "--key-env and --key-file"),
+    (("-m", "m", "--profile", "nosuch"), "no profile 'nosuch'"),
+    (("-m", "m", "-t", "{{ unclosed"), "--template"),
+    (("-m", "m", "-t", "@no-such-file"), "--template"),
+    (("-m", "m", "-t", "{{ missing }}"), "missing"),
+    (("-m", "m", "-s", "{{ missing }}"), "missing"),
+    (("-m", "m", "--ca-file", "no-such-file"), "no-such-file"),
+    (("-m", "m", "-", "-"), "stdin can be read only once"),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), USAGE, ids=lambda value: " ".join(value) if type(value) is tuple else "")
+def test_wrong_usage_is_exit_2_with_a_word_on_what_is_wrong(
+    flags: tuple[str, ...], words: str, cli: Cli, one_record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    inputs = () if "-" in flags else (one_record,)
+    code, said = cli("run", *inputs, *flags)
+    assert code == 2 and words in said
+
+
+BROKEN = {
+    "no TOML": ("model = m", "config.toml"),
+    "an unknown setting": ('modle = "m"', "Did you mean model?"),
+    "an unknown setting in a profile": ("[profile.p]\nconcurency = 3", "Did you mean concurrency?"),
+    "an unknown table": ("[retry]\ntimes = 3", "unknown setting 'retry'"),
+    "profiles that are none": ('profile = "x"', "a profile is a table"),
+    "a profile that is none": ("[profile]\nx = 1", "a profile is a table"),
+    "a table for a value": ("model = {a = 1}", "model is a value"),
+    "a list for a value": ("limit = [1]", "limit is a value"),
+    "no number": ('limit = "many"', "--limit"),
+    "half a number": ("limit = 1.5", "--limit"),
+    "no duration": ('timeout = "soon"', "--timeout"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_settings_file_that_cannot_be_right_is_exit_2(name: str, cli: Cli, home: Path, one_record: str) -> None:
+    toml, words = BROKEN[name]
+    (home / "config/llmbatch").mkdir(parents=True)
+    (home / "config/llmbatch/config.toml").write_text(toml)
+    profile = ("--profile", "p") if "[profile.p]" in toml else ()
+    code, said = cli("run", one_record, "-m", "m", "--dry-run", *profile)
+    assert code == 2 and words in said
+
+
+KEYS = ["sk-line\nbreak", "sk-return\rhere", "sk-naïve", "sk-\x00nul", "sk-\x1b[31mred", "sk-key\n"]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+@pytest.mark.parametrize("way", ["variable", "--key-env", "--key-file"])
+def test_a_key_no_header_can_carry_is_refused_without_being_shown(
+    key: str, way: str, cli: Cli, home: Path, one_record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: tuple[str, ...] = ()
+    if way == "--key-file":
+        if key.endswith("\n"):
+            pytest.skip("the end of the line is not part of the key")
+        (home / "key").write_text(key)
+        flags = ("--key-file", "key")
+    else:
+        if "\x00" in key:
+            pytest.skip("no variable holds that")
+        monkeypatch.setenv("OPENAI_API_KEY" if way == "variable" else "MINE", key)
+        flags = ("--key-env", "MINE") if way == "--key-env" else ()
+    code, said = cli("run", one_record, "-m", "m", *flags)
+    assert code == 2 and "sk-" not in said

@@ -1,0 +1,145 @@
+"""What torture needs: a provider that keeps a ledger, runs that can be struck, and what they leave to be checked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from tests.torture.trap import Trap
+
+__all__ = ["Bench", "Ended", "Provider", "results_of"]
+
+KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over."""
+
+    code: int
+    stderr: str
+    struck: str | None = None
+    """The operation that the trap struck."""
+
+    @property
+    def killed(self) -> bool:
+        """Whether it died of SIGKILL."""
+        return self.code == KILLED
+
+
+class Provider:
+    """The mock provider in a process of its own, and its ledger."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self._ledger = folder / "ledger.jsonl"
+        command = [sys.executable, "-m", "llmbatch", "mock", "--port", "0", "--ledger", str(self._ledger), *flags]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.base_url = self._process.stdout.readline().strip()
+        self._asked = 0
+        self._seen = 0
+        self._offset = 0
+
+    def new_entries(self) -> list[dict[str, Any]]:
+        """Return what was asked since the last call, all of it: also what a killed run left in flight."""
+        health = self.base_url.removesuffix("/v1") + "/health"
+        with urlopen(health) as reply:  # the provider numbers requests as they come
+            last = int(reply.headers["x-request-id"].removeprefix("req_"))
+        entries: list[dict[str, Any]] = []
+        until = time.monotonic() + 20
+        while self._seen < last:
+            assert time.monotonic() < until, "the provider keeps requests to itself"
+            with self._ledger.open("rb") as file:
+                file.seek(self._offset)
+                lines = file.read().rpartition(b"\n")[0]
+            if not lines:
+                time.sleep(0.001)
+                continue
+            self._offset += len(lines) + 1
+            got = [json.loads(line) for line in lines.split(b"\n")]
+            self._seen += len(got)
+            entries += [entry for entry in got if entry["key"] is not None and entry["prompt"]]
+        return entries
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class Bench:
+    """Forks runs of llmbatch that have nothing to load."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.stable"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def run(
+        self,
+        folder: Path,
+        *arguments: object,
+        kill_after: float | None = None,
+        trap: Trap | None = None,
+        stdin: Path | None = None,
+        stdout: Path | None = None,
+    ) -> Ended:
+        """Run `llmbatch run ...` in a folder, to its end or to what was ordered."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        stderr = folder / "stderr"
+        if trap is not None and trap.told is not None:
+            Path(trap.told).unlink(missing_ok=True)
+        order = {
+            "folder": str(folder),
+            "arguments": ["run", *map(str, arguments)],
+            "environment": {"PATH": os.environ["PATH"], "HOME": str(self._home), "TMPDIR": str(self._home)},
+            "stderr": str(stderr),
+            "stdin": str(stdin) if stdin else None,
+            "stdout": str(stdout) if stdout else None,
+            "kill_after": kill_after,
+            "trap": trap.as_json() if trap is not None else None,
+        }
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        told = Path(trap.told) if trap is not None and trap.told is not None else None
+        struck = told.read_text() if told is not None and told.exists() else None
+        ended = Ended(answer["code"], stderr.read_text(), struck)
+        assert "Traceback" not in ended.stderr and "a bug" not in ended.stderr, ended.stderr
+        return ended
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.communicate(timeout=10)
+
+
+def results_of(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
+    """Read a results file; with `torn` its last line may be cut, else it must end well."""
+    data = path.read_bytes() if path.exists() else b""
+    whole, _, tail = data.rpartition(b"\n")
+    assert torn or not tail, f"{path} ends in {tail!r}"
+    lines = [json.loads(line) for line in whole.split(b"\n") if line.strip()]
+    names = Counter((line["id"], line.get("occurrence", 0)) for line in lines)
+    assert not names or max(names.values()) == 1, f"{path} has records twice: {names.most_common(3)}"
+    return lines
+
+
+def write_records(path: Path, records: Sequence[Any]) -> Path:
+    """Write an input."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path

@@ -1,0 +1,110 @@
+"""A stand-in for the `os` that `llmbatch.state.disk` uses: it counts what changes a file, and strikes at one of them."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmbatch.state import disk
+
+__all__ = ["Trap", "lay"]
+
+
+@dataclass(frozen=True)
+class Trap:
+    """What happens at operation number `at`, counted from 1.
+
+    Without `errno` the process dies there, of a write only the first half done. With it the operation fails, `for_good`
+    with all that follow; a write has then written half. Only operations below `folder` count. The name of what was
+    struck is written to the file `told`.
+    """
+
+    at: int
+    errno: int | None = None
+    for_good: bool = False
+    folder: str = "/"
+    told: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `Trap(**...)` takes."""
+        return asdict(self)
+
+
+def lay(trap: Trap) -> None:
+    """Let the trap strike in this process."""
+    disk.os = _Trapped(trap)  # type: ignore[attr-defined]
+
+
+class _Trapped:
+    """The module `os`, as far as disk needs it."""
+
+    def __init__(self, trap: Trap) -> None:
+        self._trap = trap
+        self._count = 0
+        self._fds: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        mine = str(path).startswith(self._trap.folder)
+        if mine:
+            self._maybe("open")
+        fd = os.open(path, flags, mode)
+        self._fds.discard(fd)
+        if mine:
+            self._fds.add(fd)
+        return fd
+
+    def write(self, fd: int, data: Any) -> int:
+        if fd not in self._fds:
+            return os.write(fd, data)
+        return int(self._maybe("write", lambda: os.write(fd, data[: len(data) // 2])) or os.write(fd, data))
+
+    def rename(self, source: Any, target: Any) -> None:
+        self._maybe("rename")
+        os.rename(source, target)
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        self._on(fd, "ftruncate")
+        os.ftruncate(fd, size)
+
+    def posix_fallocate(self, fd: int, offset: int, size: int) -> None:
+        self._on(fd, "fallocate")
+        os.posix_fallocate(fd, offset, size)
+
+    def fdatasync(self, fd: int) -> None:
+        self._on(fd, "fdatasync")
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        self._on(fd, "fsync")
+        os.fsync(fd)
+
+    def unlink(self, path: Any) -> None:
+        self._maybe("unlink")
+        os.unlink(path)
+
+    def close(self, fd: int) -> None:
+        self._fds.discard(fd)
+        os.close(fd)
+
+    def _on(self, fd: int, name: str) -> None:
+        if fd in self._fds:
+            self._maybe(name)
+
+    def _maybe(self, name: str, half: Callable[[], object] = lambda: None) -> None:
+        """Strike, if it is time."""
+        trap = self._trap
+        self._count += 1
+        if self._count < trap.at or (self._count > trap.at and not (trap.for_good and trap.errno)):
+            return
+        if self._count == trap.at:
+            half()
+            if trap.told is not None:
+                with open(trap.told, "w") as file:
+                    file.write(name)
+        if trap.errno is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(trap.errno, os.strerror(trap.errno or 0))

@@ -91,6 +91,8 @@ def verify(
         raise UsageError(f"--format {format}: not a format", "--format table or json.")
     if not inputs and os.isatty(0):
         raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
+    if "-" in output and (not inputs or "-" in inputs):
+        raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
     out = stdout_sink()
     examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
 

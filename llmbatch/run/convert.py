@@ -11,7 +11,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
 from llmbatch.records.sheet import COLUMNS, META, result_row, row
 from llmbatch.run.standing import ResultsFile, open_results
-from llmbatch.run.whole import check_target, whole_file
+from llmbatch.run.whole import check_stdout, check_target, whole_file
 
 __all__ = ["Shape", "convert"]
 
@@ -49,6 +49,8 @@ def convert(
     with ExitStack() as stack:
         files = stack.enter_context(open_results(names))
         target = check_target(output, "-o", files) if output is not None else None
+        if target is None:
+            check_stdout(files)
         failures = check_target(error_file, "--error-file", files) if error_file is not None else None
         if target is not None and target == failures:
             raise UsageError("-o and --error-file name the same file", "Leave --error-file out to have all in one.")

@@ -152,6 +152,8 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
 
     Raises InputError for one that cannot be read, UsageError for one that is given twice.
     """
+    if names.count("-") > 1:
+        raise UsageError("stdin can be read only once, but - is given twice")
     with ExitStack() as stack:
         files: list[ResultsFile] = []
         opened: set[_Inode] = set()

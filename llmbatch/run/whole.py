@@ -11,7 +11,7 @@ from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.run.standing import ResultsFile
 from llmbatch.state import disk
 
-__all__ = ["check_target", "whole_file"]
+__all__ = ["check_stdout", "check_target", "whole_file"]
 
 
 def check_target(path: Path, option: str, sources: Sequence[ResultsFile]) -> Path:
@@ -30,6 +30,16 @@ def check_target(path: Path, option: str, sources: Sequence[ResultsFile]) -> Pat
     if any(source.folder in target.parents for source in sources):
         raise UsageError(f"{option} {path} is among what a run needs to go on", "Choose another folder.")
     return target
+
+
+def check_stdout(sources: Sequence[ResultsFile]) -> None:
+    """Make sure that stdout is not one of the files that are read: `>>` would add to results what is none."""
+    try:
+        status = os.fstat(1)
+    except OSError:
+        return  # writing will tell
+    if any((status.st_dev, status.st_ino) in source.inodes for source in sources):
+        raise UsageError("stdout is one of the files that are read", "Choose another file.")
 
 
 @contextmanager

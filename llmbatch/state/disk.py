@@ -71,4 +71,5 @@ def replace(source: Path, target: Path, chunks: Iterable[bytes]) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, if it is there."""
-    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(path)

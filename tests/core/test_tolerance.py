@@ -22,6 +22,15 @@ def test_a_share_is_exact_to_the_last_record(permille: int, failed: int, total: 
     assert tolerance.exceeded(failed, total) is (failed * 1000 > permille * total)
 
 
+@pytest.mark.parametrize(
+    ("share", "failed", "total"),
+    [("29%", 29, 100), ("57%", 57, 100), ("0.7%", 7, 1000), ("1.1%", 11, 1000), ("7%", 7, 100), ("100%", 5, 5)],
+)
+def test_a_share_that_is_met_exactly_is_not_exceeded(share: str, failed: int, total: int) -> None:
+    tolerance = Tolerance.parse(share)
+    assert not tolerance.exceeded(failed, total) and (failed == total or tolerance.exceeded(failed + 1, total))
+
+
 def test_nothing_done_exceeds_no_share() -> None:
     assert not Tolerance.parse("0%").exceeded(0, 0)
 

@@ -389,6 +389,14 @@ def test_no_error_body_is_too_odd_to_judge(status: int, body: Any) -> None:
     assert fault.message
 
 
+@pytest.mark.parametrize(
+    "details", [5, "x", [5], [{"violations": 5}], [{"violations": [5]}], [{"retryDelay": 5}], {"error_code": 5}]
+)
+def test_odd_details_do_not_hide_the_error(details: Any) -> None:
+    body = {"error": {"message": "m", "details": details, "metadata": details, "innererror": details}}
+    assert verdict(429, body).kind is Kind.RATE_LIMITED
+
+
 @given(st.integers(300, 599), st.binary(max_size=60))
 def test_no_error_page_is_too_odd_to_judge(status: int, page: bytes) -> None:
     assert verdict(status, page).status == status

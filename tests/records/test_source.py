@@ -232,7 +232,7 @@ class InterruptingPoll:
         ("in.jsonl", b""),
         ("in.jsonl", b'["'),
         ("in.jsonl", b"not json\n"),
-        ("in.jsonl.gz", gzip.compress(b'"x"\n')[:12]),
+        ("in.jsonl.gz", gzip.compress(b'"x"\n', mtime=0)[:12]),
         ("in.json", b'["x"'),
         ("in.csv", b'a,b\n"x'),
         ("in.csv", b'"a'),
@@ -255,7 +255,7 @@ def test_what_an_interrupt_cuts_short_is_no_record_and_no_error(tmp_path, monkey
 def test_interrupt_ends_the_wait_for_a_writer_and_for_compressed_bytes(tmp_path):
     fifo = tmp_path / "in.jsonl.gz"
     os.mkfifo(fifo)
-    for head in (b"", gzip.compress(b'"x"\n' * 1000)[:40]):
+    for head in (b"", gzip.compress(b'"x"\n' * 1000, mtime=0)[:40]):
         source = open_source([str(fifo)], format=None, max_line=MAX_LINE)
         writing = os.open(fifo, os.O_RDWR) if head else -1
         if head:
@@ -314,7 +314,7 @@ def test_json_elements_that_are_too_deep_are_errors_of_their_own(tmp_path):
 
 def test_fraction_is_of_the_bytes_of_all_files_and_unknown_for_a_pipe(tmp_path, pipe):
     plain, packed = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz"
-    packed.write_bytes(gzip.compress(b'"x"\n'))
+    packed.write_bytes(gzip.compress(b'"x"\n', mtime=0))
     plain.write_bytes(b'"x"' + b" " * (packed.stat().st_size - 4) + b"\n")
     with closing(open_source([str(plain), str(packed)], format=None, max_line=MAX_LINE)) as source:
         fractions = [source.fraction]

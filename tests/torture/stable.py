@@ -27,7 +27,6 @@ def main() -> None:
 
 
 def _load() -> None:
-    import anyio._backends._asyncio
     import uvloop  # noqa: F401
 
     import llmbatch.cli.main

@@ -63,7 +63,8 @@ class _Trapped:
         return int(self._maybe("write", lambda: os.write(fd, data[: len(data) // 2])) or os.write(fd, data))
 
     def rename(self, source: Any, target: Any) -> None:
-        self._maybe("rename")
+        if str(target).startswith(self._trap.folder):
+            self._maybe("rename")
         os.rename(source, target)
 
     def ftruncate(self, fd: int, size: int) -> None:
@@ -83,7 +84,8 @@ class _Trapped:
         os.fsync(fd)
 
     def unlink(self, path: Any) -> None:
-        self._maybe("unlink")
+        if str(path).startswith(self._trap.folder):
+            self._maybe("unlink")
         os.unlink(path)
 
     def close(self, fd: int) -> None:

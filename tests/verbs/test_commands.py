@@ -10,6 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.e2e.command import LLMBATCH, SAMPLES, Command, lines_of
+
 from .lines import failed, ok, put
 
 
@@ -96,6 +97,9 @@ def test_stdin_is_a_results_file_like_any_other(llmbatch: Command, tmp_path: Pat
         (("convert", "r.jsonl", "--to", "text", "-o", "r.jsonl"), 2, "one of the files"),
         (("report", "r.jsonl", "r.jsonl"), 2, "given twice"),
         (("report", "r.jsonl", "--format", "pdf"), 2, "--format"),
+        (("report", "-", "-"), 2, "only once"),
+        (("verify", "-o", "-"), 2, "both be stdin"),
+        (("verify", "in.jsonl"), 2, "--output"),
     ],
 )
 def test_exit_codes_and_one_message(
@@ -117,6 +121,12 @@ def test_a_reader_that_leaves_is_no_error_to_speak_of(llmbatch: Command, tmp_pat
         process.stdout.read(1)
         process.stdout.close()
         assert process.wait(20) == 141 and process.stderr.read() == b""
+
+
+def test_results_are_not_written_behind_themselves(llmbatch: Command, tmp_path: Path) -> None:
+    before = Path(put(tmp_path / "r.jsonl", [ok("a", 0)])).read_bytes()
+    assert llmbatch.shell("llmbatch convert r.jsonl --to text >> r.jsonl").code == 2
+    assert (tmp_path / "r.jsonl").read_bytes() == before
 
 
 def test_a_full_disk_is_exit_6(llmbatch: Command, tmp_path: Path) -> None:

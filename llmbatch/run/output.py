@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Outcome, Refused
@@ -118,7 +119,7 @@ class _Tee:
 def _render(settings: Settings, redact: Redactor) -> Render:
     match settings.output.format:
         case "openai-batch":
-            return batch_line
+            return partial(batch_line, redact=redact)
         case "text":
             return raw_text if settings.output.raw else text_line
     return jsonl(include=settings.output.include, redact=redact)

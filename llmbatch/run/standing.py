@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -93,7 +94,7 @@ class ResultsFile:
         if line.fields is None or not met:
             return line
         place = self._redone.find(identity_of(line.fields))
-        if place is None or met[place]:
+        if place is None:
             return line
         met[place] = 1
         return self._redone.line(place, line.number)
@@ -109,11 +110,11 @@ class _Inode(NamedTuple):
 
 
 class _Redone:
-    """The newest line of each record in a redo file: where it stands, in 40 bytes a line."""
+    """The newest line of each record in a redo file: where it stands, in some 40 bytes a line."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
         self._known = Known()
-        self._offsets, self._lengths = array("Q"), array("Q")
+        self._lengths = array("Q")
         self.inode: _Inode | None = None
         if folder is None:
             return
@@ -125,15 +126,18 @@ class _Redone:
             raise _unreadable(f"{folder}/redo.jsonl", error) from error
         self.inode = _inode(self._file)
         fd = self._file.fileno()
-        for line in scan(fd, torn_tail(fd, os.fstat(fd).st_size)):
+        size = os.fstat(fd).st_size
+        end = torn_tail(fd, size)
+        tail = os.pread(fd, size - end, end)
+        for line in chain(scan(fd, end), (Line(0, end, tail, parse(tail)),)):
             if line.fields is None:
                 continue
-            place = self._known.add(identity_of(line.fields), 0, 0, Trait(0))
+            place = self._known.add(identity_of(line.fields), 0, line.offset, Trait(0))
             if place is None:
-                self._offsets.append(line.offset)
                 self._lengths.append(len(line.raw))
             else:
-                self._offsets[place], self._lengths[place] = line.offset, len(line.raw)
+                self._known.move(place, line.offset)
+                self._lengths[place] = len(line.raw)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -142,8 +146,9 @@ class _Redone:
         return self._known.find(identity)
 
     def line(self, place: int, number: int) -> Line:
-        raw = os.pread(self._file.fileno(), self._lengths[place], self._offsets[place])
-        return Line(number, self._offsets[place], raw, parse(raw))
+        offset = self._known.offset(place)
+        raw = os.pread(self._file.fileno(), self._lengths[place], offset)
+        return Line(number, offset, raw, parse(raw))
 
 
 @contextmanager

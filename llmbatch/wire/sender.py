@@ -1,6 +1,5 @@
 """One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 
@@ -9,6 +8,7 @@ import httpx
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request
+from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.faults import fault_of, timed_out
 from llmbatch.wire.limits import Limits
@@ -46,12 +46,15 @@ class LaneSender:
         host = httpx.URL(base_url).netloc.decode("ascii")
         self._headers = httpx.Headers({"host": host, **_checked(headers)})
         self._urls: dict[str, httpx.URL] = {}
+        self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
         """Make one attempt: never longer than the attempt's deadline, however the answer drips."""
         trace = Trace()
         try:
-            async with asyncio.timeout(self._limits.attempt):
+            if self._deadline is None:
+                self._deadline = Deadline(self._limits.attempt)
+            with self._deadline:
                 response = await self._transport.handle_async_request(self._outgoing(request, trace))
         except TimeoutError:
             result: Reply | Fault = timed_out(self._limits.attempt, trace)
@@ -65,6 +68,8 @@ class LaneSender:
 
     async def aclose(self) -> None:
         """Close the connection."""
+        if self._deadline is not None:
+            self._deadline.close()
         await self._transport.aclose()
 
     def _outgoing(self, request: Request, trace: Trace) -> httpx.Request:

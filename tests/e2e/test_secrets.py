@@ -26,7 +26,8 @@ class Echo:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["content-length"]))
-                echo.authorizations.append(key := self.headers["authorization"])
+                echo.authorizations.append(self.headers["authorization"])
+                key = str(self.headers["authorization"]).removeprefix("Bearer ")
                 quoted = {"message": f"Incorrect API key: {key}", "code": key, "param": [{"key": key}]}
                 body = json.dumps({"error": quoted}).encode()
                 self.send_response(401)

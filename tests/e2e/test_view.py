@@ -188,6 +188,21 @@ def test_a_stderr_that_is_full_loses_words_only(llmbatch: Command, mock: Mock) -
     assert json.loads(result)["status"] == "ok" and code == b"0"
 
 
+def test_a_terminal_that_goes_away_takes_words_only(
+    llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", 0.1)
+    ours, theirs = os.openpty()
+    run = llmbatch.start("run", *mock("-c", 2, "-v", "-o", "out.jsonl"), stderr=theirs, env={"TERM": "xterm"})
+    os.close(theirs)
+    run.write(*["[[mock:status code=400]]"] * 4, *[f"question {n}" for n in range(16)])
+    run.end_input()
+    assert os.read(ours, 1)
+    os.close(ours)
+    assert run.wait() == 1
+    assert len(lines_of(tmp_path / "out.jsonl")) == 20
+
+
 def test_a_closed_stdin_is_an_empty_input(llmbatch: Command, mock: Mock) -> None:
     done = llmbatch("run", *mock("-q"), stdin=None, preexec=lambda: os.close(0))
     assert (done.code, done.stdout, done.stderr) == (0, b"", "")

@@ -1,4 +1,4 @@
-"""A stand-in for the `os` that `llmbatch.state.disk` uses: it counts what changes a file, and strikes at one of them."""
+"""A stand-in for the `os` that `llmbatch.state.disk` uses: it counts what changes a file, and strikes once."""
 
 import os
 import signal

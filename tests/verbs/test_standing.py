@@ -10,6 +10,7 @@ import pytest
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.run.standing import open_results
+from llmbatch.state.rewrite import merge
 
 from .lines import failed, ok, put
 
@@ -35,16 +36,31 @@ def test_the_newest_redone_line_wins_and_one_without_an_old_line_comes_last(tmp_
     assert ids(name) == [("b", "ok"), ("c", "ok"), ("z", "ok")]
 
 
+def test_a_redone_line_without_its_newline_counts_and_a_torn_one_does_not(tmp_path: Path) -> None:
+    name = put(tmp_path / "r.jsonl", [failed("a", 0)])
+    whole = json.dumps(ok("a", 0)).encode()
+    put(tmp_path / "r.jsonl.state" / "redo.jsonl", [whole])
+    assert ids(name) == [("a", "ok")]
+    put(tmp_path / "r.jsonl.state" / "redo.jsonl", [whole[:-1]])
+    assert ids(name) == [("a", "failed")]
+
+
+def test_what_stands_is_what_the_next_run_merges(tmp_path: Path) -> None:
+    name = put(tmp_path / "r.jsonl", [failed("b", 1), ok("c", 2), failed("d", 3)])
+    redo = tmp_path / "r.jsonl.state" / "redo.jsonl"
+    put(redo, [failed("b", 1), ok("z", 9), ok("b", 1), ok("d", 3)])
+    standing = read(name)
+    merge(Path(name), redo, tmp_path / "scratch")
+    redo.unlink()
+    assert read(name) == standing
+
+
 def test_a_second_pass_sees_the_same(tmp_path: Path) -> None:
     name = put(tmp_path / "r.jsonl", [failed("b", 1)])
     put(tmp_path / "r.jsonl.state" / "redo.jsonl", [ok("b", 1), ok("z", 2)])
     with open_results([name]) as (file,):
         first = list(file.results())
-        put(tmp_path / "r.jsonl", [ok("other", 1)])  # cut and written anew by somebody
-        assert len(first) == 2
-    name = put(tmp_path / "s.jsonl", [failed("b", 1)])
-    with open_results([name]) as (file,):
-        assert list(file.results()) == list(file.results())
+        assert len(first) == 2 and list(file.results()) == first
 
 
 def test_what_a_run_adds_meanwhile_is_not_seen(tmp_path: Path) -> None:

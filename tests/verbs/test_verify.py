@@ -54,7 +54,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records=RECORDS, choices=st.data())
 def test_the_account_is_that_of_a_naive_model(records: list[Any], choices: st.DataObject) -> None:
     names = identified(records)

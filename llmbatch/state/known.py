@@ -43,7 +43,7 @@ class Known:
             return self._slots[slot] - 1
         self._identities.append(identity)
         self._keys.append(key)
-        self._places.append(offset << _TRAITS | traits)
+        self._places.append(offset << _TRAITS | traits.value)
         self.met.append(0)
         self._slots[slot] = len(self._identities)
         if 3 * len(self._identities) > 2 * len(self._slots):

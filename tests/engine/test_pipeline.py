@@ -206,9 +206,10 @@ def test_a_wait_that_the_server_asks_for_holds_all_workers() -> None:
     assert run.sink.ok == 200
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_retries_due_at_different_times_are_each_sent_at_their_time_though_all_workers_sleep(order: int) -> None:
-    waits = {n: 10.0 * (order * n % 6 + 1) for n in range(6)}
+@pytest.mark.parametrize("waits", [[10.0, 20.0, 30.0, 40.0], [40.0, 30.0, 20.0, 10.0]])
+def test_retries_due_at_different_times_are_each_sent_at_their_time_though_all_workers_sleep(
+    waits: list[float],
+) -> None:
 
     def script(request: Request, n: int) -> Attempt:
         index = request.jobs[0].identity.index
@@ -216,9 +217,9 @@ def test_retries_due_at_different_times_are_each_sent_at_their_time_though_all_w
             return 0.1 + index / 100, error(409, retry_after=str(waits[index]))
         return 500.0, answer()
 
-    run = play(jobs(6), script, workers=6, random=lambda: 0.0)
-    again = {index: when for when, index in run.world.sent[6:]}
-    assert again == pytest.approx({n: 0.1 + n / 100 + wait for n, wait in waits.items()}, abs=0.001)
+    run = play(jobs(4), script, workers=4, random=lambda: 0.0)
+    again = {index: when for when, index in run.world.sent[4:]}
+    assert again == pytest.approx({n: 0.1 + n / 100 + wait for n, wait in enumerate(waits)}, abs=0.001)
 
 
 def test_a_retry_is_sent_in_time_though_the_worker_that_caused_it_is_busy_elsewhere() -> None:
@@ -482,7 +483,7 @@ def test_an_input_that_breaks_leaves_what_was_not_sent_yet_for_the_next_run() ->
 
 def test_an_output_nobody_reads_cancels_what_is_in_flight() -> None:
     gone = MemorySink(ReaderGone("gone"), good=10)
-    run = play(jobs(1000), lambda r, n: ((1.0 if n < 30 else 500.0), answer()), workers=5, sink=gone)
+    run = play(jobs(1000), lambda r, n: ((1.0 if n < 15 else 500.0), answer()), workers=5, sink=gone)
     assert run.took < 20 and isinstance(run.stops[0], ReaderGone) and adds_up(run)
 
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,6 +30,9 @@ test: .venv/installed-dev  ## lint, types and all tests
 
 bench: .venv/installed-dev  ## throughput against aiohttp; needs nginx
 	$(BIN)/python -m tests.bench
+
+docs: .venv/installed-dev  ## write the table of flags into the README
+	$(BIN)/python -m tests.docs
 
 clean:  ## remove what the other targets made
 	rm -rf .venv results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

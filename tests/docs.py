@@ -1,0 +1,35 @@
+"""Write the table of flags into the README: `make docs`."""
+
+import re
+from pathlib import Path
+
+import typer
+
+from llmbatch.cli.run import run
+
+README = Path(__file__).parent.parent / "README.md"
+HEAD = "| flag | default | |\n|---|---|---|\n"
+
+
+def table() -> str:
+    """Return a row for each option of `run`."""
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    rows = []
+    for parameter in typer.main.get_command(app).params:
+        if parameter.name == "inputs":
+            continue
+        names = sorted(parameter.opts, key=len, reverse=True)
+        metavar = f" {parameter.metavar}" if parameter.metavar else ""
+        flags = ", ".join([f"`{names[0]}{metavar}`", *(f"`{name}`" for name in names[1:])])
+        default = f"`{parameter.default}`" if parameter.default not in (None, False, [], ()) else ""
+        help = re.sub(r"\\(?=\[)", "", getattr(parameter, "help", ""))
+        rows.append(f"| {flags.replace('|', chr(92) + '|')} | {default} | {help.replace('|', chr(92) + '|')} |\n")
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    begin = text.index(HEAD)
+    end = text.index("\n\n", begin)
+    README.write_text(text[:begin] + table().rstrip("\n") + text[end:])

@@ -88,7 +88,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceSettings:
-    """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds less where less is allowed."""
+    """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds what is allowed."""
 
     concurrency: int = 256
     adaptive: bool = True

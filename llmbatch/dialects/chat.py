@@ -11,6 +11,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.errors import api_error, error_in
 from llmbatch.dialects.options import Options, complete
+from llmbatch.dialects.stream import CutStream, fold
 from llmbatch.flow.verdicts import judge
 
 __all__ = ["PARAMS", "PATH", "Chat"]
@@ -119,9 +120,9 @@ class Chat:
             fault = judge(error, reply.headers)
             return replace(fault, answer=shown) if keep_body else fault
         try:
-            body = json.loads_shallow(reply.body)
-        except ValueError as error:
-            if reply.cut:
+            body = _parsed(reply)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            if reply.cut or isinstance(error, CutStream):
                 return Fault(
                     kind=Kind.PROTOCOL,
                     message="the answer ended in the middle",
@@ -194,6 +195,13 @@ class Chat:
         if reasoning:
             extra["reasoning"] = reasoning
         return completion
+
+
+def _parsed(reply: Reply) -> Any:
+    """Parse an answer, streamed or not. Raises ValueError, or what a stream of another shape leads to."""
+    if reply.headers.get("content-type", "").startswith("text/event-stream"):
+        return fold(reply.body)
+    return json.loads_shallow(reply.body)
 
 
 def usage(raw: Any) -> Usage | None:

@@ -15,7 +15,7 @@ START = 8.0
 """The limit after the canary came back."""
 CUT = 0.8
 CUBIC = 0.4
-"""CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where one refusal costs one request (tests/engine/test_pace)."""
+"""CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
 PROOF = 40
 """Answers between two tries to exceed what was refused: so many to one keep refusals under 2.5 %."""
 USED = 0.8

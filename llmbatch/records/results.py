@@ -12,7 +12,7 @@ from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
 from llmbatch.core.redact import Redactor
 
-__all__ = ["Render", "batch_line", "jsonl", "raw_text", "text_line"]
+__all__ = ["Render", "jsonl", "reshaped"]
 
 _KNOWN_SHAPES = Redactor()
 
@@ -80,38 +80,9 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     return fields
 
 
-def batch_line(outcome: Outcome | Refused, redact: Callable[[str], str] = _KNOWN_SHAPES) -> bytes:
-    """Render a line as OpenAI's batch output has it, errors inline; a paid answer that is not JSON stays, as text."""
-    if isinstance(outcome, Refused):
-        fault = outcome.fault
-        return _batch(outcome.identity, None, {"code": fault.kind, "message": redact(fault.message)})
-    job, verdict = outcome.job, outcome.verdict
-    if isinstance(verdict, Completion):
-        return _batch(job.identity, _response(200, verdict.request_id, verdict.body), None)
-    if verdict.answer is not None and verdict.status is not None:
-        answer = _redacted(verdict.answer, redact)
-        return _batch(job.identity, _response(verdict.status, verdict.request_id, answer), None)
-    error = {"code": verdict.kind, "message": redact(verdict.message)}
-    if verdict.raw is not None and verdict.status is not None:
-        return _batch(job.identity, _response(verdict.status, verdict.request_id, _raw_body(verdict.raw)), error)
-    return _batch(job.identity, None, error)
-
-
-def text_line(outcome: Outcome | Refused) -> bytes:
-    """Render the answer's text as a JSON string, null for a failure."""
-    return json.dumps(_text(outcome)) + b"\n"
-
-
-def raw_text(outcome: Outcome | Refused) -> bytes:
-    """Render the answer's text as it is; a failure has no line."""
-    text = _text(outcome)
-    return b"" if text is None else text.encode("utf-8", "replace") + b"\n"
-
-
-def _text(outcome: Outcome | Refused) -> str | None:
-    if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
-        return outcome.verdict.text
-    return None
+def reshaped(shape: Callable[[dict[str, Any]], bytes], *, redact: Callable[[str], str]) -> Render:
+    """Return a renderer that gives the fields of a line another shape."""
+    return lambda outcome: shape(_fields(outcome, frozenset(), redact))
 
 
 def _identity(identity: Identity) -> dict[str, Any]:
@@ -137,11 +108,6 @@ def _raw(body: bytes) -> dict[str, str]:
         return {"response_base64": base64.b64encode(body).decode()}
 
 
-def _raw_body(body: bytes) -> Any:
-    kept = _raw(body)
-    return kept.get("response", kept)
-
-
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     """Cut secrets out of a provider's error body: some quote the key."""
     if isinstance(value, str):
@@ -151,20 +117,6 @@ def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {name: _redacted(item, redact) for name, item in value.items()}
     return value
-
-
-def _response(status: int, request_id: str | None, body: Any) -> dict[str, Any]:
-    return {"status_code": status, "request_id": request_id, "body": body}
-
-
-def _batch(identity: Identity, response: dict[str, Any] | None, error: dict[str, Any] | None) -> bytes:
-    line = {
-        "id": f"batch_req_{identity.index}",
-        "custom_id": identity.id,
-        "response": response,
-        "error": error,
-    }
-    return json.dumps(line) + b"\n"
 
 
 def _timestamp(wall: float) -> str:

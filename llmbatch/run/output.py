@@ -6,14 +6,14 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.core.ports import Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
-from llmbatch.records.results import Render, batch_line, jsonl, raw_text, text_line
+from llmbatch.records.reshaped import as_batch_line, as_raw_text, as_text
+from llmbatch.records.results import Render, jsonl, reshaped
 from llmbatch.records.sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
@@ -119,7 +119,7 @@ class _Tee:
 def _render(settings: Settings, redact: Redactor) -> Render:
     match settings.output.format:
         case "openai-batch":
-            return partial(batch_line, redact=redact)
+            return reshaped(lambda line: as_batch_line(line)[0], redact=redact)
         case "text":
-            return raw_text if settings.output.raw else text_line
+            return reshaped(as_raw_text if settings.output.raw else as_text, redact=redact)
     return jsonl(include=settings.output.include, redact=redact)

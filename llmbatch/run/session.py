@@ -243,7 +243,8 @@ class _Run:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
         tally, pipeline = self._tally, self._pipeline
         stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
-        reason = min(stops, key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
+        # Of equal ones the last: it knows where the answers are that came in meanwhile.
+        reason = min(reversed(stops), key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
         latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())
         kept, dispatch = pipeline.progress.kept, pipeline.dispatch

@@ -70,11 +70,7 @@ class Connection(asyncio.Protocol):
         The socket is asked, not only the loop: a busy loop may not have seen yet that the server hung up, and
         a request written then would be in doubt.
         """
-        return (
-            self.open
-            and self._loop.time() - self._idle_since < self._limits.idle
-            and not self._readable.poll(0)
-        )
+        return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
 
     async def exchange(self, head: bytes, body: bytes, trace: Trace) -> httpx.Response:
         """Write one request and return its whole answer."""

@@ -21,9 +21,7 @@ class ReferenceLane(httpx.AsyncBaseTransport):
     the server swallows the rest.
     """
 
-    def __init__(
-        self, *, limits: Limits, tls: Callable[[], ssl.SSLContext], proxy: str | None = None
-    ) -> None:
+    def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext], proxy: str | None = None) -> None:
         self._limits = limits
         self._tls = tls
         self._proxy = proxy

@@ -134,10 +134,6 @@ def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:
-    end = (
-        f"{result.status}, {len(result.body)} B"
-        if isinstance(result, Reply)
-        else f"{result.kind}: {result.message}"
-    )
+    end = f"{result.status}, {len(result.body)} B" if isinstance(result, Reply) else f"{result.kind}: {result.message}"
     connection = "new connection" if trace.fresh else "kept connection"
     return f"{request.method} {request.path} {len(request.body)} B on a {connection} -> {end}"

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.job import Request
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit
@@ -16,7 +16,7 @@ MINUTE = 60.0
 
 
 class Service:
-    """A service with log-normal latency that refuses what goes beyond its limits. `window` is the rate's, in seconds."""
+    """A service with log-normal latency that refuses what goes beyond its limits."""
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
 from llmbatch.core.redact import MARK, Redactor
-from llmbatch.records.results import batch_line, jsonl, raw_text, text_line
+from llmbatch.records.reshaped import as_batch_line, as_raw_text, as_text
+from llmbatch.records.results import jsonl, reshaped
 
 KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz"
 
@@ -254,7 +255,7 @@ def test_the_text_of_an_answer_is_never_changed() -> None:
 
 
 def batch(outcome: Outcome | Refused) -> dict[str, Any]:
-    return json.loads(batch_line(outcome))  # type: ignore[no-any-return]
+    return json.loads(reshaped(lambda line: as_batch_line(line)[0], redact=Redactor())(outcome))  # type: ignore[no-any-return]
 
 
 def test_a_batch_line_holds_the_providers_answer() -> None:
@@ -293,18 +294,18 @@ def test_a_batch_line_keeps_a_paid_answer_that_cannot_be_read() -> None:
 
 
 def test_text_is_one_json_string_a_line() -> None:
-    assert text_line(Outcome(job(), ok("a\n\u2028b"))) == '"a\\n\u2028b"\n'.encode()
+    assert reshaped(as_text, redact=str)(Outcome(job(), ok("a\n\u2028b"))) == '"a\\n\u2028b"\n'.encode()
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_no_text_is_null(outcome: Outcome | Refused) -> None:
-    assert text_line(outcome) == b"null\n"
+    assert reshaped(as_text, redact=str)(outcome) == b"null\n"
 
 
 def test_raw_text_is_the_text_itself() -> None:
-    assert raw_text(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
+    assert reshaped(as_raw_text, redact=str)(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_without_text_there_is_no_raw_line(outcome: Outcome | Refused) -> None:
-    assert raw_text(outcome) == b""
+    assert reshaped(as_raw_text, redact=str)(outcome) == b""

@@ -3,21 +3,17 @@
 import errno
 import json
 import os
-import resource
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from llmbatch.core.errors import OutputError, ReaderGone, UsageError
+from llmbatch.core.errors import OutputError, ReaderGone
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Outcome, Refused
-from llmbatch.records.sink import FileSink, StreamSink
+from llmbatch.records.sink import StreamSink
 
 
 def numbered(*numbers: int) -> list[Outcome | Refused]:
@@ -143,104 +139,3 @@ def test_raw_text_cannot_drive_a_terminal(pipe: tuple[int, int]) -> None:
 def test_where_no_terminal_reads_nothing_is_escaped(pipe: tuple[int, int]) -> None:
     StreamSink(pipe[1], lambda outcome: "\u202e\n".encode()).write(numbered(1))
     assert os.read(pipe[0], 65536) == "\u202e\n".encode()
-
-
-# a file
-
-
-def test_a_new_file_is_private_and_appended_to(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    for batch in ((1, 2), (3,)):
-        with FileSink(path, render) as sink:
-            sink.write(numbered(*batch))
-            sink.sync()
-    assert numbers(path.read_bytes()) == [1, 2, 3] and path.stat().st_mode & 0o777 == 0o600
-
-
-def test_when_the_disk_is_full_the_file_ends_with_a_whole_line_and_the_rest_is_rescued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, rescue = tmp_path / "out.jsonl", tmp_path / "rescue"
-    rescue.mkdir()
-    real, short = os.write, Short(250, most=100)
-    with FileSink(path, render, rescue_dir=rescue) as sink:
-        file = os.stat(path).st_ino
-        monkeypatch.setattr(os, "write", lambda fd, data: (short if os.fstat(fd).st_ino == file else real)(fd, data))
-        sink.write(numbered(1))
-        for batch in ((2, 3), (4,)):
-            with pytest.raises(OutputError, match=str(rescue)):
-                sink.write(numbered(*batch))
-    (saved,) = rescue.iterdir()
-    assert (numbers(path.read_bytes()), numbers(saved.read_bytes())) == ([1], [2, 3, 4])
-
-
-def test_when_nothing_can_be_rescued_either_it_is_said_how_much_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "out.jsonl"
-    with FileSink(path, render, rescue_dir=tmp_path) as sink:
-        sink.write(numbered(1))
-        monkeypatch.setattr(os, "write", Short(50))
-        with pytest.raises(OutputError, match="2 answers could not be saved elsewhere"):
-            sink.write(numbered(2, 3))
-    (saved,) = tmp_path.glob("*.rescue.jsonl")
-    assert numbers(path.read_bytes()) == [1] and numbers(saved.read_bytes()) == []
-
-
-LIMITED = """
-import resource, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_sink import numbered, render
-from llmbatch.core.errors import OutputError
-from llmbatch.records.sink import FileSink
-folder = Path(sys.argv[1])
-with FileSink(folder / "out.jsonl", render, rescue_dir=folder) as sink:
-    sink.write(numbered(1, 2))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))
-    try:
-        sink.write(numbered(3, 4))
-    except OutputError as error:
-        print(error)
-"""
-
-
-def test_the_real_limit_of_a_file_cuts_it_back_and_rescues(tmp_path: Path) -> None:
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
-    result = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path), str(Path(__file__).parent)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (saved,) = tmp_path.glob("*.rescue.jsonl")
-    assert str(saved) in result.stdout and "File too large" in result.stdout
-    assert (numbers((tmp_path / "out.jsonl").read_bytes()), numbers(saved.read_bytes())) == ([1, 2], [3, 4])
-
-
-def test_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a regular file"):
-        FileSink(tmp_path, render)
-
-
-@pytest.mark.parametrize("read", [True, False])
-def test_a_named_pipe_is_refused_without_waiting_for_a_reader(tmp_path: Path, *, read: bool) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if read else None
-    try:
-        with pytest.raises(UsageError, match="not a regular file"):
-            FileSink(path, render)
-    finally:
-        if reader is not None:
-            os.close(reader)
-
-
-def test_a_device_is_refused() -> None:
-    with pytest.raises(UsageError, match="not a regular file"):
-        FileSink(Path("/dev/full"), render)
-
-
-def test_a_file_in_no_folder_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="No such file"):
-        FileSink(tmp_path / "nowhere" / "out.jsonl", render)

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.torture.bench import Bench, Ended, Provider, results_of, write_records
+from tests.torture.bench import Bench, Ended, Provider, quick_folder, results_of, write_records
 from tests.torture.trap import Trap
 
 __all__ = ["Count", "Loop", "torture"]
@@ -154,18 +154,16 @@ class _Check:
 def torture(kills: int, *, records: int = 60, seed: int | None = None, most: int = 5) -> dict[str, Count]:
     """Kill so many times, half under each policy; return what was found, by policy."""
     seed = seed if seed is not None else int.from_bytes(os.urandom(4), "little")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (
-            closing(Provider(folder, "--latency", "0.005", "--jitter", "0.02")) as provider,
-            closing(Bench(folder)) as bench,
-        ):
-            loops = {
-                policy: Loop(folder, bench, provider, policy, records=records, seed=seed)
-                for policy in ("hold", "retry")
-            }
-            for loop in loops.values():
-                while loop.count.kills < kills // 2 and not loop.count.wrong:
-                    loop.round(most)
-                loop.count.wrong[:] = [f"{what} (seed {seed})" for what in loop.count.wrong]
+    with (
+        quick_folder() as folder,
+        closing(Provider(folder, "--latency", "0.005", "--jitter", "0.02")) as provider,
+        closing(Bench(folder)) as bench,
+    ):
+        loops = {
+            policy: Loop(folder, bench, provider, policy, records=records, seed=seed) for policy in ("hold", "retry")
+        }
+        for loop in loops.values():
+            while loop.count.kills < kills // 2 and not loop.count.wrong:
+                loop.round(most)
+            loop.count.wrong[:] = [f"{what} (seed {seed})" for what in loop.count.wrong]
     return {policy: loop.count for policy, loop in loops.items()}

@@ -4,15 +4,21 @@ Orders are lines of JSON on stdin; each is answered on stdout by one line, when 
 its own: forking a test runner that has threads would be asking for trouble.
 """
 
+import gc
 import json
 import os
 import select
 import signal
 import sys
+import tempfile
+import threading
+import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmbatch.cli.main import entry
 from tests.torture.trap import Trap, lay
 
 
@@ -27,19 +33,19 @@ def main() -> None:
 
 
 def _load() -> None:
-    import uvloop  # noqa: F401
-
-    import llmbatch.cli.main
-    import llmbatch.cli.resolve
-    import llmbatch.run.session
-    import llmbatch.ui.summary
-    import llmbatch.wire.opening  # noqa: F401
+    """Run once, on no records, so that all is imported; no thread is left that a fork would lose."""
+    with tempfile.TemporaryDirectory() as folder, suppress(SystemExit):
+        sys.argv = ["llmbatch", "run", os.devnull, "--base-url", "http://127.0.0.1:9/v1", "-m", "m", "-q"]
+        sys.argv += ["-o", f"{folder}/out.jsonl"]
+        entry()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(10)
+    gc.freeze()
 
 
 def _run(order: dict[str, Any]) -> None:
     """Be one run."""
-    from llmbatch.cli.main import entry
-
     code = 70
     try:
         warnings.simplefilter("error")
@@ -58,8 +64,6 @@ def _run(order: dict[str, Any]) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 70
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.torture.bench import Bench, Ended, Provider, results_of, write_records
+from tests.torture.bench import Bench, Ended, Provider, quick_folder, results_of, write_records
 from tests.torture.trap import Trap
 
 
@@ -59,6 +59,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield bench
 
 
+@pytest.fixture
+def quick() -> Iterator[Path]:
+    with quick_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     with closing(Provider(tmp_path_factory.mktemp("mock"))) as provider:
@@ -78,12 +84,12 @@ def check(world: World, ended: Ended, before: set[str]) -> None:
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["no space", "bad disk"])
 def test_a_first_run_loses_nothing_wherever_the_disk_fails(
-    bench: Bench, provider: Provider, tmp_path: Path, number: int, for_good: bool
+    bench: Bench, provider: Provider, quick: Path, number: int, for_good: bool
 ) -> None:
     at = 0
     while True:
         at += 1
-        folder = tmp_path / str(at)
+        folder = quick / str(at)
         folder.mkdir()
         world = World(bench, provider, folder)
         name = f"{number}.{for_good}.{at}"
@@ -105,12 +111,12 @@ def test_a_first_run_loses_nothing_wherever_the_disk_fails(
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "from then on"])
 def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
-    bench: Bench, provider: Provider, tmp_path: Path, for_good: bool
+    bench: Bench, provider: Provider, quick: Path, for_good: bool
 ) -> None:
     at = 0
     while True:
         at += 1
-        folder = tmp_path / str(at)
+        folder = quick / str(at)
         folder.mkdir()
         world = World(bench, provider, folder)
         name = f"merge.{for_good}.{at}"
@@ -137,9 +143,9 @@ def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
 
 
 def test_the_message_names_the_rescue_file_and_the_way_to_put_it_back(
-    bench: Bench, provider: Provider, tmp_path: Path
+    bench: Bench, provider: Provider, quick: Path
 ) -> None:
-    world = World(bench, provider, tmp_path)
+    world = World(bench, provider, quick)
     records = [{"id": f"told.{i}", "prompt": f"told.{i}"} for i in range(6)]
     for at in range(1, 60):
         ended = world.run(records, "--overwrite", trap=world.trap(at, errno.ENOSPC, for_good=True))

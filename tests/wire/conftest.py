@@ -97,9 +97,7 @@ def opening(lane_class: LaneClass) -> Open:
         numbers = Limits(**limits)
         tls = shared_context(ca_file)
         lane = (
-            Lane(limits=numbers, tls=tls)
-            if lane_class is Lane
-            else ReferenceLane(limits=numbers, tls=tls, proxy=proxy)
+            Lane(limits=numbers, tls=tls) if lane_class is Lane else ReferenceLane(limits=numbers, tls=tls, proxy=proxy)
         )
         sender = LaneSender(lane, base_url=url, headers=headers or {}, limits=numbers, log=log)
         try:

@@ -53,9 +53,7 @@ def one_by_one(data: bytes) -> list[bytes]:
         pytest.param([ok(b"")], b"", id="empty"),
         pytest.param(one_by_one(ok(b"{}")), b"{}", id="byte by byte"),
         pytest.param([CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"], b"{}", id="chunked"),
-        pytest.param(
-            one_by_one(CHUNKED + b"1\r\n{\r\n1;e=f\r\n}\r\n0\r\n\r\n"), b"{}", id="chunks byte by byte"
-        ),
+        pytest.param(one_by_one(CHUNKED + b"1\r\n{\r\n1;e=f\r\n}\r\n0\r\n\r\n"), b"{}", id="chunks byte by byte"),
         pytest.param([CHUNKED + b"2\r\n{}\r\n0\r\nx-sum: 1\r\nx-more: 2\r\n\r\n"], b"{}", id="trailers"),
         pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n" + ok(b"{}")], b"{}", id="100 in the same packet"),
         pytest.param([b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", ok(b"{}")], b"{}", id="103"),
@@ -142,9 +140,7 @@ def test_an_answer_cut_short_is_doubtful(run: Run, opening: Open, answer: bytes)
         pytest.param(b"HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n", id="status 099"),
         pytest.param(b"HTTP/1.1 000 None\r\n\r\n", id="status 000"),
         pytest.param(b"\x15\x03\x01\x00\x02\x02F" * 20 + b"\r\n\r\n", id="TLS alert"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", id="two lengths"
-        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", id="two lengths"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n{}", id="negative length"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n{}", id="length in words"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000000000000000\r\n\r\n{}", id="10**23"),
@@ -182,9 +178,7 @@ def test_odd_headers_crash_nothing(run: Run, opening: Open, headers: bytes) -> N
 
 
 def test_headers_are_folded_in_lower_case(run: Run, opening: Open) -> None:
-    result = first(
-        run, opening, kept(ok(b"{}", b"X-Limit: 1", b"x-limit: 2", b"Retry-After:  7 ", b"x-e: \xe9"))
-    )
+    result = first(run, opening, kept(ok(b"{}", b"X-Limit: 1", b"x-limit: 2", b"Retry-After:  7 ", b"x-e: \xe9")))
     assert isinstance(result, Reply)
     assert result.headers == {"x-limit": "1, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
 

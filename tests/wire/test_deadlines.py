@@ -35,9 +35,7 @@ def dripping(head: bytes, drop: bytes) -> Script:
         pytest.param(dripping(b"HTTP/1.1 200 OK\r\nx: ", b"y"), id="dripping one header"),
         pytest.param(dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n", b" "), id="dripping body"),
         pytest.param(dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), id="dripping interim answers"),
-        pytest.param(
-            dripping(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"), id="chunks"
-        ),
+        pytest.param(dripping(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"), id="chunks"),
     ],
 )
 def test_the_deadline_ends_every_kind_of_waiting(run: Run, opening: Open, script: Script) -> None:

@@ -75,9 +75,7 @@ def test_sound_data_is_undone(run: Run, opening: Open, name: bytes, sent: bytes,
 
 
 @pytest.mark.parametrize(("name", "sent"), BROKEN)
-def test_a_paid_answer_that_cannot_be_undone_is_kept_raw(
-    run: Run, opening: Open, name: bytes, sent: bytes
-) -> None:
+def test_a_paid_answer_that_cannot_be_undone_is_kept_raw(run: Run, opening: Open, name: bytes, sent: bytes) -> None:
     async def scene() -> None:
         async with (
             serving(answering(ok(sent, b"content-encoding: " + name))) as server,

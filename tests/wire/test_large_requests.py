@@ -126,9 +126,7 @@ def test_an_answer_begun_early_and_cut_is_doubtful(run: Run, opening: Open, lane
     run(scene())
 
 
-def test_a_deadline_within_an_early_answer_is_doubtful(
-    run: Run, opening: Open, lane_class: LaneClass
-) -> None:
+def test_a_deadline_within_an_early_answer_is_doubtful(run: Run, opening: Open, lane_class: LaneClass) -> None:
     """A server that has begun to answer may have begun to compute; the other lane has not looked yet."""
 
     async def scene() -> None:

@@ -43,9 +43,7 @@ def test_a_refused_port_is_free_to_try_again(run: Run, opening: Open) -> None:
     async def scene() -> None:
         async with opening(f"http://127.0.0.1:{closed_port()}") as sender:
             for _ in range(2):
-                fault = assert_fault(
-                    await sender.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN
-                )
+                fault = assert_fault(await sender.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
                 assert "ConnectError" in fault.message
 
     run(scene())

@@ -183,9 +183,7 @@ def test_the_key_is_not_shown_to_a_proxy_on_the_way_to_https(run: Run) -> None:
 
         async with serving(script) as server:
             through = sender("https://api.example/v1", proxy_url(server))
-            fault = assert_fault(
-                await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN
-            )
+            fault = assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
             await through.aclose()
             assert "407" in fault.message
 

@@ -44,9 +44,7 @@ def context(authority: trustme.CA) -> ssl.SSLContext:
     return certified(authority.issue_cert("127.0.0.1", "localhost"))
 
 
-def test_a_known_authority_is_believed(
-    run: Run, opening: Open, context: ssl.SSLContext, ca_file: str
-) -> None:
+def test_a_known_authority_is_believed(run: Run, opening: Open, context: ssl.SSLContext, ca_file: str) -> None:
     async def scene() -> None:
         async with (
             serving(answering(ok(b"1")), context=context) as server,
@@ -125,9 +123,7 @@ def test_https_to_a_plain_port_is_told(run: Run, opening: Open, ca_file: str) ->
             serving(script) as server,
             opening(f"https://127.0.0.1:{server.port}", ca_file=ca_file, attempt=5.0) as sender,
         ):
-            fault = assert_fault(
-                await sender.send(asking()), Kind.TLS, Billing.UNBILLED, retry=False, scope=Scope.RUN
-            )
+            fault = assert_fault(await sender.send(asking()), Kind.TLS, Billing.UNBILLED, retry=False, scope=Scope.RUN)
             assert "http://" in fault.message
 
     run(scene())
@@ -147,9 +143,7 @@ def test_http_to_a_tls_port_is_a_fault(run: Run, opening: Open, context: ssl.SSL
 
 
 @pytest.mark.parametrize("limit", ["connect", "attempt"])
-def test_a_stalled_handshake_ends_and_frees_its_socket(
-    run: Run, opening: Open, ca_file: str, limit: str
-) -> None:
+def test_a_stalled_handshake_ends_and_frees_its_socket(run: Run, opening: Open, ca_file: str, limit: str) -> None:
     async def scene() -> None:
         async def script(peer: Peer) -> None:
             await peer.gone()
@@ -189,9 +183,7 @@ def test_a_reset_handshake_is_free_to_try_again(run: Run, opening: Open, ca_file
     run(scene())
 
 
-def test_a_large_body_goes_through_tls(
-    run: Run, opening: Open, context: ssl.SSLContext, ca_file: str
-) -> None:
+def test_a_large_body_goes_through_tls(run: Run, opening: Open, context: ssl.SSLContext, ca_file: str) -> None:
     body = bytes(range(256)) * (4 << 12)
 
     async def scene() -> None:
@@ -248,9 +240,7 @@ def test_a_large_body_nobody_reads_is_not_billed_over_tls(
     run(scene())
 
 
-def test_a_cancel_closes_a_tls_socket_at_once(
-    run: Run, opening: Open, context: ssl.SSLContext, ca_file: str
-) -> None:
+def test_a_cancel_closes_a_tls_socket_at_once(run: Run, opening: Open, context: ssl.SSLContext, ca_file: str) -> None:
     async def scene() -> None:
         async with (
             serving(silence, answering(ok(b"2")), context=context) as server,

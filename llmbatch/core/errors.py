@@ -88,6 +88,8 @@ class OutputError(LlmbatchError):
     """Results could not be written."""
 
     exit_code = ExitCode.OUTPUT
+    rescued = False
+    """Set where it names a file that holds answers: nobody may miss that."""
 
 
 class OutputBusy(LlmbatchError):

@@ -243,8 +243,7 @@ class _Run:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
         tally, pipeline = self._tally, self._pipeline
         stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
-        # Of equal ones the last: it knows where the answers are that came in meanwhile.
-        reason = min(reversed(stops), key=lambda stop: _PRECEDENCE.index(stop.exit_code), default=None)
+        reason = min(stops, key=_weight, default=None)
         latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())
         kept, dispatch = pipeline.progress.kept, pipeline.dispatch
@@ -322,6 +321,11 @@ def _gates(pace: PaceSettings) -> Callable[[], Gate]:
         )
 
     return gate
+
+
+def _weight(stop: LlmbatchError) -> tuple[int, bool]:
+    """Order the reasons to end early: the first is told."""
+    return _PRECEDENCE.index(stop.exit_code), not (isinstance(stop, OutputError) and stop.rescued)
 
 
 def _retry_policy(settings: Settings) -> RetryPolicy:

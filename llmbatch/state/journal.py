@@ -227,11 +227,13 @@ class Journal:
                 f"{why}; {count} answers could not be saved elsewhere either: {error.strerror}",
                 "Make room; the records stay in doubt.",
             )
-        return OutputError(
+        saved = OutputError(
             f"{why}; the answers that were in flight are in {self._rescue_path}",
             f"Make room, put them back: cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}; "
             "then run the same command again.",
         )
+        saved.rescued = True
+        return saved
 
 
 def _since(fd: int, start: int) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.errors import OutputBusy, OutputError, UsageError
+from llmbatch.core.errors import InputError, OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.state import disk
@@ -159,6 +159,12 @@ class Store:
             answers=self.answers,
         )
 
+    def aside(self) -> list[tuple[Path, Path]]:
+        """List the files of a run, each with the name it is kept under while `--overwrite` may still come to nothing."""
+        names = ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl")
+        pairs = [(self.folder / name, self.folder / f"replaced-{name}") for name in names]
+        return [(self.path, self.folder / "replaced.jsonl"), *pairs]
+
     def write_header(self, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
         """Write down what this run was asked to do. Raises OutputError."""
         try:
@@ -178,7 +184,8 @@ class Store:
             if ordered:
                 sort(self.path, self.folder / "sorted.new")
             self._intents.begin(left)
-            disk.remove(redo)
+            for done_with in (redo, *(there for _, there in self.aside())):
+                disk.remove(done_with)
         except OSError as error:
             raise OutputError(
                 f"{self.path} could not be brought into its final form: {error.strerror}",
@@ -386,7 +393,7 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
             stack.enter_context(locked(store.folder / "lock", store.path))
             stack.callback(store.close)
             if overwrite:
-                _remove_all(store)
+                _set_aside(store)
             elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
                 raise UsageError(
                     f"{store.folder} is there, but {store.path} is not: its answers are missing",
@@ -402,7 +409,12 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
                 f"cannot write {error.filename or store.path}: {error.strerror}",
                 "Choose another -o FILE, or make room.",
             ) from error
-        yield store
+        try:
+            yield store
+        except (UsageError, InputError):  # raised only where nothing was sent
+            if overwrite:
+                _bring_back(store)
+            raise
 
 
 def _begin_folder(store: Store, overwrite: bool) -> bool:
@@ -440,11 +452,23 @@ def _could_be_ours(tail: bytes) -> bool:
     return beginning.startswith(tail[: len(beginning)])
 
 
-def _remove_all(store: Store) -> None:
-    """Remove what earlier runs wrote, the lock excepted."""
-    disk.remove(store.path)
-    for name in ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl"):
-        disk.remove(store.folder / name)
+def _set_aside(store: Store) -> None:
+    """Put what earlier runs wrote aside, the lock excepted: whoever sends nothing must not lose it."""
+    for here, there in store.aside():
+        if here.exists():
+            here.replace(there)
+        else:
+            disk.remove(there)
+
+
+def _bring_back(store: Store) -> None:
+    """Undo `_set_aside`, unless results were written since."""
+    if store.path.stat().st_size:
+        return
+    for here, there in store.aside():
+        disk.remove(here)
+        if there.exists():
+            there.replace(here)
 
 
 def _intent(job: Job) -> Intent:

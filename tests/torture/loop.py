@@ -17,7 +17,7 @@ __all__ = ["Count", "Loop", "torture"]
 
 OPERATIONS = 50
 """About so many operations on files make a run."""
-LONGEST = 0.35
+LONGEST = 0.25
 """About so many seconds a run takes."""
 
 

@@ -42,25 +42,18 @@ class _Trapped:
     def __init__(self, trap: Trap) -> None:
         self._trap = trap
         self._count = 0
-        self._fds: set[int] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
     def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
-        mine = str(path).startswith(self._trap.folder)
-        if mine:
+        if str(path).startswith(self._trap.folder):
             self._maybe("open")
-        fd = os.open(path, flags, mode)
-        self._fds.discard(fd)
-        if mine:
-            self._fds.add(fd)
-        return fd
+        return os.open(path, flags, mode)
 
     def write(self, fd: int, data: Any) -> int:
-        if fd not in self._fds:
-            return os.write(fd, data)
-        return int(self._maybe("write", lambda: os.write(fd, data[: len(data) // 2])) or os.write(fd, data))
+        self._on(fd, "write", lambda: os.write(fd, data[: len(data) // 2]))
+        return os.write(fd, data)
 
     def rename(self, source: Any, target: Any) -> None:
         if str(target).startswith(self._trap.folder):
@@ -88,13 +81,9 @@ class _Trapped:
             self._maybe("unlink")
         os.unlink(path)
 
-    def close(self, fd: int) -> None:
-        self._fds.discard(fd)
-        os.close(fd)
-
-    def _on(self, fd: int, name: str) -> None:
-        if fd in self._fds:
-            self._maybe(name)
+    def _on(self, fd: int, name: str, half: Callable[[], object] = lambda: None) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(self._trap.folder):
+            self._maybe(name, half)
 
     def _maybe(self, name: str, half: Callable[[], object] = lambda: None) -> None:
         """Strike, if it is time."""

@@ -120,8 +120,8 @@ def _output(given: dict[str, Any]) -> OutputSettings:
     if path == Path("-"):
         path = None
     form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "text"))
-    if path is not None and form != "jsonl":
-        raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout.")
+    if path is not None and form != "jsonl" and not given["tee"]:
+        raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
     if given["raw"] and form != "text":
         raise UsageError("--raw goes with --output-format text", "Add it, or leave --raw out.")
     if given["tee"] and given["ordered"]:

@@ -1,6 +1,8 @@
 """`llmbatch run`: the tool."""
 
 import os
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -200,8 +202,19 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
         say_plainly(f"saved: {_saved(settings, summary)}")
         if summary.hint:
             say_plainly(f"next: {printable(redact(summary.hint), 500)}")
+        if settings.output.path is not None:
+            say_plainly(f"continue: {printable(redact(_same_command()), 2000)}")
+    elif summary.held:
+        say_plainly(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
+        say_plainly("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     if view.summary_file is not None:
         _write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n")
+
+
+def _same_command() -> str:
+    """Return the command that continues this run, for a shell: the same, but that it does not begin anew."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["llmbatch", *words])
 
 
 def _saved(settings: "Settings", summary: "Summary") -> str:

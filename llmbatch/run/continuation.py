@@ -58,6 +58,8 @@ class Continuation:
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._remembered = "keep" if changed == "keep" else None
+        self._held: set[str] = set()
+        """Requests that are in doubt: under dedupe the copies of a record wait with it."""
         self.policy = ResumePolicy(
             keep_failed=resume.keep_failed,
             retry_billed=resume.retry_billed,
@@ -137,12 +139,17 @@ class Continuation:
                         entry.redo = judgement.redo
                         entry.prior = self._store.prior(entry.identity)
                     copy = self._copy(entry)
-                    yield entry if copy is None else copy
+                    if copy is None and isinstance(entry, Job) and entry.key in self._held:
+                        yield Kept.HELD
+                    else:
+                        yield entry if copy is None else copy
                 case Action.KEEP_OK:
                     yield Kept.OK
                 case Action.KEEP_FAILED:
                     yield Kept.FAILED
                 case Action.HOLD:
+                    if isinstance(entry, Job) and self._settings.resume.dedupe:
+                        self._held.add(entry.key)
                     yield Kept.HELD
 
     def _copy(self, entry: Job | Refused) -> Outcome | None:

@@ -6,19 +6,21 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.core.ports import Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
-from llmbatch.records.reshaped import as_batch_line, as_raw_text, as_text
+from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
 from llmbatch.records.results import Render, jsonl, reshaped
 from llmbatch.records.sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
 from llmbatch.run.reading import new_dialect
 from llmbatch.state.journal import Journal
+from llmbatch.state.lines import parse
 from llmbatch.state.store import Store, open_store
 
 __all__ = ["Output", "open_output"]
@@ -90,8 +92,7 @@ def open_output(
         )
         sink: Sink = journal
         if settings.output.tee:
-            for line in store.kept_lines(continuation.policy):
-                stream.write_lines(line)
+            _show_kept(store.kept_lines(continuation.policy), stream, _shape(settings))
             sink = _Tee(journal, stream)
         yield Output(sink, store, journal, continuation.sift)
 
@@ -116,10 +117,34 @@ class _Tee:
             raise
 
 
-def _render(settings: Settings, redact: Redactor) -> Render:
+def _show_kept(lines: Iterator[bytes], stream: StreamSink, shape: "Shape | None") -> None:
+    """Write the lines that stay to stdout. Raises UsageError for those that do not have what their shape needs."""
+    for line in lines:
+        try:
+            stream.write_lines(line if shape is None else shape(parse(line) or {}))
+        except MissingResponse as error:
+            raise UsageError(
+                "lines of the results file lack the provider's answer, which a batch line consists of",
+                "Run with --include response from the start.",
+            ) from error
+
+
+Shape = Callable[[dict[str, Any]], bytes]
+"""Gives the fields of a result line the shape they have on stdout."""
+
+
+def _shape(settings: Settings) -> Shape | None:
+    """Return the shape of stdout, None for lines as they are."""
     match settings.output.format:
         case "openai-batch":
-            return reshaped(lambda line: as_batch_line(line)[0], redact=redact)
+            return lambda line: as_batch_line(line)[0]
         case "text":
-            return reshaped(as_raw_text if settings.output.raw else as_text, redact=redact)
-    return jsonl(include=settings.output.include, redact=redact)
+            return as_raw_text if settings.output.raw else as_text
+    return None
+
+
+def _render(settings: Settings, redact: Redactor) -> Render:
+    shape = _shape(settings)
+    if shape is None:
+        return jsonl(include=settings.output.include, redact=redact)
+    return reshaped(shape, redact=redact)

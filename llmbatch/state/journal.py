@@ -145,7 +145,7 @@ class Journal:
                 disk.append(fd, lines)
             except OSError as error:
                 self._refusal = error
-                self._torn = not self._cut_back(fd, size)
+                self._torn = not self._cut_back(fd, size) and fd == self._redo
             else:
                 self._unsynced.setdefault(fd, size)
                 self._lines += len(outcomes)
@@ -216,7 +216,7 @@ class Journal:
                 with suppress(OSError):
                     disk.sync_folder(Path(self._rescue_path).parent)
             if self._torn and not self._rescued:
-                lines = b"\n" + lines  # ends what these lines will be put behind
+                lines = b"\n" + lines  # they will be put behind a piece of a line
             disk.append(self._rescue, lines)
             disk.sync(self._rescue)
             self._rescued += len(lines)

@@ -1,5 +1,6 @@
 """A results file and what stands beside it, opened, mended and locked for one run."""
 
+import errno
 import fcntl
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.errors import InputError, OutputBusy, OutputError, UsageError
+from llmbatch.core.errors import InputError, LlmbatchError, OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.state import disk
@@ -160,7 +161,7 @@ class Store:
         )
 
     def aside(self) -> list[tuple[Path, Path]]:
-        """List the files of a run, each with the name it is kept under while `--overwrite` may still come to nothing."""
+        """List the files of a run, each with its name while `--overwrite` may still come to nothing."""
         names = ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl")
         pairs = [(self.folder / name, self.folder / f"replaced-{name}") for name in names]
         return [(self.path, self.folder / "replaced.jsonl"), *pairs]
@@ -405,16 +406,20 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
             if new and (store.found.ok or store.found.failed):
                 store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")
         except OSError as error:
-            raise OutputError(
-                f"cannot write {error.filename or store.path}: {error.strerror}",
-                "Choose another -o FILE, or make room.",
-            ) from error
+            raise _unusable(store.path, error) from error
         try:
             yield store
         except (UsageError, InputError):  # raised only where nothing was sent
             if overwrite:
                 _bring_back(store)
             raise
+
+
+def _unusable(path: Path, error: OSError) -> LlmbatchError:
+    """Tell a place where nothing can be written from a disk that refuses just now."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return OutputError(f"cannot write -o {path}: {error.strerror}", "Make room, or choose another -o FILE.")
+    return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")
 
 
 def _begin_folder(store: Store, overwrite: bool) -> bool:

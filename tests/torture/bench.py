@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from tests.torture.trap import Trap
 
-__all__ = ["Bench", "Ended", "Provider", "quick_folder", "results_of", "write_records"]
+__all__ = ["Bench", "Ended", "Provider", "World", "quick_folder", "results_of", "write_records"]
 
 KILLED = -signal.SIGKILL
 
@@ -139,6 +139,87 @@ def results_of(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
     names = Counter((line["id"], line.get("occurrence", 0)) for line in lines)
     assert not names or max(names.values()) == 1, f"{path} has records twice: {names.most_common(3)}"
     return lines
+
+
+class World:
+    """A folder with an input and a results file, and a place for rescue beside it."""
+
+    def __init__(self, bench: Bench, provider: Provider, folder: Path) -> None:
+        self._bench, self._provider, self.folder = bench, provider, folder
+        self.disk, self.rescue = folder / "disk", folder / "rescue"
+        self.disk.mkdir(parents=True, exist_ok=True)
+        self.rescue.mkdir(exist_ok=True)
+        self.source, self.output = folder / "in.jsonl", self.disk / "out.jsonl"
+        self.state = self.disk / "out.jsonl.state"
+        self.redo = self.state / "redo.jsonl"
+        self._told = folder / "struck"
+        self.asked()
+
+    @property
+    def to_provider(self) -> tuple[str, ...]:
+        """The flags that lead a run to the provider."""
+        return ("--base-url", self._provider.base_url, "-m", "m")
+
+    def run(
+        self,
+        records: Sequence[Any] | bytes,
+        *more: object,
+        trap: Trap | None = None,
+        stdin: bool = False,
+        output: Path | None = None,
+        stdout: Path | None = None,
+    ) -> Ended:
+        """Run on these records, in batches of two."""
+        if isinstance(records, bytes):
+            self.source.write_bytes(records)
+        else:
+            write_records(self.source, [self.own(record) for record in records])
+        order = ("-" if stdin else self.source, *self.to_provider, "-o", output or self.output, "-c", 2, "-b", 2)
+        return self._bench.run(
+            self.disk,
+            *(*order, "--rescue-dir", self.rescue, *more),
+            trap=trap,
+            stdin=self.source if stdin else None,
+            stdout=stdout,
+        )
+
+    def own(self, record: Any) -> Any:
+        """Tell a prompt from those of other tests: the provider counts how often each was asked."""
+        return {**record, "prompt": f"{record['prompt']} ({self.folder})"}
+
+    def trap(self, at: int, number: int | None = None, *, for_good: bool = False) -> Trap:
+        """Lay a trap for operations on the disk of the results file."""
+        return Trap(at=at, errno=number, for_good=for_good, folder=str(self.disk), told=str(self._told))
+
+    def asked(self) -> list[str]:
+        """Return the first words of the prompts that the provider got since the last question."""
+        return [entry["prompt"].split(" ")[0] for entry in self._provider.new_entries()]
+
+    def answers_received(self) -> set[str]:
+        """Return whose answers left the provider since the last question."""
+        return {
+            entry["prompt"].split(" ")[0]
+            for entry in self._provider.new_entries()
+            if entry["status"] == 200 and not entry["aborted"]
+        }
+
+    def answers_kept(self) -> set[str]:
+        """Return whose answers are in the results file, the redo file or a rescue file."""
+        kept: set[str] = set()
+        for path in (self.output, self.redo, *self.rescue.iterdir()):
+            kept |= {line["id"] for line in results_of(path, torn=True) if line["status"] == "ok"}
+        return kept
+
+    def put_back(self) -> None:
+        """Do what the message says: put the rescued lines where the next run finds them."""
+        for file in self.rescue.iterdir():
+            with self.redo.open("ab") as redo:
+                redo.write(file.read_bytes())
+            file.unlink()
+
+    def results(self) -> dict[Any, dict[str, Any]]:
+        """Return the results by id."""
+        return {line["id"]: line for line in results_of(self.output)}
 
 
 @contextmanager

@@ -1,0 +1,502 @@
+"""Every way of going on with a results file that the contract names, one by one."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.torture.bench import World, results_of
+
+LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
+
+
+def prompts(*names: str) -> list[dict[str, Any]]:
+    return [{"id": name.split(" ")[0], "prompt": name} for name in names]
+
+
+def state_of(world: World) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in world.disk.rglob("*")
+        if path.is_file() and path.name not in ("lock", "stderr")
+    }
+
+
+@contextmanager
+def holder(world: World, *more: object, output: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that waits for its input, and holds the results file."""
+    command = [LLMBATCH, "run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"id":"first","prompt":"first"}\n')
+        process.stdin.flush()
+        while not (output or world.output).exists() or b'"first"' not in (output or world.output).read_bytes():
+            assert process.poll() is None
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# What is there.
+
+
+def test_with_nothing_to_do_nothing_is_sent_and_nothing_changes(world: World) -> None:
+    assert world.run(prompts("a", "b", "c")).code == 0
+    before, _ = world.output.read_bytes(), world.asked()
+    ended = world.run(prompts("a", "b", "c"))
+    assert ended.code == 0 and world.asked() == [] and world.output.read_bytes() == before
+    assert "3 done, 0 to send" in ended.stderr
+
+
+def test_what_is_missing_is_sent_and_what_failed_is_tried_again_in_its_place(world: World) -> None:
+    asked = prompts("a", "b [[mock:status code=400 times=1]]", "c")
+    assert world.run(asked).code == 1
+    world.asked()
+    ended = world.run([*asked, *prompts("d")])
+    assert ended.code == 0 and sorted(world.asked()) == ["b", "d"]
+    assert [line["id"] for line in results_of(world.output)].index("b") < 3
+    assert {line["status"] for line in world.results().values()} == {"ok"}
+    assert "2 to send, 1 of them for another time" in ended.stderr
+    assert not world.redo.exists()
+
+
+def test_keep_failed_keeps_failures(world: World) -> None:
+    asked = prompts("a", "b [[mock:status code=400 times=1]]")
+    world.run(asked)
+    world.asked()
+    assert world.run(asked, "--keep-failed").code == 1
+    assert world.asked() == []
+
+
+def test_a_failure_that_was_paid_for_is_sent_again_only_when_told(world: World) -> None:
+    asked = prompts("a", "paid [[mock:html times=1]]")
+    assert world.run(asked).code == 1
+    if not world.results()["paid"].get("billed"):
+        pytest.skip("an answer that is not JSON is not billed any more")
+    world.asked()
+    assert world.run(asked).code == 1 and world.asked() == []
+    assert world.run(asked, "--retry-billed").code == 0 and world.asked() == ["paid"]
+    assert world.results()["paid"]["status"] == "ok"
+
+
+def test_an_edited_record_is_sent_again_and_its_line_replaced(world: World) -> None:
+    world.run(prompts("a", "b", "c"))
+    world.asked()
+    edited = [*prompts("a"), {"id": "b", "prompt": "better"}, *prompts("c")]
+    ended = world.run(edited)
+    assert ended.code == 0 and world.asked() == ["better"]
+    assert [line["id"] for line in results_of(world.output)].count("b") == 1
+    assert "1 to send, 1 of them edited" in ended.stderr
+    world.run(edited)
+    assert world.asked() == []
+
+
+def test_a_mass_edit_stops_before_anything_is_sent(world: World) -> None:
+    world.run(prompts(*(f"m{i}" for i in range(25))))
+    world.asked()
+    edited = [{"id": f"m{i}", "prompt": f"other{i}"} for i in range(25)]
+    before = world.output.read_bytes()
+    ended = world.run(edited)
+    assert ended.code == 2 and world.asked() == [] and world.output.read_bytes() == before
+    assert "25 of the 25" in ended.stderr and "--changed rerun" in ended.stderr
+    kept = world.run(edited, "--changed", "keep")
+    assert kept.code == 0 and world.asked() == [] and "25 done, 0 to send" in kept.stderr
+    assert world.run(edited, "--changed", "rerun").code == 0 and len(world.asked()) == 25
+
+
+@pytest.mark.parametrize("stdin", [False, True], ids=["from a file", "from stdin"])
+def test_changed_options_stop_with_the_difference_and_nothing_sent(world: World, stdin: bool) -> None:
+    world.run(prompts("a", "b"), stdin=stdin)
+    world.asked()
+    before = state_of(world)
+    ended = world.run(prompts("a", "b"), "--temperature", "0.5", stdin=stdin)
+    assert ended.code == 2 and world.asked() == []
+    assert "temperature" in ended.stderr and "0.5 now" in ended.stderr and "--changed rerun" in ended.stderr
+    assert {name: data for name, data in state_of(world).items() if name in ("out.jsonl", "runs.jsonl")} == {
+        name: data for name, data in before.items() if name in ("out.jsonl", "runs.jsonl")
+    }
+
+
+def test_changed_keep_is_remembered_and_rerun_asks_everything_again(world: World) -> None:
+    world.run(prompts("a", "b"))
+    world.asked()
+    assert world.run(prompts("a", "b", "c"), "--temperature", "1", "--changed", "keep").code == 0
+    assert world.asked() == ["c"]
+    assert world.run(prompts("a", "b", "c", "d"), "--temperature", "1").code == 0
+    assert world.asked() == ["d"]
+    assert world.run(prompts("a", "b", "c", "d"), "--temperature", "1", "--changed", "rerun").code == 0
+    assert sorted(world.asked()) == ["a", "b"]
+    assert len(results_of(world.output)) == 4
+
+
+def test_a_changed_address_is_told_and_no_more(world: World) -> None:
+    world.run(prompts("a"))
+    header = json.loads(world.state.joinpath("runs.jsonl").read_bytes().split(b"\n")[-2])
+    header["address"] = "https://elsewhere.example/v1"
+    world.state.joinpath("runs.jsonl").write_text(json.dumps(header) + "\n")
+    world.asked()
+    ended = world.run(prompts("a"))
+    assert ended.code == 0 and world.asked() == []
+    assert "https://elsewhere.example/v1 before" in ended.stderr
+
+
+def test_lines_without_a_record_are_counted_and_kept_until_pruned(world: World) -> None:
+    world.run(prompts("a", "b", "c"))
+    ended = world.run(prompts("b", "d"))
+    assert ended.code == 0 and "2 lines without a record in the input" in ended.stderr
+    assert world.results().keys() == {"a", "b", "c", "d"}
+    world.asked()
+    asked = prompts("e", "b", "f", "d [[mock:status code=400 times=1]]")
+    assert world.run(asked, "--prune", "--ordered").code == 1
+    assert [line["id"] for line in results_of(world.output)] == ["e", "b", "f", "d"]
+    (pruned,) = world.state.glob("pruned-*.jsonl")
+    assert {line["id"] for line in results_of(pruned)} == {"a", "c"}
+    assert sorted(world.asked()) == ["d", "e", "f"]
+    assert world.run(asked).code == 0 and world.asked() == ["d"]
+
+
+def test_overwrite_starts_anew(world: World) -> None:
+    world.run(prompts("a", "b"))
+    world.asked()
+    assert world.run(prompts("a"), "--overwrite").code == 0
+    assert world.asked() == ["a"] and world.results().keys() == {"a"}
+
+
+def test_input_on_stdin_is_continued_too(world: World) -> None:
+    world.run(prompts("a", "b"), stdin=True)
+    world.asked()
+    ended = world.run(prompts("a", "b", "c"), stdin=True)
+    assert ended.code == 0 and world.asked() == ["c"] and "2 done, 0 failed" in ended.stderr
+
+
+def test_repeated_ids_and_unusable_records_are_not_told_twice(world: World) -> None:
+    lines = b'{"id":"a","prompt":"a"}\n{"id":"a","prompt":"again"}\nno json\nno json\n{"id":"b"}\n'
+    assert world.run(lines).code == 1
+    before = world.output.read_bytes()
+    assert len(before.splitlines()) == 5
+    world.asked()
+    assert world.run(lines).code == 1
+    assert world.asked() == [] and world.output.read_bytes() == before
+
+
+def test_reordered_lines_without_ids_keep_their_answers(world: World) -> None:
+    world.run([{"prompt": "x"}, {"prompt": "y"}, {"prompt": "x"}])
+    assert sorted(world.asked()) == ["x", "x", "y"]
+    assert world.run([{"prompt": "y"}, {"prompt": "new"}, {"prompt": "x"}, {"prompt": "x"}]).code == 0
+    assert world.asked() == ["new"]
+
+
+def test_a_file_is_ordered_when_the_run_completes(world: World) -> None:
+    asked = prompts("slow [[mock:echo after=0.1]]", "a", "b", "c")
+    world.run(asked, "--ordered")
+    assert [line["index"] for line in results_of(world.output)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("fsync", ["always", "never"])
+def test_every_kind_of_sync_ends_with_the_same_file(world: World, fsync: str) -> None:
+    asked = prompts("a", "b", "c [[mock:status code=400 times=1]]")
+    assert world.run(asked, "--fsync", fsync).code == 1
+    assert world.run(asked, "--fsync", fsync).code == 0
+    assert world.results().keys() == {"a", "b", "c"}
+
+
+def test_the_mode_of_a_file_outlives_a_merge(world: World) -> None:
+    asked = prompts("a", "b [[mock:status code=400 times=1]]")
+    world.run(asked)
+    assert world.output.stat().st_mode & 0o777 == 0o600 and world.state.stat().st_mode & 0o777 == 0o700
+    world.output.chmod(0o644)
+    assert world.run(asked).code == 0
+    assert world.output.stat().st_mode & 0o777 == 0o644
+
+
+# What a crash leaves.
+
+
+def test_a_whole_last_line_without_newline_gets_one(world: World) -> None:
+    world.run(prompts("a", "b"))
+    whole = world.output.read_bytes()
+    world.output.write_bytes(whole[:-1])
+    world.asked()
+    assert world.run(prompts("a", "b")).code == 0
+    assert world.output.read_bytes() == whole and world.asked() == []
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0" * 600, b"\xff\xfe"], ids=["cut", "and zeros", "and junk"])
+def test_a_torn_last_line_is_moved_aside_and_its_record_is_in_doubt(world: World, junk: bytes) -> None:
+    world.run(prompts("a", "b"))
+    first, second, _ = world.output.read_bytes().split(b"\n")
+    torn = second[:40] + junk
+    world.output.write_bytes(first + b"\n" + torn)
+    world.asked()
+    held = world.run(prompts("a", "b"), "--in-doubt", "hold")
+    assert held.code == 7 and world.asked() == []
+    (aside,) = world.state.glob("torn-*.bin")
+    assert aside.read_bytes() == torn and str(aside) in held.stderr
+    assert world.output.read_bytes() == first + b"\n"
+    again = json.loads(second)["id"]
+    assert world.run(prompts("a", "b")).code == 0 and world.asked() == [again]
+    assert world.results()[again]["possibly_billed"] == 1
+
+
+def test_a_torn_line_of_a_file_without_its_state_is_in_doubt_all_the_same(world: World) -> None:
+    world.run(prompts("a", "b"))
+    world.output.write_bytes(world.output.read_bytes()[:-60])
+    for path in world.state.iterdir():
+        path.unlink()
+    world.state.rmdir()
+    world.asked()
+    ended = world.run(prompts("a", "b"), "--in-doubt", "hold")
+    assert ended.code == 7 and world.asked() == []
+    assert "which records are in doubt is not known" in ended.stderr
+
+
+def test_a_torn_first_line_is_ours_but_a_foreign_one_is_not(world: World) -> None:
+    world.output.write_bytes(b'{"id":"a","ind')
+    assert world.run(prompts("a"), "--in-doubt", "hold").code == 7
+    world.output.write_bytes(b"not ours, no newline")
+    before = state_of(world)
+    ended = world.run(prompts("a"))
+    assert ended.code == 2 and "not a results file" in ended.stderr
+    assert state_of(world)["out.jsonl"] == before["out.jsonl"]
+
+
+def test_what_is_torn_or_broken_in_the_redo_file_is_kept(world: World) -> None:
+    asked = prompts("a [[mock:status code=400 times=1]]", "b [[mock:status code=400 times=1]]")
+    world.run(asked)
+    world.run(asked)
+    lines = world.output.read_bytes().splitlines()
+    world.redo.write_bytes(lines[0] + b"\nbroken\n" + lines[1])
+    world.asked()
+    assert world.run(asked).code == 0 and world.asked() == []
+    assert world.results().keys() == {"a", "b"}
+    (aside,) = world.state.glob("broken-redo-*.jsonl")
+    assert aside.read_bytes() == b"broken\n"
+    world.redo.write_bytes(lines[0] + b"\n" + lines[1][:30])
+    assert world.run(asked).code == 0
+    assert [path.read_bytes() for path in world.state.glob("torn-*.bin")] == [lines[1][:30]]
+
+
+def test_a_broken_line_in_the_middle_is_refused_by_number_and_moved_when_told(world: World) -> None:
+    world.run(prompts("a", "b", "c"))
+    lines = world.output.read_bytes().splitlines(keepends=True)
+    world.output.write_bytes(lines[0] + b"\n" + lines[1][:50] + b"\n" + lines[2])
+    before = state_of(world)
+    world.asked()
+    ended = world.run(prompts("a", "b", "c"))
+    assert ended.code == 2 and "line 3 is not a result line" in ended.stderr and "--move-broken" in ended.stderr
+    assert state_of(world) == before and world.asked() == []
+    assert world.run(prompts("a", "b", "c"), "--move-broken").code == 0
+    assert world.asked() == [json.loads(lines[1])["id"]]
+    (aside,) = world.state.glob("broken-*.jsonl")
+    assert aside.read_bytes() == lines[1][:50] + b"\n"
+
+
+def test_two_results_of_one_record_are_refused(world: World) -> None:
+    world.run(prompts("a", "b"))
+    lines = world.output.read_bytes()
+    world.output.write_bytes(lines + lines.splitlines(keepends=True)[0])
+    ended = world.run(prompts("a", "b"))
+    assert ended.code == 2 and "line 3 is a second result" in ended.stderr
+
+
+@pytest.mark.parametrize("content", [b"name,age\n1,2\n", b'{"id":1}\n', b'{"custom_id":"a","response":{}}\n', b"[1]\n"])
+def test_a_foreign_file_is_refused_and_not_touched(world: World, content: bytes) -> None:
+    world.output.write_bytes(content)
+    ended = world.run(prompts("a"))
+    assert ended.code == 2 and "not a results file of llmbatch" in ended.stderr and "--overwrite" in ended.stderr
+    assert world.output.read_bytes() == content and not world.state.exists()
+    assert world.asked() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n\n"])
+def test_an_empty_file_is_as_good_as_none(world: World, content: bytes) -> None:
+    world.output.write_bytes(content)
+    assert world.run(prompts("a")).code == 0
+    assert world.results().keys() == {"a"}
+
+
+def test_a_state_directory_without_its_results_file_is_refused(world: World) -> None:
+    world.run(prompts("a"))
+    world.output.unlink()
+    world.asked()
+    ended = world.run(prompts("a"))
+    assert ended.code == 2 and "--overwrite" in ended.stderr and world.asked() == []
+    assert not world.output.exists()
+    assert world.run(prompts("a"), "--overwrite").code == 0
+
+
+def test_a_results_file_without_its_state_directory_is_continued(world: World) -> None:
+    world.run(prompts("a", "b"))
+    for path in world.state.iterdir():
+        path.unlink()
+    world.state.rmdir()
+    world.asked()
+    ended = world.run(prompts("a", "b", "c"))
+    assert ended.code == 0 and world.asked() == ["c"]
+    assert "which records are in doubt is not known" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["runs.jsonl", "intents"])
+def test_the_state_of_a_newer_version_is_refused(world: World, name: str) -> None:
+    world.run(prompts("a"))
+    path = world.state / name
+    if name == "intents":
+        path.write_bytes(b"llmbint9" + path.read_bytes()[8:])
+    else:
+        path.write_text('{"version": 99, "llmbatch": "9.0", "options": {}}\n')
+    before = state_of(world)
+    world.asked()
+    ended = world.run(prompts("a", "b"))
+    assert ended.code == 2 and world.asked() == [] and state_of(world) == before
+    assert "version" in ended.stderr or "newer" in ended.stderr
+
+
+# Who else is there.
+
+
+@pytest.mark.parametrize("alias", ["same", "symlink", "hard link"])
+def test_a_second_run_on_one_file_is_refused_and_told_of_the_first(world: World, alias: str) -> None:
+    other = world.disk / "other.jsonl"
+    with holder(world) as first:
+        if alias == "symlink":
+            other.symlink_to(world.output)
+        elif alias == "hard link":
+            other.hardlink_to(world.output)
+        world.asked()
+        ended = world.run(prompts("b"), output=world.output if alias == "same" else other)
+        assert ended.code == 75 and world.asked() == []
+        assert f"process {first.pid}" in ended.stderr
+
+
+def test_the_lock_dies_with_its_owner(world: World) -> None:
+    with holder(world) as first:
+        first.kill()
+        first.wait()
+        assert world.run(prompts("first", "b")).code == 0
+
+
+def test_a_symlinked_output_is_written_through(world: World) -> None:
+    link = world.folder / "link.jsonl"
+    link.symlink_to(world.output)
+    asked = prompts("a", "b [[mock:status code=400 times=1]]")
+    assert world.run(asked, output=link).code == 1
+    assert world.run(asked, output=link).code == 0
+    assert link.is_symlink() and world.results().keys() == {"a", "b"} and world.state.is_dir()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_what_is_not_a_file_is_refused(world: World, kind: str) -> None:
+    path = world.disk / "odd"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/full")
+    ended = world.run(prompts("a"), output=path)
+    assert ended.code == 2 and "not a regular file" in ended.stderr and world.asked() == []
+
+
+@pytest.mark.parametrize("path", [Path("/proc/out.jsonl"), Path("none/out.jsonl")])
+def test_where_one_cannot_write_nothing_is_sent(world: World, path: Path) -> None:
+    ended = world.run(prompts("a"), output=path)
+    assert ended.code == 2 and "cannot write" in ended.stderr and world.asked() == []
+
+
+# How it ends.
+
+
+def run_apart(world: World, names: list[str], *more: object, **how: Any) -> subprocess.Popen[bytes]:
+    world.source.write_text("".join(json.dumps(world.own(record)) + "\n" for record in prompts(*names)))
+    command = [LLMBATCH, "run", str(world.source), *world.to_provider, "-o", str(world.output), *map(str, more)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **how)
+
+
+def test_one_interrupt_leaves_nothing_in_doubt_and_two_leave_what_was_in_flight(world: World) -> None:
+    names = [f"i{number} [[mock:echo after=0.3]]" for number in range(8)]
+    with run_apart(world, names, "-c", 2) as process:
+        while b'"i0"' not in (world.output.read_bytes() if world.output.exists() else b""):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    done = world.results().keys()
+    assert len(done) >= 2 and set(world.asked()) == done
+    names = [name.replace("0.3", "1") if name.split(" ")[0] not in done else name for name in names]
+    with run_apart(world, names, "-c", 2, "--in-doubt", "hold") as process:
+        intents = world.state / "intents"
+        while not any(marks.read_bytes().count(1) for marks in world.state.glob("marks-?")):
+            assert process.poll() is None and intents.exists()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (130, 143)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert "in doubt" in said
+    asked = set(world.asked())
+    assert len(asked) == 2
+    ended = world.run(prompts(*names), "--in-doubt", "hold")
+    assert ended.code == 7 and not asked & set(world.asked())
+    assert world.results().keys() == {name.split(" ")[0] for name in names} - asked
+
+
+@pytest.mark.parametrize("limit", [600, 1500])
+def test_a_file_that_may_not_grow_loses_nothing(world: World, limit: int) -> None:
+    names = [f"g{number}" for number in range(12)]
+
+    def restrict() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    # The marks need more: they are laid down before.
+    world.state.mkdir(mode=0o700)
+    with run_apart(world, names, "-c", 2, "-b", 2, "--rescue-dir", world.rescue, preexec_fn=restrict) as process:
+        assert process.wait(20) == 6
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    assert world.answers_received() <= world.answers_kept()
+    world.put_back()
+    assert world.run(prompts(*names)).code == 0
+    assert world.results().keys() == set(names)
+
+
+# Both ways out.
+
+
+def test_tee_repeats_the_lines_that_stay_and_goes_on_with_the_new_ones(world: World) -> None:
+    asked = prompts("a", "b [[mock:status code=400 times=1]]", "c")
+    world.run(asked)
+    old = world.results()
+    out = world.folder / "stdout"
+    edited = [{"id": "a", "prompt": "other"}, *asked[1:], *prompts("d")]
+    assert world.run(edited, "--tee", stdout=out).code == 0
+    lines = [json.loads(line) for line in out.read_bytes().splitlines()]
+    assert lines[0] == old["c"]
+    assert sorted(line["id"] for line in lines[1:]) == ["a", "b", "d"]
+    assert {line["id"]: line for line in lines} == world.results()
+
+
+def test_tee_without_a_reader_finishes_what_is_in_flight_and_ends_with_141(world: World) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    names = [f"t{number}" for number in range(8)]
+    with run_apart(world, names, "--tee", "-c", 2, "-b", 2, stdout=writing) as process:
+        os.close(writing)
+        assert process.wait(20) == 141
+        assert process.stderr is not None and b"Traceback" not in process.stderr.read()
+    assert set(world.asked()) == world.results().keys()
+    assert world.run(prompts(*names)).code == 0
+
+
+def test_equal_requests_of_a_held_record_are_held_too_under_dedupe(world: World) -> None:
+    asked = [{"id": name, "prompt": "same [[mock:cut times=1]]"} for name in ("a", "b")]
+    for _ in range(2):
+        assert world.run(asked, "--in-doubt", "hold", "--dedupe").code == 7
+    assert world.asked() == ["same"]

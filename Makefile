@@ -34,5 +34,8 @@ bench: .venv/installed-dev  ## throughput against aiohttp; needs nginx
 docs: .venv/installed-dev  ## write the table of flags into the README
 	$(BIN)/python -m tests.docs
 
+torture: .venv/installed-dev  ## a thousand kills, and what they cost
+	$(BIN)/python -m tests.torture
+
 clean:  ## remove what the other targets made
 	rm -rf .venv results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

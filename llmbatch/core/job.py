@@ -1,6 +1,6 @@
 """One input record on its way: what identifies it, what it asks, and what its attempts have cost so far."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 __all__ = ["Identity", "Job", "Reply", "Request", "Route"]
@@ -25,6 +25,8 @@ class Identity:
     id: str | int | None
     record: str
     occurrence: int = 0
+    name: int = field(default=0, compare=False, repr=False)
+    """64 bits for all of that, once somebody needed them."""
 
 
 @dataclass(slots=True)

@@ -63,7 +63,9 @@ class _Queue:
         return self.gate.opens(now, self.weigh((first,)))
 
     def weigh(self, jobs: Sequence[Job]) -> float:
-        """Estimate the tokens of a request."""
+        """Estimate the tokens of a request; where nobody counts them, they weigh nothing."""
+        if not self.gate.tokens.binds:
+            return 0.0
         return sum(self.weight.of(job.tokens, job.token_cap) for job in jobs)
 
 

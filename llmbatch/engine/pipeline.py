@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from llmbatch.core.clock import Clock
-from llmbatch.core.errors import LlmbatchError, ReaderGone
+from llmbatch.core.errors import InputError, LlmbatchError, ReaderGone
 from llmbatch.core.events import Stopping
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Kept, Outcome, Refused
@@ -64,6 +64,7 @@ class Pipeline:
         self._offload = offload
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
+        self._stopping = False
         self._workers_scope: anyio.CancelScope | None = None
         self.writer = Writer(
             sink,
@@ -97,7 +98,8 @@ class Pipeline:
         A later call can only shorten the grace.
         """
         self.progress.stops.append(reason)
-        if len(self.progress.stops) == 1:
+        if not self._stopping:
+            self._stopping = True
             self._notify(Stopping(str(reason), self.dispatch.in_flight, grace))
             self.dispatch.close()
             self._input.interrupt()
@@ -115,10 +117,13 @@ class Pipeline:
         """Read batches as long as there is room, so that memory holds what is in flight and no more."""
         while True:
             await self._until_room()
-            if self.progress.stops:
+            if self._stopping:
                 break
             try:
                 batch: list[Job | Refused | Kept | Outcome] = await self._offload(self._input.read, self._batch)
+            except InputError as error:
+                self.progress.stops.append(error)  # what was read before is still good
+                break
             except LlmbatchError as error:
                 self.stop(error, grace=math.inf)
                 break
@@ -136,7 +141,7 @@ class Pipeline:
         self._end_when_done()
 
     async def _until_room(self) -> None:
-        while not self._has_room() and not self.progress.stops:
+        while not self._has_room() and not self._stopping:
             self._room.clear()
             await self._room.wait()
 
@@ -145,13 +150,13 @@ class Pipeline:
         if self._reorder is not None and self.progress.read - self._reorder.next_index > WINDOW - batch:
             return False
         return (
-            dispatch.queued <= max(batch, self._workers) // 2
+            dispatch.queued <= max(batch, self._workers)
             and dispatch.waiting <= 4 * self._workers + 1000
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )
 
     def _changed(self) -> None:
-        if self.dispatch.stop is not None and not self.progress.stops:
+        if self.dispatch.stop is not None and not self._stopping:
             self.stop(self.dispatch.stop, grace=math.inf)
         self._skip()
         if not self._room.is_set():

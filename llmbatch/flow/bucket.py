@@ -35,6 +35,11 @@ class Bucket:
         self._due = -math.inf
         """When the units taken so far would have left at an even pace."""
 
+    @property
+    def binds(self) -> bool:
+        """Whether a rate is known."""
+        return self.rate < math.inf
+
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if self.rate == math.inf:

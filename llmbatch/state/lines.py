@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
+from llmbatch.core.job import Identity
 
-__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "line_at", "parse", "scan", "torn_tail"]
+__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "line_at", "name_of", "parse", "scan", "torn_tail"]
 
 CHUNK = 1 << 20
 
@@ -62,8 +63,15 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     if not isinstance(fields.get("record"), str) or not isinstance(fields.get("index"), int):
         return None
     key, id, occurrence = fields.get("key"), fields.get("id"), fields.get("occurrence", 0)
-    fine = (key is None or isinstance(key, str)) and (id is None or isinstance(id, str | int))
+    fine = (key is None or _is_digest(key)) and (id is None or isinstance(id, str | int))
     return fields if fine and isinstance(occurrence, int) else None
+
+
+def _is_digest(key: Any) -> bool:
+    try:
+        return len(key) >= 16 and int(key[:16], 16) >= 0
+    except (TypeError, ValueError):
+        return False
 
 
 def torn_tail(fd: int, size: int) -> int:
@@ -97,6 +105,13 @@ def fingerprint(id: str | int | None, record: str, occurrence: int) -> int:
     kind, name = ("r", record) if id is None else ("s" if isinstance(id, str) else "i", id)
     text = f"{kind}{name}\0{occurrence}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") or 1
+
+
+def name_of(identity: Identity) -> int:
+    """Return the fingerprint of an identity, worked out once."""
+    if not identity.name:
+        identity.name = fingerprint(identity.id, identity.record, identity.occurrence)
+    return identity.name
 
 
 def key_fingerprint(key: str | None) -> int:

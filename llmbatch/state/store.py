@@ -23,7 +23,7 @@ from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, line_at, parse, scan, torn_tail
+from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, line_at, name_of, parse, scan, torn_tail
 from llmbatch.state.lock import holder_of, locked
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
@@ -78,7 +78,7 @@ class Store:
 
     def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
-        name = fingerprint(identity.id, identity.record, identity.occurrence)
+        name = name_of(identity)
         place = self._known.find(name)
         traits = None
         if place is not None:
@@ -112,7 +112,7 @@ class Store:
 
     def prior(self, identity: Identity) -> int:
         """Count the attempts of unknown outcome that earlier runs made for a record."""
-        name = fingerprint(identity.id, identity.record, identity.occurrence)
+        name = name_of(identity)
         doubts = self._doubts.get(name, (0, 0))[1]
         place = self._known.find(name)
         if place is not None and self._known.traits(place) & Trait.DOUBTS:
@@ -478,7 +478,7 @@ def _bring_back(store: Store) -> None:
 
 def _intent(job: Job) -> Intent:
     identity = job.identity
-    name = fingerprint(identity.id, identity.record, identity.occurrence)
+    name = name_of(identity)
     return Intent(name, key_fingerprint(job.key), job.redo)
 
 

@@ -12,22 +12,23 @@ __all__ = ["Deadline"]
 
 
 class Deadline:
-    """Bounds whatever runs in its context to `seconds`; raises TimeoutError beyond. Entered again and again."""
+    """Bounds whatever its task does in its context to `seconds`; raises TimeoutError beyond. Entered again and again.
+
+    It belongs to the task that made it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[object] = task
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._until = 0.0
+        self._until: float | None = None
+        """When the attempt of the moment is late; None between attempts."""
         self._expired = False
-        self._cancelling = 0
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        assert self._task is not None
-        self._cancelling = self._task.cancelling()
-        self._expired = False
         self._until = self._loop.time() + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_at(self._until, self._look)
@@ -36,10 +37,12 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        task, self._task = self._task, None
-        late = self._expired and task is not None and task.uncancel() <= self._cancelling
-        if late and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+        self._until = None
+        if self._expired:
+            self._expired = False
+            # What is left to uncancel was asked by others, and goes before.
+            if self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+                raise TimeoutError from error
 
     def close(self) -> None:
         """Let go of the timer."""
@@ -50,7 +53,7 @@ class Deadline:
     def _look(self) -> None:
         """Cancel the attempt if it is late; else look again when it would be."""
         self._timer = None
-        if self._task is None:
+        if self._until is None:
             return
         if self._loop.time() < self._until:
             self._timer = self._loop.call_at(self._until, self._look)

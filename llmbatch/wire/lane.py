@@ -13,8 +13,9 @@ import httpx
 
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.dial import dial
+from llmbatch.wire.head import rendered
 from llmbatch.wire.limits import Limits
-from llmbatch.wire.trace import TRACE, Trace
+from llmbatch.wire.trace import HEAD, TRACE, Trace
 
 __all__ = ["Lane"]
 
@@ -35,7 +36,7 @@ class Lane(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and wait for the whole answer."""
         trace: Trace = request.extensions.get(TRACE) or Trace()
-        head = _head(request)
+        head: bytes = request.extensions.get(HEAD) or rendered(request)
         url = request.url
         origin = (url.raw_scheme, url.raw_host, url.port)
         connection = self._connection
@@ -77,19 +78,6 @@ class Lane(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the socket at once."""
         self.close()
-
-
-def _head(request: httpx.Request) -> bytes:
-    headers = request.headers.raw
-    lines = [request.method.encode("ascii"), b" ", request.url.raw_path, b" HTTP/1.1\r\n"]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
-    head = b"".join(lines)
-    # Counting is the cheapest proof that no value smuggles a line in; the message must not show the value.
-    if not head.count(b"\r\n") == head.count(b"\n") == head.count(b"\r") == len(headers) + 2 or b"\0" in head:
-        raise httpx.LocalProtocolError("a header holds a line break or NUL")
-    return head
 
 
 def _body(request: httpx.Request) -> bytes:

@@ -11,13 +11,17 @@ from llmbatch.core.job import Reply, Request
 from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.faults import fault_of, timed_out
+from llmbatch.wire.head import rendered
 from llmbatch.wire.limits import Limits
-from llmbatch.wire.trace import TRACE, Trace
+from llmbatch.wire.trace import HEAD, TRACE, Trace
 
 __all__ = ["LaneSender", "WireLog"]
 
 WireLog = Callable[[str], None]
 """Takes one line about an attempt, for `--debug`."""
+
+REMEMBERED = 1024
+"""Sizes of bodies whose heads are kept: building one costs as much as sending it."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~]*")
@@ -45,7 +49,7 @@ class LaneSender:
         self._log = log
         host = httpx.URL(base_url).netloc.decode("ascii")
         self._headers = httpx.Headers({"host": host, **_checked(headers)})
-        self._urls: dict[str, httpx.URL] = {}
+        self._heads: dict[tuple[str, str, int], tuple[httpx.URL, httpx.Headers, bytes]] = {}
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -73,18 +77,27 @@ class LaneSender:
         await self._transport.aclose()
 
     def _outgoing(self, request: Request, trace: Trace) -> httpx.Request:
-        url = self._urls.get(request.path)
-        if url is None:
-            url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
-        outgoing = httpx.Request(
+        size = len(request.body)
+        found = self._heads.get((request.method, request.path, size))
+        if found is None:
+            found = self._head(request.method, request.path, size)
+        url, headers, head = found
+        return httpx.Request(
             request.method,
             url,
-            headers=self._headers,
+            headers=headers,
             stream=httpx.ByteStream(request.body),
-            extensions={TRACE: trace},
+            extensions={TRACE: trace, HEAD: head},
         )
-        outgoing.headers["content-length"] = str(len(request.body))
-        return outgoing
+
+    def _head(self, method: str, path: str, size: int) -> tuple[httpx.URL, httpx.Headers, bytes]:
+        """Build what all requests of one size have in common, and remember it."""
+        if len(self._heads) >= REMEMBERED:
+            self._heads.clear()
+        headers = httpx.Headers([*self._headers.raw, (b"content-length", b"%d" % size)])
+        request = httpx.Request(method, self._base_url + path, headers=headers, stream=httpx.ByteStream(b""))
+        found = self._heads[method, path, size] = (request.url, request.headers, rendered(request))
+        return found
 
     def _reply(self, response: httpx.Response, trace: Trace) -> Reply | Fault:
         status = response.status_code

@@ -142,9 +142,13 @@ def results_of(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
 
 
 class World:
-    """A folder with an input and a results file, and a place for rescue beside it."""
+    """A folder with an input and a results file, and a place for rescue beside it.
 
-    def __init__(self, bench: Bench, provider: Provider, folder: Path) -> None:
+    The provider counts how often each prompt was asked: `name` tells those of one world from others.
+    """
+
+    def __init__(self, bench: Bench, provider: Provider, folder: Path, name: str = "") -> None:
+        self._name = name or str(folder)
         self._bench, self._provider, self.folder = bench, provider, folder
         self.disk, self.rescue = folder / "disk", folder / "rescue"
         self.disk.mkdir(parents=True, exist_ok=True)
@@ -184,8 +188,8 @@ class World:
         )
 
     def own(self, record: Any) -> Any:
-        """Tell a prompt from those of other tests: the provider counts how often each was asked."""
-        return {**record, "prompt": f"{record['prompt']} ({self.folder})"}
+        """Make a prompt one of this world."""
+        return {**record, "prompt": f"{record['prompt']} ({self._name})"}
 
     def trap(self, at: int, number: int | None = None, *, for_good: bool = False) -> Trap:
         """Lay a trap for operations on the disk of the results file."""

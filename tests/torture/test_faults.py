@@ -50,13 +50,13 @@ def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
     records = [{"id": f"merge.{number}.{i}", "prompt": f"merge.{number}.{i}"} for i in range(6)]
     for record in records[::2]:
         record["prompt"] += " [[mock:status code=400 times=1]]"
-    begun = World(bench, provider, quick / "begun")
+    begun = World(bench, provider, quick / "begun", str(quick))
     provider.new_entries()
     assert begun.run(records).code == 1
     before = begun.answers_received()
     for at in count(1):
         shutil.copytree(begun.folder, quick / str(at))
-        world = World(bench, provider, quick / str(at))
+        world = World(bench, provider, quick / str(at), str(quick))
         ended = world.run(records, trap=world.trap(at, number, for_good=for_good))
         if ended.struck is None:
             assert ended.code == 0 and at > 30

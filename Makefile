@@ -18,7 +18,8 @@ help:  ## list the targets
 	@touch $@
 
 demo: .venv/installed  ## 240 prompts over real HTTP to the built-in mock provider
-	$(BIN)/llmbatch run samples/prompts.jsonl -p mock -o results.jsonl --overwrite
+	@# paced, so that there is progress to watch: the mock answers at once
+	$(BIN)/llmbatch run samples/prompts.jsonl -p mock -o results.jsonl --overwrite --rpm 4800
 	@echo "The first answers in results.jsonl:"
 	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
 

@@ -6,7 +6,7 @@ __all__ = ["Snapshot"]
 
 
 class Snapshot(NamedTuple):
-    """Counts are of records; `fraction` is how much of the input was read, None when that cannot be known.
+    """Counts are of records; `fraction` is how much of the input is done, None when that cannot be known.
 
     `limit` is how many requests may be in flight and `why` what moved it last.
     `held` is why a route waits, `held_for` for how many more seconds.

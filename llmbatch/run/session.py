@@ -233,13 +233,22 @@ class _Run:
             limit=limit,
             why=why,
             wall=now - self._began,
-            fraction=self._reading.fraction,
+            fraction=self._fraction(),
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
             cost=tally.cost,
             held=reason if until > now else None,
             held_for=max(0.0, until - now),
         )
+
+    def _fraction(self) -> float | None:
+        """Estimate how much is done: how many records the whole input has follows from those in the part read."""
+        progress = self._pipeline.progress
+        part = 1.0 if progress.input_ended else self._reading.fraction
+        if not part or not progress.read:
+            return None
+        done = self._tally.done + progress.kept.total()
+        return min(1.0, done * part / progress.read)
 
     def _summary(self, orphans: int) -> Summary:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""

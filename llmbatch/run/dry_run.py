@@ -13,7 +13,9 @@ from llmbatch.core.outcome import Refused
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.run.endpoint import find_preset
+from llmbatch.run.foresight import foresight
 from llmbatch.run.reading import Reading, new_dialect
+from llmbatch.state.resume import Action
 
 __all__ = ["dry_run"]
 
@@ -27,23 +29,45 @@ def dry_run(
     counts: Counter[str] = Counter()
     tokens = 0
     dialect = new_dialect(settings)
-    with closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading:
+    with (
+        foresight(settings) as foresee,
+        closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
+    ):
         jobs = reading.preparation(dialect)
         while batch := jobs.read(settings.input.batch_size):
             lines = []
             for job in batch:
-                if isinstance(job, Job):
+                if not isinstance(job, Job | Refused):
+                    continue
+                judgement = foresee(job)
+                if judgement.action is not Action.SEND:
+                    counts[judgement.action.value] += 1
+                elif isinstance(job, Job):
                     counts["requests"] += 1
+                    counts["for another time"] += judgement.redo
                     tokens += job.tokens
                     lines.append(_line(job, base_url))
-                elif isinstance(job, Refused):
+                else:
                     counts["failed"] += 1
                     if settings.view.verbose:
                         say(f"llmbatch: {printable(job.fault.message)}")
             _write(stdout, b"".join(lines), escape=stdout_is_terminal)
-    bad = f", {counts['failed']:,} records that cannot be sent" if counts["failed"] else ""
-    say(f"llmbatch: dry run, nothing sent: {counts['requests']:,} requests to {name}{bad}, about {tokens:,} tokens in")
+    say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {tokens:,} tokens in")
     return ExitCode.OK
+
+
+def _plan(counts: Counter[str], name: str) -> str:
+    parts = [f"{counts['requests']:,} requests to {name}"]
+    for what, words in (
+        ("for another time", "of them for another time"),
+        (Action.KEEP_OK.value, "done before"),
+        (Action.KEEP_FAILED.value, "failures kept"),
+        (Action.HOLD.value, "held in doubt"),
+        ("failed", "records that cannot be sent"),
+    ):
+        if counts[what]:
+            parts.append(f"{counts[what]:,} {words}")
+    return ", ".join(parts)
 
 
 def _line(job: Job, base_url: str) -> bytes:

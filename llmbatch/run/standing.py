@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.state.boot import boot
 from llmbatch.state.headers import last_header
 from llmbatch.state.intents import Intent, Intents
 from llmbatch.state.known import Known, Trait
 from llmbatch.state.lines import Line, fingerprint, parse, scan, torn_tail
-from llmbatch.state.store import _boot as boot
 
 __all__ = ["ResultsFile", "identity_of", "open_results"]
 

@@ -5,8 +5,9 @@ An open-addressing table of line numbers over three arrays: about 30 bytes a lin
 
 from array import array
 from enum import IntFlag
+from typing import Any
 
-__all__ = ["Known", "Trait"]
+__all__ = ["Known", "Trait", "traits_of"]
 
 _TRAITS = 4
 
@@ -20,6 +21,18 @@ class Trait(IntFlag):
     """It was never sent: the record was unusable."""
     DOUBTS = 8
     """Its `possibly_billed` is not 0."""
+
+
+def traits_of(fields: dict[str, Any]) -> Trait:
+    """Return what the index must know of a line with these fields."""
+    traits = Trait.OK if fields["status"] == "ok" else Trait(0)
+    if fields.get("billed"):
+        traits |= Trait.BILLED
+    if fields.get("key") is None:
+        traits |= Trait.INVALID
+    if fields.get("possibly_billed"):
+        traits |= Trait.DOUBTS
+    return traits
 
 
 class Known:

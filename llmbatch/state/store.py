@@ -19,10 +19,11 @@ from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.state import disk
 from llmbatch.state.answers import OWN, Answers
+from llmbatch.state.boot import boot
 from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
-from llmbatch.state.known import Known, Trait
+from llmbatch.state.known import Known, Trait, traits_of
 from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, line_at, name_of, parse, scan, torn_tail
 from llmbatch.state.lock import holder_of, locked
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
@@ -246,7 +247,7 @@ class Store:
         """
         redo = self.folder / "redo.jsonl"
         last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
-        self._intents, left = Intents.open(self.folder, _boot())
+        self._intents, left = Intents.open(self.folder, boot())
         torn = self._mend_tail(self.path, self._fd)
         self._index(move_broken)
         self._mend_redo(redo)
@@ -342,18 +343,11 @@ class Store:
     def _add(self, line: Line) -> None:
         fields = line.fields
         assert fields is not None
-        traits = Trait(0)
-        if fields["status"] == "ok":
-            traits |= Trait.OK
+        traits = traits_of(fields)
+        if traits & Trait.OK:
             self.found.ok += 1
         else:
             self.found.failed += 1
-        if fields.get("billed"):
-            traits |= Trait.BILLED
-        if fields.get("key") is None:
-            traits |= Trait.INVALID
-        if fields.get("possibly_billed"):
-            traits |= Trait.DOUBTS
         earlier = self._known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
         if earlier is not None:
             raise UsageError(
@@ -496,11 +490,3 @@ def _name_of_torn(tail: bytes) -> int | None:
     except ValueError:
         return None
     return fingerprint(id, "", int(found[2] or 0))
-
-
-def _boot() -> str:
-    """Name this boot of the machine."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"boot {round((time.time() - time.monotonic()) / 60)}"

@@ -1,0 +1,22 @@
+"""`--dry-run` beside a results file."""
+
+from pathlib import Path
+
+from .command import Command, Mock
+
+
+def test_a_dry_run_shows_only_what_would_be_sent_and_touches_nothing(
+    llmbatch: Command, mock: Mock, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    records = [{"id": number, "prompt": f"question {number}"} for number in range(5)]
+    assert llmbatch("run", *mock("-o", out, "--limit", "3"), stdin=records).code == 0
+    before = {path: path.read_bytes() for path in (out, *Path(f"{out}.state").iterdir())}
+
+    edited = [{**records[0], "prompt": "edited"}, *records[1:]]
+    done = llmbatch("run", *mock("-o", out, "--dry-run"), stdin=edited)
+
+    assert done.code == 0
+    assert [line["id"] for line in done.results] == [0, 3, 4]
+    assert "3 requests" in done.stderr and "2 done before" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before

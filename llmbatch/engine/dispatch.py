@@ -209,6 +209,8 @@ class Dispatch:
 
     def take_skipped(self) -> list[Job]:
         """Return the jobs of stopped routes that were left since the last call."""
+        if not self._skipped:
+            return []
         skipped, self._skipped = self._skipped, []
         return skipped
 

@@ -118,6 +118,8 @@ class Pool:
 
     def _set_timer(self) -> None:
         """Tick when dispatch may have something; one set for earlier does no harm."""
+        if not self._dispatch.queued and not self._dispatch.waiting:
+            return
         now = self._clock.monotonic()
         at = self._dispatch.next_time(now)
         if at == math.inf or (self._timer is not None and self._timer_at <= at):

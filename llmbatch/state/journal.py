@@ -58,8 +58,8 @@ class Journal:
         self._torn = False
         """Something half written could not be cut off."""
         self._refusal: OSError | None = None
-        self._unsynced: dict[int, int] = {}
-        """Where, in a file, what is not on the disk yet begins."""
+        self._unsynced: dict[int, tuple[int, int]] = {}
+        """Where, in a file, what is not on the disk yet begins and ends."""
         self._lines = 0
         self._synced_at = time.monotonic()
         self._lock = threading.Lock()
@@ -101,14 +101,14 @@ class Journal:
         self._synced_at = time.monotonic()
         failure = None
         for fd in sorted(self._unsynced):
-            start = self._unsynced.pop(fd)
+            start, end = self._unsynced.pop(fd)
             try:
                 disk.sync(fd)
             except OSError as error:
                 # The kernel may have dropped what it could not write, or may be about to: it goes elsewhere while it
                 # can still be read.
                 self._refusal = error
-                lines = _since(fd, start)
+                lines = _between(fd, start, end)
                 failure = self._save(lines, lines.count(b"\n"))
         if failure is not None:
             raise failure
@@ -147,7 +147,7 @@ class Journal:
                 self._refusal = error
                 self._torn = not self._cut_back(fd, size) and fd == self._redo
             else:
-                self._unsynced.setdefault(fd, size)
+                self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], size + len(lines))
                 self._lines += len(outcomes)
                 self._settle(outcomes)
                 if self._answers is not None:
@@ -236,8 +236,8 @@ class Journal:
         return saved
 
 
-def _since(fd: int, start: int) -> bytes:
-    """Read a file from there on, as far as that can still be done."""
+def _between(fd: int, start: int, end: int) -> bytes:
+    """Read a part of a file, as far as that can still be done."""
     with suppress(OSError):
-        return os.pread(fd, os.fstat(fd).st_size - start, start)
+        return os.pread(fd, end - start, start)
     return b""

@@ -36,6 +36,9 @@ _MET, _AGAIN = 1, 2
 _BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
 
 
+_SEND = Judgement(Action.SEND)
+
+
 @dataclass(slots=True)
 class Found:
     """What an earlier run left: lines by kind, records in doubt, and how the file was mended, for people."""
@@ -79,6 +82,8 @@ class Store:
 
     def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
+        if not self._known and not self._doubts:
+            return _SEND  # a new file, as a rule: nothing to compare with
         name = name_of(identity)
         place = self._known.find(name)
         traits = None
@@ -113,6 +118,8 @@ class Store:
 
     def prior(self, identity: Identity) -> int:
         """Count the attempts of unknown outcome that earlier runs made for a record."""
+        if not self._known and not self._doubts:
+            return 0
         name = name_of(identity)
         doubts = self._doubts.get(name, (0, 0))[1]
         place = self._known.find(name)

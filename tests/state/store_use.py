@@ -14,7 +14,7 @@ render = jsonl(include=frozenset(), redact=lambda text: text)
 
 def job(name: str, index: int = 0, *, key: int | None = None) -> Job:
     """Make a job whose id is its name."""
-    number = abs(hash(name)) if key is None else key
+    number = abs(hash(name)) if key is None else key << 64
     return Job(Identity(index, name, f"{name}-record"), f"{number:032x}", Route("/p", "m"), {}, {}, 1)
 
 

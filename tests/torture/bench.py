@@ -199,6 +199,10 @@ class World:
         """Return the first words of the prompts that the provider got since the last question."""
         return [entry["prompt"].split(" ")[0] for entry in self._provider.new_entries()]
 
+    def billed(self) -> Counter[str]:
+        """Count what was charged since the last question, by the first word of the prompt."""
+        return Counter(e["prompt"].split(" ")[0] for e in self._provider.new_entries() if e["billed"])
+
     def answers_received(self) -> set[str]:
         """Return whose answers left the provider since the last question."""
         return {

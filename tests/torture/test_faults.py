@@ -33,7 +33,7 @@ def test_a_first_run_loses_nothing_wherever_the_disk_fails(
 ) -> None:
     for at in count(1):
         world = World(bench, provider, quick / str(at))
-        records = [{"id": f"{number}.{at}.{i}", "prompt": f"{number}.{at}.{i}"} for i in range(6)]
+        records = [{"id": f"{number}.{at}.{i}", "prompt": f"{number}.{at}.{i}"} for i in range(4)]
         provider.new_entries()
         ended = world.run(records, trap=world.trap(at, number, for_good=for_good))
         if ended.struck is None:
@@ -47,7 +47,7 @@ def test_a_first_run_loses_nothing_wherever_the_disk_fails(
 def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
     bench: Bench, provider: Provider, quick: Path, number: int, for_good: bool
 ) -> None:
-    records = [{"id": f"merge.{number}.{i}", "prompt": f"merge.{number}.{i}"} for i in range(6)]
+    records = [{"id": f"merge.{number}.{i}", "prompt": f"merge.{number}.{i}"} for i in range(4)]
     for record in records[::2]:
         record["prompt"] += " [[mock:status code=400 times=1]]"
     begun = World(bench, provider, quick / "begun", str(quick))
@@ -79,7 +79,7 @@ def and_completes(world: World, records: list[dict[str, Any]], ended: Ended) -> 
 
 
 def test_the_message_names_the_rescue_file_and_the_way_to_put_it_back(world: World) -> None:
-    records = [{"id": f"told.{i}", "prompt": f"told.{i}"} for i in range(6)]
+    records = [{"id": f"told.{i}", "prompt": f"told.{i}"} for i in range(4)]
     for at in range(1, 60):
         ended = world.run(records, "--overwrite", trap=world.trap(at, errno.ENOSPC, for_good=True))
         if any(world.rescue.iterdir()):

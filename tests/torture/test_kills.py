@@ -1,7 +1,13 @@
 """A short kill loop for every test run; the long one is `make torture`."""
 
+import shutil
+from itertools import count
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from tests.torture.bench import KILLED, Bench, Provider, World, results_of
 from tests.torture.loop import torture
 
 
@@ -13,7 +19,44 @@ def test_forty_kills_lose_nothing_and_pay_nothing_twice_unreported() -> None:
     assert found["retry"].twice <= found["retry"].reported
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_resume_may_be_killed_again_and_again(seed: int) -> None:
-    found = torture(16, records=20, seed=seed, most=8)
+def test_a_resume_may_be_killed_again_and_again() -> None:
+    found = torture(16, records=20, seed=1, most=8)
     assert found["hold"].wrong + found["retry"].wrong == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "begun"),
+    [("hold", False), ("hold", True), ("retry", True)],
+    ids=["first run", "resume under hold", "resume"],
+)
+def test_a_run_may_be_killed_at_every_operation(
+    bench: Bench, provider: Provider, quick: Path, policy: str, begun: bool
+) -> None:
+    names = [f"{policy}{begun}{number}" for number in range(4)]
+    for at in count(1):
+        first = World(bench, provider, quick / f"{at}")
+        records: list[dict[str, Any]] = [{"id": name, "prompt": name} for name in names]
+        if begun:
+            for record in records[::2]:
+                record["prompt"] += " [[mock:status code=400 times=1]]"
+            assert first.run(records).code == 1
+        billed = first.billed()
+        known = {line["id"] for line in results_of(first.output) if line["status"] == "ok"}
+        ended = first.run(records, "--in-doubt", policy, trap=first.trap(at))
+        if ended.code != KILLED:
+            assert ended.code == 0 and at > 20
+            break
+        billed += first.billed()
+        assert known <= first.answers_kept(), f"killed at {ended.struck} {at}"
+        last = first.run(records, "--in-doubt", policy)
+        billed += first.billed()
+        lines = first.results()
+        missing = set(names) - {id for id, line in lines.items() if line["status"] == "ok"}
+        assert last.code == (7 if missing else 0), f"killed at {ended.struck} {at}: {last.stderr}"
+        assert policy == "hold" or not missing
+        for name in names:
+            reported = lines[name].get("possibly_billed", 0) if policy == "retry" else 0
+            assert billed[name] - 1 <= reported, (
+                f"killed at {ended.struck} {at}: {name} was billed {billed[name]} times"
+            )
+        shutil.rmtree(first.folder)

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 __all__ = ["duration", "retry_after", "wait_in_text"]
 
@@ -66,6 +65,8 @@ def _sane(seconds: float) -> float | None:
 
 
 def _date(text: str) -> float | None:
+    from email.utils import parsedate_to_datetime  # costs 7 ms to import, and few servers send dates
+
     try:
         date = parsedate_to_datetime(text)
         # A date without a zone is GMT, as all HTTP dates are; Python would take it for local time.

@@ -10,12 +10,13 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.state import disk
+from llmbatch.state.known import Known, Trait
 
 __all__ = ["SETTLED", "Intent", "Intents"]
 
@@ -49,7 +50,7 @@ class Intents:
         self._marks: mmap.mmap | None = None
 
     @classmethod
-    def open(cls, folder: Path, boot: str) -> "tuple[Intents, list[tuple[Intent, int]]]":
+    def open(cls, folder: Path, boot: str) -> "tuple[Intents, Iterator[tuple[Intent, int]]]":
         """Look at the two files; return also the entries left with their marks, one per identity.
 
         After a reboot every mark counts as sent. Nothing can be planned before `begin`. Raises UsageError for files of
@@ -108,7 +109,7 @@ class Intents:
         marks = self._marks[: self._count]
         if not marks.translate(None, b"\0\xff"):
             return []
-        latest = _latest(zip(self._entries(), marks, strict=False))
+        latest = _latest(self._path.read_bytes(), marks.__getitem__)
         return [(intent, mark) for intent, mark in latest if 0 < mark < SETTLED]
 
     def close(self) -> None:
@@ -136,14 +137,14 @@ class Intents:
         finally:
             os.close(fd)
 
-    def _left(self) -> list[tuple[Intent, int]]:
+    def _left(self) -> Iterator[tuple[Intent, int]]:
         """Read what an earlier run left. An entry cut or damaged by a crash never led to a request: it is dropped."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
-            return []
+            return iter(())
         if len(data) < _HEADER.size:
-            return []
+            return iter(())
         magic, boot, turn = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise UsageError(
@@ -156,22 +157,26 @@ class Intents:
             marks = b""
         rebooted = boot.rstrip(b"\0").decode() != self._boot[:36]
         self._count = (len(data) - _HEADER.size) // _ENTRY.size
-        left = []
-        for place, intent in enumerate(_unpack(data)):
-            mark = marks[place] if place < len(marks) else 1  # marks are there before entries: somebody lost them
-            if rebooted and mark in (0, SETTLED):
-                mark = 1
-            if intent is not None:
-                left.append((intent, mark))
-        return _latest(left)
 
-    def _entries(self) -> list[Intent]:
-        return [intent or Intent(0, 0, False) for intent in _unpack(self._path.read_bytes())]
+        def mark_of(place: int) -> int:
+            # Marks are there before entries: where one is missing, somebody lost it.
+            mark = marks[place] if place < len(marks) else 1
+            return 1 if rebooted and mark in (0, SETTLED) else mark
+
+        return _latest(data, mark_of)
 
 
-def _latest(entries: Iterable[tuple[Intent, int]]) -> list[tuple[Intent, int]]:
-    """Keep the last entry of each identity: it was planned knowing those before."""
-    return list({intent.identity: (intent, mark) for intent, mark in entries}.values())
+def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent, int]]:
+    """Yield the last entry of each identity with its mark: it was planned knowing those before."""
+    last, repeated = Known(), False
+    for place, intent in _unpack(data):
+        earlier = last.add(intent.identity, 0, place, Trait(0))
+        if earlier is not None:
+            last.move(earlier, place)
+            repeated = True
+    for place, intent in _unpack(data):
+        if not repeated or last.offset(last.find(intent.identity) or 0) == place:
+            yield intent, mark_of(place)
 
 
 def _pack(intent: Intent) -> bytes:
@@ -179,12 +184,11 @@ def _pack(intent: Intent) -> bytes:
     return _ENTRY.pack(intent.identity, intent.key, intent.redo, zlib.crc32(plain[:-4]))
 
 
-def _unpack(data: bytes) -> list[Intent | None]:
+def _unpack(data: bytes) -> Iterator[tuple[int, Intent]]:
+    """Yield the entries that are whole, each with its place."""
     body = memoryview(data)[_HEADER.size :]
     whole = body[: len(body) // _ENTRY.size * _ENTRY.size]
-    return [
-        Intent(identity, key, bool(redo)) if zlib.crc32(whole[at : at + 17]) == checksum else None
-        for at, (identity, key, redo, checksum) in zip(
-            range(0, len(whole), _ENTRY.size), _ENTRY.iter_unpack(whole), strict=True
-        )
-    ]
+    for place, (identity, key, redo, checksum) in enumerate(_ENTRY.iter_unpack(whole)):
+        at = place * _ENTRY.size
+        if zlib.crc32(whole[at : at + _ENTRY.size - 4]) == checksum:
+            yield place, Intent(identity, key, bool(redo))

@@ -196,7 +196,7 @@ def test_merging_sorting_and_rewriting_twice_is_as_good_as_once(old: list[int], 
 def test_intents_come_back_as_they_were_left(steps: list[tuple[int, int]], rebooted: bool) -> None:
     with quick_folder() as folder:
         intents, left = Intents.open(folder, "boot")
-        assert left == []
+        assert list(left) == []
         intents.begin([])
         model: dict[int, int] = {}
         for identity, mark in steps:

@@ -206,7 +206,8 @@ def test_intents_come_back_as_they_were_left(steps: list[tuple[int, int]], reboo
         kept = {intent.identity: mark for intent, mark in intents.left()}
         assert kept == {identity: mark for identity, mark in model.items() if 0 < mark < SETTLED}
         intents.close()
-        again, found = Intents.open(folder, "other" if rebooted else "boot")
+        again, entries = Intents.open(folder, "other" if rebooted else "boot")
+        found = list(entries)
         expected = {
             identity: (mark if 0 < mark < SETTLED else 1) if rebooted else mark for identity, mark in model.items()
         }

@@ -209,18 +209,20 @@ def usage(raw: Any) -> Usage | None:
     if not isinstance(raw, dict):
         return None
     prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
-    prompt, output = prompt if isinstance(prompt, dict) else {}, output if isinstance(output, dict) else {}
-    cached = prompt.get("cached_tokens")
+    cached, written, reasoning = raw.get("prompt_cache_hit_tokens"), None, None
+    if isinstance(prompt, dict):
+        cached, written = prompt.get("cached_tokens", cached), prompt.get("cache_write_tokens")
+    if isinstance(output, dict):
+        reasoning = output.get("reasoning_tokens")
+    total_in, total_out = raw.get("prompt_tokens"), raw.get("completion_tokens")
     return Usage(
-        _count(raw.get("prompt_tokens")),
-        _count(raw.get("completion_tokens")),
-        _count(cached if cached is not None else raw.get("prompt_cache_hit_tokens")),
-        _count(prompt.get("cache_write_tokens")),
-        _count(output.get("reasoning_tokens")),
+        *[None if count is None else _count(count) for count in (total_in, total_out, cached, written, reasoning)]
     )
 
 
 def _count(value: Any) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value < 2**53 else None
     countable = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if countable and 0 <= value < 2**53 else None
 

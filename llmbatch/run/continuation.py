@@ -22,6 +22,8 @@ from llmbatch.state.store import Store
 
 __all__ = ["Continuation", "Survey"]
 
+LISTED = 10
+"""Records held in doubt that are named one by one."""
 FEW_EDITS = 20
 """So many edited records are sent again without asking."""
 
@@ -57,6 +59,7 @@ class Continuation:
         self._address_before = header.get("address") if header is not None else None
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
+        self._listed = 0
         self._remembered = "keep" if changed == "keep" else None
         self._held: set[str] = set()
         """Requests that are in doubt: under dedupe the copies of a record wait with it."""
@@ -150,7 +153,15 @@ class Continuation:
                 case Action.HOLD:
                     if isinstance(entry, Job) and self._settings.resume.dedupe:
                         self._held.add(entry.key)
+                    self._list_held(entry)
                     yield Kept.HELD
+
+    def _list_held(self, entry: Job | Refused) -> None:
+        """Name the first records that are held; `verify` lists them all."""
+        self._listed += 1
+        if self._listed <= LISTED:
+            identity = entry.identity
+            self._notice(f"held in doubt, never sent again: record {identity.index}, id {identity.id!r}")
 
     def _copy(self, entry: Job | Refused) -> Outcome | None:
         """Find an answer to the same request, in another results file or, under dedupe, in this one."""

@@ -138,12 +138,14 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Join repeated headers with commas, as a proxy may."""
-    folded: dict[str, str] = {}
-    for raw, value in headers:
-        name = raw.decode("latin-1").lower()
-        text = value.decode("latin-1").strip()
-        folded[name] = f"{folded[name]}, {text}" if name in folded else text
-    return folded
+    texts = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in headers]
+    folded = dict(texts)
+    if len(folded) == len(texts):
+        return folded
+    repeated: dict[str, list[str]] = {}
+    for name, text in texts:
+        repeated.setdefault(name, []).append(text)
+    return {name: ", ".join(values) for name, values in repeated.items()}
 
 
 def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:

@@ -49,22 +49,23 @@ def llmbatch(url: str, source: Path, output: Path, workers: int) -> list[str]:
     return [*run, "-c", str(workers), "-o", str(output), "--overwrite", "-q"]
 
 
-def instant(folder: Path, rounds: int = 3) -> None:
-    """20,000 records, 64 at once, a server that answers at once: ours and aiohttp in turn."""
+def instant(folder: Path, rounds: int = 5) -> None:
+    """20,000 records, 64 at once, a server that answers at once: ours and the peers in turn."""
     count, source, output = 20_000, folder / "instant.jsonl", folder / "out.jsonl"
     prompts(source, count)
-    ours, peer = [], []
+    runs: dict[str, list[Figures]] = {"llmbatch": [], "aiohttp": [], "aiohttp + orjson": []}
     with nginx() as url:
         for _ in range(rounds):
-            ours.append(measure(llmbatch(url, source, output, 64), output, count))
-            script = [sys.executable, str(HERE / "aiohttp_pool.py"), url, str(source), str(output), "64"]
-            peer.append(measure(script, output, count))
-    print(f"instant server, 64 workers, {count:,} records, file to file, median of {rounds}")
-    for name, runs in (("llmbatch", ours), ("aiohttp worker pool", peer)):
-        wall, cpu = median(r.wall for r in runs), median(r.cpu for r in runs)
-        print(f"  {name:20} {count / wall:8,.0f} records/s  {cpu / count * 1e6:6.0f} us CPU a record")
-    ratios = [theirs.wall / mine.wall for mine, theirs in zip(ours, peer, strict=True)]
-    print(f"  ratio, run by run     {', '.join(f'{ratio:.2f}' for ratio in ratios)}  (bar: 1.5)")
+            runs["llmbatch"].append(measure(llmbatch(url, source, output, 64), output, count))
+            for name, kind in (("aiohttp", "plain"), ("aiohttp + orjson", "orjson")):
+                script = [sys.executable, str(HERE / "aiohttp_pool.py"), kind, url, str(source), str(output), "64"]
+                runs[name].append(measure(script, output, count))
+    print(f"instant server, 64 workers, {count:,} records, file to file, median of {rounds} rounds")
+    print(f"  {'':18} {'records/s':>10} {'us CPU a record':>16} {'llmbatch is faster by':>22}")
+    for name, figures in runs.items():
+        wall, cpu = median(f.wall for f in figures), median(f.cpu for f in figures)
+        ratio = median(f.wall / ours.wall for f, ours in zip(figures, runs["llmbatch"], strict=True))
+        print(f"  {name:18} {count / wall:10,.0f} {cpu / count * 1e6:16.0f} {ratio:21.2f}x")
 
 
 def slow(folder: Path) -> None:

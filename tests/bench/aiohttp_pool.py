@@ -1,16 +1,39 @@
-"""The peer: a worker pool on aiohttp with orjson and plain writes, as a good engineer writes it in an hour.
+"""The peers: a worker pool on aiohttp, plain as in its documentation, or with orjson in the place of json.
 
-Usage: python aiohttp_pool.py BASE_URL INPUT OUTPUT WORKERS
+Usage: python aiohttp_pool.py plain|orjson BASE_URL INPUT OUTPUT WORKERS
 """
 
 import asyncio
+import json
 import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import orjson
 
+Ask = Callable[[aiohttp.ClientSession, str, dict[str, Any]], Awaitable[tuple[int, Any]]]
 
-async def main(base_url: str, source: str, target: str, workers: int) -> None:
+
+async def ask_plainly(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> tuple[int, Any]:
+    async with session.post(url, json=body) as response:
+        return response.status, await response.json()
+
+
+async def ask_with_orjson(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> tuple[int, Any]:
+    async with session.post(url, data=orjson.dumps(body)) as response:
+        return response.status, orjson.loads(await response.read())
+
+
+async def main(
+    ask: Ask,
+    loads: Callable[[bytes], Any],
+    dumps: Callable[[Any], bytes],
+    base_url: str,
+    source: str,
+    target: str,
+    workers: int,
+) -> None:
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=workers * 2)
     connector = aiohttp.TCPConnector(limit=workers)
     timeout = aiohttp.ClientTimeout(total=600)
@@ -20,17 +43,16 @@ async def main(base_url: str, source: str, target: str, workers: int) -> None:
 
             async def work() -> None:
                 while (line := await queue.get()) is not None:
-                    record = orjson.loads(line)
+                    record = loads(line)
                     body = {"model": "m", "messages": [{"role": "user", "content": record["prompt"]}]}
-                    async with session.post(f"{base_url}/chat/completions", data=orjson.dumps(body)) as response:
-                        answer = orjson.loads(await response.read())
+                    status, answer = await ask(session, f"{base_url}/chat/completions", body)
                     result = {
                         "id": record["id"],
-                        "status": response.status,
+                        "status": status,
                         "text": answer["choices"][0]["message"]["content"],
                         "usage": answer["usage"],
                     }
-                    out.write(orjson.dumps(result) + b"\n")
+                    out.write(dumps(result) + b"\n")
 
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(workers):
@@ -43,5 +65,7 @@ async def main(base_url: str, source: str, target: str, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    base_url, source, target, workers = sys.argv[1:]
-    asyncio.run(main(base_url, source, target, int(workers)))
+    kind, base_url, source, target, workers = sys.argv[1:]
+    plain = (ask_plainly, json.loads, lambda value: json.dumps(value).encode())
+    chosen = plain if kind == "plain" else (ask_with_orjson, orjson.loads, orjson.dumps)
+    asyncio.run(main(*chosen, base_url, source, target, int(workers)))

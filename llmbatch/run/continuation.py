@@ -37,6 +37,16 @@ class Survey:
         self.again = 0
         self.refused = 0
 
+    @property
+    def is_done(self) -> bool:
+        """Whether every record keeps its line."""
+        return self.actions.keys() <= {Action.KEEP_OK, Action.KEEP_FAILED}
+
+    @property
+    def kept(self) -> list[Kept]:
+        """The records that keep their lines."""
+        return [Kept.OK] * self.actions[Action.KEEP_OK] + [Kept.FAILED] * self.actions[Action.KEEP_FAILED]
+
     def add(self, judgement: Judgement, *, refused: bool) -> None:
         """Count one record."""
         self.actions[judgement.action] += 1
@@ -70,11 +80,12 @@ class Continuation:
             changed=changed,
         )
 
-    def begin(self, dialect: Chat) -> None:
+    def begin(self, dialect: Chat) -> Survey | None:
         """Say what is there and what will be done, and write down what this run was asked to do.
 
-        Without a survey (input that can be read only once) the options are compared instead of the requests. Raises
-        UsageError where a person has to decide first.
+        Return the survey when it shows that nothing is to be done: the input need not be read again. Without a survey
+        (input that can be read only once) the options are compared instead of the requests. Raises UsageError where a
+        person has to decide first.
         """
         survey = self.survey(dialect)
         if survey is not None and self._keeps_edits(survey):
@@ -98,7 +109,10 @@ class Continuation:
         self._store.write_header(
             options_of(self._settings), self._address, list(self._settings.input.paths), self._remembered
         )
+        if survey is not None and survey.is_done:
+            return survey
         self._store.forget_met()
+        return None
 
     def judge(self, job: Job | Refused) -> Judgement:
         """Decide about one record. Raises UsageError when its options changed and nobody said what to do then."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
@@ -34,6 +34,8 @@ class Output:
     store: Store | None = None
     journal: Journal | None = None
     sift: Sift | None = None
+    kept: list[Kept] | None = None
+    """All records of the input, when a survey showed that none is to be sent."""
 
     def finish(self, settings: Settings, *, complete: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
@@ -80,7 +82,7 @@ def open_output(
         if settings.resume.dedupe or settings.resume.reuse:
             store.index_answers(settings.resume.reuse)
         continuation = Continuation(store, settings, notice)
-        continuation.begin(new_dialect(settings))
+        survey = continuation.begin(new_dialect(settings))
         journal = stack.enter_context(
             closing(
                 store.journal(
@@ -94,7 +96,7 @@ def open_output(
         if settings.output.tee:
             _show_kept(store.kept_lines(continuation.policy), stream, _shape(settings))
             sink = _Tee(journal, stream)
-        yield Output(sink, store, journal, continuation.sift)
+        yield Output(sink, store, journal, continuation.sift, survey.kept if survey is not None else None)
 
 
 class _Tee:

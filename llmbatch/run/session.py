@@ -25,12 +25,14 @@ from llmbatch.core.errors import (
 )
 from llmbatch.core.events import Event, Finished, Held, Notice
 from llmbatch.core.fault import Kind
-from llmbatch.core.outcome import Kept
-from llmbatch.core.ports import Observer
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Kept, Outcome, Refused
+from llmbatch.core.ports import Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
+from llmbatch.dialects.chat import Chat
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.bucket import Bucket
@@ -112,7 +114,7 @@ class _Run:
         dialect = new_dialect(settings)
         patience = settings.patience
         self._pipeline = pipeline = Pipeline(
-            input=self._reading.preparation(dialect, self._output.sift),
+            input=self._input(dialect),
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
@@ -152,6 +154,12 @@ class _Run:
                 raise stop
         orphans = await self._finish()
         return self._summary(orphans)
+
+    def _input(self, dialect: Chat) -> Input:
+        """Return the records, or what a survey found of them when there is nothing left to do."""
+        if self._output.kept is not None:
+            return _AllKept(self._output.kept)
+        return self._reading.preparation(dialect, self._output.sift)
 
     async def _finish(self) -> int:
         """Close the books on the results file; return its lines without a record."""
@@ -303,6 +311,22 @@ class _Run:
         if unused is not None and self._tally.failed.get(Kind.UNAUTHORIZED):
             return f"{unused} is set but was not sent to this host; --key-env {unused} sends it."
         return reason.hint
+
+
+class _AllKept:
+    """An input that was read before, and of which every record keeps its line: all of it at once."""
+
+    def __init__(self, kept: list[Kept]) -> None:
+        self._kept = kept
+
+    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
+        """Return everything, whatever the limit: it is one reference a record."""
+        kept, self._kept = self._kept, []
+        return [*kept]
+
+    def interrupt(self) -> None:
+        """Return nothing more."""
+        self._kept = []
 
 
 _PRECEDENCE = (

@@ -1,0 +1,143 @@
+"""Any sequence of runs, kills, edits and changed options leaves a file that adds up."""
+
+import fcntl
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.torture.bench import Bench, Provider, World, quick_folder
+
+_numbers = itertools.count()
+
+
+class Machine(RuleBasedStateMachine):
+    """The model: which records there are and how often each was edited, and what the ledger says was billed."""
+
+    bench: Bench
+    provider: Provider
+    folder: Path
+
+    @initialize(policy=st.sampled_from(["hold", "retry"]), count=st.integers(1, 6))
+    def begin(self, policy: str, count: int) -> None:
+        name = f"machine-{next(_numbers)}"
+        self.world = World(self.bench, self.provider, self.folder / name, name)
+        self.policy = policy
+        self.versions = {f"r{number}": 0 for number in range(count)}
+        self.next = count
+        self.billed: Counter[str] = Counter()
+
+    @rule(count=st.integers(1, 3))
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            self.versions[f"r{self.next}"] = 0
+            self.next += 1
+
+    @precondition(lambda self: self.versions)
+    @rule(data=st.data())
+    def edit(self, data: st.DataObject) -> None:
+        self.versions[data.draw(st.sampled_from(sorted(self.versions)))] += 1
+
+    @precondition(lambda self: len(self.versions) > 1)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        del self.versions[data.draw(st.sampled_from(sorted(self.versions)))]
+
+    @rule(at=st.integers(1, 40))
+    def kill(self, at: int) -> None:
+        ended = self.run(trap=self.world.trap(at))
+        assert ended.killed or ended.code in (0, 7)
+
+    @rule(ats=st.lists(st.integers(10, 30), min_size=2, max_size=4))
+    def kill_again_and_again(self, ats: list[int]) -> None:
+        for at in ats:
+            self.kill(at)
+
+    @rule()
+    def finish(self) -> None:
+        ended = self.run()
+        lines = self.world.results()
+        held = {id for id in self.versions if id not in lines or self.word(id) not in lines[id]["text"]}
+        assert ended.code == (7 if held else 0)
+        assert not held or self.policy == "hold"
+        again = self.run()
+        assert again.code == ended.code
+
+    @rule()
+    def change_options(self) -> None:
+        there = self.results()
+        if any(there.get(id) == self.word(id) for id in self.versions):
+            before = self.world.output.read_bytes()
+            assert self.run("--param", "seed=1").code == 2
+            assert self.world.output.read_bytes() == before
+
+    @precondition(lambda self: self.world.state.exists())
+    @rule()
+    def run_beside_another(self) -> None:
+        with self.held():
+            assert self.run().code == 75
+
+    @invariant()
+    def nothing_is_billed_behind_the_users_back(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.billed += self.world.billed()
+        if self.policy == "hold":
+            assert max(self.billed.values(), default=0) <= 1, self.billed
+            return
+        lines = self.world.results() if self.world.output.exists() and self.ends_well() else {}
+        for id, line in lines.items():
+            if id in self.versions and self.word(id) in (line["text"] or ""):
+                assert self.billed[self.word(id)] - 1 <= line.get("possibly_billed", 0)
+
+    def run(self, *more: str, trap: Any = None) -> Any:
+        records = [{"id": id, "prompt": self.word(id)} for id in self.versions]
+        return self.world.run(records, "--in-doubt", self.policy, *more, trap=trap)
+
+    def word(self, id: str) -> str:
+        return f"{id}v{self.versions[id]}w"
+
+    def ends_well(self) -> bool:
+        data = self.world.output.read_bytes()
+        return not data or data.endswith(b"\n")
+
+    def results(self) -> dict[str, str]:
+        """Return which request each line answers."""
+        if not self.world.output.exists() or not self.ends_well() or self.world.redo.exists():
+            return {}
+        return {id: line["text"].split("'")[1].split(" ")[0] for id, line in self.world.results().items()}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be another run on the same file."""
+        with (self.world.state / "lock").open("rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def test_whatever_happens_in_whatever_order(bench: Bench, provider: Provider) -> None:
+    with quick_folder() as folder:
+        machine = type("TheMachine", (Machine,), {"bench": bench, "provider": provider, "folder": folder})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=20,
+                stateful_step_count=10,
+                deadline=None,
+                phases=(Phase.generate,),  # shrinking starts hundreds of runs
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

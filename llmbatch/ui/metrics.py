@@ -1,13 +1,13 @@
 """`--metrics-file`: where the run stands, in Prometheus' text format, for a node exporter to pick up."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from llmbatch.core.errors import OutputError
 from llmbatch.core.snapshot import Snapshot
+from llmbatch.ui.ticking import ticking
 
 __all__ = ["exposition", "metrics_view"]
 
@@ -17,29 +17,21 @@ EVERY = 5.0
 def metrics_view(path: Path) -> Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]:
     """Return a view that writes the file now, every five seconds and at the end.
 
-    The context raises OutputError when the first or the last write fails; in between it is tried again.
+    Entering raises OutputError when it cannot be written. Later failures cost a sample, never the run.
     """
 
     @contextmanager
     def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
-        over = threading.Event()
-
-        def keep_writing() -> None:
-            while not over.wait(EVERY):
-                try:
-                    _write(path, snapshot())
-                except OutputError:
-                    continue
+        def write() -> None:
+            with suppress(OutputError):
+                _write(path, snapshot())
 
         _write(path, snapshot())
-        thread = threading.Thread(target=keep_writing, name="metrics", daemon=True)
-        thread.start()
         try:
-            yield
+            with ticking(EVERY, write):
+                yield
         finally:
-            over.set()
-            thread.join()
-            _write(path, snapshot())
+            write()
 
     return view
 

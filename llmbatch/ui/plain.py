@@ -1,11 +1,11 @@
 """Progress where stderr is not a terminal: one line every half minute."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.say import Say
+from llmbatch.ui.ticking import ticking
 
 __all__ = ["plain_view", "progress_line"]
 
@@ -17,19 +17,8 @@ def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextMa
 
     @contextmanager
     def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
-        over = threading.Event()
-
-        def tell() -> None:
-            while not over.wait(EVERY):
-                say(f"llmbatch: {progress_line(snapshot())}")
-
-        thread = threading.Thread(target=tell, name="progress", daemon=True)
-        thread.start()
-        try:
+        with ticking(EVERY, lambda: say(f"llmbatch: {progress_line(snapshot())}")):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     return view
 

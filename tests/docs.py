@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import typer
-
-from llmbatch.cli.run import run
+from llmbatch.cli.verbs import command
 
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "| flag | default | |\n|---|---|---|\n"
@@ -13,10 +11,8 @@ HEAD = "| flag | default | |\n|---|---|---|\n"
 
 def table() -> str:
     """Return a row for each option of `run`."""
-    app = typer.Typer(add_completion=False)
-    app.command()(run)
     rows = []
-    for parameter in typer.main.get_command(app).params:
+    for parameter in command("run").params:
         if parameter.name == "inputs":
             continue
         names = sorted(parameter.opts, key=len, reverse=True)

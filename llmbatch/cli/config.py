@@ -1,15 +1,20 @@
 """`llmbatch config`: where settings come from."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from llmbatch.cli import sources
+from llmbatch.cli.verbs import command
 
 __all__ = ["config"]
 
-config = typer.Typer(help="Where settings come from, each value with its origin.", no_args_is_help=True)
+config = typer.Typer(
+    name="config",
+    add_completion=False,
+    help="Where settings come from, each value with its origin.",
+    no_args_is_help=True,
+)
 
 
 @config.command()
@@ -23,13 +28,11 @@ def show(
     profile: Annotated[str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME")] = None,
 ) -> None:
     """Print what `run` would use without flags: one line per setting, with its origin."""
-    from llmbatch.cli.run import run
+    import json
 
-    alone = typer.Typer(add_completion=False)
-    alone.command()(run)
-    command = typer.main.get_command(alone)
-    ctx = command.make_context("run", ["--profile", profile] if profile is not None else [])
-    for name in (parameter.name for parameter in command.params):
+    run = command("run")
+    ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
+    for name in (parameter.name for parameter in run.params):
         if name is None or name in ("inputs", "profile"):
             continue
         print(f"{name.replace('_', '-')} = {json.dumps(ctx.params[name], default=str)}  # {sources.origin(ctx, name)}")

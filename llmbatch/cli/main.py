@@ -8,12 +8,7 @@ from typing import TextIO
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli.config import config
-from llmbatch.cli.convert import convert
-from llmbatch.cli.mock import mock
-from llmbatch.cli.report import report
-from llmbatch.cli.run import run
-from llmbatch.cli.verify import ResultsLast, verify
+from llmbatch.cli.verbs import Verbs
 from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
 
@@ -21,17 +16,12 @@ __all__ = ["app", "entry", "run_to_code"]
 
 app = typer.Typer(
     name="llmbatch",
+    cls=Verbs,
     help="Bulk prompts for any LLM HTTP API: JSONL in, JSONL out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run)
-app.command()(report)
-app.command(cls=ResultsLast)(verify)
-app.command()(convert)
-app.command()(mock)
-app.add_typer(config, name="config")
 
 
 def _version(wanted: bool) -> None:

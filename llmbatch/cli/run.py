@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmbatch.cli import options as o
-from llmbatch.cli.resolve import resolve
 from llmbatch.cli.sources import Profile
 from llmbatch.core.errors import ExitCode, OutputError, UsageError
 from llmbatch.core.printable import printable
@@ -107,6 +106,8 @@ def run(
             "no INPUT, and stdin is a terminal",
             "llmbatch run FILE, or pipe JSONL in; llmbatch run --help shows more.",
         )
+    from llmbatch.cli.resolve import resolve
+
     settings = resolve(ctx)
     if settings.dry_run:
         from llmbatch.run.dry_run import dry_run as show_requests

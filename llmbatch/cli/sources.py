@@ -1,7 +1,6 @@
 """Where settings come from: flag, environment, profile, file, default; and the file itself."""
 
 import os
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +43,8 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     """Read the settings file before any other option is looked at. Raises UsageError."""
     if ctx.resilient_parsing:
         return name
+    import tomllib
+
     path = config_path()
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))

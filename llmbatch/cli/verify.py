@@ -11,7 +11,7 @@ from llmbatch.core.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from llmbatch.core.reconciliation import Finding
 
-__all__ = ["ResultsLast", "verify"]
+__all__ = ["verify"]
 
 SHOWN = 10
 """Findings of a kind that are shown unless all are asked for."""
@@ -44,7 +44,11 @@ def spelled_out(args: list[str]) -> list[str]:
     return spelled
 
 
-def verify(
+verify = typer.Typer(add_completion=False)
+
+
+@verify.command("verify", cls=ResultsLast)
+def _verify(
     output: Annotated[
         list[str],
         typer.Option(

@@ -1,0 +1,40 @@
+"""The verbs, each imported when it is called or listed: `--version` costs the same however many there are."""
+
+from collections import UserDict
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["Verbs", "command"]
+
+VERBS = ("run", "report", "verify", "convert", "mock", "config")
+"""In the order of `--help`. Each is a module here, and in it a function or a typer.Typer of the same name."""
+
+
+class Verbs(TyperGroup):
+    """A group whose commands are the verbs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(dict.fromkeys(VERBS))
+
+
+class _Commands(UserDict[str, Any]):
+    """What typer takes for a dict of commands."""
+
+    def __getitem__(self, verb: str) -> Any:
+        if verb not in self.data:
+            raise KeyError(verb)
+        return command(verb)
+
+
+def command(verb: str) -> Any:
+    """Import a verb; return its command."""
+    found = getattr(import_module(f"llmbatch.cli.{verb}"), verb)
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command()(found)
+        found = app
+    return typer.main.get_command(found)

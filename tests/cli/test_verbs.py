@@ -1,0 +1,26 @@
+"""Verbs are imported late; nobody should notice."""
+
+import pytest
+
+from llmbatch.cli import main
+from llmbatch.cli.verbs import VERBS
+
+from .conftest import Cli
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_listed_and_explains_itself(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["llmbatch", "--help"])
+    assert main.run_to_code() == 0
+    assert any(line.split()[1:2] == [verb] for line in capfd.readouterr().out.splitlines())
+    monkeypatch.setattr("sys.argv", ["llmbatch", verb, "-h"])
+    assert main.run_to_code() == 0
+    assert f"llmbatch {verb} [OPTIONS]" in capfd.readouterr().out
+
+
+def test_a_mistyped_verb_is_suggested(cli: Cli) -> None:
+    code, said = cli("rnu")
+    assert code == 2 and "No such command 'rnu'. Did you mean 'run'?" in said

@@ -66,6 +66,7 @@ def _varied_runs(folder: Path) -> list[dict[str, Any]]:
         "a plain question",
         "[[mock:status code=500 times=1]]",
         "[[mock:refusal]]",
+        "[[mock:model-length]]",
         "[[mock:reasoning]]",
         "[[mock:nan]]",
         "[[mock:bad-utf8]]",

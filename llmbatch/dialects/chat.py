@@ -10,6 +10,7 @@ from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.errors import api_error, error_in
+from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, complete
 from llmbatch.dialects.stream import CutStream, fold
 from llmbatch.flow.verdicts import judge
@@ -171,19 +172,20 @@ class Chat:
             )
         completion = Completion(
             text=_text(message.get("content")),
-            finish_reason=finish,
+            finish_reason=None,
             model=body.get("model"),
             usage=usage(body.get("usage")),
             cost=_cost(body.get("usage")),
             request_id=reply.headers.get("x-request-id"),
         )
+        note_finish(completion, finish)
         extra = completion.extra
         if len(choices) > 1:
             extra["choices"] = [
                 {
                     "index": choice.get("index", place),
                     "text": _text(choice["message"].get("content")),
-                    "finish_reason": choice.get("finish_reason"),
+                    "finish_reason": normalised(choice.get("finish_reason")),
                 }
                 for place, choice in enumerate(choices)
             ]

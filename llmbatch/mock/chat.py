@@ -185,6 +185,7 @@ _SHAPES: dict[str, _Reshape] = {
     "refusal": _refuse,
     "content-filter": _filter,
     "length": _shorten,
+    "model-length": lambda _, choice, __: choice.update(finish_reason="model_length"),
     "null-content": lambda _, __, message: message.update(content=None),
     "array-content": _part,
     "reasoning": lambda _, __, message: message.update(reasoning_content="Let me think. The question is short."),

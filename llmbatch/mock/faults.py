@@ -26,6 +26,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "refusal": {},
     "content-filter": {},
     "length": {},
+    "model-length": {},
     "no-usage": {},
     "null-content": {},
     "array-content": {},

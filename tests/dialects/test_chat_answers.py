@@ -92,7 +92,7 @@ def test_several_choices_are_all_kept_and_the_first_is_the_text() -> None:
     ]
 
 
-@pytest.mark.parametrize("reason", ["length", "content_filter", "model_length", "eos", None])
+@pytest.mark.parametrize("reason", ["length", "content_filter", "insufficient_system_resource", None])
 def test_unknown_finish_reasons_pass_through(reason: str | None) -> None:
     body = good()
     body["choices"][0]["finish_reason"] = reason

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "AuthHeader",
     "BaseUrl",
     "BatchSize",
     "CaFile",
@@ -151,10 +152,10 @@ BaseUrl = Annotated[
     _option("Model", "Any OpenAI-compatible server, up to and with /v1.", "--base-url", metavar="URL"),
 ]
 Endpoint = Annotated[
-    str,
+    str | None,
     _option(
         "Model",
-        "chat, or the path of a chat endpoint below the base URL.",
+        "Which API of the provider, or a path below the base URL. Default: the provider's own, mostly chat.",
         "--endpoint",
         metavar="chat|/PATH",
     ),
@@ -195,6 +196,15 @@ MaxTokens = Annotated[
     _option("Model", "Longest answer, under the name the provider knows.", "--max-tokens", metavar="N"),
 ]
 Header = Annotated[list[str] | None, _option("Model", "One more request header.", "--header", metavar="NAME:VALUE")]
+AuthHeader = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "The header that carries the key, like api-key. Default: what the provider wants.",
+        "--auth-header",
+        metavar="NAME",
+    ),
+]
 KeyEnv = Annotated[
     str | None, _option("Model", "The environment variable that holds the key.", "--key-env", metavar="NAME")
 ]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +29,8 @@ from llmbatch.flow.hints import duration
 
 __all__ = ["resolve"]
 
+_RESERVED = ("host", "content-length", "transfer-encoding", "connection")
+
 
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
@@ -51,7 +54,7 @@ def resolve(ctx: typer.Context) -> Settings:
         model=ModelSettings(
             provider=provider,
             base_url=base_url,
-            path=_path(given["endpoint"]),
+            endpoint=_endpoint(given["endpoint"]),
             model=given["model"],
             template=given["template"],
             system=given["system"],
@@ -59,6 +62,7 @@ def resolve(ctx: typer.Context) -> Settings:
             overrides=_pairs("--override", given["override"]),
             max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
             headers=_headers(given["header"]),
+            auth_header=_header_name(given["auth_header"]),
             key_env=key_env,
             key_file=key_file,
             insecure_http=given["insecure_http"],
@@ -175,12 +179,16 @@ def _meta(text: str) -> str | tuple[str, ...]:
     return text if text in ("all", "none") else tuple(text.split(","))
 
 
-def _path(endpoint: str) -> str:
-    if endpoint == "chat":
-        return "/chat/completions"
-    if endpoint.startswith("/") and endpoint.isascii() and endpoint.isprintable() and not set(endpoint) & set(" ?#"):
+def _endpoint(endpoint: str | None) -> str | None:
+    from llmbatch.dialects.endpoints import ENDPOINTS
+
+    if endpoint is None or endpoint in ENDPOINTS:
         return endpoint
-    raise UsageError(f"--endpoint {endpoint!r} is not spoken", "Use chat, or a path like /chat/completions.")
+    if endpoint.startswith("/") and endpoint.isascii() and endpoint.isprintable() and not set(endpoint) & set(" #"):
+        return endpoint
+    raise UsageError(
+        f"--endpoint {endpoint!r} is not spoken", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."
+    )
 
 
 def _params(given: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def _headers(values: Sequence[str] | None) -> dict[str, str]:
         name, text = name.strip(), text.strip()
         if not colon or not name or not value.isascii() or not value.isprintable() or " " in name:
             raise UsageError("--header is not NAME:VALUE", "Example: --header 'X-Title: my run'")
-        if name.lower() in ("host", "content-length", "transfer-encoding", "connection"):
+        if name.lower() in _RESERVED:
             raise UsageError(f"--header {name} is not yours to set", "Leave it out.")
         if name.lower() in ("authorization", "api-key", "x-api-key", "x-goog-api-key"):
             raise UsageError(
@@ -225,6 +233,14 @@ def _headers(values: Sequence[str] | None) -> dict[str, str]:
             )
         headers[name] = text
     return headers
+
+
+def _header_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise UsageError(f"--auth-header {name!r} is not a header name", "Example: --auth-header api-key")
+    if name is not None and name.lower() in _RESERVED:
+        raise UsageError(f"--auth-header {name} is not yours to set", "Example: --auth-header api-key")
+    return name
 
 
 def _pace(given: dict[str, Any]) -> PaceSettings:

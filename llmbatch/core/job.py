@@ -7,10 +7,11 @@ __all__ = ["Identity", "Job", "Reply", "Request", "Route"]
 
 
 class Route(NamedTuple):
-    """What shares one pace: the model, and the path below the base URL it is asked at."""
+    """What shares one pace: the model, the path below the base URL it is asked at, the dialect spoken there."""
 
     path: str
     model: str
+    dialect: str = "chat"
 
 
 @dataclass(slots=True)

@@ -16,9 +16,13 @@ Observer = Callable[[Event], None]
 
 
 class Dialect(Protocol):
-    """The request and answer shapes of one API. Pure."""
+    """The request and answer shapes of one API. Pure.
+
+    `params` are the top-level fields of an API-shaped record that are sent rather than kept as meta.
+    """
 
     name: str
+    params: frozenset[str]
 
     def pack_limit(self, route: Route) -> int:
         """Return how many jobs of a route one request may serve."""

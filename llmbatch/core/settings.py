@@ -72,7 +72,8 @@ class ModelSettings:
 
     provider: str | None = None
     base_url: str | None = None
-    path: str = "/chat/completions"
+    endpoint: str | None = None
+    """`chat` and its like, or a path below the base URL; None is the preset's."""
     model: str | None = None
     template: str | None = None
     system: str | None = None
@@ -80,6 +81,7 @@ class ModelSettings:
     overrides: dict[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    auth_header: str | None = None
     key_env: str | None = None
     key_file: Path | None = None
     insecure_http: bool = False

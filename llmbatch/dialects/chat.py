@@ -1,7 +1,6 @@
 """OpenAI's chat completions, as everybody copied them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
@@ -9,11 +8,10 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.errors import api_error, error_in
+from llmbatch.dialects.answer import count, embedded_error, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.finish import normalised, note_finish
-from llmbatch.dialects.options import Options, complete
-from llmbatch.dialects.stream import CutStream, fold
-from llmbatch.flow.verdicts import judge
+from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.stream import fold
 
 __all__ = ["PARAMS", "PATH", "Chat"]
 
@@ -72,7 +70,7 @@ class Chat:
 
     def __init__(self, options: Options, *, path: str = PATH, token_cap: str = TOKEN_CAPS[0]) -> None:
         self._options = options
-        self._path = path
+        self._routes = Routes(path, self.name)
         self._token_caps = (token_cap, *(name for name in TOKEN_CAPS if name != token_cap))
 
     def pack_limit(self, route: Route) -> int:
@@ -81,8 +79,6 @@ class Chat:
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
         """Build the body of one record. Raises RecordError for what chat has no place for."""
-        if prompt.path is not None and prompt.path != self._path:
-            raise RecordError(f"url {prompt.path!r} is not {self._path}, which this run speaks")
         if prompt.body is not None:
             body = dict(prompt.body)
             messages = body.get("messages")
@@ -104,7 +100,7 @@ class Chat:
         ):
             body["messages"] = [{"role": "system", "content": prompt.system}, *messages]
         complete(body, prompt, self._options, self._token_caps)
-        return Route(self._path, body["model"]), body
+        return self._routes[body["model"]], body
 
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job."""
@@ -113,52 +109,20 @@ class Chat:
 
     def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
         """Read an answer: a completion, or a fault for an error in whatever shape."""
-        return (self._read(reply, request.jobs[0].keep_body),)
-
-    def _read(self, reply: Reply, keep_body: bool) -> Completion | Fault:
-        if not 200 <= reply.status < 300:
-            error, shown = api_error(reply)
-            fault = judge(error, reply.headers)
-            return replace(fault, answer=shown) if keep_body else fault
-        try:
-            body = _parsed(reply)
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
-            if reply.cut or isinstance(error, CutStream):
-                return Fault(
-                    kind=Kind.PROTOCOL,
-                    message="the answer ended in the middle",
-                    billing=Billing.DOUBTFUL,
-                    retry=True,
-                    status=reply.status,
-                )
-            return _unparsable(reply, f"the answer is not JSON: {error}")
-        try:
-            verdict = self._verdict(body, reply)
-        except (TypeError, AttributeError, KeyError) as error:
-            return _unparsable(reply, f"the answer is not a chat completion: {type(error).__name__}: {error}")
-        if keep_body:
-            if isinstance(verdict, Completion):
-                verdict.body = body
-            elif verdict.raw is None:
-                return replace(verdict, answer=body)
-        return verdict
+        return (read_answer(reply, self._verdict, fold, keep_body=request.jobs[0].keep_body),)
 
     def _verdict(self, body: Any, reply: Reply) -> Completion | Fault:
-        """Read a parsed answer. Raises TypeError, AttributeError or KeyError where it has another shape."""
-        if isinstance(body, dict):
-            if body.get("error"):
-                return judge(error_in(body, _status_in(body["error"])), reply.headers)
-            if body.get("object") == "error":
-                return judge(error_in(body, _status_in(body)), reply.headers)
+        if has_error(body):
+            return embedded_error(body, reply)
         choices = body.get("choices") if isinstance(body, dict) else None
         if not isinstance(choices, list) or not choices:
-            return _unparsable(reply, "the answer has no choices")
+            return unparsable(reply, "the answer has no choices")
         return self._completion(body, choices, reply)
 
     def _completion(self, body: dict[str, Any], choices: list[Any], reply: Reply) -> Completion | Fault:
         first = choices[0]
-        if isinstance(first, dict) and first.get("error"):
-            return judge(error_in(first, _status_in(first["error"])), reply.headers)
+        if has_error(first):
+            return embedded_error(first, reply)
         message = first["message"]
         finish = first.get("finish_reason")
         if finish in ("error", "abort"):
@@ -168,7 +132,7 @@ class Chat:
                 billing=Billing.SERVER,
                 retry=True,
                 status=reply.status,
-                request_id=reply.headers.get("x-request-id"),
+                request_id=request_id(reply),
             )
         completion = Completion(
             text=_text(message.get("content")),
@@ -176,7 +140,7 @@ class Chat:
             model=body.get("model"),
             usage=usage(body.get("usage")),
             cost=_cost(body.get("usage")),
-            request_id=reply.headers.get("x-request-id"),
+            request_id=request_id(reply),
         )
         note_finish(completion, finish)
         extra = completion.extra
@@ -199,13 +163,6 @@ class Chat:
         return completion
 
 
-def _parsed(reply: Reply) -> Any:
-    """Parse an answer, streamed or not. Raises ValueError, or what a stream of another shape leads to."""
-    if reply.headers.get("content-type", "").startswith("text/event-stream"):
-        return fold(reply.body)
-    return json.loads_shallow(reply.body)
-
-
 def usage(raw: Any) -> Usage | None:
     """Normalise chat usage; what is missing or not a count stays None."""
     if not isinstance(raw, dict):
@@ -218,15 +175,8 @@ def usage(raw: Any) -> Usage | None:
         reasoning = output.get("reasoning_tokens")
     total_in, total_out = raw.get("prompt_tokens"), raw.get("completion_tokens")
     return Usage(
-        *[None if count is None else _count(count) for count in (total_in, total_out, cached, written, reasoning)]
+        *[None if figure is None else count(figure) for figure in (total_in, total_out, cached, written, reasoning)]
     )
-
-
-def _count(value: Any) -> int | None:
-    if type(value) is int:
-        return value if 0 <= value < 2**53 else None
-    countable = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if countable and 0 <= value < 2**53 else None
 
 
 def _cost(raw: Any) -> float | None:
@@ -242,22 +192,3 @@ def _text(content: Any) -> str | None:
     if not isinstance(content, list):
         raise TypeError(f"content is neither text nor parts but {type(content).__name__}")
     return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text", None))
-
-
-def _status_in(error: Any) -> int:
-    """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and code.isdecimal():
-        code = int(code[:4])
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
-
-
-def _unparsable(reply: Reply, message: str) -> Fault:
-    return Fault(
-        kind=Kind.UNPARSABLE,
-        message=message,
-        billing=Billing.BILLED,
-        status=reply.status,
-        request_id=reply.headers.get("x-request-id"),
-        raw=reply.body,
-    )

@@ -1,11 +1,13 @@
-"""What the settings add to every request, and how it meets what a record says."""
+"""What the settings add to every request, how it meets what a record says, and where it goes."""
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
+from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["Options", "complete"]
+__all__ = ["Options", "Routes", "complete"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,19 @@ class Options:
     max_tokens: int | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
+
+
+class Routes(dict[str, Route]):
+    """The route of each model at one path; `{model}` in the path stands for the model."""
+
+    def __init__(self, path: str, dialect: str) -> None:
+        super().__init__()
+        self._path, self._dialect = path, dialect
+
+    def __missing__(self, model: str) -> Route:
+        path = self._path.replace("{model}", quote(model, safe="/:@")) if "{model}" in self._path else self._path
+        route = self[model] = Route(path, model, self._dialect)
+        return route
 
 
 def complete(body: dict[str, Any], prompt: Prompt, options: Options, token_caps: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What is known of each provider: a table."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["OWN_SERVER", "PRESETS", "Preset"]
 
@@ -9,13 +10,19 @@ __all__ = ["OWN_SERVER", "PRESETS", "Preset"]
 class Preset:
     """One provider. The key is looked for in `key_env`, in order; `local` ones work without.
 
-    `token_cap` is the name of the body field that caps the answer. `model` is the default model, which only the mock
-    has: real models come and go.
+    `endpoint` is asked where the user names none. `path` is where an endpoint of its own kind stands below the base
+    URL: `{endpoint}` is its usual path, `{model}` the model of the record. `auth_header` and `headers` win over those
+    of the endpoint. `token_cap` is the name of the body field that caps the answer. `model` is the default model,
+    which only the mock has: real models come and go.
     """
 
     base_url: str
     key_env: tuple[str, ...] = ()
     local: bool = False
+    endpoint: str = "chat"
+    path: str = "{endpoint}"
+    auth_header: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     token_cap: str = "max_tokens"
     model: str | None = None
 

@@ -1,10 +1,13 @@
 """The provider: one request to one verdict, without I/O; it keeps the counters that real providers keep."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import ceil, isinf
 from random import Random
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from llmbatch.codec import json
 from llmbatch.mock.bent import UNSTREAMED, bend, words
@@ -18,8 +21,16 @@ from llmbatch.mock.stream import STREAM_FAULTS
 
 __all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
 
-DIALECTS: dict[str, Dialect] = {"/chat/completions": CHAT}
-"""What is answered, by path below `/v1`."""
+DIALECTS: dict[str, Dialect] = {
+    r"(/openai/deployments/(?P<model>[^/]+))?/chat/completions": CHAT,
+}
+"""What is answered, by path below `/v1`, `/v1beta` or `/openai/v1`: a pattern for the whole of it.
+
+The named groups of a path become fields of the body that is read, and win over those of the same name.
+"""
+
+_ROOTS = re.compile(r"/v1beta(?=/)|(/openai)?/v1(?=/)")
+_CREDENTIALS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 
 _MODELS = ("mock-1", "mock-mini")
 _BILLED_ERRORS = (500, 502, 504)
@@ -63,18 +74,19 @@ class Provider:
     def decide(self, arrival: Arrival, *, now: float, wall: float) -> Verdict:
         """Return the verdict on a request that arrived `now` (monotonic seconds), at `wall`."""
         path = arrival.path.partition("?")[0]
-        path = path.removeprefix("/v1") if path.startswith("/v1/") else path
+        path = _ROOTS.sub("", path, count=1) if _ROOTS.match(path) else path
         if arrival.method == "GET" and path == "/health":
             return Verdict(Reply(200, b'{"status":"ok"}'))
         if stranger := self._stranger(arrival.headers):
             return Verdict(stranger)
         if arrival.method == "GET" and path == "/models":
             return Verdict(_models())
-        dialect = DIALECTS.get(path) if arrival.method == "POST" else None
-        if dialect is None:
+        found = _dialect_at(path) if arrival.method == "POST" else None
+        if found is None:
             return Verdict(refusal(404, f"Invalid URL ({arrival.method} {arrival.path})", code="unknown_url"))
         try:
-            asked = dialect.read(_body(arrival.body))
+            dialect, fields = found
+            asked = dialect.read(_body(arrival.body) | fields)
         except Malformed as error:
             return Verdict(refusal(400, str(error), param=error.param))
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
@@ -120,11 +132,22 @@ class Provider:
         if self._settings.api_key is None:
             return None
         scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not key:
+        key = key if scheme.lower() == "bearer" else ""
+        key = next((headers[name].decode("latin-1") for name in _CREDENTIALS if name in headers), key)
+        if not key:
             return refusal(401, "You didn't provide an API key in an Authorization header using Bearer auth.")
         if key == self._settings.api_key:
             return None
         return refusal(401, f"Incorrect API key provided: {key[:3]}***.", code="invalid_api_key")
+
+
+@lru_cache(maxsize=256)
+def _dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
+    """Find the dialect of a path, and the fields that the path holds."""
+    for pattern, dialect in DIALECTS.items():
+        if match := re.fullmatch(pattern, path):
+            return dialect, {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
+    return None
 
 
 def _body(raw: bytes) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
+from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
-from llmbatch.dialects.chat import Chat
 from llmbatch.run.reading import Reading
 from llmbatch.state.answers import OWN, REDO
 from llmbatch.state.headers import difference
@@ -80,7 +80,7 @@ class Continuation:
             changed=changed,
         )
 
-    def begin(self, dialect: Chat) -> Survey | None:
+    def begin(self, dialect: Dialect) -> Survey | None:
         """Say what is there and what will be done, and write down what this run was asked to do.
 
         Return the survey when it shows that nothing is to be done: the input need not be read again. Without a survey
@@ -129,7 +129,7 @@ class Continuation:
             self._store.plan(jobs)
         return sifted
 
-    def survey(self, dialect: Chat) -> Survey | None:
+    def survey(self, dialect: Dialect) -> Survey | None:
         """Go through the whole input without sending anything; None when it can be read only once, or FILE is new."""
         found, input = self._store.found, self._settings.input
         if not (found.ok or found.failed or found.in_doubt) or not _rereadable(input.paths):
@@ -222,7 +222,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
     """Return the options that answers depend on."""
     model = settings.model
     return {
-        "endpoint": model.path,
+        "endpoint": model.endpoint,
         "model": model.model,
         "template": _text(model.template),
         "system": _text(model.system),

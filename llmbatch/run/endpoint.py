@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from llmbatch import __version__
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.settings import ModelSettings
+from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_at
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
 __all__ = ["Endpoint", "find_endpoint", "find_preset"]
@@ -70,11 +71,14 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
                 f"no key for provider {name!r}: {wanted} is not set",
                 f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
             )
+    kind = ENDPOINTS[_endpoint_name(model, preset)]
     headers = {
         "accept": "application/json",
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": f"llmbatch/{__version__}",
+        **kind.headers,
+        **preset.headers,
         **{header.lower(): value for header, value in model.headers.items()},
     }
     if key is not None:
@@ -83,8 +87,14 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
                 f"the key would go over plain http:// to {urlsplit(base_url).hostname}",
                 "Use https://, or allow it with --insecure-http.",
             )
-        headers["authorization"] = f"Bearer {key}"
+        carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
+        headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
     return Endpoint(name, base_url, headers, (key,) if key else (), unused)
+
+
+def _endpoint_name(model: ModelSettings, preset: Preset) -> str:
+    endpoint = model.endpoint or preset.endpoint
+    return endpoint if endpoint in ENDPOINTS else endpoint_at(endpoint)
 
 
 def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:

@@ -40,7 +40,6 @@ class Preparation:
         self._source = source
         self._decoder = decoder
         self._dialect = dialect
-        self._name = dialect.name.encode()
         self._left = limit
         self._include = include
         self._sift = sift
@@ -95,7 +94,7 @@ class Preparation:
         body = json.canonical(item)
         return Job(
             identity=decoded.identity,
-            key=digest(self._name, route.path.encode(), body),
+            key=digest(route.dialect.encode(), route.path.encode(), body),
             route=route,
             item=item,
             meta=decoded.meta,

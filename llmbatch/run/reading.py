@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import cast
 
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
-from llmbatch.dialects.chat import PARAMS, Chat
+from llmbatch.dialects.endpoints import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.seen import Seen
@@ -42,13 +43,13 @@ class Reading:
             input.paths,
             format=input.format,
             max_line=input.max_line,
-            decoder=self._decoder(lambda text: None),
+            decoder=self._decoder(new_dialect(self._settings).params, lambda text: None),
             limit=input.limit,
         )
         if problems:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
-    def preparation(self, dialect: Chat, sift: Sift | None = None) -> Preparation:
+    def preparation(self, dialect: Dialect, sift: Sift | None = None) -> Preparation:
         """Return the jobs of the input."""
         output = self._settings.output
         include = output.include | {"response"} if output.format == "openai-batch" else output.include
@@ -56,7 +57,7 @@ class Reading:
             include |= {"response"}
         return Preparation(
             self._source,
-            self._decoder(self._notice),
+            self._decoder(dialect.params, self._notice),
             dialect,
             limit=self._settings.input.limit,
             include=include,
@@ -73,12 +74,12 @@ class Reading:
         """Close the inputs."""
         self._source.close()
 
-    def _decoder(self, notice: Callable[[str], None]) -> Decoder:
+    def _decoder(self, params: frozenset[str], notice: Callable[[str], None]) -> Decoder:
         input = self._settings.input
         meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
         endless = self._on_stdin and self._settings.output.path is None
         return Decoder(
-            params=PARAMS,
+            params=params,
             id_field=input.id_field,
             meta=cast(Meta, meta),
             meta_fields=input.meta_fields,
@@ -90,8 +91,8 @@ class Reading:
         )
 
 
-def new_dialect(settings: Settings) -> Chat:
-    """Return the dialect that the preset and the endpoint speak."""
+def new_dialect(settings: Settings) -> Dialect:
+    """Return the dialect of the endpoint; records that name another one are put in that of theirs."""
     model = settings.model
     _, preset = find_preset(model)
     options = Options(
@@ -100,4 +101,4 @@ def new_dialect(settings: Settings) -> Chat:
         defaults=model.params,
         overrides=model.overrides,
     )
-    return Chat(options, path=model.path, token_cap=preset.token_cap)
+    return ByEndpoint(options, preset, model.endpoint or preset.endpoint)

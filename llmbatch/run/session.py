@@ -27,12 +27,11 @@ from llmbatch.core.events import Event, Finished, Held, Notice
 from llmbatch.core.fault import Kind
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Kept, Outcome, Refused
-from llmbatch.core.ports import Input, Observer
+from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
-from llmbatch.dialects.chat import Chat
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.bucket import Bucket
@@ -155,7 +154,7 @@ class _Run:
         orphans = await self._finish()
         return self._summary(orphans)
 
-    def _input(self, dialect: Chat) -> Input:
+    def _input(self, dialect: Dialect) -> Input:
         """Return the records, or what a survey found of them when there is nothing left to do."""
         if self._output.kept is not None:
             return _AllKept(self._output.kept)

@@ -140,11 +140,6 @@ def test_a_batch_body_without_messages_is_refused(given: dict[str, Any]) -> None
         body(Prompt(body=given))
 
 
-def test_a_batch_line_for_another_endpoint_is_refused() -> None:
-    with pytest.raises(RecordError, match="/embeddings"):
-        body(Prompt(body={"messages": MESSAGES}, path="/embeddings"))
-
-
 def test_input_has_no_place_in_chat_and_the_hint_names_the_flag() -> None:
     with pytest.raises(RecordError) as caught:
         body(Prompt(input="hi"))

@@ -1,0 +1,100 @@
+"""What the answers of all dialects have in common: errors, bodies that are no JSON, streams, counts. Pure."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Reply
+from llmbatch.core.outcome import Completion
+from llmbatch.dialects.errors import api_error, error_in
+from llmbatch.dialects.stream import CutStream
+from llmbatch.flow.verdicts import judge
+
+__all__ = ["Fold", "Verdict", "count", "embedded_error", "has_error", "read_answer", "request_id", "unparsable"]
+
+Verdict = Callable[[Any, Reply], Completion | Fault]
+"""Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError where it has another shape."""
+
+Fold = Callable[[bytes], Any]
+"""Joins a stream into the answer it would have been without; raises CutStream, ValueError."""
+
+
+def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) -> Completion | Fault:
+    """Read an answer: a completion, or a fault for an error in whatever shape. Never raises for what a server sends.
+
+    With `keep_body` the provider's own body stays with the verdict.
+    """
+    if not 200 <= reply.status < 300:
+        error, shown = api_error(reply)
+        fault = judge(error, reply.headers)
+        return replace(fault, answer=shown) if keep_body else fault
+    try:
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            body = fold(reply.body)
+        else:
+            body = json.loads_shallow(reply.body)
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        if reply.cut or isinstance(error, CutStream):
+            return Fault(
+                kind=Kind.PROTOCOL,
+                message="the answer ended in the middle",
+                billing=Billing.DOUBTFUL,
+                retry=True,
+                status=reply.status,
+            )
+        return unparsable(reply, f"the answer is not JSON: {error}")
+    try:
+        read = verdict(body, reply)
+    except (TypeError, AttributeError, LookupError) as error:
+        return unparsable(reply, f"the answer has another shape than was asked for: {type(error).__name__}: {error}")
+    if keep_body:
+        if isinstance(read, Completion):
+            read.body = body
+        elif read.raw is None:
+            return replace(read, answer=body)
+    return read
+
+
+def has_error(body: Any) -> bool:
+    """Tell whether an answer of status 2xx is an error: gateways send such, providers too once the model has begun."""
+    return isinstance(body, dict) and (bool(body.get("error")) or body.get("object") == "error")
+
+
+def embedded_error(body: dict[str, Any], reply: Reply) -> Fault:
+    """Read an error that came with status 2xx."""
+    return judge(error_in(body, _status_in(body.get("error") or body)), reply.headers)
+
+
+def unparsable(reply: Reply, message: str) -> Fault:
+    """Return the fault for a paid answer that cannot be read; its body is kept."""
+    return Fault(
+        kind=Kind.UNPARSABLE,
+        message=message,
+        billing=Billing.BILLED,
+        status=reply.status,
+        request_id=request_id(reply),
+        raw=reply.body,
+    )
+
+
+def request_id(reply: Reply) -> str | None:
+    """Return the provider's name for the request."""
+    return reply.headers.get("x-request-id") or reply.headers.get("request-id")
+
+
+def count(value: Any) -> int | None:
+    """Take a number of tokens, None for what is not one."""
+    if type(value) is int:
+        return value if 0 <= value < 2**53 else None
+    countable = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if countable and 0 <= value < 2**53 else None
+
+
+def _status_in(error: Any) -> int:
+    """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code[:4])
+    return code if isinstance(code, int) and 400 <= code < 600 else 500

@@ -1,0 +1,97 @@
+"""Which dialect is spoken where: a table of endpoints, and the dialects of a run behind one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion
+from llmbatch.core.ports import Dialect
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects import chat
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.presets import Preset
+
+__all__ = ["ENDPOINTS", "ByEndpoint", "Endpoint", "endpoint_at"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A kind of endpoint: its usual path below the base URL, and how to make the dialect spoken there.
+
+    `make` takes the options, the preset and the path, in which `{model}` may stand for the model. `auth_header` carries
+    the key, as `Bearer` in `authorization` and bare in any other; `headers` go with every request.
+    """
+
+    path: str
+    make: Callable[[Options, Preset, str], Dialect]
+    auth_header: str = "authorization"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+ENDPOINTS: dict[str, Endpoint] = {
+    "chat": Endpoint(
+        path=chat.PATH,
+        make=lambda options, preset, path: chat.Chat(options, path=path, token_cap=preset.token_cap),
+    ),
+}
+"""By the name that `--endpoint` knows them by."""
+
+
+def endpoint_at(path: str) -> str:
+    """Return the name of the endpoint that stands at a path of the user's: what its usual path ends like, else chat."""
+    plain = path.partition("?")[0]
+    return next((name for name, endpoint in ENDPOINTS.items() if plain.endswith(endpoint.path)), "chat")
+
+
+class ByEndpoint:
+    """The dialects of a run behind one: each record is put in that of its endpoint.
+
+    `endpoint` is the name of one, or a path; records that name no path of their own go there, and those that name the
+    usual path of its kind.
+    """
+
+    def __init__(self, options: Options, preset: Preset, endpoint: str) -> None:
+        self._options = options
+        self._preset = preset
+        named = ENDPOINTS.get(endpoint)
+        if named is not None:
+            self._own_path = named.path
+            self._own = named.make(options, preset, preset.path.replace("{endpoint}", named.path))
+        else:
+            self._own_path = endpoint
+            self._own = ENDPOINTS[endpoint_at(endpoint)].make(options, preset, endpoint)
+        self.name = self._own.name
+        self.params = self._own.params
+        self._dialects = {self.name: self._own}
+
+    def pack_limit(self, route: Route) -> int:
+        """Return how many jobs of a route one request may serve."""
+        return self._dialects[route.dialect].pack_limit(route)
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body fields of one record, as if sent alone. Raises RecordError."""
+        return (self._own if prompt.path is None else self._at(prompt.path)).item(prompt)
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request that serves the jobs."""
+        return self._dialects[jobs[0].route.dialect].request(jobs)
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: one verdict for each job of the request, in their order."""
+        return self._dialects[request.jobs[0].route.dialect].read(request, reply)
+
+    def _at(self, path: str) -> Dialect:
+        """Return the dialect of a path that a record names. Raises RecordError for one where none is known."""
+        if path == self._own_path:
+            return self._own
+        for name, endpoint in ENDPOINTS.items():
+            if path == endpoint.path:
+                dialect = self._dialects.get(name)
+                if dialect is None:
+                    made = endpoint.make(self._options, self._preset, self._preset.path.replace("{endpoint}", path))
+                    dialect = self._dialects[name] = made
+                return dialect
+        known = ", ".join(endpoint.path for endpoint in ENDPOINTS.values())
+        raise RecordError(f"url {path!r} is not one of {known}; --endpoint {path} would send it all the same")

@@ -1,0 +1,44 @@
+"""Which dialect a record is put in, and where it goes."""
+
+from typing import Any
+
+import pytest
+
+from llmbatch.core.job import Route
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.endpoints import ENDPOINTS, ByEndpoint
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.presets import OWN_SERVER, Preset
+
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def spoken(endpoint: str = "chat", preset: Preset = OWN_SERVER) -> ByEndpoint:
+    return ByEndpoint(Options(model="m"), preset, endpoint)
+
+
+def test_a_record_that_names_no_path_goes_to_the_endpoint_of_the_run() -> None:
+    for name, endpoint in ENDPOINTS.items():
+        route, _ = spoken(name).item(Prompt(text="hi"))
+        assert route == Route(endpoint.path.replace("{model}", "m"), "m", spoken(name).name)
+
+
+def test_a_path_of_ones_own_is_asked_as_it_stands_also_by_lines_for_its_kind() -> None:
+    path = "/v7/chat/completions?api-version=1"
+    dialect = spoken(path)
+    assert dialect.item(Prompt(text="hi"))[0] == Route(path, "m", "chat")
+    assert dialect.item(Prompt(body=BODY, path=path))[0].path == path
+    assert dialect.item(Prompt(body=BODY, path="/chat/completions"))[0].path == path
+
+
+def test_a_batch_line_of_an_unknown_path_is_refused_with_the_flag_that_sends_it() -> None:
+    with pytest.raises(RecordError, match="--endpoint /moderations"):
+        spoken().item(Prompt(body=BODY, path="/moderations"))
+
+
+def test_the_model_may_stand_in_the_path_where_nothing_of_it_ends_the_path() -> None:
+    preset = Preset(base_url="", path="/deployments/{model}{endpoint}?api-version=2")
+    dialect = ByEndpoint(Options(model="a?b#c é"), preset, "chat")
+    path = "/deployments/a%3Fb%23c%20%C3%A9/chat/completions?api-version=2"
+    assert dialect.item(Prompt(text="hi"))[0] == Route(path, "a?b#c é", "chat")
+    assert dialect.item(Prompt(body=BODY, path="/chat/completions"))[0].path == path

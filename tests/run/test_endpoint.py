@@ -1,0 +1,25 @@
+"""The headers of a run: whose key goes where, and under which name."""
+
+from typing import Any
+
+import pytest
+
+from llmbatch.core.settings import ModelSettings
+from llmbatch.run.endpoint import find_endpoint
+
+OURS = {"base_url": "http://localhost:1/v1", "key_env": "K"}
+
+
+@pytest.mark.parametrize(
+    ("model", "carrier", "value"),
+    [
+        ({}, "authorization", "Bearer secret"),
+        ({"auth_header": "Authorization"}, "authorization", "Bearer secret"),
+        ({"auth_header": "X-API-Key"}, "x-api-key", "secret"),
+        ({"auth_header": "X-My-Gate", "headers": {"X-My-Gate": "0"}}, "x-my-gate", "secret"),
+    ],
+)
+def test_the_key_goes_in_one_header(model: dict[str, Any], carrier: str, value: str) -> None:
+    endpoint = find_endpoint(ModelSettings(**OURS, **model), {"K": "secret"})
+    assert [(name, said) for name, said in endpoint.headers.items() if "secret" in said] == [(carrier, value)]
+    assert endpoint.secrets == ("secret",)

@@ -34,6 +34,7 @@ __all__ = [
     "KeyFile",
     "Limit",
     "MaxConcurrency",
+    "MaxCost",
     "MaxFailures",
     "MaxLine",
     "MaxOutage",
@@ -50,6 +51,7 @@ __all__ = [
     "Override",
     "Overwrite",
     "Param",
+    "Price",
     "Provider",
     "Prune",
     "Quiet",
@@ -205,6 +207,15 @@ AuthHeader = Annotated[
         metavar="NAME",
     ),
 ]
+Price = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "US dollars per million tokens, as 0.15,0.60. Default: what the extra 'prices' knows.",
+        "--price",
+        metavar="IN,OUT",
+    ),
+]
 KeyEnv = Annotated[
     str | None, _option("Model", "The environment variable that holds the key.", "--key-env", metavar="NAME")
 ]
@@ -248,6 +259,15 @@ MaxFailures = Annotated[
         "Stop when more records failed (P%: of those finished, once 100 have).",
         "--max-failures",
         metavar="none|N|P%",
+    ),
+]
+MaxCost = Annotated[
+    float | None,
+    _option(
+        "Stop",
+        "Stop before FILE, with what it cost before, costs more; needs --max-tokens and a price.",
+        "--max-cost",
+        metavar="USD",
     ),
 ]
 Deadline = Annotated[

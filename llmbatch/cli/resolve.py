@@ -67,6 +67,7 @@ def resolve(ctx: typer.Context) -> Settings:
             key_file=key_file,
             insecure_http=given["insecure_http"],
             ca_file=given["ca_file"],
+            price=_price(given["price"]),
         ),
         pace=_pace(given),
         patience=PatienceSettings(
@@ -79,6 +80,7 @@ def resolve(ctx: typer.Context) -> Settings:
         stop=StopSettings(
             fail_on=_tolerance("--fail-on", given["fail_on"]),
             max_failures=_tolerance("--max-failures", given["max_failures"]),
+            max_cost=_dollars("--max-cost", given["max_cost"]),
             deadline=_seconds("--deadline", given["deadline"]) if given["deadline"] is not None else math.inf,
             grace=_seconds("--grace", given["grace"], zero=True),
         ),
@@ -258,6 +260,26 @@ def _rate(option: str, value: float | None) -> float | None:
     if value is not None and not 1 <= value < math.inf:
         raise UsageError(f"{option} {value:g} is not a rate", f"Example: {option} 600")
     return value
+
+
+def _dollars(option: str, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise UsageError(f"{option} {value:g} is not an amount of US dollars", f"Example: {option} 5")
+    return value
+
+
+def _price(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        input, output = (float(part) for part in text.split(","))
+    except ValueError:
+        input = output = math.nan
+    if not (0 <= input < math.inf and 0 <= output < math.inf):
+        raise UsageError(
+            f"--price {text!r} is not IN,OUT", "US dollars per million tokens in and out: --price 0.15,0.60"
+        )
+    return input, output
 
 
 def _concurrency(text: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-__all__ = ["Account", "Book"]
+__all__ = ["Account", "Book", "amount"]
 
 MOST_NAMES = 100
 """Models and kinds that are told apart; a hostile file has a new one on every line."""
@@ -66,11 +66,11 @@ class Account:
         if isinstance(usage, dict):
             for name in _TOKENS:
                 self.tokens[name] += _count(usage.get(name))
-        cost = _amount(line.get("cost_usd"))
+        cost = amount(line.get("cost_usd"))
         if cost is not None:
             self.cost_usd = (self.cost_usd or 0.0) + cost
             self.priced += 1
-        latency = _amount(line.get("latency_s"))
+        latency = amount(line.get("latency_s"))
         if latency is not None and attempts:
             self.latencies.append(latency)
         started = line.get("started_at")
@@ -175,7 +175,8 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
-def _amount(value: Any) -> float | None:
+def amount(value: Any) -> float | None:
+    """Take a number of dollars or seconds, None for what is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         return None
     return float(value)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
+from llmbatch.core.usage import Usage
+
 __all__ = ["Billing", "Fault", "Kind", "Scope"]
 
 
@@ -66,7 +68,8 @@ class Fault:
     """Why an attempt brought no answer.
 
     `wait` is how long the server asked to be left alone, in seconds. `raw` is the body of a paid answer that could
-    not be read; `answer` is the provider's own error body, kept for `--include response`.
+    not be read; `answer` is the provider's own error body, kept for `--include response`. `cost` and
+    `usage` are what an answer reported that is of no use.
     """
 
     kind: Kind
@@ -81,3 +84,5 @@ class Fault:
     split: bool = False
     raw: bytes | None = None
     answer: Any = None
+    cost: float | None = None
+    usage: Usage | None = None

@@ -54,6 +54,12 @@ class Job:
     """Where its intent stands, -1 without a results file."""
     redo: bool = False
     """The results file has a line for it, which a new one replaces."""
+    worst: float = 0.0
+    """The most its request may cost, in US dollars, where `--max-cost` asks."""
+    paid: float | None = None
+    """What its attempts cost in earlier runs, as the line to be replaced has it."""
+    cost: float | None = None
+    """What its answered attempts of this run cost, None as long as that is not known."""
     prior: int = 0
     """Attempts of earlier runs whose outcome was never learned."""
     sent: int = 0

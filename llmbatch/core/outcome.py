@@ -2,26 +2,13 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
+from llmbatch.core.usage import Usage
 
 __all__ = ["Completion", "Copy", "Kept", "Outcome", "Refused", "Usage"]
-
-
-class Usage(NamedTuple):
-    """Tokens as providers count them; None where the provider said nothing.
-
-    Totals include their parts: cached and cache-write tokens are inside `input_tokens`, reasoning inside
-    `output_tokens`.
-    """
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
 
 
 @dataclass(slots=True)

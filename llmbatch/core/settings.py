@@ -86,6 +86,8 @@ class ModelSettings:
     key_file: Path | None = None
     insecure_http: bool = False
     ca_file: str | None = None
+    price: tuple[float, float] | None = None
+    """US dollars per million tokens in and out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,8 @@ class StopSettings:
     fail_on: Tolerance = Tolerance(count=0)
     max_failures: Tolerance = Tolerance()
     deadline: float = math.inf
+    max_cost: float | None = None
+    """US dollars, those of earlier runs on the same results file included."""
     grace: float = 25.0
 
 

@@ -56,13 +56,13 @@ class Tally:
         self.requests += job.sent
         self.possibly_billed += job.possibly_billed
         self.latencies.append(job.latency)
+        if job.cost is not None:
+            self.cost = (self.cost or 0.0) + job.cost
         if isinstance(verdict, Completion):
             self.ok += 1
             if verdict.usage is not None:
                 self.input_tokens += verdict.usage.input_tokens or 0
                 self.output_tokens += verdict.usage.output_tokens or 0
-            if verdict.cost is not None:
-                self.cost = (self.cost or 0.0) + verdict.cost
         else:
             self._add_failure(verdict)
 
@@ -128,7 +128,7 @@ class Summary:
             "possibly_billed": self.possibly_billed,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_usd,
+            "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
             "wall_s": round(self.wall_s, 3),
             "waited_s": round(self.waited_s, 3),
             "records_per_s": round(rate, 1),

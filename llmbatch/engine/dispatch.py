@@ -16,11 +16,12 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Request, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
-from llmbatch.engine.reasons import gave_up, outage, wait_too_long
+from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.flow.announced import Announced
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy
+from llmbatch.flow.till import Till
 from llmbatch.flow.weight import Weight
 
 __all__ = ["Dispatch", "Patience"]
@@ -83,6 +84,7 @@ class Dispatch:
         notify: Observer,
         hold: bool = False,
         dedupe: bool = False,
+        till: Till | None = None,
     ) -> None:
         self._dialect = dialect
         self._new_gate = new_gate
@@ -92,6 +94,7 @@ class Dispatch:
         self._notify = notify
         self._hold_doubts = hold
         self._dedupe = dedupe
+        self._till = till if till is not None else Till()
         self._followers: dict[str, list[Job]] = {}
         """Jobs that wait for the answer to an equal request, by its key."""
         self._answered: set[int] = set()
@@ -156,7 +159,7 @@ class Dispatch:
         """Hand out a request that may be sent now, None when there is none."""
         if self._due and self._due[0][0] <= now:
             self._requeue_due(now)
-        if not self.queued:
+        if not self.queued or self._till.short:
             return None
         turns = self._turns
         for _ in range(len(turns)):
@@ -168,6 +171,8 @@ class Dispatch:
 
     def next_time(self, now: float) -> float:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
+        if self._till.short:
+            return math.inf
         times = [self._due[0][0]] if self._due else []
         times += [q.opens(now) for q in self._turns if q.again or q.fresh]
         # What came due since `take` looked is due now.
@@ -180,6 +185,7 @@ class Dispatch:
         self.in_flight -= len(request.jobs)
         done: list[Outcome] = []
         for job, verdict in zip(request.jobs, verdicts, strict=True):
+            self._till.settle(job, verdict)
             if isinstance(verdict, Completion):
                 self._learn(queue, request, job, verdict, now)
                 self._breaker.succeeded(job.route)
@@ -244,9 +250,14 @@ class Dispatch:
             self._queues[job.route].again.append(job)
             self.queued += 1
 
-    def _request(self, queue: _Queue, now: float) -> Request:
+    def _request(self, queue: _Queue, now: float) -> Request | None:
         first = queue.again[0] if queue.again else queue.fresh[0]
         jobs = queue.next(self._dialect.pack_limit(first.route))
+        if not self._till.reserve(jobs):
+            queue.again.extendleft(reversed(jobs))
+            if not self.in_flight:
+                self._end(cost_reached(self._till, sum(job.worst for job in jobs)))
+            return None
         self.queued -= len(jobs)
         self.in_flight += len(jobs)
         self.sent += 1

@@ -3,8 +3,9 @@
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
+from llmbatch.flow.till import Till
 
-__all__ = ["gave_up", "outage", "wait_too_long"]
+__all__ = ["cost_reached", "gave_up", "outage", "wait_too_long"]
 
 
 def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
@@ -21,6 +22,16 @@ def outage(fault: Fault, max_outage: float) -> LlmbatchError:
     return CeilingReached(
         f"the provider {what} for longer than --max-outage {max_outage:g} s: {fault.message}",
         "Run the same command again later.",
+    )
+
+
+def cost_reached(till: Till, worst: float) -> LlmbatchError:
+    """Say that the next request might cost more than is left."""
+    before = f", ${till.before:,.6g} of it before this run" if till.before else ""
+    return CeilingReached(
+        f"--max-cost ${till.ceiling:,.6g}: ${till.spent:,.6g} is spent{before}, "
+        f"and the next request may cost up to ${worst:,.6g}",
+        "Raise --max-cost, or lower --max-tokens if answers are short; then run the same command again.",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Identity
+from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
 from llmbatch.core.redact import Redactor
 
@@ -47,8 +47,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
         fields["model"] = verdict.model
         if verdict.usage is not None:
             fields["usage"] = _usage(verdict.usage)
-        if verdict.cost is not None:
-            fields["cost_usd"] = verdict.cost
+        fields |= _cost(job)
         if verdict.extra:
             fields |= verdict.extra
         answer = verdict.body
@@ -58,6 +57,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
         fields["attempts"] = job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
+        fields |= _cost(job)
         if verdict.raw is not None:
             fields |= _raw(verdict.raw)
         answer = _redacted(verdict.answer, redact)
@@ -98,6 +98,13 @@ def _error(fault: Fault, redact: Callable[[str], str]) -> dict[str, Any]:
 
 def _usage(usage: Usage) -> dict[str, int]:
     return {name: count for name, count in zip(Usage._fields, usage, strict=True) if count is not None}
+
+
+def _cost(job: Job) -> dict[str, float]:
+    """Say what all answered attempts cost, those before the line is replaced too."""
+    if job.cost is None and job.paid is None:
+        return {}
+    return {"cost_usd": round((job.cost or 0.0) + (job.paid or 0.0), 12)}
 
 
 def _raw(body: bytes) -> dict[str, str]:

@@ -155,6 +155,7 @@ class Continuation:
                     if isinstance(entry, Job):
                         entry.redo = judgement.redo
                         entry.prior = self._store.prior(entry.identity)
+                        entry.paid = self._store.paid(entry.identity) if judgement.redo else None
                     copy = self._copy(entry)
                     if copy is None and isinstance(entry, Job) and entry.key in self._held:
                         yield Kept.HELD

@@ -12,8 +12,10 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Refused
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
+from llmbatch.flow.price import Price, estimate
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.foresight import foresight
+from llmbatch.run.prices import bound, find_price
 from llmbatch.run.reading import Reading, new_dialect
 from llmbatch.state.resume import Action
 
@@ -28,12 +30,13 @@ def dry_run(
     base_url = (settings.model.base_url or preset.base_url).rstrip("/")
     counts: Counter[str] = Counter()
     tokens = 0
+    bill = Bill(find_price(settings))
     dialect = new_dialect(settings)
     with (
         foresight(settings) as foresee,
         closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
-        jobs = reading.preparation(dialect)
+        jobs = reading.preparation(dialect, bound=bound(settings, bill.price))
         while batch := jobs.read(settings.input.batch_size):
             lines = []
             for job in batch:
@@ -46,14 +49,41 @@ def dry_run(
                     counts["requests"] += 1
                     counts["for another time"] += judgement.redo
                     tokens += job.tokens
+                    bill.add(job)
                     lines.append(_line(job, base_url))
                 else:
                     counts["failed"] += 1
                     if settings.view.verbose:
                         say(f"llmbatch: {printable(job.fault.message)}")
             _write(stdout, b"".join(lines), escape=stdout_is_terminal)
-    say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {tokens:,} tokens in")
+    say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {tokens:,} tokens in{bill}")
     return ExitCode.OK
+
+
+class Bill:
+    """An estimate of what requests would cost; empty as soon as the price of one is not known."""
+
+    def __init__(self, price: Price | None) -> None:
+        self.price = price
+        self._least = self._most = 0.0
+        self._known = price is not None
+        self._capped = True
+
+    def add(self, job: Job) -> None:
+        """Count one request."""
+        if self.price is None or not self._known:
+            return
+        least, most = estimate(self.price, job)
+        self._known = least is not None
+        self._least += least or 0.0
+        self._capped &= most is not None
+        self._most += most or 0.0
+
+    def __str__(self) -> str:
+        if not self._known or not self._least:
+            return ""
+        most = f", at most about ${self._most:,.4g} with the answers" if self._capped else ", answers not capped"
+        return f", about ${self._least:,.4g} for the prompts{most}"
 
 
 def _plan(counts: Counter[str], name: str) -> str:

@@ -11,7 +11,7 @@ from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_at
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
-__all__ = ["Endpoint", "find_endpoint", "find_preset"]
+__all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,12 @@ def _check_url(url: str) -> None:
         raise UsageError("--base-url ends in a query or fragment", "Give the address up to the API's root, like …/v1.")
 
 
-def _is_open_http(url: str) -> bool:
+def is_own_machine(url: str) -> bool:
+    """Say whether an address leads back to this machine."""
     from llmbatch.wire.opening import is_loopback
 
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def _is_open_http(url: str) -> bool:
+    return urlsplit(url).scheme == "http" and not is_own_machine(url)

@@ -24,7 +24,10 @@ Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept | Outcome]]
 
 
 class Preparation:
-    """An input of jobs. A fault of the settings that shows on the first record is raised, before anything is sent."""
+    """An input of jobs. `bound` tells the most that one may cost, where that matters; it raises RecordError.
+
+    A fault of the settings that shows on the first record is raised, before anything is sent.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Preparation:
         include: frozenset[str] = frozenset(),
         sift: Sift | None = None,
         shard: tuple[int, int] | None = None,
+        bound: Callable[[Job], float] | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
@@ -44,6 +48,7 @@ class Preparation:
         self._include = include
         self._sift = sift
         self._shard = shard
+        self._bound = bound
         self._index = count()
 
     def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
@@ -92,7 +97,7 @@ class Preparation:
     def _shape(self, decoded: Decoded) -> Job:
         route, item = self._dialect.item(decoded.prompt)
         body = json.canonical(item)
-        return Job(
+        job = Job(
             identity=decoded.identity,
             key=digest(route.dialect.encode(), route.path.encode(), body),
             route=route,
@@ -104,6 +109,9 @@ class Preparation:
             input=decoded.fields if "input" in self._include else None,
             keep_body="response" in self._include or decoded.prompt.body is not None,
         )
+        if self._bound is not None:
+            job.worst = self._bound(job)
+        return job
 
 
 def _token_cap(item: dict[str, Any]) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import cast
 
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.job import Job
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
 from llmbatch.dialects.endpoints import ByEndpoint
@@ -49,7 +50,9 @@ class Reading:
         if problems:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
-    def preparation(self, dialect: Dialect, sift: Sift | None = None) -> Preparation:
+    def preparation(
+        self, dialect: Dialect, sift: Sift | None = None, bound: Callable[[Job], float] | None = None
+    ) -> Preparation:
         """Return the jobs of the input."""
         output = self._settings.output
         include = output.include | {"response"} if output.format == "openai-batch" else output.include
@@ -63,6 +66,7 @@ class Reading:
             include=include,
             sift=sift,
             shard=self._settings.input.shard,
+            bound=bound,
         )
 
     @property

@@ -37,10 +37,13 @@ from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit
+from llmbatch.flow.price import Price
 from llmbatch.flow.retry import RetryPolicy
+from llmbatch.flow.till import Till
 from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
 from llmbatch.run.output import Output, open_output
+from llmbatch.run.prices import bound, find_price, spent_in
 from llmbatch.run.reading import Reading, new_dialect
 from llmbatch.state.journal import SYNC_EVERY
 from llmbatch.wire.limits import Limits
@@ -68,6 +71,7 @@ def run(
     Raises LlmbatchError for what is wrong before the first request. Blocks; signals are handled meanwhile when this is
     the main thread.
     """
+    price = find_price(settings)
     with ExitStack() as stack:
         reading = stack.enter_context(closing(Reading(settings, _notices(observers))))
         if settings.input.strict:
@@ -77,7 +81,7 @@ def run(
         redact = Redactor(endpoint.secrets)
         output = stack.enter_context(open_output(settings, redact, _notices(observers), stdout, stdout_is_terminal))
         _allow_sockets(settings.pace.concurrency)
-        run = _Run(settings, endpoint, reading, output, observers, wire_log)
+        run = _Run(settings, endpoint, reading, output, price, observers, wire_log)
         _tune_interpreter()
         return anyio.run(run.to_the_end, view, backend_options={"use_uvloop": _has_uvloop()})
 
@@ -91,6 +95,7 @@ class _Run:
         endpoint: Endpoint,
         reading: Reading,
         output: Output,
+        price: Price | None,
         observers: Sequence[Observer],
         wire_log: WireLog | None,
     ) -> None:
@@ -98,6 +103,7 @@ class _Run:
         self._endpoint = endpoint
         self._reading = reading
         self._output = output
+        self._price = price
         self._wire_log = wire_log
         self._clock = SystemClock()
         self._tally = Tally()
@@ -124,6 +130,7 @@ class _Run:
                 notify=self._notify,
                 hold=settings.resume.in_doubt == "hold",
                 dedupe=settings.resume.dedupe,
+                till=self._till(),
             ),
             dialect=dialect,
             open_sender=lambda: LaneSender(
@@ -158,7 +165,15 @@ class _Run:
         """Return the records, or what a survey found of them when there is nothing left to do."""
         if self._output.kept is not None:
             return _AllKept(self._output.kept)
-        return self._reading.preparation(dialect, self._output.sift)
+        return self._reading.preparation(dialect, self._output.sift, bound(self._settings, self._price))
+
+    def _till(self) -> Till:
+        """Open the till, with what the results file cost so far in it where there is a ceiling."""
+        ceiling, store = self._settings.stop.max_cost, self._output.store
+        if ceiling is None or self._price is None:
+            return Till(self._price)
+        before = spent_in(store.results(), self._price) if store is not None else 0.0
+        return Till(self._price, ceiling=ceiling, before=before)
 
     async def _finish(self) -> int:
         """Close the books on the results file; return its lines without a record."""

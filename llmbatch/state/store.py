@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.account import amount
 from llmbatch.core.errors import InputError, LlmbatchError, OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
@@ -127,6 +128,15 @@ class Store:
             # Not the sum: who tried again after that line counted on from its number.
             doubts = max(doubts, int(self._line(place).get("possibly_billed", 0)))
         return doubts
+
+    def paid(self, identity: Identity) -> float | None:
+        """Return what the attempts cost that led to a record's line, None when that is not known."""
+        place = self._known.find(name_of(identity))
+        return amount(self._line(place).get("cost_usd")) if place is not None else None
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Yield what is in the lines."""
+        return (line.fields for line in self._scan() if line.fields is not None)
 
     # What this run does.
 

@@ -18,8 +18,8 @@ LATENCY = st.floats(0, 1000, width=32)
 
 def done(latency: float = 1.0, *, usage: Usage | None = None, cost: float | None = None) -> Outcome:
     one = job(0)
-    one.sent, one.latency = 1, latency
-    return Outcome(one, Completion("t", "stop", "m", usage, cost))
+    one.sent, one.latency, one.cost = 1, latency, cost
+    return Outcome(one, Completion("t", "stop", "m", usage))
 
 
 def failed(kind: Kind, billing: Billing = Billing.UNBILLED) -> Outcome:

@@ -20,6 +20,7 @@ from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import RetryPolicy
+from llmbatch.flow.till import Till
 
 from .virtual_time import LoopClock, run_virtually
 
@@ -209,6 +210,7 @@ def new_run(
     offload: Callable[..., Awaitable[Any]] = inline,
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
+    till: Till | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
     world, events = World(), list[Event]()
@@ -226,6 +228,7 @@ def new_run(
         patience=patience or Patience(),
         random=random,
         notify=notify,
+        till=till,
     )
     pipeline = Pipeline(
         input=input,

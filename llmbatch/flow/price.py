@@ -1,0 +1,65 @@
+"""What tokens cost, in US dollars. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Usage
+
+__all__ = ["FlatPrice", "Price", "estimate", "terms_of", "worst_case"]
+
+MILLION = 1e6
+BYTES = 4
+"""Of a request's body per estimated token. No tokenizer makes more than a token of a byte."""
+
+
+class Price(Protocol):
+    """A price list."""
+
+    def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+        """Return what so many tokens of a model cost under these terms, None when that is not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlatPrice:
+    """One price per million tokens in and out for every model; cached tokens cost as much as others."""
+
+    input: float
+    output: float
+
+    def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+        """Return what so many tokens cost, None when they were not counted."""
+        if usage.input_tokens is None and usage.output_tokens is None:
+            return None
+        return ((usage.input_tokens or 0) * self.input + (usage.output_tokens or 0) * self.output) / MILLION
+
+
+def terms_of(job: Job) -> Mapping[str, str]:
+    """Return what changes the price of a job's request, under the names genai-prices knows."""
+    tier = job.item.get("service_tier")
+    return {"service_tier": tier} if isinstance(tier, str) else {}
+
+
+def worst_case(price: Price, job: Job) -> float | None:
+    """Return the most that a job's request may cost, None without a price or a token cap.
+
+    A token for every byte of the body in, and every choice as long as it may be out.
+    """
+    output = _longest(job)
+    return None if output is None else price.of(job.route.model, Usage(job.tokens * BYTES, output), terms_of(job))
+
+
+def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
+    """Return about what a job's prompt costs alone, and with answers of full length; None for what is not known."""
+    output, model, terms = _longest(job), job.route.model, terms_of(job)
+    least = price.of(model, Usage(job.tokens, 0), terms)
+    return least, None if output is None else price.of(model, Usage(job.tokens, output), terms)
+
+
+def _longest(job: Job) -> int | None:
+    """Return how many tokens all choices together may have."""
+    choices = job.item.get("n")
+    many = choices if isinstance(choices, int) and choices > 1 else 1
+    return None if job.token_cap is None else job.token_cap * many

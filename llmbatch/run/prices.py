@@ -1,0 +1,111 @@
+"""Where prices come from: `--price`, else genai-prices, imported only for a provider it may know."""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from llmbatch.core.account import amount
+from llmbatch.core.errors import UsageError
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Usage
+from llmbatch.core.prompt import RecordError
+from llmbatch.core.settings import Settings
+from llmbatch.flow.price import FlatPrice, Price, worst_case
+from llmbatch.run.endpoint import find_preset, is_own_machine
+
+__all__ = ["bound", "find_price", "spent_in"]
+
+_OTHER_NAMES = {"xai": "x-ai", "gemini": "google"}
+"""Presets that genai-prices has under another name."""
+
+
+class ListPrice:
+    """The list prices of genai-prices, for a provider it knows by name or else by its address."""
+
+    def __init__(self, provider: str | None, address: str | None) -> None:
+        from genai_prices import Usage as Counts
+        from genai_prices import calc_price
+
+        self._counts, self._calc_price = Counts, calc_price
+        self._whose: dict[str, Any] = {"provider_api_url": address} if address else {"provider_id": provider}
+        self._unknown: set[str] = set()
+
+    def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+        """Return what so many tokens cost, cached ones at their own price; None when the list has no such model."""
+        if model in self._unknown or (usage.input_tokens is None and usage.output_tokens is None):
+            return None
+        counts = self._counts(
+            input_tokens=usage.input_tokens or 0,
+            output_tokens=usage.output_tokens or 0,
+            cache_read_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )
+        try:
+            calculation = self._calc_price(counts, model, price_context=terms, **self._whose)
+        except LookupError:
+            self._unknown.add(model)
+            return None
+        except ValueError:  # counts that contradict each other, like more cached than there are
+            return None
+        return float(calculation.total_price)
+
+
+def find_price(settings: Settings) -> Price | None:
+    """Return the price list of a run, None when there is none. Raises UsageError when `--max-cost` needs one."""
+    flat = settings.model.price
+    price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(settings)
+    if price is None and settings.stop.max_cost is not None:
+        raise UsageError(
+            "--max-cost needs a price",
+            "Give it as --price IN,OUT in US dollars per million tokens; the extra `prices` knows the usual providers.",
+        )
+    return price
+
+
+def _list_price(settings: Settings) -> Price | None:
+    name, preset = find_preset(settings.model)
+    address = settings.model.base_url
+    if (preset.local if address is None else is_own_machine(address)) or find_spec("genai_prices") is None:
+        return None
+    return ListPrice(None, address) if address is not None else ListPrice(_OTHER_NAMES.get(name, name), None)
+
+
+def bound(settings: Settings, price: Price | None) -> Callable[[Job], float] | None:
+    """Return what tells the most that a job's request may cost, where there is a ceiling.
+
+    It raises RecordError where nobody can know.
+    """
+    if price is None or settings.stop.max_cost is None:
+        return None
+
+    def most(job: Job) -> float:
+        worst = worst_case(price, job)
+        if worst is None and job.token_cap is None:
+            raise RecordError("--max-cost needs to know the longest answer", hint="Set it with --max-tokens N.")
+        if worst is None:
+            raise RecordError(
+                f"--max-cost needs a price, and none is known for model {job.route.model!r}",
+                hint="Give it as --price IN,OUT in US dollars per million tokens.",
+            )
+        return worst
+
+    return most
+
+
+def spent_in(lines: Iterable[Mapping[str, Any]], price: Price) -> float:
+    """Add up what result lines cost; those without a cost are priced by the tokens they report."""
+    spent = 0.0
+    for line in lines:
+        cost = amount(line.get("cost_usd"))
+        if cost is None:
+            cost = _priced(line, price)
+        spent += cost or 0.0
+    return spent
+
+
+def _priced(line: Mapping[str, Any], price: Price) -> float | None:
+    usage, model = line.get("usage"), line.get("model")
+    if not isinstance(usage, dict) or not isinstance(model, str):
+        return None
+    counts = (usage.get(name) for name in Usage._fields)
+    return price.of(model, Usage(*(n if type(n) is int and 0 <= n < 2**53 else None for n in counts)), {})

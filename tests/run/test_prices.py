@@ -1,0 +1,101 @@
+"""Prices: whose list, and what it makes of counts."""
+
+import subprocess
+import sys
+
+import pytest
+from genai_prices import Usage as Counts
+from genai_prices import calc_price
+
+from llmbatch.core.errors import UsageError
+from llmbatch.core.job import Identity, Job, Route
+from llmbatch.core.outcome import Usage
+from llmbatch.core.prompt import RecordError
+from llmbatch.core.settings import ModelSettings, Settings, StopSettings
+from llmbatch.flow.price import FlatPrice, Price
+from llmbatch.run.prices import bound, find_price, spent_in
+
+
+def price_of(provider: str | None = None, base_url: str | None = None) -> Price | None:
+    return find_price(Settings(model=ModelSettings(provider=provider, base_url=base_url)))
+
+
+def job(model: str, cap: int | None) -> Job:
+    return Job(Identity(0, None, "r"), "k", Route("/chat/completions", model), {}, {}, 10, cap)
+
+
+def test_cached_tokens_and_tiers_have_their_own_price() -> None:
+    price = price_of("openai")
+    assert price is not None
+    plain = price.of("gpt-4o", Usage(1000, 100), {})
+    assert plain == float(
+        calc_price(Counts(input_tokens=1000, output_tokens=100), "gpt-4o", provider_id="openai").total_price
+    )
+    cached = price.of("gpt-4o", Usage(1000, 100, cached_input_tokens=800), {})
+    batch = price.of("gpt-4o", Usage(1000, 100), {"processing": "batch"})
+    assert cached is not None and batch is not None and plain is not None
+    assert cached < plain and batch == pytest.approx(plain / 2)
+
+
+def test_counts_that_make_no_sense_have_no_price() -> None:
+    price = price_of("openai")
+    assert price is not None
+    assert price.of("gpt-4o", Usage(), {}) is None
+    assert price.of("gpt-4o", Usage(1, 1, cached_input_tokens=50), {}) is None
+    assert price.of("no-such-model", Usage(1, 1), {}) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["openai", "groq", "together", "xai", "mistral", "deepseek", "fireworks", "openrouter"]
+)
+def test_the_list_knows_the_preset(name: str) -> None:
+    price = price_of(name)
+    assert price is not None
+    with pytest.raises(LookupError, match="no-such-model"):  # the model, not the provider
+        price._calc_price(Counts(input_tokens=1), "no-such-model", **price._whose)  # type: ignore[attr-defined]
+
+
+def test_an_address_is_known_by_its_host_and_ones_own_server_costs_nothing_anybody_knows() -> None:
+    known = price_of(base_url="https://api.groq.com/openai/v1")
+    assert known is not None and known.of("llama-3.1-8b-instant", Usage(1000, 0), {})
+    elsewhere = price_of(base_url="https://gpu.example.com/v1")
+    assert elsewhere is not None and elsewhere.of("gpt-4o", Usage(1000, 0), {}) is None
+    assert price_of(base_url="http://127.0.0.1:8000/v1") is None
+    assert price_of("vllm") is None
+    assert price_of("mock") is None
+
+
+def test_a_price_list_is_imported_only_where_it_may_help() -> None:
+    code = (
+        "import sys; from llmbatch.core.settings import *; from llmbatch.run.prices import find_price; "
+        "find_price(Settings(model=ModelSettings(provider='mock'))); "
+        "find_price(Settings(model=ModelSettings(provider='openai', price=(1.0, 2.0)))); "
+        "print('genai_prices' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_ceiling_needs_a_price_and_the_longest_answer() -> None:
+    def settings(provider: str) -> Settings:
+        return Settings(model=ModelSettings(provider=provider), stop=StopSettings(max_cost=1.0))
+
+    with pytest.raises(UsageError, match="--max-cost needs a price"):
+        find_price(settings("mock"))
+    most = bound(settings("openai"), find_price(settings("openai")))
+    assert most is not None and most(job("gpt-4o", 100)) > 0
+    with pytest.raises(RecordError, match="the longest answer"):
+        most(job("gpt-4o", None))
+    with pytest.raises(RecordError, match="none is known for model 'no-such-model'"):
+        most(job("no-such-model", 100))
+
+
+def test_lines_without_a_cost_are_priced_by_what_they_report() -> None:
+    lines = [
+        {"cost_usd": 0.25, "model": "m", "usage": {"input_tokens": 10**6}},
+        {"model": "m", "usage": {"input_tokens": 10**6, "output_tokens": 10**6}},
+        {"model": "m", "usage": {"input_tokens": -5, "output_tokens": "many"}},
+        {"cost_usd": float("nan"), "model": None},
+        {},
+    ]
+    assert spent_in(lines, FlatPrice(1.0, 2.0)) == pytest.approx(3.25)

@@ -37,14 +37,17 @@ class Output:
     kept: list[Kept] | None = None
     """All records of the input, when a survey showed that none is to be sent."""
 
-    def finish(self, settings: Settings, *, complete: bool) -> int:
+    def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
 
-        That is known, and lines are pruned and ordered, only when the input was read to its end. Raises OutputError.
+        That is known, and lines are pruned and ordered, only when the input was read to its end. Where the disk
+        `refused`, the next run does it, once there is room. Raises OutputError.
         """
         if self.store is None or self.journal is None:
             return 0
         self.journal.sync()
+        if refused:
+            return 0
         self.store.finish(ordered=complete and settings.output.ordered)
         orphans = self.store.orphans() if complete and settings.input.limit is None else 0
         if orphans and settings.resume.prune:

@@ -178,11 +178,11 @@ class _Run:
     async def _finish(self) -> int:
         """Close the books on the results file; return its lines without a record."""
         progress = self._pipeline.progress
-        if any(isinstance(stop, OutputError) for stop in progress.stops):
-            return 0  # the next run mends it, once there is room
         complete = progress.input_ended and not progress.stops
+        refused = any(isinstance(stop, OutputError) for stop in progress.stops)
+        finish = partial(self._output.finish, self._settings, complete=complete, refused=refused)
         try:
-            return await anyio.to_thread.run_sync(partial(self._output.finish, self._settings, complete=complete))
+            return await anyio.to_thread.run_sync(finish)
         except LlmbatchError as error:
             progress.stops.append(error)
             return 0

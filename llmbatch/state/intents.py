@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.state import disk
+from llmbatch.state.intact import Tampering, tampering
 from llmbatch.state.known import Known, Trait
 
 __all__ = ["SETTLED", "Intent", "Intents"]
@@ -97,6 +98,10 @@ class Intents:
             disk.sync(self._fd)
         self._count += len(intents)
         return first
+
+    def tampering(self) -> Tampering | None:
+        """Say what somebody else did to the entries: without them a crash would hide what was sent."""
+        return tampering(self._fd, self._path)
 
     def mark(self, place: int, value: int) -> None:
         """Set a mark."""

@@ -4,7 +4,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from llmbatch.core.errors import OutputError
 from llmbatch.core.outcome import Completion, Copy, Outcome, Refused
 from llmbatch.state import disk
 from llmbatch.state.answers import OWN, REDO, Answers
+from llmbatch.state.intact import tampering
 from llmbatch.state.intents import SETTLED, Intents
 
 __all__ = ["Journal"]
@@ -26,7 +27,8 @@ class Journal:
     """Writes outcomes: first answers to the results file, new answers for old lines to the redo file.
 
     When the disk refuses, the file is cut back to its last whole line, and what could not be written goes to a rescue
-    file, with all that still comes; its records stay in doubt until those lines are put back.
+    file, with all that still comes; its records stay in doubt until those lines are put back. The same goes for a file
+    that somebody else moves, replaces or cuts meanwhile, which is looked for once a batch.
     """
 
     def __init__(
@@ -57,7 +59,13 @@ class Journal:
         self._rescued = 0
         self._torn = False
         """Something half written could not be cut off."""
-        self._refusal: OSError | None = None
+        self._refusal: str | None = None
+        """Why nothing more is written there, for people."""
+        self._remedy = "Make room"
+        self._saved = "the answers that were in flight"
+        self._gone = False
+        self._ends = {results: os.fstat(results).st_size}
+        """Where each file ends, as long as nobody else writes to it."""
         self._unsynced: dict[int, tuple[int, int]] = {}
         """Where, in a file, what is not on the disk yet begins and ends."""
         self._lines = 0
@@ -78,14 +86,19 @@ class Journal:
     def sync(self) -> None:
         """Put what is written on the disk. Raises OutputError; after a failed sync nothing more is written there."""
         with self._lock:
+            failure = self._look_after()
             self._sync()
+            if failure is not None:
+                raise failure
 
     def _write(self, outcomes: Sequence[Outcome | Refused]) -> None:
         first: list[Outcome | Refused] = []
         again: list[Outcome | Refused] = []
         for outcome in outcomes:
             (again if isinstance(outcome, Outcome) and outcome.job.redo else first).append(outcome)
-        failure = self._append(self._results, first) if first else None
+        failure = self._look_after()
+        if first:
+            failure = self._append(self._results, first) or failure
         if again:
             failure = self._append(self._open_redo(), again) or failure
         if failure is not None:
@@ -107,9 +120,10 @@ class Journal:
             except OSError as error:
                 # The kernel may have dropped what it could not write, or may be about to: it goes elsewhere while it
                 # can still be read.
-                self._refusal = error
+                self._refuse(error)
                 lines = _between(fd, start, end)
-                failure = self._save(lines, lines.count(b"\n"))
+                count = lines.count(b"\n")
+                failure = self._save([lines], f"{count} answers")
         if failure is not None:
             raise failure
 
@@ -128,10 +142,11 @@ class Journal:
         if self._redo is None and self._refusal is None:
             try:
                 self._redo = disk.create(self._redo_path)
+                self._ends[self._redo] = os.fstat(self._redo).st_size
                 if self._fsync != "never":
                     disk.sync_folder(self._redo_path.parent)
             except OSError as error:
-                self._refusal = error
+                self._refuse(error)
         return self._redo if self._redo is not None else -1
 
     def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> OutputError | None:
@@ -140,20 +155,41 @@ class Journal:
         parts = [self._render(outcome) for outcome in outcomes]
         lines = b"".join(parts)
         if self._refusal is None:
-            size = os.fstat(fd).st_size
+            size = self._ends[fd]
             try:
                 disk.append(fd, lines)
             except OSError as error:
-                self._refusal = error
+                self._refuse(error)
                 self._torn = not self._cut_back(fd, size) and fd == self._redo
             else:
-                self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], size + len(lines))
+                self._ends[fd] = size + len(lines)
+                self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], self._ends[fd])
                 self._lines += len(outcomes)
                 self._settle(outcomes)
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
                 return gone
-        return self._save(lines, len(outcomes))
+        return self._save([lines], f"{len(outcomes)} answers")
+
+    def _look_after(self) -> OutputError | None:
+        """Notice what somebody else did to the files; save what would end with this run."""
+        if self._refusal is not None:
+            return None
+        failure = None
+        for fd, path in ((self._results, self._path), (self._redo, self._redo_path)):
+            found = tampering(fd, path, self._ends[fd]) if fd is not None else None
+            if fd is None or found is None:
+                continue
+            if self._refusal is None:
+                self._refusal, self._remedy = found.what, found.remedy
+                failure = OutputError(found.what, f"{found.remedy}, then run the same command again.")
+            if found.gone:
+                self._gone, self._saved = True, "all that it held, and the answers that were in flight,"
+                failure = self._save(_content(fd), f"what {path} held")
+        return failure
+
+    def _refuse(self, error: OSError) -> None:
+        self._refusal = f"cannot write to {self._path}: {error.strerror}"
 
     def _cut_back(self, fd: int, size: int) -> bool:
         try:
@@ -205,9 +241,8 @@ class Journal:
                 self._answers.add(source, outcome.job.key, offset)
             offset += len(part)
 
-    def _save(self, lines: bytes, count: int) -> OutputError:
+    def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:
         assert self._refusal is not None
-        why = f"cannot write to {self._path}: {self._refusal.strerror}"
         try:
             if self._rescue is None:
                 self._rescue, self._rescue_path = tempfile.mkstemp(
@@ -216,24 +251,34 @@ class Journal:
                 with suppress(OSError):
                     disk.sync_folder(Path(self._rescue_path).parent)
             if self._torn and not self._rescued:
-                lines = b"\n" + lines  # they will be put behind a piece of a line
-            disk.append(self._rescue, lines)
+                disk.append(self._rescue, b"\n")  # its lines will be put behind a piece of a line
+            for piece in pieces:
+                disk.append(self._rescue, piece)
             disk.sync(self._rescue)
-            self._rescued += len(lines)
+            self._rescued = os.fstat(self._rescue).st_size
         except OSError as error:
             if self._rescue is not None:
                 self._cut_back(self._rescue, self._rescued)
             return OutputError(
-                f"{why}; {count} answers could not be saved elsewhere either: {error.strerror}",
+                f"{self._refusal}; {what} could not be saved elsewhere either: {error.strerror}",
                 "Make room; the records stay in doubt.",
             )
         saved = OutputError(
-            f"{why}; the answers that were in flight are in {self._rescue_path}",
-            f"Make room, put them back: cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}; "
+            f"{self._refusal}; {self._saved} are in {self._rescue_path}",
+            f"{self._remedy + ', put' if self._remedy else 'Put'} them back: {self._back()}; "
             "then run the same command again.",
         )
         saved.rescued = True
         return saved
+
+    def _back(self) -> str:
+        """Return the shell commands that put the rescued lines where the next run finds them."""
+        steps = [f"cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}"]
+        if self._gone:
+            steps.insert(0, f"touch {quote(str(self._path))}")
+        if self._gone and not self._redo_path.parent.exists():
+            steps.insert(0, f"mkdir -p -m 700 {quote(str(self._redo_path.parent))}")
+        return " && ".join(steps)
 
 
 def _between(fd: int, start: int, end: int) -> bytes:
@@ -241,3 +286,11 @@ def _between(fd: int, start: int, end: int) -> bytes:
     with suppress(OSError):
         return os.pread(fd, end - start, start)
     return b""
+
+
+def _content(fd: int) -> Iterator[bytes]:
+    """Read a whole file, wherever it is written to meanwhile."""
+    offset = 0
+    while piece := os.pread(fd, 1 << 20, offset):
+        offset += len(piece)
+        yield piece

@@ -143,6 +143,9 @@ class Store:
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
         intents = [_intent(job) for job in jobs]
+        found = self._intents.tampering()
+        if found is not None:
+            raise OutputError(found.what, "No answer is lost by that; run the same command again.")
         try:
             first = self._intents.plan(
                 intents, [min(job.prior, SETTLED - 1) for job in jobs], sync=self._fsync != "never"

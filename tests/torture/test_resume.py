@@ -31,10 +31,13 @@ def state_of(world: World) -> dict[str, bytes]:
 
 
 @contextmanager
-def holder(world: World, *more: object, output: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def holder(
+    world: World, *more: object, output: Path | None = None, told: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run that waits for its input, and holds the results file."""
     command = [LLMBATCH, "run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    stderr = subprocess.PIPE if told else subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"id":"first","prompt":"first"}\n')
         process.stdin.flush()

@@ -9,7 +9,7 @@ from os import stat as stat_of
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.errors import UsageError
+from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
@@ -70,6 +70,8 @@ class Continuation:
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
+        self._let_through = False
+        """Whether a record was let through to be sent."""
         self._remembered = "keep" if changed == "keep" else None
         self._held: set[str] = set()
         """Requests that are in doubt: under dedupe the copies of a record wait with it."""
@@ -115,10 +117,18 @@ class Continuation:
         return None
 
     def judge(self, job: Job | Refused) -> Judgement:
-        """Decide about one record. Raises UsageError when its options changed and nobody said what to do then."""
+        """Decide about one record. Raises UsageError when its options changed and nobody said what to do then.
+
+        Of input that can be read only once, without a header to compare with, others may have been sent by then: that
+        is ActionNeeded.
+        """
         judgement = self._judge(job)
         if judgement.action is Action.CHANGED:
-            raise self._changed("the options are not those that")
+            what = "the options are not those that"
+            if not self._let_through:
+                raise self._changed(what)
+            told = f"record {job.identity.index} showed it, and from there on nothing was sent"
+            raise self._changed(what, told, kind=ActionNeeded)
         return judgement
 
     def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept | Outcome]:
@@ -127,6 +137,7 @@ class Continuation:
         jobs = [entry for entry in sifted if isinstance(entry, Job)]
         if jobs:
             self._store.plan(jobs)
+            self._let_through = True
         return sifted
 
     def survey(self, dialect: Dialect) -> Survey | None:
@@ -210,11 +221,13 @@ class Continuation:
         if known and self.policy.changed is None and self._before != options_of(self._settings):
             raise self._changed("the options are not those that")
 
-    def _changed(self, what: str) -> UsageError:
-        now = options_of(self._settings)
-        return UsageError(
+    def _changed(
+        self, what: str, told: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
+    ) -> LlmbatchError:
+        now = options_of(self._settings) if self._before else {}
+        return kind(
             f"{what} {self._store.path} was written with "
-            f"({difference(self._before, now) or 'a field of the request'}); nothing was sent",
+            f"({difference(self._before, now) or 'a field of the request'}); {told}",
             "--changed rerun sends everything again, --changed keep keeps the answers there are.",
         )
 

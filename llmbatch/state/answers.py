@@ -9,7 +9,7 @@ from typing import Any
 from llmbatch.core.errors import InputError
 from llmbatch.core.outcome import Completion
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import broken, key_fingerprint, line_at, scan, torn_tail
+from llmbatch.state.lines import foreign, key_fingerprint, line_at, scan, torn_tail
 
 __all__ = ["Answers"]
 
@@ -48,7 +48,7 @@ class Answers:
             self._files.callback(os.close, fd)
             first = next(scan(fd, torn_tail(fd, os.fstat(fd).st_size)), None)
             if first is not None and first.fields is None:
-                raise broken(Path(name), 1)
+                raise foreign(Path(name))
             self.load(source, fd)
 
     def add(self, source: int, key: str, offset: int) -> None:

@@ -10,7 +10,18 @@ from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 
-__all__ = ["Line", "broken", "fingerprint", "key_fingerprint", "line_at", "name_of", "parse", "scan", "torn_tail"]
+__all__ = [
+    "Line",
+    "broken",
+    "fingerprint",
+    "foreign",
+    "key_fingerprint",
+    "line_at",
+    "name_of",
+    "parse",
+    "scan",
+    "torn_tail",
+]
 
 CHUNK = 1 << 20
 
@@ -87,13 +98,16 @@ def torn_tail(fd: int, size: int) -> int:
     return 0
 
 
+def foreign(path: Path) -> UsageError:
+    """Return the refusal of a file that is not ours."""
+    return UsageError(
+        f"{path} is not a results file of llmbatch: its first line is something else",
+        "Choose another -o FILE, or replace it with --overwrite.",
+    )
+
+
 def broken(path: Path, number: int) -> UsageError:
-    """Return the refusal of a file with a line that is not a result."""
-    if number == 1:
-        return UsageError(
-            f"{path} is not a results file of llmbatch: its first line is something else",
-            "Choose another -o FILE, or replace it with --overwrite.",
-        )
+    """Return the refusal of a file of ours with a line that is not a result."""
     return UsageError(
         f"{path}, line {number} is not a result line; it may hold a paid answer",
         "Mend it by hand, or let --move-broken put such lines aside.",

@@ -7,9 +7,9 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,18 @@ from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
 from llmbatch.state.known import Known, Trait, traits_of
-from llmbatch.state.lines import Line, broken, fingerprint, key_fingerprint, line_at, name_of, parse, scan, torn_tail
+from llmbatch.state.lines import (
+    Line,
+    broken,
+    fingerprint,
+    foreign,
+    key_fingerprint,
+    line_at,
+    name_of,
+    parse,
+    scan,
+    torn_tail,
+)
 from llmbatch.state.lock import holder_of, locked
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
@@ -37,6 +48,8 @@ _MET, _AGAIN = 1, 2
 _BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
 
 
+LOOKED_AT = 100
+"""Lines that show, when the first one does not, whether a file is ours."""
 _SEND = Judgement(Action.SEND)
 
 
@@ -323,7 +336,7 @@ class Store:
             disk.append(fd, b"\n")
             return None
         if end == 0 and path == self.path and not _could_be_ours(tail):
-            raise broken(path, 1)
+            raise foreign(path)
         aside = self._aside("torn", ".bin")
         copy = disk.create(aside, exclusive=True)
         try:
@@ -348,7 +361,7 @@ class Store:
         bad = 0
         for line in self._scan():
             if line.fields is None:
-                if not move_broken or line.number == 1:
+                if not move_broken:
                     raise broken(self.path, line.number)
                 bad += 1
                 continue
@@ -404,19 +417,23 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
     store = Store(Path(os.path.realpath(path)), fsync=fsync)
     with ExitStack() as stack:
         try:
-            new = _begin_folder(store, overwrite)
-            stack.enter_context(locked(store.folder / "lock", store.path))
-            stack.callback(store.close)
-            if overwrite:
-                _set_aside(store)
-            elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
-                raise UsageError(
-                    f"{store.folder} is there, but {store.path} is not: its answers are missing",
-                    "Put the file back, or start anew with --overwrite.",
-                )
-            store.hold_results()
-            disk.sync_folder(store.path.parent)
-            store.mend(move_broken=move_broken)
+            with ExitStack() as undo:
+                new = _begin_folder(store, overwrite)
+                if new:
+                    undo.callback(_remove_folder, store.folder)
+                stack.enter_context(locked(store.folder / "lock", store.path))
+                stack.callback(store.close)
+                if overwrite:
+                    _set_aside(store)
+                elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
+                    raise UsageError(
+                        f"{store.folder} is there, but {store.path} is not: its answers are missing",
+                        "Put the file back, or start anew with --overwrite.",
+                    )
+                store.hold_results()
+                disk.sync_folder(store.path.parent)
+                store.mend(move_broken=move_broken)
+                undo.pop_all()
             if new and (store.found.ok or store.found.failed):
                 store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")
         except OSError as error:
@@ -454,14 +471,22 @@ def _begin_folder(store: Store, overwrite: bool) -> bool:
     return True
 
 
+def _remove_folder(folder: Path) -> None:
+    """Take away a state folder that nothing was put into: the run that made it is refused."""
+    with suppress(OSError):
+        if os.listdir(folder) == ["lock"]:
+            disk.remove(folder / "lock")
+        folder.rmdir()
+
+
 def _refuse_foreign(path: Path) -> None:
-    """Look at the first line before anything is made beside a file that is not ours."""
+    """Look at a file before anything is made beside it: most of its first lines must be ours."""
     with path.open("rb") as source:
         fd = source.fileno()
-        for line in scan(fd, torn_tail(fd, os.fstat(fd).st_size)):
-            if line.fields is None:
-                raise broken(path, 1)
-            return
+        lines = scan(fd, torn_tail(fd, os.fstat(fd).st_size))
+        first = [line.fields is not None for line in islice(lines, LOOKED_AT)]
+    if first and not first[0] and 2 * sum(first) <= len(first):
+        raise foreign(path)
 
 
 def _could_be_ours(tail: bytes) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,23 @@ def test_changed_options_stop_with_the_difference_and_nothing_sent(world: World,
     assert {name: data for name, data in state_of(world).items() if name in ("out.jsonl", "runs.jsonl")} == {
         name: data for name, data in before.items() if name in ("out.jsonl", "runs.jsonl")
     }
+
+
+def test_options_that_show_to_be_changed_only_amid_stdin_are_told_truthfully(world: World) -> None:
+    world.run(prompts("a", "b"))
+    shutil.rmtree(world.state)  # and with it what the options were
+    world.asked()
+    new = [f"n{number}" for number in range(6)]
+    ended = world.run(prompts("a", *new), "--temperature", "0.5", stdin=True)
+    assert ended.code == 2 and world.asked() == [] and "nothing was sent" in ended.stderr
+    before = world.output.read_bytes()
+    shutil.rmtree(world.state)
+    ended = world.run(prompts(*new, "a", "m"), "--temperature", "0.5", stdin=True)
+    assert ended.code == 4 and set(world.asked()) <= set(new)
+    assert "record 6 showed it, and from there on nothing was sent" in ended.stderr
+    assert "--changed rerun" in ended.stderr and world.output.read_bytes().startswith(before)
+    assert world.run(prompts(*new, "a", "m"), "--temperature", "0.5", "--changed", "keep").code == 0
+    assert world.results().keys() == {"a", "b", *new, "m"}
 
 
 def test_changed_keep_is_remembered_and_rerun_asks_everything_again(world: World) -> None:
@@ -302,6 +320,22 @@ def test_a_broken_line_in_the_middle_is_refused_by_number_and_moved_when_told(wo
     assert aside.read_bytes() == lines[1][:50] + b"\n"
 
 
+def test_a_broken_first_line_of_a_file_that_is_ours_is_like_any_other(world: World) -> None:
+    world.run(prompts("a", "b", "c"))
+    lines = world.output.read_bytes().splitlines(keepends=True)
+    world.output.write_bytes(lines[0][1:] + lines[1] + lines[2])
+    shutil.rmtree(world.state)
+    before = world.output.read_bytes()
+    world.asked()
+    ended = world.run(prompts("a", "b", "c"))
+    assert ended.code == 2 and "line 1 is not a result line" in ended.stderr and "--move-broken" in ended.stderr
+    assert world.output.read_bytes() == before and not world.state.exists() and world.asked() == []
+    assert world.run(prompts("a", "b", "c"), "--move-broken").code == 0
+    assert world.asked() == [json.loads(lines[0])["id"]] and world.results().keys() == {"a", "b", "c"}
+    (aside,) = world.state.glob("broken-*.jsonl")
+    assert aside.read_bytes() == lines[0][1:]
+
+
 def test_two_results_of_one_record_are_refused(world: World) -> None:
     world.run(prompts("a", "b"))
     lines = world.output.read_bytes()
@@ -310,10 +344,11 @@ def test_two_results_of_one_record_are_refused(world: World) -> None:
     assert ended.code == 2 and "line 3 is a second result" in ended.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--move-broken",)], ids=["", "--move-broken"])
 @pytest.mark.parametrize("content", [b"name,age\n1,2\n", b'{"id":1}\n', b'{"custom_id":"a","response":{}}\n', b"[1]\n"])
-def test_a_foreign_file_is_refused_and_not_touched(world: World, content: bytes) -> None:
+def test_a_foreign_file_is_refused_and_not_touched(world: World, content: bytes, more: tuple[str, ...]) -> None:
     world.output.write_bytes(content)
-    ended = world.run(prompts("a"))
+    ended = world.run(prompts("a"), *more)
     assert ended.code == 2 and "not a results file of llmbatch" in ended.stderr and "--overwrite" in ended.stderr
     assert world.output.read_bytes() == content and not world.state.exists()
     assert world.asked() == []
@@ -377,6 +412,7 @@ def test_a_second_run_on_one_file_is_refused_and_told_of_the_first(world: World,
         ended = world.run(prompts("b"), output=world.output if alias == "same" else other)
         assert ended.code == 75 and world.asked() == []
         assert f"process {first.pid}" in ended.stderr
+        assert not (world.disk / "other.jsonl.state").exists()
 
 
 def test_the_lock_dies_with_its_owner(world: World) -> None:

@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench docs clean
+.PHONY: help demo test bench bench-million bench-smoke docs torture clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,8 +29,14 @@ test: .venv/installed-dev  ## lint, types and all tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
-bench: .venv/installed-dev  ## throughput against aiohttp; needs nginx
+bench: .venv/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench
+
+bench-million: .venv/installed-dev  ## memory of a million records
+	$(BIN)/python -m tests.bench million --json build/bench-million.json
+
+bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of make test
+	$(BIN)/pytest tests/bench
 
 docs: .venv/installed-dev  ## write the table of flags into the README
 	$(BIN)/python -m tests.docs

@@ -1,5 +1,9 @@
-"""Servers for benchmarks: a static nginx that answers at once, and the mock provider with a latency."""
+"""The server: nginx with a fixed answer, at once or after a while. It must never be what is measured.
 
+The delay is echo_sleep of Debian's libnginx-mod-http-echo, a timer inside nginx; what nginx uses of a core is shown.
+"""
+
+import os
 import shutil
 import socket
 import subprocess
@@ -9,53 +13,69 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 
 ANSWER = (
-    '{"id":"chatcmpl-1","object":"chat.completion","created":1790000000,"model":"m-1","choices":[{"index":0,'
-    '"message":{"role":"assistant","content":"Paris is the capital of France, and has been for a long time now."},'
-    '"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":15,"total_tokens":27}}'
+    '{{"id":"chatcmpl-1","object":"chat.completion","created":1790000000,"model":"m-1","choices":[{{"index":0,'
+    '"message":{{"role":"assistant","content":"{text}"}},'
+    '"finish_reason":"stop"}}],"usage":{{"prompt_tokens":12,"completion_tokens":15,"total_tokens":27}}}}'
 )
+TEXT = "Paris is the capital of France, and has been for a long time now, as many people in Europe know."
+"""100 bytes, less or more."""
 
 CONFIG = """
+load_module {echo};
 daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 8192; }}
+worker_rlimit_nofile 20000;
+events {{ worker_connections 10000; }}
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 600; default_type application/json;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{ listen 127.0.0.1:{port} backlog=8192; location / {{ return 200 '{answer}'; }} }}
+  server {{
+    listen 127.0.0.1:{port} backlog=8192;
+    location / {{ return 200 '{answer}'; }}
+    location ~ ^/after/([0-9.]+)/ {{ echo_read_request_body; echo_sleep $1; echo_exec @answer; }}
+    location @answer {{ return 200 '{answer}'; }}
+  }}
 }}
 """
 
 
+class Server(NamedTuple):
+    """A running nginx."""
+
+    port: int
+    pid: int
+
+    def url(self, after: float = 0.0) -> str:
+        """Return the base URL under which it answers after so many seconds."""
+        return f"http://127.0.0.1:{self.port}{f'/after/{after}' if after else ''}/v1"
+
+    def cpu(self) -> float:
+        """Return the CPU seconds it has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def nginx() -> Iterator[str]:
-    """Run a static nginx; yield its base URL. Exits with a message when nginx is not installed."""
+def nginx() -> Iterator[Server]:
+    """Run it; exits with a message when it is not installed."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        sys.exit("make bench needs nginx: apt-get install nginx-light")
+    if program is None or not ECHO.exists():
+        sys.exit("the benchmarks need nginx: apt-get install nginx-light libnginx-mod-http-echo")
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "nginx.conf")
-        config.write_text(CONFIG.format(folder=folder, port=port, answer=ANSWER))
+        config.write_text(CONFIG.format(echo=ECHO, folder=folder, port=port, answer=ANSWER.format(text=TEXT)))
         with subprocess.Popen([program, "-c", str(config), "-e", f"{folder}/error.log"]) as process:
             try:
                 _until_listening(port)
-                yield f"http://127.0.0.1:{port}/v1"
+                yield Server(port, process.pid)
             finally:
                 process.terminate()
-
-
-@contextmanager
-def mock(*options: str) -> Iterator[str]:
-    """Run `llmbatch mock` with options; yield its base URL."""
-    command = [sys.executable, "-m", "llmbatch", "mock", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 def _free_port() -> int:

@@ -1,0 +1,275 @@
+"""The rows: what is compared, at what size. Each takes a bench and returns its lines."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from tests.bench.measure import Figures, Rounds, environment, run, turns
+from tests.bench.programs import ours, peer, prompts, written
+from tests.bench.servers import Server
+from tests.bench.table import Line, compared
+
+__all__ = ["LONG", "ROWS", "Bench"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where benchmarks run. `scale` shrinks them all, to try them out."""
+
+    server: Server
+    folder: Path
+    scale: float
+
+    def prompts(self, count: int) -> tuple[Path, int]:
+        """Write a file of prompts; return it and how many they are."""
+        count = max(100, int(count * self.scale))
+        path = self.folder / f"{count}.jsonl"
+        return (path if path.exists() else prompts(path, count)), count
+
+    def run(self, command: Sequence[str], output: Path, count: int) -> Figures:
+        """Run one program that must write a result for every record."""
+        output.unlink(missing_ok=True)
+        figures = run(command, server=self.server, home=self.folder)
+        if written(output) != count:
+            sys.exit(f"{command} wrote {written(output)} of {count} records")
+        return figures
+
+    def ours(self, records: tuple[Path, int], in_flight: int, *more: str, after: float = 0.0) -> Callable[[], Figures]:
+        """Return what runs ours."""
+        (source, count), output = records, self.folder / "ours.jsonl"
+        return partial(self.run, ours(self.server.url(after), source, output, in_flight, *more), output, count)
+
+    def peer(
+        self, name: str, records: tuple[Path, int], in_flight: int, *, after: float = 0.0
+    ) -> Callable[[], Figures]:
+        """Return what runs a peer."""
+        (source, count), output = records, self.folder / "theirs.jsonl"
+        return partial(self.run, peer(name, self.server.url(after), source, output, in_flight), output, count)
+
+
+def instant(bench: Bench) -> list[Line]:
+    """A server that answers at once, 64 workers: the peers on aiohttp in turns with ours, the slow ones on fewer."""
+    many, few = bench.prompts(20_000), bench.prompts(5_000)
+    lines = []
+    quick = {"aiohttp, worker pool": ">= 2", "aiohttp, worker pool, orjson": ">= 2"}
+    figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, many, 64) for name in quick}, rounds=5)
+    work = f"instant server, 64 workers, {many[1]:,} records"
+    for name, bar in quick.items():
+        lines.append(compared(work, name, figures["ours"], figures[name], (many[1], many[1]), bar=bar))
+    slow = {"openai client, semaphore": ">= 20", "httpx, one shared client": ""}
+    figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, few, 64) for name in slow}, rounds=2)
+    for name, bar in slow.items():
+        label = f"{name}, {few[1]:,} records"
+        lines.append(compared(work, label, figures["ours"], figures[name], (many[1], few[1]), bar=bar))
+    return lines
+
+
+def slow(bench: Bench) -> list[Line]:
+    """A server that answers after 0.5 s, 1,000 in flight: against the ideal and against aiohttp."""
+    records, peer = bench.prompts(20_000), "aiohttp, worker pool, orjson"
+    in_flight, after = 1000, 0.5
+    figures = turns(
+        {
+            "ours": bench.ours(records, in_flight, after=after),
+            peer: bench.peer(peer, records, in_flight, after=after),
+        },
+        rounds=3,
+    )
+    work = f"server answers after {after} s, {in_flight:,} in flight, {records[1]:,} records"
+    count = records[1]
+    ideal = [Figures(count / in_flight * after, 0, 0, 0)] * 3
+    return [
+        compared(work, "ideal: in flight / latency", figures["ours"], ideal, (count, count), bar=">= 0.9"),
+        compared(work, peer, figures["ours"], figures[peer], (count, count), bar=">= 1"),
+    ]
+
+
+def cpu(bench: Bench) -> list[Line]:
+    """CPU per record while more and more is in flight, all connections busy all the time."""
+    records = bench.prompts(100_000)
+    count = records[1]
+    levels = (64, 500, 1000, 2000, 4000)
+    figures = turns({str(level): bench.ours(records, level) for level in levels}, rounds=2)
+    spent = {level: [one.cpu / count * 1e6 for one in figures[str(level)]] for level in levels}
+    lines = []
+    for level in levels[1:]:
+        ratios = [a / b for a, b in zip(spent[level], spent[levels[0]], strict=True)]
+        lines.append(
+            Line(
+                f"CPU a record, {level:,} in flight, {count:,} records",
+                f"{levels[0]} in flight",
+                "us",
+                median(spent[levels[0]]),
+                median(spent[level]),
+                median(ratios),
+                min(ratios),
+                max(ratios),
+                "<= 1.5",
+                memory=max(one.memory for one in figures[str(level)]),
+            )
+        )
+    return lines
+
+
+def durable(bench: Bench) -> list[Line]:
+    """What order, syncs and intents cost, each against the same without."""
+    records = bench.prompts(20_000)
+    source, count = records
+    stream = bench.folder / "stream.jsonl"
+    plain = ["sh", "-c", 'out=$1; shift; exec "$@" > "$out"', "sh", str(stream)]
+    without = [word for word in ours(bench.server.url(), source, stream, 64) if word not in ("-o", str(stream))]
+    without.remove("--overwrite")
+    programs: dict[str, Callable[[], Figures]] = {
+        "default": bench.ours(records, 64),
+        "ordered": bench.ours(records, 64, "--ordered"),
+        "never": bench.ours(records, 64, "--fsync", "never"),
+        "stdout": partial(bench.run, [*plain, *without], stream, count),
+    }
+    figures = turns(programs, rounds=7)
+    work = f"64 workers, {count:,} records, time with and without: "
+    return [
+        compared(work + what, against, figures[a], figures[b], (count, count), bar="<= 1.1", cost=True)
+        for what, against, a, b in (
+            ("--ordered", "completion order", "ordered", "default"),
+            ("--fsync batch", "--fsync never", "default", "never"),
+            ("intents and journal, no syncs", "stdout to a file", "never", "stdout"),
+        )
+    ]
+
+
+def startup(bench: Bench) -> list[Line]:
+    """Short commands, the first request, and the first result of a short and of a long input."""
+    python, rounds = sys.executable, 15
+    programs = {
+        "typer": [python, "-c", "import typer"],
+        "--version": [python, "-m", "llmbatch", "--version"],
+        "--help": [python, "-m", "llmbatch", "--help"],
+    }
+    figures = turns({name: partial(run, command, home=bench.folder) for name, command in programs.items()}, rounds)
+    lines = [
+        _longer(f"llmbatch {name}", "python -c 'import typer'", figures[name], figures["typer"], bar)
+        for name, bar in (("--version", "<= 1.3"), ("--help", "<= 3"))
+    ]
+    took = [_first_request(bench) for _ in range(7)]
+    lines.append(Line("run, to its first request on loopback", "", "s", None, median(took), bar="<= 0.8"))
+    short, long = prompts(bench.folder / "short.jsonl", 15), _gigabyte(bench)
+    figures = turns({"short": partial(_first_result, bench, short), "long": partial(_first_result, bench, long)}, 7)
+    size = f"{long.stat().st_size / 1e9:.2g} GB"
+    lines.append(
+        _longer(
+            f"run, to its first result, {size} of input", "1 kB of input", figures["long"], figures["short"], "<= 1.2"
+        )
+    )
+    long.unlink()
+    return lines
+
+
+def shards(bench: Bench) -> list[Line]:
+    """Two runs side by side, a shard each."""
+    records = bench.prompts(40_000)
+    source, count = records
+    parts = [bench.folder / f"shard-{number}.jsonl" for number in (1, 2)]
+
+    def both() -> Figures:
+        commands = [
+            ours(bench.server.url(), source, path, 64, "--shard", f"{number}/2") for number, path in enumerate(parts, 1)
+        ]
+        figures = run(*commands, server=bench.server, home=bench.folder)
+        if written(*parts) != count:
+            sys.exit(f"the shards wrote {written(*parts)} of {count} records")
+        return figures
+
+    figures = turns({"one": bench.ours(records, 64), "two": both}, rounds=3)
+    work = f"two shards side by side on {os.cpu_count()} cores, server included, {count:,} records"
+    return [compared(work, "one run", figures["two"], figures["one"], (count, count))]
+
+
+def million(bench: Bench) -> list[Line]:
+    """Memory of a million records and how soon the finished file is gone through. Minutes."""
+    source, count = bench.prompts(1_000_000)
+    output = bench.folder / "million.jsonl"
+    first = bench.run(ours(bench.server.url(), source, output, 64), output, count)
+    again = ours(bench.server.url(), source, output, 64)
+    again.remove("--overwrite")
+    second = run(again, server=bench.server, home=bench.folder)
+    allowed = 150e6 + 100 * count + 64e3 * 64
+    work = f"{count:,} records, 100-byte answers, 64 workers"
+    rate = Line(work, "", "records/s", None, count / first.wall, cpu_ours=first.cpu / count * 1e6, memory=first.memory)
+    return [
+        rate,
+        _memory(f"{work}: peak memory", allowed, first),
+        Line(f"{work}: resume of the finished file", "", "s", None, second.wall, bar="<= 15", memory=second.memory),
+        _memory(f"{work}: peak memory of the resume", allowed, second),
+    ]
+
+
+ROWS = {row.__name__: row for row in (instant, slow, cpu, durable, startup, shards)}
+"""By name, in the order of the table."""
+
+LONG = {row.__name__: row for row in (million,)}
+"""Only when asked for."""
+
+
+def _memory(work: str, allowed: float, figures: Figures) -> Line:
+    ratio = figures.memory / allowed
+    against = "150 MB + 100 B a record + 64 kB in flight"
+    return Line(work, against, "MB", allowed / 1e6, figures.memory / 1e6, ratio, ratio, ratio, "<= 1")
+
+
+def _longer(work: str, against: str, ours: Rounds, theirs: Rounds, bar: str) -> Line:
+    """Compare times to an end."""
+    ratios = [a.wall / b.wall for a, b in zip(ours, theirs, strict=True)]
+    their, our = (median(one.wall for one in rounds) for rounds in (theirs, ours))
+    return Line(work, against, "s", their, our, median(ratios), min(ratios), max(ratios), bar)
+
+
+def _first_request(bench: Bench) -> float:
+    """Return the seconds from the start of a run to the first byte of its first request."""
+    source = prompts(bench.folder / "one.jsonl", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        began = time.monotonic()
+        with subprocess.Popen(
+            ours(url, source, bench.folder / "one.out", 64), env=environment(bench.folder)
+        ) as process:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1)
+                    return time.monotonic() - began
+            finally:
+                process.kill()
+
+
+def _first_result(bench: Bench, source: Path) -> Figures:
+    """Measure from the start of a run to the first line of its results."""
+    output = bench.folder / "first.jsonl"
+    output.unlink(missing_ok=True)
+    began = time.monotonic()
+    command = ours(bench.server.url(), source, output, 64)
+    with subprocess.Popen(command, env=environment(bench.folder), stderr=subprocess.DEVNULL) as process:
+        try:
+            while not (output.exists() and output.stat().st_size):
+                if process.poll() is not None:
+                    sys.exit(f"{command} ended without a result")
+                time.sleep(0.001)
+            return Figures(time.monotonic() - began, 0, 0, 0)
+        finally:
+            process.kill()
+
+
+def _gigabyte(bench: Bench) -> Path:
+    """Write a gigabyte of prompts."""
+    path, line = bench.folder / "long.jsonl", b'{"prompt": "Write one sentence about this number."}\n'
+    block = line * 20_000
+    with path.open("wb") as out:
+        for _ in range(max(1, int(1e9 * bench.scale / len(block)))):
+            out.write(block)
+    return path

@@ -62,6 +62,7 @@ __all__ = [
     "Reuse",
     "Rpm",
     "Shard",
+    "Stream",
     "Strict",
     "SummaryFile",
     "SummaryForm",
@@ -196,6 +197,14 @@ Temperature = Annotated[
 MaxTokens = Annotated[
     int | None,
     _option("Model", "Longest answer, under the name the provider knows.", "--max-tokens", metavar="N"),
+]
+Stream = Annotated[
+    bool,
+    _option(
+        "Model",
+        "Ask for answers in pieces, where a gateway cuts silent connections; the results are the same.",
+        "--stream",
+    ),
 ]
 Header = Annotated[list[str] | None, _option("Model", "One more request header.", "--header", metavar="NAME:VALUE")]
 AuthHeader = Annotated[

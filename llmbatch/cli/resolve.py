@@ -61,6 +61,7 @@ def resolve(ctx: typer.Context) -> Settings:
             params=_params(given),
             overrides=_pairs("--override", given["override"]),
             max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
+            stream=given["stream"],
             headers=_headers(given["header"]),
             auth_header=_header_name(given["auth_header"]),
             key_env=key_env,

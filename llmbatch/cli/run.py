@@ -49,6 +49,7 @@ def run(
     override: o.Override = None,
     temperature: o.Temperature = None,
     max_tokens: o.MaxTokens = None,
+    stream: o.Stream = False,
     header: o.Header = None,
     auth_header: o.AuthHeader = None,
     price: o.Price = None,

@@ -80,6 +80,8 @@ class ModelSettings:
     params: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
+    stream: bool = False
+    """Whether answers come in pieces; result lines and keys are the same."""
     headers: dict[str, str] = field(default_factory=dict)
     auth_header: str | None = None
     key_env: str | None = None

@@ -14,6 +14,9 @@ from llmbatch.flow.verdicts import judge
 
 __all__ = ["Fold", "Verdict", "count", "embedded_error", "has_error", "read_answer", "request_id", "unparsable"]
 
+_EVENT = (b"data:", b"event:", b": ")
+"""How a stream begins that a gateway gave another type; no JSON begins so."""
+
 Verdict = Callable[[Any, Reply], Completion | Fault]
 """Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError where it has another shape."""
 
@@ -31,7 +34,7 @@ def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) 
         fault = judge(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
     try:
-        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+        if reply.headers.get("content-type", "").startswith("text/event-stream") or reply.body.startswith(_EVENT):
             body = fold(reply.body)
         else:
             body = json.loads_shallow(reply.body)

@@ -63,14 +63,20 @@ TOKEN_CAPS = ("max_completion_tokens", "max_tokens")
 
 
 class Chat:
-    """Builds and reads chat completions. `token_cap` is the name this provider knows the token cap by."""
+    """Builds and reads chat completions. `token_cap` is the name this provider knows the token cap by.
+
+    `stream_usage` says that it may be asked for the usage of a stream.
+    """
 
     name = "chat"
     params = PARAMS
 
-    def __init__(self, options: Options, *, path: str = PATH, token_cap: str = TOKEN_CAPS[0]) -> None:
+    def __init__(
+        self, options: Options, *, path: str = PATH, token_cap: str = TOKEN_CAPS[0], stream_usage: bool = True
+    ) -> None:
         self._options = options
         self._routes = Routes(path, self.name)
+        self._stream_usage = stream_usage
         self._token_caps = (token_cap, *(name for name in TOKEN_CAPS if name != token_cap))
 
     def pack_limit(self, route: Route) -> int:
@@ -105,11 +111,20 @@ class Chat:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job."""
         (job,) = jobs
-        return Request((job,), job.route.path, json.dumps(job.item))
+        body = self._streamed(job.item) if self._options.stream else job.item
+        return Request((job,), job.route.path, json.dumps(body))
 
     def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
         """Read an answer: a completion, or a fault for an error in whatever shape."""
         return (read_answer(reply, self._verdict, fold, keep_body=request.jobs[0].keep_body),)
+
+    def _streamed(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Ask for the answer as a stream, and for its usage at the end."""
+        if not self._stream_usage:
+            return item | {"stream": True}
+        options = item.get("stream_options")
+        own = options if isinstance(options, dict) else {}
+        return item | {"stream": True, "stream_options": {**own, "include_usage": True}}
 
     def _verdict(self, body: Any, reply: Reply) -> Completion | Fault:
         if has_error(body):
@@ -133,6 +148,8 @@ class Chat:
                 retry=True,
                 status=reply.status,
                 request_id=request_id(reply),
+                usage=usage(body.get("usage")),
+                cost=_cost(body.get("usage")),
             )
         completion = Completion(
             text=_text(message.get("content")),

@@ -33,7 +33,9 @@ class Endpoint:
 ENDPOINTS: dict[str, Endpoint] = {
     "chat": Endpoint(
         path=chat.PATH,
-        make=lambda options, preset, path: chat.Chat(options, path=path, token_cap=preset.token_cap),
+        make=lambda options, preset, path: chat.Chat(
+            options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage
+        ),
     ),
 }
 """By the name that `--endpoint` knows them by."""

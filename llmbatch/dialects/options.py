@@ -12,12 +12,16 @@ __all__ = ["Options", "Routes", "complete"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both."""
+    """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both.
+
+    `stream` asks for the answer in pieces, which are folded into the same answer: transport, and no part of the item.
+    """
 
     model: str | None = None
     max_tokens: int | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
 
 
 class Routes(dict[str, Route]):

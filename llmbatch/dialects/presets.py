@@ -13,7 +13,8 @@ class Preset:
     `endpoint` is asked where the user names none. `path` is where an endpoint of its own kind stands below the base
     URL: `{endpoint}` is its usual path, `{model}` the model of the record. `auth_header` and `headers` win over those
     of the endpoint. `token_cap` is the name of the body field that caps the answer. `model` is the default model,
-    which only the mock has: real models come and go.
+    which only the mock has: real models come and go. `stream_usage` is whether a stream may
+    be asked for its usage; those that refuse the question tell it by themselves.
     """
 
     base_url: str
@@ -24,6 +25,7 @@ class Preset:
     auth_header: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     token_cap: str = "max_tokens"
+    stream_usage: bool = True
     model: str | None = None
 
 
@@ -44,7 +46,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True),
     "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True),
-    "mistral": Preset(base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",)),
+    "mistral": Preset(base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",), stream_usage=False),
     "ollama": Preset(base_url="http://localhost:11434/v1", local=True),
     "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
     "together": Preset(base_url="https://api.together.ai/v1", key_env=("TOGETHER_API_KEY",)),

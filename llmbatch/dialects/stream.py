@@ -57,6 +57,10 @@ def _add(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
             message[name] = (message.get(name) or "") + delta[name]
     for call in delta.get("tool_calls") or ():
         _add_call(message.setdefault("tool_calls", []), call)
+    logprobs = piece.get("logprobs")
+    for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
+        if isinstance(entries, list):
+            choice.setdefault("logprobs", {}).setdefault(name, []).extend(entries)
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
 

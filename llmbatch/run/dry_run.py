@@ -8,7 +8,7 @@ from contextlib import closing
 
 from llmbatch.codec import json
 from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
-from llmbatch.core.job import Job
+from llmbatch.core.job import Job, Request
 from llmbatch.core.outcome import Refused
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
@@ -50,7 +50,7 @@ def dry_run(
                     counts["for another time"] += judgement.redo
                     tokens += job.tokens
                     bill.add(job)
-                    lines.append(_line(job, base_url))
+                    lines.append(_line(job, dialect.request((job,)), base_url))
                 else:
                     counts["failed"] += 1
                     if settings.view.verbose:
@@ -100,15 +100,15 @@ def _plan(counts: Counter[str], name: str) -> str:
     return ", ".join(parts)
 
 
-def _line(job: Job, base_url: str) -> bytes:
+def _line(job: Job, request: Request, base_url: str) -> bytes:
     identity = job.identity
     fields = {
         "id": identity.id,
         "index": identity.index,
-        "method": "POST",
-        "url": f"{base_url}{job.route.path}",
+        "method": request.method,
+        "url": f"{base_url}{request.path}",
     }
-    return json.dumps(fields | {"body": job.item, "record": identity.record, "key": job.key}) + b"\n"
+    return json.dumps(fields | {"body": json.loads(request.body), "record": identity.record, "key": job.key}) + b"\n"
 
 
 def _write(fd: int, lines: bytes, *, escape: bool) -> None:

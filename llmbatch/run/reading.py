@@ -104,5 +104,6 @@ def new_dialect(settings: Settings) -> Dialect:
         max_tokens=model.max_tokens,
         defaults=model.params,
         overrides=model.overrides,
+        stream=model.stream,
     )
     return ByEndpoint(options, preset, model.endpoint or preset.endpoint)

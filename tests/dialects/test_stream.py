@@ -91,3 +91,36 @@ def test_what_is_no_stream_of_chunks_is_refused(stream: bytes) -> None:
 def test_an_empty_stream_is_a_cut_one() -> None:
     with pytest.raises(CutStream):
         fold(b"")
+
+
+def asked(item: dict[str, object], **options: object) -> dict[str, object]:
+    one = job(0)
+    one.item = item
+    before = json.dumps(item)
+    body = json.loads(Chat(Options(stream=True), **options).request((one,)).body)  # type: ignore[arg-type]
+    assert json.dumps(one.item) == before, "the item is what the key is the digest of"
+    return body  # type: ignore[no-any-return]
+
+
+def test_a_stream_is_asked_for_with_its_usage_where_the_provider_takes_the_question() -> None:
+    assert asked({"model": "m"}) == {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
+    assert asked({"model": "m"}, stream_usage=False) == {"model": "m", "stream": True}
+    own = {"stream": False, "stream_options": {"include_obfuscation": False}}
+    assert asked(own) == {"stream": True, "stream_options": {"include_obfuscation": False, "include_usage": True}}
+
+
+def test_a_stream_that_is_called_something_else_is_read_all_the_same() -> None:
+    chat, stream = Chat(Options()), chunk({"content": "a"}, "stop") + DONE
+    for beginning in (b"", b": ping\n\n", b"event: message\n"):
+        (verdict,) = chat.read(chat.request((job(0),)), Reply(200, {"content-type": "text/plain"}, beginning + stream))
+        assert isinstance(verdict, Completion) and verdict.text == "a"
+
+
+def test_log_probabilities_are_joined_too() -> None:
+    def piece(token: str) -> bytes:
+        logprobs = {"content": [{"token": token}], "refusal": None}
+        choice = {"index": 0, "delta": {"content": token}, "logprobs": logprobs, "finish_reason": None}
+        return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+    folded = fold(piece("a") + piece("b") + DONE)
+    assert folded["choices"][0]["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}]}

@@ -1,4 +1,69 @@
-"""Bulk prompts for any LLM HTTP API."""
+"""Bulk prompts for any LLM HTTP API.
+
+    async for result in llmbatch.stream(records, model=...): ...
+    for result in llmbatch.run(records, model=...): ...
+
+Names are imported when they are first used, so that the command starts as fast as it can.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmbatch.api.options import Options
+    from llmbatch.api.result import Failure, Result, Usage
+    from llmbatch.api.stream import Run, run, stream
+    from llmbatch.core.errors import (
+        ActionNeeded,
+        CeilingReached,
+        InputError,
+        LlmbatchError,
+        OutputBusy,
+        OutputError,
+        UsageError,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = [
+    "ActionNeeded",
+    "CeilingReached",
+    "Failure",
+    "InputError",
+    "LlmbatchError",
+    "Options",
+    "OutputBusy",
+    "OutputError",
+    "Result",
+    "Run",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "run",
+    "stream",
+]
+
+_HOMES = {
+    "llmbatch.api.options": ("Options",),
+    "llmbatch.api.result": ("Failure", "Result", "Usage"),
+    "llmbatch.api.stream": ("Run", "run", "stream"),
+    "llmbatch.core.errors": (
+        "ActionNeeded",
+        "CeilingReached",
+        "InputError",
+        "LlmbatchError",
+        "OutputBusy",
+        "OutputError",
+        "UsageError",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            module = import_module(home)
+            # All at once: importing the package `run` has just put it where the function of that name belongs.
+            globals().update({each: getattr(module, each) for each in names})
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ LlmbatchError
 
 import signal
 from enum import IntEnum
+from typing import Any
 
 __all__ = [
     "ActionNeeded",
@@ -53,6 +54,8 @@ class LlmbatchError(Exception):
     exit_code = ExitCode.BUG
     recorded = False
     """Set where the results at hand are safe in spite of it."""
+    run: Any = None
+    """From Python: the run as far as it came."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "marked", "too_deep"]
+__all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "Supply", "marked", "too_deep"]
 
 DIGEST_BYTES = 65_536
 """How much of something oversized names it, together with its length."""
@@ -29,6 +29,27 @@ class Reader(Protocol):
 
     def read(self, limit: int) -> list[Entry]:
         """Return what is there, at least one entry and at most `limit`; an empty list at the end."""
+        ...
+
+
+class Supply(Protocol):
+    """The entries of a run, one input after the other. `read` is for one thread at a time, `interrupt` for any."""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much has been read, from 0 to 1; None when that cannot be known."""
+        ...
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there, at least one entry and at most `limit`; an empty list at the end. Raises InputError."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make a blocked `read` return an empty list, and every later one."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open; `read` must have returned."""
         ...
 
 

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.outcome import Kept, Outcome, Refused
@@ -15,7 +15,6 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
 from llmbatch.records.results import Render, jsonl, reshaped
-from llmbatch.records.sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
 from llmbatch.run.reading import new_dialect
@@ -23,7 +22,19 @@ from llmbatch.state.journal import Journal
 from llmbatch.state.lines import parse
 from llmbatch.state.store import Store, open_store
 
-__all__ = ["Output", "open_output"]
+__all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
+
+
+class Stream(Sink, Protocol):
+    """A sink that takes lines, too, which are rendered already."""
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write the lines. Raises as `write` does."""
+        ...
+
+
+StreamTo = Callable[[Render], Stream]
+"""Makes the sink for results that pass by, be it beside a results file, from what renders a line."""
 
 
 @dataclass(slots=True)
@@ -55,22 +66,27 @@ class Output:
         return orphans
 
 
+def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> None:
+    """Say what a person should know about results on stdout. Raises UsageError when there is none to write to."""
+    path = settings.output.path
+    wanted = path is None or settings.output.tee
+    if wanted and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise UsageError("stdout is closed", "Results need a place: open it, or use -o FILE alone.")
+    if path is None and stat.S_ISREG(os.fstat(fd).st_mode):
+        notice("results go to a file through stdout; -o FILE would make the run resumable")
+
+
 @contextmanager
 def open_output(
-    settings: Settings, redact: Redactor, notice: Callable[[str], None], stdout: int, stdout_is_terminal: bool
+    settings: Settings, redact: Redactor, notice: Callable[[str], None], stream_to: StreamTo
 ) -> Iterator[Output]:
     """Open where results go, and say what a continued file has and what will be sent.
 
     Raises UsageError, OutputBusy or OutputError; nothing was sent then.
     """
-    stream = StreamSink(stdout, _render(settings, redact), escape=stdout_is_terminal)
+    stream = stream_to(_render(settings, redact))
     path = settings.output.path
-    wanted = path is None or settings.output.tee
-    if wanted and fcntl.fcntl(stdout, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-        raise UsageError("stdout is closed", "Results need a place: open it, or use -o FILE alone.")
     if path is None:
-        if stat.S_ISREG(os.fstat(stdout).st_mode):
-            notice("results go to a file through stdout; -o FILE would make the run resumable")
         yield Output(stream)
         return
     with ExitStack() as stack:
@@ -105,9 +121,9 @@ def open_output(
 class _Tee:
     """Writes to the results file first, then to stdout; when nobody reads there any more, to the file alone."""
 
-    def __init__(self, journal: Journal, stream: StreamSink) -> None:
+    def __init__(self, journal: Journal, stream: Stream) -> None:
         self._journal = journal
-        self._stream: StreamSink | None = stream
+        self._stream: Stream | None = stream
 
     def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
         """Write the outcomes. Raises OutputError, or ReaderGone once."""
@@ -122,7 +138,7 @@ class _Tee:
             raise
 
 
-def _show_kept(lines: Iterator[bytes], stream: StreamSink, shape: "Shape | None") -> None:
+def _show_kept(lines: Iterator[bytes], stream: Stream, shape: "Shape | None") -> None:
     """Write the lines that stay to stdout. Raises UsageError for those that do not have what their shape needs."""
     for line in lines:
         try:

@@ -13,7 +13,7 @@ from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.records.decode import Decoded, Decoder
-from llmbatch.records.source import Entry, Source
+from llmbatch.records.entry import Entry, Supply
 from llmbatch.state.lines import fingerprint
 
 __all__ = ["Preparation", "Sift"]
@@ -31,7 +31,7 @@ class Preparation:
 
     def __init__(
         self,
-        source: Source,
+        source: Supply,
         decoder: Decoder,
         dialect: Dialect,
         *,

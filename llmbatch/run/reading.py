@@ -10,6 +10,7 @@ from llmbatch.core.settings import Settings
 from llmbatch.dialects.endpoints import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
+from llmbatch.records.entry import Supply
 from llmbatch.records.seen import Seen
 from llmbatch.records.source import open_source
 from llmbatch.records.strict import check_strict
@@ -24,15 +25,18 @@ REMEMBERED = 1_000_000
 
 
 class Reading:
-    """Opens the inputs. Raises InputError for one that cannot be read, UsageError for a template that cannot work."""
+    """Opens the inputs, unless it is given a `source`.
 
-    def __init__(self, settings: Settings, notice: Callable[[str], None]) -> None:
+    Raises InputError for one that cannot be read, UsageError for a template that cannot work.
+    """
+
+    def __init__(self, settings: Settings, notice: Callable[[str], None], source: Supply | None = None) -> None:
         self._settings = settings
         self._notice = notice
         model, input = settings.model, settings.input
         self._template = Template.parse(model.template) if model.template is not None else None
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
-        self._source = open_source(input.paths, format=input.format, max_line=input.max_line)
+        self._source = source or open_source(input.paths, format=input.format, max_line=input.max_line)
         self._on_stdin = not input.paths or "-" in input.paths
 
     def check(self) -> None:

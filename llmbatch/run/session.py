@@ -5,8 +5,8 @@ import math
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -40,9 +40,12 @@ from llmbatch.flow.limit import Limit
 from llmbatch.flow.price import Price
 from llmbatch.flow.retry import RetryPolicy
 from llmbatch.flow.till import Till
+from llmbatch.records.entry import Supply
+from llmbatch.records.results import Render
+from llmbatch.records.sink import StreamSink
 from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
-from llmbatch.run.output import Output, open_output
+from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.run.prices import bound, find_price, spent_in
 from llmbatch.run.reading import Reading, new_dialect
 from llmbatch.state.journal import SYNC_EVERY
@@ -50,7 +53,7 @@ from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender, WireLog
 
-__all__ = ["View", "run"]
+__all__ = ["Session", "StreamTo", "View", "has_uvloop", "open_session", "run"]
 
 View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
 """Shows a run while the context lasts, asking for snapshots as it likes."""
@@ -68,26 +71,49 @@ def run(
 ) -> Summary:
     """Run to the end, or to whatever ends it early; the summary says which.
 
-    Raises LlmbatchError for what is wrong before the first request. Blocks; signals are handled meanwhile when this is
-    the main thread.
+    Raises LlmbatchError for what is wrong before the first request. Blocks, takes the signals meanwhile and tunes the
+    interpreter: for a process that does nothing else.
+    """
+
+    def stream(render: Render) -> StreamSink:
+        return StreamSink(stdout, render, escape=stdout_is_terminal)
+
+    check_stdout(settings, stdout, _notices(observers))
+    with open_session(settings, endpoint, stream, observers=observers, wire_log=wire_log) as session:
+        _tune_interpreter()
+        return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
+
+
+@contextmanager
+def open_session(
+    settings: Settings,
+    endpoint: Endpoint,
+    stream: StreamTo,
+    *,
+    source: Supply | None = None,
+    observers: Sequence[Observer] = (),
+    wire_log: WireLog | None = None,
+) -> Iterator["Session"]:
+    """Open what a run needs; records come from `source`, or from the inputs that the settings name.
+
+    `stream` makes the sink that stands for stdout. May read all of the input and of the results file, and blocks
+    meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     price = find_price(settings)
     with ExitStack() as stack:
-        reading = stack.enter_context(closing(Reading(settings, _notices(observers))))
+        reading = stack.enter_context(closing(Reading(settings, _notices(observers), source)))
         if settings.input.strict:
             reading.check()
         if settings.model.provider == "mock" and settings.model.base_url is None:
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
-        output = stack.enter_context(open_output(settings, redact, _notices(observers), stdout, stdout_is_terminal))
+        output = stack.enter_context(open_output(settings, redact, _notices(observers), stream))
         _allow_sockets(settings.pace.concurrency)
-        run = _Run(settings, endpoint, reading, output, price, observers, wire_log)
-        _tune_interpreter()
-        return anyio.run(run.to_the_end, view, backend_options={"use_uvloop": _has_uvloop()})
+        yield Session(settings, endpoint, reading, output, price, observers, wire_log)
 
 
-class _Run:
-    """One run's wired parts."""
+class Session:
+    """One run's wired parts. `stopped` is why it ended early, once it has ended."""
 
     def __init__(
         self,
@@ -110,9 +136,10 @@ class _Run:
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
         self._held: tuple[str, float] = ("", 0.0)
         self._interrupts = 0
+        self.stopped: LlmbatchError | None = None
 
-    async def to_the_end(self, view: View | None) -> Summary:
-        """Run the pipeline under its watchers; sum up."""
+    async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
+        """Run the pipeline under its watchers; sum up. With `signals` the first one lets it end in order."""
         settings = self._settings
         limits = Limits(connect=settings.patience.connect_timeout, attempt=settings.patience.timeout)
         open_lane = lane_opener(self._endpoint.base_url, limits=limits, ca_file=settings.model.ca_file)
@@ -150,7 +177,8 @@ class _Run:
         self._began = self._clock.monotonic()
         with nullcontext() if view is None else view(self._snapshot):
             async with anyio.create_task_group() as watchers:
-                watchers.start_soon(self._watch_signals)
+                if signals:
+                    watchers.start_soon(self._watch_signals)
                 watchers.start_soon(self._watch_deadline)
                 watchers.start_soon(self._sync_now_and_then)
                 await pipeline.run()
@@ -160,6 +188,10 @@ class _Run:
                 raise stop
         orphans = await self._finish()
         return self._summary(orphans)
+
+    def drop(self, reason: LlmbatchError) -> None:
+        """End now: what is in flight is cancelled, what was received is written."""
+        self._pipeline.stop(reason, grace=0.0)
 
     def _input(self, dialect: Dialect) -> Input:
         """Return the records, or what a survey found of them when there is nothing left to do."""
@@ -277,7 +309,7 @@ class _Run:
         """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
         tally, pipeline = self._tally, self._pipeline
         stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
-        reason = min(stops, key=_weight, default=None)
+        self.stopped = reason = min(stops, key=_weight, default=None)
         latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())
         kept, dispatch = pipeline.progress.kept, pipeline.dispatch
@@ -420,7 +452,8 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _has_uvloop() -> bool:
+def has_uvloop() -> bool:
+    """Tell whether the faster loop is there."""
     try:
         import uvloop  # noqa: F401  # only whether it is there
     except ImportError:

@@ -1,0 +1,1 @@
+"""llmbatch from Python: the command's engine, records and results as values."""

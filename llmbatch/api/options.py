@@ -1,0 +1,203 @@
+"""The options of a run, typed, and the settings that they make."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+from llmbatch.core.errors import UsageError
+from llmbatch.core.settings import (
+    InputSettings,
+    ModelSettings,
+    OutputSettings,
+    PaceSettings,
+    PatienceSettings,
+    ResumeSettings,
+    Settings,
+    StopSettings,
+    Tolerance,
+)
+
+__all__ = ["API_KEY", "Options", "settings_of"]
+
+API_KEY = "api_key"
+"""What stands for the name of a variable where the key itself was given."""
+
+
+S = TypeVar("S")
+
+
+class Options(TypedDict, total=False):
+    """The options of a run. They mean what the flags of the same names mean, and have the same defaults.
+
+    Durations are seconds. `api_key` is the key itself; without one it comes from the environment, as for the command.
+    `output` is a results file, which makes the run durable and resumable.
+    """
+
+    provider: str
+    model: str
+    base_url: str
+    api_key: str
+    key_env: str
+    key_file: str | os.PathLike[str]
+    insecure_http: bool
+    ca_file: str
+    headers: Mapping[str, str]
+    endpoint: str
+    template: str
+    system: str
+    params: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    temperature: float
+    max_tokens: int
+    input_format: str
+    id_field: str
+    meta: Literal["all", "none"] | Sequence[str]
+    meta_fields: Collection[str]
+    limit: int
+    batch_size: int
+    concurrency: int | Literal["auto"]
+    max_concurrency: int
+    rpm: float
+    tpm: float
+    timeout: float
+    connect_timeout: float
+    retries: int
+    max_wait: float
+    max_outage: float
+    deadline: float
+    max_failures: int | str
+    output: str | os.PathLike[str]
+    overwrite: bool
+    ordered: bool
+    include: Collection[Literal["request", "response", "input"]]
+    keep_failed: bool
+    retry_billed: bool
+    in_doubt: Literal["retry", "hold"]
+    changed: Literal["rerun", "keep"]
+    dedupe: bool
+    reuse: Sequence[str | os.PathLike[str]]
+    fsync: Literal["batch", "always", "never"]
+
+
+_CHOICES = {
+    "in_doubt": ("retry", "hold"),
+    "changed": ("rerun", "keep"),
+    "fsync": ("batch", "always", "never"),
+}
+_LEAST = {
+    "limit": 0,
+    "batch_size": 1,
+    "max_tokens": 1,
+    "max_concurrency": 1,
+    "rpm": 1,
+    "tpm": 1,
+    "retries": 0,
+    "timeout": 0.001,
+    "connect_timeout": 0.001,
+    "max_wait": 0,
+    "max_outage": 0,
+    "deadline": 0,
+}
+_NEED_OUTPUT = ("overwrite", "dedupe", "reuse")
+
+
+def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) -> Settings:
+    """Return the settings. With `tee` results pass by even where they go to a file. Raises UsageError."""
+    given = {name: value for name, value in options.items() if value is not None}
+    _check(given)
+    path = Path(given["output"]) if "output" in given else None
+    concurrency = given.get("concurrency", "auto")
+    most = given.get("max_concurrency", PaceSettings().concurrency)
+    model, input = ModelSettings(), InputSettings()
+    if tee and path is not None and given.get("ordered"):
+        raise UsageError("ordered does not go with results that are passed on as they come", "Leave it or output out.")
+    return Settings(
+        input=_filled(
+            input,
+            given,
+            paths=tuple(paths),
+            format=given.get("input_format"),
+            meta=_meta(given.get("meta", input.meta)),
+            meta_fields=frozenset(given.get("meta_fields", ())),
+        ),
+        model=_filled(
+            model,
+            given,
+            path=_path(given.get("endpoint", "chat")),
+            params=_params(given),
+            overrides=dict(given.get("overrides", {})),
+            headers=dict(given.get("headers", {})),
+            key_env=API_KEY if "api_key" in given else given.get("key_env"),
+            key_file=Path(given["key_file"]) if "key_file" in given else None,
+        ),
+        pace=PaceSettings(
+            concurrency=most if concurrency == "auto" else concurrency,
+            adaptive=concurrency == "auto",
+            rpm=given.get("rpm"),
+            tpm=given.get("tpm"),
+        ),
+        patience=_filled(PatienceSettings(), given),
+        stop=_filled(StopSettings(), given, max_failures=_tolerance(given.get("max_failures", "none"))),
+        output=_filled(
+            OutputSettings(),
+            given,
+            path=path,
+            tee=tee and path is not None,
+            include=frozenset(given.get("include", ())),
+        ),
+        resume=_filled(ResumeSettings(), given, reuse=tuple(str(name) for name in given.get("reuse", ()))),
+    )
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse what is no option and what no option can be. Raises UsageError."""
+    for name in given:
+        if name not in Options.__annotations__:
+            near = get_close_matches(name, Options.__annotations__, n=1)
+            raise UsageError(f"there is no option {name!r}", f"Did you mean {near[0]}?" if near else None)
+    for name, choices in _CHOICES.items():
+        if name in given and given[name] not in choices:
+            raise UsageError(f"{name}={given[name]!r} is not one of {', '.join(choices)}")
+    for name, least in _LEAST.items():
+        if name in given and not (isinstance(given[name], int | float) and given[name] >= least):
+            raise UsageError(f"{name}={given[name]!r} is not a number of {least:g} or more")
+    concurrency = given.get("concurrency", "auto")
+    if concurrency != "auto" and not (isinstance(concurrency, int) and concurrency >= 1):
+        raise UsageError(f"concurrency={concurrency!r} is not a number of requests", 'A number, or "auto".')
+    for part in given.get("include", ()):
+        if part not in ("request", "response", "input"):
+            raise UsageError(f"include has no {part!r}", "request, response and input can be included.")
+    for name in _NEED_OUTPUT:
+        if given.get(name) and "output" not in given:
+            raise UsageError(f"{name} needs output", "Name the results file: output=PATH.")
+
+
+def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:
+    """Return a section of the settings with what was given under the names of its fields, and with what was made."""
+    own = {field.name: given[field.name] for field in fields(settings) if field.name in given}  # type: ignore[arg-type]
+    return replace(settings, **(own | made))  # type: ignore[type-var]
+
+
+def _params(given: Mapping[str, Any]) -> dict[str, Any]:
+    params = dict(given.get("params", {}))
+    if "temperature" in given:
+        params.setdefault("temperature", given["temperature"])
+    return params
+
+
+def _meta(meta: str | Sequence[str]) -> str | tuple[str, ...]:
+    return (meta if meta in ("all", "none") else (meta,)) if isinstance(meta, str) else tuple(meta)
+
+
+def _path(endpoint: str) -> str:
+    return "/chat/completions" if endpoint == "chat" else endpoint
+
+
+def _tolerance(value: int | str) -> Tolerance:
+    try:
+        return Tolerance.parse(str(value))
+    except ValueError:
+        raise UsageError(f"max_failures={value!r} is not none, N or P%", 'Examples: 10, "1%".') from None

@@ -1,0 +1,62 @@
+"""What becomes of a record, as the caller sees it: the fields of a result line."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+__all__ = ["Failure", "Result", "Usage"]
+
+
+class Failure(TypedDict):
+    """Why a record has no answer. `kind` is ours, `status` and `code` are the provider's."""
+
+    kind: str
+    status: int | None
+    code: str | None
+    message: str
+
+
+class Usage(TypedDict, total=False):
+    """Tokens, as far as the provider reports them; totals include their parts."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+class Result(TypedDict):
+    """One record's end, the same fields as a line of a results file has."""
+
+    id: str | int | None
+    index: int
+    status: Literal["ok", "failed"]
+    attempts: int
+    record: str
+    key: str | None
+    meta: dict[str, Any]
+    occurrence: NotRequired[int]
+    text: NotRequired[str | None]
+    finish_reason: NotRequired[str | None]
+    provider_finish_reason: NotRequired[str]
+    model: NotRequired[str | None]
+    usage: NotRequired[Usage]
+    cost_usd: NotRequired[float]
+    error: NotRequired[Failure]
+    billed: NotRequired[bool]
+    possibly_billed: NotRequired[int]
+    json: NotRequired[Any]
+    embedding: NotRequired[Any]
+    choices: NotRequired[list[dict[str, Any]]]
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    refusal: NotRequired[str]
+    reasoning: NotRequired[str]
+    packed: NotRequired[int]
+    deduplicated: NotRequired[bool]
+    reused: NotRequired[bool]
+    started_at: NotRequired[str]
+    latency_s: NotRequired[float]
+    request_id: NotRequired[str | None]
+    response: NotRequired[Any]
+    response_base64: NotRequired[str]
+    request: NotRequired[Any]
+    input: NotRequired[Any]

@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     insecure_http: bool
     ca_file: str
     headers: Mapping[str, str]
+    auth_header: str
     endpoint: str
     template: str
     system: str
@@ -52,6 +53,7 @@ class Options(TypedDict, total=False):
     overrides: Mapping[str, Any]
     temperature: float
     max_tokens: int
+    stream: bool
     input_format: str
     id_field: str
     meta: Literal["all", "none"] | Sequence[str]
@@ -69,6 +71,8 @@ class Options(TypedDict, total=False):
     max_outage: float
     deadline: float
     max_failures: int | str
+    max_cost: float
+    price: tuple[float, float]
     output: str | os.PathLike[str]
     overwrite: bool
     ordered: bool
@@ -100,6 +104,7 @@ _LEAST = {
     "max_wait": 0,
     "max_outage": 0,
     "deadline": 0,
+    "max_cost": 0,
 }
 _NEED_OUTPUT = ("overwrite", "dedupe", "reuse")
 
@@ -126,7 +131,6 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         model=_filled(
             model,
             given,
-            path=_path(given.get("endpoint", "chat")),
             params=_params(given),
             overrides=dict(given.get("overrides", {})),
             headers=dict(given.get("headers", {})),
@@ -190,10 +194,6 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _meta(meta: str | Sequence[str]) -> str | tuple[str, ...]:
     return (meta if meta in ("all", "none") else (meta,)) if isinstance(meta, str) else tuple(meta)
-
-
-def _path(endpoint: str) -> str:
-    return "/chat/completions" if endpoint == "chat" else endpoint
 
 
 def _tolerance(value: int | str) -> Tolerance:

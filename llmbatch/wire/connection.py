@@ -9,6 +9,7 @@ from typing import cast
 import httptools
 import httpx
 
+from llmbatch.wire.exchange import Answer
 from llmbatch.wire.limits import AnswerTooLarge, Limits
 from llmbatch.wire.trace import Trace
 
@@ -32,7 +33,7 @@ class Connection(asyncio.Protocol):
         # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3).
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[httpx.Response] | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._trace = Trace()
         self._written = False
@@ -72,12 +73,12 @@ class Connection(asyncio.Protocol):
         """
         return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
 
-    async def exchange(self, head: bytes, body: bytes, trace: Trace) -> httpx.Response:
+    async def exchange(self, head: bytes, body: bytes, trace: Trace) -> Answer:
         """Write one request and return its whole answer."""
         if not self.open or self._transport is None:
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
-        answer: asyncio.Future[httpx.Response] = self._loop.create_future()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answer = answer
         self._wire = self._barren = 0
         trace.began = True
@@ -229,13 +230,7 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(
-                httpx.Response(
-                    self._parser.get_status_code(),
-                    headers=self._headers,
-                    stream=httpx.ByteStream(b"".join(self._chunks)),
-                )
-            )
+            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._chunks)))
         self._begin()
 
     def _fail(self, error: BaseException) -> None:

@@ -1,8 +1,25 @@
 """The head of a request as it goes over the wire."""
 
+from dataclasses import dataclass
+
 import httpx
 
-__all__ = ["rendered"]
+__all__ = ["Head", "rendered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all requests with a body of one size to one path have in common, rendered once as `raw`."""
+
+    method: str
+    url: httpx.URL
+    headers: httpx.Headers
+    raw: bytes
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> "Head":
+        """Take the head of a request. Raises LocalProtocolError for what would forge others."""
+        return cls(request.method, request.url, request.headers, rendered(request))
 
 
 def rendered(request: httpx.Request) -> bytes:

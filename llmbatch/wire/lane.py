@@ -7,20 +7,20 @@ much of the request left, whether an answer began; and on a cancel that closes t
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import cast
 
 import httpx
 
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.dial import dial
-from llmbatch.wire.head import rendered
+from llmbatch.wire.exchange import Answer, Exchange
+from llmbatch.wire.head import Head
 from llmbatch.wire.limits import Limits
-from llmbatch.wire.trace import HEAD, TRACE, Trace
+from llmbatch.wire.trace import Trace
 
 __all__ = ["Lane"]
 
 
-class Lane(httpx.AsyncBaseTransport):
+class Lane(Exchange):
     """A transport of one kept-alive connection; one request at a time, no proxy, no HTTP/2.
 
     The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the trace
@@ -31,22 +31,19 @@ class Lane(httpx.AsyncBaseTransport):
         self._limits = limits
         self._tls = tls
         self._connection: Connection | None = None
-        self._origin: tuple[bytes, bytes, int | None] | None = None
+        self._url: httpx.URL | None = None
+        """Of the last request: the connection leads to its host."""
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request and wait for the whole answer."""
-        trace: Trace = request.extensions.get(TRACE) or Trace()
-        head: bytes = request.extensions.get(HEAD) or rendered(request)
-        url = request.url
-        origin = (url.raw_scheme, url.raw_host, url.port)
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Answer:
+        """Send one request and wait for the whole answer."""
         connection = self._connection
-        if connection is None or origin != self._origin or not connection.fit():
+        if connection is None or not self._leads_to(head.url) or not connection.fit():
             self.close()
             trace.fresh = True
-            connection = self._connection = await self._connect(*origin)
-            self._origin = origin
+            connection = self._connection = await self._connect(head.url)
+        self._url = head.url
         try:
-            answer = await connection.exchange(head, _body(request), trace)
+            answer = await connection.exchange(head.raw, body, trace)
         except BaseException:
             self.close()
             raise
@@ -54,7 +51,11 @@ class Lane(httpx.AsyncBaseTransport):
             self.close()
         return answer
 
-    async def _connect(self, scheme: bytes, host: bytes, port: int | None) -> Connection:
+    def _leads_to(self, url: httpx.URL) -> bool:
+        return url is self._url or (self._url is not None and _origin(url) == _origin(self._url))
+
+    async def _connect(self, url: httpx.URL) -> Connection:
+        scheme, host, port = _origin(url)
         secure = scheme == b"https"
         name = host.decode("ascii")
         context = self._tls() if secure else None
@@ -80,5 +81,5 @@ class Lane(httpx.AsyncBaseTransport):
         self.close()
 
 
-def _body(request: httpx.Request) -> bytes:
-    return b"".join(cast(httpx.SyncByteStream, request.stream))
+def _origin(url: httpx.URL) -> tuple[bytes, bytes, int | None]:
+    return url.raw_scheme, url.raw_host, url.port

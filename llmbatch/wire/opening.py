@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import httpx
 
 from llmbatch.core.errors import UsageError
+from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.reference import ReferenceLane
@@ -15,7 +16,7 @@ from llmbatch.wire.tls import shared_context
 __all__ = ["is_loopback", "lane_opener", "proxy_for"]
 
 
-def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], httpx.AsyncBaseTransport]:
+def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], Exchange]:
     """Return a function that makes one more lane to the base URL. Connections open with the first request."""
     tls = shared_context(ca_file)
     proxy = proxy_for(httpx.URL(base_url))

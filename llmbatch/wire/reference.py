@@ -2,19 +2,21 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import Any
 
 import httpx
 
+from llmbatch.wire.exchange import Answer, Exchange
+from llmbatch.wire.head import Head
 from llmbatch.wire.limits import AnswerTooLarge, Limits, socket_options
-from llmbatch.wire.trace import TRACE, Trace
+from llmbatch.wire.trace import Trace
 
 __all__ = ["ReferenceLane"]
 
 _PIECE = 256 * 1024
 
 
-class ReferenceLane(httpx.AsyncBaseTransport):
+class ReferenceLane(Exchange):
     """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after all but a clean answer.
 
     Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only if
@@ -28,21 +30,18 @@ class ReferenceLane(httpx.AsyncBaseTransport):
         self._transport: httpx.AsyncHTTPTransport | None = None
         self._stream: Any = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request and wait for the whole answer."""
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Answer:
+        """Send one request and wait for the whole answer."""
         if self._transport is None:
-            self._transport = self._open(request.url.scheme == "https")
-        trace: Trace = request.extensions.get(TRACE) or Trace()
-        request.extensions = {
-            **request.extensions,
-            "timeout": {"connect": self._limits.connect},
-            "trace": self._recorder(trace),
-        }
-        request.stream = _Pieces(b"".join(cast(httpx.SyncByteStream, request.stream)))
+            self._transport = self._open(head.url.scheme == "https")
+        extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace)}
+        request = httpx.Request(
+            head.method, head.url, headers=head.headers, stream=_Pieces(body), extensions=extensions
+        )
         try:
             response = await self._transport.handle_async_request(request)
             try:
-                body = await self._whole(response)
+                content = await self._whole(response)
                 clean = not self._unread()
             finally:
                 await response.aclose()
@@ -61,7 +60,7 @@ class ReferenceLane(httpx.AsyncBaseTransport):
             "transfer-encoding",
         }:
             trace.open_ended = True
-        return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
+        return Answer(response.status_code, [(n.lower(), value) for n, value in response.headers.raw], content)
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
         proxy = None

@@ -10,10 +10,11 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request
 from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
+from llmbatch.wire.exchange import Answer, Exchange
 from llmbatch.wire.faults import fault_of, timed_out
-from llmbatch.wire.head import rendered
+from llmbatch.wire.head import Head
 from llmbatch.wire.limits import Limits
-from llmbatch.wire.trace import HEAD, TRACE, Trace
+from llmbatch.wire.trace import Trace
 
 __all__ = ["LaneSender", "WireLog"]
 
@@ -36,20 +37,20 @@ class LaneSender:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        lane: Exchange,
         *,
         base_url: str,
         headers: Mapping[str, str],
         limits: Limits,
         log: WireLog | None = None,
     ) -> None:
-        self._transport = transport
+        self._lane = lane
         self._base_url = base_url
         self._limits = limits
         self._log = log
         host = httpx.URL(base_url).netloc.decode("ascii")
         self._headers = httpx.Headers({"host": host, **_checked(headers)})
-        self._heads: dict[tuple[str, str, int], tuple[httpx.URL, httpx.Headers, bytes]] = {}
+        self._heads: dict[tuple[str, str, int], Head] = {}
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -58,14 +59,16 @@ class LaneSender:
         try:
             if self._deadline is None:
                 self._deadline = Deadline(self._limits.attempt)
+            body = request.body
+            head = self._heads.get((request.method, request.path, len(body))) or self._head(request)
             with self._deadline:
-                response = await self._transport.handle_async_request(self._outgoing(request, trace))
+                answer = await self._lane.exchange(head, body, trace)
         except TimeoutError:
             result: Reply | Fault = timed_out(self._limits.attempt, trace)
         except Exception as error:
             result = fault_of(error, trace)
         else:
-            result = self._reply(response, trace)
+            result = self._reply(answer, trace)
         if self._log is not None:
             self._log(_line(request, result, trace))
         return result
@@ -74,35 +77,21 @@ class LaneSender:
         """Close the connection."""
         if self._deadline is not None:
             self._deadline.close()
-        await self._transport.aclose()
+        await self._lane.aclose()
 
-    def _outgoing(self, request: Request, trace: Trace) -> httpx.Request:
-        size = len(request.body)
-        found = self._heads.get((request.method, request.path, size))
-        if found is None:
-            found = self._head(request.method, request.path, size)
-        url, headers, head = found
-        return httpx.Request(
-            request.method,
-            url,
-            headers=headers,
-            stream=httpx.ByteStream(request.body),
-            extensions={TRACE: trace, HEAD: head},
-        )
-
-    def _head(self, method: str, path: str, size: int) -> tuple[httpx.URL, httpx.Headers, bytes]:
+    def _head(self, request: Request) -> Head:
         """Build what all requests of one size have in common, and remember it."""
         if len(self._heads) >= REMEMBERED:
             self._heads.clear()
+        method, path, size = request.method, request.path, len(request.body)
         headers = httpx.Headers([*self._headers.raw, (b"content-length", b"%d" % size)])
-        request = httpx.Request(method, self._base_url + path, headers=headers, stream=httpx.ByteStream(b""))
-        found = self._heads[method, path, size] = (request.url, request.headers, rendered(request))
-        return found
+        head = Head.of(httpx.Request(method, self._base_url + path, headers=headers, stream=httpx.ByteStream(b"")))
+        self._heads[method, path, size] = head
+        return head
 
-    def _reply(self, response: httpx.Response, trace: Trace) -> Reply | Fault:
-        status = response.status_code
-        body = b"".join(response.stream)  # type: ignore[arg-type]  # lanes answer with a ByteStream
-        headers = _folded(response.headers.raw)
+    def _reply(self, answer: Answer, trace: Trace) -> Reply | Fault:
+        status, fields, body = answer
+        headers = _folded(fields)
         encoding = headers.get("content-encoding")
         if encoding:
             try:
@@ -138,13 +127,12 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Join repeated headers with commas, as a proxy may."""
-    texts = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in headers]
-    folded = dict(texts)
-    if len(folded) == len(texts):
+    folded = {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}
+    if len(folded) == len(headers):
         return folded
     repeated: dict[str, list[str]] = {}
-    for name, text in texts:
-        repeated.setdefault(name, []).append(text)
+    for name, value in headers:
+        repeated.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
     return {name: ", ".join(values) for name, values in repeated.items()}
 
 

@@ -2,14 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["HEAD", "TRACE", "Trace"]
-
-TRACE = "llmbatch.trace"
-"""The key under which a trace travels in `httpx.Request.extensions`."""
-
-
-HEAD = "llmbatch.head"
-"""The key of a request's head, where it was rendered before: line and headers as they go over the wire."""
+__all__ = ["Trace"]
 
 
 @dataclass(slots=True)

@@ -110,7 +110,7 @@ def opening(lane_class: LaneClass) -> Open:
 
 def patient(sender: LaneSender) -> LaneSender:
     """Return a sender over the same lane without a short deadline, for what a busy machine must not fail."""
-    return LaneSender(sender._transport, base_url=sender._base_url, headers={}, limits=Limits())
+    return LaneSender(sender._lane, base_url=sender._base_url, headers={}, limits=Limits())
 
 
 def open_descriptors() -> int:

@@ -71,7 +71,7 @@ def test_sent_means_that_all_of_it_reached_the_kernel(run: Run, stuck: Stuck) ->
         connection.resume_writing()
         assert trace.sent
         connection.data_received(ok(b"1"))
-        assert (await attempt).status_code == 200
+        assert (await attempt).status == 200
 
     run(scene())
 
@@ -88,7 +88,7 @@ def test_a_large_body_is_sent_when_its_last_piece_is(run: Run, stuck: Stuck) -> 
                 await asyncio.sleep(0)
         assert trace.sent
         connection.data_received(ok(b"1"))
-        assert (await attempt).status_code == 200
+        assert (await attempt).status == 200
 
     run(scene())
 
@@ -157,7 +157,7 @@ def test_a_write_that_fails_is_not_billed(run: Run, opening: Open, lane_class: L
     async def scene() -> None:
         async with serving(saying(ok(b"1")), answering(ok(b"2"))) as server, opening(server.url) as sender:
             assert body_of(await sender.send(asking())) == b"1"
-            connection = cast(Connection, cast(Lane, sender._transport)._connection)
+            connection = cast(Connection, cast(Lane, sender._lane)._connection)
             assert connection._transport is not None
             number = connection._transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=socket.dup(number)) as double:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from llmbatch.core.errors import UsageError
@@ -37,6 +38,21 @@ def test_the_head_is_exactly_what_was_asked_for(run: Run, opening: Open) -> None
             )
             for seen in server.requests:
                 assert _spelled(seen.head) == head
+
+    run(scene())
+
+
+def test_a_client_of_httpx_can_use_the_lane(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        async with (
+            serving(answering(ok(b"here"))) as server,
+            opening(server.url) as sender,
+            httpx.AsyncClient(transport=sender._lane) as client,
+        ):
+            response = await client.post(f"{server.url}/chat/completions", json={"model": "m"})
+            assert (response.status_code, response.content) == (200, b"here")
+            assert response.headers["content-length"] == "4"
+            assert server.requests[0].body == b'{"model":"m"}'
 
     run(scene())
 

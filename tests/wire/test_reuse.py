@@ -135,7 +135,7 @@ def test_a_lane_never_asks_one_server_for_another(run: Run, opening: Open) -> No
             serving(answering(ok(b"2"))) as two,
             opening(one.url) as sender,
         ):
-            other = LaneSender(sender._transport, base_url=two.url, headers={}, limits=Limits())
+            other = LaneSender(sender._lane, base_url=two.url, headers={}, limits=Limits())
             for _ in range(2):
                 assert body_of(await sender.send(asking())) == b"1"
                 assert body_of(await other.send(asking())) == b"2"
@@ -188,7 +188,7 @@ def test_ended_before_the_body_was_whole_is_not_billed(run: Run, opening: Open) 
 
         async with serving(script) as server, opening(server.url, attempt=0.15) as sender:
             result = await sender.send(asking(bytes(32 << 20)))
-            assert_fault(result, _KIND[type(sender._transport).__name__], Billing.UNBILLED)
+            assert_fault(result, _KIND[type(sender._lane).__name__], Billing.UNBILLED)
 
     run(scene())
 

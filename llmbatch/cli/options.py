@@ -141,7 +141,7 @@ Provider = Annotated[
     str | None,
     _option(
         "Model",
-        "A preset: openai, mock, groq, ollama, ... Default: openai.",
+        "A preset: openai, anthropic, gemini, groq, ollama, mock, ... Default: openai.",
         "--provider",
         "-p",
         metavar="NAME",

@@ -9,7 +9,7 @@ from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects import chat
+from llmbatch.dialects import chat, gemini, messages
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import Preset
 
@@ -37,6 +37,17 @@ ENDPOINTS: dict[str, Endpoint] = {
             options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage
         ),
     ),
+    "messages": Endpoint(
+        path=messages.PATH,
+        make=lambda options, preset, path: messages.Messages(options, path=path),
+        auth_header="x-api-key",
+        headers={"anthropic-version": messages.VERSION},
+    ),
+    "gemini": Endpoint(
+        path=gemini.PATH,
+        make=lambda options, preset, path: gemini.Gemini(options, path=path),
+        auth_header="x-goog-api-key",
+    ),
 }
 """By the name that `--endpoint` knows them by."""
 
@@ -44,7 +55,12 @@ ENDPOINTS: dict[str, Endpoint] = {
 def endpoint_at(path: str) -> str:
     """Return the name of the endpoint that stands at a path of the user's: what its usual path ends like, else chat."""
     plain = path.partition("?")[0]
-    return next((name for name, endpoint in ENDPOINTS.items() if plain.endswith(endpoint.path)), "chat")
+    return next((name for name, endpoint in ENDPOINTS.items() if plain.endswith(_ending(endpoint.path))), "chat")
+
+
+def _ending(path: str) -> str:
+    """Return what follows the model in a path."""
+    return path.rpartition("{model}")[2]
 
 
 class ByEndpoint:

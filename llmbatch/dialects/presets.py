@@ -37,8 +37,14 @@ PRESETS: dict[str, Preset] = {
         base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",), token_cap="max_completion_tokens"
     ),
     "mock": Preset(base_url="", local=True, model="mock"),
+    "anthropic": Preset(base_url="https://api.anthropic.com/v1", key_env=("ANTHROPIC_API_KEY",), endpoint="messages"),
     "deepseek": Preset(base_url="https://api.deepseek.com/v1", key_env=("DEEPSEEK_API_KEY",)),
     "fireworks": Preset(base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",)),
+    "gemini": Preset(
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        endpoint="gemini",
+    ),
     "groq": Preset(
         base_url="https://api.groq.com/openai/v1",
         key_env=("GROQ_API_KEY",),

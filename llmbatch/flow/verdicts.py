@@ -80,7 +80,13 @@ RULES: tuple[Rule, ...] = (
     Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
     Rule(
         statuses=_of(400, 403, 429),
-        phrases=("available credits", "monthly spending limit", "credit balance is too low"),
+        phrases=(
+            "available credits",
+            "monthly spending limit",
+            "credit balance is too low",
+            "reached your specified api usage limits",
+            "reached your specified workspace api usage limits",
+        ),
         kind=Kind.NO_CREDIT,
         scope=Scope.RUN,
     ),
@@ -90,6 +96,8 @@ RULES: tuple[Rule, ...] = (
         scope=Scope.RUN,
     ),
     Rule(statuses=_of(401), kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(statuses=_of(400), codes=frozenset({"failed_precondition"}), kind=Kind.FORBIDDEN, scope=Scope.RUN),
+    Rule(statuses=_of(429), phrases=("required for long context requests",), kind=Kind.CONTEXT_LENGTH),
     Rule(
         statuses=_of(range(400, 429), range(430, 500), 200, 500),
         codes=frozenset({"context_length_exceeded", "exceed_context_size_error", "token_limit_exceeded"}),

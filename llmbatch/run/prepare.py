@@ -119,4 +119,8 @@ def _token_cap(item: dict[str, Any]) -> int | None:
         cap = item.get(name)
         if isinstance(cap, int) and cap > 0:
             return cap
-    return None
+    config = item.get("generationConfig")
+    if not isinstance(config, dict):
+        return None
+    cap, candidates = config.get("maxOutputTokens"), config.get("candidateCount", 1)
+    return cap * candidates if isinstance(cap, int) and isinstance(candidates, int) and cap * candidates > 0 else None

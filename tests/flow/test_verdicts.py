@@ -30,6 +30,10 @@ def gemini(code: int, status: str, *details: dict[str, Any], message: str = "sor
     return {"error": {"code": code, "message": message, "status": status, "details": list(details)}}
 
 
+def anthropic(type: str, message: str = "sorry", **details: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": type, "message": message, "details": details}, "request_id": "req_1"}
+
+
 PER_DAY = {"@type": "QuotaFailure", "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
 PER_MINUTE = {"@type": "QuotaFailure", "violations": [{"quotaId": "GenerateRequestsPerMinutePerProject"}]}
 RETRY_INFO = {"@type": "RetryInfo", "retryDelay": "36s"}
@@ -55,6 +59,8 @@ def test_no_money_stops_the_run_whatever_the_status_and_wherever_it_is_said(name
     fault = verdict(status, openai(**{place: name}), retry_after="5")
     assert (fault.kind, fault.scope, fault.retry, fault.billing) == (Kind.NO_CREDIT, RUN, False, FREE)
 
+
+NO_MONEY = (Kind.NO_CREDIT, FREE, RUN, False)
 
 TABLE: list[tuple[str, int, Any, dict[str, str], tuple[Kind, Billing, Scope, bool]]] = [
     # OpenAI, 1.6
@@ -137,6 +143,79 @@ TABLE: list[tuple[str, int, Any, dict[str, str], tuple[Kind, Billing, Scope, boo
         {},
         (Kind.NO_CREDIT, FREE, RUN, False),
     ),
+    *[
+        (f"Anthropic's own limit of a {whose}", 400, anthropic("invalid_request_error", said), {}, NO_MONEY)
+        for whose, said in [
+            ("organisation", "You have reached your specified API usage limits. You will regain access on 2026-12-01."),
+            ("workspace", "You have reached your specified workspace API usage limits. You will regain access on"),
+        ]
+    ],
+    *[
+        (f"Anthropic's {type}", status, anthropic(type), {}, expected)
+        for type, status, expected in [
+            ("invalid_request_error", 400, (Kind.BAD_REQUEST, FREE, RECORD, False)),
+            ("authentication_error", 401, (Kind.UNAUTHORIZED, FREE, RUN, False)),
+            ("billing_error", 402, (Kind.NO_CREDIT, FREE, RUN, False)),
+            ("permission_error", 403, (Kind.FORBIDDEN, FREE, ROUTE, False)),
+            ("not_found_error", 404, (Kind.NOT_FOUND, FREE, ROUTE, False)),
+            ("conflict_error", 409, (Kind.SERVER_ERROR, FREE, RECORD, True)),
+            ("request_too_large", 413, (Kind.TOO_LARGE, FREE, RECORD, False)),
+            ("rate_limit_error", 429, (Kind.RATE_LIMITED, THROTTLED, ROUTE, True)),
+            ("api_error", 500, (Kind.SERVER_ERROR, SERVER, RECORD, True)),
+            ("timeout_error", 504, (Kind.GATEWAY, DOUBTFUL, RECORD, True)),
+            ("overloaded_error", 529, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
+        ]
+    ],
+    (
+        "Anthropic's ramp limit",
+        429,
+        anthropic("rate_limit_error", error_code="ramp_limit_exceeded"),
+        {"retry_after": "5"},
+        (Kind.RATE_LIMITED, THROTTLED, ROUTE, True),
+    ),
+    (
+        "Anthropic's contract",
+        429,
+        anthropic("rate_limit_error", error_code="contract_spend_limit_reached"),
+        {},
+        NO_MONEY,
+    ),
+    *[
+        (
+            f"Anthropic's long context, {words}",
+            429,
+            anthropic("rate_limit_error", f"{words} required for long context requests."),
+            {},
+            (Kind.CONTEXT_LENGTH, FREE, RECORD, False),
+        )
+        for words in ("Extra usage is", "Usage credits are")
+    ],
+    *[
+        (
+            f"Anthropic's {said[:20]}",
+            400,
+            anthropic("invalid_request_error", said),
+            {},
+            (Kind.CONTEXT_LENGTH, FREE, RECORD, False),
+        )
+        for said in (
+            "prompt is too long: 210000 tokens > 200000 maximum",
+            "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000",
+        )
+    ],
+    *[
+        (f"Gemini's {name} with {status}", status, gemini(status, name), {}, expected)
+        for name, status, expected in [
+            ("INVALID_ARGUMENT", 400, (Kind.BAD_REQUEST, FREE, RECORD, False)),
+            ("FAILED_PRECONDITION", 400, (Kind.FORBIDDEN, FREE, RUN, False)),
+            ("RESOURCE_EXHAUSTED", 402, NO_MONEY),
+            ("PERMISSION_DENIED", 403, (Kind.FORBIDDEN, FREE, ROUTE, False)),
+            ("NOT_FOUND", 404, (Kind.NOT_FOUND, FREE, ROUTE, False)),
+            ("INTERNAL", 500, (Kind.SERVER_ERROR, SERVER, RECORD, True)),
+            ("UNAVAILABLE", 503, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
+            ("DEADLINE_EXCEEDED", 504, (Kind.GATEWAY, DOUBTFUL, RECORD, True)),
+        ]
+    ],
     (
         "a weekly limit that resets",
         429,

@@ -1,0 +1,201 @@
+"""What a record asks, in the words of Gemini's generateContent: it may be written so, or in OpenAI's words. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmbatch.core.prompt import RecordError
+from llmbatch.dialects.conversation import calls_of, data_url, function_of, renamed, schema_of
+
+__all__ = ["FOREIGN", "PARAMS", "gathered", "parts", "spread", "translate", "turns"]
+
+_CONFIG = frozenset(
+    [
+        "audioTimestamp",
+        "candidateCount",
+        "enableEnhancedCivicAnswers",
+        "frequencyPenalty",
+        "imageConfig",
+        "logprobs",
+        "maxOutputTokens",
+        "mediaResolution",
+        "presencePenalty",
+        "responseJsonSchema",
+        "responseLogprobs",
+        "responseMimeType",
+        "responseModalities",
+        "responseSchema",
+        "seed",
+        "speechConfig",
+        "stopSequences",
+        "temperature",
+        "thinkingConfig",
+        "topK",
+        "topP",
+    ]
+)
+"""Parameters that stand in `generationConfig`."""
+
+_TOP = frozenset(
+    [
+        "cachedContent",
+        "generationConfig",
+        "labels",
+        "safetySettings",
+        "serviceTier",
+        "store",
+        "systemInstruction",
+        "toolConfig",
+        "tools",
+    ]
+)
+"""Parameters that stand beside it."""
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+_NAMES = {_snake(name): name for name in _CONFIG | _TOP if _snake(name) != name} | {
+    "max_completion_tokens": "maxOutputTokens",
+    "max_tokens": "maxOutputTokens",
+    "n": "candidateCount",
+    "stop": "stopSequences",
+}
+"""What the parameters are called elsewhere: in Google's own libraries, and by OpenAI."""
+
+FOREIGN = frozenset(
+    [
+        "audio",
+        "logit_bias",
+        "metadata",
+        "modalities",
+        "parallel_tool_calls",
+        "prediction",
+        "reasoning_effort",
+        "stream_options",
+        "top_logprobs",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+"""Parameters of OpenAI's that Gemini has nothing like."""
+
+PARAMS = _CONFIG | _TOP | _NAMES.keys() | FOREIGN | {"model", "response_format", "stream", "tool_choice"}
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
+
+def spread(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the parameters inside `generationConfig` beside it, all under Gemini's names: so they merge one by one."""
+    spread = renamed(fields, _NAMES)
+    if not isinstance(spread.get("generationConfig"), dict):
+        return spread
+    named = renamed(spread.pop("generationConfig"), _NAMES)
+    lifted = {name: value for name, value in named.items() if name in _CONFIG}
+    rest = {name: value for name, value in named.items() if name not in _CONFIG}
+    return {**lifted, **spread, "generationConfig": rest} if rest else {**lifted, **spread}
+
+
+def gathered(spread: dict[str, Any]) -> dict[str, Any]:
+    """Put the parameters of `generationConfig` back where they belong. Raises RecordError when it is no object."""
+    config = spread.pop("generationConfig", {})
+    if not isinstance(config, dict):
+        raise RecordError("generationConfig must be an object")
+    config = {**config, **{name: spread.pop(name) for name in _CONFIG & spread.keys()}}
+    return {**spread, "generationConfig": config} if config else spread
+
+
+def turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write messages as Gemini's contents; one that is written so already, with `parts`, stays as it is."""
+    contents: list[dict[str, Any]] = []
+    called: dict[str, str] = {}
+    results: list[Any] | None = None
+    for message in messages:
+        role = message.get("role")
+        if role == "tool":
+            if results is None:  # what one turn called is answered in one turn
+                results = []
+                contents.append({"role": "user", "parts": results})
+            results.append({"functionResponse": _result(message, called)})
+            continue
+        results = None
+        if "parts" in message:
+            contents.append(message)
+            continue
+        said = parts(message.get("content"))
+        for id, name, given in calls_of(message):
+            called[id] = name
+            said.append({"functionCall": {"id": id, "name": name, "args": given}})
+        contents.append({"role": "model" if role == "assistant" else role, "parts": said})
+    return contents
+
+
+def _result(message: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
+    id = message.get("tool_call_id")
+    if not isinstance(id, str) or id not in called:
+        raise RecordError("a tool message answers no tool call of the messages before it")
+    return {"id": id, "name": called[id], "response": {"result": message.get("content")}}
+
+
+def parts(content: Any) -> list[Any]:
+    """Write the content of a message as parts. Raises RecordError for what Gemini has no place for."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"text": content}]
+    if not isinstance(content, list):
+        raise RecordError("the content of a message is neither text nor parts")
+    return [_part(part) for part in content]
+
+
+def _part(part: Any) -> Any:
+    match part:
+        case {"type": "text", "text": text}:
+            return {"text": text}
+        case {"type": "image_url", "image_url": {"url": url} | str(url)} | {"type": "file", "file": {"file_data": url}}:
+            inline = data_url(url)
+            if inline is None:
+                return {"fileData": {"fileUri": url}}
+            return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
+        case {"type": "input_audio", "input_audio": {"data": data, "format": format}}:
+            return {"inlineData": {"mimeType": f"audio/{format}", "data": data}}
+        case {"type": kind}:
+            raise RecordError(f"a part of type {kind!r} has no place in a request to Gemini as it is written")
+    return part
+
+
+def translate(spread: dict[str, Any]) -> None:
+    """Write what is said in OpenAI's words the way Gemini does."""
+    if isinstance(spread.get("stopSequences"), str):
+        spread["stopSequences"] = [spread["stopSequences"]]
+    if isinstance(spread.get("tools"), list):
+        spread["tools"] = _tools(spread["tools"])
+    if "tool_choice" in spread:
+        spread["toolConfig"] = {"functionCallingConfig": _calling(spread.pop("tool_choice"))}
+    if "response_format" in spread:
+        schema = schema_of(spread.pop("response_format"))
+        if schema is not None:
+            spread["responseMimeType"] = "application/json"
+        if isinstance(schema, dict):
+            spread["responseJsonSchema"] = schema
+
+
+def _tools(tools: list[Any]) -> list[Any]:
+    functions = [function for tool in tools if (function := function_of(tool)) is not None]
+    declared = [
+        {"parametersJsonSchema" if name == "parameters" else name: value for name, value in function.items()}
+        for function in functions
+    ]
+    others = [tool for tool in tools if function_of(tool) is None]
+    return [*others, {"functionDeclarations": declared}] if declared else others
+
+
+def _calling(choice: Any) -> dict[str, Any]:
+    match choice:
+        case "auto" | "none" | "required":
+            return {"mode": _MODES[choice]}
+        case {"type": "function", "function": {"name": name}}:
+            return {"mode": "ANY", "allowedFunctionNames": [name]}
+    raise RecordError("tool_choice is none of auto, none, required, or a function; Gemini's own is toolConfig")

@@ -1,0 +1,158 @@
+"""Anthropic's messages. Records may be written its way or OpenAI's; system messages move to where it wants them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion, Usage
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.answer import count, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.conversation import opened, refuse_foreign, renamed, tool_calls
+from llmbatch.dialects.errors import error_in
+from llmbatch.dialects.finish import note_finish
+from llmbatch.dialects.messages_body import FOREIGN, NAMES, PARAMS, system, translate, turn
+from llmbatch.dialects.messages_stream import fold
+from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.flow.verdicts import judge
+
+__all__ = ["PARAMS", "PATH", "VERSION", "Messages", "usage"]
+
+PATH = "/messages"
+
+VERSION = "2023-06-01"
+"""The `anthropic-version` that still takes `temperature`; a later one is `--header anthropic-version:...`."""
+
+MOST_TOKENS = 4096
+"""The longest answer where nobody says: the API wants to be told, and every model can do this much."""
+
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""The status an error would have had if the answer had not begun."""
+
+
+class Messages:
+    """Builds and reads Anthropic messages."""
+
+    name = "messages"
+    params = PARAMS
+
+    def __init__(self, options: Options, *, path: str = PATH) -> None:
+        self._options = replace(
+            options, defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
+        )
+        self._routes = Routes(path, self.name)
+
+    def pack_limit(self, route: Route) -> int:
+        """Return 1: a request serves one record."""
+        return 1
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body of one record. Raises RecordError for what Anthropic has no place for."""
+        if prompt.body is not None:
+            body = dict(prompt.body)
+            if not isinstance(body.get("messages"), list) or not body["messages"]:
+                raise RecordError("the body has no messages")
+            if prompt.system is not None:
+                body.setdefault("system", prompt.system)
+        else:
+            said, messages = opened(prompt)
+            body = {"model": None, "messages": [turn(message) for message in messages]}
+            if said:
+                body["system"] = system(said)
+        prompt = replace(prompt, params=renamed(prompt.params, NAMES))
+        complete(body, prompt, self._options, ("max_tokens",))
+        refuse_foreign(body, FOREIGN, "Anthropic")
+        translate(body)
+        if "max_tokens" not in body:
+            body["max_tokens"] = MOST_TOKENS + _thinking_budget(body.get("thinking"))
+        return self._routes[body["model"]], body
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request of one job."""
+        (job,) = jobs
+        body = {**job.item, "stream": True} if self._options.stream else job.item
+        return Request((job,), job.route.path, json.dumps(body))
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: a completion, or a fault for an error in whatever shape."""
+        return (read_answer(reply, _verdict, fold, keep_body=request.jobs[0].keep_body),)
+
+
+def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
+    if has_error(body):
+        return _error(body, reply)
+    content = body.get("content")
+    if not isinstance(content, list):
+        return unparsable(reply, "the answer has no content")
+    texts, thoughts, calls = [], [], []
+    for block in content:
+        match block["type"]:
+            case "text":
+                texts.append(block["text"])
+            case "thinking":
+                thoughts.append(block["thinking"])
+            case "tool_use":
+                calls.append((block["id"], block["name"], block["input"]))
+    completion = Completion(
+        text="".join(texts) if texts else None,
+        finish_reason=None,
+        model=body.get("model"),
+        usage=usage(body.get("usage")),
+        request_id=request_id(reply),
+    )
+    stop = body.get("stop_reason")
+    note_finish(completion, stop)
+    if calls:
+        completion.extra["tool_calls"] = tool_calls(calls)
+    if stop == "refusal":
+        details = body.get("stop_details") or {}
+        completion.extra["refusal"] = details.get("explanation") or details.get("category") or "refused"
+    reasoning = "".join(thoughts)
+    if reasoning:
+        completion.extra["reasoning"] = reasoning
+    return completion
+
+
+def _error(body: dict[str, Any], reply: Reply) -> Fault:
+    """Judge an error that came with status 200. One that broke off an answer may be charged, whatever it is."""
+    error = body.get("error")
+    kind = error.get("type") if isinstance(error, dict) else None
+    fault = judge(error_in(body, _STATUSES.get(str(kind), 500)), reply.headers)
+    message = body.get("message")
+    begun = isinstance(message, dict) and message.get("content")
+    return replace(fault, billing=Billing.DOUBTFUL) if begun and fault.billing is not Billing.SERVER else fault
+
+
+def usage(raw: Any) -> Usage | None:
+    """Normalise Anthropic's usage, whose input tokens leave out those read from and written to the cache."""
+    if not isinstance(raw, dict):
+        return None
+    details = raw.get("output_tokens_details")
+    fresh, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
+    cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
+        output_tokens=output,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
+    )
+
+
+def _thinking_budget(thinking: Any) -> int:
+    """Return the tokens of the answer that are for thinking: the cap must lie above."""
+    return (count(thinking.get("budget_tokens")) or 0) if isinstance(thinking, dict) else 0

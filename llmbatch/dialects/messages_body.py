@@ -1,0 +1,141 @@
+"""What a record asks, in the words of Anthropic's messages: it may be written so, or in OpenAI's words. Pure."""
+
+from typing import Any
+
+from llmbatch.core.prompt import RecordError
+from llmbatch.dialects.conversation import calls_of, data_url, function_of, schema_of
+
+__all__ = ["FOREIGN", "NAMES", "PARAMS", "system", "translate", "turn"]
+
+NAMES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "stop": "stop_sequences"}
+"""What OpenAI calls parameters that Anthropic has too."""
+
+FOREIGN = frozenset(
+    [
+        "audio",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "seed",
+        "stream_options",
+        "top_logprobs",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+"""Parameters of OpenAI's that Anthropic has nothing like."""
+
+PARAMS = (
+    FOREIGN
+    | NAMES.keys()
+    | {
+        "cache_control",
+        "container",
+        "context_management",
+        "inference_geo",
+        "max_tokens",
+        "mcp_servers",
+        "metadata",
+        "model",
+        "output_config",
+        "response_format",
+        "service_tier",
+        "speed",
+        "stop_sequences",
+        "stream",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    }
+)
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+
+def system(said: list[Any]) -> str | list[Any]:
+    """Join what the system messages say; blocks stay blocks, since they may say what is to be cached."""
+    if all(isinstance(content, str) for content in said):
+        return "\n\n".join(said)
+    blocks: list[Any] = []
+    for content in said:
+        blocks += content if isinstance(content, list) else [{"type": "text", "text": content}]
+    return blocks
+
+
+def turn(message: dict[str, Any]) -> dict[str, Any]:
+    """Write a message the way Anthropic does; one that is written so already stays as it is."""
+    content = message.get("content")
+    if message.get("role") == "tool":
+        result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": content}
+        return {"role": "user", "content": [result]}
+    blocks = [_block(part) for part in content] if isinstance(content, list) else content
+    calls = calls_of(message)
+    if not calls:
+        return {**message, "content": blocks}
+    if isinstance(blocks, str):
+        blocks = [{"type": "text", "text": blocks}]
+    uses = [{"type": "tool_use", "id": id, "name": name, "input": given} for id, name, given in calls]
+    return {"role": message.get("role"), "content": [*(blocks or ()), *uses]}
+
+
+def _block(part: Any) -> Any:
+    match part:
+        case {"type": "image_url", "image_url": {"url": url} | str(url)}:
+            return {"type": "image", "source": _source(url)}
+        case {"type": "file", "file": {"file_data": url}}:
+            return {"type": "document", "source": _source(url)}
+        case {"type": "image_url" | "file" | "input_audio" as kind}:
+            raise RecordError(f"a part of type {kind!r} has no place in a request to Anthropic as it is written")
+    return part
+
+
+def _source(url: Any) -> dict[str, Any]:
+    inline = data_url(url)
+    if inline is None:
+        return {"type": "url", "url": url}
+    return {"type": "base64", "media_type": inline[0], "data": inline[1]}
+
+
+def translate(body: dict[str, Any]) -> None:
+    """Write what is said in OpenAI's words the way Anthropic does."""
+    if isinstance(body.get("stop_sequences"), str):
+        body["stop_sequences"] = [body["stop_sequences"]]
+    if isinstance(body.get("tools"), list):
+        body["tools"] = [_tool(tool) for tool in body["tools"]]
+    if "tool_choice" in body:
+        body["tool_choice"] = _tool_choice(body["tool_choice"])
+    if "response_format" in body:
+        schema = schema_of(body.pop("response_format"))
+        if schema is True:
+            raise RecordError("Anthropic answers in JSON only by a schema", hint="Give one with --schema FILE.")
+        if schema is not None:
+            config = body.get("output_config")
+            format = {"type": "json_schema", "schema": schema}
+            body["output_config"] = {**config, "format": format} if isinstance(config, dict) else {"format": format}
+
+
+def _tool(tool: Any) -> Any:
+    function = function_of(tool)
+    if function is None:
+        return tool
+    rest = {name: value for name, value in function.items() if name != "parameters"}
+    return {**rest, "input_schema": function.get("parameters") or {"type": "object"}}
+
+
+def _tool_choice(choice: Any) -> Any:
+    match choice:
+        case "required":
+            return {"type": "any"}
+        case str():
+            return {"type": choice}
+        case {"type": "function", "function": {"name": name}}:
+            return {"type": "tool", "name": name}
+    return choice

@@ -12,7 +12,7 @@ __all__ = ["convert"]
 
 
 def convert(
-    to: Annotated[str, typer.Option("--to", metavar="openai-batch|text|csv|parquet", help="The shape.")],
+    to: Annotated[str, typer.Option("--to", metavar="openai-batch|cookbook|text|csv|parquet", help="The shape.")],
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
@@ -27,7 +27,7 @@ def convert(
         typer.Option(metavar="all|none|FIELD,...", help="With csv: which fields of meta become columns. Default: all."),
     ] = None,
     error_file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="With openai-batch: failures go to this file.")
+        Path | None, typer.Option(metavar="PATH", help="With openai-batch or cookbook: failures go to this file.")
     ] = None,
 ) -> None:
     """Write results files in another shape, as they stand, one line or row for each record.
@@ -61,15 +61,15 @@ def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | N
         raise UsageError(
             "--to parquet is not built yet; it will need the extra llmbatch[parquet]", "--to csv holds the same."
         )
-    if to not in ("openai-batch", "text", "csv"):
-        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, text or csv.")
-    for given, option, shape in (
-        (raw, "--raw", "text"),
-        (meta_columns is not None, "--meta-columns", "csv"),
-        (error_file is not None, "--error-file", "openai-batch"),
+    if to not in ("openai-batch", "cookbook", "text", "csv"):
+        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, cookbook, text or csv.")
+    for given, option, shapes in (
+        (raw, "--raw", ("text",)),
+        (meta_columns is not None, "--meta-columns", ("csv",)),
+        (error_file is not None, "--error-file", ("openai-batch", "cookbook")),
     ):
-        if given and to != shape:
-            raise UsageError(f"{option} goes with --to {shape} only", f"Leave {option} out.")
+        if given and to not in shapes:
+            raise UsageError(f"{option} goes with --to {' or '.join(shapes)} only", f"Leave {option} out.")
 
 
 def _columns(given: str | None) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ __all__ = [
     "Dedupe",
     "DryRun",
     "Endpoint",
+    "ErrorFile",
     "FailOn",
     "Fsync",
     "Grace",
@@ -298,9 +299,13 @@ Output = Annotated[
 Overwrite = Annotated[bool, _option("Output", "Replace the results file.", "--overwrite")]
 Ordered = Annotated[bool, _option("Output", "Results in the order of the input.", "--ordered", "-k")]
 OutputFormat = Annotated[
-    str, _option("Output", "The shape of stdout.", "--output-format", metavar="jsonl|openai-batch|text")
+    str, _option("Output", "The shape of stdout.", "--output-format", metavar="jsonl|openai-batch|cookbook|text")
 ]
 Raw = Annotated[bool, _option("Output", "With text: the text itself, failures left out.", "--raw", "-r")]
+ErrorFile = Annotated[
+    Path | None,
+    _option("Output", "With openai-batch or cookbook: failures go to this file.", "--error-file", metavar="PATH"),
+]
 Include = Annotated[
     list[str] | None,
     _option(

@@ -126,7 +126,7 @@ def _output(given: dict[str, Any]) -> OutputSettings:
     path: Path | None = given["output"]
     if path == Path("-"):
         path = None
-    form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "text"))
+    form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
     if path is not None and form != "jsonl" and not given["tee"]:
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
     if given["raw"] and form != "text":
@@ -136,6 +136,9 @@ def _output(given: dict[str, Any]) -> OutputSettings:
     for option in ("overwrite", "tee", "dedupe", "reuse", "prune", "move_broken"):
         if given[option] and path is None:
             raise UsageError(f"--{option.replace('_', '-')} needs -o FILE", "Name the results file.")
+    error_file: Path | None = given["error_file"]
+    if error_file is not None and form not in ("openai-batch", "cookbook"):
+        raise UsageError("--error-file needs --output-format openai-batch or cookbook", "Add it, or leave it out.")
     include = [part for value in given["include"] or () for part in value.split(",")]
     for part in include:
         _choice("--include", part, ("request", "response", "input"))
@@ -150,6 +153,7 @@ def _output(given: dict[str, Any]) -> OutputSettings:
         format=form,
         raw=given["raw"],
         include=frozenset(include),
+        error_file=error_file,
         rescue_dir=rescue,
     )
 

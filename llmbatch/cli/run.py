@@ -76,6 +76,7 @@ def run(
     ordered: o.Ordered = False,
     output_format: o.OutputFormat = "jsonl",
     raw: o.Raw = False,
+    error_file: o.ErrorFile = None,
     include: o.Include = None,
     tee: o.Tee = False,
     fsync: o.Fsync = "batch",

@@ -136,6 +136,8 @@ class OutputSettings:
     format: str = "jsonl"
     raw: bool = False
     include: frozenset[str] = frozenset()
+    error_file: Path | None = None
+    """Where failures go that would pass by on stdout."""
     rescue_dir: Path | None = None
 
 
@@ -180,3 +182,10 @@ class Settings:
     resume: ResumeSettings = ResumeSettings()
     view: ViewSettings = ViewSettings()
     dry_run: bool = False
+
+    @property
+    def included(self) -> frozenset[str]:
+        """What lines show of `request`, `response` and `input`: what was asked for, and what their shape is made of."""
+        forms = {self.input.format, self.output.format}
+        needed = {"request", "response"} if "cookbook" in forms else {"response"} if "openai-batch" in forms else ()
+        return self.output.include.union(needed)

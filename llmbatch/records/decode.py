@@ -24,6 +24,7 @@ Meta = Literal["all", "none"] | frozenset[str]
 _MOST_REPEATS = 100
 _NOTHING: frozenset[str] = frozenset()
 _PLAIN = forms.OWN - {"input"}
+_COOKBOOK_META = ("metadata",)
 
 
 class Decoded(NamedTuple):
@@ -40,7 +41,8 @@ class Decoder:
 
     `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
     `meta_fields`. With a `template` every field is material for it and nothing else. `system` is for
-    records that have none. `notice` is told what a person may not expect.
+    records that have none. `form` is the input format, where it says how records are to be understood.
+    `notice` is told what a person may not expect.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Decoder:
         meta_fields: frozenset[str],
         template: Template | None,
         system: Template | None,
-        openai_batch: bool,
+        form: str | None,
         seen: Seen,
         notice: Callable[[str], None],
     ) -> None:
@@ -60,7 +62,7 @@ class Decoder:
         self._id_fields = id_fields(id_field)
         self._meta = meta
         self._template, self._system = template, system
-        self._openai_batch = openai_batch
+        self._form = form
         self._seen, self._repeats = seen, 0
         self._notice: Callable[[str], None] | None = notice
         if template is not None and not template.has_fields:
@@ -121,7 +123,9 @@ class Decoder:
         """Return the names of the fields that go into what a record asks, whether or not they are usable."""
         if self._template is not None:
             return _NOTHING
-        if self._openai_batch or forms.is_batch_line(fields):
+        if self._form == "cookbook":
+            return frozenset(fields).difference(looked_at, _COOKBOOK_META)
+        if self._form == "openai-batch" or forms.is_batch_line(fields):
             return forms.BATCH_LINE
         if forms.is_shaped(fields):
             return forms.OWN | (self._sendable & fields.keys()).difference(looked_at)
@@ -134,6 +138,8 @@ class Decoder:
                 raise RecordError("--template gives an empty prompt")
         elif consumed is forms.BATCH_LINE:
             return forms.batch_line(fields)
+        elif self._form == "cookbook":
+            return forms.cookbook_line(fields, consumed)
         elif consumed is _PLAIN:
             prompt = forms.plain(fields)
         else:

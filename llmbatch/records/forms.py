@@ -1,11 +1,12 @@
 """The shapes a record may have, and what each asks. Pure."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["BATCH_LINE", "OWN", "batch_line", "is_batch_line", "is_shaped", "plain", "shaped"]
+__all__ = ["BATCH_LINE", "OWN", "batch_line", "cookbook_line", "is_batch_line", "is_shaped", "plain", "shaped"]
 
 OWN = frozenset({"prompt", "messages", "input", "system", "model", "params"})
 """Fields that mean something to us; an `input` beside a `prompt` does not."""
@@ -87,6 +88,17 @@ def batch_line(fields: dict[str, Any]) -> Prompt:
     if not _PATH.fullmatch(path) or ".." in path:
         raise RecordError(f"url must be a plain path such as /v1/chat/completions, not {url[:100]!r}")
     return Prompt(body=body, path=path)
+
+
+def cookbook_line(fields: dict[str, Any], body: Iterable[str]) -> Prompt:
+    """Read a line as the OpenAI cookbook's script takes it: a body, with `metadata` that is not sent.
+
+    `body` names the fields that are. Raises RecordError for a body without anything to ask.
+    """
+    sent = {name: fields[name] for name in fields if name in body}
+    if not any(sent.get(name) for name in ("messages", "input", "prompt")):
+        raise RecordError("a cookbook line needs messages, input or prompt: it is the body of a request")
+    return Prompt(body=sent)
 
 
 def _no_prompt(fields: dict[str, Any]) -> RecordError:

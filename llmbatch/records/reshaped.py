@@ -1,18 +1,26 @@
-"""Result lines in other shapes: OpenAI's batch output, text."""
+"""Result lines in other shapes: OpenAI's batch output, the OpenAI cookbook's, text."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llmbatch.codec import json
 
-__all__ = ["MissingResponse", "as_batch_line", "as_raw_text", "as_text"]
+__all__ = ["SHAPES", "Missing", "Reshape", "as_batch_line", "as_cookbook_line", "as_raw_text", "as_text"]
+
+Reshape = Callable[[dict[str, Any]], tuple[bytes, bool]]
+"""Gives a line its shape, and says whether it is a failure. Raises Missing."""
 
 
-class MissingResponse(ValueError):
-    """An answer came without the body of the provider, which a batch line consists of."""
+class Missing(ValueError):
+    """An answer came without `parts` that its shape consists of: the request, or the provider's response."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(f"has no {' and no '.join(parts)}")
+        self.parts = parts
 
 
 def as_batch_line(line: dict[str, Any]) -> tuple[bytes, bool]:
-    """Return a line as OpenAI's batch output has it, and whether it is a failure. Raises MissingResponse.
+    """Return a line as OpenAI's batch output has it, and whether it is a failure. Raises Missing.
 
     A failure that came over HTTP has its status and body, any other an error. `custom_id` is text there: an integer is
     written as such, a record without an id is named by its index.
@@ -21,7 +29,7 @@ def as_batch_line(line: dict[str, Any]) -> tuple[bytes, bool]:
     body, has_body = _body(line)
     if not failed:
         if not has_body:
-            raise MissingResponse
+            raise Missing("response")
         return _batch(line, _response(200, line, body), None), False
     error = line.get("error")
     error = error if isinstance(error, dict) else {}
@@ -34,15 +42,47 @@ def as_batch_line(line: dict[str, Any]) -> tuple[bytes, bool]:
     return _batch(line, _response(status, line, body), None if status >= 400 else refused), True
 
 
-def as_text(line: dict[str, Any]) -> bytes:
+def as_cookbook_line(line: dict[str, Any]) -> tuple[bytes, bool]:
+    """Return a line as the OpenAI cookbook's script writes it, and whether it is a failure. Raises Missing.
+
+    That is an array of the request, the answer and, if the record had any, the metadata; instead of an answer a failure
+    has an array of what went wrong. A record that made no request stands there itself, null unless it was included.
+    """
+    failed = line["status"] != "ok"
+    body, has_body = _body(line)
+    missing = ["request"] if "request" not in line and line.get("attempts") != 0 else []
+    if not failed and not has_body:
+        missing.append("response")
+    if missing:
+        raise Missing(*missing)
+    error = line.get("error") if failed else None
+    said = error if isinstance(error, dict) else {}
+    answer = [f"{_text(said.get('kind'))}: {_text(said.get('message'))}"] if failed else body
+    cells = [line.get("request", line.get("input")), answer]
+    meta = line.get("meta")
+    if isinstance(meta, dict) and "metadata" in meta:
+        cells.append(meta["metadata"])
+    return json.dumps(cells) + b"\n", failed
+
+
+def as_text(line: dict[str, Any]) -> tuple[bytes, bool]:
     """Return the answer's text as a JSON string, null for a failure or an answer without text."""
-    return json.dumps(_answer(line)) + b"\n"
+    return json.dumps(_answer(line)) + b"\n", line["status"] != "ok"
 
 
-def as_raw_text(line: dict[str, Any]) -> bytes:
+def as_raw_text(line: dict[str, Any]) -> tuple[bytes, bool]:
     """Return the answer's text as it is; nothing where there is none."""
     text = _answer(line)
-    return b"" if text is None else text.encode("utf-8", "replace") + b"\n"
+    return b"" if text is None else text.encode("utf-8", "replace") + b"\n", line["status"] != "ok"
+
+
+SHAPES: dict[str, Reshape] = {
+    "openai-batch": as_batch_line,
+    "cookbook": as_cookbook_line,
+    "text": as_text,
+    "raw": as_raw_text,
+}
+"""The shapes of one line each; `raw` is what text is with `--raw`."""
 
 
 def _answer(line: dict[str, Any]) -> str | None:

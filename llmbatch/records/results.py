@@ -11,6 +11,7 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
 from llmbatch.core.redact import Redactor
+from llmbatch.records.reshaped import Reshape
 
 __all__ = ["Render", "jsonl", "reshaped"]
 
@@ -80,9 +81,9 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     return fields
 
 
-def reshaped(shape: Callable[[dict[str, Any]], bytes], *, redact: Callable[[str], str]) -> Render:
+def reshaped(shape: Reshape, *, include: frozenset[str], redact: Callable[[str], str]) -> Render:
     """Return a renderer that gives the fields of a line another shape."""
-    return lambda outcome: shape(_fields(outcome, frozenset(), redact))
+    return lambda outcome: shape(_fields(outcome, include, redact))[0]
 
 
 def _identity(identity: Identity) -> dict[str, Any]:

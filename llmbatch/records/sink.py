@@ -15,8 +15,9 @@ __all__ = ["StreamSink"]
 class StreamSink:
     """Writes to an open descriptor, stdout as a rule. With `escape` what a terminal acts on is escaped."""
 
-    def __init__(self, fd: int, render: Render, *, escape: bool = False) -> None:
+    def __init__(self, fd: int, render: Render, *, escape: bool = False, name: str = "stdout") -> None:
         self._fd = fd
+        self._name = name
         self._render = render
         self._escape = escape
         self._failure: LlmbatchError | None = None
@@ -34,10 +35,11 @@ class StreamSink:
             while view:
                 view = view[_write_some(self._fd, view) :]
         except BrokenPipeError as error:
-            self._failure = ReaderGone("the reader of stdout went away")
+            self._failure = ReaderGone(f"the reader of {self._name} went away")
             raise self._failure from error
         except OSError as error:
-            self._failure = OutputError(f"cannot write to stdout: {error.strerror}", "With -o FILE nothing is lost.")
+            what = f"cannot write to {self._name}: {error.strerror}"
+            self._failure = OutputError(what, "With -o FILE nothing is lost.")
             raise self._failure from error
 
 

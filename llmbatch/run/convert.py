@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
-from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
+from llmbatch.records.reshaped import SHAPES, Missing
 from llmbatch.records.sheet import COLUMNS, META, result_row, row
 from llmbatch.run.standing import ResultsFile, open_results
 from llmbatch.run.whole import check_stdout, check_target, whole_file
@@ -77,14 +77,15 @@ def _shaped(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
 
 
 def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
-    text = as_raw_text if shape.raw else as_text
+    reshape = SHAPES["raw" if shape.raw else shape.to]
     for file, line in _results(files):
         try:
-            yield as_batch_line(line) if shape.to == "openai-batch" else (text(line), False)
-        except MissingResponse:
+            yield reshape(line)
+        except Missing as error:
             raise UsageError(
-                f"{_answer(file, line)} has no response",
-                "Batch lines consist of what the provider sent: llmbatch run … --include response keeps it.",
+                f"{_answer(file, line)} {error}",
+                f"{shape.to} lines consist of what was sent or answered: llmbatch run … --include "
+                f"{','.join(error.parts)} keeps it.",
             ) from None
         except ValueError as error:
             raise UsageError(f"{_answer(file, line)} {error}") from error

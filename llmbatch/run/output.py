@@ -6,15 +6,17 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
+from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
-from llmbatch.records.reshaped import MissingResponse, as_batch_line, as_raw_text, as_text
+from llmbatch.records.reshaped import SHAPES, Missing, Reshape
 from llmbatch.records.results import Render, jsonl, reshaped
+from llmbatch.records.sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
 from llmbatch.run.reading import new_dialect
@@ -84,12 +86,15 @@ def open_output(
 
     Raises UsageError, OutputBusy or OutputError; nothing was sent then.
     """
-    stream = stream_to(_render(settings, redact))
     path = settings.output.path
-    if path is None:
-        yield Output(stream)
-        return
+    render = _render(settings, redact)
     with ExitStack() as stack:
+        plain = stream_to(render)
+        failures = _failures(settings, render, stack)
+        stream = plain if failures is None else _Apart(plain, failures)
+        if path is None:
+            yield Output(stream)
+            return
         store = stack.enter_context(
             open_store(
                 path,
@@ -105,7 +110,7 @@ def open_output(
         journal = stack.enter_context(
             closing(
                 store.journal(
-                    jsonl(include=settings.output.include, redact=redact),
+                    jsonl(include=settings.included, redact=redact),
                     batch=settings.input.batch_size,
                     rescue_dir=settings.output.rescue_dir,
                 )
@@ -113,7 +118,7 @@ def open_output(
         )
         sink: Sink = journal
         if settings.output.tee:
-            _show_kept(store.kept_lines(continuation.policy), stream, _shape(settings))
+            _show_kept(store.kept_lines(continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
         yield Output(sink, store, journal, continuation.sift, survey.kept if survey is not None else None)
 
@@ -121,9 +126,9 @@ def open_output(
 class _Tee:
     """Writes to the results file first, then to stdout; when nobody reads there any more, to the file alone."""
 
-    def __init__(self, journal: Journal, stream: Stream) -> None:
+    def __init__(self, journal: Journal, stream: Sink) -> None:
         self._journal = journal
-        self._stream: Stream | None = stream
+        self._stream: Sink | None = stream
 
     def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
         """Write the outcomes. Raises OutputError, or ReaderGone once."""
@@ -138,34 +143,54 @@ class _Tee:
             raise
 
 
-def _show_kept(lines: Iterator[bytes], stream: Stream, shape: "Shape | None") -> None:
+class _Apart:
+    """Results that pass by, failures to a file of their own."""
+
+    def __init__(self, stream: Stream, failures: Stream) -> None:
+        self._stream, self._failures = stream, failures
+
+    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Write the outcomes. Raises OutputError, ReaderGone."""
+        failed = [isinstance(outcome, Refused) or isinstance(outcome.verdict, Fault) for outcome in outcomes]
+        if any(failed):
+            self._failures.write([outcome for outcome, bad in zip(outcomes, failed, strict=True) if bad])
+        if not all(failed):
+            self._stream.write([outcome for outcome, bad in zip(outcomes, failed, strict=True) if not bad])
+
+
+def _show_kept(lines: Iterator[bytes], stream: Stream, failures: Stream | None, shape: Reshape | None) -> None:
     """Write the lines that stay to stdout. Raises UsageError for those that do not have what their shape needs."""
     for line in lines:
         try:
-            stream.write_lines(line if shape is None else shape(parse(line) or {}))
-        except MissingResponse as error:
+            piece, failed = (line, False) if shape is None else shape(parse(line) or {})
+        except Missing as error:
             raise UsageError(
-                "lines of the results file lack the provider's answer, which a batch line consists of",
-                "Run with --include response from the start.",
+                f"a line of the results file {error}, which its shape on stdout consists of",
+                f"Run with --include {','.join(error.parts)} from the start.",
             ) from error
+        (failures if failed and failures is not None else stream).write_lines(piece)
 
 
-Shape = Callable[[dict[str, Any]], bytes]
-"""Gives the fields of a result line the shape they have on stdout."""
+def _failures(settings: Settings, render: Render, stack: ExitStack) -> Stream | None:
+    """Open the file of failures. Raises UsageError."""
+    path = settings.output.error_file
+    if path is None:
+        return None
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UsageError(f"--error-file {path}: {error.strerror}", "Name a file that can be written.") from error
+    stack.callback(os.close, fd)
+    return StreamSink(fd, render, name=str(path))
 
 
-def _shape(settings: Settings) -> Shape | None:
+def _shape(settings: Settings) -> Reshape | None:
     """Return the shape of stdout, None for lines as they are."""
-    match settings.output.format:
-        case "openai-batch":
-            return lambda line: as_batch_line(line)[0]
-        case "text":
-            return as_raw_text if settings.output.raw else as_text
-    return None
+    return SHAPES.get("raw" if settings.output.raw else settings.output.format)
 
 
 def _render(settings: Settings, redact: Redactor) -> Render:
-    shape = _shape(settings)
+    shape, include = _shape(settings), settings.included
     if shape is None:
-        return jsonl(include=settings.output.include, redact=redact)
-    return reshaped(shape, redact=redact)
+        return jsonl(include=include, redact=redact)
+    return reshaped(shape, include=include, redact=redact)

@@ -58,16 +58,12 @@ class Reading:
         self, dialect: Dialect, sift: Sift | None = None, bound: Callable[[Job], float] | None = None
     ) -> Preparation:
         """Return the jobs of the input."""
-        output = self._settings.output
-        include = output.include | {"response"} if output.format == "openai-batch" else output.include
-        if self._settings.input.format == "openai-batch":
-            include |= {"response"}
         return Preparation(
             self._source,
             self._decoder(dialect.params, self._notice),
             dialect,
             limit=self._settings.input.limit,
-            include=include,
+            include=self._settings.included,
             sift=sift,
             shard=self._settings.input.shard,
             bound=bound,
@@ -93,7 +89,7 @@ class Reading:
             meta_fields=input.meta_fields,
             template=self._template,
             system=self._system,
-            openai_batch=input.format == "openai-batch",
+            form=input.format,
             seen=Seen(limit=REMEMBERED if endless else None),
             notice=notice,
         )

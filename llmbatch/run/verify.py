@@ -159,7 +159,7 @@ def _identifier(id_field: str | None) -> Decoder:
         meta_fields=frozenset(),
         template=None,
         system=None,
-        openai_batch=False,
+        form=None,
         seen=Seen(),
         notice=lambda text: None,
     )

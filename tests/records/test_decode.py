@@ -30,7 +30,7 @@ def decoder(**changes: Any) -> Decoder:
         "meta_fields": frozenset(),
         "template": None,
         "system": None,
-        "openai_batch": False,
+        "form": None,
         "seen": Seen(),
         "notice": lambda text: None,
     }
@@ -181,7 +181,7 @@ def test_batch_line_must_have_a_plain_path(url):
 
 
 def test_batch_input_has_nothing_but_batch_lines():
-    assert "needs a body" in refuse({"prompt": "x"}, openai_batch=True).fault.message
+    assert "needs a body" in refuse({"prompt": "x"}, form="openai-batch").fault.message
 
 
 def test_refused_records_keep_their_id_and_their_meta():

@@ -254,7 +254,7 @@ def test_the_text_of_an_answer_is_never_changed() -> None:
 
 
 def batch(outcome: Outcome | Refused) -> dict[str, Any]:
-    return json.loads(reshaped(lambda line: as_batch_line(line)[0], redact=Redactor())(outcome))  # type: ignore[no-any-return]
+    return json.loads(reshaped(as_batch_line, include=frozenset(), redact=Redactor())(outcome))  # type: ignore[no-any-return]
 
 
 def test_a_batch_line_holds_the_providers_answer() -> None:
@@ -293,18 +293,21 @@ def test_a_batch_line_keeps_a_paid_answer_that_cannot_be_read() -> None:
 
 
 def test_text_is_one_json_string_a_line() -> None:
-    assert reshaped(as_text, redact=str)(Outcome(job(), ok("a\n\u2028b"))) == '"a\\n\u2028b"\n'.encode()
+    assert (
+        reshaped(as_text, include=frozenset(), redact=str)(Outcome(job(), ok("a\n\u2028b")))
+        == '"a\\n\u2028b"\n'.encode()
+    )
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_no_text_is_null(outcome: Outcome | Refused) -> None:
-    assert reshaped(as_text, redact=str)(outcome) == b"null\n"
+    assert reshaped(as_text, include=frozenset(), redact=str)(outcome) == b"null\n"
 
 
 def test_raw_text_is_the_text_itself() -> None:
-    assert reshaped(as_raw_text, redact=str)(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
+    assert reshaped(as_raw_text, include=frozenset(), redact=str)(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_without_text_there_is_no_raw_line(outcome: Outcome | Refused) -> None:
-    assert reshaped(as_raw_text, redact=str)(outcome) == b""
+    assert reshaped(as_raw_text, include=frozenset(), redact=str)(outcome) == b""

@@ -19,7 +19,7 @@ def check(path: Path, template: str | None = None, limit: int | None = None) -> 
         meta_fields=frozenset(),
         template=None if template is None else Template.parse(template),
         system=None,
-        openai_batch=False,
+        form=None,
         seen=Seen(),
         notice=lambda text: None,
     )

@@ -92,7 +92,7 @@ def test_stdin_is_a_results_file_like_any_other(llmbatch: Command, tmp_path: Pat
         (("verify", "in.jsonl", "-o", "broken.jsonl"), 1, ""),
         (("convert", "r.jsonl", "--to", "openai-batch"), 2, "--include response"),
         (("convert", "r.jsonl", "--to", "parquet"), 2, "llmbatch[parquet]"),
-        (("convert", "r.jsonl", "--to", "xml"), 2, "openai-batch, text or csv"),
+        (("convert", "r.jsonl", "--to", "xml"), 2, "openai-batch, cookbook, text or csv"),
         (("convert", "r.jsonl", "--to", "csv", "--raw"), 2, "--raw"),
         (("convert", "r.jsonl", "--to", "text", "-o", "r.jsonl"), 2, "one of the files"),
         (("report", "r.jsonl", "r.jsonl"), 2, "given twice"),

@@ -32,7 +32,8 @@ def show(
 
     run = command("run")
     ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
+    given = sources.values(ctx)
     for name in (parameter.name for parameter in run.params):
         if name is None or name in ("inputs", "profile"):
             continue
-        print(f"{name.replace('_', '-')} = {json.dumps(ctx.params[name], default=str)}  # {sources.origin(ctx, name)}")
+        print(f"{name.replace('_', '-')} = {json.dumps(given[name], default=str)}  # {sources.origin(ctx, name)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from llmbatch.cli.sources import RANK, origin
+from llmbatch.cli.sources import RANK, origin, values
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
     InputSettings,
@@ -34,7 +34,7 @@ _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
 
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
-    given = ctx.params
+    given = values(ctx)
     provider, base_url = _one_server(ctx)
     key_env, key_file = _one_key(ctx)
     output = _output(given)

@@ -9,7 +9,7 @@ import typer
 
 from llmbatch.core.errors import UsageError
 
-__all__ = ["RANK", "Profile", "config_path", "origin"]
+__all__ = ["RANK", "Profile", "config_path", "origin", "values"]
 
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins, strongest first."""
@@ -39,6 +39,20 @@ def origin(ctx: "Context", name: str) -> str:
     return "default"
 
 
+def values(ctx: "Context") -> dict[str, Any]:
+    """Return the values of all parameters; a variable of one that may be repeated has a value on each line.
+
+    typer would cut it at every space, and with it a header or a JSON value.
+    """
+    found = dict(ctx.params)
+    for parameter in ctx.command.params:
+        name, variable = parameter.name, parameter.envvar
+        if name in found and getattr(parameter, "multiple", False) and origin(ctx, name) == "environment":
+            lines = os.environ[variable].splitlines() if isinstance(variable, str) else []
+            found[name] = [line.strip() for line in lines if line.strip()]
+    return found
+
+
 def _load(ctx: typer.Context, name: str | None) -> str | None:
     """Read the settings file before any other option is looked at. Raises UsageError."""
     if ctx.resilient_parsing:
@@ -61,13 +75,13 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
         raise UsageError(f"no profile {name!r}", known)
     profile = profiles[name] if name is not None else {}
     known_names = {p.name: p for p in ctx.command.params if p.name is not None}
-    chosen = _named(profile, known_names, path)
+    chosen = _named(ctx, profile, known_names, path)
     ctx.meta[_PROFILE_KEYS] = set(chosen)
-    ctx.default_map = _named(tables, known_names, path) | chosen
+    ctx.default_map = _named(ctx, tables, known_names, path) | chosen
     return name
 
 
-def _named(table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:
+def _named(ctx: typer.Context, table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:
     """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for what cannot be."""
     found = {}
     for key, value in table.items():
@@ -76,11 +90,15 @@ def _named(table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str
             near = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in known], n=1)
             raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {near[0]}?" if near else None)
         found[name] = _as_typed(value, f"{path}: {key}", several=known[name].multiple)
+        try:
+            known[name].process_value(ctx, found[name])
+        except typer.BadParameter as error:  # told here, where the value stands: typer would blame the variable
+            raise UsageError(f"{path}: {key} = {value!r}: {error.message}", "Mend the file.") from None
     return found
 
 
 def _as_typed(value: Any, where: str, *, several: bool) -> Any:
-    """Turn a TOML value into what the command line would have given; its type is checked there. Raises UsageError."""
+    """Turn a TOML value into what the command line would have given; raise UsageError for what cannot be."""
     values = value if isinstance(value, list) and several else [value]
     if not all(isinstance(item, str | int | float) for item in values):
         raise UsageError(f"{where} is a value{' or a list of values' if several else ''}, as on the command line")

@@ -61,3 +61,10 @@ def test_what_is_shown_can_be_written_into_the_file(show: Show) -> None:
     toml = "".join(f"{name} = {json.dumps(value)}\n" for name, value in before.items() if value is not None)
     after = {name: json.loads(said.partition("  # ")[0]) for name, said in show(toml).items()}
     assert after == before
+
+
+def test_a_variable_of_an_option_that_repeats_has_a_value_on_each_line(show: Show) -> None:
+    shown = show("", LLMBATCH_HEADER="X-Title: my own run\n\nX-Other:  two  spaces \n", LLMBATCH_PARAM='stop=["a b"]')
+    assert shown["header"] == '["X-Title: my own run", "X-Other:  two  spaces"]  # environment'
+    assert shown["param"] == '["stop=[\\"a b\\"]"]  # environment'
+    assert show("", LLMBATCH_HEADER="")["header"] == "[]  # default"

@@ -80,8 +80,9 @@ BROKEN = {
     "a profile that is none": ("[profile]\nx = 1", "a profile is a table"),
     "a table for a value": ("model = {a = 1}", "model is a value"),
     "a list for a value": ("limit = [1]", "limit is a value"),
-    "no number": ('limit = "many"', "--limit"),
-    "half a number": ("limit = 1.5", "--limit"),
+    "no number": ('limit = "many"', "config.toml: limit = 'many': "),
+    "half a number": ("limit = 1.5", "config.toml: limit = 1.5: "),
+    "no number in a profile": ("[profile.p]\nrpm = 'fast'", "config.toml: rpm = 'fast': "),
     "no duration": ('timeout = "soon"', "--timeout"),
 }
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from llmbatch.cli import sources
+from llmbatch.cli import secrets, sources
 from llmbatch.cli.verbs import command
 
 __all__ = ["config"]
@@ -30,10 +30,15 @@ def show(
     """Print what `run` would use without flags: one line per setting, with its origin."""
     import json
 
+    from llmbatch.run.endpoint import secret_values
+
     run = command("run")
     ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
     given = sources.values(ctx)
+    secrets.learn(secret_values(dict(header.partition(":")[::2] for header in given["header"] or ())))
+    redact = secrets.redactor()
     for name in (parameter.name for parameter in run.params):
         if name is None or name in ("inputs", "profile"):
             continue
-        print(f"{name.replace('_', '-')} = {json.dumps(given[name], default=str)}  # {sources.origin(ctx, name)}")
+        shown = redact(json.dumps(given[name], default=str))
+        print(f"{name.replace('_', '-')} = {shown}  # {sources.origin(ctx, name)}")

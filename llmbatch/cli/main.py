@@ -68,17 +68,20 @@ def _explain(error: Exception) -> int:
         first = first.exceptions[0]
     if isinstance(first, BrokenPipeError | ReaderGone):
         return ExitCode.READER_GONE
+    from llmbatch.cli.secrets import redactor
+
+    redact = redactor()
     if isinstance(first, LlmbatchError):
-        _say(f"llmbatch: {first.message}")
+        _say(redact(f"llmbatch: {first.message}"))
         if first.hint:
-            _say(first.hint)
+            _say(redact(first.hint))
         return first.exit_code
     if "--debug" in sys.argv:
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
-            _say(line)
-    _say(f"llmbatch: a bug: {type(first).__name__}: {first}")
+            _say(redact(line))
+    _say(redact(f"llmbatch: a bug: {type(first).__name__}: {first}"))
     _say("Run it again with --debug and report what it prints.")
     return ExitCode.BUG
 

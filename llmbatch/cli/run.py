@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmbatch.cli import options as o
+from llmbatch.cli import secrets
 from llmbatch.cli.sources import Profile
 from llmbatch.core.errors import ExitCode, OutputError, UsageError
 from llmbatch.core.printable import printable
@@ -122,7 +123,6 @@ def run(
 
 
 def _run(settings: "Settings") -> "Summary":
-    from llmbatch.core.redact import Redactor
     from llmbatch.run.endpoint import find_endpoint
     from llmbatch.run.session import run as run_session
     from llmbatch.ui.say import Teller
@@ -130,7 +130,8 @@ def _run(settings: "Settings") -> "Summary":
     view = settings.view
     say, show = _screen(settings)
     endpoint = find_endpoint(settings.model, os.environ)
-    redact = Redactor([*_secrets(), *endpoint.secrets])
+    secrets.learn(endpoint.secrets)
+    redact = secrets.redactor()
     summary = run_session(
         settings,
         endpoint,
@@ -237,15 +238,6 @@ def _write_whole(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "Choose another --summary-file.") from error
-
-
-def _secrets() -> list[str]:
-    """Collect whatever in the environment is named like a key: none of it may ever be shown."""
-    return [
-        value.strip()
-        for name, value in os.environ.items()
-        if name.endswith(("_API_KEY", "_TOKEN", "_KEY", "_SECRET")) and len(value.strip()) >= 8
-    ]
 
 
 def _say_unless_quiet(settings: "Settings") -> "Say":

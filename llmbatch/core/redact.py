@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
-__all__ = ["Redactor"]
+__all__ = ["MARK", "SHORTEST", "Redactor"]
 
 _SHAPES = re.compile(
     r"""\bsk-ant-(?:api|admin|oat|sid)\d{2}-[\w-]{20,}
@@ -19,15 +20,35 @@ _SHAPES = re.compile(
 MARK = "[redacted]"
 
 
+SHORTEST = 6
+"""Characters of a secret. What is shorter is a placeholder, and stands in many a word."""
+
+
 class Redactor:
     """Cuts secrets out of text; call it with the text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first, so that a key which contains another is cut out whole.
-        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        written = {way for secret in secrets if len(secret) >= SHORTEST for way in _ways(secret)}
+        self._secrets = sorted(written, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""
+        return _SHAPES.sub(MARK, self.exact(text))
+
+    def exact(self, text: str) -> str:
+        """Return the text without the exact secrets; what only looks like one stays."""
         for secret in self._secrets:
             text = text.replace(secret, MARK)
-        return _SHAPES.sub(MARK, text)
+        return text
+
+    def in_bytes(self, body: bytes) -> bytes:
+        """Return a body without the exact secrets."""
+        for secret in self._secrets:
+            body = body.replace(secret.encode(), MARK.encode())
+        return body
+
+
+def _ways(secret: str) -> set[str]:
+    """Write a secret as it is, and as URLs and some servers' JSON have it."""
+    return {secret, quote(secret, safe=""), secret.replace("/", "\\/")}

@@ -21,7 +21,7 @@ Render = Callable[[Outcome | Refused], bytes]
 """Makes the line of one outcome, newline included; empty when it has none."""
 
 
-def jsonl(*, include: frozenset[str], redact: Callable[[str], str]) -> Render:
+def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
     """Return the renderer of result lines. `include`: any of `request`, `response`, `input`."""
 
     def render(outcome: Outcome | Refused) -> bytes:
@@ -31,7 +31,7 @@ def jsonl(*, include: frozenset[str], redact: Callable[[str], str]) -> Render:
     return render
 
 
-def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callable[[str], str]) -> dict[str, Any]:
+def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redactor) -> dict[str, Any]:
     if isinstance(outcome, Refused):
         fields = _identity(outcome.identity)
         fields |= {"status": "failed", "error": _error(outcome.fault, redact), "attempts": 0}
@@ -60,7 +60,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
             fields["billed"] = True
         fields |= _cost(job)
         if verdict.raw is not None:
-            fields |= _raw(verdict.raw)
+            fields |= _raw(redact.in_bytes(verdict.raw))
         answer = _redacted(verdict.answer, redact)
     if job.sent:
         fields["started_at"] = _timestamp(job.started)
@@ -68,7 +68,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     fields["attempts"] = job.sent
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed
-    fields["request_id"] = verdict.request_id
+    fields["request_id"] = redact.exact(verdict.request_id) if verdict.request_id is not None else None
     if answer is not None:
         fields["response"] = answer
     if "request" in include:
@@ -81,7 +81,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Callabl
     return fields
 
 
-def reshaped(shape: Reshape, *, include: frozenset[str], redact: Callable[[str], str]) -> Render:
+def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:
     """Return a renderer that gives the fields of a line another shape."""
     return lambda outcome: shape(_fields(outcome, include, redact))[0]
 
@@ -92,7 +92,7 @@ def _identity(identity: Identity) -> dict[str, Any]:
     return {"id": identity.id, "index": identity.index}
 
 
-def _error(fault: Fault, redact: Callable[[str], str]) -> dict[str, Any]:
+def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:
     code = redact(fault.code) if fault.code is not None else None
     return {"kind": fault.kind, "status": fault.status, "code": code, "message": redact(fault.message)}
 
@@ -109,14 +109,14 @@ def _cost(job: Job) -> dict[str, float]:
 
 
 def _raw(body: bytes) -> dict[str, str]:
-    """Keep a body that is not JSON, byte for byte."""
+    """Keep a body that could not be read, byte for byte but for our own key."""
     try:
         return {"response": body.decode()}
     except UnicodeDecodeError:
         return {"response_base64": base64.b64encode(body).decode()}
 
 
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+def _redacted(value: Any, redact: Redactor) -> Any:
     """Cut secrets out of a provider's error body: some quote the key."""
     if isinstance(value, str):
         return redact(value)

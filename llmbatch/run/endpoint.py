@@ -1,5 +1,6 @@
 """Whom a run talks to: base URL, headers and key, and the rules that keep a key at its own host."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,7 +12,10 @@ from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_at
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
-__all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine"]
+__all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine", "secret_values"]
+
+
+_SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,13 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
             )
         carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
         headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
-    return Endpoint(name, base_url, headers, (key,) if key else (), unused)
+    secrets = (*([key] if key else ()), *secret_values(model.headers))
+    return Endpoint(name, base_url, headers, secrets, unused)
+
+
+def secret_values(headers: Mapping[str, str]) -> list[str]:
+    """Return the values of the headers that are named like a secret."""
+    return [value.strip() for header, value in headers.items() if _SECRET.search(header)]
 
 
 def _endpoint_name(model: ModelSettings, preset: Preset) -> str:
@@ -108,6 +118,8 @@ def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | No
             raise ActionNeeded(f"--key-file {model.key_file} is empty", "Put the key into it.")
         return key
     if model.key_env is not None:
+        if not model.key_env.isidentifier():
+            raise UsageError("--key-env is not the name of a variable", "It takes the name, never the key itself.")
         key = _clean(environment.get(model.key_env), model.key_env)
         if key is None:
             raise ActionNeeded(f"--key-env {model.key_env}: the variable is not set", f"export {model.key_env}=…")

@@ -1,10 +1,13 @@
 """Secrets cut out of text."""
 
+import json
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.redact import MARK, Redactor
+from llmbatch.core.redact import MARK, SHORTEST, Redactor
 
 A = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
 
@@ -68,10 +71,23 @@ def test_ordinary_text_stays(text: str) -> None:
     assert Redactor()(text) == text
 
 
-@given(st.text("0123456789-_XYZ", min_size=1), st.text(), st.text())
+@given(st.text("0123456789-_/+XYZ", min_size=SHORTEST), st.text(), st.text())
 def test_an_exact_secret_never_survives(secret: str, before: str, after: str) -> None:
-    assert secret not in Redactor([secret])(before + secret + after)
+    redact = Redactor([secret])
+    for way in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], secret.replace("/", "\\/")):
+        assert secret not in redact(before + way + after)
+        if way not in before + after:
+            assert way not in redact.exact(f"<{way}>")
+            assert way.encode() not in redact.in_bytes(f"<{way}>".encode() + b"\xff")
+
+
+def test_a_placeholder_is_no_secret() -> None:
+    assert Redactor(["EMPTY", "x"])("EMPTY text") == "EMPTY text"
+
+
+def test_what_only_looks_like_a_key_stays_in_what_is_data() -> None:
+    assert Redactor(["s3cret"]).exact(f"s3cret {KEYS[0]}") == f"{MARK} {KEYS[0]}"
 
 
 def test_a_key_that_contains_another_is_cut_out_whole() -> None:
-    assert Redactor(["abc", "abcdef", ""])("x abcdef y abc z") == f"x {MARK} y {MARK} z"
+    assert Redactor(["abcdef", "abcdefgh", ""])("x abcdefgh y abcdef z") == f"x {MARK} y {MARK} z"

@@ -294,20 +294,20 @@ def test_a_batch_line_keeps_a_paid_answer_that_cannot_be_read() -> None:
 
 def test_text_is_one_json_string_a_line() -> None:
     assert (
-        reshaped(as_text, include=frozenset(), redact=str)(Outcome(job(), ok("a\n\u2028b")))
+        reshaped(as_text, include=frozenset(), redact=Redactor())(Outcome(job(), ok("a\n\u2028b")))
         == '"a\\n\u2028b"\n'.encode()
     )
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_no_text_is_null(outcome: Outcome | Refused) -> None:
-    assert reshaped(as_text, include=frozenset(), redact=str)(outcome) == b"null\n"
+    assert reshaped(as_text, include=frozenset(), redact=Redactor())(outcome) == b"null\n"
 
 
 def test_raw_text_is_the_text_itself() -> None:
-    assert reshaped(as_raw_text, include=frozenset(), redact=str)(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
+    assert reshaped(as_raw_text, include=frozenset(), redact=Redactor())(Outcome(job(), ok("a\nb"))) == b"a\nb\n"
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_without_text_there_is_no_raw_line(outcome: Outcome | Refused) -> None:
-    assert reshaped(as_raw_text, include=frozenset(), redact=str)(outcome) == b""
+    assert reshaped(as_raw_text, include=frozenset(), redact=Redactor())(outcome) == b""

@@ -60,6 +60,8 @@ class Job:
     """What its attempts cost in earlier runs, as the line to be replaced has it."""
     cost: float | None = None
     """What its answered attempts of this run cost, None as long as that is not known."""
+    peers: int = 0
+    """Only jobs of equal `peers` share a request; dispatch sets it once one was split."""
     prior: int = 0
     """Attempts of earlier runs whose outcome was never learned."""
     sent: int = 0

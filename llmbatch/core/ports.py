@@ -24,8 +24,8 @@ class Dialect(Protocol):
     name: str
     params: frozenset[str]
 
-    def pack_limit(self, route: Route) -> int:
-        """Return how many jobs of a route one request may serve."""
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return how many of the jobs of a route, from the first on, the next request may serve: one or more."""
         ...
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:

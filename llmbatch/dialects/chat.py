@@ -79,7 +79,7 @@ class Chat:
         self._stream_usage = stream_usage
         self._token_caps = (token_cap, *(name for name in TOKEN_CAPS if name != token_cap))
 
-    def pack_limit(self, route: Route) -> int:
+    def pack(self, waiting: Sequence[Job]) -> int:
         """Return 1: a chat request serves one record."""
         return 1
 

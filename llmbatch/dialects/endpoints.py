@@ -84,9 +84,9 @@ class ByEndpoint:
         self.params = self._own.params
         self._dialects = {self.name: self._own}
 
-    def pack_limit(self, route: Route) -> int:
-        """Return how many jobs of a route one request may serve."""
-        return self._dialects[route.dialect].pack_limit(route)
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return how many of the jobs of a route, from the first on, the next request may serve."""
+        return self._dialects[waiting[0].route.dialect].pack(waiting)
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
         """Build the body fields of one record, as if sent alone. Raises RecordError."""

@@ -48,22 +48,18 @@ class _Queue:
         self.turn = False
         self.stopped = False
 
-    def next(self, most: int) -> tuple[Job, ...]:
-        """Take up to `most` jobs: retries first, but every second time new ones, so that neither starves the other."""
-        source = self.again
-        if not source or (self.turn and self.fresh):
-            source = self.fresh
+    def source(self) -> deque[Job]:
+        """Return whose turn it is: retries first, but every second time new ones, so that neither starves the other."""
+        return self.fresh if not self.again or (self.turn and self.fresh) else self.again
+
+    def take(self, source: deque[Job], count: int) -> tuple[Job, ...]:
+        """Take the first jobs of a source."""
         self.turn = source is self.again
-        if most == 1:
+        if count == 1:
             return (source.popleft(),)
-        return tuple(source.popleft() for _ in range(min(most, len(source))))
+        return tuple(source.popleft() for _ in range(count))
 
-    def opens(self, now: float) -> float:
-        """Return when the next of them may be sent."""
-        first = self.again[0] if self.again else self.fresh[0]
-        return self.gate.opens(now, self.weigh((first,)))
-
-    def weigh(self, jobs: Sequence[Job]) -> float:
+    def weigh(self, jobs: Iterable[Job]) -> float:
         """Estimate the tokens of a request; where nobody counts them, they weigh nothing."""
         if not self.gate.tokens.binds:
             return 0.0
@@ -165,7 +161,7 @@ class Dispatch:
         for _ in range(len(turns)):
             queue = turns[0]
             turns.rotate(-1)
-            if (queue.again or queue.fresh) and queue.opens(now) <= now:
+            if (queue.again or queue.fresh) and self._opens(queue, now) <= now:
                 return self._request(queue, now)
         return None
 
@@ -174,25 +170,31 @@ class Dispatch:
         if self._till.short:
             return math.inf
         times = [self._due[0][0]] if self._due else []
-        times += [q.opens(now) for q in self._turns if q.again or q.fresh]
+        times += [self._opens(q, now) for q in self._turns if q.again or q.fresh]
         # What came due since `take` looked is due now.
         return max(now, min(times, default=math.inf))
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
-        queue = self._queues[request.jobs[0].route]
-        gate = queue.gate
-        self.in_flight -= len(request.jobs)
+        jobs = request.jobs
+        queue = self._queues[jobs[0].route]
+        self.in_flight -= len(jobs)
         done: list[Outcome] = []
-        for job, verdict in zip(request.jobs, verdicts, strict=True):
+        apart: list[Job] = []
+        heard = False  # the gate counts requests, not jobs
+        for job, verdict in zip(jobs, verdicts, strict=True):
             self._till.settle(job, verdict)
             if isinstance(verdict, Completion):
-                self._learn(queue, request, job, verdict, now)
+                if not heard:
+                    self._learn(queue, request, verdicts, now)
+                    heard = True
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
                 done += self._copies(job)
-            elif self._again(queue, job, verdict, now):
-                continue
+            elif verdict.split and len(jobs) > 1:
+                apart.append(job)
+            elif self._again(queue, job, verdict, now, hold=not heard):
+                heard = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
             else:
@@ -200,7 +202,9 @@ class Dispatch:
                 self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
-        gate.leave()
+        if apart:
+            self._split(queue, apart)
+        queue.gate.leave()
         return done
 
     def hear(self, request: Request, said: Announced, now: float) -> None:
@@ -250,14 +254,25 @@ class Dispatch:
             self._queues[job.route].again.append(job)
             self.queued += 1
 
+    def _opens(self, queue: _Queue, now: float) -> float:
+        """Return when the next request of a queue may be sent."""
+        weight = 0.0
+        if queue.gate.tokens.binds:
+            source = queue.source()
+            weight = queue.weigh(itertools.islice(source, self._dialect.pack(source)))
+        return queue.gate.opens(now, weight)
+
     def _request(self, queue: _Queue, now: float) -> Request | None:
-        first = queue.again[0] if queue.again else queue.fresh[0]
-        jobs = queue.next(self._dialect.pack_limit(first.route))
-        if not self._till.reserve(jobs):
-            queue.again.extendleft(reversed(jobs))
-            if not self.in_flight:
-                self._end(cost_reached(self._till, sum(job.worst for job in jobs)))
-            return None
+        source = queue.source()
+        jobs = queue.take(source, self._dialect.pack(source))
+        while not self._till.reserve(jobs):
+            half = len(jobs) // 2
+            source.extendleft(reversed(jobs[half:]))
+            if not half:
+                if not self.in_flight:
+                    self._end(cost_reached(self._till, sum(job.worst for job in jobs)))
+                return None
+            jobs = jobs[:half]
         self.queued -= len(jobs)
         self.in_flight += len(jobs)
         self.sent += 1
@@ -268,31 +283,51 @@ class Dispatch:
         queue.gate.enter(now, request.weight)
         return request
 
-    def _learn(self, queue: _Queue, request: Request, job: Job, answer: Completion, now: float) -> None:
-        """Tell the gate how an answer went, and what it really weighed."""
-        usage = answer.usage
-        output = usage.output_tokens if usage is not None else None
-        queue.gate.succeeded(now, job.latency, output or 0)
-        if usage is not None and usage.input_tokens is not None:
-            queue.weight.learn(job.tokens, usage.input_tokens, output)
-            if len(request.jobs) == 1:
-                queue.gate.tokens.correct(now, request.weight - usage.input_tokens - (output or 0))
+    def _learn(self, queue: _Queue, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> None:
+        """Tell the gate how a request went, and what it really weighed."""
+        used, output, counted = 0, 0, True
+        for job, verdict in zip(request.jobs, verdicts, strict=True):
+            usage = verdict.usage if isinstance(verdict, Completion) else None
+            if usage is None or usage.input_tokens is None:
+                counted = False
+                continue
+            queue.weight.learn(job.tokens, usage.input_tokens, usage.output_tokens)
+            used += usage.input_tokens
+            output += usage.output_tokens or 0
+        queue.gate.succeeded(now, request.jobs[0].latency, output)
+        if counted:
+            queue.gate.tokens.correct(now, request.weight - used - output)
 
-    def _again(self, queue: _Queue, job: Job, fault: Fault, now: float) -> bool:
-        """Arrange another attempt; False when this fault is the end of the job."""
+    def _split(self, queue: _Queue, jobs: Sequence[Job]) -> None:
+        """Send the halves of a refused request apart: one of its jobs is to blame, and found in a few steps."""
+        middle = len(jobs) // 2
+        for half in (jobs[:middle], jobs[middle:]):
+            peers = next(self._sequence) + 1
+            for job in half:
+                job.peers = peers
+                if self._closed or queue.stopped:
+                    self._leave(job)
+                else:
+                    queue.again.append(job)
+                    self.queued += 1
+
+    def _again(self, queue: _Queue, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:
+        """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
         holds = fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.doubtful += 1
+                job.peers = next(self._sequence) + 1  # what may have been billed once takes no others with it
             case Billing.SERVER:
                 job.server += 1
+                job.peers = next(self._sequence) + 1
             case Billing.UNBILLED if fault.retry and not holds:
                 job.retries += 1
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
         self._check_wait(fault)
-        if holds:
+        if holds and hold:
             self._hold(queue, job, fault, now)
         if self._closed or queue.stopped:
             self._leave(job)

@@ -83,9 +83,10 @@ class Pool:
                     if said is not None:
                         dispatch.hear(request, said, now)
                 done = dispatch.settle(request, verdicts, now)
-                if self._marks is not None and len(done) < len(request.jobs):
+                if self._marks is not None and (not done or len(request.jobs) > 1):
                     # What is done is settled once its line is written.
-                    self._marks.came_back([job for job in request.jobs if not any(job is d.job for d in done)])
+                    settled = {id(outcome.job) for outcome in done}
+                    self._marks.came_back([job for job in request.jobs if id(job) not in settled])
                 if done:
                     self._writer.put(done)
                 self._changed()

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ PAID = Fault(kind=Kind.UNPARSABLE, message="?", billing=Billing.BILLED, raw=b"?"
 KEY = Fault(kind=Kind.UNAUTHORIZED, message="key", scope=Scope.RUN, status=401)
 MODEL = Fault(kind=Kind.NOT_FOUND, message="model", scope=Scope.ROUTE, status=404)
 UNREACHABLE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)
+SPLIT = replace(BAD, scope=Scope.REQUEST, split=True)
 QUOTA = Fault(kind=Kind.RATE_LIMITED, message="per day", scope=Scope.ROUTE, status=429)
 
 VERDICTS: list[Completion | Fault] = [
@@ -43,6 +45,7 @@ VERDICTS: list[Completion | Fault] = [
     TIMED_OUT,
     BROKEN,
     PAID,
+    SPLIT,
     KEY,
     MODEL,
     UNREACHABLE,
@@ -57,12 +60,14 @@ class Packing:
     """A dialect whose requests serve up to so many jobs."""
 
     name = "packing"
+    params: frozenset[str] = frozenset()
 
     def __init__(self, limit: int = 1) -> None:
         self._limit = limit
 
-    def pack_limit(self, route: Route) -> int:
-        return self._limit
+    def pack(self, waiting: Sequence[Job]) -> int:
+        peers = waiting[0].peers
+        return sum(1 for _ in takewhile(lambda job: job.peers == peers, islice(waiting, self._limit)))
 
     def request(self, jobs: Sequence[Job]) -> Request:
         return Request(tuple(jobs), jobs[0].route.path, b"")
@@ -510,6 +515,39 @@ def test_a_packed_request_serves_one_model() -> None:
     d = dispatch(pack=9)
     d.add([job(n, "ab"[n % 2]) for n in range(6)])
     assert [[j.identity.index for j in take(d).jobs] for _ in range(2)] == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_a_refused_request_is_halved_until_the_one_to_blame_is_alone() -> None:
+    d = dispatch(pack=8, limit=1)
+    jobs = [job(n) for n in range(8)]
+    d.add(jobs)
+    sizes, done = [], list[Outcome]()
+    while d.outstanding:
+        request = take(d)
+        sizes.append(len(request.jobs))
+        refused = SPLIT if len(request.jobs) > 1 else BAD
+        done += d.settle(request, [refused if jobs[5] in request.jobs else OK] * len(request.jobs), 0.0)
+    assert sizes == [8, 4, 4, 2, 2, 1, 1]
+    assert [o.job.identity.index for o in done if isinstance(o.verdict, Fault)] == [5]
+    assert sorted(o.job.identity.index for o in done) == list(range(8))
+    assert all(j.retries == j.doubtful == j.server == 0 for j in jobs)
+
+
+@pytest.mark.parametrize("fault", [TIMED_OUT, BROKEN])
+def test_what_may_have_been_billed_together_is_sent_again_one_by_one(fault: Fault) -> None:
+    d = dispatch(pack=4, limit=9)
+    d.add([job(n) for n in range(4)])
+    d.settle(take(d), (fault,) * 4, 0.0)
+    assert [len(take(d, 100.0).jobs) for _ in range(4)] == [1, 1, 1, 1]
+
+
+def test_a_refusal_for_pace_counts_once_for_a_packed_request() -> None:
+    events: list[Event] = []
+    d = dispatch(pack=4, events=events)
+    d.add([job(n) for n in range(4)])
+    d.settle(take(d), (LIMITED,) * 4, 0.0)
+    assert sum(isinstance(event, Held) for event in events) == 1
+    assert len(take(d, 100.0).jobs) == 4
 
 
 # equal requests

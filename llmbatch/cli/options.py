@@ -51,6 +51,7 @@ __all__ = [
     "OutputFormat",
     "Override",
     "Overwrite",
+    "Pack",
     "Param",
     "Price",
     "Provider",
@@ -161,7 +162,7 @@ Endpoint = Annotated[
         "Model",
         "Which API of the provider, or a path below the base URL. Default: the provider's own, mostly chat.",
         "--endpoint",
-        metavar="chat|/PATH",
+        metavar="chat|responses|completions|embeddings|/PATH",
     ),
 ]
 Template = Annotated[
@@ -242,6 +243,15 @@ Concurrency = Annotated[
     ),
 ]
 MaxConcurrency = Annotated[int, _option("Pace", "The most that -c auto may find.", "--max-concurrency", metavar="N")]
+Pack = Annotated[
+    str,
+    _option(
+        "Pace",
+        "Inputs that share a request, at embeddings and completions; auto: 64 at embeddings, else 1.",
+        "--pack",
+        metavar="N|auto",
+    ),
+]
 Rpm = Annotated[
     float | None, _option("Pace", "Requests a minute. Default: what the provider announces.", "--rpm", metavar="N")
 ]

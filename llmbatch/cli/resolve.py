@@ -256,6 +256,7 @@ def _pace(given: dict[str, Any]) -> PaceSettings:
     return PaceSettings(
         concurrency=most if auto else _concurrency(given["concurrency"]),
         adaptive=auto,
+        pack=None if given["pack"] == "auto" else _pack(given["pack"]),
         rpm=_rate("--rpm", given["rpm"]),
         tpm=_rate("--tpm", given["tpm"]),
     )
@@ -295,6 +296,12 @@ def _concurrency(text: str) -> int:
     if number < 1:
         raise UsageError(f"-c {text!r} is not a number of requests", "Use -c auto, or -c N with N of 1 or more.")
     return number
+
+
+def _pack(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 2048:
+        raise UsageError(f"--pack {text!r} is not a number of inputs", "Use --pack auto, or --pack N from 1 to 2048.")
+    return int(text)
 
 
 def _at_least(option: str, value: Any, least: int) -> Any:

@@ -60,6 +60,7 @@ def run(
     ca_file: o.CaFile = None,
     concurrency: o.Concurrency = "auto",
     max_concurrency: o.MaxConcurrency = 256,
+    pack: o.Pack = "auto",
     rpm: o.Rpm = None,
     tpm: o.Tpm = None,
     timeout: o.Timeout = "600",

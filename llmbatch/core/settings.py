@@ -98,6 +98,8 @@ class PaceSettings:
 
     concurrency: int = 256
     adaptive: bool = True
+    pack: int | None = None
+    """Inputs in one request, None for as many as is usual at an endpoint."""
     rpm: float | None = None
     tpm: float | None = None
 

@@ -8,17 +8,31 @@ from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
+from llmbatch.core.usage import Usage
 from llmbatch.dialects.errors import api_error, error_in
 from llmbatch.dialects.stream import CutStream
 from llmbatch.flow.verdicts import judge
 
-__all__ = ["Fold", "Verdict", "count", "embedded_error", "has_error", "read_answer", "request_id", "unparsable"]
+__all__ = [
+    "Fold",
+    "Verdict",
+    "count",
+    "embedded_error",
+    "gave_up",
+    "has_error",
+    "judged",
+    "own_cost",
+    "parsed",
+    "read_answer",
+    "request_id",
+    "unparsable",
+]
 
 _EVENT = (b"data:", b"event:", b": ")
 """How a stream begins that a gateway gave another type; no JSON begins so."""
 
 Verdict = Callable[[Any, Reply], Completion | Fault]
-"""Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError where it has another shape."""
+"""Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError, ValueError for another shape."""
 
 Fold = Callable[[bytes], Any]
 """Joins a stream into the answer it would have been without; raises CutStream, ValueError."""
@@ -29,15 +43,20 @@ def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) 
 
     With `keep_body` the provider's own body stays with the verdict.
     """
+    body = parsed(reply, fold, keep_body=keep_body)
+    return body if isinstance(body, Fault) else judged(body, reply, verdict, keep_body=keep_body)
+
+
+def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
+    """Return the body of an answer, of a stream as it would have been without streaming; or why there is none."""
     if not 200 <= reply.status < 300:
         error, shown = api_error(reply)
         fault = judge(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
     try:
         if reply.headers.get("content-type", "").startswith("text/event-stream") or reply.body.startswith(_EVENT):
-            body = fold(reply.body)
-        else:
-            body = json.loads_shallow(reply.body)
+            return fold(reply.body)
+        return json.loads_shallow(reply.body)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
             return Fault(
@@ -48,9 +67,13 @@ def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) 
                 status=reply.status,
             )
         return unparsable(reply, f"the answer is not JSON: {error}")
+
+
+def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:
+    """Read a parsed body, of whatever shape it is."""
     try:
         read = verdict(body, reply)
-    except (TypeError, AttributeError, LookupError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
         return unparsable(reply, f"the answer has another shape than was asked for: {type(error).__name__}: {error}")
     if keep_body:
         if isinstance(read, Completion):
@@ -80,6 +103,26 @@ def unparsable(reply: Reply, message: str) -> Fault:
         request_id=request_id(reply),
         raw=reply.body,
     )
+
+
+def gave_up(reply: Reply, finish: str, usage: Usage | None, cost: float | None) -> Fault:
+    """Return the fault for an answer that ends in the middle, by the provider's own word."""
+    return Fault(
+        kind=Kind.SERVER_ERROR,
+        message=f"the provider gave up in the middle (finish_reason {finish!r})",
+        billing=Billing.SERVER,
+        retry=True,
+        status=reply.status,
+        request_id=request_id(reply),
+        usage=usage,
+        cost=cost,
+    )
+
+
+def own_cost(usage: Any) -> float | None:
+    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars)."""
+    cost = usage.get("cost") if isinstance(usage, dict) else None
+    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e6 else None
 
 
 def request_id(reply: Reply) -> str | None:

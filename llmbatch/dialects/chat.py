@@ -4,14 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import count, embedded_error, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.answer import (
+    count,
+    embedded_error,
+    gave_up,
+    has_error,
+    own_cost,
+    read_answer,
+    request_id,
+    unparsable,
+)
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.stream import fold
+from llmbatch.dialects.stream import fold, streamed
 
 __all__ = ["PARAMS", "PATH", "Chat"]
 
@@ -111,20 +120,12 @@ class Chat:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job."""
         (job,) = jobs
-        body = self._streamed(job.item) if self._options.stream else job.item
+        body = streamed(job.item, usage=self._stream_usage) if self._options.stream else job.item
         return Request((job,), job.route.path, json.dumps(body))
 
     def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
         """Read an answer: a completion, or a fault for an error in whatever shape."""
         return (read_answer(reply, self._verdict, fold, keep_body=request.jobs[0].keep_body),)
-
-    def _streamed(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Ask for the answer as a stream, and for its usage at the end."""
-        if not self._stream_usage:
-            return item | {"stream": True}
-        options = item.get("stream_options")
-        own = options if isinstance(options, dict) else {}
-        return item | {"stream": True, "stream_options": {**own, "include_usage": True}}
 
     def _verdict(self, body: Any, reply: Reply) -> Completion | Fault:
         if has_error(body):
@@ -141,22 +142,13 @@ class Chat:
         message = first["message"]
         finish = first.get("finish_reason")
         if finish in ("error", "abort"):
-            return Fault(
-                kind=Kind.SERVER_ERROR,
-                message=f"the provider gave up in the middle (finish_reason {finish!r})",
-                billing=Billing.SERVER,
-                retry=True,
-                status=reply.status,
-                request_id=request_id(reply),
-                usage=usage(body.get("usage")),
-                cost=_cost(body.get("usage")),
-            )
+            return gave_up(reply, finish, usage(body.get("usage")), own_cost(body.get("usage")))
         completion = Completion(
             text=_text(message.get("content")),
             finish_reason=None,
             model=body.get("model"),
             usage=usage(body.get("usage")),
-            cost=_cost(body.get("usage")),
+            cost=own_cost(body.get("usage")),
             request_id=request_id(reply),
         )
         note_finish(completion, finish)
@@ -194,12 +186,6 @@ def usage(raw: Any) -> Usage | None:
     return Usage(
         *[None if figure is None else count(figure) for figure in (total_in, total_out, cached, written, reasoning)]
     )
-
-
-def _cost(raw: Any) -> float | None:
-    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars)."""
-    cost = raw.get("cost") if isinstance(raw, dict) else None
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e6 else None
 
 
 def _text(content: Any) -> str | None:

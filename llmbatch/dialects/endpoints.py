@@ -9,11 +9,12 @@ from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects import chat, gemini, messages
+from llmbatch.dialects import chat, completions, embeddings, gemini, messages, responses
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.passthrough import Passthrough
 from llmbatch.dialects.presets import Preset
 
-__all__ = ["ENDPOINTS", "ByEndpoint", "Endpoint", "endpoint_at"]
+__all__ = ["ENDPOINTS", "ByEndpoint", "Endpoint", "endpoint_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +49,37 @@ ENDPOINTS: dict[str, Endpoint] = {
         make=lambda options, preset, path: gemini.Gemini(options, path=path),
         auth_header="x-goog-api-key",
     ),
+    "responses": Endpoint(
+        path=responses.PATH, make=lambda options, preset, path: responses.Responses(options, path=path)
+    ),
+    "completions": Endpoint(
+        path=completions.PATH,
+        make=lambda options, preset, path: completions.Completions(
+            options, path=path, pack=options.pack or 1, stream_usage=preset.stream_usage
+        ),
+    ),
+    "embeddings": Endpoint(
+        path=embeddings.PATH,
+        make=lambda options, preset, path: embeddings.Embeddings(options, path=path, pack=options.pack or PACK),
+    ),
 }
 """By the name that `--endpoint` knows them by."""
 
+ANY = Endpoint(path="", make=lambda options, preset, path: Passthrough(options, path=path))
+"""Whatever stands at a path that ends like none of those."""
 
-def endpoint_at(path: str) -> str:
-    """Return the name of the endpoint that stands at a path of the user's: what its usual path ends like, else chat."""
-    plain = path.partition("?")[0]
-    return next((name for name, endpoint in ENDPOINTS.items() if plain.endswith(_ending(endpoint.path))), "chat")
+PACK = 64
+"""Inputs that share an embeddings request; completions share none unless asked, since one time-out loses all."""
 
 
-def _ending(path: str) -> str:
-    """Return what follows the model in a path."""
-    return path.rpartition("{model}")[2]
+def endpoint_of(named: str) -> Endpoint:
+    """Return the endpoint of a name, or of a path of the user's: one whose usual path ends like it."""
+    if named in ENDPOINTS:
+        return ENDPOINTS[named]
+    path = named.partition("?")[0]
+    # "/chat/completions" ends like "/completions" too.
+    alike = (endpoint for endpoint in ENDPOINTS.values() if path.endswith(endpoint.path.rpartition("{model}")[2]))
+    return max(alike, key=lambda endpoint: len(endpoint.path), default=ANY)
 
 
 class ByEndpoint:
@@ -73,13 +92,10 @@ class ByEndpoint:
     def __init__(self, options: Options, preset: Preset, endpoint: str) -> None:
         self._options = options
         self._preset = preset
-        named = ENDPOINTS.get(endpoint)
-        if named is not None:
-            self._own_path = named.path
-            self._own = named.make(options, preset, preset.path.replace("{endpoint}", named.path))
-        else:
-            self._own_path = endpoint
-            self._own = ENDPOINTS[endpoint_at(endpoint)].make(options, preset, endpoint)
+        kind = endpoint_of(endpoint)
+        self._own_path = kind.path if endpoint in ENDPOINTS else endpoint
+        path = preset.path.replace("{endpoint}", kind.path) if endpoint in ENDPOINTS else endpoint
+        self._own = kind.make(options, preset, path)
         self.name = self._own.name
         self.params = self._own.params
         self._dialects = {self.name: self._own}

@@ -33,7 +33,7 @@ class Gemini:
         streamed = path.replace(":generateContent", ":streamGenerateContent")
         self._streams = Routes(f"{streamed}?alt=sse", self.name)
 
-    def pack_limit(self, route: Route) -> int:
+    def pack(self, waiting: Sequence[Job]) -> int:
         """Return 1: a request serves one record."""
         return 1
 

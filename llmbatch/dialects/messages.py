@@ -56,7 +56,7 @@ class Messages:
         )
         self._routes = Routes(path, self.name)
 
-    def pack_limit(self, route: Route) -> int:
+    def pack(self, waiting: Sequence[Job]) -> int:
         """Return 1: a request serves one record."""
         return 1
 

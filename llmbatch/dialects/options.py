@@ -21,6 +21,8 @@ class Options:
     max_tokens: int | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
+    pack: int | None = None
+    """Inputs in one request, None for as many as is usual at an endpoint."""
     stream: bool = False
 
 
@@ -37,12 +39,14 @@ class Routes(dict[str, Route]):
         return route
 
 
-def complete(body: dict[str, Any], prompt: Prompt, options: Options, token_caps: tuple[str, ...]) -> dict[str, Any]:
+def complete(
+    body: dict[str, Any], prompt: Prompt, options: Options, token_caps: tuple[str, ...], *, needs_model: bool = True
+) -> dict[str, Any]:
     """Merge record parameters, flags and overrides into a body; return it.
 
     A parameter that the record sets to null is removed, and flags do not bring it back. `token_caps` are the names
     under which the endpoint may hold a token cap; the first is the one `--max-tokens` is written as. Raises RecordError
-    when no model is named anywhere.
+    when no model is named anywhere but must be.
     """
     removed = set()
     for name, value in prompt.params.items():
@@ -64,6 +68,8 @@ def complete(body: dict[str, Any], prompt: Prompt, options: Options, token_caps:
         else:
             body[name] = value
     model = body.get("model")
-    if not isinstance(model, str) or not model:
+    if model is None and not needs_model:
+        body.pop("model", None)
+    elif not isinstance(model, str) or not model:
         raise RecordError("no model named", hint="Name one with -m MODEL.")
     return body

@@ -1,11 +1,12 @@
-"""A streamed chat completion folded into the answer it would have been without streaming."""
+"""A stream of OpenAI's: how it is asked for, and folded into the answer it would have been without streaming."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.codec.sse import events
 
-__all__ = ["CutStream", "fold"]
+__all__ = ["CutStream", "fold", "fold_completion", "streamed"]
 
 _DONE = b"[DONE]"
 
@@ -14,12 +15,32 @@ class CutStream(ValueError):
     """The stream ended before its end: no `[DONE]`, and no finish reason."""
 
 
+def streamed(item: dict[str, Any], *, usage: bool) -> dict[str, Any]:
+    """Ask for an answer as a stream, and, where the provider takes the question, for its usage at the end."""
+    if not usage:
+        return item | {"stream": True}
+    options = item.get("stream_options")
+    own = options if isinstance(options, dict) else {}
+    return item | {"stream": True, "stream_options": {**own, "include_usage": True}}
+
+
 def fold(stream: bytes) -> dict[str, Any]:
     """Join the chunks of a finished stream into one chat completion; an error among them is the answer.
 
     Raises CutStream, or ValueError for chunks that are not JSON objects.
     """
-    body: dict[str, Any] = {"object": "chat.completion"}
+    return _folded(stream, "chat.completion", _add)
+
+
+def fold_completion(stream: bytes) -> dict[str, Any]:
+    """Do the same for a legacy completion."""
+    return _folded(stream, "text_completion", _add_text)
+
+
+def _folded(
+    stream: bytes, kind: str, add: Callable[[dict[int, dict[str, Any]], dict[str, Any]], None]
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"object": kind}
     choices: dict[int, dict[str, Any]] = {}
     done = False
     for event in events(stream):
@@ -35,7 +56,7 @@ def fold(stream: bytes) -> dict[str, Any]:
             if chunk.get(name) is not None:
                 body[name] = chunk[name]
         for piece in chunk.get("choices") or ():
-            _add(choices, piece)
+            add(choices, piece)
     body["choices"] = [choices[index] for index in sorted(choices)]
     finished = bool(choices) and all(choice["finish_reason"] for choice in choices.values())
     if not done and not finished:
@@ -61,6 +82,14 @@ def _add(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
     for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
         if isinstance(entries, list):
             choice.setdefault("logprobs", {}).setdefault(name, []).extend(entries)
+    if piece.get("finish_reason"):
+        choice["finish_reason"] = piece["finish_reason"]
+
+
+def _add_text(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
+    index = piece.get("index", 0)
+    choice = choices.setdefault(index, {"index": index, "text": "", "finish_reason": None})
+    choice["text"] += piece.get("text") or ""
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
 

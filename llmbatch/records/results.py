@@ -43,8 +43,9 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
     fields = _identity(job.identity)
     if isinstance(verdict, Completion):
         fields["status"] = "ok"
-        fields["text"] = verdict.text
-        fields["finish_reason"] = verdict.finish_reason
+        if "embedding" not in verdict.extra:
+            fields["text"] = verdict.text
+            fields["finish_reason"] = verdict.finish_reason
         fields["model"] = verdict.model
         if verdict.usage is not None:
             fields["usage"] = _usage(verdict.usage)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from llmbatch import __version__
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.settings import ModelSettings
-from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_at
+from llmbatch.dialects.endpoints import endpoint_of
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
 __all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine", "secret_values"]
@@ -75,7 +75,7 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
                 f"no key for provider {name!r}: {wanted} is not set",
                 f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
             )
-    kind = ENDPOINTS[_endpoint_name(model, preset)]
+    kind = endpoint_of(model.endpoint or preset.endpoint)
     headers = {
         "accept": "application/json",
         "accept-encoding": "identity",
@@ -100,11 +100,6 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
 def secret_values(headers: Mapping[str, str]) -> list[str]:
     """Return the values of the headers that are named like a secret."""
     return [value.strip() for header, value in headers.items() if _SECRET.search(header)]
-
-
-def _endpoint_name(model: ModelSettings, preset: Preset) -> str:
-    endpoint = model.endpoint or preset.endpoint
-    return endpoint if endpoint in ENDPOINTS else endpoint_at(endpoint)
 
 
 def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:

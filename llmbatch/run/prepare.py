@@ -8,7 +8,7 @@ from llmbatch.codec import json
 from llmbatch.codec.digest import digest
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
-from llmbatch.core.job import Job
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
@@ -105,7 +105,7 @@ class Preparation:
             meta=decoded.meta,
             # Four bytes a token: right within a third for European languages, corrected later by reported usage.
             tokens=len(body) // 4 + 1,
-            token_cap=_token_cap(item),
+            token_cap=_token_cap(route, item),
             input=decoded.fields if "input" in self._include else None,
             keep_body="response" in self._include or decoded.prompt.body is not None,
         )
@@ -114,7 +114,9 @@ class Preparation:
         return job
 
 
-def _token_cap(item: dict[str, Any]) -> int | None:
+def _token_cap(route: Route, item: dict[str, Any]) -> int | None:
+    if route.dialect == "embeddings":
+        return 0  # no answer is written
     for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         cap = item.get(name)
         if isinstance(cap, int) and cap > 0:

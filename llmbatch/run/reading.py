@@ -104,6 +104,7 @@ def new_dialect(settings: Settings) -> Dialect:
         max_tokens=model.max_tokens,
         defaults=model.params,
         overrides=model.overrides,
+        pack=settings.pace.pack,
         stream=model.stream,
     )
     return ByEndpoint(options, preset, model.endpoint or preset.endpoint)

@@ -1,0 +1,141 @@
+"""OpenAI's legacy completions, which servers of one's own still know: a text goes on, or several in one request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.answer import (
+    embedded_error,
+    gave_up,
+    has_error,
+    own_cost,
+    read_answer,
+    request_id,
+    unparsable,
+)
+from llmbatch.dialects.chat import usage
+from llmbatch.dialects.finish import normalised, note_finish
+from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.packing import count_sharing, read_packed
+from llmbatch.dialects.stream import fold_completion, streamed
+
+__all__ = ["PARAMS", "PATH", "Completions"]
+
+PATH = "/completions"
+
+PARAMS = frozenset(
+    [
+        "best_of",
+        "echo",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_tokens",
+        "min_p",
+        "model",
+        "n",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "suffix",
+        "temperature",
+        "top_k",
+        "top_p",
+        "user",
+    ]
+)
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+
+class Completions:
+    """Builds and reads completions, of up to `pack` prompts at once."""
+
+    name = "completions"
+    params = PARAMS
+
+    def __init__(self, options: Options, *, path: str = PATH, pack: int = 1, stream_usage: bool = True) -> None:
+        self._options = options
+        self._stream_usage = stream_usage
+        self._routes = Routes(path, self.name)
+        self._pack = pack
+
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return how many prompts the next request may hold."""
+        return count_sharing(waiting, "prompt", self._pack)
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body of one record. Raises RecordError for what a completion has no place for."""
+        if prompt.body is not None:
+            body = dict(prompt.body)
+            if body.get("prompt") in (None, "", []):
+                raise RecordError("the body has no prompt")
+        elif prompt.text is not None:
+            body = {"model": None, "prompt": prompt.text}
+        elif prompt.messages is not None:
+            raise RecordError("'messages' has no place in a completion", hint="Send it with --endpoint chat.")
+        else:
+            raise RecordError(
+                "'input' has no place in a completion",
+                hint="Send it with --endpoint responses or --endpoint embeddings.",
+            )
+        if prompt.system is not None:
+            raise RecordError("a system prompt has no place in a completion", hint="Put it into the --template.")
+        complete(body, prompt, self._options, ("max_tokens",))
+        return self._routes[body["model"]], body
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request of one job or several."""
+        item = jobs[0].item
+        if len(jobs) > 1:
+            item = {**item, "prompt": [job.item["prompt"] for job in jobs]}
+        if self._options.stream:
+            item = streamed(item, usage=self._stream_usage)
+        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item))
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: for each job its completion, or a fault for an error in whatever shape."""
+        job = request.jobs[0]
+        if len(request.jobs) == 1:
+            return (read_answer(reply, _verdict, fold_completion, keep_body=job.keep_body),)
+        each = job.item.get("n") or 1
+        return read_packed(request, reply, _verdict, fold_completion, field="choices", each=each)
+
+
+def _verdict(body: Any, reply: Reply) -> Completion | Fault:
+    if has_error(body):
+        return embedded_error(body, reply)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        return unparsable(reply, "the answer has no choices")
+    first = choices[0]
+    if has_error(first):
+        return embedded_error(first, reply)
+    finish = first.get("finish_reason")
+    if finish in ("error", "abort"):
+        return gave_up(reply, finish, usage(body.get("usage")), own_cost(body.get("usage")))
+    completion = Completion(
+        text=first["text"],
+        finish_reason=None,
+        model=body.get("model"),
+        usage=usage(body.get("usage")),
+        cost=own_cost(body.get("usage")),
+        request_id=request_id(reply),
+    )
+    note_finish(completion, finish)
+    if len(choices) > 1:
+        completion.extra["choices"] = [
+            {
+                "index": choice.get("index", place),
+                "text": choice["text"],
+                "finish_reason": normalised(choice.get("finish_reason")),
+            }
+            for place, choice in enumerate(choices)
+        ]
+    return completion

@@ -1,0 +1,139 @@
+"""OpenAI's embeddings, as everybody copied them: texts in, vectors out, many inputs in one request."""
+
+import base64
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.answer import embedded_error, has_error, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.chat import usage
+from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.packing import count_sharing, read_packed
+
+__all__ = ["PARAMS", "PATH", "Embeddings"]
+
+PATH = "/embeddings"
+
+PARAMS = frozenset(
+    [
+        "dimensions",
+        "encoding_format",
+        "input_type",
+        "model",
+        "task_type",
+        "truncate_prompt_tokens",
+        "user",
+    ]
+)
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+
+class Embeddings:
+    """Builds and reads embeddings, of up to `pack` inputs at once.
+
+    A record whose input is an array of texts is sent alone and gets a list of vectors.
+    """
+
+    name = "embeddings"
+    params = PARAMS
+
+    def __init__(self, options: Options, *, path: str = PATH, pack: int = 1) -> None:
+        self._options = options
+        self._routes = Routes(path, self.name)
+        self._pack = pack
+
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return how many inputs the next request may hold."""
+        return count_sharing(waiting, "input", self._pack)
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body of one record. Raises RecordError for what embeddings have no place for."""
+        if prompt.body is not None:
+            body = dict(prompt.body)
+        elif prompt.messages is not None:
+            raise RecordError("'messages' has no place in embeddings", hint="Send it with --endpoint chat.")
+        else:
+            body = {"model": None, "input": prompt.text if prompt.input is None else prompt.input}
+        if prompt.system is not None:
+            raise RecordError("a system prompt has no place in embeddings", hint="Put it into the --template.")
+        for flag, given in (("--max-tokens", self._options.max_tokens), ("--stream", self._options.stream or None)):
+            if given is not None:
+                raise RecordError(f"{flag} has no place in embeddings", hint="Leave it out.")
+        given = body.get("input")
+        if given is None or given == []:
+            raise RecordError("the body has no input")
+        if given == "" or (isinstance(given, list) and "" in given):
+            raise RecordError("the input holds an empty string, which has no embedding")
+        complete(body, prompt, self._options, ())
+        return self._routes[body["model"]], body
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request of one job or several."""
+        item = jobs[0].item
+        if len(jobs) > 1:
+            item = {**item, "input": [job.item["input"] for job in jobs]}
+        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item))
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
+        if len(request.jobs) == 1:
+            job = request.jobs[0]
+            given = job.item["input"]
+            single = isinstance(given, str) or isinstance(given[0], int)
+            return (read_answer(reply, _vector if single else _vectors, _no_stream, keep_body=job.keep_body),)
+        return read_packed(request, reply, _vector, _no_stream, field="data")
+
+
+def _vector(body: Any, reply: Reply) -> Completion | Fault:
+    return _completion(body, reply, several=False)
+
+
+def _vectors(body: Any, reply: Reply) -> Completion | Fault:
+    return _completion(body, reply, several=True)
+
+
+def _completion(body: Any, reply: Reply, *, several: bool) -> Completion | Fault:
+    if has_error(body):
+        return embedded_error(body, reply)
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, list) or not data:
+        return unparsable(reply, "the answer has no data")
+    if not several and len(data) > 1:
+        return unparsable(reply, f"the answer has {len(data)} embeddings for one input")
+    vectors = [_floats(one["embedding"]) for _, one in sorted(enumerate(data), key=_index)]
+    return Completion(
+        text=None,
+        finish_reason=None,
+        model=body.get("model"),
+        usage=usage(body.get("usage")),
+        cost=own_cost(body.get("usage")),
+        request_id=request_id(reply),
+        extra={"embedding": vectors if several else vectors[0]},
+    )
+
+
+def _index(entry: tuple[int, dict[str, Any]]) -> int:
+    place, one = entry
+    index = one.get("index", place)
+    return index if isinstance(index, int) else place
+
+
+def _floats(vector: Any) -> list[Any]:
+    """Return a vector as numbers; in base64 it is little-endian float32. Raises ValueError, TypeError."""
+    if isinstance(vector, list):
+        return vector
+    packed = array("f")
+    packed.frombytes(base64.b64decode(vector, validate=True))
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tolist()
+
+
+def _no_stream(body: bytes) -> Any:
+    raise ValueError("it is a stream")

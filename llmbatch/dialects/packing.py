@@ -1,0 +1,149 @@
+"""Several records in one request: which may share, which answer is whose, and what each pays. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Job, Reply, Request
+from llmbatch.core.outcome import Completion
+from llmbatch.dialects.answer import Fold, Verdict, embedded_error, has_error, judged, own_cost, parsed, unparsable
+from llmbatch.dialects.chat import usage
+
+__all__ = ["count_sharing", "read_packed", "share"]
+
+MOST_TOKENS = 100_000
+"""Estimated tokens of the inputs that share a request."""
+
+PICO = 1e12
+"""Costs are shared in millionths of a millionth of a dollar."""
+
+_OF_ONE = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER, Kind.TOO_LARGE})
+"""Refusals that one input may have brought upon all."""
+
+
+def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
+    """Return how many jobs, from the first on, may share a request: all but one field alike, that one a text each."""
+    first = waiting[0]
+    if most == 1 or not isinstance(first.item.get(field), str):
+        return 1
+    rest, tokens, number = _all_but(field, first.item), 0, 0
+    for job in waiting:
+        tokens += job.tokens
+        if number and (number == most or tokens > MOST_TOKENS or not _fits(job, first, field, rest)):
+            break
+        number += 1
+    return number
+
+
+def _fits(job: Job, first: Job, field: str, rest: bytes) -> bool:
+    item = job.item
+    return job.peers == first.peers and isinstance(item.get(field), str) and _all_but(field, item) == rest
+
+
+def _all_but(field: str, item: dict[str, Any]) -> bytes:
+    # As bytes: to Python 1, 1.0 and true are equal.
+    return json.dumps({name: value for name, value in item.items() if name != field})
+
+
+def read_packed(
+    request: Request, reply: Reply, verdict: Verdict, fold: Fold, *, field: str, each: int = 1
+) -> tuple[Completion | Fault, ...]:
+    """Read the answer to a request of several jobs: each gets what it would have got alone, and its share of the cost.
+
+    `field` is the list in the answer that has `each` entries for a job. What cannot be told whose it is fails as a
+    paid answer, which is kept with the first of those it may belong to.
+    """
+    jobs = request.jobs
+    body = parsed(reply, fold, keep_body=any(job.keep_body for job in jobs))
+    if isinstance(body, Fault):
+        return _for_all(body, jobs)
+    if has_error(body):
+        return _for_all(embedded_error(body, reply), jobs)
+    raw: bytes | None = reply.body
+    verdicts: list[Completion | Fault] = []
+    for job, part in zip(jobs, _parts(body, field, each, jobs), strict=True):
+        if len(part[field]) != each:
+            lost = unparsable(reply, f"of {len(jobs)} inputs this one has no answer that is surely its own")
+            paid = part.get("usage")
+            verdicts.append(replace(lost, raw=raw, usage=usage(paid), cost=own_cost(paid)))
+            raw = None
+            continue
+        read = judged(part, reply, verdict, keep_body=job.keep_body)
+        if isinstance(read, Completion):
+            read.extra["packed"] = len(jobs)
+        elif read.raw is not None:
+            read = replace(read, raw=json.dumps(part))
+        verdicts.append(read)
+    return tuple(verdicts)
+
+
+def _for_all(fault: Fault, jobs: Sequence[Job]) -> tuple[Fault, ...]:
+    """Give all jobs the fault of their request. A refusal that one of them may be to blame for lets them go apart."""
+    refused = fault.kind in _OF_ONE and fault.billing is Billing.UNBILLED and not fault.retry
+    # OpenAI's words for a request that no waiting would fit into the limit of a minute.
+    if refused or (fault.status == 429 and "request too large" in fault.message.lower()):
+        fault = replace(fault, scope=Scope.REQUEST, split=True)
+    return (fault, *[replace(fault, raw=None)] * (len(jobs) - 1))
+
+
+def _parts(body: Any, field: str, each: int, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Cut an answer into what each job would have got alone; with fewer entries where they are not surely its own."""
+    whole = body if isinstance(body, dict) else {}
+    entries = whole.get(field)
+    placed = _placed(entries, len(jobs) * each) if isinstance(entries, list) else {}
+    mine = [
+        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(jobs) * each, each)
+    ]
+    usages = _shared(whole.get("usage"), jobs, mine)
+    return [
+        {**whole, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
+        for own, used in zip(mine, usages, strict=True)
+    ]
+
+
+def _placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]]:
+    """Return the entries by their index; none when one of them cannot be right. Without any index the order counts."""
+    if not all(isinstance(entry, dict) for entry in entries):
+        return {}
+    indices = [entry.get("index") for entry in entries]
+    if indices == [None] * wanted:
+        return dict(enumerate(entries))
+    whole = all(type(index) is int and 0 <= index < wanted for index in indices)
+    return dict(zip(indices, entries, strict=True)) if whole and len(set(indices)) == len(indices) else {}
+
+
+def _shared(total: Any, jobs: Sequence[Job], mine: list[list[dict[str, Any]]]) -> list[Any]:
+    """Share a usage object out: what went in by the estimated tokens of the inputs, what came out by the answers'."""
+    inputs = [job.tokens for job in jobs]
+    outputs = [sum(len(str(entry.get("text", ""))) // 4 + 1 for entry in own) for own in mine]
+    both = [i + o for i, o in zip(inputs, outputs, strict=True)]
+
+    def shares(name: str, value: Any) -> list[Any]:
+        if isinstance(value, dict):
+            columns = {inner: shares(f"{name}.{inner}", part) for inner, part in value.items()}
+            return [{inner: column[n] for inner, column in columns.items()} for n in range(len(jobs))]
+        if type(value) is int and value >= 0:
+            return share(value, outputs if "completion" in name or "output" in name else inputs)
+        if type(value) is float and 0 <= value < 1e6 and "cost" in name:
+            return [part / PICO for part in share(round(value * PICO), both)]
+        return [value] * len(jobs)
+
+    shared = shares("", total)
+    if isinstance(total, dict) and isinstance(total.get("total_tokens"), int):
+        for one in shared:
+            one["total_tokens"] = (one.get("prompt_tokens") or 0) + (one.get("completion_tokens") or 0)
+    return shared
+
+
+def share(total: int, weights: Sequence[int]) -> list[int]:
+    """Share a number out by weights, to the last unit: by largest remainder, the first of equals first."""
+    whole = sum(weights)
+    if not whole:
+        weights, whole = [1] * len(weights), len(weights)
+    shares = [total * weight // whole for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda n: -(total * weights[n] % whole))
+    for place in by_remainder[: total - sum(shares)]:
+        shares[place] += 1
+    return shares

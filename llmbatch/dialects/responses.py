@@ -1,0 +1,211 @@
+"""OpenAI's responses: items in, items out, and a status of its own inside a 200."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.codec.sse import events
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.core.usage import Usage
+from llmbatch.dialects.answer import (
+    count,
+    embedded_error,
+    gave_up,
+    has_error,
+    own_cost,
+    read_answer,
+    request_id,
+    unparsable,
+)
+from llmbatch.dialects.errors import error_in
+from llmbatch.dialects.finish import note_finish
+from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.stream import CutStream
+from llmbatch.flow.verdicts import judge
+
+__all__ = ["PARAMS", "PATH", "Responses"]
+
+PATH = "/responses"
+
+PARAMS = frozenset(
+    [
+        "conversation",
+        "include",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "model",
+        "parallel_tool_calls",
+        "previous_response_id",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    ]
+)
+"""Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+_STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
+"""What an error inside a 200 would have had for a status; all others are refusals."""
+
+_PARTS = {"text": "input_text", "image_url": "input_image"}
+
+
+class Responses:
+    """Builds and reads responses."""
+
+    name = "responses"
+    params = PARAMS
+
+    def __init__(self, options: Options, *, path: str = PATH) -> None:
+        self._options = options
+        self._routes = Routes(path, self.name)
+
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return 1: a request serves one record."""
+        return 1
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body of one record; chat messages become items. Raises RecordError."""
+        if prompt.body is not None:
+            body = dict(prompt.body)
+            if not any(body.get(name) for name in ("input", "prompt", "previous_response_id", "conversation")):
+                raise RecordError("the body has no input")
+        elif prompt.messages is not None:
+            body = {"model": None, "input": [_as_item(message) for message in prompt.messages]}
+        else:
+            body = {"model": None, "input": prompt.text if prompt.input is None else prompt.input}
+        if prompt.system is not None:
+            body.setdefault("instructions", prompt.system)
+        complete(body, prompt, self._options, ("max_output_tokens",))
+        if body.get("background"):
+            raise RecordError("'background' has no place here: nobody would wait for the answer")
+        return self._routes[body["model"]], body
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request of one job."""
+        (job,) = jobs
+        body = job.item | {"stream": True} if self._options.stream else job.item
+        return Request((job,), job.route.path, json.dumps(body))
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: a completion, or a fault for an error in whatever shape."""
+        return (read_answer(reply, _verdict, _fold, keep_body=request.jobs[0].keep_body),)
+
+
+def _as_item(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a chat message as an item: parts of its content have other names here."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    spoken = message.get("role") == "assistant"
+    return {**message, "content": [_as_part(part, spoken=spoken) for part in content]}
+
+
+def _as_part(part: Any, *, spoken: bool) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in _PARTS:
+        return part
+    if kind == "text":
+        return {**part, "type": "output_text" if spoken else "input_text"}
+    image = part["image_url"] if isinstance(part.get("image_url"), dict) else {"url": part.get("image_url")}
+    detail = {"detail": image["detail"]} if "detail" in image else {}
+    return {"type": _PARTS[kind], "image_url": image.get("url"), **detail}
+
+
+def _verdict(body: Any, reply: Reply) -> Completion | Fault:
+    used = body.get("usage") if isinstance(body, dict) else None
+    counted, cost = _usage(used), own_cost(used)
+    status = body.get("status")
+    if status == "failed":
+        error = body.get("error") or {"message": "the response failed without a reason"}
+        code = str(error.get("code")) if isinstance(error, dict) else ""
+        fault = judge(error_in({"error": error}, _STATUS.get(code, 400)), reply.headers)
+        return replace(fault, usage=counted, cost=cost)
+    if has_error(body):
+        return embedded_error(body, reply)
+    if status == "cancelled":
+        return gave_up(reply, status, counted, cost)
+    output = body["output"]
+    if status in ("queued", "in_progress") or not isinstance(output, list):
+        return unparsable(reply, f"the response is {status}, and nothing more will come of it")
+    spoken = [part for item in output if item["type"] == "message" for part in item["content"]]
+    texts = [part["text"] for part in spoken if part["type"] == "output_text"]
+    calls = [item for item in output if item["type"] == "function_call"]
+    completion = Completion(
+        text="".join(texts) if texts else None,
+        finish_reason=None,
+        model=body.get("model"),
+        usage=counted,
+        cost=cost,
+        request_id=request_id(reply),
+    )
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    note_finish(completion, reason or ("function_call" if calls else status))
+    extra = completion.extra
+    if calls:
+        extra["tool_calls"] = [
+            {
+                "id": call.get("call_id"),
+                "type": "function",
+                "function": {"name": call.get("name"), "arguments": call.get("arguments")},
+            }
+            for call in calls
+        ]
+    if refusals := [part["refusal"] for part in spoken if part["type"] == "refusal"]:
+        extra["refusal"] = "".join(refusals)
+    thoughts = [
+        part["text"]
+        for item in output
+        if item["type"] == "reasoning"
+        for part in (*(item.get("summary") or ()), *(item.get("content") or ()))
+        if part.get("text")
+    ]
+    if thoughts:
+        extra["reasoning"] = "\n\n".join(thoughts)
+    return completion
+
+
+def _usage(raw: Any) -> Usage | None:
+    if not isinstance(raw, dict):
+        return None
+    into, out = raw.get("input_tokens_details"), raw.get("output_tokens_details")
+    into, out = into if isinstance(into, dict) else {}, out if isinstance(out, dict) else {}
+    return Usage(
+        count(raw.get("input_tokens")),
+        count(raw.get("output_tokens")),
+        count(into.get("cached_tokens")),
+        count(into.get("cache_write_tokens")),
+        count(out.get("reasoning_tokens")),
+    )
+
+
+def _fold(stream: bytes) -> Any:
+    """Return the response that the last event of a stream holds whole, or its error. Raises CutStream, ValueError."""
+    for event in events(stream):
+        if event.data.startswith(b"[DONE]"):
+            break
+        said = json.loads_shallow(event.data)
+        kind = said.get("type") or event.name
+        if kind in ("response.completed", "response.incomplete", "response.failed"):
+            return said["response"]
+        if kind == "error" or said.get("error"):
+            return {"status": "failed", "error": said.get("error") or said}
+    raise CutStream("the stream ended in the middle")

@@ -160,9 +160,10 @@ Endpoint = Annotated[
     str | None,
     _option(
         "Model",
-        "Which API of the provider, or a path below the base URL. Default: the provider's own, mostly chat.",
+        "chat, responses, completions, embeddings, messages, gemini, or a path below the base URL. "
+        "Default: what the provider is asked at as a rule, mostly chat.",
         "--endpoint",
-        metavar="chat|responses|completions|embeddings|/PATH",
+        metavar="NAME|/PATH",
     ),
 ]
 Template = Annotated[

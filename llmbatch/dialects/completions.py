@@ -105,7 +105,7 @@ class Completions:
         if len(request.jobs) == 1:
             return (read_answer(reply, _verdict, fold_completion, keep_body=job.keep_body),)
         each = job.item.get("n") or 1
-        return read_packed(request, reply, _verdict, fold_completion, field="choices", each=each)
+        return read_packed(request, reply, _verdict, fold_completion, packed="prompt", field="choices", each=each)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:

@@ -87,7 +87,7 @@ class Embeddings:
             given = job.item["input"]
             single = isinstance(given, str) or isinstance(given[0], int)
             return (read_answer(reply, _vector if single else _vectors, _no_stream, keep_body=job.keep_body),)
-        return read_packed(request, reply, _vector, _no_stream, field="data")
+        return read_packed(request, reply, _vector, _no_stream, packed="input", field="data")
 
 
 def _vector(body: Any, reply: Reply) -> Completion | Fault:

@@ -48,11 +48,12 @@ def _all_but(field: str, item: dict[str, Any]) -> bytes:
 
 
 def read_packed(
-    request: Request, reply: Reply, verdict: Verdict, fold: Fold, *, field: str, each: int = 1
+    request: Request, reply: Reply, verdict: Verdict, fold: Fold, *, packed: str, field: str, each: int = 1
 ) -> tuple[Completion | Fault, ...]:
     """Read the answer to a request of several jobs: each gets what it would have got alone, and its share of the cost.
 
-    `field` is the list in the answer that has `each` entries for a job. What cannot be told whose it is fails as a
+    `packed` is the field of the request that holds their inputs, `field` the list in the answer that has `each` entries
+    for each. What cannot be told whose it is fails as a
     paid answer, which is kept with the first of those it may belong to.
     """
     jobs = request.jobs
@@ -61,9 +62,10 @@ def read_packed(
         return _for_all(body, jobs)
     if has_error(body):
         return _for_all(embedded_error(body, reply), jobs)
+    inputs = [str(job.item[packed]) for job in jobs]
     raw: bytes | None = reply.body
     verdicts: list[Completion | Fault] = []
-    for job, part in zip(jobs, _parts(body, field, each, jobs), strict=True):
+    for job, part in zip(jobs, _parts(body, field, each, inputs), strict=True):
         if len(part[field]) != each:
             lost = unparsable(reply, f"of {len(jobs)} inputs this one has no answer that is surely its own")
             paid = part.get("usage")
@@ -88,15 +90,15 @@ def _for_all(fault: Fault, jobs: Sequence[Job]) -> tuple[Fault, ...]:
     return (fault, *[replace(fault, raw=None)] * (len(jobs) - 1))
 
 
-def _parts(body: Any, field: str, each: int, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def _parts(body: Any, field: str, each: int, inputs: Sequence[str]) -> list[dict[str, Any]]:
     """Cut an answer into what each job would have got alone; with fewer entries where they are not surely its own."""
     whole = body if isinstance(body, dict) else {}
     entries = whole.get(field)
-    placed = _placed(entries, len(jobs) * each) if isinstance(entries, list) else {}
+    placed = _placed(entries, len(inputs) * each) if isinstance(entries, list) else {}
     mine = [
-        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(jobs) * each, each)
+        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(inputs) * each, each)
     ]
-    usages = _shared(whole.get("usage"), jobs, mine)
+    usages = _shared(whole.get("usage"), inputs, mine)
     return [
         {**whole, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
         for own, used in zip(mine, usages, strict=True)
@@ -114,27 +116,31 @@ def _placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]]:
     return dict(zip(indices, entries, strict=True)) if whole and len(set(indices)) == len(indices) else {}
 
 
-def _shared(total: Any, jobs: Sequence[Job], mine: list[list[dict[str, Any]]]) -> list[Any]:
+def _shared(total: Any, texts: Sequence[str], mine: list[list[dict[str, Any]]]) -> list[Any]:
     """Share a usage object out: what went in by the estimated tokens of the inputs, what came out by the answers'."""
-    inputs = [job.tokens for job in jobs]
-    outputs = [sum(len(str(entry.get("text", ""))) // 4 + 1 for entry in own) for own in mine]
+    inputs = [_tokens(text) for text in texts]
+    outputs = [sum(_tokens(str(entry.get("text", ""))) for entry in own) for own in mine]
     both = [i + o for i, o in zip(inputs, outputs, strict=True)]
 
     def shares(name: str, value: Any) -> list[Any]:
         if isinstance(value, dict):
             columns = {inner: shares(f"{name}.{inner}", part) for inner, part in value.items()}
-            return [{inner: column[n] for inner, column in columns.items()} for n in range(len(jobs))]
+            return [{inner: column[n] for inner, column in columns.items()} for n in range(len(texts))]
         if type(value) is int and value >= 0:
             return share(value, outputs if "completion" in name or "output" in name else inputs)
         if type(value) is float and 0 <= value < 1e6 and "cost" in name:
             return [part / PICO for part in share(round(value * PICO), both)]
-        return [value] * len(jobs)
+        return [value] * len(texts)
 
     shared = shares("", total)
     if isinstance(total, dict) and isinstance(total.get("total_tokens"), int):
         for one in shared:
             one["total_tokens"] = (one.get("prompt_tokens") or 0) + (one.get("completion_tokens") or 0)
     return shared
+
+
+def _tokens(text: str) -> int:
+    return len(text.encode("utf-8", "replace")) // 4 + 1
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:

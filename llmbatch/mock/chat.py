@@ -8,7 +8,7 @@ from llmbatch.codec import json
 from llmbatch.mock import stream
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
 from llmbatch.mock.faults import without_markers
-from llmbatch.mock.wording import fitting, sentences
+from llmbatch.mock.wording import fitting, sentences, tokens
 
 __all__ = ["CHAT"]
 
@@ -24,10 +24,10 @@ def read(body: dict[str, Any]) -> Asked:
         raise Malformed("you must provide a model parameter", "model")
     if not isinstance(messages, list) or not messages:
         raise Malformed("Missing required parameter: 'messages'.", "messages")
-    prompt, tokens = "", 0
+    prompt, counted = "", 0
     for index, message in enumerate(messages):
         text = _text(message, f"messages[{index}]")
-        tokens += _tokens(text) + _PER_MESSAGE
+        counted += tokens(text) + _PER_MESSAGE
         if message.get("role") == "user":
             prompt = text
     for name, most in (("n", _MOST_CHOICES), ("max_tokens", 2**53), ("max_completion_tokens", 2**53)):
@@ -35,7 +35,7 @@ def read(body: dict[str, Any]) -> Asked:
         if value is not None and not (type(value) is int and 1 <= value <= most):
             raise Malformed(f"Invalid '{name}': an integer from 1 to {most} was expected.", name)
     room = (_limit(body) or _TYPICAL_ANSWER) * (body.get("n") or 1)
-    return Asked(body, model, prompt, tokens, tokens + room, body.get("stream") is True)
+    return Asked(body, model, prompt, counted, counted + room, body.get("stream") is True)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -72,10 +72,6 @@ def _text(message: Any, where: str) -> str:
     return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
 
 
-def _tokens(text: str) -> int:
-    return -(-len(text.encode()) // 4)
-
-
 def _limit(body: dict[str, Any]) -> int | None:
     return body.get("max_completion_tokens") or body.get("max_tokens")
 
@@ -92,7 +88,7 @@ def _choice(turn: Turn, index: int) -> dict[str, Any]:
     else:
         text = turn.text if turn.text is not None else _words(turn, rng)
         most = _limit(body)
-        if most is not None and len(text) > most and _tokens_of_any(text) > most:
+        if most is not None and len(text) > most and tokens(text) > most:
             text = text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore")
             finish = "length"
         message["content"] = text
@@ -127,20 +123,15 @@ def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:
     return functions[0] if functions and choice == "required" else None
 
 
-def _tokens_of_any(text: str) -> int:
-    """Count tokens of a text that may hold what UTF-8 cannot."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
-
-
 def _usage(prompt_tokens: int, choices: list[dict[str, Any]]) -> dict[str, Any]:
     reasoning = completion = 0
     for choice in choices:
         message = choice["message"]
         content = message["content"]
-        reasoning += _tokens_of_any(message.get("reasoning_content") or "")
+        reasoning += tokens(message.get("reasoning_content") or "")
         said = content if isinstance(content, str) else "".join(part["text"] for part in content or ())
         calls = "".join(call["function"]["arguments"] for call in message.get("tool_calls", ()))
-        completion += _tokens_of_any(said + (message["refusal"] or "") + calls)
+        completion += tokens(said + (message["refusal"] or "") + calls)
     completion += reasoning
     return {
         "prompt_tokens": prompt_tokens,

@@ -45,8 +45,8 @@ class Turn:
 
 
 class Dialect(NamedTuple):
-    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events."""
+    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events, if it can be streamed."""
 
     read: Callable[[dict[str, Any]], Asked]
     answer: Callable[[Turn], dict[str, Any]]
-    stream: Callable[[dict[str, Any], Turn], list[bytes]]
+    stream: Callable[[dict[str, Any], Turn], list[bytes]] | None

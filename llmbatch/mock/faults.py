@@ -31,6 +31,14 @@ FAULTS: dict[str, dict[str, Any]] = {
     "null-content": {},
     "array-content": {},
     "reasoning": {},
+    # The count of the answers, where a request has several inputs.
+    "one-missing": {},
+    "one-twice": {},
+    "backwards": {},
+    "no-index": {},
+    # The status inside the answer, of a response.
+    "failed": {"code-name": "server_error"},
+    "unfinished": {},
     # The stream; these answer with one even if none was asked for.
     "stream-cut": {},
     "stream-error": {},

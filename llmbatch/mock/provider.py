@@ -12,17 +12,25 @@ from urllib.parse import unquote
 from llmbatch.codec import json
 from llmbatch.mock.bent import UNSTREAMED, bend, words
 from llmbatch.mock.chat import CHAT
+from llmbatch.mock.completions import COMPLETIONS
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.embeddings import EMBEDDINGS
 from llmbatch.mock.faults import RANDOM, BadMarker, Fault, due, markers
 from llmbatch.mock.limits import Limits, Shortage
 from llmbatch.mock.reply import Reply, refusal
+from llmbatch.mock.responses import RESPONSES
 from llmbatch.mock.settings import MockSettings
 from llmbatch.mock.stream import STREAM_FAULTS
 
 __all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
 
+_DEPLOYMENT = r"(/openai/deployments/(?P<model>[^/]+))?"
+
 DIALECTS: dict[str, Dialect] = {
-    r"(/openai/deployments/(?P<model>[^/]+))?/chat/completions": CHAT,
+    rf"{_DEPLOYMENT}/chat/completions": CHAT,
+    rf"{_DEPLOYMENT}/completions": COMPLETIONS,
+    rf"{_DEPLOYMENT}/embeddings": EMBEDDINGS,
+    r"(/openai)?/responses": RESPONSES,
 }
 """What is answered, by path below `/v1`, `/v1beta` or `/openai/v1`: a pattern for the whole of it.
 
@@ -163,7 +171,7 @@ def _body(raw: bytes) -> dict[str, Any]:
 def _reply(dialect: Dialect, turn: Turn) -> Reply:
     answered = dialect.answer(turn)
     name = turn.fault.name if turn.fault else None
-    if (turn.asked.stream or name in STREAM_FAULTS) and name not in UNSTREAMED:
+    if (turn.asked.stream or name in STREAM_FAULTS) and name not in UNSTREAMED and dialect.stream is not None:
         reply = Reply(200, b"", b"text/event-stream; charset=utf-8", pieces=dialect.stream(answered, turn))
     else:
         reply = Reply(200, json.dumps(answered))

@@ -1,14 +1,14 @@
-"""A finished chat answer to the server-sent events it would have been streamed as. Pure."""
+"""A finished answer to the server-sent events it would have been streamed as. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Turn
 from llmbatch.mock.reply import error_body
 
-__all__ = ["STREAM_FAULTS", "chat_events"]
+__all__ = ["STREAM_FAULTS", "chat_events", "completion_events", "response_events"]
 
 STREAM_FAULTS = frozenset({"stream-cut", "stream-error", "no-done"})
 
@@ -18,13 +18,51 @@ _DONE = b"data: [DONE]\n\n"
 
 def chat_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
     """Cut an answer into events, `[DONE]` last; or, when a fault says so, less than that."""
-    frame = {key: answered[key] for key in ("id", "created", "model", "service_tier", "system_fingerprint")}
-    frame["object"] = "chat.completion.chunk"
+    return _chunks(answered, turn, "chat.completion.chunk", _pieces)
+
+
+def completion_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
+    """Cut a legacy completion into events: each chunk has the shape of the whole."""
+    return _chunks(answered, turn, "text_completion", _text_pieces)
+
+
+def response_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
+    """Cut a response into events with names and numbers; the last one holds it whole."""
+    begun = answered | {"status": "in_progress", "output": [], "usage": None}
+    said: list[dict[str, Any]] = [
+        {"type": f"response.{what}", "response": begun} for what in ("created", "in_progress")
+    ]
+    for place, item in enumerate(answered["output"]):
+        said.append({"type": "response.output_item.added", "output_index": place, "item": item | {"content": []}})
+        for index, part in enumerate(item.get("content") or ()):
+            kind, field = ("refusal", "refusal") if part["type"] == "refusal" else ("output_text", "text")
+            where = {"item_id": item["id"], "output_index": place, "content_index": index}
+            said += [{"type": f"response.{kind}.delta", **where, "delta": piece} for piece in _cut(part[field])]
+        said.append({"type": "response.output_item.done", "output_index": place, "item": item})
+    name = turn.fault.name if turn.fault else None
+    if name in ("stream-cut", "stream-error"):
+        said = said[: len(said) // 2]
+    if name == "stream-error":
+        said.append({"type": "error", "code": "server_error", "message": "The server had an error.", "param": None})
+    elif name != "stream-cut":
+        said.append({"type": f"response.{answered['status']}", "response": answered})
+    return [
+        b"event: " + one["type"].encode() + b"\n" + _event(one | {"sequence_number": number})
+        for number, one in enumerate(said)
+    ]
+
+
+def _chunks(
+    answered: dict[str, Any], turn: Turn, kind: str, cut: Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
+) -> list[bytes]:
+    kept = ("id", "created", "model", "service_tier", "system_fingerprint")
+    frame = {key: answered[key] for key in kept if key in answered}
+    frame["object"] = kind
     options = turn.asked.body.get("stream_options")
     counted = isinstance(options, dict) and options.get("include_usage") is True
     if counted:
         frame["usage"] = None
-    choices = [choice for choice in answered.get("choices") or () for choice in _pieces(choice)]
+    choices = [piece for choice in answered.get("choices") or () for piece in cut(choice)]
     events = [_event(frame | {"choices": [choice]}) for choice in choices]
     match turn.fault.name if turn.fault else None:
         case "stream-cut":
@@ -36,6 +74,12 @@ def chat_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
             if counted:
                 events.append(_event(frame | {"choices": [], "usage": answered.get("usage")}))
             return events if name == "no-done" else [*events, _DONE]
+
+
+def _text_pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for part in _cut(choice["text"]):
+        yield {**choice, "text": part, "finish_reason": None}
+    yield {**choice, "text": ""}
 
 
 def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Words for answers: plain sentences, and JSON that fits a simple schema, both drawn from a seed."""
+"""Words for answers: plain sentences, and JSON that fits a simple schema, both drawn from a seed; and their tokens."""
 
 from math import ceil, floor
 from random import Random
 from typing import Any
 
-__all__ = ["fitting", "sentences"]
+__all__ = ["fitting", "sentences", "tokens"]
 
 _SUBJECTS = (
     "A quiet harbour", "The old library", "Every careful plan", "The morning train", "A patient gardener",
@@ -17,6 +17,11 @@ _OBJECTS = (
 )  # fmt: skip
 
 _DEEPEST = 16
+
+
+def tokens(text: str) -> int:
+    """Count tokens, four bytes each, of a text that may hold what UTF-8 cannot."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 def sentences(prompt: str, rng: Random, count: int = 3) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.mock import bent, chat, stream, wire
+from llmbatch.mock import bent, chat, inputs, responses, stream, wire
 from llmbatch.mock.faults import FAULTS, RANDOM, BadMarker, due, markers, without_markers
 from llmbatch.mock.ledger import shown_headers
 from llmbatch.mock.limits import Bucket, Limits, duration
@@ -144,6 +144,8 @@ def test_every_fault_has_one_stage() -> None:
     stages = [
         TEXTS,
         set(chat._SHAPES),
+        set(inputs.DISORDERS),
+        set(responses.STATUSES),
         set(stream.STREAM_FAULTS),
         set(bent.REPLIES) - {"bad-utf8"},
         set(wire.BROKEN),

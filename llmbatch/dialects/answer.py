@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
@@ -28,6 +28,7 @@ __all__ = [
     "unparsable",
 ]
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT = (b"data:", b"event:", b": ")
 """How a stream begins that a gateway gave another type; no JSON begins so."""
 
@@ -56,7 +57,7 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
     try:
         if reply.headers.get("content-type", "").startswith("text/event-stream") or reply.body.startswith(_EVENT):
             return fold(reply.body)
-        return json.loads_shallow(reply.body)
+        return json.loads_shallow(reply.body.removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
             return Fault(
@@ -94,10 +95,15 @@ def embedded_error(body: dict[str, Any], reply: Reply) -> Fault:
 
 
 def unparsable(reply: Reply, message: str) -> Fault:
-    """Return the fault for a paid answer that cannot be read; its body is kept."""
+    """Return the fault for a paid answer that cannot be read; its body is kept.
+
+    A web page is what every record would get from a wrong address.
+    """
+    page = reply.body[:256].lstrip()[:1] == b"<"
     return Fault(
         kind=Kind.UNPARSABLE,
-        message=message,
+        message=f"{message} but a page" if page else message,
+        scope=Scope.ROUTE if page else Scope.RECORD,
         billing=Billing.BILLED,
         status=reply.status,
         request_id=request_id(reply),

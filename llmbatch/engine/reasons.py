@@ -51,6 +51,7 @@ def _stopped(fault: Fault, route: Route) -> str:
         Kind.CONNECTION: "the server cannot be reached",
         Kind.TLS: "no safe connection to the server",
         Kind.REDIRECT: "the server answers with a redirect, which is never followed",
+        Kind.UNPARSABLE: "the server answers with web pages",
         Kind.BAD_REQUEST: "the provider refuses every request",
         Kind.RATE_LIMITED: f"the quota for model {route.model!r} is used up",
     }.get(fault.kind, "every request fails")
@@ -66,5 +67,6 @@ _ADVICE = {
     Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again.",
     Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
     Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
+    Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --retry-billed sends again.",
     Kind.BAD_REQUEST: "Look at one request with --dry-run --limit 1.",
 }

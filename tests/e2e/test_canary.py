@@ -100,7 +100,7 @@ SCENES = {
     "a long wait": Scene(answer("429 No", refusal(), "retry-after: 99999"), 5),
     "an outage": Scene(answer("503 No", refusal()), 5, ("--max-outage", "0.01")),
     "an error in a 200": Scene(answer("200 OK", refusal()), 1),
-    "a 200 that is a page": Scene(answer("200 OK", f"<html>Authorization: Bearer {KEY}</html>"), 1),
+    "a 200 that is a page": Scene(answer("200 OK", f"<html>Authorization: Bearer {KEY}</html>"), 4),
     "a 200 that is not text": Scene(answer("200 OK", "\u00ff" + KEY).replace("\u00ff".encode(), b"\xff\xff"), 1),
     "a good answer with the key about it": Scene(answer("200 OK", completion("yes"), f"x-request-id: {KEY}"), 0),
     "a stream that breaks": Scene(answer("200 OK", f"data: {json.dumps(refusal())}\n\n", SSE), 1, ("--stream",)),

@@ -174,6 +174,13 @@ def test_no_credit_in_any_disguise_stops_the_run(marker: str, llmbatch: Command,
     assert "credit" in done.stderr
 
 
+def test_an_address_of_web_pages_stops_the_run_and_keeps_the_pages(llmbatch: Command, mock: Mock) -> None:
+    done = llmbatch("run", *mock(), stdin=[f"[[mock:html]] {n}" for n in range(300)])
+    assert done.code == 4 and len(done.results) < 50
+    assert "web pages" in done.stderr and "--base-url" in done.stderr
+    assert all(line["billed"] and line["response"].startswith("<") for line in done.results)
+
+
 def test_a_port_that_refuses_is_exit_4(llmbatch: Command) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))

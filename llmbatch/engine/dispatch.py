@@ -101,7 +101,8 @@ class Dispatch:
         self._due: list[tuple[float, int, Job]] = []
         self._sequence = itertools.count()
         self._closed = False
-        self._skipped: list[Job] = []
+        self.skipped: list[Job] = []
+        """Jobs of stopped routes, until somebody takes note of them."""
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
@@ -219,9 +220,7 @@ class Dispatch:
 
     def take_skipped(self) -> list[Job]:
         """Return the jobs of stopped routes that were left since the last call."""
-        if not self._skipped:
-            return []
-        skipped, self._skipped = self._skipped, []
+        skipped, self.skipped = self.skipped, []
         return skipped
 
     def close(self) -> None:
@@ -285,17 +284,18 @@ class Dispatch:
 
     def _learn(self, queue: _Queue, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> None:
         """Tell the gate how a request went, and what it really weighed."""
-        used, output, counted = 0, 0, True
+        used, output, counted, weighed = 0, 0, True, queue.gate.tokens.binds
         for job, verdict in zip(request.jobs, verdicts, strict=True):
             usage = verdict.usage if isinstance(verdict, Completion) else None
             if usage is None or usage.input_tokens is None:
                 counted = False
                 continue
-            queue.weight.learn(job.tokens, usage.input_tokens, usage.output_tokens)
+            if weighed:
+                queue.weight.learn(job.tokens, usage.input_tokens, usage.output_tokens)
             used += usage.input_tokens
             output += usage.output_tokens or 0
         queue.gate.succeeded(now, request.jobs[0].latency, output)
-        if counted:
+        if counted and weighed:
             queue.gate.tokens.correct(now, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job]) -> None:
@@ -369,7 +369,7 @@ class Dispatch:
         left = [job, *self._release(job)]
         self.not_started += len(left)
         if not self._closed:
-            self._skipped += left
+            self.skipped += left
 
     def _is_outage(self, route: Route, fault: Fault) -> bool:
         """Tell a server that cannot be reached any more from an address that never worked."""

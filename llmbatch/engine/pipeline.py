@@ -159,20 +159,22 @@ class Pipeline:
         if self.dispatch.stop is not None and not self._stopping:
             self.stop(self.dispatch.stop, grace=math.inf)
         self._skip()
-        if not self._room.is_set():
-            self._room.set()
-        self._end_when_done()
+        self._room.set()
+        if self.progress.input_ended:
+            self._end_when_done()
 
     def _skip(self) -> None:
         """Let nobody wait for the results of a model that is left out."""
+        if not self.dispatch.skipped:
+            return
         skipped = self.dispatch.take_skipped()
-        if self._reorder is not None and skipped:
+        if self._reorder is not None:
             for job in skipped:
                 self._reorder.skip(job.identity.index)
             self.writer.put(())
 
     def _end_when_done(self) -> None:
-        if self.progress.input_ended and not self.dispatch.outstanding:
+        if not self.dispatch.outstanding:
             self._pool.end()
 
     def _output_failed(self, error: LlmbatchError) -> None:

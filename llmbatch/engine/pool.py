@@ -51,11 +51,13 @@ class Pool:
     async def work(self, sender: Sender) -> None:
         """Be one worker, until the pool ends."""
         dispatch, clock = self._dispatch, self._clock
+        now = clock.monotonic()
         try:
             while not self._ended:
-                request = dispatch.take(clock.monotonic())
+                request = dispatch.take(now)
                 if request is None:
                     await self._rest()
+                    now = clock.monotonic()
                     continue
                 if self._idle:
                     # Idle workers rely on one that is awake to look at the clock for them.
@@ -72,8 +74,9 @@ class Pool:
                     dispatch.drop(request)
                     raise
                 now = clock.monotonic()
+                latency = now - since
                 for job in request.jobs:
-                    job.started, job.latency = started, now - since
+                    job.started, job.latency = started, latency
                 verdicts: Sequence[Completion | Fault]
                 if isinstance(reply, Fault):
                     verdicts = (reply,) * len(request.jobs)

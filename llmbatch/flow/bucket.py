@@ -26,6 +26,8 @@ class Bucket:
 
     def __init__(self, rate: float | None = None) -> None:
         self.rate = math.inf if rate is None else rate
+        self.binds = rate is not None
+        """Whether a rate is known."""
         self._named = rate is not None
         self._guess: tuple[float, float] | None = None
         """A guessed rate, and since when."""
@@ -35,14 +37,9 @@ class Bucket:
         self._due = -math.inf
         """When the units taken so far would have left at an even pace."""
 
-    @property
-    def binds(self) -> bool:
-        """Whether a rate is known."""
-        return self.rate < math.inf
-
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
-        if self.rate == math.inf:
+        if not self.binds:
             return -math.inf
         if self._guess is not None:
             rate, since = self._guess
@@ -52,13 +49,13 @@ class Bucket:
 
     def take(self, now: float, amount: float) -> None:
         """Reserve units."""
-        if self.rate < math.inf:
+        if self.binds:
             self._add(now, amount)
             self._due = max(self._due, now) + amount * 60.0 / self.rate
 
     def correct(self, now: float, surplus: float) -> None:
         """Give units back (or, negative, take more): what was reserved differed from what was used."""
-        if self.rate < math.inf and surplus:
+        if self.binds and surplus:
             self._add(now, -surplus)
             self._due -= surplus * 60.0 / self.rate
 
@@ -72,8 +69,9 @@ class Bucket:
             return
         if rate is not None:
             self.rate = rate
+            self.binds = True
             self._guess = None
-        if left is not None and self.rate < math.inf:
+        if left is not None and self.binds:
             self._expire(now)
             surplus = self.rate - self._sum - left
             if surplus > 0:
@@ -84,6 +82,7 @@ class Bucket:
         if not self._named and rate > 0:
             self._guess = (max(1.0, rate * CAUTION), now)
             self.rate = self._guess[0]
+            self.binds = True
 
     def _add(self, now: float, amount: float) -> None:
         self._spent.append((now, amount))

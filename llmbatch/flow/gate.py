@@ -40,14 +40,21 @@ class Gate:
         """
         if self.in_flight >= self.limit.now:
             return math.inf
-        return max(self.closed_until, self.requests.opens(now, 1.0), self.tokens.opens(now, weight))
+        opens = self.closed_until
+        if self.requests.binds:
+            opens = max(opens, self.requests.opens(now, 1.0))
+        if self.tokens.binds:
+            opens = max(opens, self.tokens.opens(now, weight))
+        return opens
 
     def enter(self, now: float, weight: float) -> None:
         """Count an attempt in."""
         self.in_flight += 1
         self._admitted.add(now)
-        self.requests.take(now, 1.0)
-        self.tokens.take(now, weight)
+        if self.requests.binds:
+            self.requests.take(now, 1.0)
+        if self.tokens.binds:
+            self.tokens.take(now, weight)
 
     def leave(self) -> None:
         """Count an attempt out."""

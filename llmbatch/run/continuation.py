@@ -133,7 +133,9 @@ class Continuation:
 
     def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept | Outcome]:
         """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
-        sifted = list(self._decided(entries))
+        sifted: list[Job | Refused | Kept | Outcome] = [*entries]
+        if not self._store.is_new or self._store.answers is not None:
+            sifted = list(self._decided(entries))
         jobs = [entry for entry in sifted if isinstance(entry, Job)]
         if jobs:
             self._store.plan(jobs)

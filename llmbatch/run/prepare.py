@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.digest import digest
+from llmbatch.codec.digest import digest_after
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job, Route
@@ -49,13 +49,17 @@ class Preparation:
         self._sift = sift
         self._shard = shard
         self._bound = bound
+        self._keys: dict[tuple[str, str], Callable[[bytes], str]] = {}
+        """What hashes a body, by dialect and path."""
         self._index = count()
 
     def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
         while True:
             entries = self._entries(limit)
-            jobs = [job for entry in entries if self._is_mine(job := self._job(next(self._index), entry))]
+            jobs = [self._job(next(self._index), entry) for entry in entries]
+            if self._shard is not None:
+                jobs = [job for job in jobs if self._is_mine(job, *self._shard)]
             if jobs or not entries:
                 return self._sift(jobs) if self._sift is not None else [*jobs]
 
@@ -67,12 +71,10 @@ class Preparation:
         self._left -= len(entries)
         return entries
 
-    def _is_mine(self, job: Job | Refused) -> bool:
+    def _is_mine(self, job: Job | Refused, shard: int, shards: int) -> bool:
         """Say whether a record falls to this shard. Repeated ids fall to the same, where they are told."""
-        if self._shard is None:
-            return True
         identity = job.identity
-        return fingerprint(identity.id, identity.record, 0) % self._shard[1] == self._shard[0] - 1
+        return fingerprint(identity.id, identity.record, 0) % shards == shard - 1
 
     def interrupt(self) -> None:
         """Make a blocked `read` return."""
@@ -99,7 +101,7 @@ class Preparation:
         body = json.canonical(item)
         job = Job(
             identity=decoded.identity,
-            key=digest(route.dialect.encode(), route.path.encode(), body),
+            key=self._key(route, body),
             route=route,
             item=item,
             meta=decoded.meta,
@@ -112,6 +114,14 @@ class Preparation:
         if self._bound is not None:
             job.worst = self._bound(job)
         return job
+
+    def _key(self, route: Route, body: bytes) -> str:
+        """Return the digest of a request as sent alone."""
+        of_body = self._keys.get((route.dialect, route.path))
+        if of_body is None:
+            of_body = digest_after(route.dialect.encode(), route.path.encode())
+            self._keys[route.dialect, route.path] = of_body
+        return of_body(body)
 
 
 def _token_cap(route: Route, item: dict[str, Any]) -> int | None:

@@ -27,6 +27,8 @@ SETTLED = 255
 MOST = 254
 _HEADER = struct.Struct("<8s36sB")
 _ENTRY = struct.Struct("<QQBI")
+_CONTENT = struct.Struct("<QQB")
+_CHECKSUM = struct.Struct("<I")
 _MAGIC = b"llmbint2"
 _PIECE = 1 << 16
 
@@ -185,8 +187,8 @@ def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent
 
 
 def _pack(intent: Intent) -> bytes:
-    plain = _ENTRY.pack(intent.identity, intent.key, intent.redo, 0)
-    return _ENTRY.pack(intent.identity, intent.key, intent.redo, zlib.crc32(plain[:-4]))
+    content = _CONTENT.pack(*intent)
+    return content + _CHECKSUM.pack(zlib.crc32(content))
 
 
 def _unpack(data: bytes) -> Iterator[tuple[int, Intent]]:
@@ -195,5 +197,5 @@ def _unpack(data: bytes) -> Iterator[tuple[int, Intent]]:
     whole = body[: len(body) // _ENTRY.size * _ENTRY.size]
     for place, (identity, key, redo, checksum) in enumerate(_ENTRY.iter_unpack(whole)):
         at = place * _ENTRY.size
-        if zlib.crc32(whole[at : at + _ENTRY.size - 4]) == checksum:
+        if zlib.crc32(whole[at : at + _CONTENT.size]) == checksum:
             yield place, Intent(identity, key, bool(redo))

@@ -94,10 +94,15 @@ class Store:
         self.answers.load_files(reuse)
         self.answers.load(OWN, self._fd)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is nothing to compare records with: no line, no doubt."""
+        return not self._known and not self._doubts
+
     def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
-        if not self._known and not self._doubts:
-            return _SEND  # a new file, as a rule: nothing to compare with
+        if self.is_new:
+            return _SEND
         name = name_of(identity)
         place = self._known.find(name)
         traits = None
@@ -132,7 +137,7 @@ class Store:
 
     def prior(self, identity: Identity) -> int:
         """Count the attempts of unknown outcome that earlier runs made for a record."""
-        if not self._known and not self._doubts:
+        if self.is_new:
             return 0
         name = name_of(identity)
         doubts = self._doubts.get(name, (0, 0))[1]

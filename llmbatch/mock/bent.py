@@ -12,7 +12,8 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.faults import Fault, without_markers
-from llmbatch.mock.reply import HTML, Headers, Reply, error_body
+from llmbatch.mock.manner import MANNERS, Manner, Refusal
+from llmbatch.mock.reply import HTML, Headers, Reply
 
 __all__ = ["REPLIES", "UNSTREAMED", "bend", "words"]
 
@@ -26,16 +27,6 @@ _CONTROL = (
     "\x9b2J\x90q\x9c \u202eturned\u202c \u2066isolated\u2069 \u200bnothing\ufeff\r\x08\x00\x7f\u2028 "
     "[/INST][bold] end."
 )
-_GRPC = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
-         429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
-_ANTHROPIC = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-              413: "request_too_large", 429: "rate_limit_error", 529: "overloaded_error"}  # fmt: skip
-_OPENAI: dict[int, tuple[str, str | None]] = {
-    401: ("invalid_request_error", "invalid_api_key"),
-    404: ("invalid_request_error", "model_not_found"),
-    429: ("requests", "rate_limit_exceeded"),
-    503: ("service_unavailable_error", "server_is_overloaded"),
-}
 
 
 def words(fault: Fault | None, prompt: str) -> str | None:
@@ -58,42 +49,36 @@ def words(fault: Fault | None, prompt: str) -> str | None:
     return None
 
 
-def bend(reply: Reply, fault: Fault) -> Reply:
+def bend(reply: Reply, fault: Fault, manner: Manner) -> Reply:
     """Return what the fault makes of a good reply; the same one when it belongs to another stage."""
+    if fault.name == "status":
+        return _status(fault.options, manner)
     change = REPLIES.get(fault.name)
     return change(reply, fault.options) if change else reply
 
 
-def _status(_: Reply, options: dict[str, Any]) -> Reply:
+def _status(options: dict[str, Any], manner: Manner) -> Reply:
     code, shape = options["code"], options["body"]
-    name = options["code-name"]
-    kind, usual_name = _OPENAI.get(code, ("server_error" if code >= 500 else "invalid_request_error", None))
-    kind = options["type"] or ("insufficient_quota" if name == "insufficient_quota" else kind)
     message = options["message"].replace("_", " ") or f"The mock was told to answer {code}."
-    wait = options["retry-after"]
     given = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
     headers: Headers = [(key.encode(), _header(value)) for key, value in given if value]
-    if wait and shape != "gemini":
+    wait, name = options["retry-after"], options["code-name"]
+    if shape in MANNERS or not shape:
+        refusal = Refusal(code, message, options["type"] or None, code=name or None, wait=wait)
+        reply = MANNERS.get(shape, manner).refuse(refusal)
+        reply.headers = [(key, _header(value.decode("latin-1"))) for key, value in reply.headers] + headers
+        return reply
+    if wait:
         headers.append((b"retry-after", _header(wait)))
     if shape == "html":
         title = f"{code} {message}".encode("ascii", "xmlcharrefreplace")
         return Reply(code, _PAGE % (title, title), HTML, headers)
     if shape == "empty":
         return Reply(code, b"", b"text/plain", headers)
-    retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}] if wait else []
-    grpc = name or _GRPC.get(code, "UNKNOWN")
-    anthropic = options["type"] or _ANTHROPIC.get(code, "api_error" if code >= 500 else "invalid_request_error")
     shapes: dict[str, Any] = {
-        "openai": error_body(message, kind, code=name or usual_name),
-        "flat": {"object": "error", "message": message, "type": kind, "param": None, "code": name or code},
+        "flat": {"object": "error", "message": message, "type": options["type"], "param": None, "code": name or code},
         "detail": {"detail": message},
-        "gemini": {"error": {"code": code, "message": message, "status": grpc, "details": retry}},
         "string": {"error": message},
-        "anthropic": {
-            "type": "error",
-            "error": {"type": anthropic, "message": message},
-            "request_id": "req_mock",
-        },
     }
     return Reply(code, json.dumps(shapes[shape]), headers=headers)
 
@@ -152,7 +137,6 @@ def _junk_after(reply: Reply, _: dict[str, Any]) -> Reply:
 
 
 REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
-    "status": _status,
     "html": lambda *_: Reply(200, _PAGE % (b"Sign in", b"Sign in"), HTML),
     "empty": lambda *_: Reply(200, b""),
     "error-200": _error_200,
@@ -170,7 +154,7 @@ REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
     "huge-headers": _huge_headers,
     "extra-bytes": _junk_after,
 }
-"""Faults that change the reply."""
+"""Faults that change a reply; `status` replaces it, in the manner of the provider."""
 
 UNSTREAMED = frozenset({"nan", "huge-number", "deep", "bom", "bad-utf8"})
 """Faults inside a JSON body; a request for a stream gets that body all the same."""

@@ -8,7 +8,7 @@ from llmbatch.codec import json
 from llmbatch.mock import stream
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
 from llmbatch.mock.faults import without_markers
-from llmbatch.mock.wording import fitting, sentences, tokens
+from llmbatch.mock.wording import fitting, sentences, shortened, tokens
 
 __all__ = ["CHAT"]
 
@@ -87,11 +87,9 @@ def _choice(turn: Turn, index: int) -> dict[str, Any]:
         finish = "tool_calls"
     else:
         text = turn.text if turn.text is not None else _words(turn, rng)
-        most = _limit(body)
-        if most is not None and len(text) > most and tokens(text) > most:
-            text = text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore")
-            finish = "length"
-        message["content"] = text
+        short = shortened(text, _limit(body))
+        message["content"] = text if short is None else short
+        finish = finish if short is None else "length"
     return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
 
 

@@ -7,7 +7,7 @@ from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
 from llmbatch.mock.faults import without_markers
 from llmbatch.mock.inputs import disorder, one_or_several
 from llmbatch.mock.stream import completion_events
-from llmbatch.mock.wording import sentences, tokens
+from llmbatch.mock.wording import sentences, shortened, tokens
 
 __all__ = ["COMPLETIONS"]
 
@@ -69,9 +69,9 @@ def _choice(turn: Turn, prompt: str, place: int, most: int) -> dict[str, Any]:
     text = turn.text
     if text is None:
         text = sentences(without_markers(prompt), Random(f"{turn.seed}:{place}"))
-    cut = tokens(text) > most
-    text = text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore") if cut else text
-    return {"index": place, "text": text, "logprobs": None, "finish_reason": "length" if cut else "stop"}
+    short = shortened(text, most)
+    finish = "stop" if short is None else "length"
+    return {"index": place, "text": text if short is None else short, "logprobs": None, "finish_reason": finish}
 
 
 COMPLETIONS = Dialect(read, answer, completion_events)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from llmbatch.mock.faults import Fault
+from llmbatch.mock.manner import OPENAI, Manner
 
 __all__ = ["Asked", "Dialect", "Malformed", "Turn"]
 
@@ -45,8 +46,13 @@ class Turn:
 
 
 class Dialect(NamedTuple):
-    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events, if it can be streamed."""
+    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events, if it can be streamed.
+
+    `headers` are those of the request that become fields of the body that is read.
+    """
 
     read: Callable[[dict[str, Any]], Asked]
     answer: Callable[[Turn], dict[str, Any]]
     stream: Callable[[dict[str, Any], Turn], list[bytes]] | None
+    manner: Manner = OPENAI
+    headers: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     # Another status or body.
     "status": {
         "code": 500,
-        "body": ("openai", "html", "empty", "flat", "detail", "gemini", "string", "anthropic"),
+        "body": ("", "openai", "html", "empty", "flat", "detail", "gemini", "string", "anthropic"),
         "retry-after": "",
         "retry-after-ms": "",
         "should-retry": ("", "true", "false"),

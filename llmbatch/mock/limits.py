@@ -1,12 +1,10 @@
-"""Rate limits: buckets of requests and tokens, and the headers that tell of them. Pure; given the clock."""
+"""Rate limits: buckets of requests and tokens. Pure; given the clock."""
 
 from collections import deque
 from math import ceil, inf
 from typing import NamedTuple
 
-from llmbatch.mock.reply import Headers
-
-__all__ = ["Bucket", "Limits", "Shortage", "duration"]
+__all__ = ["Bucket", "Level", "Limits", "Shortage", "duration"]
 
 
 class Bucket:
@@ -58,6 +56,15 @@ class Shortage(NamedTuple):
     wait: float
 
 
+class Level(NamedTuple):
+    """How full a bucket is: what it allows a minute, what is left, and the seconds until it is full again."""
+
+    name: str
+    limit: int
+    left: int
+    reset: float
+
+
 class Limits:
     """The buckets a provider has; either may be missing."""
 
@@ -75,14 +82,12 @@ class Limits:
             bucket.take(amounts[name], now)
         return None
 
-    def headers(self, now: float) -> Headers:
-        """Tell the state of the buckets as OpenAI does."""
-        lines = []
-        for name, bucket in self._buckets.items():
-            values = str(bucket.per_minute), str(bucket.left(now)), duration(bucket.reset(now))
-            for what, value in zip(("limit", "remaining", "reset"), values, strict=True):
-                lines.append((f"x-ratelimit-{what}-{name}".encode(), value.encode()))
-        return lines
+    def levels(self, now: float) -> list[Level]:
+        """Return how full the buckets are."""
+        return [
+            Level(name, bucket.per_minute, bucket.left(now), bucket.reset(now))
+            for name, bucket in self._buckets.items()
+        ]
 
 
 def duration(seconds: float) -> str:

@@ -16,8 +16,11 @@ from llmbatch.mock.completions import COMPLETIONS
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
 from llmbatch.mock.embeddings import EMBEDDINGS
 from llmbatch.mock.faults import RANDOM, BadMarker, Fault, due, markers
+from llmbatch.mock.gemini import GEMINI
 from llmbatch.mock.limits import Limits, Shortage
-from llmbatch.mock.reply import Reply, refusal
+from llmbatch.mock.manner import OPENAI, Manner, Refusal
+from llmbatch.mock.messages import MESSAGES
+from llmbatch.mock.reply import Reply
 from llmbatch.mock.responses import RESPONSES
 from llmbatch.mock.settings import MockSettings
 from llmbatch.mock.stream import STREAM_FAULTS
@@ -31,6 +34,8 @@ DIALECTS: dict[str, Dialect] = {
     rf"{_DEPLOYMENT}/completions": COMPLETIONS,
     rf"{_DEPLOYMENT}/embeddings": EMBEDDINGS,
     r"(/openai)?/responses": RESPONSES,
+    r"/messages": MESSAGES,
+    r"/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)": GEMINI,
 }
 """What is answered, by path below `/v1`, `/v1beta` or `/openai/v1`: a pattern for the whole of it.
 
@@ -64,6 +69,7 @@ class Verdict(NamedTuple):
     fault: Fault | None = None
     prompt: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
+    request_id: bytes = b"x-request-id"
 
 
 def is_billed(status: int | None) -> bool:
@@ -85,34 +91,40 @@ class Provider:
         path = _ROOTS.sub("", path, count=1) if _ROOTS.match(path) else path
         if arrival.method == "GET" and path == "/health":
             return Verdict(Reply(200, b'{"status":"ok"}'))
+        found = _dialect_at(path) if arrival.method == "POST" else None
+        manner = found[0].manner if found else OPENAI
         if stranger := self._stranger(arrival.headers):
-            return Verdict(stranger)
+            return _refused(stranger, manner)
         if arrival.method == "GET" and path == "/models":
             return Verdict(_models())
-        found = _dialect_at(path) if arrival.method == "POST" else None
         if found is None:
-            return Verdict(refusal(404, f"Invalid URL ({arrival.method} {arrival.path})", code="unknown_url"))
+            said = f"Invalid URL ({arrival.method} {arrival.path})"
+            return _refused(Refusal(404, said, code="unknown_url"), manner)
         try:
             dialect, fields = found
-            asked = dialect.read(_body(arrival.body) | fields)
+            wanted = ((name, arrival.headers.get(name.encode())) for name in dialect.headers)
+            told = {name: value.decode("latin-1") for name, value in wanted if value is not None}
+            asked = dialect.read(_body(arrival.body) | fields | told)
         except Malformed as error:
-            return Verdict(refusal(400, str(error), param=error.param))
+            return _refused(Refusal(400, str(error), param=error.param), manner)
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
-        return verdict._replace(prompt=asked.prompt[:200], headers=self._limits.headers(now))
+        levels = manner.limits(self._limits.levels(now), wall)
+        return verdict._replace(prompt=asked.prompt[:200], headers=levels, request_id=manner.request_id)
 
     def _answer(self, dialect: Dialect, asked: Asked, arrival: Arrival, *, now: float, wall: float) -> Verdict:
-        settings = self._settings
+        settings, manner = self._settings, dialect.manner
         if asked.model == "missing-model":
             said = f"The model `{asked.model}` does not exist or you do not have access to it."
-            return Verdict(refusal(404, said, code="model_not_found"))
+            return _refused(Refusal(404, said), manner)
         try:
             script = markers(asked.prompt)
         except BadMarker as error:
-            return Verdict(refusal(400, str(error), param="messages", code="bad_mock_marker"))
+            return _refused(Refusal(400, str(error), param="messages", code="bad_mock_marker"), manner)
         if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
-            return Verdict(_too_many(Shortage("requests", settings.concurrency_limit, 1.0), "concurrent requests"))
-        if shortage := self._limits.admit(asked.weight, now):
-            return Verdict(_too_many(shortage, f"{shortage.bucket} per min"))
+            shortage = Shortage("requests", settings.concurrency_limit, 1.0)
+            return _refused(_too_many(shortage, "concurrent requests"), manner)
+        if short := self._limits.admit(asked.weight, now):
+            return _refused(_too_many(short, f"{short.bucket} per min"), manner)
         seed = f"{settings.seed}:{arrival.key}"
         fault = self._fault(script, asked.prompt, seed)
         turn = Turn(asked, seed, arrival.serial, int(wall), fault, words(fault, asked.prompt))
@@ -135,7 +147,7 @@ class Provider:
         self._attempts[what] += 1
         return self._attempts[what] - 1
 
-    def _stranger(self, headers: Mapping[bytes, bytes]) -> Reply | None:
+    def _stranger(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
         """Return the refusal for a caller without the right key."""
         if self._settings.api_key is None:
             return None
@@ -143,10 +155,10 @@ class Provider:
         key = key if scheme.lower() == "bearer" else ""
         key = next((headers[name].decode("latin-1") for name in _CREDENTIALS if name in headers), key)
         if not key:
-            return refusal(401, "You didn't provide an API key in an Authorization header using Bearer auth.")
+            return Refusal(401, "You didn't provide an API key in an Authorization header using Bearer auth.")
         if key == self._settings.api_key:
             return None
-        return refusal(401, f"Incorrect API key provided: {key[:3]}***.", code="invalid_api_key")
+        return Refusal(401, f"Incorrect API key provided: {key[:3]}***.")
 
 
 @lru_cache(maxsize=256)
@@ -156,6 +168,10 @@ def _dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
         if match := re.fullmatch(pattern, path):
             return dialect, {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
     return None
+
+
+def _refused(refusal: Refusal, manner: Manner) -> Verdict:
+    return Verdict(manner.refuse(refusal), request_id=manner.request_id)
 
 
 def _body(raw: bytes) -> dict[str, Any]:
@@ -175,7 +191,7 @@ def _reply(dialect: Dialect, turn: Turn) -> Reply:
         reply = Reply(200, b"", b"text/event-stream; charset=utf-8", pieces=dialect.stream(answered, turn))
     else:
         reply = Reply(200, json.dumps(answered))
-    return bend(reply, turn.fault) if turn.fault else reply
+    return bend(reply, turn.fault, dialect.manner) if turn.fault else reply
 
 
 def _models() -> Reply:
@@ -183,17 +199,12 @@ def _models() -> Reply:
     return Reply(200, json.dumps({"object": "list", "data": listed}))
 
 
-def _too_many(shortage: Shortage, what: str) -> Reply:
-    """Refuse for pace, as OpenAI does; a request too large for the bucket gets no time to come back at."""
-    said = f"Rate limit reached on {what}: Limit {shortage.limit}."
+def _too_many(shortage: Shortage, what: str) -> Refusal:
+    """Refuse for pace; a request too large for the bucket gets no time to come back at."""
     if isinf(shortage.wait):
         said = f"Request too large on {what}: Limit {shortage.limit}. It must be reduced in order to run."
-        return refusal(429, said, shortage.bucket, code="rate_limit_exceeded")
+        return Refusal(429, said, shortage.bucket)
     milliseconds = ceil(shortage.wait * 1000)
-    said += f" Please try again in {milliseconds / 1000:g}s."
-    reply = refusal(429, said, shortage.bucket, code="rate_limit_exceeded")
-    reply.headers = [
-        (b"retry-after", b"%d" % max(1, ceil(shortage.wait))),
-        (b"retry-after-ms", b"%d" % milliseconds),
-    ]
-    return reply
+    said = f"Rate limit reached on {what}: Limit {shortage.limit}. Please try again in {milliseconds / 1000:g}s."
+    seconds = max(1, ceil(shortage.wait))
+    return Refusal(429, said, shortage.bucket, wait=str(seconds), wait_ms=str(milliseconds))

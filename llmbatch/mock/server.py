@@ -20,8 +20,8 @@ import h11
 from anyio.abc import SocketAttribute, SocketStream
 
 from llmbatch.mock.ledger import Ledger, shown_headers
+from llmbatch.mock.manner import OPENAI, Refusal
 from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
-from llmbatch.mock.reply import refusal
 from llmbatch.mock.settings import MockSettings
 from llmbatch.mock.wire import BROKEN, Ending, Step, broken, legal, seen_status
 
@@ -159,7 +159,7 @@ class _Connection:
                 self._http.start_next_cycle()
         except h11.RemoteProtocolError as error:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                reply = refusal(error.error_status_hint, f"Bad HTTP request: {error}")
+                reply = OPENAI.refuse(Refusal(error.error_status_hint, f"Bad HTTP request: {error}"))
                 await self._play(legal(self._http, reply, [_CLOSE], method=b""))
         if ending is Ending.RESET:
             await anyio.sleep(_ON_THE_WIRE)
@@ -215,7 +215,7 @@ class _Connection:
             return self._steps(request.method, verdict, serial, began)
         except _TooLarge:
             line.update(status=413, aborted=False)
-            reply = refusal(413, f"The request body is larger than {_LARGEST_BODY} bytes.")
+            reply = OPENAI.refuse(Refusal(413, f"The request body is larger than {_LARGEST_BODY} bytes."))
             return legal(self._http, reply, [_CLOSE], method=request.method)
         finally:
             if house.ledger:
@@ -224,7 +224,7 @@ class _Connection:
 
     def _steps(self, method: bytes, verdict: Verdict, serial: int, began: float) -> Iterator[Step]:
         headers = [
-            (b"x-request-id", b"req_%d" % serial),
+            (verdict.request_id, b"req_%d" % serial),
             (b"openai-processing-ms", b"%d" % ((time.monotonic() - began) * 1000)),
             *verdict.headers,
         ]

@@ -1,18 +1,17 @@
 """A finished answer to the server-sent events it would have been streamed as. Pure."""
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Turn
-from llmbatch.mock.reply import error_body
+from llmbatch.mock.manner import OPENAI, Refusal
+from llmbatch.mock.wording import cut
 
 __all__ = ["STREAM_FAULTS", "chat_events", "completion_events", "response_events"]
 
 STREAM_FAULTS = frozenset({"stream-cut", "stream-error", "no-done"})
 
-_MOST_PIECES = 12
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -37,7 +36,7 @@ def response_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
         for index, part in enumerate(item.get("content") or ()):
             kind, field = ("refusal", "refusal") if part["type"] == "refusal" else ("output_text", "text")
             where = {"item_id": item["id"], "output_index": place, "content_index": index}
-            said += [{"type": f"response.{kind}.delta", **where, "delta": piece} for piece in _cut(part[field])]
+            said += [{"type": f"response.{kind}.delta", **where, "delta": piece} for piece in cut(part[field])]
         said.append({"type": "response.output_item.done", "output_index": place, "item": item})
     name = turn.fault.name if turn.fault else None
     if name in ("stream-cut", "stream-error"):
@@ -53,7 +52,7 @@ def response_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
 
 
 def _chunks(
-    answered: dict[str, Any], turn: Turn, kind: str, cut: Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
+    answered: dict[str, Any], turn: Turn, kind: str, pieces: Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
 ) -> list[bytes]:
     kept = ("id", "created", "model", "service_tier", "system_fingerprint")
     frame = {key: answered[key] for key in kept if key in answered}
@@ -62,14 +61,14 @@ def _chunks(
     counted = isinstance(options, dict) and options.get("include_usage") is True
     if counted:
         frame["usage"] = None
-    choices = [piece for choice in answered.get("choices") or () for piece in cut(choice)]
+    choices = [piece for choice in answered.get("choices") or () for piece in pieces(choice)]
     events = [_event(frame | {"choices": [choice]}) for choice in choices]
     match turn.fault.name if turn.fault else None:
         case "stream-cut":
             return events[: len(events) // 2]
         case "stream-error":
-            broken = error_body("The server had an error while streaming.", "server_error", code="internal_error")
-            return [*events[: len(events) // 2], _event(broken)]
+            broken = OPENAI.refuse(Refusal(500, "The server had an error while streaming.", code="internal_error"))
+            return [*events[: len(events) // 2], b"data: " + broken.body + b"\n\n"]
         case name:
             if counted:
                 events.append(_event(frame | {"choices": [], "usage": answered.get("usage")}))
@@ -77,7 +76,7 @@ def _chunks(
 
 
 def _text_pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for part in _cut(choice["text"]):
+    for part in cut(choice["text"]):
         yield {**choice, "text": part, "finish_reason": None}
     yield {**choice, "text": ""}
 
@@ -91,21 +90,14 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield piece({"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None})
     for key in ("reasoning_content", "content", "refusal"):
         said = message.get(key)
-        for part in _cut(said) if isinstance(said, str) else said or ():
+        for part in cut(said) if isinstance(said, str) else said or ():
             yield piece({key: [part] if isinstance(part, dict) else part})
     for index, call in enumerate(message.get("tool_calls", ())):
         arguments = call["function"]["arguments"]
         yield piece({"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]})
-        for part in _cut(arguments):
+        for part in cut(arguments):
             yield piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
     yield piece({}, choice["finish_reason"])
-
-
-def _cut(text: str) -> list[str]:
-    """Cut a text after words, into a dozen pieces or so."""
-    words = re.findall(r"\s*\S+|\s+", text)
-    size = max(2, -(-len(words) // _MOST_PIECES))
-    return ["".join(words[start : start + size]) for start in range(0, len(words), size)]
 
 
 def _event(value: dict[str, Any]) -> bytes:

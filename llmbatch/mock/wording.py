@@ -1,10 +1,11 @@
-"""Words for answers: plain sentences, and JSON that fits a simple schema, both drawn from a seed; and their tokens."""
+"""Words for answers: plain sentences, JSON that fits a simple schema, both drawn from a seed; their size and pieces."""
 
+import re
 from math import ceil, floor
 from random import Random
 from typing import Any
 
-__all__ = ["fitting", "sentences", "tokens"]
+__all__ = ["cut", "fitting", "sentences", "shortened", "tokens"]
 
 _SUBJECTS = (
     "A quiet harbour", "The old library", "Every careful plan", "The morning train", "A patient gardener",
@@ -17,11 +18,7 @@ _OBJECTS = (
 )  # fmt: skip
 
 _DEEPEST = 16
-
-
-def tokens(text: str) -> int:
-    """Count tokens, four bytes each, of a text that may hold what UTF-8 cannot."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+_MOST_PIECES = 12
 
 
 def sentences(prompt: str, rng: Random, count: int = 3) -> str:
@@ -82,3 +79,22 @@ def _target(root: Any, reference: str) -> Any:
     for part in reference.removeprefix("#").strip("/").split("/"):
         root = root.get(part) if isinstance(root, dict) and part else root
     return root
+
+
+def tokens(text: str) -> int:
+    """Count the tokens of a text, which may hold what UTF-8 cannot: four bytes each."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+
+
+def shortened(text: str, most: int | None) -> str | None:
+    """Return the first `most` tokens of a text, None when it has no more."""
+    if most is None or len(text) <= most or tokens(text) <= most:
+        return None
+    return text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore")
+
+
+def cut(text: str) -> list[str]:
+    """Cut a text after words, into a dozen pieces or so."""
+    words = re.findall(r"\s*\S+|\s+", text)
+    size = max(2, -(-len(words) // _MOST_PIECES))
+    return ["".join(words[start : start + size]) for start in range(0, len(words), size)]

@@ -82,6 +82,7 @@ def _varied_runs(folder: Path) -> list[dict[str, Any]]:
         {"nothing": "to ask"},
     ]
     results = _run(folder, prompts, "--include", "request,response,input")
+    results += _run(folder, ["answer in JSON"], "--json")
     results += _run(folder, ["equal", "equal"], "-o", "first.jsonl", "--tee", "--dedupe")
     return results + _run(folder, ["equal"], "-o", "second.jsonl", "--tee", "--reuse", "first.jsonl")
 

@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     """The options of a run. They mean what the flags of the same names mean, and have the same defaults.
 
     Durations are seconds. `api_key` is the key itself; without one it comes from the environment, as for the command.
-    `output` is a results file, which makes the run durable and resumable.
+    `schema` is the JSON schema itself, `output` is a results file, which makes the run durable and resumable.
     """
 
     provider: str
@@ -54,6 +54,10 @@ class Options(TypedDict, total=False):
     temperature: float
     max_tokens: int
     stream: bool
+    json: bool
+    schema: Any
+    json_retries: int
+    fail_on_finish: Collection[str]
     input_format: str
     id_field: str
     meta: Literal["all", "none"] | Sequence[str]
@@ -99,6 +103,7 @@ _LEAST = {
     "rpm": 1,
     "tpm": 1,
     "retries": 0,
+    "json_retries": 0,
     "timeout": 0.001,
     "connect_timeout": 0.001,
     "max_wait": 0,
@@ -133,6 +138,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             given,
             params=_params(given),
             overrides=dict(given.get("overrides", {})),
+            fail_on_finish=frozenset(given.get("fail_on_finish", ())),
             headers=dict(given.get("headers", {})),
             key_env=API_KEY if "api_key" in given else given.get("key_env"),
             key_file=Path(given["key_file"]) if "key_file" in given else None,

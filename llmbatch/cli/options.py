@@ -21,6 +21,7 @@ __all__ = [
     "Endpoint",
     "ErrorFile",
     "FailOn",
+    "FailOnFinish",
     "Fsync",
     "Grace",
     "Header",
@@ -30,6 +31,8 @@ __all__ = [
     "InputFormat",
     "Inputs",
     "InsecureHttp",
+    "Json",
+    "JsonRetries",
     "KeepFailed",
     "KeyEnv",
     "KeyFile",
@@ -63,6 +66,7 @@ __all__ = [
     "RetryBilled",
     "Reuse",
     "Rpm",
+    "Schema",
     "Shard",
     "Stream",
     "Strict",
@@ -207,6 +211,26 @@ Stream = Annotated[
         "Model",
         "Ask for answers in pieces, where a gateway cuts silent connections; the results are the same.",
         "--stream",
+    ),
+]
+Json = Annotated[
+    bool, _option("Model", "Ask for JSON, and fail answers that are none; parsed into the field json.", "--json")
+]
+Schema = Annotated[
+    Path | None,
+    _option("Model", "Ask for JSON that fits this JSON schema; llmbatch[schema].", "--schema", metavar="FILE"),
+]
+JsonRetries = Annotated[
+    int,
+    _option("Model", "Ask again, N times, for an answer that does not fit; each costs.", "--json-retries", metavar="N"),
+]
+FailOnFinish = Annotated[
+    str | None,
+    _option(
+        "Model",
+        "Answers that ended so are failures: length, content_filter, refusal, ...",
+        "--fail-on-finish",
+        metavar="REASON,...",
     ),
 ]
 Header = Annotated[list[str] | None, _option("Model", "One more request header.", "--header", metavar="NAME:VALUE")]

@@ -62,6 +62,10 @@ def resolve(ctx: typer.Context) -> Settings:
             overrides=_pairs("--override", given["override"]),
             max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
             stream=given["stream"],
+            json=given["json"],
+            schema=_schema(given["schema"]),
+            json_retries=_json_retries(given),
+            fail_on_finish=_reasons(given["fail_on_finish"]),
             headers=_headers(given["header"]),
             auth_header=_header_name(given["auth_header"]),
             key_env=key_env,
@@ -205,6 +209,39 @@ def _params(given: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"--temperature {given['temperature']} is not a number", "Example: --temperature 0.2")
         params.setdefault("temperature", given["temperature"])
     return params
+
+
+def _schema(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--schema {path}: {reason}", "Name a file that holds one JSON schema.") from None
+
+
+def _json_retries(given: dict[str, Any]) -> int:
+    retries: int = _at_least("--json-retries", given["json_retries"], 0)
+    if retries and not given["json"] and given["schema"] is None:
+        raise UsageError("--json-retries needs --json or --schema", "Add one, or leave it out.")
+    return retries
+
+
+def _reasons(text: str | None) -> frozenset[str]:
+    """Read reasons; a provider's own words are allowed, a word that is nearly one of ours is a slip."""
+    from llmbatch.dialects.finish import REASONS
+
+    known = (*REASONS, "refusal")
+    reasons = frozenset(text.split(",")) if text is not None else frozenset()
+    for reason in reasons - set(known):
+        near = get_close_matches(reason, known, n=1, cutoff=0.75)
+        if near or not reason:
+            raise UsageError(
+                f"--fail-on-finish {reason!r} is no reason to end",
+                f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}, and providers' own words.",
+            )
+    return reasons
 
 
 def _pairs(option: str, values: Sequence[str] | None) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Kind(StrEnum):
     TLS = "tls"
     CONFIGURATION = "configuration"
     WAIT_TOO_LONG = "wait_too_long"
+    FINISH_REASON = "finish_reason"
+    NOT_JSON = "not_json"
+    SCHEMA = "schema"
 
 
 class Billing(Enum):
@@ -48,7 +51,7 @@ class Billing(Enum):
     SERVER = "server"
     """A plain 500, seldom charged: sent again twice."""
     BILLED = "billed"
-    """A paid answer that is of no use: never sent again by itself."""
+    """A paid answer that is of no use: sent again only where the user asked for it."""
 
 
 class Scope(Enum):

@@ -62,10 +62,13 @@ class Job:
     """What its answered attempts of this run cost, None as long as that is not known."""
     peers: int = 0
     """Only jobs of equal `peers` share a request; dispatch sets it once one was split."""
+    misfit: Any = None
+    """A paid answer that is no use, kept while another one is asked for."""
     prior: int = 0
     """Attempts of earlier runs whose outcome was never learned."""
     sent: int = 0
     retries: int = 0
+    misfits: int = 0
     doubtful: int = 0
     server: int = 0
     started: float = 0.0

@@ -8,7 +8,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.usage import Usage
 
-__all__ = ["Completion", "Copy", "Kept", "Outcome", "Refused", "Usage"]
+__all__ = ["Completion", "Copy", "Kept", "Outcome", "Refused", "Rejected", "Usage"]
 
 
 @dataclass(slots=True)
@@ -38,6 +38,13 @@ class Copy(Completion):
     model: str | None = None
     usage: Usage | None = None
     how: str = "deduplicated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Fault):
+    """A paid answer that is not what was asked for: a failure, and all of the answer."""
+
+    completion: Completion
 
 
 @dataclass(slots=True)

@@ -82,6 +82,11 @@ class ModelSettings:
     max_tokens: int | None = None
     stream: bool = False
     """Whether answers come in pieces; result lines and keys are the same."""
+    json: bool = False
+    """Whether answers have to be JSON; a `schema` asks for it too."""
+    schema: Any = None
+    json_retries: int = 0
+    fail_on_finish: frozenset[str] = frozenset()
     headers: dict[str, str] = field(default_factory=dict)
     auth_header: str | None = None
     key_env: str | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from llmbatch.core.events import Event, Finished, Held, Retrying
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, Outcome, Refused
+from llmbatch.core.usage import Usage
 
 __all__ = ["Summary", "Tally"]
 
@@ -38,6 +39,7 @@ class Tally:
                 self.add(outcome)
         elif isinstance(event, Retrying):
             self.retries += 1
+            self._use(event.fault.usage)
         elif isinstance(event, Held):
             self.retries += 1
             self.waited += event.added
@@ -58,13 +60,16 @@ class Tally:
         self.latencies.append(job.latency)
         if job.cost is not None:
             self.cost = (self.cost or 0.0) + job.cost
+        self._use(verdict.usage)
         if isinstance(verdict, Completion):
             self.ok += 1
-            if verdict.usage is not None:
-                self.input_tokens += verdict.usage.input_tokens or 0
-                self.output_tokens += verdict.usage.output_tokens or 0
         else:
             self._add_failure(verdict)
+
+    def _use(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.input_tokens += usage.input_tokens or 0
+            self.output_tokens += usage.output_tokens or 0
 
     def _add_failure(self, fault: Fault) -> None:
         self.failed[fault.kind] += 1

@@ -199,7 +199,8 @@ class Dispatch:
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
             else:
-                done.append(Outcome(job, verdict))
+                paid = verdict if job.misfit is None or verdict.billing is Billing.BILLED else job.misfit
+                done.append(Outcome(job, paid))
                 self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
@@ -223,9 +224,15 @@ class Dispatch:
         skipped, self.skipped = self.skipped, []
         return skipped
 
-    def close(self) -> None:
-        """Hand out nothing any more. What waits stays without an outcome, what is in flight can still be settled."""
+    def close(self) -> list[Outcome]:
+        """Hand out nothing any more. What waits stays without an outcome, what is in flight can still be settled.
+
+        Jobs that have a paid answer already, and wait for a better one, are returned with that.
+        """
         self._closed = True
+        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._turns))
+        paid = [Outcome(job, job.misfit) for job in waiting if job.misfit is not None]
+        self.not_started -= len(paid)
         self.not_started += self.queued + len(self._due) + self.following
         self.queued = self.following = 0
         self._followers.clear()
@@ -233,6 +240,7 @@ class Dispatch:
         for queue in self._turns:
             queue.again.clear()
             queue.fresh.clear()
+        return paid
 
     def conclude(self) -> LlmbatchError | None:
         """Return why a person must act, at the end of a run: a route that was left out, or that never worked."""
@@ -323,6 +331,11 @@ class Dispatch:
                 job.peers = next(self._sequence) + 1
             case Billing.UNBILLED if fault.retry and not holds:
                 job.retries += 1
+            case Billing.BILLED if fault.retry:
+                if self._closed or queue.stopped:
+                    return False
+                job.misfits += 1
+                job.misfit = fault
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False

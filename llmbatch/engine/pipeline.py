@@ -101,7 +101,7 @@ class Pipeline:
         if not self._stopping:
             self._stopping = True
             self._notify(Stopping(str(reason), self.dispatch.in_flight, grace))
-            self.dispatch.close()
+            self.writer.put(self.dispatch.close())
             self._input.interrupt()
             self._pool.end()
             self._room.set()

@@ -30,6 +30,8 @@ class RetryPolicy:
     """
 
     retries: int = 5
+    misfits: int = 0
+    """Extra attempts for a paid answer that is not what was asked for."""
     doubtful: int = 1
     server: int = 2
 
@@ -43,7 +45,7 @@ class RetryPolicy:
             return None
         match fault.billing:
             case Billing.BILLED:
-                return None
+                return 0.0 if 0 < job.misfits <= self.misfits else None
             case Billing.THROTTLED:
                 wait = backoff(1, 1.0, random)
             case Billing.DOUBTFUL:

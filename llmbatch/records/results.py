@@ -9,7 +9,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity, Job
-from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
+from llmbatch.core.outcome import Completion, Outcome, Refused, Rejected, Usage
 from llmbatch.core.redact import Redactor
 from llmbatch.records.reshaped import Reshape
 
@@ -43,15 +43,8 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
     fields = _identity(job.identity)
     if isinstance(verdict, Completion):
         fields["status"] = "ok"
-        if "embedding" not in verdict.extra:
-            fields["text"] = verdict.text
-            fields["finish_reason"] = verdict.finish_reason
-        fields["model"] = verdict.model
-        if verdict.usage is not None:
-            fields["usage"] = _usage(verdict.usage)
+        _put_answer(fields, verdict)
         fields |= _cost(job)
-        if verdict.extra:
-            fields |= verdict.extra
         answer = verdict.body
     else:
         fields["status"] = "failed"
@@ -59,6 +52,8 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
         fields["attempts"] = job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
+        if isinstance(verdict, Rejected):
+            _put_answer(fields, verdict.completion)
         fields |= _cost(job)
         if verdict.raw is not None:
             fields |= _raw(redact.in_bytes(verdict.raw))
@@ -80,6 +75,17 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
     fields["key"] = job.key
     fields["meta"] = job.meta
     return fields
+
+
+def _put_answer(fields: dict[str, Any], completion: Completion) -> None:
+    if "embedding" not in completion.extra:
+        fields["text"] = completion.text
+        fields["finish_reason"] = completion.finish_reason
+    fields["model"] = completion.model
+    if completion.usage is not None:
+        fields["usage"] = _usage(completion.usage)
+    if completion.extra:
+        fields |= completion.extra
 
 
 def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:

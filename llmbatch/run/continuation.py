@@ -9,6 +9,7 @@ from os import stat as stat_of
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
@@ -245,6 +246,8 @@ def options_of(settings: Settings) -> dict[str, Any]:
         "param": model.params,
         "override": model.overrides,
         "max_tokens": model.max_tokens,
+        **({"json": True} if model.json else {}),
+        **({"schema": digest(json.canonical(model.schema))[:8]} if model.schema is not None else {}),
     }
 
 

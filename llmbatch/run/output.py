@@ -11,7 +11,7 @@ from typing import Protocol
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Kept, Outcome, Refused
-from llmbatch.core.ports import Sink
+from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.records.reshaped import SHAPES, Missing, Reshape
@@ -19,7 +19,6 @@ from llmbatch.records.results import Render, jsonl, reshaped
 from llmbatch.records.sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
-from llmbatch.run.reading import new_dialect
 from llmbatch.state.journal import Journal
 from llmbatch.state.lines import parse
 from llmbatch.state.store import Store, open_store
@@ -80,7 +79,7 @@ def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> 
 
 @contextmanager
 def open_output(
-    settings: Settings, redact: Redactor, notice: Callable[[str], None], stream_to: StreamTo
+    settings: Settings, dialect: Dialect, redact: Redactor, notice: Callable[[str], None], stream_to: StreamTo
 ) -> Iterator[Output]:
     """Open where results go, and say what a continued file has and what will be sent.
 
@@ -106,7 +105,7 @@ def open_output(
         if settings.resume.dedupe or settings.resume.reuse:
             store.index_answers(settings.resume.reuse)
         continuation = Continuation(store, settings, notice)
-        survey = continuation.begin(new_dialect(settings))
+        survey = continuation.begin(dialect)
         journal = stack.enter_context(
             closing(
                 store.journal(

@@ -1,12 +1,14 @@
 """The input side of a run: source, decoder and dialect as the settings want them."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
+from llmbatch.codec.schema import Check, NoValidator, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
+from llmbatch.dialects.demands import Demanding, Demands, response_format
 from llmbatch.dialects.endpoints import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
@@ -96,7 +98,10 @@ class Reading:
 
 
 def new_dialect(settings: Settings) -> Dialect:
-    """Return the dialect of the endpoint; records that name another one are put in that of theirs."""
+    """Return the dialect of the endpoint; records that name another one are put in that of theirs.
+
+    Raises UsageError for a schema that is none.
+    """
     model = settings.model
     _, preset = find_preset(model)
     options = Options(
@@ -107,4 +112,23 @@ def new_dialect(settings: Settings) -> Dialect:
         pack=settings.pace.pack,
         stream=model.stream,
     )
-    return ByEndpoint(options, preset, model.endpoint or preset.endpoint)
+    endpoint = model.endpoint or preset.endpoint
+    wants_json = model.json or model.schema is not None
+    if not wants_json and not model.fail_on_finish:
+        return ByEndpoint(options, preset, endpoint)
+    demands = Demands(
+        finish=model.fail_on_finish,
+        format=response_format(model.schema) if wants_json else None,
+        check=_check(model.schema) if model.schema is not None else None,
+        again=model.json_retries > 0,
+    )
+    return Demanding(options, preset, endpoint, demands)
+
+
+def _check(schema: Any) -> Check:
+    try:
+        return compiled(schema)
+    except NoValidator:
+        raise UsageError("--schema needs an extra", "pip install 'llmbatch[schema]'") from None
+    except ValueError as error:
+        raise UsageError(f"--schema: not a JSON schema: {error}", "Mend the schema; nothing was sent.") from None

@@ -100,6 +100,7 @@ def open_session(
     meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     price = find_price(settings)
+    dialect = new_dialect(settings)
     with ExitStack() as stack:
         reading = stack.enter_context(closing(Reading(settings, _notices(observers), source)))
         if settings.input.strict:
@@ -107,9 +108,9 @@ def open_session(
         if settings.model.provider == "mock" and settings.model.base_url is None:
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
-        output = stack.enter_context(open_output(settings, redact, _notices(observers), stream))
+        output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
         _allow_sockets(settings.pace.concurrency)
-        yield Session(settings, endpoint, reading, output, price, observers, wire_log)
+        yield Session(settings, endpoint, dialect, reading, output, price, observers, wire_log)
 
 
 class Session:
@@ -119,6 +120,7 @@ class Session:
         self,
         settings: Settings,
         endpoint: Endpoint,
+        dialect: Dialect,
         reading: Reading,
         output: Output,
         price: Price | None,
@@ -127,6 +129,7 @@ class Session:
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
+        self._dialect = dialect
         self._reading = reading
         self._output = output
         self._price = price
@@ -143,7 +146,7 @@ class Session:
         settings = self._settings
         limits = Limits(connect=settings.patience.connect_timeout, attempt=settings.patience.timeout)
         open_lane = lane_opener(self._endpoint.base_url, limits=limits, ca_file=settings.model.ca_file)
-        dialect = new_dialect(settings)
+        dialect = self._dialect
         patience = settings.patience
         self._pipeline = pipeline = Pipeline(
             input=self._input(dialect),
@@ -412,9 +415,10 @@ def _weight(stop: LlmbatchError) -> tuple[int, bool]:
 
 def _retry_policy(settings: Settings) -> RetryPolicy:
     retries = settings.patience.retries
+    misfits = settings.model.json_retries
     if settings.resume.in_doubt == "hold":
-        return RetryPolicy(retries=retries, doubtful=0, server=0)
-    return RetryPolicy(retries=retries)
+        return RetryPolicy(retries=retries, misfits=misfits, doubtful=0, server=0)
+    return RetryPolicy(retries=retries, misfits=misfits)
 
 
 def _why(event: Held) -> str:

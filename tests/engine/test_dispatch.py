@@ -655,3 +655,51 @@ def test_retries_and_holds_are_told() -> None:
     retrying, held = events
     assert isinstance(retrying, Retrying) and retrying.wait == 3.0
     assert isinstance(held, Held) and (held.wait, held.added) == (7.0, 7.0)
+
+
+MISFIT = replace(PAID, kind=Kind.NOT_JSON, retry=True)
+
+
+def paid_again(misfits: int) -> Dispatch:
+    return Dispatch(
+        dialect=Packing(),  # type: ignore[arg-type]
+        new_gate=lambda: fixed_gate(9),
+        policy=RetryPolicy(retries=5, misfits=misfits),
+        patience=Patience(),
+        random=lambda: 0.5,
+        notify=lambda event: None,
+    )
+
+
+def test_a_paid_answer_that_does_not_fit_is_asked_again_as_often_as_allowed() -> None:
+    dispatch = paid_again(2)
+    dispatch.add([job(0)])
+    for _ in range(2):
+        request = dispatch.take(0.0)
+        assert request is not None and dispatch.settle(request, [MISFIT], 0.0) == []
+    request = dispatch.take(0.0)
+    assert request is not None
+    (done,) = dispatch.settle(request, [MISFIT], 0.0)
+    assert (done.verdict, done.job.sent, dispatch.outstanding) == (MISFIT, 3, 0)
+
+
+def test_a_paid_answer_outlives_the_attempt_to_get_a_better_one() -> None:
+    dispatch = paid_again(1)
+    dispatch.add([job(0)])
+    request = dispatch.take(0.0)
+    assert request is not None and dispatch.settle(request, [MISFIT], 0.0) == []
+    request = dispatch.take(0.0)
+    assert request is not None
+    (done,) = dispatch.settle(request, [BAD], 0.0)
+    assert done.verdict is MISFIT
+
+
+def test_a_paid_answer_is_written_when_the_run_ends_before_a_better_one() -> None:
+    dispatch = paid_again(1)
+    dispatch.add([job(0), job(1)])
+    first, second = dispatch.take(0.0), dispatch.take(0.0)
+    assert first is not None and second is not None
+    dispatch.settle(first, [MISFIT], 0.0)
+    assert [outcome.verdict for outcome in dispatch.close()] == [MISFIT]
+    assert [outcome.verdict for outcome in dispatch.settle(second, [MISFIT], 0.0)] == [MISFIT]
+    assert (dispatch.outstanding, dispatch.not_started) == (0, 0)

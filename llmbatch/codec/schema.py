@@ -1,0 +1,51 @@
+"""JSON Schemas; the only file that imports jsonschema_rs."""
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Check", "NoValidator", "compiled"]
+
+Check = Callable[[Any], str | None]
+"""Says what is wrong with a value, None when it fits."""
+
+_LONGEST = 300
+
+
+class NoValidator(ImportError):
+    """The library that knows schemas is not installed."""
+
+
+def compiled(schema: Any) -> Check:
+    """Return the check of a schema of any draft. Raises ValueError, saying why, for what is none.
+
+    References lead inside the schema only: nothing is fetched. Raises NoValidator without the extra.
+    """
+    try:
+        import jsonschema_rs
+    except ImportError as error:
+        raise NoValidator from error
+    try:
+        validator = jsonschema_rs.validator_for(schema, retriever=_nowhere)
+    except jsonschema_rs.ValidationError as error:
+        at = "/".join(map(str, error.instance_path))
+        raise ValueError(f"{f'{at}: ' if at else ''}{_short(error.message)}") from None
+    except ValueError as error:
+        raise ValueError(_short(str(error))) from None
+
+    def check(value: Any) -> str | None:
+        flaw = next(iter(validator.iter_errors(value)), None)
+        if flaw is None:
+            return None
+        at = "/".join(map(str, flaw.instance_path))
+        return f"{f'{at}: ' if at else ''}{_short(flaw.message)}"
+
+    return check
+
+
+def _nowhere(uri: str) -> Any:
+    raise LookupError(f"{uri} is outside the file")
+
+
+def _short(message: str) -> str:
+    first = message.strip().partition("\n")[0]
+    return first if len(first) <= _LONGEST else f"{first[: _LONGEST - 1]}…"

@@ -1,0 +1,157 @@
+"""What is asked of an answer beyond being one: an end that counts, JSON, a fit for a schema. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.codec.schema import Check
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Reply, Request, Route
+from llmbatch.core.outcome import Completion, Rejected
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.endpoints import ByEndpoint
+from llmbatch.dialects.finish import OWN
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.presets import Preset
+
+__all__ = ["Demanding", "Demands", "response_format"]
+
+_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+_TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
+_ASKED = frozenset({"response_format", "text", "output_config", "responseSchema", "responseJsonSchema"})
+"""Parameters with which a record asks for a form of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
+
+    `finish` are reasons of ours or a provider's, or `refusal`; `format` is the `response_format` that asks for JSON,
+    None where any text will do; `check` says whether the JSON fits.
+    """
+
+    finish: frozenset[str] = frozenset()
+    format: dict[str, Any] | None = None
+    check: Check | None = None
+    again: bool = False
+
+
+def response_format(schema: Any) -> dict[str, Any]:
+    """Return OpenAI's way to ask for JSON, that fits a schema if there is one; the dialects know it in theirs."""
+    if schema is None:
+        return {"type": "json_object"}
+    title = schema.get("title") if isinstance(schema, dict) else None
+    name = _NAME.sub("_", title)[:64] if isinstance(title, str) else ""
+    described: dict[str, Any] = {"name": name or "answer", "schema": schema}
+    if _is_strict(schema):
+        described["strict"] = True  # what is not strict itself would be refused
+    return {"type": "json_schema", "json_schema": described}
+
+
+class Demanding(ByEndpoint):
+    """Asks for what is demanded in each dialect's own form, and turns down answers that are something else."""
+
+    def __init__(self, options: Options, preset: Preset, endpoint: str, demands: Demands) -> None:
+        super().__init__(options, preset, endpoint)
+        self._demands = demands
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body fields of one record. Raises RecordError for an endpoint that does not answer in words."""
+        wanted = self._demands.format
+        if wanted is None:
+            return super().item(prompt)
+        if not (_ASKED & prompt.params.keys() or _ASKED & (prompt.body or {}).keys()):
+            prompt.params = {**prompt.params, "response_format": wanted}
+        route, body = super().item(prompt)
+        if route.dialect not in _TALKS:
+            raise RecordError(
+                f"{route.path} knows no answer in JSON", hint="Leave --json and --schema out for this endpoint."
+            )
+        if route.dialect == "responses":
+            _as_text_format(body)
+        return route, body
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: one verdict for each job of the request, in their order."""
+        verdicts: Sequence[Completion | Fault] = super().read(request, reply)
+        return tuple(self._judge(verdict) if isinstance(verdict, Completion) else verdict for verdict in verdicts)
+
+    def _judge(self, answer: Completion) -> Completion | Fault:
+        demands = self._demands
+        ends = {answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None}
+        end = next((end for end in ends if end in demands.finish), None)
+        if end is not None:
+            return self._rejected(answer, Kind.FINISH_REASON, f"the answer ended with {end!r}", code=end)
+        if demands.format is None:
+            return answer
+        if answer.text is None:
+            return self._rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}")
+        try:
+            answer.extra["json"] = value = parsed(answer.text)
+        except ValueError as error:
+            return self._rejected(answer, Kind.NOT_JSON, f"the answer is not JSON{_how(answer)}: {error}")
+        flaw = demands.check(value) if demands.check is not None else None
+        if flaw is None:
+            return answer
+        return self._rejected(answer, Kind.SCHEMA, f"the answer does not fit the schema{_how(answer)}: {flaw}")
+
+    def _rejected(self, answer: Completion, kind: Kind, message: str, *, code: str | None = None) -> Rejected:
+        return Rejected(
+            kind=kind,
+            message=message,
+            code=code,
+            billing=Billing.BILLED,
+            retry=self._demands.again and kind is not Kind.FINISH_REASON,
+            status=200,
+            request_id=answer.request_id,
+            answer=answer.body,
+            cost=answer.cost,
+            usage=answer.usage,
+            completion=answer,
+        )
+
+
+def parsed(text: str) -> Any:
+    """Parse an answer as JSON, out of a code fence if it stands in one. Raises ValueError."""
+    try:
+        return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        fenced = _FENCED.findall(text)
+        if len(fenced) != 1:
+            raise
+        return json.loads_shallow(fenced[0].encode("utf-8", "surrogatepass"))
+
+
+def _how(answer: Completion) -> str:
+    return f" (finish_reason {answer.finish_reason!r})" if answer.finish_reason not in ("stop", None) else ""
+
+
+def _as_text_format(body: dict[str, Any]) -> None:
+    """Write `response_format` the way the Responses API has it: flat, inside `text`."""
+    wanted = body.pop("response_format", None)
+    if isinstance(wanted, dict):
+        described = wanted.get("json_schema")
+        flat = {"type": wanted.get("type"), **(described if isinstance(described, dict) else {})}
+        text = body.get("text")
+        body["text"] = {**(text if isinstance(text, dict) else {}), "format": flat}
+
+
+def _is_strict(schema: Any) -> bool:
+    """Tell whether OpenAI's strict mode takes a schema: every object names all its properties and allows no other."""
+    if isinstance(schema, list):
+        return all(_is_strict(each) for each in schema)
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object" or "properties" in schema:
+        properties = schema.get("properties")
+        if not isinstance(properties, dict) or schema.get("additionalProperties") is not False:
+            return False
+        if set(schema.get("required") or ()) != properties.keys() or not all(map(_is_strict, properties.values())):
+            return False
+    return all(_is_strict(value) for name, value in schema.items() if name not in _LITERAL)
+
+
+_LITERAL = ("properties", "enum", "const", "default", "examples", "required")

@@ -42,6 +42,8 @@ def error_in(body: Any, status: int) -> ApiError:
     details = error.get("details")
     metadata = error.get("metadata")
     code = _code(error.get("code"))
+    if code == str(status):  # says no more than the status: the type or Gemini's name for it says more
+        code = None
     if isinstance(details, dict) and details.get("error_code"):
         code = _code(details["error_code"])
     inner = error.get("innererror")

@@ -28,11 +28,14 @@ class Refusal(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """One provider's: `refuse` words a refusal, `limits` tells the levels of the buckets at a wall time."""
+    """One provider's: `refuse` words a refusal, `limits` tells the levels of the buckets at a wall time.
+
+    `request_id` is the header that names the request, None where the body does.
+    """
 
     refuse: Callable[[Refusal], Reply]
     limits: Callable[[Sequence[Level], float], Headers]
-    request_id: bytes
+    request_id: bytes | None
 
 
 _OPENAI: dict[int, tuple[str, str | None]] = {
@@ -122,7 +125,7 @@ def _anthropic_limits(levels: Sequence[Level], wall: float) -> Headers:
 
 OPENAI = Manner(_openai, _openai_limits, b"x-request-id")
 ANTHROPIC = Manner(_anthropic, _anthropic_limits, b"request-id")
-GEMINI = Manner(_gemini, lambda levels, wall: [], b"x-request-id")
+GEMINI = Manner(_gemini, lambda levels, wall: [], None)
 
 MANNERS = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
 """By the names that a fault knows them by."""

@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
     fault: Fault | None = None
     prompt: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
-    request_id: bytes = b"x-request-id"
+    request_id: bytes | None = b"x-request-id"
 
 
 def is_billed(status: int | None) -> bool:

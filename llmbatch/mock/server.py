@@ -224,7 +224,7 @@ class _Connection:
 
     def _steps(self, method: bytes, verdict: Verdict, serial: int, began: float) -> Iterator[Step]:
         headers = [
-            (verdict.request_id, b"req_%d" % serial),
+            *([(verdict.request_id, b"req_%d" % serial)] if verdict.request_id else ()),
             (b"openai-processing-ms", b"%d" % ((time.monotonic() - began) * 1000)),
             *verdict.headers,
         ]

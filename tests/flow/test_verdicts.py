@@ -484,3 +484,9 @@ def test_no_error_page_is_too_odd_to_judge(status: int, page: bytes) -> None:
 @given(st.integers(100, 599), st.text(max_size=30), st.text(max_size=30))
 def test_every_error_has_a_row(status: int, message: str, code: str) -> None:
     assert judge(ApiError(status, message, code), {}).status == status
+
+
+def test_a_code_that_only_repeats_the_status_gives_way_to_a_name() -> None:
+    assert verdict(429, gemini(429, "RESOURCE_EXHAUSTED")).code == "resource_exhausted"
+    assert verdict(400, openai(type="BadRequestError", code=400)).code == "badrequesterror"
+    assert verdict(429, openai(type="rate_limited", code=1300)).code == "1300"

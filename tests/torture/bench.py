@@ -141,6 +141,11 @@ def results_of(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
     return lines
 
 
+def _words(entry: dict[str, Any]) -> list[str]:
+    """Return the first word of each prompt of a request."""
+    return [prompt.split(" ")[0] for prompt in entry["prompt"].split("\n")]
+
+
 class World:
     """A folder with an input and a results file, and a place for rescue beside it.
 
@@ -197,18 +202,19 @@ class World:
 
     def asked(self) -> list[str]:
         """Return the first words of the prompts that the provider got since the last question."""
-        return [entry["prompt"].split(" ")[0] for entry in self._provider.new_entries()]
+        return [word for entry in self._provider.new_entries() for word in _words(entry)]
 
     def billed(self) -> Counter[str]:
         """Count what was charged since the last question, by the first word of the prompt."""
-        return Counter(e["prompt"].split(" ")[0] for e in self._provider.new_entries() if e["billed"])
+        return Counter(word for entry in self._provider.new_entries() if entry["billed"] for word in _words(entry))
 
     def answers_received(self) -> set[str]:
         """Return whose answers left the provider since the last question."""
         return {
-            entry["prompt"].split(" ")[0]
+            word
             for entry in self._provider.new_entries()
             if entry["status"] == 200 and not entry["aborted"]
+            for word in _words(entry)
         }
 
     def answers_kept(self) -> set[str]:

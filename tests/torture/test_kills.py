@@ -10,6 +10,8 @@ import pytest
 from tests.torture.bench import KILLED, Bench, Provider, World, results_of
 from tests.torture.loop import torture
 
+PACKED = ("--endpoint", "embeddings", "--pack", "2")
+
 
 def test_forty_kills_lose_nothing_and_pay_nothing_twice_unreported() -> None:
     found = torture(44)
@@ -25,12 +27,12 @@ def test_a_resume_may_be_killed_again_and_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "begun"),
-    [("hold", False), ("hold", True), ("retry", True)],
-    ids=["first run", "resume under hold", "resume"],
+    ("policy", "begun", "more"),
+    [("hold", False, ()), ("hold", True, ()), ("retry", True, ()), ("hold", False, PACKED)],
+    ids=["first run", "resume under hold", "resume", "packed requests"],
 )
 def test_a_run_may_be_killed_at_every_operation(
-    bench: Bench, provider: Provider, quick: Path, policy: str, begun: bool
+    bench: Bench, provider: Provider, quick: Path, policy: str, begun: bool, more: tuple[str, ...]
 ) -> None:
     names = [f"{policy}{begun}{number}" for number in range(4)]
     for at in count(1):
@@ -39,16 +41,16 @@ def test_a_run_may_be_killed_at_every_operation(
         if begun:
             for record in records[::2]:
                 record["prompt"] += " [[mock:status code=400 times=1]]"
-            assert first.run(records).code == 1
+            assert first.run(records, *more).code == 1
         billed = first.billed()
         known = {line["id"] for line in results_of(first.output) if line["status"] == "ok"}
-        ended = first.run(records, "--in-doubt", policy, trap=first.trap(at))
+        ended = first.run(records, *more, "--in-doubt", policy, trap=first.trap(at))
         if ended.code != KILLED:
             assert ended.code == 0 and at > 20
             break
         billed += first.billed()
         assert known <= first.answers_kept(), f"killed at {ended.struck} {at}"
-        last = first.run(records, "--in-doubt", policy)
+        last = first.run(records, *more, "--in-doubt", policy)
         billed += first.billed()
         lines = first.results()
         missing = set(names) - {id for id, line in lines.items() if line["status"] == "ok"}

@@ -84,9 +84,9 @@ class Embeddings:
         """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
         if len(request.jobs) == 1:
             job = request.jobs[0]
-            given = job.item["input"]
-            single = isinstance(given, str) or isinstance(given[0], int)
-            return (read_answer(reply, _vector if single else _vectors, _no_stream, keep_body=job.keep_body),)
+            given = job.item.get("input")
+            several = isinstance(given, list) and given and not isinstance(given[0], int)  # numbers are tokens of one
+            return (read_answer(reply, _vectors if several else _vector, _no_stream, keep_body=job.keep_body),)
         return read_packed(request, reply, _vector, _no_stream, packed="input", field="data")
 
 

@@ -183,3 +183,102 @@ def test_a_refusal_and_a_reasoning_answer_parse(client: Callable[..., openai.Ope
 def test_an_error_in_the_stream_is_raised(client: Callable[..., openai.OpenAI]) -> None:
     with pytest.raises(openai.APIError, match="while streaming"):
         list(ask(client(), "[[mock:stream-error]]", stream=True))
+
+
+# The other endpoints
+
+
+def test_a_response_quotes_the_prompt_and_counts_tokens(client: Callable[..., openai.OpenAI]) -> None:
+    answer = client().responses.create(model="mock-1", input="Capital of France?", instructions="Be brief.")
+    assert answer.output_text.startswith("You asked: 'Capital of France?' ")
+    assert (answer.status, answer.error, answer.incomplete_details) == ("completed", None, None)
+    assert answer.usage is not None and answer.usage.total_tokens > answer.usage.output_tokens > 0
+
+
+def test_a_streamed_response_ends_with_the_whole_of_it(client: Callable[..., openai.OpenAI]) -> None:
+    events = list(client().responses.create(model="mock-1", input="Tell me", stream=True))
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert text == last.response.output_text and text.startswith("You asked: 'Tell me'")
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+@pytest.mark.parametrize(
+    ("marker", "status", "reason"),
+    [
+        ("length", "incomplete", "max_output_tokens"),
+        ("content-filter", "incomplete", "content_filter"),
+        ("failed", "failed", None),
+        ("unfinished", "in_progress", None),
+    ],
+)
+def test_a_response_that_is_not_whole_says_so(
+    client: Callable[..., openai.OpenAI], marker: str, status: str, reason: str | None
+) -> None:
+    answer = client().responses.create(model="mock-1", input=f"[[mock:{marker}]] x")
+    assert answer.status == status
+    assert (answer.incomplete_details and answer.incomplete_details.reason) == reason
+    assert (answer.error is not None and answer.error.code == "server_error") is (status == "failed")
+
+
+def test_a_response_thinks_refuses_calls_and_fits_a_schema(client: Callable[..., openai.OpenAI]) -> None:
+    one = client()
+    thought = one.responses.create(model="m", input="[[mock:reasoning]] why")
+    assert [item.type for item in thought.output] == ["reasoning", "message"]
+    refused = one.responses.create(model="m", input="[[mock:refusal]] no")
+    assert refused.output_text == "" and refused.output[0].content[0].type == "refusal"  # type: ignore[union-attr]
+    tool: Any = {"type": "function", "name": "note", "parameters": SCHEMA, "strict": False}
+    called = one.responses.create(model="m", input="do", tools=[tool], tool_choice="required").output[0]
+    assert called.type == "function_call" and set(json.loads(called.arguments)) == set(SCHEMA["properties"])
+    form: Any = {"format": {"type": "json_schema", "name": "thing", "schema": SCHEMA}}
+    assert set(json.loads(one.responses.create(model="m", input="x", text=form).output_text)) == set(
+        SCHEMA["properties"]
+    )
+
+
+def test_a_completion_of_several_prompts_is_told_apart_by_index(client: Callable[..., openai.OpenAI]) -> None:
+    answer = client().completions.create(model="m", prompt=["one", "two"], n=2, max_tokens=64)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert [choice.text[:16] for choice in answer.choices] == ["You asked: 'one'"] * 2 + ["You asked: 'two'"] * 2
+    assert answer.choices[0].text != answer.choices[1].text
+    assert answer.usage is not None and answer.usage.completion_tokens == sum(
+        -(-len(choice.text.encode()) // 4) for choice in answer.choices
+    )
+
+
+def test_a_streamed_completion_has_the_same_text(client: Callable[..., openai.OpenAI]) -> None:
+    one = client()
+    chunks = list(one.completions.create(model="m", prompt="go on", stream=True))
+    text = "".join(chunk.choices[0].text for chunk in chunks)
+    assert text.startswith("You asked: 'go on'")
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_embeddings_depend_on_the_text_alone(client: Callable[..., openai.OpenAI]) -> None:
+    one = client()
+    together = one.embeddings.create(model="m", input=["a", "b"])  # the client asks for base64
+    alone = one.embeddings.create(model="m", input="b", encoding_format="float", dimensions=8)
+    assert [item.index for item in together.data] == [0, 1]
+    assert together.data[1].embedding == alone.data[0].embedding
+    assert together.data[0].embedding != together.data[1].embedding
+    assert (len(alone.data[0].embedding), together.usage.prompt_tokens) == (8, 2)
+
+
+def test_an_empty_input_is_refused(client: Callable[..., openai.OpenAI]) -> None:
+    with pytest.raises(openai.BadRequestError, match="non-empty"):
+        client().embeddings.create(model="m", input=["a", ""])
+
+
+@pytest.mark.parametrize("version", ["2024-10-21", "v1"])
+def test_the_azure_client_is_answered_at_both_its_paths(mock_server: Callable[..., str], version: str) -> None:
+    root = mock_server(api_key="sk-right").removesuffix("/v1")
+    connected = (
+        openai.OpenAI(base_url=f"{root}/openai/v1", api_key="sk-right")
+        if version == "v1"
+        else openai.AzureOpenAI(azure_endpoint=root, api_key="sk-right", api_version=version)
+    )
+    with connected as one:
+        assert ask(one, model="my-deployment").model == "my-deployment"
+        assert one.embeddings.create(model="my-deployment", input="x").model == "my-deployment"
+        assert one.responses.create(model="my-deployment", input="x").model == "my-deployment"

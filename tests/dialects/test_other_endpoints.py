@@ -1,0 +1,151 @@
+"""Completions, embeddings and paths that nobody knows: what they have a place for, and what comes back."""
+
+import base64
+import json
+import struct
+from typing import Any
+
+import pytest
+
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.job import Identity, Job, Reply
+from llmbatch.core.outcome import Completion, Usage
+from llmbatch.core.ports import Dialect
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.completions import Completions
+from llmbatch.dialects.embeddings import Embeddings
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.passthrough import Passthrough
+
+OPTIONS = Options(model="m")
+
+
+def read(dialect: Dialect, prompt: Prompt, answer: Any, **headers: str) -> Completion | Fault:
+    route, item = dialect.item(prompt)
+    asked = Job(Identity(0, None, "r"), "k", route, item, {}, 1)
+    raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    (verdict,) = dialect.read(dialect.request([asked]), Reply(200, headers, raw))
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("dialect", "prompt", "word"),
+    [
+        (Completions(OPTIONS), Prompt(messages=[{}]), "messages"),
+        (Completions(OPTIONS), Prompt(input="x"), "input"),
+        (Completions(OPTIONS), Prompt(text="x", system="s"), "system"),
+        (Completions(OPTIONS), Prompt(body={"model": "m"}), "no prompt"),
+        (Embeddings(OPTIONS), Prompt(messages=[{}]), "messages"),
+        (Embeddings(OPTIONS), Prompt(text="x", system="s"), "system"),
+        (Embeddings(OPTIONS), Prompt(body={"model": "m"}), "no input"),
+        (Embeddings(OPTIONS), Prompt(body={"input": []}), "no input"),
+        (Embeddings(OPTIONS), Prompt(body={"input": ""}), "empty string"),
+        (Embeddings(OPTIONS), Prompt(input=["a", ""]), "empty string"),
+        (Embeddings(Options(model="m", max_tokens=3)), Prompt(text="x"), "--max-tokens"),
+        (Embeddings(Options(model="m", stream=True)), Prompt(text="x"), "--stream"),
+        (Completions(Options()), Prompt(text="x"), "no model"),
+    ],
+)
+def test_what_has_no_place_is_refused_by_name(dialect: Dialect, prompt: Prompt, word: str) -> None:
+    with pytest.raises(RecordError, match=word):
+        dialect.item(prompt)
+
+
+def test_a_completion() -> None:
+    choices = [{"index": 0, "text": " there.", "finish_reason": "stop"}]
+    usage = {"prompt_tokens": 1, "completion_tokens": 2}
+    verdict = read(Completions(OPTIONS), Prompt(text="hi"), {"model": "n", "choices": choices, "usage": usage})
+    assert verdict == Completion(" there.", "stop", "n", Usage(1, 2, None, None, None))
+
+
+def test_a_streamed_completion() -> None:
+    pieces = [{"text": "a"}, {"text": "b", "finish_reason": "length"}]
+    chunks = [{"model": "n", "choices": [{"index": 0, **piece}]} for piece in pieces]
+    stream = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
+    kind = {"content-type": "text/event-stream"}
+    verdict = read(Completions(OPTIONS), Prompt(text="hi"), stream, **kind)
+    assert isinstance(verdict, Completion) and (verdict.text, verdict.finish_reason) == ("ab", "length")
+    cut = read(Completions(OPTIONS), Prompt(text="hi"), stream[:40], **kind)
+    assert isinstance(cut, Fault)
+
+
+@pytest.mark.parametrize("given", [{"image": "x"}, [1, 2], None])
+def test_an_input_of_another_kind_is_one_input(given: Any) -> None:
+    dialect = Embeddings(Options(model="m", overrides={"input": given}))
+    verdict = read(dialect, Prompt(text="hi"), {"data": [{"embedding": [1]}]})
+    assert isinstance(verdict, Completion) and verdict.extra == {"embedding": [1]}
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_an_embedding_is_numbers_whatever_it_travelled_as(form: str) -> None:
+    numbers = [0.5, -2.0, 0.15625]
+    sent = numbers if form == "float" else base64.b64encode(struct.pack("<3f", *numbers)).decode()
+    verdict = read(Embeddings(OPTIONS), Prompt(text="hi"), {"model": "n", "data": [{"index": 0, "embedding": sent}]})
+    assert isinstance(verdict, Completion) and verdict.extra == {"embedding": numbers}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": []},
+        {"data": None},
+        {"data": [{"index": 0}]},
+        {"data": [{"embedding": "!"}]},
+        {"data": [{"embedding": "QUJD"}]},
+        {"data": [{"embedding": None}]},
+        {"data": [{"embedding": [1]}, {"embedding": [2]}]},
+        {},
+        b"data: {}\n\n",
+    ],
+)
+def test_an_embedding_that_is_none_is_kept_as_a_paid_failure(answer: Any) -> None:
+    verdict = read(Embeddings(OPTIONS), Prompt(text="hi"), answer)
+    assert isinstance(verdict, Fault)
+    assert (verdict.kind, verdict.billing, verdict.raw is not None) == (Kind.UNPARSABLE, Billing.BILLED, True)
+
+
+ASKED = [{"role": "user", "content": "hi"}]
+
+ANY = Passthrough(Options(), path="/rerank")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "body"),
+    [
+        (Prompt(body={"query": "q", "documents": []}), {"query": "q", "documents": []}),
+        (Prompt(text="hi", system="s"), {"messages": [{"role": "system", "content": "s"}, *ASKED]}),
+        (Prompt(input=[1]), {"input": [1]}),
+        (Prompt(text="hi", model="m", params={"k": 1}), {"messages": ASKED, "model": "m", "k": 1}),
+    ],
+)
+def test_an_unknown_api_is_sent_a_body_as_it_is_and_needs_no_model(prompt: Prompt, body: dict[str, Any]) -> None:
+    route, item = ANY.item(prompt)
+    assert (route.path, route.model, item) == ("/rerank", body.get("model", ""), body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1}}, "x"),
+        ({"choices": [{"text": "x"}]}, "x"),
+        ({"output": [{"type": "reasoning", "content": [{"text": "h"}]}, {"content": [{"text": "x"}]}]}, "x"),
+        ({"content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]}, "xy"),
+        ({"candidates": [{"content": {"parts": [{"thought": True, "text": "h"}, {"text": "x"}]}}]}, "x"),
+        ({"message": {"role": "assistant", "content": "x"}}, "x"),
+        ({"response": "x", "done": True}, "x"),
+        ([{"generated_text": "x"}], "x"),
+        ("x", "x"),
+        ({"results": [{"index": 0, "score": 0.5}]}, None),
+        ([1, 2], None),
+        (7, None),
+        ({"choices": []}, None),
+    ],
+)
+def test_the_answer_of_an_unknown_api_is_kept_whole_and_its_text_found(answer: Any, text: str | None) -> None:
+    verdict = read(ANY, Prompt(body={}), answer)
+    assert isinstance(verdict, Completion) and (verdict.text, verdict.body) == (text, answer)
+
+
+def test_an_error_of_an_unknown_api_is_an_error() -> None:
+    verdict = read(ANY, Prompt(body={}), {"error": {"code": 429, "message": "slow"}})
+    assert isinstance(verdict, Fault) and verdict.kind is Kind.RATE_LIMITED

@@ -175,6 +175,10 @@ class Dispatch:
         # What came due since `take` looked is due now.
         return max(now, min(times, default=math.inf))
 
+    def holds(self, now: float) -> bool:
+        """Tell whether jobs of a route wait until it is time to ask its server again."""
+        return any(queue.gate.closed_until > now for queue in self._turns if queue.again or queue.fresh)
+
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
         jobs = request.jobs

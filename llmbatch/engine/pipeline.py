@@ -61,6 +61,7 @@ class Pipeline:
         self._workers = workers
         self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
+        self._clock = clock
         self._offload = offload
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
@@ -149,11 +150,16 @@ class Pipeline:
         dispatch, batch = self.dispatch, self._batch
         if self._reorder is not None and self.progress.read - self._reorder.next_index > WINDOW - batch:
             return False
+        far = 4 * self._workers + 1000
         return (
-            dispatch.queued <= max(batch, self._workers)
-            and dispatch.waiting <= 4 * self._workers + 1000
+            # Behind the records of a model that is held there may be those of another.
+            (dispatch.queued <= max(batch, self._workers) or (dispatch.queued <= far and self._is_held()))
+            and dispatch.waiting <= far
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )
+
+    def _is_held(self) -> bool:
+        return self.dispatch.holds(self._clock.monotonic())
 
     def _changed(self) -> None:
         if self.dispatch.stop is not None and not self._stopping:

@@ -197,6 +197,26 @@ def test_an_endless_input_is_read_as_far_as_it_is_answered() -> None:
 # retries
 
 
+def test_a_model_that_is_held_does_not_keep_those_behind_it_from_being_read() -> None:
+    def script(request: Request, n: int) -> Attempt:
+        held = request.jobs[0].route.model == "a" and asyncio.get_running_loop().time() < 100
+        return 0.01, error(429, retry_after="500") if held else answer()
+
+    def b_is_done(run: Run) -> None:
+        seen.append(sum(o.job.route.model == "b" for o in run.sink.outcomes if isinstance(o, Outcome)))
+
+    seen: list[int] = []
+    records = [job(n, "a") for n in range(500)] + [job(500 + n, "b") for n in range(50)]
+    run = play(records, script, at(10.0, b_is_done), workers=4, batch=8)
+    assert seen == [50] and run.sink.ok == 550 and adds_up(run)
+
+
+def test_behind_a_model_that_is_held_no_more_is_read_than_fits() -> None:
+    reply = error(429, retry_after="500")
+    ahead = furthest_ahead(jobs(9000), first_then([(0.01, reply)] * 4, (0.01, answer())), workers=4, batch=8)
+    assert 900 < ahead <= 4 * 4 + 1000 + 3 * 8
+
+
 def test_a_wait_that_the_server_asks_for_holds_all_workers() -> None:
     script = first_then([(1.0, answer())] * 50 + [(1.0, error(429, retry_after="30"))], (1.0, answer()))
     run = play(jobs(200), script, workers=10)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench bench-million bench-smoke docs torture clean
+.PHONY: help demo test bench bench-million bench-pace bench-smoke docs torture soak clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,11 +38,17 @@ bench-million: .venv/installed-dev  ## memory of a million records
 bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of make test
 	$(BIN)/pytest tests/bench
 
+bench-pace: .venv/installed-dev  ## share of a service's capacity that is used, and refusals, beside a semaphore: 8 minutes
+	$(BIN)/python -m tests.bench.pace
+
 docs: .venv/installed-dev  ## write the table of flags into the README
 	$(BIN)/python -m tests.docs
 
 torture: .venv/installed-dev  ## a thousand kills, and what they cost
 	$(BIN)/python -m tests.torture
+
+soak: .venv/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

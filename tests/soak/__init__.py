@@ -1,0 +1,1 @@
+"""Long runs against a provider of many moods: what they leave behind."""

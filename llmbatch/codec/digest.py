@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from hashlib import blake2b
 
-__all__ = ["digest", "digest_after"]
+__all__ = ["digest", "digest_after", "fingerprint"]
 
 
 def digest(*parts: bytes) -> str:
@@ -17,6 +17,20 @@ def digest_after(*parts: bytes) -> Callable[[bytes], str]:
     """Return a function that hashes these parts and one more; they are hashed only once."""
     before = _updated(_parts(), *parts)
     return lambda last: _updated(before.copy(), last).hexdigest()
+
+
+def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
+    """Return 64 bits for the record of an id, or without one of a digest; the same in every process, never 0.
+
+    Ids of different types are different; `occurrence` tells those apart that have it all in common.
+    """
+    kind, name = ("r", record) if id is None else ("s" if isinstance(id, str) else "i", id)
+    text = f"{kind}{name}\0{occurrence}"
+    try:
+        named = text.encode()
+    except UnicodeEncodeError:
+        named = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), "little") or 1
 
 
 def _parts() -> blake2b:

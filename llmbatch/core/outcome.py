@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
@@ -71,3 +71,5 @@ class Refused:
     fault: Fault
     meta: dict[str, Any]
     input: Any = None
+    key: ClassVar[None] = None
+    """It asks for nothing."""

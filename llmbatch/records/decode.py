@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from llmbatch.codec.digest import digest
+from llmbatch.codec.digest import digest, fingerprint
 from llmbatch.codec.json import canonical
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.fault import Fault, Kind
@@ -12,7 +12,7 @@ from llmbatch.core.outcome import Refused
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.records import forms
 from llmbatch.records.entry import Entry
-from llmbatch.records.identity import fingerprint, id_fields, named
+from llmbatch.records.identity import id_fields, named
 from llmbatch.records.seen import Seen
 from llmbatch.records.template import Template, TemplateError
 
@@ -106,7 +106,9 @@ class Decoder:
         return Decoded(identity, prompt, meta, fields)
 
     def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
-        return Identity(index, id, record, self._seen.add(fingerprint(id, record)))
+        name = fingerprint(id, record)
+        occurrence = self._seen.add(name)
+        return Identity(index, id, record, occurrence, fingerprint(id, record, occurrence) if occurrence else name)
 
     def _repeated(self, where: str, identity: Identity) -> str:
         shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmbatch.core.prompt import RecordError
 
-__all__ = ["fingerprint", "id_fields", "named"]
+__all__ = ["id_fields", "named"]
 
 
 def id_fields(option: str | None) -> tuple[str, ...]:
@@ -28,14 +28,3 @@ def named(fields: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str | int 
             raise RecordError(f"{name} must be a string or an integer to be an id")
         return value, names[:number]
     return None, names
-
-
-def fingerprint(id: str | int | None, record: str) -> int:
-    """Return 64 bits that stand for a record within this process: for its id or, without one, its digest.
-
-    The hash of an integer is the integer, and would be that of others too; as text, with its type, it is
-    one of a kind.
-    """
-    if id is None:
-        return int(record[:16], 16)
-    return hash(f"s{id}" if isinstance(id, str) else f"i{id}") & 0xFFFF_FFFF_FFFF_FFFF

@@ -9,7 +9,6 @@ from contextlib import closing
 from llmbatch.codec import json
 from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
 from llmbatch.core.job import Job, Request
-from llmbatch.core.outcome import Refused
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.flow.price import Price, estimate
@@ -37,11 +36,9 @@ def dry_run(
         closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         jobs = reading.preparation(dialect, bound=bound(settings, bill.price))
-        while batch := jobs.read(settings.input.batch_size):
+        while batch := jobs.records(settings.input.batch_size):
             lines = []
             for job in batch:
-                if not isinstance(job, Job | Refused):
-                    continue
                 judgement = foresee(job)
                 if judgement.action is not Action.SEND:
                     counts[judgement.action.value] += 1

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.digest import digest_after
+from llmbatch.codec.digest import digest_after, fingerprint
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job, Route
@@ -14,7 +14,6 @@ from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.records.decode import Decoded, Decoder
 from llmbatch.records.entry import Entry, Supply
-from llmbatch.state.lines import fingerprint
 
 __all__ = ["Preparation", "Sift"]
 
@@ -55,13 +54,18 @@ class Preparation:
 
     def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
+        records = self.records(limit)
+        return self._sift(records) if self._sift is not None else [*records]
+
+    def records(self, limit: int) -> list[Job | Refused]:
+        """Return records as `read` does, but all that the input has."""
         while True:
             entries = self._entries(limit)
             jobs = [self._job(next(self._index), entry) for entry in entries]
             if self._shard is not None:
                 jobs = [job for job in jobs if self._is_mine(job, *self._shard)]
             if jobs or not entries:
-                return self._sift(jobs) if self._sift is not None else [*jobs]
+                return jobs
 
     def _entries(self, limit: int) -> list[Entry]:
         if self._left is None:

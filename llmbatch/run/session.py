@@ -79,8 +79,8 @@ def run(
         return StreamSink(stdout, render, escape=stdout_is_terminal)
 
     check_stdout(settings, stdout, _notices(observers))
+    _tune_interpreter()
     with open_session(settings, endpoint, stream, observers=observers, wire_log=wire_log) as session:
-        _tune_interpreter()
         return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
 
 

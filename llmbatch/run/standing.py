@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from llmbatch.codec import json
+from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.state.boot import boot
 from llmbatch.state.headers import last_header
 from llmbatch.state.intents import Intent, Intents
-from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, fingerprint, parse, scan, torn_tail
+from llmbatch.state.known import Known
+from llmbatch.state.lines import Line, parse, scan, torn_tail
 
 __all__ = ["ResultsFile", "identity_of", "open_results"]
 
@@ -132,7 +133,7 @@ class _Redone:
         for line in chain(scan(fd, end), (Line(0, end, tail, parse(tail)),)):
             if line.fields is None:
                 continue
-            place = self._known.add(identity_of(line.fields), 0, line.offset, Trait(0))
+            place = self._known.add(identity_of(line.fields), 0, line.offset, 0)
             if place is None:
                 self._lengths.append(len(line.raw))
             else:

@@ -14,7 +14,7 @@ from llmbatch.records.source import open_source
 from llmbatch.run.standing import ResultsFile, identity_of, open_results
 from llmbatch.state.intents import SETTLED
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, fingerprint
+from llmbatch.state.lines import Line, name_of
 
 __all__ = ["verify"]
 
@@ -78,7 +78,7 @@ class _Check:
         """Look for the result of a record of the input."""
         account = self.account
         account.records += 1
-        name = fingerprint(identity.id, identity.record, identity.occurrence)
+        name = name_of(identity)
         place = self._known.find(name)
         if place is None:
             more: dict[str, Any] = {"index": identity.index, "where": where}
@@ -114,7 +114,7 @@ class _Check:
         if fields is None:
             self._tell(Problem.BROKEN, self._at(number, line))
             return
-        traits = Trait.OK if fields["status"] == "ok" else Trait(0)
+        traits = Trait.OK if fields["status"] == "ok" else 0
         here = number << _LINES | line.number
         earlier = self._known.add(identity_of(fields), _digest(fields["record"]), here, traits)
         if earlier is not None:

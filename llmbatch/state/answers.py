@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbatch.core.errors import InputError
 from llmbatch.core.outcome import Completion
-from llmbatch.state.known import Known, Trait
+from llmbatch.state.known import Known
 from llmbatch.state.lines import foreign, key_fingerprint, line_at, scan, torn_tail
 
 __all__ = ["Answers"]
@@ -53,7 +53,7 @@ class Answers:
 
     def add(self, source: int, key: str, offset: int) -> None:
         """Add a line that answers a key; the first one stands."""
-        self._known.add(key_fingerprint(key), source, offset, Trait(0))
+        self._known.add(key_fingerprint(key), source, offset, 0)
 
     def where(self, key: str) -> int | None:
         """Return the source of the line that answers a key."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from llmbatch.core.errors import UsageError
 from llmbatch.state import disk
 from llmbatch.state.intact import Tampering, tampering
-from llmbatch.state.known import Known, Trait
+from llmbatch.state.known import Known
 
 __all__ = ["SETTLED", "Intent", "Intents"]
 
@@ -177,7 +177,7 @@ def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent
     """Yield the last entry of each identity with its mark: it was planned knowing those before."""
     last, repeated = Known(), False
     for place, intent in _unpack(data):
-        earlier = last.add(intent.identity, 0, place, Trait(0))
+        earlier = last.add(intent.identity, 0, place, 0)
         if earlier is not None:
             last.move(earlier, place)
             repeated = True

@@ -4,7 +4,6 @@ An open-addressing table of line numbers over three arrays: about 30 bytes a lin
 """
 
 from array import array
-from enum import IntFlag
 from typing import Any
 
 __all__ = ["Known", "Trait", "traits_of"]
@@ -12,8 +11,8 @@ __all__ = ["Known", "Trait", "traits_of"]
 _TRAITS = 4
 
 
-class Trait(IntFlag):
-    """What the index must know of a line."""
+class Trait:
+    """What the index must know of a line: bits of an integer, since enum flags would be a quarter of its time."""
 
     OK = 1
     BILLED = 2
@@ -23,9 +22,9 @@ class Trait(IntFlag):
     """Its `possibly_billed` is not 0."""
 
 
-def traits_of(fields: dict[str, Any]) -> Trait:
+def traits_of(fields: dict[str, Any]) -> int:
     """Return what the index must know of a line with these fields."""
-    traits = Trait.OK if fields["status"] == "ok" else Trait(0)
+    traits = Trait.OK if fields["status"] == "ok" else 0
     if fields.get("billed"):
         traits |= Trait.BILLED
     if fields.get("key") is None:
@@ -49,24 +48,34 @@ class Known:
     def __len__(self) -> int:
         return len(self._identities)
 
-    def add(self, identity: int, key: int, offset: int, traits: Trait) -> int | None:
+    def add(self, identity: int, key: int, offset: int, traits: int) -> int | None:
         """Add a line; return the place of an earlier one with the same identity, which then stands."""
-        slot = self._slot(identity)
-        if self._slots[slot]:
-            return self._slots[slot] - 1
-        self._identities.append(identity)
+        slots, identities = self._slots, self._identities
+        mask = len(slots) - 1
+        slot = identity & mask
+        while held := slots[slot]:
+            if identities[held - 1] == identity:
+                return held - 1
+            slot = (slot + 1) & mask
+        identities.append(identity)
         self._keys.append(key)
-        self._places.append(offset << _TRAITS | traits.value)
+        self._places.append(offset << _TRAITS | traits)
         self.met.append(0)
-        self._slots[slot] = len(self._identities)
-        if 3 * len(self._identities) > 2 * len(self._slots):
+        slots[slot] = count = len(identities)
+        if 3 * count > 2 * len(slots):
             self._grow()
         return None
 
     def find(self, identity: int) -> int | None:
         """Return the place of an identity's line."""
-        held = self._slots[self._slot(identity)]
-        return held - 1 if held else None
+        slots, identities = self._slots, self._identities
+        mask = len(slots) - 1
+        slot = identity & mask
+        while held := slots[slot]:
+            if identities[held - 1] == identity:
+                return held - 1
+            slot = (slot + 1) & mask
+        return None
 
     def key(self, place: int) -> int:
         """Return the fingerprint of a line's key."""
@@ -80,17 +89,9 @@ class Known:
         """Let a line begin elsewhere."""
         self._places[place] = offset << _TRAITS | (self._places[place] & (1 << _TRAITS) - 1)
 
-    def traits(self, place: int) -> Trait:
-        """Return what kind of line it is."""
-        return Trait(self._places[place] & (1 << _TRAITS) - 1)
-
-    def _slot(self, identity: int) -> int:
-        slots, identities = self._slots, self._identities
-        mask = len(slots) - 1
-        slot = identity & mask
-        while (held := slots[slot]) and identities[held - 1] != identity:
-            slot = (slot + 1) & mask
-        return slot
+    def traits(self, place: int) -> int:
+        """Return what kind of line it is, as `Trait` has it."""
+        return self._places[place] & (1 << _TRAITS) - 1
 
     def _grow(self) -> None:
         self._slots = array("I", bytes(8 * len(self._slots)))

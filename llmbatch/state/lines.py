@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmbatch.codec import json
+from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 
 __all__ = [
     "Line",
     "broken",
-    "fingerprint",
     "foreign",
     "key_fingerprint",
     "line_at",
@@ -112,13 +111,6 @@ def broken(path: Path, number: int) -> UsageError:
         f"{path}, line {number} is not a result line; it may hold a paid answer",
         "Mend it by hand, or let --move-broken put such lines aside.",
     )
-
-
-def fingerprint(id: str | int | None, record: str, occurrence: int) -> int:
-    """Return 64 bits for an identity, the same in every process; never 0."""
-    kind, name = ("r", record) if id is None else ("s" if isinstance(id, str) else "i", id)
-    text = f"{kind}{name}\0{occurrence}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") or 1
 
 
 def name_of(identity: Identity) -> int:

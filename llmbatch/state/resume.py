@@ -7,7 +7,7 @@ from typing import NamedTuple
 from llmbatch.core.job import Identity
 from llmbatch.state.known import Trait
 
-__all__ = ["Action", "Before", "Judgement", "ResumePolicy", "judge"]
+__all__ = ["KEPT", "Action", "Before", "Judgement", "ResumePolicy", "is_answered", "judge"]
 
 
 class Action(Enum):
@@ -27,7 +27,7 @@ class Before(NamedTuple):
     that is not known either. `record` is that of the line, asked for only when needed.
     """
 
-    traits: Trait | None
+    traits: int | None
     key: int
     doubts: int
     doubtful_key: int
@@ -41,6 +41,9 @@ class Judgement(NamedTuple):
     edited: bool = False
 
 
+KEPT = Judgement(Action.KEEP_OK)
+
+
 class ResumePolicy(NamedTuple):
     """The flags that speak of resuming. `changed` is rerun, keep or None: stop."""
 
@@ -52,13 +55,18 @@ class ResumePolicy(NamedTuple):
     """Set when a mass edit is answered with keep."""
 
 
+def is_answered(traits: int, line_key: int, key: int) -> bool:
+    """Say whether a line is an answer to this very request: then nothing else matters."""
+    return line_key == key and traits & Trait.OK != 0
+
+
 def judge(
     identity: Identity, key: int, before: Before, line_record: Callable[[], str], policy: ResumePolicy
 ) -> Judgement:
     """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
     redo = before.traits is not None
-    if before.traits is not None and before.traits & Trait.OK and before.key == key:
-        return Judgement(Action.KEEP_OK)
+    if before.traits is not None and is_answered(before.traits, before.key, key):
+        return KEPT
     if before.doubts and policy.hold and before.doubtful_key in (0, key):
         return Judgement(Action.HOLD, redo)
     if before.traits is None:

@@ -5,9 +5,10 @@ from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from llmbatch.codec.digest import fingerprint
 from llmbatch.state import disk
-from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, fingerprint, scan, torn_tail
+from llmbatch.state.known import Known
+from llmbatch.state.lines import Line, scan, torn_tail
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -23,7 +24,7 @@ def merge(results: Path, redo: Path, scratch: Path) -> Known:
     new, lengths = Known(), array("Q")
     for line in _lines(redo):
         if line.fields is not None:
-            earlier = new.add(_identity(line), 0, line.offset, Trait(0))
+            earlier = new.add(_identity(line), 0, line.offset, 0)
             if earlier is None:
                 lengths.append(len(line.raw))
             else:

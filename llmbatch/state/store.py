@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.digest import fingerprint
 from llmbatch.core.account import amount
 from llmbatch.core.errors import InputError, LlmbatchError, OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
@@ -28,7 +29,6 @@ from llmbatch.state.known import Known, Trait, traits_of
 from llmbatch.state.lines import (
     Line,
     broken,
-    fingerprint,
     foreign,
     key_fingerprint,
     line_at,
@@ -38,7 +38,7 @@ from llmbatch.state.lines import (
     torn_tail,
 )
 from llmbatch.state.lock import holder_of, locked
-from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
+from llmbatch.state.resume import KEPT, Action, Before, Judgement, ResumePolicy, is_answered, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
 
 __all__ = ["Found", "Store", "open_store"]
@@ -79,6 +79,8 @@ class Store:
         self._surveyed = bytearray()
         """What became of each line's record in a first pass over the input."""
         self._intents: Intents
+        self.is_new = True
+        """Whether there is nothing to compare records with: no line, no doubt."""
         self.answers: Answers | None = None
         """Answers by key, once `index_answers` was called."""
 
@@ -94,30 +96,26 @@ class Store:
         self.answers.load_files(reuse)
         self.answers.load(OWN, self._fd)
 
-    @property
-    def is_new(self) -> bool:
-        """Whether there is nothing to compare records with: no line, no doubt."""
-        return not self._known and not self._doubts
-
     def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
         if self.is_new:
             return _SEND
-        name = name_of(identity)
-        place = self._known.find(name)
-        traits = None
+        known, name = self._known, name_of(identity)
+        place = known.find(name)
+        traits, line_key, wanted = None, 0, key_fingerprint(key)
         if place is not None:
-            self._known.met[place] = _MET
-            traits = self._known.traits(place)
+            known.met[place] = _MET
+            traits, line_key = known.traits(place), known.key(place)
+            if is_answered(traits, line_key, wanted):
+                return KEPT
         if key is None:
             if traits is None:
-                return Judgement(Action.SEND)
-            return Judgement(Action.KEEP_OK if traits & Trait.OK else Action.KEEP_FAILED)
+                return _SEND
+            return KEPT if traits & Trait.OK else Judgement(Action.KEEP_FAILED)
         doubtful_key, doubts = self._doubts.get(name, (0, 0))
-        line_key = self._known.key(place) if place is not None else 0
         judgement = judge(
             identity,
-            key_fingerprint(key),
+            wanted,
             Before(traits, line_key, doubts, doubtful_key),
             lambda: str(self._line(place)["record"]) if place is not None else "",
             policy,
@@ -305,6 +303,7 @@ class Store:
             in_doubt.append((Intent(torn, 0, False), 1))
             self._doubts[torn] = (0, 1)
         self.found.in_doubt = len(in_doubt)
+        self.is_new = not self._known and not self._doubts
         self._intents.begin(in_doubt)
         disk.remove(redo)
 

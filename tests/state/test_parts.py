@@ -8,12 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 from llmbatch.state import lines as lines_module
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import fingerprint, parse, scan, torn_tail
+from llmbatch.state.lines import parse, scan, torn_tail
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
 from tests.torture.bench import quick_folder
@@ -29,7 +30,7 @@ def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) ->
     known, model = Known(), dict[int, tuple[int, int, int]]()
     places: list[int] = []
     for identity, key, offset, traits in entries:
-        earlier = known.add(identity, key, offset, Trait(traits))
+        earlier = known.add(identity, key, offset, traits)
         assert earlier == (places.index(identity) if identity in model else None)
         if identity not in model:
             model[identity] = (key, offset, traits)
@@ -38,9 +39,9 @@ def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) ->
     for identity, (key, offset, traits) in model.items():
         place = known.find(identity)
         assert place == places.index(identity)
-        assert (known.key(place), known.offset(place), known.traits(place)) == (key, offset, Trait(traits))
+        assert (known.key(place), known.offset(place), known.traits(place)) == (key, offset, traits)
         known.move(place, offset + 1)
-        assert (known.offset(place), known.traits(place)) == (offset + 1, Trait(traits))
+        assert (known.offset(place), known.traits(place)) == (offset + 1, traits)
 
 
 def test_the_packed_table_grows_over_many_entries_that_collide() -> None:
@@ -112,7 +113,7 @@ def test_ids_of_different_types_have_different_fingerprints() -> None:
 
 befores = st.builds(
     Before,
-    traits=st.none() | st.integers(0, 15).map(Trait),
+    traits=st.none() | st.integers(0, 15),
     key=st.sampled_from([1, 2]),
     doubts=st.integers(0, 3),
     doubtful_key=st.sampled_from([0, 1, 2]),

@@ -30,6 +30,7 @@ from llmbatch.state.lines import (
     Line,
     broken,
     foreign,
+    glance,
     key_fingerprint,
     line_at,
     name_of,
@@ -361,36 +362,30 @@ class Store:
         return next(name for name in names if not name.exists())
 
     def _index(self, move_broken: bool) -> None:
-        self._known, self.found.ok, self.found.failed = Known(), 0, 0
-        bad = 0
-        for line in self._scan():
-            if line.fields is None:
+        self._known = known = Known()
+        bad = ok = 0
+        for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
+            fields = line.fields
+            if fields is None:
                 if not move_broken:
                     raise broken(self.path, line.number)
                 bad += 1
                 continue
-            self._add(line)
+            traits = traits_of(fields)
+            ok += traits & Trait.OK
+            earlier = known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
+            if earlier is not None:
+                raise UsageError(
+                    f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
+                    "Remove one of the two lines, then run the same command again.",
+                )
+        self.found.ok, self.found.failed = ok, len(known) - ok
         if bad:
             aside = self._aside("broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, aside)
             self.found.notices.append(f"{bad} broken lines were moved to {aside}")
             self.hold_results()
             self._index(move_broken=False)
-
-    def _add(self, line: Line) -> None:
-        fields = line.fields
-        assert fields is not None
-        traits = traits_of(fields)
-        if traits & Trait.OK:
-            self.found.ok += 1
-        else:
-            self.found.failed += 1
-        earlier = self._known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
-        if earlier is not None:
-            raise UsageError(
-                f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
-                "Remove one of the two lines, then run the same command again.",
-            )
 
     def _scan(self) -> Iterator[Line]:
         return scan(self._fd, os.fstat(self._fd).st_size)

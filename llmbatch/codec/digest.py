@@ -5,11 +5,16 @@ from hashlib import blake2b
 
 __all__ = ["digest", "digest_after", "fingerprint"]
 
+# A copy takes half the time of a new one.
+_EMPTY_16, _EMPTY_8 = blake2b(digest_size=16), blake2b(digest_size=8)
+
 
 def digest(*parts: bytes) -> str:
     """Hash the parts to 32 hexadecimal digits (BLAKE2b-128); where one part ends and the next begins counts."""
     if len(parts) == 1:
-        return blake2b(parts[0], digest_size=16).hexdigest()
+        state = _EMPTY_16.copy()
+        state.update(parts[0])
+        return state.hexdigest()
     return _updated(_parts(), *parts).hexdigest()
 
 
@@ -30,7 +35,9 @@ def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
         named = text.encode()
     except UnicodeEncodeError:
         named = text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(named, digest_size=8).digest(), "little") or 1
+    state = _EMPTY_8.copy()
+    state.update(named)
+    return int.from_bytes(state.digest(), "little") or 1
 
 
 def _parts() -> blake2b:

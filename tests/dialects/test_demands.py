@@ -39,7 +39,7 @@ def ending(*reasons: str) -> Demands:
 
 
 def dialect(demands: Demands, endpoint: str = "chat") -> Demanding:
-    return Demanding(Options(model="m", max_tokens=9), PRESETS["openai"], endpoint, demands)
+    return Demanding(Options(model="m"), PRESETS["openai"], endpoint, demands)
 
 
 def wanting(schema: Any = STRICT) -> Demands:
@@ -63,6 +63,13 @@ def read(demands: Demands, message: dict[str, Any], finish: str = "stop") -> Com
             lambda body: [
                 body["response_format"]["type"] == "json_schema",
                 body["response_format"]["json_schema"] == {"name": "answer", "schema": STRICT, "strict": True},
+            ],
+        ),
+        (
+            "responses",
+            lambda body: [
+                "response_format" not in body,
+                body["text"]["format"] == {"type": "json_schema", "name": "answer", "schema": STRICT, "strict": True},
             ],
         ),
         ("messages", lambda body: [body["output_config"]["format"] == {"type": "json_schema", "schema": STRICT}]),
@@ -91,6 +98,13 @@ def test_a_record_that_asks_for_a_form_of_its_own_gets_it(own: dict[str, Any]) -
     by_params = dialect(wanting()).item(Prompt(text="hi", params=own))[1]
     by_body = dialect(wanting()).item(Prompt(body={"messages": MESSAGES, **own}))[1]
     assert by_params.get("response_format") == by_body.get("response_format") == own["response_format"]
+
+
+def test_an_endpoint_without_words_is_named() -> None:
+    for endpoint in ("embeddings", "completions"):
+        with pytest.raises(RecordError, match=f"/{endpoint} knows no answer in JSON") as refused:
+            dialect(Demands(format=response_format(STRICT)), endpoint).item(Prompt(text="hi"))
+        assert refused.value.hint is not None
 
 
 def test_a_record_is_left_as_it_is() -> None:

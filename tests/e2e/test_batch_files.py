@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from openai.types import ErrorObject
+from openai.types import Completion, CreateEmbeddingResponse, ErrorObject
 from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 from .command import Command, Mock, lines_of
 
@@ -15,6 +16,10 @@ def chat(custom_id: str, prompt: str, **more: Any) -> dict[str, Any]:
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body} | more
 
 
+def line(custom_id: str, url: str, model: str, **body: Any) -> dict[str, Any]:
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": {"model": model, **body}}
+
+
 BATCH = [
     chat("good", "a question"),
     chat("refused", "[[mock:status code=400 message=no]]"),
@@ -22,7 +27,18 @@ BATCH = [
     chat("unknown", "x", url="/v1/moderations"),
     chat("gone", "[[mock:close]]"),
     chat("other", "another question"),
+    line("response", "/v1/responses", "mock-2", input="a question", text={"format": {"type": "json_object"}}),
+    line("completion", "/v1/completions", "mock-3", prompt="a question"),
+    *(line(f"vector-{n}", "/v1/embeddings", "mock-4", input=f"text {n}") for n in range(5)),
+    line("vectors", "/v1/embeddings", "mock-4", input=["one", "two"]),
+    line("empty", "/v1/embeddings", "mock-4", input=["one", ""]),
 ]
+TYPES: dict[str, Any] = {
+    "response": Response,
+    "completion": Completion,
+    "vectors": CreateEmbeddingResponse,
+    **{f"vector-{n}": CreateEmbeddingResponse for n in range(5)},
+}
 
 
 def checked(lines: list[dict[str, Any]]) -> dict[str, str]:
@@ -36,7 +52,10 @@ def checked(lines: list[dict[str, Any]]) -> dict[str, str]:
             ends[line["custom_id"]] = line["error"]["code"]
         elif response["status_code"] == 200:
             assert line["error"] is None and isinstance(response["request_id"], str)
-            ChatCompletion.model_validate(response["body"], strict=True)
+            type = TYPES.get(line["custom_id"], ChatCompletion)
+            answer = type.model_validate(response["body"], strict=type is not Response)
+            if type is CreateEmbeddingResponse:
+                assert [one.index for one in answer.data] == list(range(1 + (line["custom_id"] == "vectors")))
             ends[line["custom_id"]] = "ok"
         else:
             assert line["error"] is None
@@ -52,7 +71,10 @@ EXPECTED = {
     "unknown": "invalid_record",
     "gone": "protocol",
     "other": "ok",
+    "empty": "invalid_record",
+    **dict.fromkeys(TYPES, "ok"),
 }
+FINE = {name: end for name, end in EXPECTED.items() if end == "ok"}
 
 
 def test_a_batch_file_runs_live_and_comes_back_as_one(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
@@ -63,17 +85,17 @@ def test_a_batch_file_runs_live_and_comes_back_as_one(llmbatch: Command, mock: M
 
     apart = llmbatch("run", "--base-url", mock.base_url, *shaped, "--error-file", "errors.jsonl", stdin=BATCH)
     errors = checked(lines_of(tmp_path / "errors.jsonl"))
-    assert checked(apart.results) == {"good": "ok", "other": "ok"}
+    assert checked(apart.results) == FINE
     assert errors == {name: end for name, end in EXPECTED.items() if end != "ok"}
 
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in BATCH))
     run = ("run", "in.jsonl", "--base-url", mock.base_url, "-o", "done.jsonl", "--retries", 0)
     llmbatch(*run)
     converted = llmbatch("convert", "done.jsonl", "--to", "openai-batch", "--error-file", "errors.jsonl")
-    assert checked(converted.results) == {"good": "ok", "other": "ok"}
+    assert checked(converted.results) == FINE
     assert checked(lines_of(tmp_path / "errors.jsonl")) == errors
     again = llmbatch(*run, "--tee", "--keep-failed", *shaped[:2], "--error-file", "errors.jsonl")
-    assert checked(again.results) == {"good": "ok", "other": "ok"}
+    assert checked(again.results) == FINE
     assert checked(lines_of(tmp_path / "errors.jsonl")) == errors
 
 

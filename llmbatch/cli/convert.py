@@ -24,7 +24,9 @@ def convert(
     raw: Annotated[bool, typer.Option("--raw", "-r", help="With text: the text itself, failures left out.")] = False,
     meta_columns: Annotated[
         str | None,
-        typer.Option(metavar="all|none|FIELD,...", help="With csv: which fields of meta become columns. Default: all."),
+        typer.Option(
+            metavar="all|none|FIELD,...", help="With csv or parquet: which fields of meta become columns. Default: all."
+        ),
     ] = None,
     error_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="With openai-batch or cookbook: failures go to this file.")
@@ -34,6 +36,7 @@ def convert(
 
     llmbatch convert results.jsonl --to csv -o results.csv
     llmbatch convert results.jsonl --to text --raw | less
+    llmbatch convert shard-*.jsonl --to parquet -o results.parquet
     llmbatch convert done.jsonl --to openai-batch --error-file errors.jsonl > out.jsonl
 
     CSV is safe to open: text that a spreadsheet would take for a formula gets a leading apostrophe.
@@ -41,6 +44,8 @@ def convert(
     _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file)
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch convert FILE... --to SHAPE")
+    if to == "parquet" and output is None and os.isatty(1):
+        raise UsageError("Parquet is nothing for a terminal", "Add -o OUT, or pipe it.")
     from llmbatch.run.convert import Shape
     from llmbatch.run.convert import convert as reshape
     from llmbatch.ui.out import notice, stdout_sink
@@ -57,15 +62,11 @@ def convert(
 
 def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
     """Refuse what cannot be, and options that would do nothing."""
-    if to == "parquet":
-        raise UsageError(
-            "--to parquet is not built yet; it will need the extra llmbatch[parquet]", "--to csv holds the same."
-        )
-    if to not in ("openai-batch", "cookbook", "text", "csv"):
-        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, cookbook, text or csv.")
+    if to not in ("openai-batch", "cookbook", "text", "csv", "parquet"):
+        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, cookbook, text, csv or parquet.")
     for given, option, shapes in (
         (raw, "--raw", ("text",)),
-        (meta_columns is not None, "--meta-columns", ("csv",)),
+        (meta_columns is not None, "--meta-columns", ("csv", "parquet")),
         (error_file is not None, "--error-file", ("openai-batch", "cookbook")),
     ):
         if given and to not in shapes:

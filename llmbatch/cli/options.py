@@ -98,7 +98,7 @@ InputFormat = Annotated[
     str | None,
     _option(
         "Input",
-        "jsonl, json, csv, tsv, text, openai-batch or cookbook. Default: by file name; stdin is jsonl.",
+        "jsonl, json, csv, tsv, text, openai-batch, cookbook or parquet. Default: by file name; stdin is jsonl.",
         "--input-format",
         metavar="FORMAT",
     ),

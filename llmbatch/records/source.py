@@ -8,6 +8,7 @@ from llmbatch.records.document import Document
 from llmbatch.records.entry import Entry, Reader
 from llmbatch.records.jsonl import JsonLines, TextLines
 from llmbatch.records.lines import Lines
+from llmbatch.records.parquet import ParquetRows, check_parquet
 from llmbatch.records.stream import COMPRESSIONS, Stream, Wake, check, title
 from llmbatch.records.tables import LINE_FIELDS, Table
 
@@ -38,7 +39,7 @@ class Source:
         self._max_line = max_line
         self._size, self._passed = size, 0
         self._wake = Wake()
-        self._stream: Stream | None = None
+        self._stream: Stream | ParquetRows | None = None
         self._reader: Reader | None = None
 
     def read(self, limit: int) -> list[Entry]:
@@ -89,9 +90,12 @@ class Source:
         self._stream = self._reader = None
 
     def _open(self, path: str, form: str) -> Reader:
-        self._stream = stream = Stream(path, self._wake)
         name = title(path)
         prefix = f"{name} " if self._several else ""
+        if form == "parquet":
+            self._stream = rows = ParquetRows(path, name=name, prefix=prefix)
+            return rows
+        self._stream = stream = Stream(path, self._wake)
         match form:
             case "json":
                 return Document(stream, self._wake, name=name, prefix=f"{prefix}element ")
@@ -113,8 +117,8 @@ def open_source(paths: Sequence[str], *, format: str | None, max_line: int) -> S
     names = list(paths) or ["-"]
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
-    inputs = [(path, _format(path, format)) for path in names]
     known = [size for path in names if (size := check(path)) is not None]
+    inputs = [(path, _format(path, format)) for path in names]
     return Source(inputs, size=sum(known) if len(known) == len(names) else None, max_line=max_line)
 
 
@@ -128,5 +132,7 @@ def _format(path: str, given: str | None) -> str:
     if form not in FORMATS:
         raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
     if form == "parquet":
-        raise UsageError(f"{title(path)}: parquet cannot be read yet", hint="convert it to JSONL or CSV first")
+        if path == "-" or os.path.splitext(path)[1].lower() in COMPRESSIONS or not os.path.isfile(path):
+            raise UsageError(f"{title(path)}: Parquet is read from a plain file", hint="its index stands at its end")
+        check_parquet()
     return form

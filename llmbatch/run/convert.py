@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
+from llmbatch.records.parquet import check_parquet
+from llmbatch.records.parquet_table import Survey, parquet_pieces
 from llmbatch.records.reshaped import SHAPES, Missing
 from llmbatch.records.sheet import COLUMNS, META, result_row, row
 from llmbatch.run.standing import ResultsFile, open_results
@@ -46,6 +48,8 @@ def convert(
     Where nothing can be taken back, on stdout, everything is read once before the first line is written. Raises
     InputError, UsageError, OutputError, ReaderGone.
     """
+    if shape.to == "parquet":
+        check_parquet()
     with ExitStack() as stack:
         files = stack.enter_context(open_results(names))
         target = check_target(output, "-o", files) if output is not None else None
@@ -65,6 +69,8 @@ def convert(
 
 def _pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool) -> Iterator[_Piece]:
     """Return what is to be written. With `survey` all lines are known to be fit for it."""
+    if shape.to == "parquet":
+        return ((piece, False) for piece in parquet_pieces(_lines_of(files), _survey(files, shape.meta)))
     if shape.to == "csv" and shape.meta is None:
         return _table(files, _columns(files))  # which has read them all
     if survey:
@@ -100,6 +106,15 @@ def _table(files: Sequence[ResultsFile], meta: Sequence[str]) -> Iterator[_Piece
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
+def _survey(files: Sequence[ResultsFile], meta: Sequence[str] | None) -> Survey:
+    survey = Survey(meta)
+    for file, line in _results(files):
+        survey.add(line)
+        if len(survey.meta) > _MOST_COLUMNS:
+            raise _too_many(file)
+    return survey
+
+
 def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
     """Collect the fields of meta in the order in which they appear. Raises UsageError when they are no columns."""
     names: dict[str, Any] = {}
@@ -108,15 +123,23 @@ def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
         if isinstance(meta, dict):
             names |= dict.fromkeys(meta)
         if len(names) > _MOST_COLUMNS:
-            raise UsageError(
-                f"{file.name}: meta has more than {_MOST_COLUMNS:,} different fields",
-                "--meta-columns a,b,c names those that become columns, --meta-columns none has none.",
-            )
+            raise _too_many(file)
     return tuple(names)
+
+
+def _too_many(file: ResultsFile) -> UsageError:
+    return UsageError(
+        f"{file.name}: meta has more than {_MOST_COLUMNS:,} different fields",
+        "--meta-columns a,b,c names those that become columns, --meta-columns none has none.",
+    )
 
 
 def _results(files: Sequence[ResultsFile]) -> Iterator[tuple[ResultsFile, dict[str, Any]]]:
     return ((file, line) for file in files for line in file.results())
+
+
+def _lines_of(files: Sequence[ResultsFile]) -> Iterator[dict[str, Any]]:
+    return (line for _, line in _results(files))
 
 
 def _answer(file: ResultsFile, line: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ class Snapshot(NamedTuple):
 
     `limit` is how many requests may be in flight and `why` what moved it last.
     `held` is why a route waits, `held_for` for how many more seconds.
+    `stalled` is for how many seconds nothing has finished, once that is long, and `waits` for what the oldest wait.
     """
 
     ok: int
@@ -25,3 +26,5 @@ class Snapshot(NamedTuple):
     cost: float | None
     held: str | None
     held_for: float
+    stalled: float = 0.0
+    waits: tuple[str, ...] = ()

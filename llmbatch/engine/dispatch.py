@@ -122,6 +122,10 @@ class Dispatch:
         """Count the jobs that are due later."""
         return len(self._due)
 
+    def due(self, most: int) -> list[tuple[float, Job]]:
+        """Return the jobs that are due next, each with its time."""
+        return [(at, job) for at, _, job in heapq.nsmallest(most, tuple(self._due))]
+
     @property
     def outstanding(self) -> int:
         """Count the jobs that have no outcome yet."""

@@ -17,10 +17,13 @@ from llmbatch.core.ports import Dialect, Input, Marks, Observer, Sender, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.order import Reorder
 from llmbatch.engine.pool import Pool
+from llmbatch.engine.stall import waits
 from llmbatch.engine.writer import Offload, Writer
 
 __all__ = ["Pipeline", "Progress"]
 
+SHOWN = 3
+"""Records of each kind that are named when a run seems to stall."""
 WINDOW = 10_000
 """Records that may wait for an earlier one under `--ordered`."""
 
@@ -108,6 +111,11 @@ class Pipeline:
             self._room.set()
         if self._workers_scope is not None:
             self._workers_scope.deadline = min(self._workers_scope.deadline, anyio.current_time() + grace)
+
+    def waits(self, now: float, *, held: bool) -> tuple[str, ...]:
+        """Say what the records that wait longest wait for. May be asked from another thread."""
+        dispatch = self.dispatch
+        return waits(now, self._pool.in_flight(SHOWN), dispatch.due(SHOWN), queued=dispatch.queued, held=held)
 
     async def _write(self) -> None:
         # What was received is written, whatever else breaks; `run` always closes the writer.

@@ -1,6 +1,7 @@
 """The worker pool: long-lived workers, each with a lane of its own, taking from dispatch one request at a time."""
 
 import asyncio
+import heapq
 import math
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import anyio
 
 from llmbatch.core.clock import Clock
 from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Request
 from llmbatch.core.outcome import Completion
 from llmbatch.core.ports import Dialect, Marks, Sender
 from llmbatch.engine.dispatch import Dispatch
@@ -18,6 +20,16 @@ __all__ = ["Pool"]
 
 LONGEST_SLEEP = 3600.0
 """Seconds after which the clock is looked at again: loops refuse timers of many days."""
+
+
+class _Post:
+    """What a worker has in flight, and since when."""
+
+    __slots__ = ("request", "since")
+
+    def __init__(self) -> None:
+        self.since = 0.0
+        self.request: Request | None = None
 
 
 class Pool:
@@ -47,11 +59,14 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._ended = False
+        self._posts: list[_Post] = []
 
     async def work(self, sender: Sender) -> None:
         """Be one worker, until the pool ends."""
         dispatch, clock = self._dispatch, self._clock
         now = clock.monotonic()
+        post = _Post()
+        self._posts.append(post)
         try:
             while not self._ended:
                 request = dispatch.take(now)
@@ -68,11 +83,13 @@ class Pool:
                 if self._marks is not None:
                     self._marks.sent(request.jobs)
                 started, since = clock.wall(), clock.monotonic()
+                post.since, post.request = since, request
                 try:
                     reply = await sender.send(request)
                 except BaseException:
                     dispatch.drop(request)
                     raise
+                post.request = None
                 now = clock.monotonic()
                 latency = now - since
                 for job in request.jobs:
@@ -96,6 +113,12 @@ class Pool:
         finally:
             with anyio.CancelScope(shield=True):
                 await sender.aclose()
+
+    def in_flight(self, most: int) -> list[tuple[float, Job]]:
+        """Return the jobs that are longest in flight, each with its time of departure."""
+        flying = [(post.since, request) for post in self._posts if (request := post.request) is not None]
+        oldest = heapq.nsmallest(most, flying, key=lambda pair: pair[0])
+        return [(since, job) for since, request in oldest for job in request.jobs][:most]
 
     def wake(self, most: int = 1) -> None:
         """Let up to `most` idle workers look for work."""

@@ -34,6 +34,7 @@ from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
+from llmbatch.engine.stall import STALL
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit
@@ -138,6 +139,7 @@ class Session:
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
         self._held: tuple[str, float] = ("", 0.0)
+        self._finished = -math.inf
         self._interrupts = 0
         self.stopped: LlmbatchError | None = None
 
@@ -225,6 +227,8 @@ class Session:
     def _notify(self, event: Event) -> None:
         if isinstance(event, Held):
             self._held = (_why(event), self._clock.monotonic() + event.wait)
+        elif isinstance(event, Finished):
+            self._finished = self._clock.monotonic()
         for observer in self._observers:
             observer(event)
 
@@ -283,6 +287,8 @@ class Session:
         dispatch, tally = self._pipeline.dispatch, self._tally
         reason, until = self._held
         limit, why = dispatch.limit
+        idle = now - max(self._finished, self._began)
+        waits = self._pipeline.waits(now, held=until > now) if idle >= STALL else ()
         return Snapshot(
             ok=tally.ok,
             failed=sum(tally.failed.values()),
@@ -297,6 +303,8 @@ class Session:
             cost=tally.cost,
             held=reason if until > now else None,
             held_for=max(0.0, until - now),
+            stalled=idle if waits else 0.0,
+            waits=waits,
         )
 
     def _fraction(self) -> float | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.ui.plain import clock
+from llmbatch.ui.plain import clock, stall_words
 
 __all__ = ["LiveView"]
 
@@ -64,4 +64,6 @@ def render(now: Snapshot) -> RenderableType:
         second.append(f" · {now.held}, {now.held_for:.0f} s", "yellow")
     elif now.waiting:
         second.append(f" · {now.waiting:,} to be sent again", "yellow")
+    if now.waits:
+        return Group(first, second, Text(stall_words(now).removeprefix("; "), "yellow"))
     return Group(first, second)

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.say import Say
 from llmbatch.ui.ticking import ticking
 
-__all__ = ["plain_view", "progress_line"]
+__all__ = ["clock", "plain_view", "progress_line", "stall_words"]
 
 EVERY = 30.0
 
@@ -38,7 +39,14 @@ def progress_line(now: Snapshot) -> str:
         parts.append(f"{now.held}, {now.held_for:.0f} s")
     elif now.waiting:
         parts.append(f"{now.waiting:,} to be sent again")
-    return ", ".join(parts)
+    return ", ".join(parts) + stall_words(now)
+
+
+def stall_words(now: Snapshot) -> str:
+    """Say that nothing finishes, and what the oldest records wait for; nothing as long as something does."""
+    if not now.waits:
+        return ""
+    return f"; nothing finished for {clock(now.stalled)}: {printable('; '.join(now.waits), 500)}"
 
 
 def clock(seconds: float) -> str:

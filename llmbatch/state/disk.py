@@ -9,14 +9,17 @@ from pathlib import Path
 __all__ = ["append", "create", "cut", "remove", "replace", "reserve", "sync", "sync_folder"]
 
 
-def create(path: Path, *, exclusive: bool = False) -> int:
-    """Open for reading and appending; a new file is private to its owner. Never follows a link planted at the end."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+def create(path: Path, *, exclusive: bool = False, appending: bool = True) -> int:
+    """Open for reading and writing; a new file is private to its owner. Never follows a link planted at the end."""
+    flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND if appending else 0) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o600)
 
 
 def append(fd: int, data: bytes) -> None:
-    """Write all of it. Short writes are normal; the error comes with the next call."""
+    """Write all of it, at the end or where the descriptor stands.
+
+    Short writes are normal; the error comes with the next call.
+    """
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

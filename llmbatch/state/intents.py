@@ -1,7 +1,7 @@
 """What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
 
-Two files. `intents` is appended to: one fixed-width entry per record, checksummed, everything read and not yet
-committed in one write and one sync. `marks-0` or `marks-1`, the header of `intents` says which, is mapped into memory,
+Two files. `intents` grows by one fixed-width entry per record, checksummed, everything read and not yet committed in
+one write and one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`, the header of `intents` says which, is mapped into memory,
 a byte per entry: how many attempts left whose outcome was never learned, or SETTLED. A mark costs 0.2 us and survives
 the death of the process; the death of the machine may lose it, and then every entry counts as sent.
 """
@@ -31,6 +31,9 @@ _CONTENT = struct.Struct("<QQB")
 _CHECKSUM = struct.Struct("<I")
 _MAGIC = b"llmbint2"
 _PIECE = 1 << 16
+_AHEAD = 4096
+"""Entries for which there is room ahead. A sync within takes 60 % of the CPU and 40 % of the time of one that grows the
+file (ext4); the room itself costs one such sync."""
 
 
 class Intent(NamedTuple):
@@ -50,6 +53,8 @@ class Intents:
         """Which of the two files of marks goes with the entries."""
         self._fd = -1
         self._count = 0
+        self._room = 0
+        """The size of the file of entries."""
         self._marks: mmap.mmap | None = None
 
     @classmethod
@@ -79,8 +84,9 @@ class Intents:
         )
         self._turn = turn
         disk.remove(before)
-        self._fd = disk.create(self._path)
+        self._fd = disk.create(self._path, appending=False)
         self._count = len(kept)
+        self._room = os.lseek(self._fd, 0, os.SEEK_END)
         self._map(len(marks))
 
     def plan(self, intents: Sequence[Intent], marks: Sequence[int], *, sync: bool) -> int:
@@ -90,11 +96,17 @@ class Intents:
             self._map(max(self._size * 2, first + len(intents), _PIECE))
         assert self._marks is not None
         self._marks[first : first + len(marks)] = bytes(marks)
-        size = _HEADER.size + first * _ENTRY.size
+        start, entries = _HEADER.size + first * _ENTRY.size, b"".join(map(_pack, intents))
         try:
-            disk.append(self._fd, b"".join(map(_pack, intents)))
+            if start + len(entries) > self._room:
+                zeros = bytes(len(entries) + _AHEAD * _ENTRY.size)
+                disk.append(self._fd, zeros)
+                self._room = start + len(zeros)
+                os.lseek(self._fd, start, os.SEEK_SET)
+            disk.append(self._fd, entries)
         except OSError:
-            disk.cut(self._fd, size)
+            disk.cut(self._fd, start)
+            self._room = os.lseek(self._fd, start, os.SEEK_SET)
             raise
         if sync:
             disk.sync(self._fd)
@@ -163,7 +175,6 @@ class Intents:
         except FileNotFoundError:
             marks = b""
         rebooted = boot.rstrip(b"\0").decode() != self._boot[:36]
-        self._count = (len(data) - _HEADER.size) // _ENTRY.size
 
         def mark_of(place: int) -> int:
             # Marks are there before entries: where one is missing, somebody lost it.

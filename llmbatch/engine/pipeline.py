@@ -68,6 +68,8 @@ class Pipeline:
         self._offload = offload
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
+        self._hungry = False
+        """The feeder waits for room."""
         self._stopping = False
         self._workers_scope: anyio.CancelScope | None = None
         self.writer = Writer(
@@ -141,7 +143,8 @@ class Pipeline:
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
             self.writer.put(self.dispatch.add(jobs))
-            self._skip()
+            if self.dispatch.skipped:
+                self._skip()
             if len(jobs) < len(batch):
                 self.progress.kept.update(entry for entry in batch if isinstance(entry, Kept))
                 self.writer.put([entry for entry in batch if isinstance(entry, Refused | Outcome)])
@@ -150,9 +153,11 @@ class Pipeline:
         self._end_when_done()
 
     async def _until_room(self) -> None:
+        self._hungry = True
         while not self._has_room() and not self._stopping:
             self._room.clear()
             await self._room.wait()
+        self._hungry = False
 
     def _has_room(self) -> bool:
         dispatch, batch = self.dispatch, self._batch
@@ -172,15 +177,15 @@ class Pipeline:
     def _changed(self) -> None:
         if self.dispatch.stop is not None and not self._stopping:
             self.stop(self.dispatch.stop, grace=math.inf)
-        self._skip()
-        self._room.set()
+        if self.dispatch.skipped:
+            self._skip()
+        if self._hungry:
+            self._room.set()
         if self.progress.input_ended:
             self._end_when_done()
 
     def _skip(self) -> None:
         """Let nobody wait for the results of a model that is left out."""
-        if not self.dispatch.skipped:
-            return
         skipped = self.dispatch.take_skipped()
         if self._reorder is not None:
             for job in skipped:

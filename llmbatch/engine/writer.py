@@ -53,10 +53,11 @@ class Writer:
 
     def put(self, outcomes: Sequence[Outcome | Refused]) -> None:
         """Queue outcomes; never blocks."""
+        if not self._incoming:
+            self._some.set()
         self._incoming += outcomes
         self.backlog += len(outcomes)
-        self._some.set()
-        if self.backlog >= self._batch:
+        if self.backlog >= self._batch and not self._full.is_set():
             self._full.set()
 
     def close(self) -> None:

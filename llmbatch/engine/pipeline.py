@@ -142,7 +142,8 @@ class Pipeline:
                 break
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
-            self.writer.put(self.dispatch.add(jobs))
+            if done := self.dispatch.add(jobs):
+                self.writer.put(done)
             if self.dispatch.skipped:
                 self._skip()
             if len(jobs) < len(batch):

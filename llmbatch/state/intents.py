@@ -1,9 +1,10 @@
 """What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
 
 Two files. `intents` grows by one fixed-width entry per record, checksummed, everything read and not yet committed in
-one write and one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`, the header of `intents` says which, is mapped into memory,
-a byte per entry: how many attempts left whose outcome was never learned, or SETTLED. A mark costs 0.2 us and survives
-the death of the process; the death of the machine may lose it, and then every entry counts as sent.
+one write and one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or
+`marks-1`, the header of `intents` says which, is mapped into memory, a byte per entry: how many attempts left whose
+outcome was never learned, or SETTLED. A mark costs 0.2 us and survives the death of the process; the death of the
+machine may lose it, and then every entry counts as sent.
 """
 
 import mmap

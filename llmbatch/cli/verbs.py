@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 __all__ = ["Verbs", "command"]
 
-VERBS = ("run", "report", "verify", "convert", "mock", "config")
+VERBS = ("run", "report", "verify", "convert", "mock", "providers", "config")
 """In the order of `--help`. Each is a module here, and in it a function or a typer.Typer of the same name."""
 
 

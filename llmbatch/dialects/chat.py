@@ -1,6 +1,7 @@
 """OpenAI's chat completions, as everybody copied them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
@@ -18,6 +19,7 @@ from llmbatch.dialects.answer import (
     request_id,
     unparsable,
 )
+from llmbatch.dialects.conversation import renamed
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.stream import fold, streamed
@@ -68,22 +70,34 @@ PARAMS = frozenset(
 )
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
+NO_NAMES: Mapping[str, str] = {}
+
 TOKEN_CAPS = ("max_completion_tokens", "max_tokens")
 
 
 class Chat:
     """Builds and reads chat completions. `token_cap` is the name this provider knows the token cap by.
 
-    `stream_usage` says that it may be asked for the usage of a stream.
+    `stream_usage` says that it may be asked for the usage of a stream. `names` are parameters that go by another name
+    there; the ready body of a batch line is sent as given all the same.
     """
 
     name = "chat"
     params = PARAMS
 
     def __init__(
-        self, options: Options, *, path: str = PATH, token_cap: str = TOKEN_CAPS[0], stream_usage: bool = True
+        self,
+        options: Options,
+        *,
+        path: str = PATH,
+        token_cap: str = TOKEN_CAPS[0],
+        stream_usage: bool = True,
+        names: Mapping[str, str] = NO_NAMES,
     ) -> None:
-        self._options = options
+        self._options = replace(
+            options, defaults=renamed(options.defaults, names), overrides=renamed(options.overrides, names)
+        )
+        self._names = names
         self._routes = Routes(path, self.name)
         self._stream_usage = stream_usage
         self._token_caps = (token_cap, *(name for name in TOKEN_CAPS if name != token_cap))
@@ -114,6 +128,8 @@ class Chat:
             isinstance(m, dict) and m.get("role") in ("system", "developer") for m in messages
         ):
             body["messages"] = [{"role": "system", "content": prompt.system}, *messages]
+        if self._names:
+            prompt = replace(prompt, params=renamed(prompt.params, self._names))
         complete(body, prompt, self._options, self._token_caps)
         return self._routes[body["model"]], body
 

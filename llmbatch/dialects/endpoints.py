@@ -35,7 +35,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "chat": Endpoint(
         path=chat.PATH,
         make=lambda options, preset, path: chat.Chat(
-            options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage
+            options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage, names=preset.names
         ),
     ),
     "messages": Endpoint(
@@ -94,7 +94,7 @@ class ByEndpoint:
         self._preset = preset
         kind = endpoint_of(endpoint)
         self._own_path = kind.path if endpoint in ENDPOINTS else endpoint
-        path = preset.path.replace("{endpoint}", kind.path) if endpoint in ENDPOINTS else endpoint
+        path = preset.path_of(kind.path) if endpoint in ENDPOINTS else endpoint
         self._own = kind.make(options, preset, path)
         self.name = self._own.name
         self.params = self._own.params
@@ -124,7 +124,7 @@ class ByEndpoint:
             if path == endpoint.path:
                 dialect = self._dialects.get(name)
                 if dialect is None:
-                    made = endpoint.make(self._options, self._preset, self._preset.path.replace("{endpoint}", path))
+                    made = endpoint.make(self._options, self._preset, self._preset.path_of(path))
                     dialect = self._dialects[name] = made
                 return dialect
         known = ", ".join(endpoint.path for endpoint in ENDPOINTS.values())

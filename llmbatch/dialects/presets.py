@@ -1,7 +1,8 @@
 """What is known of each provider: a table."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["OWN_SERVER", "PRESETS", "Preset"]
 
@@ -11,10 +12,11 @@ class Preset:
     """One provider. The key is looked for in `key_env`, in order; `local` ones work without.
 
     `endpoint` is asked where the user names none. `path` is where an endpoint of its own kind stands below the base
-    URL: `{endpoint}` is its usual path, `{model}` the model of the record. `auth_header` and `headers` win over those
-    of the endpoint. `token_cap` is the name of the body field that caps the answer. `model` is the default model,
-    which only the mock has: real models come and go. `stream_usage` is whether a stream may
-    be asked for its usage; those that refuse the question tell it by themselves.
+    URL: `{endpoint}` is its usual path, `{model}` the model of the record; `paths` holds exceptions, by usual path.
+    `{VARIABLE}` in base URL and paths is filled from the environment. `auth_header` and `headers` win over those of
+    the endpoint. `names` are body fields that go by another name here, `token_cap` is the one that caps the answer.
+    `stream_usage` is whether a stream may be asked for its usage; those that refuse the question tell it by themselves.
+    `model` is the default model, which only the mock has: real models come and go.
     """
 
     base_url: str
@@ -22,11 +24,36 @@ class Preset:
     local: bool = False
     endpoint: str = "chat"
     path: str = "{endpoint}"
+    paths: Mapping[str, str] = field(default_factory=dict)
     auth_header: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     token_cap: str = "max_tokens"
     stream_usage: bool = True
     model: str | None = None
+
+    def path_of(self, usual: str) -> str:
+        """Return where an endpoint stands here, by its usual path."""
+        return self.paths.get(usual, self.path).replace("{endpoint}", usual)
+
+    @property
+    def variables(self) -> list[str]:
+        """The environment variables that base URL and paths are made of."""
+        return _VARIABLE.findall(" ".join((self.base_url, self.path, *self.paths.values())))
+
+    def filled(self, environment: Mapping[str, str]) -> "Preset":
+        """Return the preset with base URL and paths made of these variables, as far as they are set."""
+        if not self.variables:
+            return self
+
+        def fill(text: str) -> str:
+            return _VARIABLE.sub(lambda match: environment.get(match[1], "").strip().rstrip("/") or match[0], text)
+
+        paths = {usual: fill(path) for usual, path in self.paths.items()}
+        return replace(self, base_url=fill(self.base_url), path=fill(self.path), paths=paths)
+
+
+_VARIABLE = re.compile(r"\{([A-Z_]+)\}")
 
 
 OWN_SERVER = Preset(base_url="", key_env=("OPENAI_API_KEY",), local=True)
@@ -38,6 +65,20 @@ PRESETS: dict[str, Preset] = {
     ),
     "mock": Preset(base_url="", local=True, model="mock"),
     "anthropic": Preset(base_url="https://api.anthropic.com/v1", key_env=("ANTHROPIC_API_KEY",), endpoint="messages"),
+    "azure": Preset(
+        base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1",
+        key_env=("AZURE_OPENAI_API_KEY",),
+        auth_header="api-key",
+        token_cap="max_completion_tokens",
+    ),
+    "azure-classic": Preset(
+        base_url="{AZURE_OPENAI_ENDPOINT}/openai",
+        key_env=("AZURE_OPENAI_API_KEY",),
+        auth_header="api-key",
+        path="/deployments/{model}{endpoint}?api-version={OPENAI_API_VERSION}",
+        paths={name: name + "?api-version={OPENAI_API_VERSION}" for name in ("/responses", "/models")},
+        token_cap="max_completion_tokens",
+    ),
     "deepseek": Preset(base_url="https://api.deepseek.com/v1", key_env=("DEEPSEEK_API_KEY",)),
     "fireworks": Preset(base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",)),
     "gemini": Preset(
@@ -52,8 +93,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True),
     "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True),
-    "mistral": Preset(base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",), stream_usage=False),
-    "ollama": Preset(base_url="http://localhost:11434/v1", local=True),
+    "mistral": Preset(
+        base_url="https://api.mistral.ai/v1",
+        key_env=("MISTRAL_API_KEY",),
+        names={"seed": "random_seed", "max_completion_tokens": "max_tokens"},
+        stream_usage=False,
+    ),
+    "ollama": Preset(base_url="http://localhost:11434/v1", local=True, names={"max_completion_tokens": "max_tokens"}),
     "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
     "together": Preset(base_url="https://api.together.ai/v1", key_env=("TOGETHER_API_KEY",)),
     "vllm": Preset(base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), local=True),

@@ -95,7 +95,7 @@ class Provider:
         manner = found[0].manner if found else OPENAI
         if stranger := self._stranger(arrival.headers):
             return _refused(stranger, manner)
-        if arrival.method == "GET" and path == "/models":
+        if arrival.method == "GET" and path in ("/models", "/openai/models"):
             return Verdict(_models())
         if found is None:
             said = f"Invalid URL ({arrival.method} {arrival.path})"

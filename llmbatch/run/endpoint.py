@@ -1,5 +1,6 @@
 """Whom a run talks to: base URL, headers and key, and the rules that keep a key at its own host."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
 __all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine", "secret_values"]
 
+
+_EXAMPLES = {
+    "AZURE_OPENAI_ENDPOINT": "https://RESOURCE.openai.azure.com",
+    "OPENAI_API_VERSION": "2024-10-21, or use -p azure, which needs none",
+}
 
 _SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 
@@ -32,10 +38,10 @@ class Endpoint:
     unused_key: str | None = None
 
 
-def find_preset(model: ModelSettings) -> tuple[str, Preset]:
+def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.environ) -> tuple[str, Preset]:
     """Return the preset and its name: openai without `-p`, a server of one's own with a base URL alone.
 
-    Raises UsageError with the nearest name.
+    What it takes from the environment is filled in as far as it is there. Raises UsageError with the nearest name.
     """
     if model.provider is None and model.base_url is not None:
         return model.base_url, OWN_SERVER
@@ -45,7 +51,7 @@ def find_preset(model: ModelSettings) -> tuple[str, Preset]:
         near = get_close_matches(name, PRESETS, n=1)
         hint = f"Did you mean -p {near[0]}?" if near else f"Known are: {', '.join(sorted(PRESETS))}."
         raise UsageError(f"unknown provider {name!r}", f"{hint} Any other server: --base-url URL.")
-    return name, preset
+    return name, preset.filled(environment)
 
 
 def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpoint:
@@ -55,7 +61,12 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
     goes to the preset's host only; with a base URL of one's own the key is `--key-env`, `--key-file` or
     `LLMBATCH_API_KEY`, or none.
     """
-    name, preset = find_preset(model)
+    name, preset = find_preset(model, environment)
+    missing = [variable for variable in preset.variables if model.base_url is None or variable not in preset.base_url]
+    if missing:
+        raise ActionNeeded(
+            f"{missing[0]} is not set, which -p {name} needs", f"export {missing[0]}={_EXAMPLES.get(missing[0], '…')}"
+        )
     base_url = (model.base_url or preset.base_url).rstrip("/")
     if base_url:
         _check_url(base_url)

@@ -26,11 +26,11 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table with a heading, numbers in all columns but the first."""
+def columns(names: Sequence[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> Table:
+    """Return a table with a heading, numbers in all columns but the first, unless they hold `words`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(names):
-        table.add_column(_text(name), justify="right" if place else "left", overflow="fold")
+        table.add_column(_text(name), justify="right" if place and not words else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
     return table

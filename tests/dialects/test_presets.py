@@ -2,12 +2,15 @@
 
 import pytest
 
+from llmbatch.core.prompt import Prompt
+from llmbatch.dialects.endpoints import ByEndpoint
+from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
 def test_a_remote_preset_is_spoken_to_in_tls_and_has_a_key(preset: Preset) -> None:
-    assert preset.local or (preset.base_url.startswith("https://") and preset.key_env)
+    assert preset.local or (preset.base_url.startswith(("https://", "{")) and preset.key_env)
 
 
 @pytest.mark.parametrize("preset", [*PRESETS.values(), OWN_SERVER])
@@ -17,3 +20,34 @@ def test_a_base_url_has_no_slash_at_its_end(preset: Preset) -> None:
 
 def test_only_the_mock_has_a_default_model() -> None:
     assert [name for name, preset in PRESETS.items() if preset.model is not None] == ["mock"]
+
+
+def test_what_the_environment_says_is_filled_in_as_far_as_it_is_there() -> None:
+    preset = PRESETS["azure-classic"].filled({"AZURE_OPENAI_ENDPOINT": "https://me.example/"})
+    assert (preset.base_url, preset.variables[0]) == ("https://me.example/openai", "OPENAI_API_VERSION")
+    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_of("/embeddings") == (
+        "/deployments/{model}/embeddings?api-version=7"
+    )
+    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_of("/responses") == "/responses?api-version=7"
+
+
+@pytest.mark.parametrize(
+    ("provider", "sent"),
+    [("mistral", {"random_seed": 7, "max_tokens": 5}), ("ollama", {"seed": 7, "max_tokens": 5})],
+)
+def test_parameters_go_by_the_providers_own_names(provider: str, sent: dict[str, int]) -> None:
+    by_flags = ByEndpoint(Options(model="m", defaults={"seed": 7}, max_tokens=5), PRESETS[provider], "chat")
+    by_record = ByEndpoint(Options(model="m"), PRESETS[provider], "chat")
+    for dialect, params in ((by_flags, {}), (by_record, {"seed": 7, "max_completion_tokens": 5})):
+        _, body = dialect.item(Prompt(text="hi", params=params))
+        assert {name: value for name, value in body.items() if name not in ("model", "messages")} == sent
+
+
+@pytest.mark.parametrize(
+    ("provider", "cap"),
+    [("openai", "max_completion_tokens"), ("groq", "max_completion_tokens"), ("xai", "max_completion_tokens")]
+    + [(name, "max_tokens") for name in ("together", "fireworks", "openrouter", "deepseek", "vllm", "llamacpp")],
+)
+def test_a_token_cap_has_the_name_the_provider_knows(provider: str, cap: str) -> None:
+    dialect = ByEndpoint(Options(model="m", max_tokens=9), PRESETS[provider], "chat")
+    assert dialect.item(Prompt(text="hi"))[1][cap] == 9

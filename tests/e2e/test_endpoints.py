@@ -116,3 +116,26 @@ def test_answers_that_lose_count_lose_no_paid_answer(fault: str, llmbatch: Comma
     assert all(line["billed"] and line["error"]["kind"] == "unparsable" for line in lost)
     assert len(json.loads(lost[0]["response"])["choices"]) == (2 if fault == "one-missing" else 3)
     assert sum("response" in line for line in lost) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "embeddings", "responses"])
+@pytest.mark.parametrize("style", ["azure", "azure-classic"])
+def test_azure_is_asked_in_both_its_styles(
+    style: str, endpoint: str, llmbatch: Command, start_mock: Callable[..., Mock]
+) -> None:
+    provider = start_mock(env={"LLMBATCH_MOCK_KEY": "sk-azure"})
+    root = provider.base_url.removesuffix("/v1")
+    environment = {
+        "AZURE_OPENAI_ENDPOINT": root,
+        "AZURE_OPENAI_API_KEY": "sk-azure",
+        "OPENAI_API_VERSION": "2024-10-21",
+    }
+    done = llmbatch("run", "-p", style, "-m", "my deployment", "--endpoint", endpoint, stdin=["hi"], env=environment)
+    assert (done.code, done.result["model"]) == (0, "my deployment")
+    (entry,) = provider.ledger()
+    assert "api-key" in entry["headers"] and "authorization" not in entry["headers"]
+    if style == "azure":
+        assert entry["path"].startswith("/openai/v1/") and "?" not in entry["path"]
+    else:
+        assert entry["path"].endswith("?api-version=2024-10-21")
+        assert ("/deployments/my%20deployment/" in entry["path"]) is (endpoint != "responses")

@@ -1,0 +1,54 @@
+"""`llmbatch providers`: whom the presets lead to, and whether their keys are here."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from llmbatch.core.errors import ExitCode, UsageError
+
+__all__ = ["providers"]
+
+
+def providers(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Presets; none is all.", show_default=False)
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Ask GET /models: of those named, else of those with a key and those without need."
+        ),
+    ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="table|json", help="json is a line for each; the default where stdout is no terminal."),
+    ] = None,
+) -> None:
+    """List the presets for -p: base URL, key variable, and whether the key is set. Keys are never shown.
+
+    llmbatch providers
+    llmbatch providers openai ollama --check
+    """
+    if format not in (None, "table", "json"):
+        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+    import anyio
+
+    from llmbatch.run import providers as known
+    from llmbatch.ui.out import stdout_sink, terminal_width
+
+    found = known.providers(names or [], os.environ)
+    if check:
+        wanted = [one for one in found if names or one.key_set or not one.needs_key]
+        found = anyio.run(known.checked, wanted, os.environ)
+    out = stdout_sink()
+    if format == "json" or (format is None and not os.isatty(1)):
+        from llmbatch.codec import json
+
+        out(b"".join(json.dumps(one.as_json()) + b"\n" for one in found))
+    else:
+        from llmbatch.ui.providers import providers_text
+
+        out(providers_text(found, terminal_width(1)))
+    if any(one.check is not None and not one.check.ok for one in found):
+        raise typer.Exit(ExitCode.FAILURES)

@@ -1,0 +1,97 @@
+"""What is known of each provider and of the keys here, and whether it answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import anyio
+
+from llmbatch.codec import json
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Reply, Request
+from llmbatch.core.providers import Check, Provider
+from llmbatch.core.redact import Redactor
+from llmbatch.core.settings import ModelSettings
+from llmbatch.dialects.errors import api_error
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.run.endpoint import find_endpoint, find_preset
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.opening import lane_opener
+from llmbatch.wire.sender import LaneSender
+
+__all__ = ["checked", "providers"]
+
+MODELS = "/models"
+PATIENCE = 10.0
+"""Seconds for a list of models."""
+
+
+def providers(names: Sequence[str], environment: Mapping[str, str]) -> list[Provider]:
+    """Return the presets of these names, or all. Raises UsageError for a name that is none."""
+    found = []
+    for name in names or PRESETS:
+        _, preset = find_preset(ModelSettings(provider=name), environment)
+        found.append(
+            Provider(
+                provider=name,
+                base_url=preset.base_url,
+                endpoint=preset.endpoint,
+                key_env=preset.key_env,
+                key_set=any(environment.get(variable, "").strip() for variable in preset.key_env),
+                needs_key=not preset.local,
+            )
+        )
+    return found
+
+
+async def checked(found: Sequence[Provider], environment: Mapping[str, str]) -> list[Provider]:
+    """Ask all of them at once for their models, each with the key that a run would send."""
+    checks: dict[str, Check] = {}
+
+    async def ask(name: str) -> None:
+        checks[name] = await _check(name, environment)
+
+    async with anyio.create_task_group() as tasks:
+        for one in found:
+            tasks.start_soon(ask, one.provider)
+    return [replace(one, check=checks[one.provider]) for one in found]
+
+
+async def _check(name: str, environment: Mapping[str, str]) -> Check:
+    try:
+        model = ModelSettings(provider=name)
+        endpoint = find_endpoint(model, environment)
+        _, preset = find_preset(model, environment)
+    except LlmbatchError as error:
+        return Check(ok=False, message=error.message)
+    if not endpoint.base_url:
+        return Check(ok=True, message="built in")
+    limits = Limits(connect=PATIENCE, attempt=PATIENCE)
+    try:
+        lane = lane_opener(endpoint.base_url, limits=limits)()
+        sender = LaneSender(lane, base_url=endpoint.base_url, headers=endpoint.headers, limits=limits)
+    except UsageError as error:
+        return Check(ok=False, message=error.message)
+    try:
+        answer = await sender.send(Request((), preset.path_of(MODELS), b"", method="GET"))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await sender.aclose()
+    said = _read(answer)
+    return Check(ok=said.ok, status=said.status, models=said.models, message=Redactor(endpoint.secrets)(said.message))
+
+
+def _read(answer: Reply | Fault) -> Check:
+    if isinstance(answer, Fault):
+        return Check(ok=False, status=answer.status, message=answer.message)
+    if answer.status != 200:
+        return Check(ok=False, status=answer.status, message=api_error(answer)[0].message)
+    try:
+        body = json.loads_shallow(answer.body)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        body = body.get("data", body.get("models"))
+    if not isinstance(body, list):
+        return Check(ok=False, status=200, message="it answers, but not with a list of models")
+    return Check(ok=True, status=200, models=len(body), message=f"{len(body):,} models")

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench bench-million bench-pace bench-smoke docs torture soak clean
+.PHONY: help demo test bench bench-million bench-readme bench-pace bench-smoke docs torture soak clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,6 +34,9 @@ bench: .venv/installed-dev  ## what it costs, beside its peers: 10 minutes; need
 
 bench-million: .venv/installed-dev  ## memory of a million records
 	$(BIN)/python -m tests.bench million --json build/bench-million.json
+
+bench-readme: .venv/installed-dev  ## write what these two measured into the README
+	$(BIN)/python -m tests.bench --readme build/bench.json build/bench-million.json
 
 bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of make test
 	$(BIN)/pytest tests/bench

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bench.readme import paste
 from tests.bench.rows import LONG, ROWS, Bench
 from tests.bench.servers import nginx
-from tests.bench.table import as_json, as_text
+from tests.bench.table import BUSY, as_json, as_text
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     load = os.getloadavg()[0]
-    if load > 0.3:
+    if load > BUSY:
         print(f"the machine is busy (load {load:.1f}): the figures will be noisy", file=sys.stderr)
     lines = []
     with tempfile.TemporaryDirectory() as folder, nginx() as server:

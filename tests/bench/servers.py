@@ -63,10 +63,7 @@ class Server(NamedTuple):
 @contextmanager
 def nginx() -> Iterator[Server]:
     """Run it; exits with a message when it is not installed."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None or not ECHO.exists():
-        sys.exit("the benchmarks need nginx: apt-get install nginx-light libnginx-mod-http-echo")
-    port = _free_port()
+    program, port = _program(), _free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "nginx.conf")
         config.write_text(CONFIG.format(echo=ECHO, folder=folder, port=port, answer=ANSWER.format(text=TEXT)))
@@ -76,6 +73,19 @@ def nginx() -> Iterator[Server]:
                 yield Server(port, process.pid)
             finally:
                 process.terminate()
+
+
+def version() -> str:
+    """Return the version of nginx."""
+    said = subprocess.run([_program(), "-v"], capture_output=True, text=True, check=True).stderr
+    return said.partition("/")[2].split()[0]
+
+
+def _program() -> str:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None or not ECHO.exists():
+        sys.exit("the benchmarks need nginx: apt-get install nginx-light libnginx-mod-http-echo")
+    return program
 
 
 def _free_port() -> int:

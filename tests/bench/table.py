@@ -4,7 +4,6 @@ import operator
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,9 +12,14 @@ from statistics import median
 from typing import Any
 
 import llmbatch
+from tests.bench import servers
 from tests.bench.measure import Rounds
 
-__all__ = ["Line", "as_json", "as_markdown", "as_text", "compared"]
+__all__ = ["BUSY", "Line", "as_json", "as_markdown", "as_text", "compared"]
+
+
+BUSY = 0.3
+"""The load at the start from which on figures are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,7 @@ def as_json(lines: Sequence[Line], command: str, load: float) -> dict[str, Any]:
             "llmbatch": llmbatch.__version__,
             "Python": platform.python_version(),
             **{name: version(name) for name in ("uvloop", "aiohttp", "httpx", "openai", "orjson", "typer")},
-            "nginx": subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True)
-            .stderr.split("/")[-1]
-            .strip(),
+            "nginx": servers.version(),
         },
         "command": command,
         "lines": [asdict(line) | {"met": line.met} for line in lines],
@@ -103,12 +105,14 @@ def as_json(lines: Sequence[Line], command: str, load: float) -> dict[str, Any]:
 def as_markdown(reports: Sequence[dict[str, Any]]) -> str:
     """Return the README's table of reports from one machine. Raises ValueError for different machines or versions."""
     told = {(report["machine"], ", ".join(map(" ".join, report["versions"].items()))) for report in reports}
+    load = max(report["load"] for report in reports)
     if len(told) > 1:
         raise ValueError("these reports are of different machines or versions")
     ((machine, versions),) = told
     commands = [report["command"] for report in reports]
+    busy = f", busy with other work (load {load:.1f})" if load > BUSY else ""
     rows = [
-        f"{' and '.join(f'`{name}`' for name in commands)} on {machine}; {versions}.",
+        f"{' and '.join(f'`{name}`' for name in commands)} on {machine}{busy}; {versions}.",
         "",
         "| work | against | theirs | ours | ratio | bar | CPU a record, theirs / ours | peak memory |",
         "|---|---|---|---|---|---|---|---|",

@@ -205,7 +205,16 @@ def million(bench: Bench) -> list[Line]:
     return [
         rate,
         _memory(f"{work}: peak memory", allowed, first),
-        Line(f"{work}: resume of the finished file", "", "s", None, second.wall, bar="<= 15", memory=second.memory),
+        Line(
+            f"{work}: resume of the finished file",
+            "",
+            "s",
+            None,
+            second.wall,
+            bar="<= 15",
+            cpu_ours=second.cpu / count * 1e6,
+            memory=second.memory,
+        ),
         _memory(f"{work}: peak memory of the resume", allowed, second),
     ]
 

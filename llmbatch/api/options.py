@@ -62,6 +62,8 @@ class Options(TypedDict, total=False):
     id_field: str
     meta: Literal["all", "none"] | Sequence[str]
     meta_fields: Collection[str]
+    images: Sequence[str]
+    root: str
     limit: int
     batch_size: int
     concurrency: int | Literal["auto"]
@@ -132,6 +134,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             format=given.get("input_format"),
             meta=_meta(given.get("meta", input.meta)),
             meta_fields=frozenset(given.get("meta_fields", ())),
+            images=tuple(given.get("images", ())),
         ),
         model=_filled(
             model,

@@ -26,6 +26,7 @@ __all__ = [
     "Grace",
     "Header",
     "IdField",
+    "Image",
     "InDoubt",
     "Include",
     "InputFormat",
@@ -65,6 +66,7 @@ __all__ = [
     "Retries",
     "RetryBilled",
     "Reuse",
+    "Root",
     "Rpm",
     "Schema",
     "Shard",
@@ -119,6 +121,14 @@ Meta = Annotated[
 MetaField = Annotated[
     list[str] | None,
     _option("Input", "Keep a field as meta that would be sent as a parameter.", "--meta-field", metavar="NAME"),
+]
+Image = Annotated[
+    list[str] | None,
+    _option("Input", "A field that names an image or a PDF to send along, path or URL.", "--image", metavar="FIELD"),
+]
+Root = Annotated[
+    str | None,
+    _option("Input", "The folder that the paths of --image lie below. Default: this one.", "--root", metavar="DIR"),
 ]
 Limit = Annotated[int | None, _option("Input", "Only the first N records.", "--limit", "-n", metavar="N")]
 Shard = Annotated[

@@ -45,6 +45,8 @@ def resolve(ctx: typer.Context) -> Settings:
             id_field=given["id_field"],
             meta=_meta(given["meta"]),
             meta_fields=frozenset(given["meta_field"] or ()),
+            images=tuple(given["image"] or ()),
+            root=_root(given),
             limit=_at_least("--limit", given["limit"], 0),
             max_line=_at_least("--max-line", given["max_line"], 1),
             strict=given["strict"],
@@ -209,6 +211,13 @@ def _params(given: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"--temperature {given['temperature']} is not a number", "Example: --temperature 0.2")
         params.setdefault("temperature", given["temperature"])
     return params
+
+
+def _root(given: dict[str, Any]) -> str | None:
+    if given["root"] is not None and not given["image"]:
+        raise UsageError("--root is for the paths of --image", "Add --image FIELD, or leave it out.")
+    root: str | None = given["root"]
+    return root
 
 
 def _schema(path: Path | None) -> Any:

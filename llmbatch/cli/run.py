@@ -35,6 +35,8 @@ def run(
     id_field: o.IdField = None,
     meta: o.Meta = "all",
     meta_field: o.MetaField = None,
+    image: o.Image = None,
+    root: o.Root = None,
     limit: o.Limit = None,
     shard: o.Shard = None,
     max_line: o.MaxLine = 16 * 1024 * 1024,

@@ -62,6 +62,9 @@ class InputSettings:
     max_line: int = 16 * 1024 * 1024
     strict: bool = False
     batch_size: int = 64
+    images: tuple[str, ...] = ()
+    """Fields that name images; paths lie below `root`, by default the working folder."""
+    root: str | None = None
     shard: tuple[int, int] | None = None
     """(I, N): only the records whose identity falls to shard I of N, I from 1."""
 

@@ -120,6 +120,8 @@ def _as_item(message: dict[str, Any]) -> dict[str, Any]:
 
 def _as_part(part: Any, *, spoken: bool) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "file" and isinstance(part.get("file"), dict):
+        return {"type": "input_file", **part["file"]}
     if kind not in _PARTS:
         return part
     if kind == "text":

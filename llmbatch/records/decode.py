@@ -13,6 +13,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.records import forms
 from llmbatch.records.entry import Entry
 from llmbatch.records.identity import id_fields, named
+from llmbatch.records.images import Images
 from llmbatch.records.seen import Seen
 from llmbatch.records.template import Template, TemplateError
 
@@ -41,7 +42,8 @@ class Decoder:
 
     `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
     `meta_fields`. With a `template` every field is material for it and nothing else. `system` is for
-    records that have none. `form` is the input format, where it says how records are to be understood.
+    records that have none. `form` is the input format, where it says how records are to be understood,
+    `images` the fields that name images.
     `notice` is told what a person may not expect.
     """
 
@@ -55,6 +57,7 @@ class Decoder:
         template: Template | None,
         system: Template | None,
         form: str | None,
+        images: Images | None = None,
         seen: Seen,
         notice: Callable[[str], None],
     ) -> None:
@@ -63,6 +66,7 @@ class Decoder:
         self._meta = meta
         self._template, self._system = template, system
         self._form = form
+        self._images = images
         self._seen, self._repeats = seen, 0
         self._notice: Callable[[str], None] | None = notice
         if template is not None and not template.has_fields:
@@ -153,6 +157,8 @@ class Decoder:
                 self._notice = None
         if prompt.system is None and self._system is not None:
             prompt.system = self._system.render(fields)
+        if self._images is not None:
+            self._images.add(prompt, fields)
         prompt.system = prompt.system or None  # an empty one says that the record wants none
         return prompt
 

@@ -258,6 +258,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
         "param": model.params,
         "override": model.overrides,
         "max_tokens": model.max_tokens,
+        **({"image": list(settings.input.images)} if settings.input.images else {}),
         **({"json": True} if model.json else {}),
         **({"schema": digest(json.canonical(model.schema))[:8]} if model.schema is not None else {}),
     }

@@ -13,6 +13,7 @@ from llmbatch.dialects.endpoints import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.entry import Supply
+from llmbatch.records.images import Images
 from llmbatch.records.seen import Seen
 from llmbatch.records.source import open_source
 from llmbatch.records.strict import check_strict
@@ -38,6 +39,7 @@ class Reading:
         model, input = settings.model, settings.input
         self._template = Template.parse(model.template) if model.template is not None else None
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
+        self._images = Images(input.images, input.root) if input.images else None
         self._source = source or open_source(input.paths, format=input.format, max_line=input.max_line)
         self._on_stdin = not input.paths or "-" in input.paths
 
@@ -92,6 +94,7 @@ class Reading:
             template=self._template,
             system=self._system,
             form=input.format,
+            images=self._images,
             seen=Seen(limit=REMEMBERED if endless else None),
             notice=notice,
         )

@@ -1,0 +1,119 @@
+"""Images and documents that a record names in a field: read, checked, and put beside what it asks."""
+
+import base64
+import mimetypes
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from llmbatch.core.errors import UsageError
+from llmbatch.core.prompt import Prompt, RecordError
+
+__all__ = ["LARGEST", "Images"]
+
+LARGEST = 20 << 20
+"""Bytes of one file: no provider takes more in a request."""
+
+_URLS = ("http://", "https://", "data:")
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+)
+
+
+class Images:
+    """Adds what stands in some fields to prompts, in OpenAI's words, which every dialect knows.
+
+    A field holds a path or an http(s) or data URL, or an array of them; none, null or "" is no image. Paths are below
+    `root` and lead nowhere else, by `..` or by links. Raises UsageError when `root` is no folder.
+    """
+
+    def __init__(self, fields: Sequence[str], root: str | None) -> None:
+        self._fields = fields
+        self._root = os.path.realpath(root or ".")
+        if not os.path.isdir(self._root):
+            raise UsageError(f"--root {root}: no such folder", "Name the folder that the paths of --image lie below.")
+
+    def add(self, prompt: Prompt, fields: dict[str, Any]) -> None:
+        """Put the images of a record behind its text, or into its last message of the user. Raises RecordError."""
+        parts = [self._part(name, given) for name in self._fields for given in _names(name, fields.get(name))]
+        if not parts:
+            return
+        if prompt.messages is not None:
+            prompt.messages = _with_parts(prompt.messages, parts)
+            return
+        text = prompt.text if prompt.input is None else prompt.input
+        if not isinstance(text, str):
+            raise RecordError("an image goes with a prompt, a template or messages, not beside an input of items")
+        prompt.text = prompt.input = None
+        prompt.messages = [{"role": "user", "content": [{"type": "text", "text": text}, *parts]}]
+
+    def _part(self, field: str, given: str) -> dict[str, Any]:
+        if given.lower().startswith(_URLS):
+            return {"type": "image_url", "image_url": {"url": given}}
+        try:
+            data = self._read(given)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecordError(f"{field} {_shown(given)}: {reason}") from None
+        type = _media_type(given, data)
+        if type is None:
+            raise RecordError(f"{field} {_shown(given)} is neither an image nor a PDF")
+        url = f"data:{type};base64,{base64.b64encode(data).decode()}"
+        if type == "application/pdf":
+            return {"type": "file", "file": {"filename": os.path.basename(given), "file_data": url}}
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    def _read(self, given: str) -> bytes:
+        """Read a file below the root. Raises OSError, ValueError."""
+        path = os.path.realpath(os.path.join(self._root, given))
+        if os.path.commonpath([self._root, path]) != self._root:
+            raise ValueError(f"leads out of --root {self._root}")
+        # Not blocking: a FIFO must not be waited for; no links: the path has none any more.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("not a file")
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ValueError(f"larger than {LARGEST >> 20} MiB")
+        return data
+
+
+def _names(field: str, value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    if not all(isinstance(each, str) and each for each in values):
+        raise RecordError(f"{field} must hold a path or a URL, or an array of them, to be an image")
+    return values
+
+
+def _with_parts(messages: list[Any], parts: list[dict[str, Any]]) -> list[Any]:
+    """Return the messages with the parts at the end of the user's last one; the record keeps its own."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if message.get("role") == "user":
+            content = message.get("content")
+            said = content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
+            return [*messages[:place], {**message, "content": [*said, *parts]}, *messages[place + 1 :]]
+    raise RecordError("there is no message of the user to put an image into")
+
+
+def _media_type(name: str, data: bytes) -> str | None:
+    """Return what a file is: by its first bytes, else, for rarer images, by its name."""
+    for signature, type in _SIGNATURES:
+        if data.startswith(signature):
+            return type
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    guessed = mimetypes.guess_type(name)[0]
+    known = {type for _, type in _SIGNATURES} | {"image/webp", "image/svg+xml"}
+    return guessed if data and guessed is not None and guessed.startswith("image/") and guessed not in known else None
+
+
+def _shown(given: str) -> str:
+    return repr(given if len(given) <= 200 else f"{given[:199]}…")

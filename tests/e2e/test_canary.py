@@ -2,7 +2,9 @@
 
 import json
 import signal
+import ssl
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -10,6 +12,7 @@ from threading import Thread
 from urllib.parse import quote
 
 import pytest
+import trustme
 
 from llmbatch.cli import main
 from llmbatch.run import session
@@ -236,3 +239,37 @@ def assert_nowhere(done: Ended, folder: Path | None) -> None:
         assert way.encode() not in done.stdout
         for path in folder.rglob("*") if folder is not None else ():
             assert not path.is_file() or way.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("status", ["302 Found", "307 Temporary"])
+def test_a_redirect_is_never_followed_and_neither_key_nor_prompt_leaves(
+    status: str, llmbatch: Command, parrot: Parrot
+) -> None:
+    with closing(Parrot()) as elsewhere:
+        elsewhere.answer = answer("200 OK", completion("caught"))
+        parrot.answer = answer(status, "", f"location: {elsewhere.base_url}/chat/completions")
+        done = llmbatch(
+            *("run", "--base-url", parrot.base_url, "-m", "m"),
+            stdin=[f"prompt {number}" for number in range(50)],
+            env={"LLMBATCH_API_KEY": KEY},
+        )
+        assert done.code == 4 and "redirect" in done.stderr and "--base-url" in done.stderr
+        assert 0 < len(parrot.seen) < 20 and elsewhere.seen == []
+
+
+def test_an_unknown_certificate_is_exit_4_and_no_word_of_doing_without(
+    llmbatch: Command, parrot: Parrot, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    parrot.socket = context.wrap_socket(parrot.socket, server_side=True, do_handshake_on_connect=False)
+    parrot.answer = answer("200 OK", completion("yes"))
+    url = parrot.base_url.replace("http://", "https://")
+    flags, env = ("run", "--base-url", url, "-m", "m"), {"LLMBATCH_API_KEY": KEY}
+    done = llmbatch(*flags, stdin=["hi"] * 30, env=env)
+    assert done.code == 4 and "certificate" in done.stderr and "--ca-file" in done.stderr
+    assert "insecure" not in done.stderr.lower() and "verif" not in done.stderr.lower()
+    assert parrot.seen == []
+    assert llmbatch(*flags, "--ca-file", "ca.pem", stdin=["hi"], env=env).code == 0

@@ -37,8 +37,10 @@ PROVIDER = (
 )
 ODD = ("hang times=1", "drip times=1", "cut-chunked times=1", "junk-status times=1", "huge-headers times=1", "bad-gzip")
 """What one prompt in two hundred orders beside the random faults."""
-LONG_RUN = 0.6
+LONG_RUN = 0.8
 """The part of the records that the first, watched run answers."""
+AT_ONCE = 140
+"""In flight, where no limit is looked for: a pace that finds itself takes every refusal to heart, random ones too."""
 GROWTH, EACH = 8_000_000, 150
 """Bytes that may come on top once the run has warmed up, and for each record."""
 
@@ -67,10 +69,10 @@ class Soak:
 
     def fill(self, base_url: str) -> int:
         """Run to the end, by way of one long run and many short lives; return the last exit code."""
-        self.start(base_url, "--limit", int(self.records * LONG_RUN)).wait()
+        self.start(base_url, "-c", AT_ONCE, "--limit", int(self.records * LONG_RUN)).wait()
         ended = False
         while not ended:
-            run = self.start(base_url)
+            run = self.start(base_url, "-c", self._random.choice((AT_ONCE, "auto")))
             try:
                 run.wait(self._random.uniform(1.0, 15.0))
                 ended = True

@@ -37,6 +37,7 @@ class Pool:
 
     A worker without work waits on a future of its own; `wake` completes the one that worked last, whose connection is
     warmest. `changed` is called after every settled request, and when a worker finds nothing to do.
+    Made within the loop that it runs on: asking for it each time would be a system call.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Pool:
         self._clock = clock
         self._changed = changed
         self._marks = marks
+        self._loop = asyncio.get_running_loop()
         self._idle: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -137,7 +139,7 @@ class Pool:
 
     async def _rest(self) -> None:
         """Wait to be woken, by others or by the time dispatch names."""
-        future = asyncio.get_running_loop().create_future()
+        future = self._loop.create_future()
         self._idle.append(future)
         self._changed()
         self._set_timer()
@@ -154,7 +156,7 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(min(at - now, LONGEST_SLEEP), self._tick)
+        self._timer = self._loop.call_later(min(at - now, LONGEST_SLEEP), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -3,7 +3,9 @@
 import math
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from llmbatch.core.events import Event, Finished, Held, Retrying
@@ -11,26 +13,58 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, Outcome, Refused
 from llmbatch.core.usage import Usage
 
-__all__ = ["Summary", "Tally"]
+__all__ = ["Share", "Summary", "Tally", "percentiles"]
+
+
+MOST_MODELS = 100
+"""Models that are told apart; a hostile input names a new one in every record."""
+
+OTHER = "(other)"
 
 
 @dataclass(slots=True)
-class Tally:
-    """Folds events; an observer. Counts what is written, never what is only received."""
+class Share:
+    """What one model had in a run, by the name it was asked for. `latencies` are those of last attempts."""
 
     ok: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    """Failed records by kind."""
-    billed_failures: int = 0
-    possibly_billed: int = 0
+    failed: int = 0
     requests: int = 0
-    retries: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
-    waited: float = 0.0
-    """Seconds for which a route was held by limits."""
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
+
+    def use(self, usage: Usage | None) -> None:
+        """Count the tokens of an answer."""
+        if usage is not None:
+            self.input_tokens += usage.input_tokens or 0
+            self.output_tokens += usage.output_tokens or 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {
+            "ok": self.ok,
+            "failed": self.failed,
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": round(self.cost, 9) if self.cost is not None else None,
+            "latency_s": latency_s(self.latencies),
+        }
+
+
+class Tally:
+    """Folds events; an observer. Counts what is written, never what is only received."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Share] = {}
+        self.failed: Counter[str] = Counter()
+        """Failed records by kind."""
+        self.billed_failures = 0
+        self.possibly_billed = 0
+        self.retries = 0
+        self.waited = 0.0
+        """Seconds for which a route was held by limits."""
 
     def __call__(self, event: Event) -> None:
         """Fold one event in."""
@@ -39,15 +73,41 @@ class Tally:
                 self.add(outcome)
         elif isinstance(event, Retrying):
             self.retries += 1
-            self._use(event.fault.usage)
+            self._share(event.job.route.model).use(event.fault.usage)
         elif isinstance(event, Held):
             self.retries += 1
             self.waited += event.added
 
     @property
+    def ok(self) -> int:
+        """Count the records that have an answer."""
+        return sum(share.ok for share in self.models.values())
+
+    @property
     def done(self) -> int:
         """Count the records that have a line."""
         return self.ok + sum(self.failed.values())
+
+    @property
+    def requests(self) -> int:
+        """Count the attempts."""
+        return sum(share.requests for share in self.models.values())
+
+    @property
+    def input_tokens(self) -> int:
+        """Count the tokens in."""
+        return sum(share.input_tokens for share in self.models.values())
+
+    @property
+    def output_tokens(self) -> int:
+        """Count the tokens out."""
+        return sum(share.output_tokens for share in self.models.values())
+
+    @property
+    def cost(self) -> float | None:
+        """Sum up what is known of the cost; None when nothing is."""
+        known = [share.cost for share in self.models.values() if share.cost is not None]
+        return sum(known) if known else None
 
     def add(self, outcome: Outcome | Refused) -> None:
         """Count one line."""
@@ -55,33 +115,46 @@ class Tally:
             self.failed[outcome.fault.kind] += 1
             return
         job, verdict = outcome.job, outcome.verdict
-        self.requests += job.sent
-        self.possibly_billed += job.possibly_billed
-        self.latencies.append(job.latency)
+        share = self._share(job.route.model)
+        share.requests += job.sent
+        share.latencies.append(job.latency)
         if job.cost is not None:
-            self.cost = (self.cost or 0.0) + job.cost
-        self._use(verdict.usage)
+            share.cost = (share.cost or 0.0) + job.cost
+        self.possibly_billed += job.possibly_billed
+        share.use(verdict.usage)
         if isinstance(verdict, Completion):
-            self.ok += 1
+            share.ok += 1
         else:
+            share.failed += 1
             self._add_failure(verdict)
 
-    def _use(self, usage: Usage | None) -> None:
-        if usage is not None:
-            self.input_tokens += usage.input_tokens or 0
-            self.output_tokens += usage.output_tokens or 0
+    def _share(self, model: str) -> Share:
+        share = self.models.get(model)
+        if share is None:
+            name = model if len(self.models) < MOST_MODELS else OTHER
+            share = self.models.setdefault(name, Share())
+        return share
 
     def _add_failure(self, fault: Fault) -> None:
         self.failed[fault.kind] += 1
         if fault.billing is Billing.BILLED:
             self.billed_failures += 1
 
-    def percentiles(self, *ranks: float) -> list[float]:
-        """Return exact percentiles of the latencies in seconds, by nearest rank; empty when there are none."""
-        if not self.latencies:
-            return []
-        ordered = sorted(self.latencies)
-        return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks]
+    def latency_s(self) -> dict[str, float]:
+        """Return exact percentiles of all latencies."""
+        return latency_s(*(share.latencies for share in self.models.values()))
+
+
+def latency_s(*latencies: Iterable[float]) -> dict[str, float]:
+    """Return exact percentiles of latencies in seconds; empty when there are none."""
+    found = percentiles(chain.from_iterable(latencies), 50, 95, 99)
+    return {name: round(seconds, 4) for name, seconds in zip(("p50", "p95", "p99"), found, strict=False)}
+
+
+def percentiles(values: Iterable[float], *ranks: float) -> list[float]:
+    """Return exact percentiles by nearest rank; empty when there are no values."""
+    ordered = sorted(values)
+    return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks] if ordered else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +162,8 @@ class Summary:
     """How a run ended.
 
     `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `unwritten` + `not_started`, asserted by the
-    run itself. `orphans` are lines of the results file without a record in the input.
+    run itself. `models` are the shares of the models that were asked, `orphans` lines of the results file without a
+    record in the input.
     """
 
     read: int
@@ -107,6 +181,7 @@ class Summary:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    models: dict[str, Share] = field(default_factory=dict)
     wall_s: float
     waited_s: float
     latency_s: dict[str, float]
@@ -134,6 +209,7 @@ class Summary:
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
+            "models": {name: share.as_json() for name, share in self.models.items()},
             "wall_s": round(self.wall_s, 3),
             "waited_s": round(self.waited_s, 3),
             "records_per_s": round(rate, 1),

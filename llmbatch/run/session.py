@@ -321,7 +321,6 @@ class Session:
         tally, pipeline = self._tally, self._pipeline
         stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
         self.stopped = reason = min(stops, key=_weight, default=None)
-        latency = dict(zip(("p50", "p95", "p99"), tally.percentiles(50, 95, 99), strict=False))
         failed = sum(tally.failed.values())
         kept, dispatch = pipeline.progress.kept, pipeline.dispatch
         held = dispatch.held + kept[Kept.HELD]
@@ -352,9 +351,10 @@ class Session:
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
             cost_usd=tally.cost,
+            models=dict(tally.models),
             wall_s=self._clock.monotonic() - self._began,
             waited_s=tally.waited,
-            latency_s={name: round(seconds, 4) for name, seconds in latency.items()},
+            latency_s=tally.latency_s(),
             stopped=reason.message if reason is not None else None,
             hint=self._hint(reason),
             exit_code=code,

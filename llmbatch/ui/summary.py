@@ -6,10 +6,13 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch.core.printable import printable
-from llmbatch.core.tally import Summary
+from llmbatch.core.tally import Share, Summary
 from llmbatch.ui.plain import clock
+from llmbatch.ui.table import columns
 
 __all__ = ["show_summary"]
+
+_MODEL_COLUMNS = ("model", "ok", "failed", "requests", "tokens in", "out", "cost", "p50", "p95")
 
 
 def show_summary(console: Console, summary: Summary) -> None:
@@ -20,6 +23,22 @@ def show_summary(console: Console, summary: Summary) -> None:
     for name, value in _rows(summary):
         table.add_row(Text(name), Text(value))
     console.print(table)
+    if len(summary.models) > 1:
+        console.print(columns(_MODEL_COLUMNS, [_model_row(name, share) for name, share in summary.models.items()]))
+
+
+def _model_row(name: str, share: Share) -> tuple[str, ...]:
+    latency = share.as_json()["latency_s"]
+    return (
+        name,
+        f"{share.ok:,}",
+        f"{share.failed:,}",
+        f"{share.requests:,}",
+        f"{share.input_tokens:,}",
+        f"{share.output_tokens:,}",
+        "" if share.cost is None else f"${share.cost:,.6f}",
+        *(f"{latency[rank]:.3g} s" if latency else "" for rank in ("p50", "p95")),
+    )
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llmbatch.core.events import Finished, Held, Notice, Retrying, Stopping
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
-from llmbatch.core.tally import Tally
+from llmbatch.core.tally import MOST_MODELS, OTHER, Tally, percentiles
 from tests.support.scripted import ROUTE, job, refusal
 
 LATENCY = st.floats(0, 1000, width=32)
@@ -28,24 +28,20 @@ def failed(kind: Kind, billing: Billing = Billing.UNBILLED) -> Outcome:
 
 @given(st.lists(LATENCY, min_size=1, max_size=200), st.integers(0, 100))
 def test_percentiles_are_exact_by_nearest_rank(latencies: list[float], rank: int) -> None:
-    tally = Tally()
-    tally(Finished([done(latency) for latency in latencies]))
     # The smallest value that at least so many percent of all do not exceed.
     smallest = next(
         v for v in sorted(latencies) if Fraction(sum(o <= v for o in latencies), len(latencies)) >= Fraction(rank, 100)
     )
-    assert tally.percentiles(rank) == [smallest]
+    assert percentiles(latencies, rank) == [smallest]
 
 
 @pytest.mark.parametrize(("count", "rank"), [(100, 50), (100, 99), (20, 95), (2, 50), (1, 99), (1000, 7)])
 def test_the_nearest_rank_counts_from_one(count: int, rank: int) -> None:
-    tally = Tally()
-    tally(Finished([done(float(n)) for n in range(1, count + 1)]))
-    assert tally.percentiles(rank) == [ceil(Fraction(rank * count, 100))]
+    assert percentiles(range(1, count + 1), rank) == [ceil(Fraction(rank * count, 100))]
 
 
 def test_without_latencies_there_are_no_percentiles() -> None:
-    assert Tally().percentiles(50, 99) == []
+    assert percentiles([], 50, 99) == [] and Tally().latency_s() == {}
 
 
 def test_every_line_is_counted_once() -> None:
@@ -84,3 +80,28 @@ def test_retries_and_waiting_are_counted_as_they_happen() -> None:
     tally(Notice("hello"))
     tally(Stopping("done", 0, 0.0))
     assert (tally.retries, tally.waited) == (3, 4.0)
+
+
+def asked(model: str, index: int = 0) -> Outcome:
+    one = job(index, model)
+    one.sent, one.latency, one.cost = 1, float(index), 0.5
+    return Outcome(one, Completion("t", "stop", "answering", Usage(2, 3)))
+
+
+def test_models_have_shares_that_add_up() -> None:
+    tally = Tally()
+    tally(Finished([asked("a", 1), asked("b", 2), asked("a", 3), failed(Kind.BAD_REQUEST), refusal(2)]))
+    assert {name: (share.ok, share.failed) for name, share in tally.models.items()} == {
+        "a": (2, 0),
+        "b": (1, 0),
+        ROUTE.model: (0, 1),
+    }
+    assert tally.models["a"].as_json()["latency_s"] == {"p50": 1.0, "p95": 3.0, "p99": 3.0}
+    assert (tally.ok, tally.input_tokens, tally.output_tokens, tally.cost) == (3, 6, 9, 1.5)
+
+
+def test_no_more_models_are_told_apart_than_anybody_reads() -> None:
+    tally = Tally()
+    tally(Finished([asked(f"model-{n}") for n in range(3 * MOST_MODELS)]))
+    assert len(tally.models) == MOST_MODELS + 1 and tally.models[OTHER].ok == 2 * MOST_MODELS
+    assert tally.ok == 3 * MOST_MODELS

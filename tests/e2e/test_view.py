@@ -260,3 +260,19 @@ def test_the_mock_stops_on_ctrl_c_without_a_word(llmbatch: Command) -> None:
     run.signal(signal.SIGINT)
     done = run.end()
     assert done.code in (0, 130) and "Traceback" not in done.stderr
+
+
+def test_several_models_have_lines_of_their_own(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    records = [
+        {"prompt": "x", "model": "one", "system": "be brief", "params": {"temperature": 0}},
+        {"prompt": "x", "model": "two"},
+        {"prompt": "[[mock:status code=400]]", "model": "two"},
+    ]
+    done = llmbatch("run", *mock("--summary-file", "s.json", "--include", "request"), stdin=records)
+    bodies = {json.dumps(result["request"], sort_keys=True) for result in done.results}
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "x"}]
+    asked = {"model": "one", "temperature": 0, "messages": messages}
+    assert json.dumps(asked, sort_keys=True) in bodies
+    models = json.loads((tmp_path / "s.json").read_text())["models"]
+    assert {name: (of["ok"], of["failed"]) for name, of in models.items()} == {"one": (1, 0), "two": (1, 1)}
+    assert re.search(r"two +1 +1 +2 ", done.stderr)

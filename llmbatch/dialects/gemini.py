@@ -31,7 +31,7 @@ class Gemini:
         self._options = replace(options, defaults=spread(options.defaults), overrides=spread(options.overrides))
         self._routes = Routes(path, self.name)
         streamed = path.replace(":generateContent", ":streamGenerateContent")
-        self._streams = Routes(f"{streamed}?alt=sse", self.name)
+        self._streams = Routes(f"{streamed}{'&' if '?' in path else '?'}alt=sse", self.name)
 
     def pack(self, waiting: Sequence[Job]) -> int:
         """Return 1: a request serves one record."""

@@ -38,8 +38,7 @@ class FlatPrice:
 
 def terms_of(job: Job) -> Mapping[str, str]:
     """Return what changes the price of a job's request, under the names genai-prices knows."""
-    tier = job.item.get("service_tier")
-    return {"service_tier": tier} if isinstance(tier, str) else {}
+    return {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
 
 
 def worst_case(price: Price, job: Job) -> float | None:

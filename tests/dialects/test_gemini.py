@@ -48,6 +48,9 @@ def test_streaming_is_a_matter_of_the_request_and_not_of_the_route() -> None:
     one.route, one.item = dialect.item(Prompt(text="hi"))
     assert one.route.path == "/models/m:generateContent"
     assert dialect.request([one]).path == "/models/m:streamGenerateContent?alt=sse"
+    own = Gemini(Options(model="m", stream=True), path="/v1/{model}:generateContent?x=1")
+    one.route, one.item = own.item(Prompt(text="hi"))
+    assert own.request([one]).path == "/v1/m:streamGenerateContent?x=1&alt=sse"
 
 
 def test_a_record_may_ask_for_a_stream_itself() -> None:

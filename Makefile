@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench bench-million bench-readme bench-pace bench-smoke docs torture soak clean
+.PHONY: help demo test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -11,6 +11,12 @@ help:  ## list the targets
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+TORCH ?= torch
+.venv-real/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-real
+	.venv-real/bin/pip install --quiet --disable-pip-version-check "$(TORCH)" --editable '.[real]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
@@ -53,5 +59,8 @@ torture: .venv/installed-dev  ## a thousand kills, and what they cost
 soak: .venv/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)
 
+real: .venv/installed-dev .venv-real/installed  ## a tiny model in a real inference server; a CPU build: TORCH=torch==...+cpu
+	$(BIN)/pytest -v tests/real/served.py
+
 clean:  ## remove what the other targets made
-	rm -rf .venv results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-real results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,12 +22,12 @@ class Verbs(TyperGroup):
 
 
 class _Commands(UserDict[str, Any]):
-    """What typer takes for a dict of commands."""
+    """What typer takes for a dict of commands. None stands for one that is not made yet."""
 
     def __getitem__(self, verb: str) -> Any:
-        if verb not in self.data:
-            raise KeyError(verb)
-        return command(verb)
+        if self.data[verb] is None:
+            self.data[verb] = command(verb)
+        return self.data[verb]
 
 
 def command(verb: str) -> Any:

@@ -9,7 +9,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
-from llmbatch.dialects.errors import api_error, error_in
+from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in
 from llmbatch.dialects.stream import CutStream
 from llmbatch.flow.verdicts import judge
 
@@ -80,7 +80,7 @@ def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Com
         if isinstance(read, Completion):
             read.body = body
         elif read.raw is None:
-            return replace(read, answer=body)
+            return replace(read, answer=body if len(reply.body) <= LARGEST else beginning(reply))
     return read
 
 

@@ -1,6 +1,5 @@
 """The error bodies of all providers, read into one shape."""
 
-import re
 from typing import Any
 
 from llmbatch.codec import json
@@ -8,21 +7,30 @@ from llmbatch.core.job import Reply
 from llmbatch.flow.hints import duration
 from llmbatch.flow.verdicts import ApiError
 
-__all__ = ["api_error", "error_in"]
+__all__ = ["LARGEST", "api_error", "beginning", "error_in"]
 
 MESSAGE = 1000
 """Characters of a provider's message that are kept."""
 
-_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+LARGEST = 1024 * 1024
+"""Bytes of an error body that are read; of a larger one the beginning is shown, as text."""
+EVIDENCE = 64 * 1024
 
 
 def api_error(reply: Reply) -> tuple[ApiError, Any]:
     """Read a reply whose status is not a success; return the error and the body as JSON or text."""
+    if len(reply.body) > LARGEST:
+        return ApiError(reply.status, _page(reply)), beginning(reply)
     try:
         body = json.loads_shallow(reply.body)
     except ValueError:
         return ApiError(reply.status, _page(reply)), reply.body.decode("utf-8", "replace")
     return error_in(body, reply.status), body
+
+
+def beginning(reply: Reply) -> str:
+    """Return the first of a body, as text."""
+    return reply.body[:EVIDENCE].decode("utf-8", "replace")
 
 
 def error_in(body: Any, status: int) -> ApiError:
@@ -94,7 +102,15 @@ def _text(value: Any) -> str:
 
 def _page(reply: Reply) -> str:
     """Reduce a page that is not JSON to its title or first words: error pages hold addresses and ray ids."""
-    title = _TITLE.search(reply.body[:65536])
-    words = title[1] if title else b"" if b"<" in reply.body[:256] else reply.body[:200]
+    title = _title(reply.body[:EVIDENCE])
+    words = title if title is not None else b"" if b"<" in reply.body[:256] else reply.body[:200]
     text = " ".join(words.decode("utf-8", "replace").split())[:200]
     return f"HTTP {reply.status}: {text}" if text else f"HTTP {reply.status} without an explanation"
+
+
+def _title(page: bytes) -> bytes | None:
+    """Find the title of a page. Not by a pattern: a page of nothing but opening tags would take seconds."""
+    tags = page.lower()
+    begin = tags.find(b">", tags.find(b"<title")) + 1 if b"<title" in tags else 0
+    end = tags.find(b"</title", begin)
+    return page[begin:end] if begin and end >= 0 else None

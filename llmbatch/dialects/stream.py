@@ -9,6 +9,13 @@ from llmbatch.codec.sse import events
 __all__ = ["CutStream", "fold", "fold_completion", "streamed"]
 
 _DONE = b"[DONE]"
+_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+_IN_PIECES = frozenset([*_TEXTS, "message", "tool_calls", "function", "name", "arguments", "text"])
+"""Where texts in pieces are, and what leads there."""
+
+
+class _Pieces(list[str]):
+    """A text that comes in pieces."""
 
 
 class CutStream(ValueError):
@@ -57,7 +64,7 @@ def _folded(
                 body[name] = chunk[name]
         for piece in chunk.get("choices") or ():
             add(choices, piece)
-    body["choices"] = [choices[index] for index in sorted(choices)]
+    body["choices"] = [_joined(choices[index]) for index in sorted(choices)]
     finished = bool(choices) and all(choice["finish_reason"] for choice in choices.values())
     if not done and not finished:
         raise CutStream("the stream ended in the middle")
@@ -73,9 +80,12 @@ def _add(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
     )
     message = choice["message"]
     delta = piece.get("delta") or {}
-    for name in ("content", "refusal", "reasoning_content", "reasoning"):
+    for name in _TEXTS:
         if isinstance(delta.get(name), str):
-            message[name] = (message.get(name) or "") + delta[name]
+            pieces = message.get(name)
+            if pieces is None:
+                pieces = message[name] = _Pieces()
+            pieces.append(delta[name])
     for call in delta.get("tool_calls") or ():
         _add_call(message.setdefault("tool_calls", []), call)
     logprobs = piece.get("logprobs")
@@ -88,8 +98,8 @@ def _add(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
 
 def _add_text(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
     index = piece.get("index", 0)
-    choice = choices.setdefault(index, {"index": index, "text": "", "finish_reason": None})
-    choice["text"] += piece.get("text") or ""
+    choice = choices.setdefault(index, {"index": index, "text": _Pieces(), "finish_reason": None})
+    choice["text"].append(piece.get("text") or "")
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
 
@@ -98,8 +108,17 @@ def _add_call(calls: list[dict[str, Any]], piece: dict[str, Any]) -> None:
     """Add a piece of a tool call; its arguments come in fragments of text."""
     index = piece.get("index", len(calls))
     while len(calls) <= index < 1000:
-        calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        calls.append({"id": None, "type": "function", "function": {"name": _Pieces(), "arguments": _Pieces()}})
     call, function = calls[index], piece.get("function") or {}
     call["id"] = piece.get("id") or call["id"]
-    call["function"]["name"] += function.get("name") or ""
-    call["function"]["arguments"] += function.get("arguments") or ""
+    for name, pieces in call["function"].items():
+        pieces.append(function.get(name) or "")
+
+
+def _joined(value: Any) -> Any:
+    """Join the pieces of texts, once: adding each to what is there takes time that grows with its square."""
+    if isinstance(value, _Pieces):
+        return "".join(value)
+    if isinstance(value, dict):
+        return {name: _joined(inner) if name in _IN_PIECES else inner for name, inner in value.items()}
+    return [_joined(inner) for inner in value] if isinstance(value, list) else value

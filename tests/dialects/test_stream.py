@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.codec.sse import MOST_LINES, events
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
@@ -124,3 +125,15 @@ def test_log_probabilities_are_joined_too() -> None:
 
     folded = fold(piece("a") + piece("b") + DONE)
     assert folded["choices"][0]["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}]}
+
+
+def test_a_stream_of_nothing_but_lines_is_no_bomb() -> None:
+    verdict = read(b"\n" * (MOST_LINES + 1) + chunk({"content": "a"}, "stop") + DONE)
+    assert isinstance(verdict, Fault) and (verdict.kind, verdict.billing) == (Kind.UNPARSABLE, Billing.BILLED)
+    assert "lines" in verdict.message
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"data:b", b"event: e", b": c", b"", b"\xef\xbb\xbf", b"id: 1", b"x"])))
+def test_lines_may_end_as_they_like(lines: list[bytes]) -> None:
+    whole = [list(events(ending.join(lines))) for ending in (b"\n", b"\r", b"\r\n")]
+    assert whole[0] == whole[1] == whole[2]

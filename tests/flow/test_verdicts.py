@@ -490,3 +490,20 @@ def test_a_code_that_only_repeats_the_status_gives_way_to_a_name() -> None:
     assert verdict(429, gemini(429, "RESOURCE_EXHAUSTED")).code == "resource_exhausted"
     assert verdict(400, openai(type="BadRequestError", code=400)).code == "badrequesterror"
     assert verdict(429, openai(type="rate_limited", code=1300)).code == "1300"
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (b"<HTML><TITLE lang=en>Down</TITLE>", "HTTP 500: Down"),
+        (b"<title>" * 9000, "HTTP 500 without an explanation"),
+        (b"<title", "HTTP 500 without an explanation"),
+        (b"</title><title>Late</title>", "HTTP 500: Late"),
+        (b"x" * 2_000_000, "HTTP 500: " + "x" * 200),
+        (b'{"error":"' + b"x" * 2_000_000 + b'"}', 'HTTP 500: {"error":"' + "x" * 190),
+    ],
+)
+def test_a_page_of_any_kind_is_a_short_message_and_its_beginning(page: bytes, said: str) -> None:
+    error, shown = api_error(Reply(500, {}, page))
+    assert error.message == said
+    assert isinstance(shown, str) and len(shown) <= 65536

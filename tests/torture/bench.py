@@ -100,8 +100,13 @@ class Bench:
         trap: Trap | None = None,
         stdin: Path | None = None,
         stdout: Path | None = None,
+        clock: bool = False,
+        largest: int | None = None,
     ) -> Ended:
-        """Run `llmbatch run ...` in a folder, to its end or to what was ordered."""
+        """Run `llmbatch run ...` in a folder, to its end or to what was ordered.
+
+        With `clock` the wall clock goes back each time it is looked at; no file may become larger than `largest`.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         stderr = folder / "stderr"
         if trap is not None and trap.told is not None:
@@ -115,6 +120,8 @@ class Bench:
             "stdout": str(stdout) if stdout else None,
             "kill_after": kill_after,
             "trap": trap.as_json() if trap is not None else None,
+            "clock": clock,
+            "largest": largest,
         }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -177,6 +184,8 @@ class World:
         stdin: bool = False,
         output: Path | None = None,
         stdout: Path | None = None,
+        clock: bool = False,
+        largest: int | None = None,
     ) -> Ended:
         """Run on these records, in batches of two."""
         if isinstance(records, bytes):
@@ -190,6 +199,8 @@ class World:
             trap=trap,
             stdin=self.source if stdin else None,
             stdout=stdout,
+            clock=clock,
+            largest=largest,
         )
 
     def own(self, record: Any) -> Any:

@@ -7,6 +7,7 @@ its own: forking a test runner that has threads would be asking for trouble.
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.cli.main import entry
+from tests.torture.clock import turn_back
 from tests.torture.trap import Trap, lay
 
 
@@ -60,6 +62,11 @@ def _run(order: dict[str, Any]) -> None:
         sys.argv = ["llmbatch", *order["arguments"]]
         if order.get("trap"):
             lay(Trap(**order["trap"]))
+        if order.get("clock"):
+            turn_back()
+        if order.get("largest"):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], resource.RLIM_INFINITY))
         entry()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 70

@@ -23,7 +23,9 @@ def check(world: World, ended: Ended, before: set[str]) -> None:
 
 
 HOW = pytest.mark.parametrize(
-    ("number", "for_good"), [(errno.EIO, False), (errno.ENOSPC, True)], ids=["bad once", "full from then on"]
+    ("number", "for_good"),
+    [(errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, False), (errno.ENOSPC, True)],
+    ids=["bad once", "bad from then on", "full once", "full from then on"],
 )
 
 
@@ -33,7 +35,7 @@ def test_a_first_run_loses_nothing_wherever_the_disk_fails(
 ) -> None:
     for at in count(1):
         world = World(bench, provider, quick / str(at))
-        records = [{"id": f"{number}.{at}.{i}", "prompt": f"{number}.{at}.{i}"} for i in range(4)]
+        records = [{"id": f"{number}.{for_good}.{at}.{i}", "prompt": f"{number}.{for_good}.{at}.{i}"} for i in range(4)]
         provider.new_entries()
         ended = world.run(records, trap=world.trap(at, number, for_good=for_good))
         if ended.struck is None:
@@ -47,7 +49,7 @@ def test_a_first_run_loses_nothing_wherever_the_disk_fails(
 def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
     bench: Bench, provider: Provider, quick: Path, number: int, for_good: bool
 ) -> None:
-    records = [{"id": f"merge.{number}.{i}", "prompt": f"merge.{number}.{i}"} for i in range(4)]
+    records = [{"id": f"merge.{number}.{for_good}.{i}", "prompt": f"merge.{number}.{for_good}.{i}"} for i in range(4)]
     for record in records[::2]:
         record["prompt"] += " [[mock:status code=400 times=1]]"
     begun = World(bench, provider, quick / "begun", str(quick))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -490,25 +489,6 @@ def test_one_interrupt_leaves_nothing_in_doubt_and_two_leave_what_was_in_flight(
     assert ended.code == 7 and not asked & set(world.asked())
     held = {name.split(" ")[0] for name in names} - world.results().keys()
     assert asked <= held and 1 <= len(held) <= 2
-
-
-@pytest.mark.parametrize("limit", [600, 1500])
-def test_a_file_that_may_not_grow_loses_nothing(world: World, limit: int) -> None:
-    names = [f"g{number}" for number in range(12)]
-
-    def restrict() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    # The marks need more: they are laid down before.
-    world.state.mkdir(mode=0o700)
-    with run_apart(world, names, "-c", 2, "-b", 2, "--rescue-dir", world.rescue, preexec_fn=restrict) as process:
-        assert process.wait(20) == 6
-        assert process.stderr is not None
-        assert b"Traceback" not in process.stderr.read()
-    assert world.answers_received() <= world.answers_kept()
-    world.put_back()
-    assert world.run(prompts(*names)).code == 0
-    assert world.results().keys() == set(names)
 
 
 # Both ways out.

@@ -1,0 +1,36 @@
+"""A wall clock that somebody turns back by a day each time it is looked at. The monotonic one goes on as it should."""
+
+import itertools
+import time
+from datetime import datetime, tzinfo
+
+from llmbatch.core.clock import SystemClock
+from llmbatch.state import headers, lock, store
+
+__all__ = ["turn_back"]
+
+DAY = 86_400
+
+
+def turn_back() -> None:
+    """Turn the clock of this process."""
+    began, days = time.time(), itertools.count()
+
+    def now() -> float:
+        return began - next(days) * DAY
+
+    class Datetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Datetime":
+            return cls.fromtimestamp(now(), tz)
+
+    class Time:
+        strftime = staticmethod(time.strftime)
+
+        @staticmethod
+        def gmtime() -> time.struct_time:
+            return time.gmtime(now())
+
+    SystemClock.wall = staticmethod(now)  # type: ignore[method-assign]
+    headers.datetime = lock.datetime = Datetime  # type: ignore[attr-defined]
+    store.time = Time  # type: ignore[attr-defined]

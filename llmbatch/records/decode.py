@@ -135,7 +135,7 @@ class Decoder:
             return forms.BATCH_LINE
         if forms.is_shaped(fields):
             return forms.OWN | (self._sendable & fields.keys()).difference(looked_at)
-        return _PLAIN
+        return forms.GIVEN if forms.is_given(fields) else _PLAIN
 
     def _prompt(self, fields: dict[str, Any], consumed: frozenset[str], where: str) -> Prompt:
         if self._template is not None:
@@ -144,6 +144,8 @@ class Decoder:
                 raise RecordError("--template gives an empty prompt")
         elif consumed is forms.BATCH_LINE:
             return forms.batch_line(fields)
+        elif consumed is forms.GIVEN:
+            return forms.given(fields)
         elif self._form == "cookbook":
             return forms.cookbook_line(fields, consumed)
         elif consumed is _PLAIN:

@@ -6,13 +6,28 @@ from typing import Any
 
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["BATCH_LINE", "OWN", "batch_line", "cookbook_line", "is_batch_line", "is_shaped", "plain", "shaped"]
+__all__ = [
+    "BATCH_LINE",
+    "GIVEN",
+    "OWN",
+    "batch_line",
+    "cookbook_line",
+    "given",
+    "is_batch_line",
+    "is_given",
+    "is_shaped",
+    "plain",
+    "shaped",
+]
 
 OWN = frozenset({"prompt", "messages", "input", "system", "model", "params"})
 """Fields that mean something to us; an `input` beside a `prompt` does not."""
 
 BATCH_LINE = frozenset({"method", "url", "body"})
 """Fields of an OpenAI Batch line, its id aside."""
+
+GIVEN = frozenset({"body", "model", "params"})
+"""Fields of a record that brings its own body."""
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@-]+)+")
 _KINDS = {
@@ -28,11 +43,16 @@ _KINDS = {
 def is_batch_line(fields: dict[str, Any]) -> bool:
     """Tell whether a record is an OpenAI Batch line, which has no prompt of its own."""
     return (
-        "custom_id" in fields
-        and "url" in fields
+        "url" in fields
         and "body" in fields
+        and ("custom_id" in fields or isinstance(fields["body"], dict))
         and not any(name in fields for name in ("prompt", "messages", "input"))
     )
+
+
+def is_given(fields: dict[str, Any]) -> bool:
+    """Tell whether a record is nothing but a body to be sent as it is."""
+    return "prompt" not in fields and isinstance(fields.get("body"), dict)
 
 
 def is_shaped(fields: dict[str, Any]) -> bool:
@@ -101,9 +121,12 @@ def cookbook_line(fields: dict[str, Any], body: Iterable[str]) -> Prompt:
     return Prompt(body=sent)
 
 
+def given(fields: dict[str, Any]) -> Prompt:
+    """Read a record that brings its own body. Raises RecordError."""
+    return Prompt(body=fields["body"], model=_model(fields), params=_params(fields))
+
+
 def _no_prompt(fields: dict[str, Any]) -> RecordError:
-    if isinstance(fields.get("body"), dict):
-        return RecordError("the record has no prompt; as an OpenAI Batch line it lacks custom_id or url")
     return RecordError(
         "the record has no prompt; name one with --template",
         hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",

@@ -70,8 +70,6 @@ class Demanding(ByEndpoint):
             raise RecordError(
                 f"{route.path} knows no answer in JSON", hint="Leave --json and --schema out for this endpoint."
             )
-        if route.dialect == "responses":
-            _as_text_format(body)
         return route, body
 
     def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
@@ -127,16 +125,6 @@ def parsed(text: str) -> Any:
 
 def _how(answer: Completion) -> str:
     return f" (finish_reason {answer.finish_reason!r})" if answer.finish_reason not in ("stop", None) else ""
-
-
-def _as_text_format(body: dict[str, Any]) -> None:
-    """Write `response_format` the way the Responses API has it: flat, inside `text`."""
-    wanted = body.pop("response_format", None)
-    if isinstance(wanted, dict):
-        described = wanted.get("json_schema")
-        flat = {"type": wanted.get("type"), **(described if isinstance(described, dict) else {})}
-        text = body.get("text")
-        body["text"] = {**(text if isinstance(text, dict) else {}), "format": flat}
 
 
 def _is_strict(schema: Any) -> bool:

@@ -13,6 +13,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import embedded_error, has_error, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.chat import usage
+from llmbatch.dialects.conversation import refuse_foreign
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.packing import count_sharing, read_packed
 
@@ -32,6 +33,10 @@ PARAMS = frozenset(
     ]
 )
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
+
+
+FOREIGN = frozenset(["max_completion_tokens", "max_tokens", "messages", "n", "stop", "temperature", "tools", "top_p"])
+"""Parameters of answers in words."""
 
 
 class Embeddings:
@@ -71,6 +76,7 @@ class Embeddings:
         if given == "" or (isinstance(given, list) and "" in given):
             raise RecordError("the input holds an empty string, which has no embedding")
         complete(body, prompt, self._options, ())
+        refuse_foreign(body, FOREIGN, "embeddings")
         return self._routes[body["model"]], body
 
     def request(self, jobs: Sequence[Job]) -> Request:

@@ -21,6 +21,7 @@ from llmbatch.dialects.answer import (
     request_id,
     unparsable,
 )
+from llmbatch.dialects.conversation import refuse_foreign, renamed
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish import note_finish
 from llmbatch.dialects.options import Options, Routes, complete
@@ -36,7 +37,9 @@ PARAMS = frozenset(
         "conversation",
         "include",
         "instructions",
+        "max_completion_tokens",
         "max_output_tokens",
+        "max_tokens",
         "max_tool_calls",
         "metadata",
         "model",
@@ -45,6 +48,8 @@ PARAMS = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "reasoning",
+        "reasoning_effort",
+        "response_format",
         "safety_identifier",
         "service_tier",
         "store",
@@ -64,6 +69,12 @@ PARAMS = frozenset(
 _STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
 """What an error inside a 200 would have had for a status; all others are refusals."""
 
+NAMES = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
+"""Parameters of a chat under their names here."""
+
+FOREIGN = frozenset({"messages", "n"})
+"""Parameters of a chat that nothing here is like."""
+
 _PARTS = {"text": "input_text", "image_url": "input_image"}
 
 
@@ -74,7 +85,9 @@ class Responses:
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = options
+        self._options = replace(
+            options, defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
+        )
         self._routes = Routes(path, self.name)
 
     def pack(self, waiting: Sequence[Job]) -> int:
@@ -93,7 +106,10 @@ class Responses:
             body = {"model": None, "input": prompt.text if prompt.input is None else prompt.input}
         if prompt.system is not None:
             body.setdefault("instructions", prompt.system)
+        prompt = replace(prompt, params=renamed(prompt.params, NAMES))
         complete(body, prompt, self._options, ("max_output_tokens",))
+        refuse_foreign(body, FOREIGN, "the Responses API")
+        _translate(body)
         if body.get("background"):
             raise RecordError("'background' has no place here: nobody would wait for the answer")
         return self._routes[body["model"]], body
@@ -107,6 +123,29 @@ class Responses:
     def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
         """Read an answer: a completion, or a fault for an error in whatever shape."""
         return (read_answer(reply, _verdict, _fold, keep_body=request.jobs[0].keep_body),)
+
+
+def _translate(body: dict[str, Any]) -> None:
+    """Write what a chat asks for the way it is asked for here: flat."""
+    wanted = body.pop("response_format", None)
+    if isinstance(wanted, dict):
+        described = wanted.get("json_schema")
+        form = {"type": wanted.get("type"), **(described if isinstance(described, dict) else {})}
+        text = body.get("text")
+        body["text"] = {**(text if isinstance(text, dict) else {}), "format": form}
+    effort = body.pop("reasoning_effort", None)
+    if effort is not None:
+        body.setdefault("reasoning", {"effort": effort})
+    tools = body.get("tools")
+    if isinstance(tools, list):
+        body["tools"] = [_flat(tool) for tool in tools]
+    if isinstance(body.get("tool_choice"), dict):
+        body["tool_choice"] = _flat(body["tool_choice"])
+
+
+def _flat(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return {"type": "function", **function} if isinstance(function, dict) else tool
 
 
 def _as_item(message: dict[str, Any]) -> dict[str, Any]:

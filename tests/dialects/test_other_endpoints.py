@@ -43,6 +43,7 @@ def read(dialect: Dialect, prompt: Prompt, answer: Any, **headers: str) -> Compl
         (Embeddings(OPTIONS), Prompt(input=["a", ""]), "empty string"),
         (Embeddings(Options(model="m", max_tokens=3)), Prompt(text="x"), "--max-tokens"),
         (Embeddings(Options(model="m", stream=True)), Prompt(text="x"), "--stream"),
+        (Embeddings(Options(model="m", defaults={"temperature": 1})), Prompt(text="x"), "temperature"),
         (Completions(Options()), Prompt(text="x"), "no model"),
     ],
 )

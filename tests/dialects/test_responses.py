@@ -67,6 +67,28 @@ def test_chat_messages_become_items() -> None:
     ]
 
 
+def test_what_a_chat_asks_for_is_asked_for_the_way_it_is_here() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}
+    params = {"max_tokens": 3, "reasoning_effort": "low", "tools": [tool, {"type": "web_search"}], "tool_choice": tool}
+    made = body(Prompt(text="x", params=params | {"response_format": schema}), defaults={"text": {"verbosity": "low"}})
+    flat = {"type": "function", "name": "f", "parameters": {}}
+    assert made == {
+        "model": "m",
+        "input": "x",
+        "max_output_tokens": 3,
+        "reasoning": {"effort": "low"},
+        "tools": [flat, {"type": "web_search"}],
+        "tool_choice": flat,
+        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {}}},
+    }
+
+
+def test_several_choices_have_no_place() -> None:
+    with pytest.raises(RecordError, match="'n'"):
+        body(Prompt(text="x"), defaults={"n": 2})
+
+
 @pytest.mark.parametrize(
     ("given", "word"), [({}, "input"), ({"input": ""}, "input"), ({"input": "x", "background": True}, "background")]
 )

@@ -1,0 +1,135 @@
+"""Provider by feature: each cell is tried against the mock provider, and the README's table is made of the same cells.
+
+What is tried: the request that a preset's dialect builds is decided on by the mock in this process, and its answer read
+by the dialect again. No network.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NamedTuple
+
+from llmbatch.core.job import Identity, Job, Reply
+from llmbatch.core.outcome import Completion
+from llmbatch.core.prompt import Prompt
+from llmbatch.core.settings import ModelSettings
+from llmbatch.dialects.demands import Demanding, Demands, response_format
+from llmbatch.dialects.endpoints import endpoint_of
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.mock.provider import Arrival, Provider
+from llmbatch.mock.settings import MockSettings
+from llmbatch.run.endpoint import find_endpoint, find_preset
+
+__all__ = ["FEATURES", "LACKING", "PROVIDERS", "Feature", "table", "tried"]
+
+PROVIDERS = {name: (name, preset.endpoint) for name, preset in PRESETS.items() if name != "mock"}
+PROVIDERS["openai --endpoint responses"] = ("openai", "responses")
+"""Preset and endpoint of each row."""
+
+KEY = "sk-of-the-matrix"
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "note", "parameters": SCHEMA}}
+PICTURE = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+
+
+class Feature(NamedTuple):
+    """What is asked, and what must come of it."""
+
+    prompt: Callable[[], Prompt]
+    good: Callable[[Completion], bool]
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    demands: Demands = Demands()
+
+
+def _asking(**params: Any) -> Callable[[], Prompt]:
+    return lambda: Prompt(text="hi", params=dict(params))
+
+
+FEATURES: dict[str, Feature] = {
+    "system prompt": Feature(lambda: Prompt(text="hi", system="Be brief."), lambda a: "'hi'" in (a.text or "")),
+    "messages": Feature(
+        lambda: Prompt(
+            messages=[
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "one"},
+                {"role": "assistant", "content": "two"},
+                {"role": "user", "content": [{"type": "text", "text": "three"}]},
+            ]
+        ),
+        lambda a: "'three'" in (a.text or ""),
+    ),
+    "images": Feature(
+        lambda: Prompt(messages=[{"role": "user", "content": PICTURE}]), lambda a: "'what is it?'" in (a.text or "")
+    ),
+    "`--max-tokens`": Feature(_asking(), lambda a: a.finish_reason == "length", {"max_tokens": 3}),
+    "`--stream`": Feature(
+        _asking(), lambda a: "'hi'" in (a.text or "") and a.finish_reason == "stop", {"stream": True}
+    ),
+    "`--json`": Feature(
+        _asking(), lambda a: isinstance(a.extra["json"], dict), demands=Demands(format=response_format(None))
+    ),
+    "`--schema`": Feature(
+        _asking(), lambda a: isinstance(a.extra["json"]["name"], str), demands=Demands(format=response_format(SCHEMA))
+    ),
+    "tools": Feature(
+        _asking(tools=[TOOL], tool_choice="required"),
+        lambda a: a.finish_reason == "tool_calls" and a.extra["tool_calls"][0]["function"]["name"] == "note",
+    ),
+    "reasoning": Feature(lambda: Prompt(text="[[mock:reasoning]] hi"), lambda a: bool(a.extra["reasoning"])),
+    "several answers (`n`)": Feature(_asking(n=2), lambda a: len(a.extra["choices"]) == 2),
+    "tokens counted": Feature(_asking(), lambda a: a.usage is not None and bool(a.usage.output_tokens)),
+}  # fmt: skip
+
+LACKING = {
+    ("messages", "`--json`"),
+    ("messages", "several answers (`n`)"),
+    ("responses", "several answers (`n`)"),
+}
+"""What an endpoint has no place for: such a record is refused by name, and nothing is sent."""
+
+_SERIALS = count(1)
+
+
+def tried(row: str, feature: str) -> Any:
+    """Ask for a feature at a provider; return the verdict. Raises RecordError where there is no place for it."""
+    name, endpoint = PROVIDERS[row]
+    environment = dict.fromkeys(PRESETS[name].key_env, KEY)
+    environment |= {"AZURE_OPENAI_ENDPOINT": "https://me.example", "OPENAI_API_VERSION": "2024-10-21"}
+    settings = ModelSettings(provider=name, endpoint=endpoint)
+    (_, preset), sent = find_preset(settings, environment), find_endpoint(settings, environment)
+    wanted = FEATURES[feature]
+    dialect = Demanding(Options(model="m", **wanted.options), preset, endpoint, wanted.demands)
+    route, item = dialect.item(wanted.prompt())
+    request = dialect.request([Job(Identity(0, None, "r"), "k", route, item, {}, 1)])
+    root = "/openai" if sent.base_url.endswith("/openai") else "/v1"
+    headers = {key.encode(): value.encode() for key, value in sent.headers.items()}
+    arrival = Arrival(next(_SERIALS), "POST", root + request.path, headers, request.body, "k", 1)
+    mock = Provider(MockSettings(api_key=KEY if preset.key_env else None))
+    reply = mock.decide(arrival, now=0.0, wall=0.0).reply
+    kind = {"content-type": reply.content_type.decode()}
+    (verdict,) = dialect.read(request, Reply(reply.status, kind, reply.content))
+    return verdict
+
+
+HEAD = "| `-p` | base URL | key from | sent as | asked at | " + " | ".join(FEATURES) + " |\n"
+
+
+def table() -> str:
+    """Return the README's table: a row for each preset."""
+    rows = [HEAD, "|---" * (5 + len(FEATURES)) + "|\n"]
+    for row, (name, endpoint) in PROVIDERS.items():
+        preset = PRESETS[name]
+        key = " or ".join(f"`{one}`" for one in preset.key_env) or "none needed"
+        key += ", if set" if preset.local and preset.key_env else ""
+        cells = [f"`{row}`", f"`{preset.base_url}`", key]
+        cells += [f"`{preset.auth_header or endpoint_of(endpoint).auth_header}`", f"`{endpoint}`"]
+        cells += ["–" if (endpoint, feature) in LACKING else "yes" for feature in FEATURES]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return "".join(rows)

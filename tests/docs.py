@@ -1,9 +1,10 @@
-"""Write the table of flags into the README: `make docs`."""
+"""Write the tables of flags and of providers into the README: `make docs`."""
 
 import re
 from pathlib import Path
 
 from llmbatch.cli.verbs import command
+from tests import matrix
 
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "| flag | default | |\n|---|---|---|\n"
@@ -24,8 +25,14 @@ def table() -> str:
     return HEAD + "".join(rows)
 
 
+def written(readme: str) -> str:
+    """Return a README with both tables as they are now."""
+    for head, fresh in ((HEAD, table()), (matrix.HEAD, matrix.table())):
+        begin = readme.index(head)
+        end = readme.index("\n\n", begin)
+        readme = readme[:begin] + fresh.rstrip("\n") + readme[end:]
+    return readme
+
+
 if __name__ == "__main__":
-    text = README.read_text()
-    begin = text.index(HEAD)
-    end = text.index("\n\n", begin)
-    README.write_text(text[:begin] + table().rstrip("\n") + text[end:])
+    README.write_text(written(README.read_text()))

@@ -12,6 +12,7 @@ import typer.main
 
 from llmbatch.cli.main import app
 from llmbatch.core.errors import ExitCode
+from tests import docs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,6 +33,10 @@ def test_the_defaults_are_those_of_the_program() -> None:
         assert flag is not None
         actual = defaults[flag[0]]
         assert default.strip("`") == ("" if actual in (None, False, ()) else str(actual)), flag[0]
+
+
+def test_the_generated_tables_are_those_of_the_program() -> None:
+    assert docs.written(README) == README, "run: python -m tests.docs"
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
@@ -83,6 +88,7 @@ def _varied_runs(folder: Path) -> list[dict[str, Any]]:
     ]
     results = _run(folder, prompts, "--include", "request,response,input")
     results += _run(folder, ["answer in JSON"], "--json")
+    results += _run(folder, ["one", "two"], "--endpoint", "embeddings")
     results += _run(folder, ["equal", "equal"], "-o", "first.jsonl", "--tee", "--dedupe")
     return results + _run(folder, ["equal"], "-o", "second.jsonl", "--tee", "--reuse", "first.jsonl")
 

@@ -14,6 +14,9 @@ __all__ = ["canonical", "dumps", "loads", "loads_rounded", "loads_shallow"]
 DEEPEST = 200
 """Nesting that everything which walks or writes a value can still follow, however deep its own stack."""
 
+MOST = 1_000_000
+"""Lists and objects in one value."""
+
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _WIDE_NUMBER = b"0" * 19  # what an integer beyond 64 bits has at least; seven times cheaper than a regex
 
@@ -39,9 +42,15 @@ def loads_rounded(data: bytes) -> Any:
 
 
 def loads_shallow(data: bytes) -> Any:
-    """Parse as `loads` does, and raise ValueError for what is nested so deep that `dumps` might not write it."""
+    """Parse as `loads` does, and raise ValueError for what is nested so deep that `dumps` might not write it.
+
+    Also for what would take gigabytes: an empty object is two bytes on the wire and 64 in memory.
+    """
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > MOST:
+        raise json.JSONDecodeError(f"more than {MOST:,} lists and objects", "", 0)
     value = loads(data)
-    if data.count(b"[") + data.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
+    if brackets > DEEPEST and _deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
     return value
 

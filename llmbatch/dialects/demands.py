@@ -18,7 +18,7 @@ from llmbatch.dialects.presets import Preset
 
 __all__ = ["Demanding", "Demands", "response_format"]
 
-_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
 _ASKED = frozenset({"response_format", "text", "output_config", "responseSchema", "responseJsonSchema"})

@@ -1,5 +1,6 @@
 """A streamed Gemini answer folded into the answer it would have been without streaming."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from llmbatch.codec import json
@@ -15,7 +16,7 @@ def fold(stream: bytes) -> dict[str, Any]:
     Raises CutStream when a candidate was not told to have ended, or ValueError, TypeError, AttributeError for chunks
     of another shape.
     """
-    body = joined([json.loads_shallow(event.data) for event in events(stream)])
+    body = joined(json.loads_shallow(event.data) for event in events(stream))
     candidates = body.get("candidates")
     ended = all(candidate.get("finishReason") for candidate in candidates) if candidates else body.get("promptFeedback")
     if not ended and "error" not in body:
@@ -23,7 +24,7 @@ def fold(stream: bytes) -> dict[str, Any]:
     return body
 
 
-def joined(chunks: list[Any]) -> dict[str, Any]:
+def joined(chunks: Iterable[Any]) -> dict[str, Any]:
     """Join chunks, each of them shaped like a whole answer; an error among them stands beside what came before it."""
     body: dict[str, Any] = {}
     candidates: dict[int, dict[str, Any]] = {}

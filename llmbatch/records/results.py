@@ -17,6 +17,9 @@ __all__ = ["Render", "jsonl", "reshaped"]
 
 _KNOWN_SHAPES = Redactor()
 
+REQUEST_ID = 200
+"""Characters kept of a provider's name for a request: a header may hold a hundred thousand."""
+
 Render = Callable[[Outcome | Refused], bytes]
 """Makes the line of one outcome, newline included; empty when it has none."""
 
@@ -64,7 +67,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
     fields["attempts"] = job.sent
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed
-    fields["request_id"] = redact.exact(verdict.request_id) if verdict.request_id is not None else None
+    fields["request_id"] = redact.exact(verdict.request_id[:REQUEST_ID]) if verdict.request_id is not None else None
     if answer is not None:
         fields["response"] = answer
     if "request" in include:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.codec.json import DEEPEST, canonical, dumps, loads, loads_shallow
+from llmbatch.codec.json import DEEPEST, MOST, canonical, dumps, loads, loads_shallow
 
 JSON = st.recursive(
     st.none()
@@ -107,6 +107,11 @@ def test_only_what_is_nested_too_deep_is_refused_as_too_deep(brackets: bytes) ->
 
 def test_what_is_wide_is_not_deep() -> None:
     assert len(loads_shallow(b"[" + b"[]," * 5000 + b"[]]")) == 5001
+
+
+def test_what_would_take_gigabytes_is_refused_unread() -> None:
+    with pytest.raises(ValueError, match="1,000,000 lists and objects"):
+        loads_shallow(b"[" + b"{}," * MOST + b"{}]")
 
 
 @pytest.mark.parametrize("depth", [250, 500])

@@ -299,6 +299,11 @@ def test_text_is_one_json_string_a_line() -> None:
     )
 
 
+def test_a_request_id_is_short_and_holds_no_key() -> None:
+    assert line(Outcome(job(), ok(request_id="s3cret" + "x" * 100_000)))["request_id"].startswith("[redacted]xxx")
+    assert len(line(Outcome(job(), no(request_id="x" * 100_000)))["request_id"]) == 200
+
+
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_no_text_is_null(outcome: Outcome | Refused) -> None:
     assert reshaped(as_text, include=frozenset(), redact=Redactor())(outcome) == b"null\n"

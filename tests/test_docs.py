@@ -10,6 +10,7 @@ from typing import Any
 
 import typer.main
 
+from llmbatch.api.result import Result
 from llmbatch.cli.main import app
 from llmbatch.core.errors import ExitCode
 from tests import docs
@@ -49,6 +50,7 @@ def test_the_result_fields_are_those_that_occur(tmp_path: Path) -> None:
     occurring = {name for line in _varied_runs(tmp_path) for name in line}
     assert written - {"cost_usd"} == occurring - {"cost_usd"}
     assert "cost_usd" in written
+    assert written == Result.__annotations__.keys()
 
 
 def test_the_one_liners_need_nothing_that_is_not_there() -> None:

@@ -65,17 +65,21 @@ class Options(TypedDict, total=False):
     images: Sequence[str]
     root: str
     limit: int
+    max_line: int
+    shard: tuple[int, int]
     batch_size: int
     concurrency: int | Literal["auto"]
     max_concurrency: int
     rpm: float
     tpm: float
+    pack: int
     timeout: float
     connect_timeout: float
     retries: int
     max_wait: float
     max_outage: float
     deadline: float
+    grace: float
     max_failures: int | str
     max_cost: float
     price: tuple[float, float]
@@ -89,6 +93,9 @@ class Options(TypedDict, total=False):
     changed: Literal["rerun", "keep"]
     dedupe: bool
     reuse: Sequence[str | os.PathLike[str]]
+    prune: bool
+    move_broken: bool
+    rescue_dir: str | os.PathLike[str]
     fsync: Literal["batch", "always", "never"]
 
 
@@ -99,6 +106,8 @@ _CHOICES = {
 }
 _LEAST = {
     "limit": 0,
+    "max_line": 1,
+    "pack": 1,
     "batch_size": 1,
     "max_tokens": 1,
     "max_concurrency": 1,
@@ -111,9 +120,10 @@ _LEAST = {
     "max_wait": 0,
     "max_outage": 0,
     "deadline": 0,
+    "grace": 0,
     "max_cost": 0,
 }
-_NEED_OUTPUT = ("overwrite", "dedupe", "reuse")
+_NEED_OUTPUT = ("overwrite", "dedupe", "reuse", "prune", "move_broken")
 
 
 def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) -> Settings:
@@ -149,6 +159,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         pace=PaceSettings(
             concurrency=most if concurrency == "auto" else concurrency,
             adaptive=concurrency == "auto",
+            pack=given.get("pack"),
             rpm=given.get("rpm"),
             tpm=given.get("tpm"),
         ),
@@ -158,6 +169,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             OutputSettings(),
             given,
             path=path,
+            rescue_dir=Path(given["rescue_dir"]) if "rescue_dir" in given else None,
             tee=tee and path is not None,
             include=frozenset(given.get("include", ())),
         ),
@@ -183,6 +195,9 @@ def _check(given: Mapping[str, Any]) -> None:
     for part in given.get("include", ()):
         if part not in ("request", "response", "input"):
             raise UsageError(f"include has no {part!r}", "request, response and input can be included.")
+    shard = given.get("shard", (1, 1))
+    if not (isinstance(shard, tuple) and len(shard) == 2 and 1 <= shard[0] <= shard[1]):
+        raise UsageError(f"shard={shard!r} is not (I, N)", "Examples: (1, 4), and so on to (4, 4).")
     for name in _NEED_OUTPUT:
         if given.get(name) and "output" not in given:
             raise UsageError(f"{name} needs output", "Name the results file: output=PATH.")

@@ -228,7 +228,7 @@ Json = Annotated[
 ]
 Schema = Annotated[
     Path | None,
-    _option("Model", "Ask for JSON that fits this JSON schema; llmbatch[schema].", "--schema", metavar="FILE"),
+    _option("Model", "Ask for JSON that fits this JSON schema; needs the extra schema.", "--schema", metavar="FILE"),
 ]
 JsonRetries = Annotated[
     int,

@@ -22,12 +22,13 @@ class Announced(NamedTuple):
 def announced(headers: Mapping[str, str]) -> Announced | None:
     """Read the rate-limit headers of an answer; None when there are none.
 
-    OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`. Groq's
+    OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
+    on tokens is the sum of those on input and output; which of them binds is left to its 429s. Groq's
     limit on requests is for a day and so too large to bind here, which does no harm.
     """
     if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
         limit, left = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}"
-    elif "anthropic-ratelimit-requests-limit" in headers:
+    elif "anthropic-ratelimit-requests-limit" in headers or "anthropic-ratelimit-tokens-limit" in headers:
         limit, left = "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining"
     else:
         return None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmbatch.core.prompt import RecordError
+from llmbatch.dialects import chat
 from llmbatch.dialects.conversation import calls_of, data_url, function_of, renamed, schema_of
 
 __all__ = ["FOREIGN", "PARAMS", "gathered", "parts", "spread", "translate", "turns"]
@@ -63,25 +64,13 @@ _NAMES = {_snake(name): name for name in _CONFIG | _TOP if _snake(name) != name}
 }
 """What the parameters are called elsewhere: in Google's own libraries, and by OpenAI."""
 
-FOREIGN = frozenset(
-    [
-        "audio",
-        "logit_bias",
-        "metadata",
-        "modalities",
-        "parallel_tool_calls",
-        "prediction",
-        "reasoning_effort",
-        "stream_options",
-        "top_logprobs",
-        "user",
-        "verbosity",
-        "web_search_options",
-    ]
-)
+_OWN = _CONFIG | _TOP | _NAMES.keys() | {"model", "response_format", "stream", "tool_choice"}
+"""Parameters of Gemini's under any of their names, and those that are translated."""
+
+FOREIGN = chat.PARAMS - _OWN
 """Parameters of OpenAI's that Gemini has nothing like."""
 
-PARAMS = _CONFIG | _TOP | _NAMES.keys() | FOREIGN | {"model", "response_format", "stream", "tool_choice"}
+PARAMS = chat.PARAMS | _OWN
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from llmbatch.core.prompt import RecordError
+from llmbatch.dialects import chat
 from llmbatch.dialects.conversation import calls_of, data_url, function_of, schema_of
 
 __all__ = ["FOREIGN", "NAMES", "PARAMS", "system", "translate", "turn"]
@@ -10,31 +11,8 @@ __all__ = ["FOREIGN", "NAMES", "PARAMS", "system", "translate", "turn"]
 NAMES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "stop": "stop_sequences"}
 """What OpenAI calls parameters that Anthropic has too."""
 
-FOREIGN = frozenset(
+_OWN = frozenset(
     [
-        "audio",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "modalities",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "reasoning_effort",
-        "seed",
-        "stream_options",
-        "top_logprobs",
-        "verbosity",
-        "web_search_options",
-    ]
-)
-"""Parameters of OpenAI's that Anthropic has nothing like."""
-
-PARAMS = (
-    FOREIGN
-    | NAMES.keys()
-    | {
         "cache_control",
         "container",
         "context_management",
@@ -55,8 +33,14 @@ PARAMS = (
         "tools",
         "top_k",
         "top_p",
-    }
+    ]
 )
+"""Parameters of Anthropic's, and one that is translated."""
+
+FOREIGN = chat.PARAMS - _OWN - NAMES.keys()
+"""Parameters of OpenAI's that Anthropic has nothing like."""
+
+PARAMS = chat.PARAMS | _OWN | NAMES.keys()
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 

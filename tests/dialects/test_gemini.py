@@ -162,7 +162,7 @@ def test_a_conversation_with_tools_and_pictures_is_translated() -> None:
     assert last == {"role": "user", "parts": [{"text": "so?"}]}
 
 
-@pytest.mark.parametrize("name", ["logit_bias", "parallel_tool_calls", "user"])
+@pytest.mark.parametrize("name", ["logit_bias", "parallel_tool_calls", "user", "min_p"])
 def test_a_parameter_gemini_has_nothing_like_is_named(name: str) -> None:
     with pytest.raises(RecordError, match=f"'{name}' has no place") as caught:
         ask(**{name: 1})

@@ -136,7 +136,7 @@ def test_a_conversation_with_tools_and_pictures_is_translated() -> None:
     assert tool == {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "42"}]}
 
 
-@pytest.mark.parametrize("name", ["seed", "logit_bias", "n", "presence_penalty"])
+@pytest.mark.parametrize("name", ["seed", "logit_bias", "n", "presence_penalty", "user", "store"])
 def test_a_parameter_anthropic_has_nothing_like_is_named(name: str) -> None:
     with pytest.raises(RecordError, match=f"'{name}' has no place") as caught:
         ask(**{name: 1})

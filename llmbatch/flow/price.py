@@ -10,8 +10,8 @@ from llmbatch.core.outcome import Usage
 __all__ = ["FlatPrice", "Price", "estimate", "terms_of", "worst_case"]
 
 MILLION = 1e6
-BYTES = 4
-"""Of a request's body per estimated token. No tokenizer makes more than a token of a byte."""
+WORST = 4
+"""Times the estimate of a prompt, which takes four bytes of text for a token: no tokenizer makes two of one byte."""
 
 
 class Price(Protocol):
@@ -44,10 +44,10 @@ def terms_of(job: Job) -> Mapping[str, str]:
 def worst_case(price: Price, job: Job) -> float | None:
     """Return the most that a job's request may cost, None without a price or a token cap.
 
-    A token for every byte of the body in, and every choice as long as it may be out.
+    Four times the estimate in, which is a token for every byte of text, and every choice as long as it may be out.
     """
     output = _longest(job)
-    return None if output is None else price.of(job.route.model, Usage(job.tokens * BYTES, output), terms_of(job))
+    return None if output is None else price.of(job.route.model, Usage(job.tokens * WORST, output), terms_of(job))
 
 
 def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
@@ -59,6 +59,7 @@ def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
 
 def _longest(job: Job) -> int | None:
     """Return how many tokens all choices together may have."""
-    choices = job.item.get("n")
-    many = choices if isinstance(choices, int) and choices > 1 else 1
-    return None if job.token_cap is None else job.token_cap * many
+    if job.token_cap is None:
+        return None
+    counts = (job.item.get("n"), job.item.get("best_of"))
+    return job.token_cap * max([1, *(count for count in counts if isinstance(count, int))])

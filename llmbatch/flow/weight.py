@@ -1,10 +1,32 @@
 """What a request weighs in tokens, learned from what answers report. Pure."""
 
-__all__ = ["Weight"]
+import re
+
+__all__ = ["Weight", "estimated"]
+
+_BLOB = re.compile(rb"[A-Za-z0-9+/=_-]{4096,}")
+"""Base64: no text has words of that length."""
+BLOB_TOKENS, BLOB_BYTES = 1000, 64
+"""Tokens of an image at least, and bytes of base64 for each of more: what a page of a PDF takes, more than a photo."""
 
 FIRST_GUESS = 256.0
 """Output tokens of an answer, before the first is known."""
 LEARNING = 0.05
+
+
+def estimated(body: bytes) -> int:
+    """Estimate the tokens of a request's body.
+
+    Four bytes a token: right within a third for European languages, corrected later by reported usage. Images and
+    documents in it weigh what they show, not what they measure.
+    """
+    size, tokens = len(body), 1
+    if size >= 4096:
+        for blob in _BLOB.finditer(body):
+            length = blob.end() - blob.start()
+            size -= length
+            tokens += max(BLOB_TOKENS, length // BLOB_BYTES)
+    return tokens + size // 4
 
 
 class Weight:

@@ -12,6 +12,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
+from llmbatch.flow.weight import estimated
 from llmbatch.records.decode import Decoded, Decoder
 from llmbatch.records.entry import Entry, Supply
 
@@ -109,8 +110,7 @@ class Preparation:
             route=route,
             item=item,
             meta=decoded.meta,
-            # Four bytes a token: right within a third for European languages, corrected later by reported usage.
-            tokens=len(body) // 4 + 1,
+            tokens=estimated(body),
             token_cap=_token_cap(route, item),
             input=decoded.fields if "input" in self._include else None,
             keep_body="response" in self._include or decoded.prompt.body is not None,

@@ -95,5 +95,6 @@ def test_a_model_that_is_asked_for_by_another_name_has_the_price_of_the_one_that
 def test_the_worst_case_is_every_byte_a_token_and_every_choice_at_its_longest() -> None:
     assert worst_case(PRICE, job(tokens=10, cap=100)) == pytest.approx((40 * 2 + 100 * 10) / 1e6)
     assert worst_case(PRICE, job(tokens=10, cap=100, n=3)) == pytest.approx((40 * 2 + 300 * 10) / 1e6)
+    assert worst_case(PRICE, job(tokens=10, cap=100, n=2, best_of=5)) == pytest.approx((40 * 2 + 500 * 10) / 1e6)
     assert worst_case(PRICE, job(cap=None)) is None
     assert estimate(PRICE, job(tokens=10, cap=None)) == (pytest.approx(2e-5), None)

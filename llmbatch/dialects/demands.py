@@ -21,8 +21,7 @@ __all__ = ["Demanding", "Demands", "response_format"]
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
-_ASKED = frozenset({"response_format", "text", "output_config", "responseSchema", "responseJsonSchema"})
-"""Parameters with which a record asks for a form of its own."""
+_ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "responseJsonSchema"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Demanding(ByEndpoint):
         wanted = self._demands.format
         if wanted is None:
             return super().item(prompt)
-        if not (_ASKED & prompt.params.keys() or _ASKED & (prompt.body or {}).keys()):
+        if not _asks(prompt.params) and not _asks(prompt.body or {}):
             prompt.params = {**prompt.params, "response_format": wanted}
         route, body = super().item(prompt)
         if route.dialect not in _TALKS:
@@ -125,6 +124,16 @@ def parsed(text: str) -> Any:
 
 def _how(answer: Completion) -> str:
     return f" (finish_reason {answer.finish_reason!r})" if answer.finish_reason not in ("stop", None) else ""
+
+
+def _asks(fields: dict[str, Any]) -> bool:
+    """Tell whether a record asks for a form of its own, in the words of whichever API."""
+    config = fields.get("generationConfig")
+    return bool(
+        _ASKED & fields.keys()
+        or any(isinstance(fields.get(name), dict) and "format" in fields[name] for name in ("text", "output_config"))
+        or (isinstance(config, dict) and _ASKED & config.keys())
+    )
 
 
 def _is_strict(schema: Any) -> bool:

@@ -107,6 +107,23 @@ def test_an_endpoint_without_words_is_named() -> None:
         assert refused.value.hint is not None
 
 
+def test_parameters_beside_a_form_are_no_form() -> None:
+    beside: list[tuple[str, dict[str, Any]]] = [
+        ("responses", {"text": {"verbosity": "low"}}),
+        ("messages", {"output_config": {"effort": "low"}}),
+        ("gemini", {"generationConfig": {"topK": 3}}),
+    ]
+    forms: list[tuple[str, dict[str, Any]]] = [
+        ("responses", {"text": {"format": {"type": "text"}}}),
+        ("messages", {"output_config": {"format": {"type": "json_schema", "schema": {}}}}),
+        ("gemini", {"generationConfig": {"responseMimeType": "text/plain"}}),
+    ]
+    for wanted, cases in ((True, beside), (False, forms)):
+        for endpoint, own in cases:
+            body = dialect(wanting(), endpoint).item(Prompt(text="hi", params=own))[1]
+            assert ("additionalProperties" in str(body)) is wanted
+
+
 def test_a_record_is_left_as_it_is() -> None:
     params: dict[str, Any] = {"temperature": 0}
     dialect(wanting()).item(Prompt(text="hi", params=params))

@@ -10,6 +10,11 @@ from typing import Self
 
 __all__ = ["Deadline"]
 
+LATE = 0.5
+"""Seconds after its time at which a timer fires only when the process was stopped: Ctrl-Z, a frozen container."""
+PARDON = 1.0
+"""Seconds to read, then, what came meanwhile: it may be the answer, and it is paid for."""
+
 
 class Deadline:
     """Bounds whatever its task does in its context to `seconds`; raises TimeoutError beyond. Entered again and again.
@@ -27,11 +32,13 @@ class Deadline:
         self._until: float | None = None
         """When the attempt of the moment is late; None between attempts."""
         self._expired = False
+        self._pardoned = False
 
     def __enter__(self) -> Self:
         self._until = self._loop.time() + self._seconds
+        self._pardoned = False
         if self._timer is None:
-            self._timer = self._loop.call_at(self._until, self._look)
+            self._timer = self._loop.call_at(self._until, self._look, self._until)
         return self
 
     def __exit__(
@@ -50,13 +57,17 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        """Cancel the attempt if it is late; else look again when it would be."""
+    def _look(self, due: float) -> None:
+        """Cancel the attempt if it is late; else look again when it would be. `due` is when this was to happen."""
         self._timer = None
         if self._until is None:
             return
-        if self._loop.time() < self._until:
-            self._timer = self._loop.call_at(self._until, self._look)
+        now = self._loop.time()
+        if now - due > LATE and not self._pardoned:
+            self._pardoned = True
+            self._until = max(self._until, now + PARDON)
+        if now < self._until:
+            self._timer = self._loop.call_at(self._until, self._look, self._until)
         else:
             self._expired = True
             self._task.cancel()

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -310,6 +311,25 @@ def test_grace_zero_drops_at_once_on_sigterm(llmbatch: Command, start_mock: Call
     until(lambda: _in_flight(mock, 4))
     run.signal(signal.SIGTERM)
     assert run.wait(2.0) == 143
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_answers_that_came_while_the_process_was_stopped_are_not_late(
+    loop: str, llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", 0.2)
+    if loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text("raise ImportError")
+    run = llmbatch.start("run", *mock("-c", 4, "--timeout", 1, "-q"), env={"PYTHONPATH": str(tmp_path)})
+    run.write(*[f"stopped {n}" for n in range(4)])
+    until(lambda: _in_flight(mock, 4))
+    run.signal(signal.SIGSTOP)
+    time.sleep(2)  # until they are all late, by our clock
+    until(lambda: len(mock.ledger("stopped")) == 4)
+    run.signal(signal.SIGCONT)
+    run.end_input()
+    ended = run.end()
+    assert ended.code == 0 and [line["attempts"] for line in ended.results] == [1] * 4
 
 
 def test_under_nohup_a_hangup_is_ignored(llmbatch: Command, mock: Mock) -> None:

@@ -81,6 +81,10 @@ def _explain(error: Exception) -> int:
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             _say(redact(line))
+    if isinstance(first, MemoryError):
+        _say("llmbatch: there is not enough memory for so many or so large answers at once")
+        _say("Lower -c, then run the same command again: with -o what is recorded is kept.")
+        return ExitCode.BUG
     _say(redact(f"llmbatch: a bug: {type(first).__name__}: {first}"))
     _say("Run it again with --debug and report what it prints.")
     return ExitCode.BUG

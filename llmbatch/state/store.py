@@ -465,6 +465,11 @@ def _begin_folder(store: Store, overwrite: bool) -> bool:
     try:
         store.folder.mkdir(mode=0o700)
     except FileExistsError:
+        if store.folder.is_symlink():
+            raise UsageError(
+                f"{store.folder} is a symbolic link, and whoever made it may read what is kept there",
+                "Replace it by what it leads to.",
+            ) from None
         return False
     disk.sync_folder(store.folder.parent)
     return True

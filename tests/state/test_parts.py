@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
+from llmbatch.state import disk
 from llmbatch.state import lines as lines_module
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.known import Known, Trait
 from llmbatch.state.lines import parse, scan, torn_tail
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
-from tests.torture.bench import quick_folder
+from tests.state.store_use import run
+from tests.torture.bench import quick_folder, results_of
 
 # Known.
 
@@ -107,6 +110,24 @@ def test_what_is_not_a_result_is_not_taken_for_one(raw: bytes) -> None:
 def test_ids_of_different_types_have_different_fingerprints() -> None:
     names = [fingerprint(id, "r", n) for id in ("1", 1, None, "r", "") for n in (0, 1)]
     assert len(set(names)) == len(names) and 0 not in names
+
+
+class Drips:
+    """The module `os`, as disk uses it, writing a byte at a time."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, fd: int, data: Any) -> int:
+        return os.write(fd, data[:1])
+
+
+def test_writes_that_take_one_byte_at_a_time_lose_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "os", Drips())
+    with quick_folder() as folder:
+        assert run(folder / "out.jsonl", ["a", "b", "c"], until=2) == ["a", "b"]
+        assert run(folder / "out.jsonl", ["a", "b", "c"]) == ["c"]
+        assert {line["id"] for line in results_of(folder / "out.jsonl")} == {"a", "b", "c"}
 
 
 # Judgement.

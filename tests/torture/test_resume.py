@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -126,6 +127,40 @@ def test_changed_options_stop_with_the_difference_and_nothing_sent(world: World,
     assert {name: data for name, data in state_of(world).items() if name in ("out.jsonl", "runs.jsonl")} == {
         name: data for name, data in before.items() if name in ("out.jsonl", "runs.jsonl")
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("model", ("-m", "other")),
+        ("max_tokens", ("--max-tokens", "7")),
+        ("param", ("--param", "seed=1")),
+        ("override", ("--override", "top_p=1")),
+        ("system", ("--system", "Be brief.")),
+        ("template", ("--template", "Say {{ prompt }}")),
+        ("template", ("--template", "@template.txt")),
+    ],
+)
+def test_every_option_that_answers_depend_on_is_named_when_it_changed(
+    world: World, option: str, value: tuple[str, str]
+) -> None:
+    template = world.disk / "template.txt"
+    template.write_text("Say {{ prompt }}")
+    before = value if "@" in value[1] else ()
+    assert world.run(prompts("a", "b"), *before).code == 0
+    template.write_text("Tell {{ prompt }}")
+    world.asked()
+    ended = world.run(prompts("a", "b", "c"), *value)
+    assert ended.code == 2 and world.asked() == []
+    assert f"({option}: " in ended.stderr and "; nothing was sent" in " ".join(ended.stderr.split())
+
+
+def test_options_that_answers_do_not_depend_on_are_free_to_change(world: World) -> None:
+    assert world.run(prompts("a", "b")).code == 0
+    world.asked()
+    more = ("-c", 7, "-b", 9, "--timeout", 5, "--retries", 0, "--fsync", "always", "--in-doubt", "hold", "--rpm", 999)
+    assert world.run(prompts("a", "b", "c"), *more).code == 0
+    assert world.asked() == ["c"]
 
 
 def test_options_that_show_to_be_changed_only_amid_stdin_are_told_truthfully(world: World) -> None:
@@ -430,6 +465,18 @@ def test_a_symlinked_output_is_written_through(world: World) -> None:
     assert link.is_symlink() and world.results().keys() == {"a", "b"} and world.state.is_dir()
 
 
+def test_a_state_folder_that_somebody_else_planted_is_not_used(world: World) -> None:
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.mkdir()
+    world.state.symlink_to(elsewhere)
+    ended = world.run(prompts("a"))
+    assert ended.code == 2 and "is a symbolic link" in ended.stderr and world.asked() == []
+    world.state.unlink()
+    world.state.mkdir()
+    (world.state / "redo.jsonl").symlink_to(elsewhere / "planted")
+    assert world.run(prompts("a")).code == 0 and list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
 def test_what_is_not_a_file_is_refused(world: World, kind: str) -> None:
     path = world.disk / "odd"
@@ -489,6 +536,23 @@ def test_one_interrupt_leaves_nothing_in_doubt_and_two_leave_what_was_in_flight(
     assert ended.code == 7 and not asked & set(world.asked())
     held = {name.split(" ")[0] for name in names} - world.results().keys()
     assert asked <= held and 1 <= len(held) <= 2
+
+
+def test_a_process_that_runs_out_of_memory_keeps_what_it_recorded(world: World) -> None:
+    small = [f"small{number}" for number in range(3)]
+    assert world.run(prompts(*small)).code == 0
+    world.asked()
+    huge = [f"huge{number} [[mock:big mb=40]]" for number in range(4)]
+
+    def restrict() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    with run_apart(world, [*small, *huge], "-c", 4, preexec_fn=restrict) as process:
+        assert process.wait(60) not in (0, 1)  # a library may die of it before Python can say a word
+    assert world.asked().count("small0") == 0
+    assert world.run(prompts(*small, "huge0", "huge1", "huge2", "huge3"), "--changed", "rerun").code == 0
+    assert len(world.results()) == 7 and not set(small) & set(world.asked())
 
 
 # Both ways out.

@@ -19,6 +19,7 @@ from llmbatch.core.settings import (
     StopSettings,
     Tolerance,
 )
+from llmbatch.dialects.endpoints import MOST_PACKED, checked_endpoint
 
 __all__ = ["API_KEY", "Options", "settings_of"]
 
@@ -70,9 +71,9 @@ class Options(TypedDict, total=False):
     batch_size: int
     concurrency: int | Literal["auto"]
     max_concurrency: int
+    pack: int | Literal["auto"]
     rpm: float
     tpm: float
-    pack: int
     timeout: float
     connect_timeout: float
     retries: int
@@ -133,6 +134,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
     path = Path(given["output"]) if "output" in given else None
     concurrency = given.get("concurrency", "auto")
     most = given.get("max_concurrency", PaceSettings().concurrency)
+    pack = given.get("pack", "auto")
     model, input = ModelSettings(), InputSettings()
     if tee and path is not None and given.get("ordered"):
         raise UsageError("ordered does not go with results that are passed on as they come", "Leave it or output out.")
@@ -149,6 +151,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         model=_filled(
             model,
             given,
+            endpoint=checked_endpoint(given.get("endpoint")),
             params=_params(given),
             overrides=dict(given.get("overrides", {})),
             fail_on_finish=frozenset(given.get("fail_on_finish", ())),
@@ -159,7 +162,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         pace=PaceSettings(
             concurrency=most if concurrency == "auto" else concurrency,
             adaptive=concurrency == "auto",
-            pack=given.get("pack"),
+            pack=None if pack == "auto" else pack,
             rpm=given.get("rpm"),
             tpm=given.get("tpm"),
         ),
@@ -192,6 +195,9 @@ def _check(given: Mapping[str, Any]) -> None:
     concurrency = given.get("concurrency", "auto")
     if concurrency != "auto" and not (isinstance(concurrency, int) and concurrency >= 1):
         raise UsageError(f"concurrency={concurrency!r} is not a number of requests", 'A number, or "auto".')
+    pack = given.get("pack", "auto")
+    if pack != "auto" and not (isinstance(pack, int) and 1 <= pack <= MOST_PACKED):
+        raise UsageError(f"pack={pack!r} is not a number of inputs", f'A number up to {MOST_PACKED}, or "auto".')
     for part in given.get("include", ()):
         if part not in ("request", "response", "input"):
             raise UsageError(f"include has no {part!r}", "request, response and input can be included.")

@@ -25,6 +25,7 @@ from llmbatch.core.settings import (
     Tolerance,
     ViewSettings,
 )
+from llmbatch.dialects.endpoints import MOST_PACKED, checked_endpoint
 from llmbatch.flow.hints import duration
 
 __all__ = ["resolve"]
@@ -56,7 +57,7 @@ def resolve(ctx: typer.Context) -> Settings:
         model=ModelSettings(
             provider=provider,
             base_url=base_url,
-            endpoint=_endpoint(given["endpoint"]),
+            endpoint=checked_endpoint(given["endpoint"]),
             model=given["model"],
             template=given["template"],
             system=given["system"],
@@ -190,18 +191,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 def _meta(text: str) -> str | tuple[str, ...]:
     return text if text in ("all", "none") else tuple(text.split(","))
-
-
-def _endpoint(endpoint: str | None) -> str | None:
-    from llmbatch.dialects.endpoints import ENDPOINTS
-
-    if endpoint is None or endpoint in ENDPOINTS:
-        return endpoint
-    if endpoint.startswith("/") and endpoint.isascii() and endpoint.isprintable() and not set(endpoint) & set(" #"):
-        return endpoint
-    raise UsageError(
-        f"--endpoint {endpoint!r} is not spoken", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."
-    )
 
 
 def _params(given: dict[str, Any]) -> dict[str, Any]:
@@ -345,8 +334,8 @@ def _concurrency(text: str) -> int:
 
 
 def _pack(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 2048:
-        raise UsageError(f"--pack {text!r} is not a number of inputs", "Use --pack auto, or --pack N from 1 to 2048.")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PACKED:
+        raise UsageError(f"--pack {text!r} is not a number of inputs", f"Use auto, or a number up to {MOST_PACKED}.")
     return int(text)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
@@ -14,7 +15,7 @@ from llmbatch.dialects.options import Options
 from llmbatch.dialects.passthrough import Passthrough
 from llmbatch.dialects.presets import Preset
 
-__all__ = ["ENDPOINTS", "ByEndpoint", "Endpoint", "endpoint_of"]
+__all__ = ["ENDPOINTS", "MOST_PACKED", "ByEndpoint", "Endpoint", "checked_endpoint", "endpoint_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,21 @@ ANY = Endpoint(path="", make=lambda options, preset, path: Passthrough(options, 
 
 PACK = 64
 """Inputs that share an embeddings request; completions share none unless asked, since one time-out loses all."""
+
+
+MOST_PACKED = 2048
+"""What OpenAI takes at most."""
+
+
+def checked_endpoint(named: str | None) -> str | None:
+    """Return what a user named, if it is an endpoint or a path. Raises UsageError."""
+    if named is None or named in ENDPOINTS:
+        return named
+    if named.startswith("/") and named.isascii() and named.isprintable() and not set(named) & set(" #"):
+        return named
+    raise UsageError(
+        f"--endpoint {named!r} is not spoken", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."
+    )
 
 
 def endpoint_of(named: str) -> Endpoint:

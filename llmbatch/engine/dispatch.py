@@ -190,6 +190,7 @@ class Dispatch:
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
         apart: list[Job] = []
+        refusal: Fault | None = None
         heard = False  # the gate counts requests, not jobs
         for job, verdict in zip(jobs, verdicts, strict=True):
             self._till.settle(job, verdict)
@@ -202,6 +203,7 @@ class Dispatch:
                 done += self._copies(job)
             elif verdict.split and len(jobs) > 1:
                 apart.append(job)
+                refusal = verdict
             elif self._again(queue, job, verdict, now, hold=not heard):
                 heard = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
@@ -212,8 +214,8 @@ class Dispatch:
                 self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
-        if apart:
-            self._split(queue, apart)
+        if refusal is not None:
+            self._split(queue, apart, refusal)
         queue.gate.leave()
         return done
 
@@ -314,17 +316,18 @@ class Dispatch:
         if counted and weighed:
             queue.gate.tokens.correct(now, request.weight - used - output)
 
-    def _split(self, queue: _Queue, jobs: Sequence[Job]) -> None:
-        """Send the halves of a refused request apart: one of its jobs is to blame, and found in a few steps."""
+    def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
+        """Send the halves of a refused request apart, before all others: the job to blame is found in a few steps."""
+        self._notify(Retrying(jobs[0], fault, 0.0))
         middle = len(jobs) // 2
-        for half in (jobs[:middle], jobs[middle:]):
+        for half in (jobs[middle:], jobs[:middle]):
             peers = next(self._sequence) + 1
-            for job in half:
+            for job in reversed(half):
                 job.peers = peers
                 if self._closed or queue.stopped:
                     self._leave(job)
                 else:
-                    queue.again.append(job)
+                    queue.again.appendleft(job)
                     self.queued += 1
 
     def _again(self, queue: _Queue, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:

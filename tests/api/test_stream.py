@@ -221,6 +221,8 @@ def test_what_json_cannot_say_is_one_failed_record(server: str, value: Any) -> N
         ([], {"modle": "m"}, "there is no option 'modle'"),
         ([], {"concurrency": 0}, "concurrency=0"),
         ([], {"rpm": -1}, "rpm=-1"),
+        ([], {"pack": 0}, "pack=0"),
+        ([], {"endpoint": "replies"}, "'replies' is not spoken"),
         ([], {"in_doubt": "forget"}, "in_doubt='forget'"),
         ([], {"max_failures": "many"}, "max_failures='many'"),
         ([], {"dedupe": True}, "dedupe needs output"),
@@ -239,6 +241,14 @@ def test_run_returns_results_in_the_order_of_the_records(server: str) -> None:
     run = llmbatch.run([f"question {n}" for n in range(100)], base_url=server, model="mock", batch_size=7)
     assert [result["index"] for result in run] == list(range(100)) == [result["index"] for result in run]
     assert (run.summary["records"], run.summary["ok"]) == (100, 100)
+
+
+def test_run_packs_embeddings(server: str) -> None:
+    run = llmbatch.run(
+        [f"text {n}" for n in range(10)], base_url=server, model="mock", endpoint="embeddings", pack=5, concurrency=1
+    )
+    assert [len(result["embedding"]) for result in run] == [8] * 10
+    assert max(result.get("packed", 1) for result in run) == 5
 
 
 def test_run_leaves_results_in_their_file(server: str, tmp_path: Path) -> None:

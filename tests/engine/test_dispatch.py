@@ -527,7 +527,7 @@ def test_a_refused_request_is_halved_until_the_one_to_blame_is_alone() -> None:
         sizes.append(len(request.jobs))
         refused = SPLIT if len(request.jobs) > 1 else BAD
         done += d.settle(request, [refused if jobs[5] in request.jobs else OK] * len(request.jobs), 0.0)
-    assert sizes == [8, 4, 4, 2, 2, 1, 1]
+    assert sizes == [8, 4, 4, 2, 1, 1, 2]
     assert [o.job.identity.index for o in done if isinstance(o.verdict, Fault)] == [5]
     assert sorted(o.job.identity.index for o in done) == list(range(8))
     assert all(j.retries == j.doubtful == j.server == 0 for j in jobs)

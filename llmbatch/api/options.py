@@ -108,7 +108,6 @@ _CHOICES = {
 _LEAST = {
     "limit": 0,
     "max_line": 1,
-    "pack": 1,
     "batch_size": 1,
     "max_tokens": 1,
     "max_concurrency": 1,

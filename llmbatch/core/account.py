@@ -25,7 +25,8 @@ class Account:
     failures: Counter[str] = field(default_factory=Counter)
     billed_failures: int = 0
     possibly_billed: int = 0
-    requests: int = 0
+    attempts: float = 0
+    """Of records that shared a request, each had its part of it."""
     sent_again: int = 0
     reused: int = 0
     deduplicated: int = 0
@@ -47,6 +48,11 @@ class Account:
         """Count the lines."""
         return self.ok + self.failed
 
+    @property
+    def requests(self) -> int:
+        """Count the requests."""
+        return round(self.attempts)
+
     def add(self, line: dict[str, Any]) -> None:
         """Count one result line."""
         if line["status"] == "ok":
@@ -57,7 +63,10 @@ class Account:
             self.failures[_told_apart(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
             self.billed_failures += line.get("billed") is True
         attempts = _count(line.get("attempts"))
-        self.requests += attempts
+        self.attempts += attempts
+        packed = _count(line.get("packed"))
+        if packed > 1:
+            self.attempts -= 1 - 1 / packed
         self.sent_again += max(0, attempts - 1)
         self.possibly_billed += _count(line.get("possibly_billed"))
         self.reused += bool(line.get("reused"))
@@ -84,7 +93,7 @@ class Account:
             self.failures[_told_apart(kind, self.failures)] += count
         self.billed_failures += other.billed_failures
         self.possibly_billed += other.possibly_billed
-        self.requests += other.requests
+        self.attempts += other.attempts
         self.sent_again += other.sent_again
         self.reused += other.reused
         self.deduplicated += other.deduplicated

@@ -28,11 +28,17 @@ class Share:
 
     ok: int = 0
     failed: int = 0
-    requests: int = 0
+    attempts: float = 0
+    """Of records that shared a request, each had its part of it."""
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
+
+    @property
+    def requests(self) -> int:
+        """Count the requests."""
+        return round(self.attempts)
 
     def use(self, usage: Usage | None) -> None:
         """Count the tokens of an answer."""
@@ -116,7 +122,7 @@ class Tally:
             return
         job, verdict = outcome.job, outcome.verdict
         share = self._share(job.route.model)
-        share.requests += job.sent
+        share.attempts += job.sent
         share.latencies.append(job.latency)
         if job.cost is not None:
             share.cost = (share.cost or 0.0) + job.cost
@@ -124,6 +130,8 @@ class Tally:
         share.use(verdict.usage)
         if isinstance(verdict, Completion):
             share.ok += 1
+            if "packed" in verdict.extra:
+                share.attempts -= 1 - 1 / verdict.extra["packed"]
         else:
             share.failed += 1
             self._add_failure(verdict)

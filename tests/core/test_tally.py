@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.account import Account
 from llmbatch.core.events import Finished, Held, Notice, Retrying, Stopping
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
@@ -105,3 +106,20 @@ def test_no_more_models_are_told_apart_than_anybody_reads() -> None:
     tally(Finished([asked(f"model-{n}") for n in range(3 * MOST_MODELS)]))
     assert len(tally.models) == MOST_MODELS + 1 and tally.models[OTHER].ok == 2 * MOST_MODELS
     assert tally.ok == 3 * MOST_MODELS
+
+
+def test_records_that_shared_a_request_are_one_request_together() -> None:
+    line = {"status": "ok", "attempts": 1, "packed": 3, "model": "m"}
+    account = Account()
+    for _ in range(6):
+        account.add(line)
+    account.add({"status": "ok", "attempts": 2, "model": "m"})
+    assert account.requests == account.as_json()["requests"] == 4
+    tally = Tally()
+    for index in range(6):
+        outcome = asked("m", index)
+        outcome.job.sent = 1
+        assert isinstance(outcome.verdict, Completion)
+        outcome.verdict.extra["packed"] = 3
+        tally.add(outcome)
+    assert tally.requests == 2

@@ -34,6 +34,8 @@ class Account:
     cost_usd: float | None = None
     priced: int = 0
     """Lines that have a cost."""
+    unpriced: int = 0
+    """Answers that were paid here and have none."""
     first_started_at: str | None = None
     last_started_at: str | None = None
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
@@ -79,6 +81,8 @@ class Account:
         if cost is not None:
             self.cost_usd = (self.cost_usd or 0.0) + cost
             self.priced += 1
+        elif line["status"] == "ok" and not line.get("reused") and not line.get("deduplicated"):
+            self.unpriced += 1
         latency = amount(line.get("latency_s"))
         if latency is not None and attempts:
             self.latencies.append(latency)
@@ -101,6 +105,7 @@ class Account:
         if other.cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
         self.priced += other.priced
+        self.unpriced += other.unpriced
         self.latencies.extend(other.latencies)
         if other.first_started_at is not None and other.last_started_at is not None:
             self._note(other.first_started_at, other.last_started_at)

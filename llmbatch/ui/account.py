@@ -45,8 +45,7 @@ def account_rows(files: int, total: Account) -> list[tuple[str, str]]:
         if total.tokens[name]:
             rows.append((what, f"{total.tokens[name]:,}"))
     if total.cost_usd is not None:
-        unpriced = total.ok - total.priced
-        partly = f" (of {total.priced:,} lines; {unpriced:,} answers have no price)" if unpriced > 0 else ""
+        partly = f" ({total.unpriced:,} answers have no price)" if total.unpriced else ""
         rows.append(("cost", f"${total.cost_usd:,.6f}{partly}"))
     latency = total.latency_s()
     if latency:

@@ -68,6 +68,12 @@ def test_an_unknown_price_is_no_price() -> None:
     assert b"cost" not in account_text(book_of([ok("a", 0)]), None)
 
 
+def test_answers_without_a_price_are_told_but_not_those_that_were_paid_elsewhere() -> None:
+    paid = [ok("a", 0, cost_usd=0.5), failed("b", 1, cost_usd=0.25), ok("c", 2, reused=True)]
+    assert b"no price" not in account_text(book_of(paid), None)
+    assert b"$0.750000 (1 answers have no price)" in account_text(book_of([*paid, ok("d", 3)]), None)
+
+
 def test_nothing_at_all_is_an_account_too() -> None:
     assert book_of([]).as_json()["latency_s"] == {}
     assert b"records" in account_text(Book(), None) and b"records" in account_page(Book(), [])

@@ -21,7 +21,8 @@ from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
 from llmbatch.state.journal import Journal
 from llmbatch.state.lines import parse
-from llmbatch.state.store import Store, open_store
+from llmbatch.state.opening import open_store
+from llmbatch.state.store import Store
 
 __all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
 

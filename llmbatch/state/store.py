@@ -1,26 +1,20 @@
-"""A results file and what stands beside it, opened, mended and locked for one run."""
+"""A results file and what stands beside it: what earlier runs left, and what this run adds."""
 
-import errno
 import fcntl
 import os
-import re
-import stat
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from llmbatch.codec import json
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.account import amount
-from llmbatch.core.errors import InputError, LlmbatchError, OutputBusy, OutputError, UsageError
+from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.state import disk
 from llmbatch.state.answers import OWN, Answers
+from llmbatch.state.aside import aside
 from llmbatch.state.boot import boot
 from llmbatch.state.headers import last_header, write_header
 from llmbatch.state.intents import SETTLED, Intent, Intents
@@ -29,28 +23,21 @@ from llmbatch.state.known import Known, Trait, traits_of
 from llmbatch.state.lines import (
     Line,
     broken,
-    foreign,
     glance,
     key_fingerprint,
     line_at,
     name_of,
-    parse,
     scan,
-    torn_tail,
 )
-from llmbatch.state.lock import holder_of, locked
+from llmbatch.state.lock import holder_of
 from llmbatch.state.resume import KEPT, Action, Before, Judgement, ResumePolicy, is_answered, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
+from llmbatch.state.tail import mend_tail
 
-__all__ = ["Found", "Store", "open_store"]
+__all__ = ["Found", "Store"]
 
 _MET, _AGAIN = 1, 2
 """What became of a line's record: met in the input; to be sent again."""
-_BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
-
-
-LOOKED_AT = 100
-"""Lines that show, when the first one does not, whether a file is ours."""
 _SEND = Judgement(Action.SEND)
 
 
@@ -198,7 +185,7 @@ class Store:
             answers=self.answers,
         )
 
-    def aside(self) -> list[tuple[Path, Path]]:
+    def replaced(self) -> list[tuple[Path, Path]]:
         """List the files of a run, each with its name while `--overwrite` may still come to nothing."""
         names = ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl")
         pairs = [(self.folder / name, self.folder / f"replaced-{name}") for name in names]
@@ -223,7 +210,7 @@ class Store:
             if ordered:
                 sort(self.path, self.folder / "sorted.new")
             self._intents.begin(left)
-            for done_with in (redo, *(there for _, there in self.aside())):
+            for done_with in (redo, *(there for _, there in self.replaced())):
                 disk.remove(done_with)
         except OSError as error:
             raise OutputError(
@@ -239,7 +226,7 @@ class Store:
             return place is None or bool(self._known.met[place])  # a line that was not known is of this run
 
         try:
-            return rewrite(self.path, self.folder / "pruned.new", has_record, self._aside("pruned", ".jsonl"))
+            return rewrite(self.path, self.folder / "pruned.new", has_record, aside(self.folder, "pruned", ".jsonl"))
         except OSError as error:
             raise OutputError(f"cannot rewrite {self.path}: {error.strerror}", "Make room.") from error
 
@@ -259,7 +246,7 @@ class Store:
             if stays or (fields.get("billed") and not policy.retry_billed):
                 yield line.raw + b"\n"
 
-    # Opening.
+    # Bringing it into order.
 
     def hold_results(self) -> None:
         """Open the results file, or what was renamed to it, and lock it too: it may have another name.
@@ -285,7 +272,7 @@ class Store:
         redo = self.folder / "redo.jsonl"
         last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
         self._intents, left = Intents.open(self.folder, boot())
-        torn = self._mend_tail(self.path, self._fd)
+        torn = self._mend_tail(self._fd)
         self._index(move_broken)
         self._mend_redo(redo)
         redone = merge(self.path, redo, self.folder / "merged.new")
@@ -320,46 +307,20 @@ class Store:
             return
         fd = disk.create(redo)
         try:
-            self._mend_tail(redo, fd)
+            self._mend_tail(fd)
         finally:
             os.close(fd)
-        aside = self._aside("broken-redo", ".jsonl")
-        if rewrite(redo, self.folder / "redo.new", lambda line: line.fields is not None, aside):
-            self.found.notices.append(f"broken lines of {redo} were moved to {aside}")
+        there = aside(self.folder, "broken-redo", ".jsonl")
+        if rewrite(redo, self.folder / "redo.new", lambda line: line.fields is not None, there):
+            self.found.notices.append(f"broken lines of {redo} were moved to {there}")
 
-    def _mend_tail(self, path: Path, fd: int) -> int | None:
-        """End a whole last line that lacks its newline; put a torn one aside: its record is in doubt.
-
-        Return which record that is, when that can be read.
-        """
-        size = os.fstat(fd).st_size
-        end = torn_tail(fd, size)
-        if end == size:
+    def _mend_tail(self, fd: int) -> int | None:
+        """Mend the end of a file; return whose line was torn there, when that can be read."""
+        torn = mend_tail(fd, self.folder)
+        if torn is None:
             return None
-        tail = os.pread(fd, size - end, end)
-        if parse(tail) is not None:
-            disk.append(fd, b"\n")
-            return None
-        if end == 0 and path == self.path and not _could_be_ours(tail):
-            raise foreign(path)
-        aside = self._aside("torn", ".bin")
-        copy = disk.create(aside, exclusive=True)
-        try:
-            disk.append(copy, tail)
-            disk.sync(copy)
-        finally:
-            os.close(copy)
-        disk.sync_folder(self.folder)
-        disk.cut(fd, end)
-        disk.sync(fd)
-        self.found.notices.append(f"a line that a crash cut was moved to {aside}; its record is in doubt")
-        return _name_of_torn(tail)
-
-    def _aside(self, what: str, suffix: str) -> Path:
-        """Return a new name in the state folder, whatever the clock says."""
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        names = (self.folder / f"{what}-{stamp}-{number}{suffix}" for number in count(1))
-        return next(name for name in names if not name.exists())
+        self.found.notices.append(f"a line that a crash cut was moved to {torn.aside}; its record is in doubt")
+        return torn.record
 
     def _index(self, move_broken: bool) -> None:
         self._known = known = Known()
@@ -381,9 +342,9 @@ class Store:
                 )
         self.found.ok, self.found.failed = ok, len(known) - ok
         if bad:
-            aside = self._aside("broken", ".jsonl")
-            rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, aside)
-            self.found.notices.append(f"{bad} broken lines were moved to {aside}")
+            there = aside(self.folder, "broken", ".jsonl")
+            rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)
+            self.found.notices.append(f"{bad} broken lines were moved to {there}")
             self.hold_results()
             self._index(move_broken=False)
 
@@ -406,119 +367,6 @@ class Store:
             self._intents.close()
 
 
-@contextmanager
-def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: bool = False) -> Iterator[Store]:
-    """Open, lock and mend a results file for one run.
-
-    Raises OutputBusy when another run holds it, UsageError for a file that cannot be continued, OutputError when the
-    disk refuses. Until then nothing of an earlier run is changed.
-    """
-    store = Store(Path(os.path.realpath(path)), fsync=fsync)
-    with ExitStack() as stack:
-        try:
-            with ExitStack() as undo:
-                new = _begin_folder(store, overwrite)
-                if new:
-                    undo.callback(_remove_folder, store.folder)
-                stack.enter_context(locked(store.folder / "lock", store.path))
-                stack.callback(store.close)
-                if overwrite:
-                    _set_aside(store)
-                elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
-                    raise UsageError(
-                        f"{store.folder} is there, but {store.path} is not: its answers are missing",
-                        "Put the file back, or start anew with --overwrite.",
-                    )
-                store.hold_results()
-                disk.sync_folder(store.path.parent)
-                store.mend(move_broken=move_broken)
-                undo.pop_all()
-            if new and (store.found.ok or store.found.failed):
-                store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")
-        except OSError as error:
-            raise _unusable(store.path, error) from error
-        try:
-            yield store
-        except (UsageError, InputError):  # raised only where nothing was sent
-            if overwrite:
-                _bring_back(store)
-            raise
-
-
-def _unusable(path: Path, error: OSError) -> LlmbatchError:
-    """Tell a place where nothing can be written from a disk that refuses just now."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        return OutputError(f"cannot write -o {path}: {error.strerror}", "Make room, or choose another -o FILE.")
-    return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")
-
-
-def _begin_folder(store: Store, overwrite: bool) -> bool:
-    """Make the state folder; say whether it is new. Raises UsageError for a results file that is not a file."""
-    try:
-        kind = os.stat(store.path).st_mode
-    except FileNotFoundError:
-        kind = None
-    if kind is not None and not stat.S_ISREG(kind):
-        raise UsageError(f"-o {store.path} is not a regular file", "Leave -o out to write results to stdout.")
-    if kind is not None and not overwrite:
-        _refuse_foreign(store.path)
-    try:
-        store.folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if store.folder.is_symlink():
-            raise UsageError(
-                f"{store.folder} is a symbolic link, and whoever made it may read what is kept there",
-                "Replace it by what it leads to.",
-            ) from None
-        return False
-    disk.sync_folder(store.folder.parent)
-    return True
-
-
-def _remove_folder(folder: Path) -> None:
-    """Take away a state folder that nothing was put into: the run that made it is refused."""
-    with suppress(OSError):
-        if os.listdir(folder) == ["lock"]:
-            disk.remove(folder / "lock")
-        folder.rmdir()
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Look at a file before anything is made beside it: most of its first lines must be ours."""
-    with path.open("rb") as source:
-        fd = source.fileno()
-        lines = scan(fd, torn_tail(fd, os.fstat(fd).st_size))
-        first = [line.fields is not None for line in islice(lines, LOOKED_AT)]
-    if first and not first[0] and 2 * sum(first) <= len(first):
-        raise foreign(path)
-
-
-def _could_be_ours(tail: bytes) -> bool:
-    """Say whether a first line that was cut can be the beginning of one of ours, or what a power cut leaves of it."""
-    beginning = b'{"id":'
-    tail = tail.strip(b"\0")
-    return beginning.startswith(tail[: len(beginning)])
-
-
-def _set_aside(store: Store) -> None:
-    """Put what earlier runs wrote aside, the lock excepted: whoever sends nothing must not lose it."""
-    for here, there in store.aside():
-        if here.exists():
-            here.replace(there)
-        else:
-            disk.remove(there)
-
-
-def _bring_back(store: Store) -> None:
-    """Undo `_set_aside`, unless results were written since."""
-    if store.path.stat().st_size:
-        return
-    for here, there in store.aside():
-        disk.remove(here)
-        if there.exists():
-            there.replace(here)
-
-
 def _intent(job: Job) -> Intent:
     identity = job.identity
     name = name_of(identity)
@@ -527,15 +375,3 @@ def _intent(job: Job) -> Intent:
 
 def _name_of(fields: dict[str, Any]) -> int:
     return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
-
-
-def _name_of_torn(tail: bytes) -> int | None:
-    """Read in the beginning of a line whose it is: lines begin with the id."""
-    found = _BEGINNING.match(tail)
-    if found is None:
-        return None
-    try:
-        id = json.loads(found[1])
-    except ValueError:
-        return None
-    return fingerprint(id, "", int(found[2] or 0))

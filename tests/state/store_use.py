@@ -6,8 +6,9 @@ from pathlib import Path
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.records.results import jsonl
+from llmbatch.state.opening import open_store
 from llmbatch.state.resume import Action, ResumePolicy
-from llmbatch.state.store import Store, open_store
+from llmbatch.state.store import Store
 
 render = jsonl(include=frozenset(), redact=lambda text: text)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmbatch.state import disk, store
+from llmbatch.state.opening import open_store
 from llmbatch.state.resume import Action, ResumePolicy
 from tests.state.store_use import answer, job, render
 from tests.torture.bench import quick_folder
@@ -80,7 +81,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
     names = [f"n{number}" for number in range(12)]
     for second in (False, True):
         platter.sent.clear()
-        with store.open_store(here / "out.jsonl", fsync=fsync) as opened:
+        with open_store(here / "out.jsonl", fsync=fsync) as opened:
             journal = opened.journal(render, batch=4, rescue_dir=None)
             for start in range(0, 12, 4):
                 jobs = [job(name, index, key=index + 1000 * second) for index, name in enumerate(names)][
@@ -108,7 +109,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
         if not (there / "out.jsonl").exists():
             assert not sent
             continue
-        with store.open_store(there / "out.jsonl", fsync="never") as opened:
+        with open_store(there / "out.jsonl", fsync="never") as opened:
             have = {
                 f"{line['id']} {line['key']}"
                 for line in map(json.loads, (there / "out.jsonl").read_bytes().splitlines())
@@ -127,7 +128,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
 def test_results_are_synced_as_asked(folder: Path, monkeypatch: pytest.MonkeyPatch, fsync: str, syncs: int) -> None:
     synced: list[str] = []
     monkeypatch.setattr(disk, "sync", lambda fd: synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name))
-    with store.open_store(folder / "out.jsonl", fsync=fsync) as opened:
+    with open_store(folder / "out.jsonl", fsync=fsync) as opened:
         synced.clear()
         journal = opened.journal(render, batch=4, rescue_dir=None)
         jobs = [job(f"n{number}", number) for number in range(4)]

@@ -5,7 +5,7 @@ import time
 from datetime import datetime, tzinfo
 
 from llmbatch.core.clock import SystemClock
-from llmbatch.state import headers, lock, store
+from llmbatch.state import aside, headers, lock
 
 __all__ = ["turn_back"]
 
@@ -33,4 +33,4 @@ def turn_back() -> None:
 
     SystemClock.wall = staticmethod(now)  # type: ignore[method-assign]
     headers.datetime = lock.datetime = Datetime  # type: ignore[attr-defined]
-    store.time = Time  # type: ignore[attr-defined]
+    aside.time = Time  # type: ignore[attr-defined]

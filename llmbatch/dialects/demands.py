@@ -78,13 +78,13 @@ class Demanding(ByEndpoint):
 
     def _judge(self, answer: Completion) -> Completion | Fault:
         demands = self._demands
-        ends = {answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None}
-        end = next((end for end in ends if end in demands.finish), None)
+        ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
+        end = next((end for end in ends if isinstance(end, str) and end in demands.finish), None)
         if end is not None:
             return self._rejected(answer, Kind.FINISH_REASON, f"the answer ended with {end!r}", code=end)
         if demands.format is None:
             return answer
-        if answer.text is None:
+        if not isinstance(answer.text, str):
             return self._rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}")
         try:
             answer.extra["json"] = value = parsed(answer.text)

@@ -202,6 +202,11 @@ def test_an_answer_that_does_not_is_a_paid_failure(
     assert verdict.completion.text == message["content"] and verdict.usage is verdict.completion.usage is not None
 
 
+@pytest.mark.parametrize("finish", [["length"], {"length": 1}, 7, None])
+def test_an_end_that_is_no_word_is_none_of_those(finish: Any) -> None:
+    assert isinstance(read(ending("length"), {"content": "whole"}, finish), Completion)
+
+
 def test_other_ends_and_faults_pass() -> None:
     assert isinstance(read(Demands(finish=frozenset({"length"})), {"content": "whole"}), Completion)
     reply = Reply(500, {}, b"")

@@ -318,3 +318,21 @@ def test_types_are_those_of_the_values(tmp_path: Path) -> None:
     assert 'typed.py:4: note: Revealed type is "int"' in shown.stdout, shown.stdout
     assert 'dict[str, Any]"' in shown.stdout.replace("builtins.", "")
     assert 'Unexpected keyword argument "modle"' in shown.stdout
+
+
+def test_ctrl_c_ends_run_and_keeps_what_was_written(server: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import llmbatch, sys\n"
+        "records = [{'id': n, 'prompt': '[[mock:hang]]' if n > 20 else 'x'} for n in range(60)]\n"
+        f"llmbatch.run(records, base_url={server!r}, model='mock', output=sys.argv[1], concurrency=8)\n"
+    )
+    output = tmp_path / "out.jsonl"
+    with subprocess.Popen([sys.executable, str(script), str(output)], stderr=subprocess.PIPE) as process:
+        asyncio.run(
+            asyncio.wait_for(until(lambda: output.exists() and output.read_bytes().count(b"\n") >= 21), PATIENCE)
+        )
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert said.rstrip().endswith(b"KeyboardInterrupt") and process.returncode == -signal.SIGINT
+    assert [json.loads(line)["status"] for line in output.read_bytes().splitlines()] == ["ok"] * 21

@@ -144,8 +144,8 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             paths=tuple(paths),
             format=given.get("input_format"),
             meta=_meta(given.get("meta", input.meta)),
-            meta_fields=frozenset(given.get("meta_fields", ())),
-            images=tuple(given.get("images", ())),
+            meta_fields=frozenset(_several(given, "meta_fields")),
+            images=tuple(_several(given, "images")),
         ),
         model=_filled(
             model,
@@ -153,7 +153,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             endpoint=checked_endpoint(given.get("endpoint")),
             params=_params(given),
             overrides=dict(given.get("overrides", {})),
-            fail_on_finish=frozenset(given.get("fail_on_finish", ())),
+            fail_on_finish=frozenset(_several(given, "fail_on_finish")),
             headers=dict(given.get("headers", {})),
             key_env=API_KEY if "api_key" in given else given.get("key_env"),
             key_file=Path(given["key_file"]) if "key_file" in given else None,
@@ -173,9 +173,9 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             path=path,
             rescue_dir=Path(given["rescue_dir"]) if "rescue_dir" in given else None,
             tee=tee and path is not None,
-            include=frozenset(given.get("include", ())),
+            include=frozenset(_several(given, "include")),
         ),
-        resume=_filled(ResumeSettings(), given, reuse=tuple(str(name) for name in given.get("reuse", ()))),
+        resume=_filled(ResumeSettings(), given, reuse=tuple(str(name) for name in _several(given, "reuse"))),
     )
 
 
@@ -197,7 +197,7 @@ def _check(given: Mapping[str, Any]) -> None:
     pack = given.get("pack", "auto")
     if pack != "auto" and not (isinstance(pack, int) and 1 <= pack <= MOST_PACKED):
         raise UsageError(f"pack={pack!r} is not a number of inputs", f'A number up to {MOST_PACKED}, or "auto".')
-    for part in given.get("include", ()):
+    for part in _several(given, "include"):
         if part not in ("request", "response", "input"):
             raise UsageError(f"include has no {part!r}", "request, response and input can be included.")
     shard = given.get("shard", (1, 1))
@@ -212,6 +212,12 @@ def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:
     """Return a section of the settings with what was given under the names of its fields, and with what was made."""
     own = {field.name: given[field.name] for field in fields(settings) if field.name in given}  # type: ignore[arg-type]
     return replace(settings, **(own | made))  # type: ignore[type-var]
+
+
+def _several(given: Mapping[str, Any], name: str) -> Collection[Any]:
+    """Return the values of an option that has several; one alone need not be put into a list."""
+    value = given.get(name, ())
+    return [value] if isinstance(value, str | os.PathLike) else value
 
 
 def _params(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,14 @@ def test_options_arrive_where_the_engine_looks(tmp_path: Path) -> None:
     assert made.model.fail_on_finish == {"length"}
 
 
+def test_one_of_several_may_stand_alone() -> None:
+    options = {"images": "file", "include": "request", "meta": "row", "fail_on_finish": "length", "reuse": "old.jsonl"}
+    made = settings_of(options | {"output": "new.jsonl", "meta_fields": "seed"}, (), tee=False)
+    assert made.input.images == ("file",) and made.output.include == {"request"} and made.input.meta == ("row",)
+    assert made.model.fail_on_finish == {"length"} and made.resume.reuse == ("old.jsonl",)
+    assert made.input.meta_fields == {"seed"}
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -154,11 +154,7 @@ def test_a_schema_is_called_by_its_title(title: str, name: str) -> None:
     assert response_format({"title": title})["json_schema"]["name"] == name
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
-    )
-)
+@given(values)
 def test_json_is_found_bare_or_fenced(value: Any) -> None:
     written = json.dumps(value)
     assert parsed(written) == value

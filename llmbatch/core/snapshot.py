@@ -10,6 +10,7 @@ class Snapshot(NamedTuple):
 
     `limit` is how many requests may be in flight and `why` what moved it last.
     `held` is why a route waits, `held_for` for how many more seconds.
+    `left` is what `--max-cost` leaves to spend.
     `stalled` is for how many seconds nothing has finished, once that is long, and `waits` for what the oldest wait.
     """
 
@@ -26,5 +27,6 @@ class Snapshot(NamedTuple):
     cost: float | None
     held: str | None
     held_for: float
+    left: float | None = None
     stalled: float = 0.0
     waits: tuple[str, ...] = ()

@@ -122,6 +122,11 @@ class Dispatch:
         """Count the jobs that are due later."""
         return len(self._due)
 
+    @property
+    def left(self) -> float | None:
+        """Return how many dollars may still be spent, None without a ceiling."""
+        return self._till.left
+
     def due(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are due next, each with its time."""
         return [(at, job) for at, _, job in heapq.nsmallest(most, tuple(self._due))]

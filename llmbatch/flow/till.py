@@ -29,6 +29,11 @@ class Till:
         self._price = price
         self._reserved = 0.0
 
+    @property
+    def left(self) -> float | None:
+        """Return what may still be spent, what is in flight included; None without a ceiling."""
+        return max(0.0, self.ceiling - self.spent) if self.ceiling < math.inf else None
+
     def reserve(self, jobs: Sequence[Job]) -> bool:
         """Set aside the worst case of a request; False when the ceiling forbids it."""
         if self.ceiling == math.inf:

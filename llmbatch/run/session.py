@@ -303,6 +303,7 @@ class Session:
             cost=tally.cost,
             held=reason if until > now else None,
             held_for=max(0.0, until - now),
+            left=dispatch.left,
             stalled=idle if waits else 0.0,
             waits=waits,
         )

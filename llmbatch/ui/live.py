@@ -59,7 +59,7 @@ def render(now: Snapshot) -> RenderableType:
     if now.input_tokens or now.output_tokens:
         second.append(f" · {now.input_tokens:,}+{now.output_tokens:,} tokens")
     if now.cost is not None:
-        second.append(f" · ${now.cost:,.4f}")
+        second.append(f" · ${now.cost:,.4f}" + ("" if now.left is None else f" (${now.left:,.4f} left)"))
     if now.held is not None:
         second.append(f" · {now.held}, {now.held_for:.0f} s", "yellow")
     elif now.waiting:

@@ -32,7 +32,7 @@ def progress_line(now: Snapshot) -> str:
     if now.input_tokens or now.output_tokens:
         parts.append(f"{now.input_tokens + now.output_tokens:,} tokens")
     if now.cost is not None:
-        parts.append(f"${now.cost:,.4f}")
+        parts.append(f"${now.cost:,.4f}" + ("" if now.left is None else f" (${now.left:,.4f} left)"))
     if now.fraction and now.wall > 1:
         parts.append(f"ETA {clock(now.wall * (1 - now.fraction) / now.fraction)}")
     if now.held is not None:

@@ -50,10 +50,11 @@ def test_displays_say_it_and_no_id_drives_the_terminal() -> None:
     one = job(7)
     one.identity.id, one.sent = "\x1b[31mred\n", 2
     said = waits(95.0, [(0.0, one)], [], queued=0, held=False)
-    now = Snapshot(1, 0, 1, 0, 8, "grows", 95.0, None, 0, 0, None, None, 0.0, 95.0, said)
+    now = Snapshot(1, 0, 1, 0, 8, "grows", 95.0, None, 0, 0, 0.5, None, 0.0, 1.5, 95.0, said)
     screen = io.StringIO()
     Console(file=screen, width=200).print(render(now))
     for shown in (progress_line(now), screen.getvalue()):
+        assert "$0.5000 ($1.5000 left)" in shown
         assert "nothing finished for 1:35: record 7 (id " in shown
         assert "attempt 2) in flight for 95 s" in shown and "\x1b" not in shown
     assert "nothing finished" not in progress_line(now._replace(stalled=0.0, waits=()))

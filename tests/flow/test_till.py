@@ -61,8 +61,11 @@ def test_a_request_that_does_not_fit_waits_for_one_in_flight_to_cost_less_than_i
     till = Till(PRICE, ceiling=1.0)
     assert till.reserve([one])
     assert not till.reserve([other]) and till.short
+    assert till.left == 1.0
     till.settle(one, answer(Usage(10, 10)))
     assert not till.short and till.reserve([other])
+    assert till.left == pytest.approx(1.0 - 0.00012)
+    assert Till(PRICE).left is None
 
 
 def test_a_job_costs_what_all_its_answers_cost_and_the_providers_own_figure_wins() -> None:

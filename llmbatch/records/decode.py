@@ -95,7 +95,7 @@ class Decoder:
             flaw = error
         identity = self._identify(index, id, record)
         consumed = self._consumed(fields, looked_at)
-        meta = self._kept(fields, consumed.union(looked_at))
+        meta = self._kept(fields, consumed, looked_at)
         if id is not None and identity.occurrence:
             return _refused(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
         try:
@@ -164,10 +164,11 @@ class Decoder:
         prompt.system = prompt.system or None  # an empty one says that the record wants none
         return prompt
 
-    def _kept(self, fields: dict[str, Any], used: frozenset[str]) -> dict[str, Any]:
+    def _kept(self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...]) -> dict[str, Any]:
         if self._meta == "none":
             return {}
         if self._meta == "all":
+            used = consumed.union(looked_at)
             return {name: value for name, value in fields.items() if name not in used}
         return {name: value for name, value in fields.items() if name in self._meta}
 

@@ -4,6 +4,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from hashlib import blake2b
 from os import stat as stat_of
 from typing import Any
@@ -166,7 +167,9 @@ class Continuation:
         if not (found.ok or found.failed or found.in_doubt) or not _rereadable(input.paths):
             return None
         survey = Survey()
-        with closing(Reading(self._settings, lambda text: None)) as reading:
+        # What comes back with a result makes no difference here.
+        settings = replace(self._settings, input=replace(input, meta="none"))
+        with closing(Reading(settings, lambda text: None)) as reading:
             preparation = reading.preparation(dialect)
             judge, policy = self._store.judge, self.policy
             while batch := preparation.records(BATCH):

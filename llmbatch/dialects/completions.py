@@ -54,6 +54,9 @@ PARAMS = frozenset(
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 
+MOST_CHOICES = 128
+
+
 class Completions:
     """Builds and reads completions, of up to `pack` prompts at once."""
 
@@ -67,7 +70,10 @@ class Completions:
         self._pack = pack
 
     def pack(self, waiting: Sequence[Job]) -> int:
-        """Return how many prompts the next request may hold."""
+        """Return how many prompts the next request may hold; with a strange `n` nobody could tell answers apart."""
+        each = waiting[0].item.get("n")
+        if each is not None and not (type(each) is int and 1 <= each <= MOST_CHOICES):
+            return 1
         return count_sharing(waiting, "prompt", self._pack)
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:

@@ -85,6 +85,12 @@ def test_numbers_that_python_holds_equal_do_not_share(other: Any) -> None:
     assert dialect.pack([job(dialect, "x", n=1), job(dialect, "y", n=other)]) == 1
 
 
+@pytest.mark.parametrize("n", ["2", 2.0, 0, -1, 10**9, [2], True])
+def test_a_strange_number_of_choices_does_not_share(n: Any) -> None:
+    dialect = Completions(Options(model="m"), pack=9)
+    assert dialect.pack([job(dialect, "x", n=n), job(dialect, "y", n=n)]) == 1
+
+
 def test_a_packed_request_holds_all_inputs() -> None:
     dialect = embeddings()
     request = dialect.request(jobs(dialect, 3))

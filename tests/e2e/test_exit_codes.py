@@ -260,7 +260,7 @@ def test_a_closed_stdout_is_refused_before_anything_is_sent(llmbatch: Command, m
 def test_the_first_signal_lets_what_is_in_flight_finish(
     signum: int, llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
 ) -> None:
-    mock = start_mock("--latency", 0.5)
+    mock = start_mock("--latency", 2)
     run = llmbatch.start("run", *mock("-c", 8, "-o", "out.jsonl"))
     run.write(*[f"question {n}" for n in range(100)])
     until(lambda: _in_flight(mock, 8))

@@ -87,7 +87,7 @@ class Machine(RuleBasedStateMachine):
             assert self.run("--param", "seed=1").code == 2
             assert self.world.output.read_bytes() == before
 
-    @precondition(lambda self: self.world.state.exists())
+    @precondition(lambda self: (self.world.state / "lock").exists())
     @rule()
     def run_beside_another(self) -> None:
         with self.held():

@@ -71,6 +71,8 @@ class Job:
     misfits: int = 0
     doubtful: int = 0
     server: int = 0
+    refused: tuple[int, int, int] | None = None
+    """How often it was refused for pace, and the gate's counts of answers and refusals before the first time."""
     started: float = 0.0
     """Wall time of the last attempt."""
     latency: float = 0.0

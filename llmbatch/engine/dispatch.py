@@ -20,11 +20,15 @@ from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.flow.announced import Announced
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
-from llmbatch.flow.retry import RetryPolicy
+from llmbatch.flow.retry import RetryPolicy, backoff
 from llmbatch.flow.till import Till
 from llmbatch.flow.weight import Weight
 
 __all__ = ["Dispatch", "Patience"]
+
+
+APART, ITS_OWN = 4, 25
+"""A job that is refused so often for pace while hardly any other is waits for itself, and in the end fails."""
 
 
 class Patience:
@@ -209,7 +213,7 @@ class Dispatch:
             elif verdict.split and len(jobs) > 1:
                 apart.append(job)
                 refusal = verdict
-            elif self._again(queue, job, verdict, now, hold=not heard):
+            elif self._again(queue, request, job, verdict, now, hold=not heard):
                 heard = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
@@ -221,7 +225,10 @@ class Dispatch:
                     self._give_up(queue, job.route, verdict)
         if refusal is not None:
             self._split(queue, apart, refusal)
-        queue.gate.leave()
+        gate = queue.gate
+        if gate.parking.probe is request and isinstance(verdicts[0], Fault):
+            gate.probed(request, verdicts[0], now, jobs[0].latency, self._random)
+        gate.leave(request)
         return done
 
     def hear(self, request: Request, said: Announced, now: float) -> None:
@@ -230,7 +237,7 @@ class Dispatch:
 
     def drop(self, request: Request) -> None:
         """Take back a request that was cancelled: its jobs stay without an outcome."""
-        self._queues[request.jobs[0].route].gate.leave()
+        self._queues[request.jobs[0].route].gate.leave(request)
         self.in_flight -= len(request.jobs)
         self.not_started += len(request.jobs)
 
@@ -302,7 +309,7 @@ class Dispatch:
             job.sent += 1
         request = self._dialect.request(jobs)
         request.weight = queue.weigh(jobs)
-        queue.gate.enter(now, request.weight)
+        queue.gate.enter(now, request)
         return request
 
     def _learn(self, queue: _Queue, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> None:
@@ -335,7 +342,7 @@ class Dispatch:
                     queue.again.appendleft(job)
                     self.queued += 1
 
-    def _again(self, queue: _Queue, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:
+    def _again(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:
         """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
         holds = fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
         match fault.billing:
@@ -356,11 +363,16 @@ class Dispatch:
         if wait is None:
             return False
         self._check_wait(fault)
+        alone = queue.gate.singled_out(job) if holds else 0
+        if alone >= ITS_OWN:
+            return False
+        if alone >= APART:
+            wait = backoff(alone - APART + 1, 1.0, self._random)
         if holds and hold:
-            self._hold(queue, job, fault, now)
+            self._hold(queue, request, job, fault, now)
         if self._closed or queue.stopped:
             self._leave(job)
-        elif holds:
+        elif holds and alone < APART:
             queue.again.append(job)
             self.queued += 1
         else:
@@ -405,9 +417,9 @@ class Dispatch:
         unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
         return unreachable and self._breaker.has_succeeded(route)
 
-    def _hold(self, queue: _Queue, job: Job, fault: Fault, now: float) -> None:
+    def _hold(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float) -> None:
         """Close the gate for everybody on the route, or end the run when patience is out."""
-        added = queue.gate.refused(fault, now, self._random)
+        added = queue.gate.refused(request, fault, now, job.latency, self._random)
         self._notify(Held(job.route, fault, queue.gate.closed_until - now, added))
         since = queue.gate.outage_since
         if since is not None and now - since > self._patience.max_outage:

@@ -7,14 +7,17 @@ and that is a 429. And no second holds much more than its share: providers enfor
 import math
 from collections import deque
 
-__all__ = ["Admitted", "Bucket"]
+__all__ = ["Bucket"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
-BURST = 1.0
+BURST, BURST_OF_GUESS = 1.0, 0.25
 """Seconds' worth that may leave at once."""
-CAUTION, GROWTH = 0.95, 4e-4
-"""A guessed rate starts a little below what was admitted; t seconds later it is exp(GROWTH * t * t) times that."""
+CAUTION = 0.95
+"""A guessed rate starts a little below what was admitted."""
+RETURN = 45.0, 60
+"""Seconds, and requests, after which it is as high again: what a refusal costs must be earned first. Growth is cubic in
+its exponent, so that it dwells there, and yet doubles within another two such spans."""
 
 
 class Bucket:
@@ -29,23 +32,28 @@ class Bucket:
         self.binds = rate is not None
         """Whether a rate is known."""
         self._named = rate is not None
-        self._guess: tuple[float, float] | None = None
-        """A guessed rate, and since when."""
+        self._guess: tuple[float, float, float] | None = None
+        """A guessed rate, since when, and after how long it is up again by what caution took."""
         self._spent: deque[tuple[float, float]] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
         self._due = -math.inf
         """When the units taken so far would have left at an even pace."""
 
+    @property
+    def guessed(self) -> bool:
+        """Whether the rate is a guess."""
+        return self._guess is not None
+
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if not self.binds:
             return -math.inf
         if self._guess is not None:
-            rate, since = self._guess
-            self.rate = rate * math.exp(min(20.0, GROWTH * (now - since) ** 2))
+            rate, since, span = self._guess
+            self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
         self._expire(now)
-        return max(self._window_opens(now, amount), self._due - BURST)
+        return max(self._window_opens(now, amount), self._due - (BURST if self._guess is None else BURST_OF_GUESS))
 
     def take(self, now: float, amount: float) -> None:
         """Reserve units."""
@@ -80,8 +88,9 @@ class Bucket:
     def guess(self, rate: float, now: float) -> None:
         """Try a rate that seems to be the server's, for want of its own words; it grows until the next refusal."""
         if not self._named and rate > 0:
-            self._guess = (max(1.0, rate * CAUTION), now)
-            self.rate = self._guess[0]
+            seconds, requests = RETURN
+            self.rate = max(1.0, rate * CAUTION)
+            self._guess = (self.rate, now, max(seconds, requests * 60.0 / rate))
             self.binds = True
 
     def _add(self, now: float, amount: float) -> None:
@@ -103,30 +112,3 @@ class Bucket:
             self._sum -= self._spent.popleft()[1]
         if not self._spent:
             self._sum = 0.0
-
-
-class Admitted:
-    """Counts the requests of the last minute that were not refused."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque()
-        self._first: float | None = None
-
-    def add(self, now: float) -> None:
-        """Count one that leaves."""
-        if self._first is None:
-            self._first = now
-        self._times.append(now)
-        while self._times[0] <= now - 60.0:
-            self._times.popleft()
-
-    def take_back(self) -> None:
-        """Count one less: it was refused."""
-        if self._times:
-            self._times.pop()
-
-    def per_minute(self, now: float) -> float:
-        """Return the rate of the last minute, or of the time since the first if that is shorter."""
-        if self._first is None:
-            return 0.0
-        return len(self._times) * 60.0 / min(60.0, max(1.0, now - self._first))

@@ -3,16 +3,22 @@
 import math
 from collections.abc import Callable
 
-from llmbatch.core.fault import Fault
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.job import Job, Request
 from llmbatch.flow.announced import Announced
-from llmbatch.flow.bucket import Admitted, Bucket
+from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.limit import Limit
-from llmbatch.flow.retry import backoff
+from llmbatch.flow.parking import Parking
+from llmbatch.flow.rate import AdmittedRate
 
 __all__ = ["Gate"]
 
-STUBBORN = 3
-"""Refusals in a row, each after a wait of its own, that no answer to a later request interrupted."""
+QUICK, PATIENT = 0.1, 1.0
+"""Seconds to wait after a refusal that names no time: where the limit adapts, the cut is the answer to it."""
+STEP = 0.8
+"""A rate that was right until now is not far off."""
+ROOM = 1.25
+"""How much more may be in flight than a rate needs on average."""
 
 
 class Gate:
@@ -26,12 +32,19 @@ class Gate:
         self.limit = limit
         self.requests = requests
         self.tokens = tokens
+        self.parking = Parking(careful=limit.adaptive)
         self.in_flight = 0
-        self.closed_until = -math.inf
+        self.sent = 0
+        self.refusals = 0
         self.outage_since: float | None = None
-        self._refusals = 0
-        self._last_refusal = -math.inf
-        self._admitted = Admitted()
+        self._rate = AdmittedRate()
+        self._rate_limited = False
+        self._paced_at = -math.inf
+
+    @property
+    def closed_until(self) -> float:
+        """Return until when nobody may pass."""
+        return self.parking.closed_until if self.parking.careful else -math.inf
 
     def opens(self, now: float, weight: float) -> float:
         """Return when an attempt of so many tokens may start: `now` or earlier for at once.
@@ -40,25 +53,49 @@ class Gate:
         """
         if self.in_flight >= self.limit.now:
             return math.inf
-        opens = self.closed_until
+        opens = self.parking.opens(self.in_flight) if self.parking.careful else -math.inf
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
             opens = max(opens, self.tokens.opens(now, weight))
         return opens
 
-    def enter(self, now: float, weight: float) -> None:
+    def enter(self, now: float, request: Request) -> None:
         """Count an attempt in."""
+        if now >= self._rate.due:
+            self._rate.mark(now, self.sent - self.refusals)
+        self.sent += 1
+        if self.parking.careful:
+            walled = self.parking.walled
+            if self.parking.left(now, request, self.in_flight, self.limit.now):
+                self._reopened(now, walled=walled)
         self.in_flight += 1
-        self._admitted.add(now)
         if self.requests.binds:
             self.requests.take(now, 1.0)
         if self.tokens.binds:
-            self.tokens.take(now, weight)
+            self.tokens.take(now, request.weight)
 
-    def leave(self) -> None:
-        """Count an attempt out."""
+    def leave(self, request: Request) -> None:
+        """Count an attempt out, after its verdicts."""
         self.in_flight -= 1
+        if self.parking.probe is request:
+            self.parking.give_up_probe()
+
+    def probed(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> None:
+        """Note that a probe ended in a fault of its own. Before `leave`; whoever refuses a request is there."""
+        if fault.status is not None and fault.status < 500:
+            self._proved(now, took)
+        else:
+            self.parking.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
+
+    def singled_out(self, job: Job) -> int:
+        """Note one more refusal of a job; return how often that was, 0 while others are refused, too."""
+        answers, refusals = self.sent - self.refusals - self.in_flight, self.refusals
+        times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
+        times += 1
+        job.refused = times, answers_before, refusals_before
+        others = refusals - refusals_before - times + 1
+        return times if answers - answers_before >= max(times, 4 * others) else 0
 
     def hear(self, said: Announced, now: float) -> None:
         """Learn the limits a server announces, where the user named none."""
@@ -70,32 +107,71 @@ class Gate:
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Note that the service works. Comes before `leave`."""
-        if now - round_trip > self._last_refusal:  # what left before says nothing of the time after
-            self._refusals = 0
-        self.outage_since = None
         self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
+        if self.parking.careful:
+            self._proved(now, round_trip)
 
-    def refused(self, fault: Fault, now: float, random: Callable[[], float]) -> float:
+    def _proved(self, now: float, round_trip: float) -> None:
+        """Go on after a pause."""
+        walled, limit = self.parking.walled, self.limit
+        if self.parking.succeeded(now, round_trip, limit.now, adaptive=limit.adaptive, growing=limit.starting):
+            self._reopened(now - round_trip, walled=walled)
+
+    def _reopened(self, now: float, *, walled: bool) -> None:
+        self.outage_since = None
+        if walled and self._rate_limited:
+            self._pace(self._rate.reopened(now), now)
+
+    def refused(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> float:
         """Close after a refusal for pace or overload; return by how many seconds that puts the opening off.
 
-        Refusals that come while the gate is closed belong to the crowd that closed it, and count as one. Where the
-        limit adapts, it is the answer to a refusal that names no time: the gate closes for a moment only.
+        Refusals of requests that left before the last one belong to its crowd, and count as one. `took` is how long
+        the refusal took.
         """
-        if self.outage_since is None:
-            self.outage_since = now
-        self._admitted.take_back()
-        if now >= self.closed_until:
-            self._refusals += 1
-            if self._refusals >= STUBBORN and self.limit.adaptive:
-                # Fewer in flight did not help: it is the rate that is refused, so send at the rate that was not.
-                self.requests.guess(self._admitted.per_minute(now), now)
-        self._last_refusal = now
-        base = 0.25 if self.limit.adaptive else 1.0
-        asked = fault.wait if fault.wait is not None else 0.0
-        until = (
-            now + max(asked, backoff(self._refusals, base, random)) + random() * min(10.0, 0.1 * asked + 0.25 * base)
-        )
-        self.limit.refused(now, until - now)
-        before = max(self.closed_until, now)
-        self.closed_until = max(self.closed_until, until)
-        return max(0.0, until - before)
+        self.refusals += 1
+        before = max(self.parking.closed_until, now) if self.parking.careful else now
+        base = self._base()
+        lost, limited = fault.kind is Kind.CONNECTION, fault.kind is Kind.RATE_LIMITED
+        if self.parking.refused(request, now, took, fault.wait or 0.0, base, random(), lost=lost, quick=limited):
+            if self.outage_since is None:
+                self.outage_since = now
+            self._rate_limited = limited
+            self._learn(now)
+        elif self.parking.row == 1:
+            self.limit.refused_too()
+        return max(0.0, self.parking.closed_until - before)
+
+    def _base(self) -> float:
+        """Return the seconds to wait after a first refusal that names no time."""
+        if not self.limit.adaptive:
+            return PATIENT
+        base = QUICK * 2.0 ** min(self._rate.repeated, 3)
+        return max(base, 120.0 / self.requests.rate) if self.requests.guessed else base
+
+    def _learn(self, now: float) -> None:
+        """Find out what it was that was too much: what was in flight, or the rate."""
+        limit, others = self.limit, self.in_flight - 1
+        if not limit.adaptive:
+            return
+        alone = self.parking.row > 1
+        paced = self.requests.guessed and others < limit.now - 1
+        if self._rate_limited:
+            rate = self._rate.refused(now, self.sent, self.refusals)
+            if self.requests.guessed:
+                before, settled = self.requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
+                rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
+            self.parking.drag = 2.0 ** min(self._rate.repeated, 2)
+            self._pace(rate, now)
+            if alone and not self.parking.asked:
+                self.parking.look_in_at(self._rate.window_ends(), now)
+        if alone:
+            if not self.requests.guessed:
+                limit.refused_alone(others)
+        elif not paced:
+            limit.refused(now, self.parking.closed_until - now, others)
+
+    def _pace(self, rate: float | None, now: float) -> None:
+        if rate is not None and self.limit.adaptive:
+            self._paced_at = now
+            self.requests.guess(rate, now)
+            self.limit.at_least(ROOM * self.requests.rate / 60.0 * self.limit.round_trip)

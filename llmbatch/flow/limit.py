@@ -13,7 +13,7 @@ __all__ = ["Limit"]
 
 START = 8.0
 """The limit after the canary came back."""
-CUT = 0.8
+CUT = 0.9
 CUBIC = 0.4
 """CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
 PROOF = 40
@@ -57,7 +57,22 @@ class Limit:
     @property
     def now(self) -> int:
         """The limit in force, at least 1."""
-        return int(self._limit)
+        return int(self._limit + 0.5)
+
+    @property
+    def plateau(self) -> float | None:
+        """How many were in flight beside the last that was refused."""
+        return self._plateau
+
+    @property
+    def round_trip(self) -> float:
+        """How long answers take, in seconds."""
+        return self._round_trip
+
+    @property
+    def starting(self) -> bool:
+        """Whether it still doubles with every round trip."""
+        return self._slow_start and self._limit < self._ceiling
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
         """Learn from an answer. `in_flight` counts it too: what was on its way when it came back."""
@@ -79,22 +94,41 @@ class Limit:
             return
         self._grow(now)
 
-    def refused(self, now: float, hold: float = 0.0) -> None:
+    def refused(self, now: float, hold: float, in_flight: int) -> None:
         """Learn from a 429, a 503 or a 529, which stops everybody for `hold` seconds.
 
-        A crowd of refusals within a round trip is one event. The dearer a refusal is, the rarer it is provoked.
+        `in_flight` counts those that were not refused. A crowd of refusals within a round trip is one event. The
+        dearer a refusal is, the rarer it is provoked.
         """
         if not self.adaptive:
             return
         self._slow_start = False
-        if now - self._last_cut < max(1.0, self._round_trip):
+        if now - self._last_cut < self._round_trip:
             return
-        self._plateau = max(1.0, self._limit - 1.0)
-        self._limit = max(1.0, self._limit * CUT)
+        self._plateau = max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
+        self._limit = max(1.0, self._plateau * CUT)
         self._answers = 0
         self._from, self._since, self._last_cut = self._limit, now, now
-        self._unit = max(1.0, self._round_trip, 4.0 * hold)
+        self._unit = max(self._round_trip, 15.0 * hold)
         self.why = "cut after a refusal"
+
+    def refused_too(self) -> None:
+        """Learn that one of those in flight at the last refusal was to be refused as well."""
+        if self.adaptive and self._plateau is not None:
+            self._plateau = max(1.0, self._plateau - 1.0)
+            self._limit = self._from = max(1.0, min(self._limit, self._plateau * CUT))
+
+    def refused_alone(self, in_flight: int) -> None:
+        """Learn from a probe that was refused beside so many that were not."""
+        if self.adaptive and in_flight:
+            self._plateau = min(self._plateau or self._limit, max(in_flight, self._limit / 2))
+            self._limit = self._from = max(1.0, min(self._limit, self._plateau * CUT))
+
+    def at_least(self, in_flight: float) -> None:
+        """Make room for what a rate needs."""
+        if self._limit < in_flight:
+            self._limit = min(in_flight, self._ceiling)
+            self._plateau = max(self._plateau or 1.0, self._limit)
 
     def _grow(self, now: float) -> None:
         if self._slow_start:
@@ -104,9 +138,11 @@ class Limit:
             grown = self._limit + 1.0 / self._limit
             self.why = "growing slowly"
         else:
-            elapsed = (now - self._since) / self._unit
-            knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC)
-            target = self._plateau + CUBIC * (elapsed - knee) ** 3
+            # Back to what was not refused in a few round trips; beyond, the more slowly the dearer a refusal is.
+            elapsed = now - self._since
+            knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * self._round_trip
+            unit = self._round_trip if elapsed < knee else self._unit
+            target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
             if self._answers < PROOF:
                 target = min(target, self._plateau)
             grown = max(self._limit, min(self._limit + 1.0, target))

@@ -1,17 +1,80 @@
-"""One route's gate."""
+"""One route's gate: what a refusal closes, what a probe opens, and what is learned from both."""
 
 import math
 import random
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.fault import Billing, Fault, Kind
-from tests.support.scripted import fixed_gate
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Request
+from llmbatch.flow.bucket import Bucket
+from llmbatch.flow.gate import Gate
+from llmbatch.flow.limit import Limit
+from tests.support.scripted import fixed_gate, job
+
+BUSY = Fault(kind=Kind.OVERLOADED, message="", billing=Billing.THROTTLED, retry=True, status=503)
+GONE = Fault(kind=Kind.CONNECTION, message="", scope=Scope.RUN, retry=True)
+BROKEN = Fault(kind=Kind.GATEWAY, message="", billing=Billing.DOUBTFUL, retry=True, status=502)
+BAD = Fault(kind=Kind.BAD_REQUEST, message="", status=400)
 
 
-def refusal(wait: float | None = None) -> Fault:
-    return Fault(kind=Kind.RATE_LIMITED, message="", billing=Billing.THROTTLED, retry=True, wait=wait)
+def limited(wait: float | None = None) -> Fault:
+    return Fault(kind=Kind.RATE_LIMITED, message="", billing=Billing.THROTTLED, retry=True, wait=wait, status=429)
+
+
+class Traffic:
+    """Requests through one gate, with the time passed along."""
+
+    def __init__(self, gate: Gate, draw: float = 0.5) -> None:
+        self.gate, self.draw, self.now = gate, draw, 0.0
+        self.left: dict[int, float] = {}
+
+    def opens(self) -> float:
+        return self.gate.opens(self.now, 0.0)
+
+    def send(self) -> Request:
+        assert self.opens() <= self.now
+        request = Request((job(0),), "/", b"")
+        self.gate.enter(self.now, request)
+        self.left[id(request)] = self.now
+        return request
+
+    def send_all(self, most: int = 1000) -> list[Request]:
+        """Send as many as may leave at this moment."""
+        sent: list[Request] = []
+        while len(sent) < most and self.opens() <= self.now:
+            sent.append(self.send())
+        return sent
+
+    def answer(self, request: Request, after: float = 0.0) -> None:
+        self.now += after
+        self.gate.succeeded(self.now, self.now - self.left[id(request)], 1)
+        self.gate.leave(request)
+
+    def refuse(self, request: Request, fault: Fault = BUSY, after: float = 0.05) -> float:
+        self.now += after
+        added = self.gate.refused(request, fault, self.now, self.now - self.left[id(request)], lambda: self.draw)
+        self.gate.leave(request)
+        return added
+
+    def fail(self, request: Request, fault: Fault, after: float = 0.05) -> None:
+        self.now += after
+        if self.gate.parking.probe is request:
+            self.gate.probed(request, fault, self.now, self.now - self.left[id(request)], lambda: self.draw)
+        self.gate.leave(request)
+
+    def wait(self) -> float:
+        """Let time pass until somebody may leave."""
+        before, self.now = self.now, max(self.now, self.opens())
+        assert self.now < math.inf
+        return self.now - before
+
+
+def adaptive(ceiling: int = 256) -> Gate:
+    return Gate(Limit(ceiling, adaptive=True), Bucket(), Bucket())
 
 
 def test_a_new_gate_is_open() -> None:
@@ -19,62 +82,188 @@ def test_a_new_gate_is_open() -> None:
 
 
 def test_a_full_gate_opens_when_somebody_leaves() -> None:
-    gate = fixed_gate(2)
-    gate.enter(0.0, 0.0)
-    gate.enter(0.0, 0.0)
-    assert gate.opens(5.0, 0.0) == math.inf
-    gate.leave()
-    assert gate.opens(5.0, 0.0) <= 5.0
+    traffic = Traffic(fixed_gate(2))
+    first, _ = traffic.send(), traffic.send()
+    assert traffic.opens() == math.inf
+    traffic.answer(first)
+    assert traffic.opens() <= traffic.now
 
 
 @given(st.floats(0.01, 1000), st.floats(0, 0.999))
-def test_a_refusal_closes_for_at_least_what_was_asked(asked: float, r: float) -> None:
-    gate = fixed_gate(1)
-    gate.refused(refusal(asked), 100.0, lambda: r)
-    assert 100.0 + asked <= gate.opens(100.0, 0.0) <= 100.0 + max(asked, 1.0) + 10.0
+def test_a_refusal_closes_for_at_least_what_was_asked(asked: float, draw: float) -> None:
+    traffic = Traffic(fixed_gate(1), draw)
+    traffic.refuse(traffic.send(), limited(asked))
+    assert traffic.now + asked <= traffic.opens() <= traffic.now + max(asked, 1.0) + 10.0
 
 
 def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
-    gate = fixed_gate(1)
-    gate.refused(refusal(60.0), 0.0, lambda: 0.0)
-    gate.refused(refusal(1.0), 0.5, lambda: 0.0)
-    assert gate.opens(1.0, 0.0) == 60.0
+    traffic = Traffic(fixed_gate(2), draw=0.0)
+    first, second = traffic.send_all()
+    traffic.refuse(first, limited(60.0), after=1.0)
+    traffic.refuse(second, limited(1.0), after=0.5)
+    assert traffic.opens() == 61.0
 
 
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
-    gate = fixed_gate(1)
-    assert gate.refused(refusal(60.0), 0.0, lambda: 0.0) == 60.0
-    assert gate.refused(refusal(60.0), 10.0, lambda: 0.0) == 10.0
-    assert gate.refused(refusal(1.0), 11.0, lambda: 0.0) == 0.0
+    traffic = Traffic(fixed_gate(3), draw=0.0)
+    first, second, third = traffic.send_all()
+    assert traffic.refuse(first, limited(60.0)) == 60.0
+    assert traffic.refuse(second, limited(60.0), after=10.0) == pytest.approx(10.0)
+    assert traffic.refuse(third, limited(1.0), after=1.0) == 0.0
 
 
-def test_a_crowd_that_is_refused_together_counts_as_one_refusal() -> None:
-    alone, crowd = fixed_gate(64), fixed_gate(64)
-    alone.refused(refusal(), 0.0, lambda: 0.9)
-    for place in range(64):
-        crowd.refused(refusal(), place / 1000, lambda: 0.9)
-    assert crowd.closed_until - alone.closed_until < 0.1
+@pytest.mark.parametrize("gate", [fixed_gate(64), adaptive()])
+def test_a_crowd_that_is_refused_together_counts_as_one_refusal(gate: Gate) -> None:
+    traffic = Traffic(gate)
+    traffic.answer(traffic.send(), after=0.01)
+    crowd = [request for _ in range(7) for request in (traffic.wait(), traffic.send())[1:]]
+    traffic.refuse(crowd[0])
+    closed_until = gate.closed_until
+    for request in crowd[1:]:
+        traffic.refuse(request, after=1e-4)
+    assert gate.closed_until == closed_until and gate.parking.row == 1
+
+
+@pytest.mark.parametrize("fault", [BUSY, GONE, limited()])
+def test_after_a_refusal_one_probe_leaves_and_nobody_with_it(fault: Fault) -> None:
+    traffic = Traffic(fixed_gate(64))
+    crowd = traffic.send_all()
+    for request in crowd:
+        traffic.refuse(request, fault, after=1e-3)
+    for _ in range(10):
+        traffic.wait()
+        (probe,) = traffic.send_all()
+        traffic.refuse(probe, fault)
+        assert traffic.opens() > traffic.now
+
+
+def test_a_probe_that_is_not_refused_as_quickly_as_others_was_admitted() -> None:
+    traffic = Traffic(fixed_gate(64))
+    traffic.refuse(traffic.send(), limited(), after=0.2)
+    traffic.wait()
+    traffic.send_all()
+    assert 0.2 < traffic.wait() < 1.0
+
+
+@pytest.mark.parametrize("fault", [BUSY, GONE])
+def test_a_server_that_was_down_must_bring_an_answer_first(fault: Fault) -> None:
+    traffic = Traffic(fixed_gate(64))
+    for _ in range(2):
+        traffic.refuse(traffic.send(), fault)
+        traffic.wait()
+    (probe,) = traffic.send_all()
+    assert traffic.opens() == math.inf
+    traffic.answer(probe, after=30.0)
+    assert traffic.send_all()
 
 
 def test_refusals_again_and_again_are_waited_out_longer_and_longer() -> None:
-    gate, now, source = fixed_gate(1), 0.0, random.Random(3)
-    waits = []
+    traffic, source, waits = Traffic(fixed_gate(1)), random.Random(3), []
     for _ in range(60):
-        gate.refused(refusal(), now, source.random)
-        waits.append(gate.opens(now, 0.0) - now)
-        now = gate.opens(now, 0.0)
-    assert sum(waits[20:]) / 40 > 20.0
-    assert max(waits) < 61.0
+        traffic.draw = source.random()
+        traffic.refuse(traffic.send())
+        waits.append(traffic.wait())
+    assert waits[0] < 1.0 and sum(waits[20:]) / 40 > 15.0
+    assert max(waits) < 31.0
 
 
 def test_an_answer_ends_the_outage_and_the_growth_of_waits() -> None:
-    gate, now = fixed_gate(1), 0.0
+    traffic = Traffic(fixed_gate(1))
     for _ in range(8):
-        gate.refused(refusal(), now, lambda: 0.9)
-        now = gate.opens(now, 0.0)
-    assert gate.outage_since == 0.0
-    gate.succeeded(now, 0.1, 1)
-    assert gate.outage_since is None
-    gate.refused(refusal(), now, lambda: 0.9)
-    assert gate.opens(now, 0.0) - now < 1.5
-    assert gate.outage_since == now
+        traffic.refuse(traffic.send())
+        traffic.wait()
+    assert traffic.gate.outage_since == 0.05
+    traffic.answer(traffic.send(), after=0.1)
+    assert traffic.gate.outage_since is None
+    traffic.refuse(traffic.send())
+    assert traffic.wait() < 1.5
+
+
+def test_an_answer_to_what_left_before_the_outage_does_not_end_it() -> None:
+    traffic = Traffic(fixed_gate(3))
+    first, second, third = traffic.send_all()
+    traffic.refuse(first)
+    traffic.answer(second, after=0.01)
+    traffic.wait()
+    probe = traffic.send()
+    traffic.answer(third, after=0.01)
+    assert traffic.gate.outage_since is not None
+    traffic.answer(probe, after=0.01)
+    assert traffic.gate.outage_since is None
+
+
+def test_a_straggler_of_the_crowd_does_not_close_what_a_probe_opened() -> None:
+    traffic = Traffic(fixed_gate(3))
+    first, slow = traffic.send_all()[:2]
+    traffic.refuse(first, GONE)
+    traffic.wait()
+    traffic.answer(traffic.send(), after=0.01)
+    traffic.refuse(slow, GONE, after=0.01)
+    assert traffic.opens() <= traffic.now and traffic.gate.outage_since is None
+
+
+@pytest.mark.parametrize(("fault", "is_open"), [(BAD, True), (BROKEN, False)])
+def test_a_probe_with_a_fault_of_its_own_shows_whether_the_server_works(fault: Fault, is_open: bool) -> None:
+    traffic = Traffic(fixed_gate(8))
+    for _ in range(2):
+        traffic.refuse(traffic.send())
+        traffic.wait()
+    traffic.fail(traffic.send(), fault)
+    assert (traffic.opens() <= traffic.now) is is_open
+
+
+def test_a_probe_that_is_taken_back_leaves_its_place_to_another() -> None:
+    traffic = Traffic(fixed_gate(8))
+    for _ in range(2):
+        traffic.refuse(traffic.send())
+        traffic.wait()
+    traffic.gate.leave(traffic.send())
+    assert len(traffic.send_all()) == 1
+
+
+def test_no_herd_leaves_after_a_pause() -> None:
+    traffic = Traffic(fixed_gate(200))
+    for _ in range(3):
+        traffic.refuse(traffic.send(), replace(BUSY, wait=20.0))
+        traffic.wait()
+    traffic.answer(traffic.send(), after=1.0)
+    began, sent = traffic.now, []
+    flying: list[Request] = []
+    while traffic.now < began + 4.0:
+        fresh = traffic.send_all()
+        sent += [traffic.now - began] * len(fresh)
+        flying += fresh
+        if flying and traffic.left[id(flying[0])] + 1.0 <= traffic.now + 0.001:
+            traffic.answer(flying.pop(0))
+        else:
+            traffic.now += 0.001
+    assert sum(moment < 0.01 for moment in sent) <= 3
+    assert 10 <= sum(moment < 1.0 for moment in sent) <= 60
+    assert len(sent) > 300
+
+
+def test_a_job_that_is_refused_again_and_again_while_others_are_not_is_singled_out() -> None:
+    gate, poison = fixed_gate(8), job(7)
+    traffic = Traffic(gate)
+    singled_out = []
+    for _ in range(9):
+        for _ in range(3):
+            traffic.wait()
+            traffic.answer(traffic.send(), after=0.01)
+        traffic.wait()
+        traffic.refuse(traffic.send())
+        singled_out.append(gate.singled_out(poison))
+    assert singled_out == [0, *range(2, 10)]
+
+
+def test_in_a_storm_no_job_is_singled_out() -> None:
+    gate, one = fixed_gate(8), job(7)
+    traffic = Traffic(gate)
+    for _ in range(50):
+        traffic.wait()
+        traffic.answer(traffic.send(), after=0.01)
+        traffic.wait()
+        traffic.refuse(traffic.send())
+        traffic.wait()
+        traffic.refuse(traffic.send())
+        assert gate.singled_out(one) < 2

@@ -1,0 +1,155 @@
+"""How a route that refused is tried again: nobody for a while, then one probe, then a crowd that grows. Pure."""
+
+import math
+
+from llmbatch.core.job import Request
+
+__all__ = ["Parking"]
+
+FACTOR, LONGEST = 2.5, 30.0
+"""Each probe that is refused multiplies the wait for the next, up to so many seconds."""
+STRICT = 2
+"""So many refusals in a row, and a probe must bring an answer; before, it may as well outlive what refusals take."""
+FRACTION = 8
+"""After a pause the crowd grows from this part of the limit: three round trips."""
+SPREAD = 1.5
+"""A crowd leaves so much faster than it comes back, instead of at once."""
+SLOW = 0.2
+"""Seconds a round trip must take for departures to be spread out for good."""
+TOGETHER = 0.005
+"""Seconds' worth of departures that may leave at once: finer timers cost more than they spread."""
+
+
+class Parking:
+    """The pause of one route. While `careful` is unset everything is as usual and nothing here need be asked.
+
+    A refusal is quick and an answer is not: a probe that is on its way for twice as long as the last refusal took was
+    admitted, and the others may follow. Once a probe was refused too, only an answer counts.
+    """
+
+    def __init__(self, *, careful: bool) -> None:
+        self.careful = careful
+        self.closed_until = -math.inf
+        self.row = 0
+        """Refusals one after the other, each of a request that left after the one before."""
+        self.probe: Request | None = None
+        """The request whose fate decides, while it is on its way."""
+        self.awaits_probe = False
+        self.asked = False
+        """Whether the last refusal named a time."""
+        self._strict = False
+        self._patience = 0.0
+        self._allowed = math.inf
+        self.drag = 1.0
+        """So many times slower than usual the crowd leaves: it was refused again and again."""
+        self._gap = 0.0
+        self._round_trip = 0.0
+        self._next = -math.inf
+        self._refused_at = -math.inf
+
+    @property
+    def walled(self) -> bool:
+        """Whether a probe was refused, too, since the last answer."""
+        return self.row >= STRICT
+
+    @property
+    def why(self) -> str | None:
+        """Say why not everybody may pass."""
+        if self.awaits_probe:
+            return "parked"
+        if self.probe is not None and self._strict:
+            return "parked, one probe on its way"
+        return "growing back after a pause" if self._allowed < math.inf else None
+
+    def allowed(self, limit: int) -> int:
+        """Return how many may be in flight."""
+        if self.awaits_probe or (self.probe is not None and self._strict):
+            return 1
+        return min(limit, int(self._allowed)) if self._allowed < math.inf else limit
+
+    def opens(self, in_flight: int) -> float:
+        """Return when somebody may leave; infinity for "when a request ends"."""
+        if not self.awaits_probe:
+            if self.probe is not None and self._strict:
+                return math.inf
+            if in_flight >= self._allowed:
+                return math.inf
+        return max(self.closed_until, self._next - TOGETHER)
+
+    def left(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
+        """Note a departure; True when it shows that a probe was admitted, and the pause is over."""
+        over = False
+        if self.awaits_probe:
+            self.awaits_probe = False
+            self.probe = request
+            self.closed_until = now if self._strict else now + self._patience
+            if self._strict or not self._round_trip:
+                self._allowed = max(1.0, in_flight, limit / FRACTION)
+        else:
+            if self.probe is not None:
+                self.probe = None
+                self.row, over = 0, True
+            self._next = max(now, self._next) + self._gap * self.drag
+        return over
+
+    def succeeded(self, now: float, round_trip: float, limit: int, *, adaptive: bool, growing: bool) -> bool:
+        """Note an answer; True when it is the first after a pause. `growing`: the limit itself is still tried out."""
+        self._round_trip += 0.1 * (round_trip - self._round_trip) if self._round_trip else round_trip
+        first = False
+        # What left before the refusal says nothing of the time after.
+        if now - round_trip > self._refused_at and not self.awaits_probe:
+            first = self.row > 0
+            self.row = 0
+            self.probe = None
+            self.drag = max(1.0, 0.9 * self.drag)
+            self.closed_until = min(self.closed_until, now)
+            self._allowed += 1.0
+            if self._allowed >= limit:
+                self._allowed = math.inf
+                self.careful = adaptive and (growing or self._round_trip >= SLOW)
+        self._gap = self._round_trip / (SPREAD * max(1.0, min(limit, self._allowed)))
+        return first
+
+    def refused(
+        self,
+        request: Request,
+        now: float,
+        took: float,
+        asked: float,
+        base: float,
+        draw: float,
+        *,
+        lost: bool,
+        quick: bool,
+    ) -> bool:
+        """Close, for at least as long as was asked; False when the refused one belongs to a crowd that is known.
+
+        `took` is how long the refusal took, `base` the wait after a first one, `draw` uniform in [0, 1), `lost` says
+        that nobody answered at all.
+        """
+        self.asked = asked > 0
+        asked += draw * min(10.0, 0.1 * asked)
+        if self.awaits_probe or (now - took <= self._refused_at and request is not self.probe):
+            if self.awaits_probe:
+                self.closed_until = max(self.closed_until, now + asked)
+            return False
+        self.careful = True
+        self.row += 1
+        self.probe = None
+        self.awaits_probe = True
+        self._refused_at = now
+        self._strict = lost or (self.row >= STRICT and not quick)
+        self._patience = 1.5 * took + 0.02
+        wait = min(LONGEST, (asked or base) * FACTOR ** min(self.row - 1, 16)) * (0.5 + 0.5 * draw)
+        self.closed_until = now + max(asked, wait)
+        return True
+
+    def look_in_at(self, moment: float, now: float) -> None:
+        """Send the next probe at this moment, should it come before the one that was planned."""
+        if moment > now:
+            self.closed_until = min(self.closed_until, moment)
+
+    def give_up_probe(self) -> None:
+        """Let another be the probe: this one was taken back, or its end says nothing."""
+        self.probe = None
+        self.awaits_probe = True

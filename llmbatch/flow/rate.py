@@ -1,0 +1,82 @@
+"""How many requests a minute a server admits, learned from when it refuses: it announces nothing. Pure.
+
+Between two refusals a server admitted what its limit allows; over a whole cycle of sending until it refuses, and being
+refused until it admits again, it did so whatever kind of limit it has.
+"""
+
+from collections import deque
+
+__all__ = ["AdmittedRate"]
+
+MINUTE = 60.0
+WINDOW = 60.25
+"""Seconds. A little more than a minute, since requests do not all travel equally long."""
+SAME, APART = 20, 5.0
+"""Refusals with fewer admitted requests, and seconds, between them have one reason: fewer in flight did not help."""
+ENOUGH, SPAN = 8, 1.0
+"""So many requests admitted meanwhile, and seconds, are evidence of a rate."""
+CYCLE = 30.0
+"""Seconds that sending and being refused must have taken together: less may be a gap that a burst left in a window."""
+
+
+class AdmittedRate:
+    """Watches the counts of requests sent and refused. `mark` is due once a second, at a departure."""
+
+    def __init__(self) -> None:
+        self.due = float("-inf")
+        self._marks: deque[tuple[float, int]] = deque()
+        self._last: tuple[float, int, int] | None = None
+        """When the last refusal came, and how many were sent and how many seemed admitted by then."""
+        self._first: tuple[float, int] | None = None
+        self.repeated = 0
+        """How many refusals in a row had one reason, after the first."""
+        self._wall = (0.0, 0)
+        self._reopened = float("-inf")
+
+    def mark(self, now: float, admitted: int) -> None:
+        """Note how many were admitted before this departure."""
+        while self._marks and self._marks[0][0] < now - 2 * MINUTE:
+            self._marks.popleft()
+        self._marks.append((now, admitted))
+        self.due = now + 1.0
+
+    def refused(self, now: float, sent: int, refusals: int) -> float | None:
+        """Note a refusal, not one of a known crowd; return the rate per minute once it can be told."""
+        admitted = sent - refusals
+        if admitted > self._wall[1]:
+            self._wall = now, admitted
+        last, self._last = self._last, (now, sent, admitted)
+        if last is None or admitted - last[2] >= SAME or now - last[0] > APART:
+            self._first = None
+            self.repeated = 0
+            return None
+        self.repeated += 1
+        # What left before the last refusal has met its fate by now, and all but this refusal belong to it.
+        then, count = last[0], last[1] - (refusals - 1)
+        if self._first is None:
+            self._first = then, count
+            return None
+        since, before = self._first
+        if then - since < SPAN or count - before < ENOUGH or now - self._reopened < CYCLE:
+            return None
+        self._last = self._first = None
+        self.repeated = 0
+        return (count - before) * MINUTE / (then - since)
+
+    def reopened(self, now: float) -> float | None:
+        """Return the rate per minute over the cycle of sending and being refused that a probe ends which left now."""
+        wall, admitted = self._wall
+        minute = self._mark_since(wall - MINUTE)
+        since, before = self._mark_since(max(wall - MINUTE, self._reopened))
+        if now - since < CYCLE or now - wall < APART:
+            return None
+        self._reopened = now
+        # The cycle is right for limits of every kind; a limit per minute admitted as much in the minute before.
+        return max((admitted + 1 - before) * MINUTE / (now - since), float(admitted - minute[1]))
+
+    def window_ends(self) -> float:
+        """Return when a limit per minute must have room again, counted from the last refusal of a request."""
+        return self._mark_since(self._wall[0] - MINUTE)[0] + WINDOW
+
+    def _mark_since(self, moment: float) -> tuple[float, int]:
+        return next((mark for mark in self._marks if mark[0] >= moment), self._wall)

@@ -1,0 +1,200 @@
+"""Modelled services for runs in virtual time: what they admit, how long they take, and when they are down."""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Reply, Request
+
+from .scripted import Attempt, answer, error
+
+__all__ = [
+    "Concurrency",
+    "FixedWindow",
+    "Latency",
+    "Outage",
+    "Queue",
+    "Service",
+    "SlidingWindow",
+    "TokenBucket",
+    "constant",
+    "log_normal",
+]
+
+MINUTE = 60.0
+
+Latency = Callable[[random.Random], float]
+
+
+def log_normal(median: float, sigma: float = 0.6) -> Latency:
+    """Draw latencies as models have them: seconds, with a long tail."""
+    return lambda source: median * math.exp(source.gauss(0.0, sigma))
+
+
+def constant(seconds: float) -> Latency:
+    """Take equally long every time, as mocks do: what leaves together comes back together."""
+    return lambda source: seconds
+
+
+class Limiter(Protocol):
+    """One limit of a service. `admits` may be asked without `take` following."""
+
+    def admits(self, now: float, in_flight: int, units: float) -> bool: ...
+
+    def take(self, now: float, units: float) -> None: ...
+
+
+class SlidingWindow:
+    """So many units in any minute."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._limit, self._sum = per_minute, 0.0
+        self._taken: deque[tuple[float, float]] = deque()
+
+    def admits(self, now: float, in_flight: int, units: float) -> bool:
+        while self._taken and self._taken[0][0] <= now - MINUTE:
+            self._sum -= self._taken.popleft()[1]
+        return self._sum + units <= self._limit + 1e-9
+
+    def take(self, now: float, units: float) -> None:
+        self._taken.append((now, units))
+        self._sum += units
+
+
+class FixedWindow:
+    """So many units in each minute of a clock that struck `phase` seconds after the run began."""
+
+    def __init__(self, per_minute: float, phase: float) -> None:
+        self._limit, self._phase = per_minute, phase
+        self._window, self._sum = -1, 0.0
+
+    def admits(self, now: float, in_flight: int, units: float) -> bool:
+        window = math.floor((now - self._phase) / MINUTE)
+        if window != self._window:
+            self._window, self._sum = window, 0.0
+        return self._sum + units <= self._limit + 1e-9
+
+    def take(self, now: float, units: float) -> None:
+        self._sum += units
+
+
+class TokenBucket:
+    """A bucket of `burst` units that fills evenly."""
+
+    def __init__(self, per_minute: float, burst: float) -> None:
+        self._rate, self._burst = per_minute / MINUTE, burst
+        self._level, self._at = burst, 0.0
+
+    def admits(self, now: float, in_flight: int, units: float) -> bool:
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        return self._level >= units - 1e-9
+
+    def take(self, now: float, units: float) -> None:
+        self._level -= units
+
+
+class Concurrency:
+    """So many at once; `limit` may change with time."""
+
+    def __init__(self, limit: Callable[[float], int] | int) -> None:
+        self._limit = limit
+
+    def admits(self, now: float, in_flight: int, units: float) -> bool:
+        return in_flight < (self._limit if isinstance(self._limit, int) else self._limit(now))
+
+    def take(self, now: float, units: float) -> None:
+        pass
+
+
+class Outage:
+    """From `since` to `until` every attempt ends in `result` after `takes` seconds."""
+
+    def __init__(self, since: float, until: float, result: Reply | Fault, takes: float = 0.05) -> None:
+        self.since, self.until, self.result, self.takes = since, until, result, takes
+
+
+class Queue:
+    """A server of one's own: `slots` are worked on at once, the others wait in line and nobody is refused."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = [0.0] * slots
+
+    def takes(self, now: float, work: float) -> float:
+        self._free.sort()
+        begins = max(now, self._free[0])
+        self._free[0] = begins + work
+        return begins + work - now
+
+
+class Service:
+    """Admits what its limits allow and answers after a while; the rest is refused at once with a 429.
+
+    A script for `play`. `headers` go with every refusal, `reply` makes the answers, `units` tells what a request
+    weighs to the limiters in `weighing`; the others count requests.
+    """
+
+    def __init__(
+        self,
+        *limiters: Limiter,
+        latency: Latency,
+        seed: int = 5,
+        headers: dict[str, str] | None = None,
+        refusal_takes: float = 0.05,
+        counts_refused: bool = False,
+        outages: Sequence[Outage] = (),
+        queue: Queue | None = None,
+        weighing: Sequence[Limiter] = (),
+        units: Callable[[Request], float] = lambda request: 1.0,
+        reply: Callable[[Request], Reply] = lambda request: answer(),
+    ) -> None:
+        self._limiters, self._weighing, self._units = limiters, weighing, units
+        self._latency, self._headers, self._refusal_takes = latency, headers or {}, refusal_takes
+        self._counts_refused, self._outages, self._queue, self._reply = counts_refused, outages, queue, reply
+        self._random = random.Random(seed)
+        self._ends: list[float] = []
+        self.arrivals: list[float] = []
+        """When requests came, refused ones too."""
+        self.refusals: list[float] = []
+        self.failed: list[float] = []
+        """When requests came that met an outage."""
+        self.admitted: list[float] = []
+        self.answered: list[float] = []
+
+    def __call__(self, request: Request, number: int) -> Attempt:
+        now = asyncio.get_running_loop().time()
+        self.arrivals.append(now)
+        for outage in self._outages:
+            if outage.since <= now < outage.until:
+                self.failed.append(now)
+                return outage.takes, outage.result
+        self._ends = [end for end in self._ends if end > now]
+        units = self._units(request)
+        limits = [(limiter, 1.0) for limiter in self._limiters] + [(limiter, units) for limiter in self._weighing]
+        admitted = all(limiter.admits(now, len(self._ends), amount) for limiter, amount in limits)
+        if admitted or self._counts_refused:
+            for limiter, amount in limits:
+                limiter.take(now, amount)
+        if not admitted:
+            self.refusals.append(now)
+            return self._refusal_takes, error(429, "rate_limit_exceeded", **self._headers)
+        took = self._latency(self._random)
+        if self._queue is not None:
+            took = self._queue.takes(now, took)
+        self._ends.append(now + took)
+        self.admitted.append(now)
+        self.answered.append(now + took)
+        return took, self._reply(request)
+
+    @property
+    def refused_share(self) -> float:
+        """Of all requests, those refused."""
+        return len(self.refusals) / max(1, len(self.arrivals))
+
+    def admitted_in(self, since: float, until: float) -> int:
+        """Count the admitted requests of a span of time."""
+        return sum(since <= moment < until for moment in self.admitted)

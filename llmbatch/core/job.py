@@ -93,6 +93,8 @@ class Request:
     method: str = "POST"
     weight: float = 0.0
     """Tokens reserved for it."""
+    reserved: list[float] | None = None
+    """The reservation itself, where somebody counts tokens."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from llmbatch.flow.weight import Weight
 __all__ = ["Dispatch", "Patience"]
 
 
-APART, ITS_OWN = 4, 25
+APART, ITS_OWN = 4, 12
 """A job that is refused so often for pace while hardly any other is waits for itself, and in the end fails."""
 
 
@@ -326,7 +326,7 @@ class Dispatch:
             output += usage.output_tokens or 0
         queue.gate.succeeded(now, request.jobs[0].latency, output)
         if counted and weighed:
-            queue.gate.tokens.correct(now, request.weight - used - output)
+            queue.gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
         """Send the halves of a refused request apart, before all others: the job to blame is found in a few steps."""
@@ -367,7 +367,7 @@ class Dispatch:
         if alone >= ITS_OWN:
             return False
         if alone >= APART:
-            wait = backoff(alone - APART + 1, 1.0, self._random)
+            wait = backoff(min(alone - APART, 3) + 1, 1.0, self._random)
         if holds and hold:
             self._hold(queue, request, job, fault, now)
         if self._closed or queue.stopped:

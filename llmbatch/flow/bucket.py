@@ -7,7 +7,7 @@ and that is a 429. And no second holds much more than its share: providers enfor
 import math
 from collections import deque
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "Taken"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
@@ -15,9 +15,12 @@ BURST, BURST_OF_GUESS = 1.0, 0.25
 """Seconds' worth that may leave at once."""
 CAUTION = 0.95
 """A guessed rate starts a little below what was admitted."""
-RETURN = 45.0, 60
+RETURN = 60.0, 60
 """Seconds, and requests, after which it is as high again: what a refusal costs must be earned first. Growth is cubic in
 its exponent, so that it dwells there, and yet doubles within another two such spans."""
+
+Taken = list[float]
+"""When units were taken, and how many."""
 
 
 class Bucket:
@@ -34,7 +37,7 @@ class Bucket:
         self._named = rate is not None
         self._guess: tuple[float, float, float] | None = None
         """A guessed rate, since when, and after how long it is up again by what caution took."""
-        self._spent: deque[tuple[float, float]] = deque()
+        self._spent: deque[Taken] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
         self._due = -math.inf
@@ -55,17 +58,23 @@ class Bucket:
         self._expire(now)
         return max(self._window_opens(now, amount), self._due - (BURST if self._guess is None else BURST_OF_GUESS))
 
-    def take(self, now: float, amount: float) -> None:
-        """Reserve units."""
-        if self.binds:
-            self._add(now, amount)
-            self._due = max(self._due, now) + amount * 60.0 / self.rate
+    def take(self, now: float, amount: float) -> Taken | None:
+        """Reserve units; None while no rate is known."""
+        if not self.binds:
+            return None
+        self._due = max(self._due, now) + amount * 60.0 / self.rate
+        return self._add(now, amount)
 
-    def correct(self, now: float, surplus: float) -> None:
-        """Give units back (or, negative, take more): what was reserved differed from what was used."""
-        if self.binds and surplus:
-            self._add(now, -surplus)
+    def correct(self, now: float, taken: Taken | None, surplus: float) -> None:
+        """Give units of a reservation back (or, negative, take more): it was not what was used.
+
+        They leave the window when the reservation would have: given back later, they would be lent twice.
+        """
+        if taken is not None and surplus:
             self._due -= surplus * 60.0 / self.rate
+            if taken[0] > now - WINDOW:
+                taken[1] -= surplus
+                self._sum -= surplus
 
     def learn(self, rate: float | None, left: float | None, now: float) -> None:
         """Take a rate that the server announced, unless the user named one; believe it when it says less is left.
@@ -93,9 +102,11 @@ class Bucket:
             self._guess = (self.rate, now, max(seconds, requests * 60.0 / rate))
             self.binds = True
 
-    def _add(self, now: float, amount: float) -> None:
-        self._spent.append((now, amount))
+    def _add(self, now: float, amount: float) -> Taken:
+        taken = [now, amount]
+        self._spent.append(taken)
         self._sum += amount
+        return taken
 
     def _window_opens(self, now: float, amount: float) -> float:
         excess = self._sum + min(amount, self.rate) - self.rate

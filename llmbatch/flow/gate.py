@@ -15,7 +15,7 @@ __all__ = ["Gate"]
 
 QUICK, PATIENT = 0.1, 1.0
 """Seconds to wait after a refusal that names no time: where the limit adapts, the cut is the answer to it."""
-STEP = 0.8
+STEP = 0.9
 """A rate that was right until now is not far off."""
 ROOM = 1.25
 """How much more may be in flight than a rate needs on average."""
@@ -73,7 +73,7 @@ class Gate:
         if self.requests.binds:
             self.requests.take(now, 1.0)
         if self.tokens.binds:
-            self.tokens.take(now, request.weight)
+            request.reserved = self.tokens.take(now, request.weight)
 
     def leave(self, request: Request) -> None:
         """Count an attempt out, after its verdicts."""
@@ -136,8 +136,9 @@ class Gate:
             if self.outage_since is None:
                 self.outage_since = now
             self._rate_limited = limited
-            self._learn(now)
-        elif self.parking.row == 1:
+            if not lost:
+                self._learn(now)
+        elif limited and self.parking.row == 1:
             self.limit.refused_too()
         return max(0.0, self.parking.closed_until - before)
 
@@ -165,7 +166,7 @@ class Gate:
             if alone and not self.parking.asked:
                 self.parking.look_in_at(self._rate.window_ends(), now)
         if alone:
-            if not self.requests.guessed:
+            if self._rate_limited and not self.requests.guessed:
                 limit.refused_alone(others)
         elif not paced:
             limit.refused(now, self.parking.closed_until - now, others)

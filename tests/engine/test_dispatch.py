@@ -18,6 +18,9 @@ from llmbatch.core.job import Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.flow.bucket import Bucket
+from llmbatch.flow.gate import Gate
+from llmbatch.flow.limit import Limit
 from llmbatch.flow.retry import RetryPolicy
 from tests.support.scripted import fixed_gate, job
 
@@ -88,10 +91,11 @@ def dispatch(
     random: Callable[[], float] = lambda: 0.5,
     events: list[Event] | None = None,
     dedupe: bool = False,
+    new_gate: Callable[[], Gate] | None = None,
 ) -> Dispatch:
     return Dispatch(
         dialect=Packing(pack),
-        new_gate=lambda: fixed_gate(limit),
+        new_gate=new_gate or (lambda: fixed_gate(limit)),
         policy=policy or RetryPolicy(),
         patience=patience or Patience(),
         random=random,
@@ -125,6 +129,7 @@ class Driver:
         self.flying: list[Request] = []
         self.outcomes: Counter[int] = Counter()
         self.sequence: list[Job] = []
+        self.left: dict[int, float] = {}
 
     def take_all(self) -> None:
         while (request := self.d.take(self.now)) is not None:
@@ -133,13 +138,17 @@ class Driver:
             assert all(j.identity.index not in self.outcomes for j in request.jobs), "a job that is done is sent"
             assert len({j.route for j in request.jobs}) == 1
             self.flying.append(request)
+            self.left[id(request)] = self.now
             self.sequence.append(request.jobs[0])
             on_route = [r for r in self.flying if r.jobs[0].route == request.jobs[0].route]
             assert len(on_route) <= self.limit, "more in flight than the gate allows"
             assert self.d.in_flight == sum(len(r.jobs) for r in self.flying)
 
-    def settle(self, place: int, verdicts: Sequence[Completion | Fault]) -> None:
+    def settle(self, place: int, verdicts: Sequence[Completion | Fault], after: float = 0.0) -> None:
         request = self.flying.pop(place)
+        self.now += after
+        for one in request.jobs:
+            one.latency = self.now - self.left.pop(id(request), self.now)
         self.note(self.d.settle(request, verdicts, self.now))
         if self.d.stop is not None:
             self.d.close()
@@ -156,6 +165,13 @@ class Driver:
         self.now = at
 
 
+GATES: dict[str, Callable[[int], Gate]] = {
+    "fixed": fixed_gate,
+    "adaptive": lambda limit: Gate(Limit(limit, adaptive=True), Bucket(), Bucket()),
+    "limited": lambda limit: Gate(Limit(limit, adaptive=True), Bucket(30.0), Bucket(2000.0)),
+}
+
+
 @given(
     st.data(),
     st.integers(1, 12),
@@ -163,11 +179,19 @@ class Driver:
     st.integers(1, 3),
     st.integers(1, 3),
     st.booleans(),
+    st.sampled_from(sorted(GATES)),
 )
 def test_whatever_happens_every_job_has_one_outcome_or_is_counted_as_not_started(
-    data: st.DataObject, jobs: int, routes: int, limit: int, pack: int, dedupe: bool
+    data: st.DataObject, jobs: int, routes: int, limit: int, pack: int, dedupe: bool, gates: str
 ) -> None:
-    d = dispatch(limit=limit, pack=pack, policy=RetryPolicy(retries=2), random=lambda: 0.25, dedupe=dedupe)
+    d = dispatch(
+        limit=limit,
+        pack=pack,
+        policy=RetryPolicy(retries=2),
+        random=lambda: 0.25,
+        dedupe=dedupe,
+        new_gate=lambda: GATES[gates](limit),
+    )
     drive = Driver(d, limit)
     all_jobs = [job(n, f"m{n % routes}") for n in range(jobs)]
     for one in all_jobs:
@@ -185,13 +209,14 @@ def test_whatever_happens_every_job_has_one_outcome_or_is_counted_as_not_started
         if drive.flying:
             place = data.draw(st.integers(0, len(drive.flying) - 1))
             count = len(drive.flying[place].jobs)
-            drive.settle(place, [data.draw(verdicts) for _ in range(count)])
+            after = data.draw(st.sampled_from([0.0, 0.05, 1.0, 30.0]))
+            drive.settle(place, [data.draw(verdicts) for _ in range(count)], after)
         elif d.outstanding:
             drive.wait()
     while d.outstanding:  # and then everything goes well
         drive.take_all()
         if drive.flying:
-            drive.settle(0, [OK] * len(drive.flying[0].jobs))
+            drive.settle(0, [OK] * len(drive.flying[0].jobs), 1.0)
         else:
             drive.wait()
     assert all(count == 1 for count in drive.outcomes.values())

@@ -27,6 +27,8 @@ from llmbatch.flow.weight import Weight
 __all__ = ["Dispatch", "Patience"]
 
 
+BLIP = 2
+"""Extra attempts, with the route parked, before a refused key or account that worked is believed to be refused."""
 APART, ITS_OWN = 4, 12
 """A job that is refused so often for pace while hardly any other is waits for itself, and in the end fails."""
 
@@ -42,7 +44,7 @@ class Patience:
 class _Queue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
-    __slots__ = ("again", "fresh", "gate", "stopped", "turn", "weight")
+    __slots__ = ("again", "confirmed", "fresh", "gate", "stopped", "turn", "weight")
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -51,6 +53,8 @@ class _Queue:
         self.fresh: deque[Job] = deque()
         self.turn = False
         self.stopped = False
+        self.confirmed = -1
+        """How many answers there were when a fault of the account turned out to be no passing one."""
 
     def source(self) -> deque[Job]:
         """Return whose turn it is: retries first, but every second time new ones, so that neither starves the other."""
@@ -85,6 +89,7 @@ class Dispatch:
         hold: bool = False,
         dedupe: bool = False,
         till: Till | None = None,
+        worked: Callable[[Route], bool] = lambda route: False,
     ) -> None:
         self._dialect = dialect
         self._new_gate = new_gate
@@ -99,7 +104,7 @@ class Dispatch:
         """Jobs that wait for the answer to an equal request, by its key."""
         self._answered: set[int] = set()
         """Keys answered in this run, cut to 64 bits."""
-        self._breaker = Breaker()
+        self._breaker = Breaker(worked)
         self._queues: dict[Route, _Queue] = {}
         self._turns: deque[_Queue] = deque()
         self._due: list[tuple[float, int, Job]] = []
@@ -143,8 +148,8 @@ class Dispatch:
     @property
     def limit(self) -> tuple[int, str]:
         """Return how many requests may be in flight, over all routes, and what moved that last."""
-        limits = [queue.gate.limit for queue in self._turns]
-        return sum(limit.now for limit in limits), limits[0].why if limits else ""
+        gates = [queue.gate for queue in self._turns]
+        return sum(gate.now for gate in gates), gates[0].why if gates else ""
 
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that an answer of this run serves too, under dedupe."""
@@ -344,7 +349,9 @@ class Dispatch:
 
     def _again(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:
         """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
-        holds = fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
+        holds = (
+            fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
+        ) or self._may_pass(queue, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.doubtful += 1
@@ -416,6 +423,19 @@ class Dispatch:
         """Tell a server that cannot be reached any more from an address that never worked."""
         unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
         return unreachable and self._breaker.has_succeeded(route)
+
+    def _may_pass(self, queue: _Queue, job: Job, fault: Fault) -> bool:
+        """Tell a key or an account that is refused only for a moment, after answers: a few probes must confirm it."""
+        if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._breaker.has_succeeded(job.route):
+            return False
+        answers = queue.gate.answers
+        if queue.confirmed == answers:
+            return False
+        job.retries += 1
+        if job.retries > min(BLIP, self._policy.retries):
+            queue.confirmed = answers
+            return False
+        return True
 
     def _hold(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float) -> None:
         """Close the gate for everybody on the route, or end the run when patience is out."""

@@ -1,6 +1,7 @@
 """The circuit breaker: tells a fault that every record would meet from one record's bad luck. Pure."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Route
@@ -10,13 +11,18 @@ __all__ = ["Breaker"]
 FEW = 3
 """So many records of a route fail for a common reason, and none succeeded: it is the reason, not the records."""
 MANY = 20
-"""The same after successes, or for a plain 400 that names no common reason: an unbroken row as long as this."""
+"""The same for a plain 400 that names no common reason: an unbroken row as long as this."""
 
 
 class Breaker:
-    """Counts, per route, the records that ended in faults which others would meet too."""
+    """Counts, per route, the records that ended in faults which others would meet too.
 
-    def __init__(self) -> None:
+    `worked` tells of successes in earlier runs. What worked once is not given up for such faults: they are waited out,
+    or end one record each.
+    """
+
+    def __init__(self, worked: Callable[[Route], bool] = lambda route: False) -> None:
+        self._worked = worked
         self._succeeded: set[Route] = set()
         self._row: Counter[Route] = Counter()
         self._row_of: dict[Route, tuple[Kind, str | None]] = {}
@@ -30,7 +36,7 @@ class Breaker:
 
     def has_succeeded(self, route: Route) -> bool:
         """Tell whether there was an answer ever."""
-        return route in self._succeeded
+        return route in self._succeeded or self._worked(route)
 
     def failed(self, route: Route, fault: Fault) -> bool:
         """Note a record's final failure; True when everything else on the route would fail as well.
@@ -38,7 +44,7 @@ class Breaker:
         Context lengths and content filters speak of one record and never count.
         """
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is not Billing.THROTTLED
-        if not common and (fault.kind is not Kind.BAD_REQUEST or route in self._succeeded):
+        if not common and (fault.kind is not Kind.BAD_REQUEST or self.has_succeeded(route)):
             return False
         if self._row_of.get(route) != (fault.kind, fault.code):
             self._row_of[route] = (fault.kind, fault.code)
@@ -46,12 +52,11 @@ class Breaker:
         self._row[route] += 1
         if common:
             self._common[route] = fault
-        if route in self._succeeded:
-            # A daily quota is used up by successes.
-            general = fault.scope is Scope.RUN or fault.kind is Kind.RATE_LIMITED
-            return general and self._row[route] >= MANY
+        if self.has_succeeded(route) and fault.kind is not Kind.RATE_LIMITED:
+            return False
+        # A daily quota is used up by successes: to wait for it is more than --max-wait allows.
         return self._row[route] >= (FEW if common else MANY)
 
     def hopeless(self) -> dict[Route, Fault]:
         """Return the routes that only ever failed, and for a common reason: an input shorter than a few can be so."""
-        return {route: fault for route, fault in self._common.items() if route not in self._succeeded}
+        return {route: fault for route, fault in self._common.items() if not self.has_succeeded(route)}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Request
 from llmbatch.flow.announced import Announced
 from llmbatch.flow.bucket import Bucket
@@ -36,10 +36,25 @@ class Gate:
         self.in_flight = 0
         self.sent = 0
         self.refusals = 0
+        self.answers = 0
         self.outage_since: float | None = None
         self._rate = AdmittedRate()
         self._rate_limited = False
         self._paced_at = -math.inf
+
+    @property
+    def now(self) -> int:
+        """Return how many may be in flight."""
+        return self.parking.allowed(self.limit.now) if self.parking.careful else self.limit.now
+
+    @property
+    def why(self) -> str:
+        """Say what moved that last, for people."""
+        if self.parking.careful and (parked := self.parking.why) is not None:
+            return parked
+        if self.requests.guessed and self.in_flight < self.limit.now:
+            return f"at {self.requests.rate:,.0f} a minute, learned from refusals"
+        return self.limit.why
 
     @property
     def closed_until(self) -> float:
@@ -90,7 +105,7 @@ class Gate:
 
     def singled_out(self, job: Job) -> int:
         """Note one more refusal of a job; return how often that was, 0 while others are refused, too."""
-        answers, refusals = self.sent - self.refusals - self.in_flight, self.refusals
+        answers, refusals = self.answers, self.refusals
         times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
         times += 1
         job.refused = times, answers_before, refusals_before
@@ -107,6 +122,7 @@ class Gate:
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Note that the service works. Comes before `leave`."""
+        self.answers += 1
         self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
         if self.parking.careful:
             self._proved(now, round_trip)
@@ -131,7 +147,7 @@ class Gate:
         self.refusals += 1
         before = max(self.parking.closed_until, now) if self.parking.careful else now
         base = self._base()
-        lost, limited = fault.kind is Kind.CONNECTION, fault.kind is Kind.RATE_LIMITED
+        lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
         if self.parking.refused(request, now, took, fault.wait or 0.0, base, random(), lost=lost, quick=limited):
             if self.outage_since is None:
                 self.outage_since = now

@@ -56,8 +56,8 @@ class Parking:
     def why(self) -> str | None:
         """Say why not everybody may pass."""
         if self.awaits_probe:
-            return "parked"
-        if self.probe is not None and self._strict:
+            return "parked, one probe comes next"
+        if self.probe is not None:
             return "parked, one probe on its way"
         return "growing back after a pause" if self._allowed < math.inf else None
 

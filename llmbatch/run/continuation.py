@@ -12,7 +12,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
-from llmbatch.core.job import Job
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
@@ -37,6 +37,8 @@ class Survey:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[Judgement, bool]] = Counter()
+        self.worked: set[Route] = set()
+        """The routes that have answers."""
 
     def add(self, judged: Iterable[tuple[Judgement, bool]]) -> None:
         """Count records, each with whether it is unusable."""
@@ -89,6 +91,7 @@ class Continuation:
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
+        self._worked: set[Route] | None = None
         self._let_through = False
         """Whether a record was let through to be sent."""
         self._remembered = "keep" if changed == "keep" else None
@@ -112,6 +115,7 @@ class Continuation:
         if survey is not None and self._keeps_edits(survey):
             self.policy = self.policy._replace(keep_edited=True)
             survey = self.survey(dialect)
+        self._worked = survey.worked if survey is not None else None
         found = self._store.found
         for text in found.notices:
             self._notice(text)
@@ -134,6 +138,10 @@ class Continuation:
             return survey
         self._store.forget_met()
         return None
+
+    def worked(self, route: Route) -> bool:
+        """Tell whether the file has an answer from a route; without a survey any answer counts for all."""
+        return route in self._worked if self._worked is not None else self._store.found.ok > 0
 
     def judge(self, job: Job | Refused) -> Judgement:
         """Decide about one record. Raises UsageError when its options changed and nobody said what to do then.
@@ -173,7 +181,13 @@ class Continuation:
             preparation = reading.preparation(dialect)
             judge, policy = self._store.judge, self.policy
             while batch := preparation.records(BATCH):
-                survey.add([(judge(job.identity, job.key, policy), job.key is None) for job in batch])
+                judged = [(judge(job.identity, job.key, policy), job.key is None) for job in batch]
+                survey.add(judged)
+                survey.worked.update(
+                    job.route
+                    for job, (judgement, _) in zip(batch, judged, strict=True)
+                    if judgement.action is Action.KEEP_OK and isinstance(job, Job)
+                )
         return survey
 
     def _decided(self, entries: list[Job | Refused]) -> Iterator[Job | Refused | Kept | Outcome]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
+from llmbatch.core.job import Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
@@ -49,6 +50,8 @@ class Output:
     sift: Sift | None = None
     kept: list[Kept] | None = None
     """All records of the input, when a survey showed that none is to be sent."""
+    worked: Callable[[Route], bool] = lambda route: False
+    """Tells which routes have answers from earlier runs."""
 
     def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
@@ -120,7 +123,8 @@ def open_output(
         if settings.output.tee:
             _show_kept(store.kept_lines(continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
-        yield Output(sink, store, journal, continuation.sift, survey.kept if survey is not None else None)
+        kept = survey.kept if survey is not None else None
+        yield Output(sink, store, journal, continuation.sift, kept, continuation.worked)
 
 
 class _Tee:

@@ -163,6 +163,7 @@ class Session:
                 hold=settings.resume.in_doubt == "hold",
                 dedupe=settings.resume.dedupe,
                 till=self._till(),
+                worked=self._output.worked,
             ),
             dialect=dialect,
             open_sender=lambda: LaneSender(

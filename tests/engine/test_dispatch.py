@@ -34,6 +34,7 @@ TIMED_OUT = Fault(kind=Kind.TIMEOUT, message="slow", billing=Billing.DOUBTFUL, r
 BROKEN = Fault(kind=Kind.SERVER_ERROR, message="500", billing=Billing.SERVER, retry=True, status=500)
 PAID = Fault(kind=Kind.UNPARSABLE, message="?", billing=Billing.BILLED, raw=b"?")
 KEY = Fault(kind=Kind.UNAUTHORIZED, message="key", scope=Scope.RUN, status=401)
+CREDIT = Fault(kind=Kind.NO_CREDIT, message="broke", scope=Scope.RUN, status=402)
 MODEL = Fault(kind=Kind.NOT_FOUND, message="model", scope=Scope.ROUTE, status=404)
 UNREACHABLE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)
 SPLIT = replace(BAD, scope=Scope.REQUEST, split=True)
@@ -92,6 +93,7 @@ def dispatch(
     events: list[Event] | None = None,
     dedupe: bool = False,
     new_gate: Callable[[], Gate] | None = None,
+    worked: Callable[[Route], bool] = lambda route: False,
 ) -> Dispatch:
     return Dispatch(
         dialect=Packing(pack),
@@ -101,6 +103,7 @@ def dispatch(
         random=random,
         notify=(events if events is not None else []).append,
         dedupe=dedupe,
+        worked=worked,
     )
 
 
@@ -511,7 +514,87 @@ def test_a_daily_quota_that_is_used_up_ends_the_run_to_be_continued_later() -> N
     failed = 0
     while d.stop is None:
         failed += len(settle_next(d, QUOTA))
-    assert isinstance(d.stop, CeilingReached) and failed == 20
+    assert isinstance(d.stop, CeilingReached) and failed == 3
+
+
+@pytest.mark.parametrize("fault", [KEY, CREDIT])
+def test_after_an_answer_a_refused_key_is_probed_a_few_times_and_then_fails_record_by_record(fault: Fault) -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(50)])
+    settle_next(d, OK)
+    now, failed, attempts = 0.0, 0, 0
+    while d.outstanding:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        attempts += 1
+        failed += len(d.settle(request, (fault,), now))
+    assert failed == 49 and d.stop is None and d.conclude() is None
+    assert attempts <= 49 + 4 and now < 30.0
+
+
+def test_a_key_that_is_refused_for_a_moment_costs_no_record() -> None:
+    d = dispatch()
+    d.add([job(n) for n in range(20)])
+    settle_next(d, OK)
+    crowd = [take(d) for _ in range(4)]
+    assert [d.settle(request, (KEY,), 0.5) for request in crowd] == [[]] * 4
+    now = d.next_time(0.5)
+    assert now > 0.5
+    done = 1
+    while d.outstanding:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        done += len(d.settle(request, (OK,), now))
+    assert done == 20
+
+
+@pytest.mark.parametrize("fault", [KEY, CREDIT, MODEL, BAD])
+def test_a_resume_with_answers_is_never_stopped_by_what_would_stop_a_first_run(fault: Fault) -> None:
+    d = dispatch(worked=lambda route: route.model == "old")
+    d.add([job(n, "old") for n in range(40)])
+    now = 0.0
+    while d.outstanding:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        d.settle(request, (fault,), now)
+    assert d.stop is None and d.conclude() is None
+    d.add([job(100 + n, "new") for n in range(40)])
+    while d.outstanding and d.stop is None and d.left_out is None:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        d.settle(request, (fault,), now)
+    assert isinstance(d.stop or d.left_out, ActionNeeded)
+
+
+def test_a_resume_with_answers_waits_for_a_server_that_is_not_there() -> None:
+    d = dispatch(worked=lambda route: True, patience=Patience(max_outage=100.0))
+    d.add([job(n) for n in range(9)])
+    now = 0.0
+    while d.stop is None:
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        assert d.settle(request, (UNREACHABLE,), now) == []
+    assert isinstance(d.stop, CeilingReached) and now > 100.0
+
+
+# what the display shows
+
+
+def test_the_limit_in_force_and_why_follow_a_pause() -> None:
+    d = dispatch(limit=64)
+    d.add([job(n) for n in range(200)])
+    assert d.limit == (64, "as asked")
+    crowd = [take(d) for _ in range(64)]
+    for request in crowd:
+        d.settle(request, (UNREACHABLE if request is not crowd[0] else OK,), 1.0)
+    assert d.limit == (1, "parked, one probe comes next")
+    now = d.next_time(1.0)
+    probe = take(d, now)
+    assert d.limit == (1, "parked, one probe on its way") and d.take(now) is None
+    probe.jobs[0].latency = 1.0
+    d.settle(probe, (OK,), now + 1.0)
+    allowed, why = d.limit
+    assert 2 <= allowed <= 64 / 8 + 1 and why == "growing back after a pause"
 
 
 # packing

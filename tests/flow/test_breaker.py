@@ -44,20 +44,22 @@ def test_what_speaks_of_one_record_or_one_moment_never_counts(fault: Fault) -> N
     assert failures_until_it_breaks(Breaker(), fault) is None
 
 
-@pytest.mark.parametrize("fault", [MODEL, BAD])
-def test_a_model_that_worked_once_is_never_given_up_for_its_own_faults(fault: Fault) -> None:
-    breaker = Breaker()
-    breaker.succeeded(A)
+@pytest.mark.parametrize("fault", [KEY, CREDIT, UNREACHABLE, MODEL, BAD])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_model_that_worked_once_is_never_given_up(fault: Fault, earlier: bool) -> None:
+    breaker = Breaker(lambda route: earlier)
+    if not earlier:
+        breaker.succeeded(A)
     assert failures_until_it_breaks(breaker, fault) is None
+    assert breaker.hopeless() == {}
 
 
-@pytest.mark.parametrize("fault", [KEY, CREDIT, QUOTA])
-def test_after_successes_a_fault_that_can_arise_later_needs_a_long_unbroken_row(fault: Fault) -> None:
+def test_a_daily_quota_is_used_up_by_successes() -> None:
     breaker = Breaker()
     breaker.succeeded(A)
-    assert failures_until_it_breaks(breaker, fault, most=MANY - 1) is None
+    assert failures_until_it_breaks(breaker, QUOTA, most=FEW - 1) is None
     breaker.succeeded(A)
-    assert failures_until_it_breaks(breaker, fault) == MANY
+    assert failures_until_it_breaks(breaker, QUOTA) == FEW
 
 
 def test_models_are_counted_apart() -> None:

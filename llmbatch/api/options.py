@@ -39,7 +39,7 @@ class Options(TypedDict, total=False):
 
     provider: str
     model: str
-    base_url: str
+    base_url: str | Sequence[str]
     api_key: str
     key_env: str
     key_file: str | os.PathLike[str]
@@ -130,6 +130,11 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
     """Return the settings. With `tee` results pass by even where they go to a file. Raises UsageError."""
     given = {name: value for name, value in options.items() if value is not None}
     _check(given)
+    if not isinstance(urls := given.get("base_url", ""), str):
+        if not urls:
+            raise UsageError("base_url is an empty list", "Name a server, or leave it out.")
+        given["base_url"], *more = urls
+        given["more_urls"] = tuple(more)
     path = Path(given["output"]) if "output" in given else None
     concurrency = given.get("concurrency", "auto")
     most = given.get("max_concurrency", PaceSettings().concurrency)

@@ -167,8 +167,13 @@ Model = Annotated[
     str | None, _option("Model", "The model, for records that name none.", "--model", "-m", metavar="MODEL")
 ]
 BaseUrl = Annotated[
-    str | None,
-    _option("Model", "Any OpenAI-compatible server, up to and with /v1.", "--base-url", metavar="URL"),
+    list[str] | None,
+    _option(
+        "Model",
+        "Any OpenAI-compatible server, up to and with /v1. Given more than once, records are spread over all.",
+        "--base-url",
+        metavar="URL",
+    ),
 ]
 Endpoint = Annotated[
     str | None,

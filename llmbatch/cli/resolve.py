@@ -36,7 +36,7 @@ _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
     given = values(ctx)
-    provider, base_url = _one_server(ctx)
+    provider, base_urls = _one_server(ctx)
     key_env, key_file = _one_key(ctx)
     output = _output(given)
     return Settings(
@@ -56,7 +56,8 @@ def resolve(ctx: typer.Context) -> Settings:
         ),
         model=ModelSettings(
             provider=provider,
-            base_url=base_url,
+            base_url=base_urls[0] if base_urls else None,
+            more_urls=tuple(base_urls[1:]),
             endpoint=checked_endpoint(given["endpoint"]),
             model=given["model"],
             template=given["template"],
@@ -107,9 +108,17 @@ def resolve(ctx: typer.Context) -> Settings:
     )
 
 
-def _one_server(ctx: typer.Context) -> tuple[str | None, str | None]:
-    """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count."""
-    return _stronger(ctx, "provider", "base_url")
+def _one_server(ctx: typer.Context) -> tuple[str | None, list[str]]:
+    """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count.
+
+    Raises UsageError for an address that is named twice: it would get two shares.
+    """
+    provider, urls = _stronger(ctx, "provider", "base_url")
+    urls = list(urls or ())
+    for place, url in enumerate(urls):
+        if url.rstrip("/") in (other.rstrip("/") for other in urls[:place]):
+            raise UsageError(f"--base-url {url} is given twice", "Name each server once.")
+    return provider, urls
 
 
 def _one_key(ctx: typer.Context) -> tuple[str | None, Path | None]:
@@ -121,7 +130,7 @@ def _one_key(ctx: typer.Context) -> tuple[str | None, Path | None]:
 
 
 def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
-    one, other = ctx.params[first], ctx.params[second]
+    one, other = ctx.params[first] or None, ctx.params[second] or None
     if one is not None and other is not None:
         by_one, by_other = RANK.index(origin(ctx, first)), RANK.index(origin(ctx, second))
         if by_one != by_other:

@@ -91,6 +91,8 @@ class Request:
     path: str
     body: bytes
     method: str = "POST"
+    endpoint: int = 0
+    """Which of several it is sent to."""
     weight: float = 0.0
     """Tokens reserved for it."""
     reserved: list[float] | None = None

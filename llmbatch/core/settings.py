@@ -75,6 +75,8 @@ class ModelSettings:
 
     provider: str | None = None
     base_url: str | None = None
+    more_urls: tuple[str, ...] = ()
+    """Further servers of the same kind: the records are spread over all."""
     endpoint: str | None = None
     """`chat` and its like, or a path below the base URL; None is the preset's."""
     model: str | None = None

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmbatch.core.events import Event, Finished, Held, Retrying
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, Outcome, Refused
 from llmbatch.core.usage import Usage
 
-__all__ = ["Share", "Summary", "Tally", "percentiles"]
+__all__ = ["Share", "Summary", "Tally", "Traffic", "percentiles"]
 
 
 MOST_MODELS = 100
@@ -165,13 +165,22 @@ def percentiles(values: Iterable[float], *ranks: float) -> list[float]:
     return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks] if ordered else []
 
 
+class Traffic(NamedTuple):
+    """What went to one of several servers: requests in all, those answered, those refused for pace or overload."""
+
+    url: str
+    requests: int
+    answered: int
+    refused: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """How a run ended.
 
     `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `unwritten` + `not_started`, asserted by the
-    run itself. `models` are the shares of the models that were asked, `orphans` lines of the results file without a
-    record in the input.
+    run itself. `models` are the shares of the models that were asked, `endpoints` those of the servers where there are
+    several, `orphans` lines of the results file without a record in the input.
     """
 
     read: int
@@ -190,6 +199,7 @@ class Summary:
     output_tokens: int
     cost_usd: float | None
     models: dict[str, Share] = field(default_factory=dict)
+    endpoints: list[Traffic] = field(default_factory=list)
     wall_s: float
     waited_s: float
     latency_s: dict[str, float]
@@ -218,6 +228,7 @@ class Summary:
             "output_tokens": self.output_tokens,
             "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
             "models": {name: share.as_json() for name, share in self.models.items()},
+            "endpoints": [traffic._asdict() for traffic in self.endpoints],
             "wall_s": round(self.wall_s, 3),
             "waited_s": round(self.waited_s, 3),
             "records_per_s": round(rate, 1),

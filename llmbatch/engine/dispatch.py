@@ -21,6 +21,7 @@ from llmbatch.flow.announced import Announced
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy, backoff
+from llmbatch.flow.spread import Spread
 from llmbatch.flow.till import Till
 from llmbatch.flow.weight import Weight
 
@@ -44,10 +45,11 @@ class Patience:
 class _Queue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
-    __slots__ = ("again", "confirmed", "fresh", "gate", "stopped", "turn", "weight")
+    __slots__ = ("again", "confirmed", "fresh", "gate", "spread", "stopped", "turn", "weight")
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        self.gate = gates[0]
+        self.spread = Spread(gates) if len(gates) > 1 else None
         self.weight = Weight()
         self.again: deque[Job] = deque()
         self.fresh: deque[Job] = deque()
@@ -67,9 +69,18 @@ class _Queue:
             return (source.popleft(),)
         return tuple(source.popleft() for _ in range(count))
 
+    @property
+    def weighs(self) -> bool:
+        """Whether anybody counts tokens."""
+        return self.gate.tokens.binds if self.spread is None else self.spread.weighs
+
+    def gate_of(self, request: Request) -> Gate:
+        """Return the gate that a request went through."""
+        return self.gate if self.spread is None else self.spread.gates[request.endpoint]
+
     def weigh(self, jobs: Iterable[Job]) -> float:
         """Estimate the tokens of a request; where nobody counts them, they weigh nothing."""
-        if not self.gate.tokens.binds:
+        if not self.weighs:
             return 0.0
         return sum(self.weight.of(job.tokens, job.token_cap) for job in jobs)
 
@@ -90,8 +101,10 @@ class Dispatch:
         dedupe: bool = False,
         till: Till | None = None,
         worked: Callable[[Route], bool] = lambda route: False,
+        endpoints: Sequence[str] = ("",),
     ) -> None:
         self._dialect = dialect
+        self._endpoints = endpoints
         self._new_gate = new_gate
         self._policy = policy
         self._patience = patience
@@ -148,7 +161,7 @@ class Dispatch:
     @property
     def limit(self) -> tuple[int, str]:
         """Return how many requests may be in flight, over all routes, and what moved that last."""
-        gates = [queue.gate for queue in self._turns]
+        gates = self._gates()
         return sum(gate.now for gate in gates), gates[0].why if gates else ""
 
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
@@ -169,6 +182,19 @@ class Dispatch:
                 queue.fresh.append(job)
                 self.queued += 1
         return done
+
+    def traffic(self) -> list[tuple[str, int, int, int]]:
+        """Return for each endpoint how many requests it got, how many it answered and how many it refused."""
+        gates = [queue.spread.gates if queue.spread is not None else (queue.gate,) for queue in self._turns]
+        return [
+            (
+                name,
+                sum(of_route[place].sent for of_route in gates),
+                sum(of_route[place].answers for of_route in gates),
+                sum(of_route[place].refusals for of_route in gates),
+            )
+            for place, name in enumerate(self._endpoints)
+        ]
 
     def take(self, now: float) -> Request | None:
         """Hand out a request that may be sent now, None when there is none."""
@@ -195,12 +221,17 @@ class Dispatch:
 
     def holds(self, now: float) -> bool:
         """Tell whether jobs of a route wait until it is time to ask its server again."""
-        return any(queue.gate.closed_until > now for queue in self._turns if queue.again or queue.fresh)
+        return any(
+            min(gate.closed_until for gate in self._gates_of(queue)) > now
+            for queue in self._turns
+            if queue.again or queue.fresh
+        )
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
         jobs = request.jobs
         queue = self._queues[jobs[0].route]
+        gate = queue.gate if queue.spread is None else queue.gate_of(request)
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
         apart: list[Job] = []
@@ -210,7 +241,7 @@ class Dispatch:
             self._till.settle(job, verdict)
             if isinstance(verdict, Completion):
                 if not heard:
-                    self._learn(queue, request, verdicts, now)
+                    self._learn(queue, gate, request, verdicts, now)
                     heard = True
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
@@ -218,7 +249,7 @@ class Dispatch:
             elif verdict.split and len(jobs) > 1:
                 apart.append(job)
                 refusal = verdict
-            elif self._again(queue, request, job, verdict, now, hold=not heard):
+            elif self._again(queue, gate, request, job, verdict, now, hold=not heard):
                 heard = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
@@ -230,7 +261,8 @@ class Dispatch:
                     self._give_up(queue, job.route, verdict)
         if refusal is not None:
             self._split(queue, apart, refusal)
-        gate = queue.gate
+        if queue.spread is not None:
+            self._compare(queue.spread, request, verdicts[0], now)
         if gate.parking.probe is request and isinstance(verdicts[0], Fault):
             gate.probed(request, verdicts[0], now, jobs[0].latency, self._random)
         gate.leave(request)
@@ -238,11 +270,11 @@ class Dispatch:
 
     def hear(self, request: Request, said: Announced, now: float) -> None:
         """Pass on what an answer announced about limits."""
-        self._queues[request.jobs[0].route].gate.hear(said, now)
+        self._queues[request.jobs[0].route].gate_of(request).hear(said, now)
 
     def drop(self, request: Request) -> None:
         """Take back a request that was cancelled: its jobs stay without an outcome."""
-        self._queues[request.jobs[0].route].gate.leave(request)
+        self._queues[request.jobs[0].route].gate_of(request).leave(request)
         self.in_flight -= len(request.jobs)
         self.not_started += len(request.jobs)
 
@@ -278,7 +310,7 @@ class Dispatch:
         return None
 
     def _open(self, route: Route) -> _Queue:
-        queue = self._queues[route] = _Queue(self._new_gate())
+        queue = self._queues[route] = _Queue([self._new_gate() for _ in self._endpoints])
         self._turns.append(queue)
         return queue
 
@@ -290,11 +322,11 @@ class Dispatch:
 
     def _opens(self, queue: _Queue, now: float) -> float:
         """Return when the next request of a queue may be sent."""
-        weight = 0.0
-        if queue.gate.tokens.binds:
+        weight, spread = 0.0, queue.spread
+        if queue.gate.tokens.binds if spread is None else spread.weighs:
             source = queue.source()
             weight = queue.weigh(itertools.islice(source, self._dialect.pack(source)))
-        return queue.gate.opens(now, weight)
+        return queue.gate.opens(now, weight) if spread is None else spread.opens(now, weight)
 
     def _request(self, queue: _Queue, now: float) -> Request | None:
         source = queue.source()
@@ -314,12 +346,16 @@ class Dispatch:
             job.sent += 1
         request = self._dialect.request(jobs)
         request.weight = queue.weigh(jobs)
-        queue.gate.enter(now, request)
+        if queue.spread is not None:
+            request.endpoint = queue.spread.least_busy(now, request.weight)
+        queue.gate_of(request).enter(now, request)
         return request
 
-    def _learn(self, queue: _Queue, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> None:
+    def _learn(
+        self, queue: _Queue, gate: Gate, request: Request, verdicts: Sequence[Completion | Fault], now: float
+    ) -> None:
         """Tell the gate how a request went, and what it really weighed."""
-        used, output, counted, weighed = 0, 0, True, queue.gate.tokens.binds
+        used, output, counted, weighed = 0, 0, True, gate.tokens.binds
         for job, verdict in zip(request.jobs, verdicts, strict=True):
             usage = verdict.usage if isinstance(verdict, Completion) else None
             if usage is None or usage.input_tokens is None:
@@ -329,9 +365,9 @@ class Dispatch:
                 queue.weight.learn(job.tokens, usage.input_tokens, usage.output_tokens)
             used += usage.input_tokens
             output += usage.output_tokens or 0
-        queue.gate.succeeded(now, request.jobs[0].latency, output)
+        gate.succeeded(now, request.jobs[0].latency, output)
         if counted and weighed:
-            queue.gate.tokens.correct(now, request.reserved, request.weight - used - output)
+            gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
         """Send the halves of a refused request apart, before all others: the job to blame is found in a few steps."""
@@ -347,11 +383,17 @@ class Dispatch:
                     queue.again.appendleft(job)
                     self.queued += 1
 
-    def _again(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float, *, hold: bool) -> bool:
+    def _again(
+        self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float, *, hold: bool
+    ) -> bool:
         """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
+        if queue.spread is not None and self._is_of_endpoint(queue.spread, request, job, fault):
+            queue.again.append(job)
+            self.queued += 1
+            return True
         holds = (
-            fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(job.route, fault))
-        ) or self._may_pass(queue, job, fault)
+            fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(queue, request, fault))
+        ) or self._may_pass(queue, gate, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.doubtful += 1
@@ -369,14 +411,15 @@ class Dispatch:
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
-        self._check_wait(fault)
-        alone = queue.gate.singled_out(job) if holds else 0
+        if queue.spread is None or not queue.spread.others_work(request.endpoint):
+            self._check_wait(fault)
+        alone = gate.singled_out(job) if holds else 0
         if alone >= ITS_OWN:
             return False
         if alone >= APART:
             wait = backoff(min(alone - APART, 3) + 1, 1.0, self._random)
         if holds and hold:
-            self._hold(queue, request, job, fault, now)
+            self._hold(queue, gate, request, job, fault, now)
         if self._closed or queue.stopped:
             self._leave(job)
         elif holds and alone < APART:
@@ -419,16 +462,20 @@ class Dispatch:
         if not self._closed:
             self.skipped += left
 
-    def _is_outage(self, route: Route, fault: Fault) -> bool:
+    def _is_outage(self, queue: _Queue, request: Request, fault: Fault) -> bool:
         """Tell a server that cannot be reached any more from an address that never worked."""
         unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
-        return unreachable and self._breaker.has_succeeded(route)
+        if not unreachable:
+            return False
+        if queue.spread is not None and queue.spread.others_work(request.endpoint):
+            return True
+        return self._breaker.has_succeeded(request.jobs[0].route)
 
-    def _may_pass(self, queue: _Queue, job: Job, fault: Fault) -> bool:
+    def _may_pass(self, queue: _Queue, gate: Gate, job: Job, fault: Fault) -> bool:
         """Tell a key or an account that is refused only for a moment, after answers: a few probes must confirm it."""
         if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._breaker.has_succeeded(job.route):
             return False
-        answers = queue.gate.answers
+        answers = gate.answers
         if queue.confirmed == answers:
             return False
         job.retries += 1
@@ -437,13 +484,48 @@ class Dispatch:
             return False
         return True
 
-    def _hold(self, queue: _Queue, request: Request, job: Job, fault: Fault, now: float) -> None:
+    def _hold(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> None:
         """Close the gate for everybody on the route, or end the run when patience is out."""
-        added = queue.gate.refused(request, fault, now, job.latency, self._random)
-        self._notify(Held(job.route, fault, queue.gate.closed_until - now, added))
-        since = queue.gate.outage_since
+        added = gate.refused(request, fault, now, job.latency, self._random)
+        self._notify(Held(job.route, fault, gate.closed_until - now, added))
+        since = gate.outage_since if queue.spread is None else queue.spread.outage_since
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
+
+    def _gates(self) -> list[Gate]:
+        return [gate for queue in self._turns for gate in self._gates_of(queue)]
+
+    def _gates_of(self, queue: _Queue) -> Sequence[Gate]:
+        spread = queue.spread
+        return (queue.gate,) if spread is None else [spread.gates[place] for place in spread.places]
+
+    def _is_of_endpoint(self, spread: Spread, request: Request, job: Job, fault: Fault) -> bool:
+        """Tell a fault of an endpoint that never worked, while there are others: it costs the job nothing."""
+        place = request.endpoint
+        common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is Billing.UNBILLED and not fault.retry
+        if not common or spread.gates[place].answers or self._closed or not spread.others(place):
+            return False
+        if spread.is_hopeless(place):
+            spread.leave_out(place)
+            self._notify(Notice(f"{self._endpoints[place]} is left out from here on: {gave_up(fault, job.route)}"))
+        return True
+
+    def _compare(self, spread: Spread, request: Request, verdict: Completion | Fault, now: float) -> None:
+        """Set an endpoint aside that keeps failing while others work, and tell when it works again."""
+        place = request.endpoint
+        gate, name = spread.gates[place], self._endpoints[place]
+        if isinstance(verdict, Completion):
+            if place in spread.aside and gate.outage_since is None:
+                spread.aside.discard(place)
+                self._notify(Notice(f"{name} works again"))
+            return
+        lost = verdict.kind is Kind.CONNECTION and verdict.scope is Scope.RUN
+        broken = verdict.billing in (Billing.SERVER, Billing.DOUBTFUL) or (verdict.kind is Kind.CONNECTION and not lost)
+        if broken and spread.is_storm(place) and spread.others_work(place):
+            gate.set_aside(request, now, request.jobs[0].latency, self._random)
+        if gate.outage_since is not None and place not in spread.aside and (lost or broken or gate.parking.walled):
+            spread.aside.add(place)
+            self._notify(Notice(f"{name} is set aside, one request at a time tries it again: {verdict.message}"))
 
     def _check_wait(self, fault: Fault) -> None:
         """End the run when the server asks for more patience than there is."""

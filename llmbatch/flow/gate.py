@@ -103,6 +103,11 @@ class Gate:
         else:
             self.parking.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
 
+    def set_aside(self, request: Request, now: float, took: float, random: Callable[[], float]) -> None:
+        """Close because the server keeps failing, until a probe brings an answer."""
+        if self.parking.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
+            self.outage_since = now if self.outage_since is None else self.outage_since
+
     def singled_out(self, job: Job) -> int:
         """Note one more refusal of a job; return how often that was, 0 while others are refused, too."""
         answers, refusals = self.answers, self.refusals

@@ -86,7 +86,8 @@ class Continuation:
         self._notice = notice
         header = store.last_header()
         self._before: dict[str, Any] = header.get("options", {}) if header is not None else {}
-        self._address = settings.model.base_url or settings.model.provider or "openai"
+        model = settings.model
+        self._address = " ".join(filter(None, (model.base_url or model.provider or "openai", *model.more_urls)))
         self._address_before = header.get("address") if header is not None else None
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)

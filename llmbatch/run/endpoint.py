@@ -36,6 +36,12 @@ class Endpoint:
     headers: dict[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     unused_key: str | None = None
+    more_urls: tuple[str, ...] = ()
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """All servers that share the records."""
+        return self.base_url, *self.more_urls
 
 
 def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.environ) -> tuple[str, Preset]:
@@ -68,8 +74,9 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
             f"{missing[0]} is not set, which -p {name} needs", f"export {missing[0]}={_EXAMPLES.get(missing[0], '…')}"
         )
     base_url = (model.base_url or preset.base_url).rstrip("/")
-    if base_url:
-        _check_url(base_url)
+    more_urls = tuple(url.rstrip("/") for url in model.more_urls)
+    for url in (base_url, *more_urls) if base_url else ():
+        _check_url(url)
     key = _named_key(model, environment)
     unused = None
     if key is None and model.base_url is not None:
@@ -97,15 +104,16 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
         **{header.lower(): value for header, value in model.headers.items()},
     }
     if key is not None:
-        if base_url and _is_open_http(base_url) and not model.insecure_http:
+        exposed = next((url for url in (base_url, *more_urls) if url and _is_open_http(url)), None)
+        if exposed is not None and not model.insecure_http:
             raise UsageError(
-                f"the key would go over plain http:// to {urlsplit(base_url).hostname}",
+                f"the key would go over plain http:// to {urlsplit(exposed).hostname}",
                 "Use https://, or allow it with --insecure-http.",
             )
         carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
         headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
     secrets = (*([key] if key else ()), *secret_values(model.headers))
-    return Endpoint(name, base_url, headers, secrets, unused)
+    return Endpoint(name, base_url, headers, secrets, unused, more_urls)
 
 
 def secret_values(headers: Mapping[str, str]) -> list[str]:

@@ -31,7 +31,7 @@ from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.core.tally import Summary, Tally
+from llmbatch.core.tally import Summary, Tally, Traffic
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.engine.stall import STALL
@@ -53,6 +53,7 @@ from llmbatch.state.journal import SYNC_EVERY
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender, WireLog
+from llmbatch.wire.spread import spread_over
 
 __all__ = ["Session", "StreamTo", "View", "has_uvloop", "open_session", "run"]
 
@@ -110,7 +111,7 @@ def open_session(
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
-        _allow_sockets(settings.pace.concurrency)
+        _allow_sockets(settings.pace.concurrency * len(endpoint.base_urls))
         yield Session(settings, endpoint, dialect, reading, output, price, observers, wire_log)
 
 
@@ -147,7 +148,8 @@ class Session:
         """Run the pipeline under its watchers; sum up. With `signals` the first one lets it end in order."""
         settings = self._settings
         limits = Limits(connect=settings.patience.connect_timeout, attempt=settings.patience.timeout)
-        open_lane = lane_opener(self._endpoint.base_url, limits=limits, ca_file=settings.model.ca_file)
+        urls = self._endpoint.base_urls
+        openers = [lane_opener(url, limits=limits, ca_file=settings.model.ca_file) for url in urls]
         dialect = self._dialect
         patience = settings.patience
         self._pipeline = pipeline = Pipeline(
@@ -164,14 +166,16 @@ class Session:
                 dedupe=settings.resume.dedupe,
                 till=self._till(),
                 worked=self._output.worked,
+                endpoints=urls,
             ),
             dialect=dialect,
-            open_sender=lambda: LaneSender(
-                open_lane(),
-                base_url=self._endpoint.base_url,
-                headers=self._endpoint.headers,
-                limits=limits,
-                log=self._wire_log,
+            open_sender=lambda: spread_over(
+                [
+                    LaneSender(
+                        open_lane(), base_url=url, headers=self._endpoint.headers, limits=limits, log=self._wire_log
+                    )
+                    for open_lane, url in zip(openers, urls, strict=True)
+                ]
             ),
             workers=settings.pace.concurrency,
             batch=settings.input.batch_size,
@@ -295,7 +299,7 @@ class Session:
             failed=sum(tally.failed.values()),
             in_flight=dispatch.in_flight,
             waiting=dispatch.waiting,
-            limit=limit,
+            limit=min(limit, self._settings.pace.concurrency),
             why=why,
             wall=now - self._began,
             fraction=self._fraction(),
@@ -348,6 +352,7 @@ class Session:
             not_started=pipeline.dispatch.not_started,
             unwritten=pipeline.writer.unwritten,
             requests=pipeline.dispatch.sent,
+            endpoints=[Traffic(*t) for t in pipeline.dispatch.traffic()] if self._endpoint.more_urls else [],
             retries=tally.retries,
             possibly_billed=tally.possibly_billed,
             input_tokens=tally.input_tokens,

@@ -12,6 +12,7 @@ from llmbatch.ui.table import columns
 
 __all__ = ["show_summary"]
 
+_ENDPOINT_COLUMNS = ("server", "requests", "answered", "refused")
 _MODEL_COLUMNS = ("model", "ok", "failed", "requests", "tokens in", "out", "cost", "p50", "p95")
 
 
@@ -25,6 +26,9 @@ def show_summary(console: Console, summary: Summary) -> None:
     console.print(table)
     if len(summary.models) > 1:
         console.print(columns(_MODEL_COLUMNS, [_model_row(name, share) for name, share in summary.models.items()]))
+    if summary.endpoints:
+        rows = [(t.url, f"{t.requests:,}", f"{t.answered:,}", f"{t.refused:,}") for t in summary.endpoints]
+        console.print(columns(_ENDPOINT_COLUMNS, rows))
 
 
 def _model_row(name: str, share: Share) -> tuple[str, ...]:

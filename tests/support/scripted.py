@@ -210,6 +210,7 @@ def new_run(
     offload: Callable[..., Awaitable[Any]] = inline,
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
+    endpoints: Sequence[str] = ("",),
     till: Till | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
@@ -229,6 +230,7 @@ def new_run(
         random=random,
         notify=notify,
         till=till,
+        endpoints=endpoints,
     )
     pipeline = Pipeline(
         input=input,

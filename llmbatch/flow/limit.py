@@ -18,6 +18,8 @@ CUBIC = 0.4
 """CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
 PROOF = 40
 """Answers between two tries to exceed what was refused: so many to one keep refusals under 2.5 %."""
+DEAR = 30.0
+"""Growth beyond what was refused counts in so many times the pause that it cost: that is a few per cent of the time."""
 USED = 0.8
 """The share of the limit that must have been in flight for a success to prove that more would do."""
 GUARD_CUT = 0.85
@@ -109,7 +111,7 @@ class Limit:
         self._limit = max(1.0, self._plateau * CUT)
         self._answers = 0
         self._from, self._since, self._last_cut = self._limit, now, now
-        self._unit = max(self._round_trip, 15.0 * hold)
+        self._unit = max(self._round_trip, DEAR * hold)
         self.why = "cut after a refusal"
 
     def refused_too(self) -> None:

@@ -264,7 +264,9 @@ def test_run_leaves_results_in_their_file(server: str, tmp_path: Path) -> None:
 
 def test_run_keeps_what_it_got_when_it_ends_early(server: str) -> None:
     with pytest.raises(llmbatch.LlmbatchError) as caught:
-        llmbatch.run(["fine", *["[[mock:status code=401]]"] * 20], base_url=server, model="mock", concurrency=1)
+        llmbatch.run(
+            ["fine", *["[[mock:status code=400]]"] * 20], base_url=server, model="mock", concurrency=1, max_failures=3
+        )
     assert next(iter(caught.value.run))["status"] == "ok"
     assert caught.value.run.summary["stopped"]
 

@@ -67,3 +67,14 @@ def test_a_server_is_named_once_and_every_address_is_checked(llmbatch: Command) 
         "run", *servers("https://a.example/v1", "http://b.example/v1"), "-m", "m", stdin=RECORDS, env=key
     )
     assert exposed.code == 2 and "b.example" in exposed.stderr
+
+
+def test_a_run_that_goes_on_is_not_stopped_by_a_refused_key(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    prompts, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    records = [json.dumps({"id": n, "prompt": "fine" if n < 3 else "[[mock:status code=401]]"}) for n in range(9)]
+    prompts.write_text("\n".join(records[:3]) + "\n")
+    assert llmbatch("run", prompts, *mock("-o", out)).code == 0
+    prompts.write_text("\n".join(reversed(records)) + "\n")
+    ended = llmbatch("run", prompts, *mock("-o", out))
+    assert ended.code == 1, ended.stderr
+    assert [line["status"] for line in lines_of(out)].count("failed") == 6

@@ -62,11 +62,6 @@ class Limit:
         return int(self._limit + 0.5)
 
     @property
-    def plateau(self) -> float | None:
-        """How many were in flight beside the last that was refused."""
-        return self._plateau
-
-    @property
     def round_trip(self) -> float:
         """How long answers take, in seconds."""
         return self._round_trip

@@ -5,7 +5,8 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+
+from llmbatch.cli.given import Command, Group
 
 __all__ = ["Verbs", "command"]
 
@@ -13,7 +14,7 @@ VERBS = ("run", "report", "verify", "convert", "mock", "providers", "config")
 """In the order of `--help`. Each is a module here, and in it a function or a typer.Typer of the same name."""
 
 
-class Verbs(TyperGroup):
+class Verbs(Group):
     """A group whose commands are the verbs."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -35,6 +36,6 @@ def command(verb: str) -> Any:
     found = getattr(import_module(f"llmbatch.cli.{verb}"), verb)
     if not isinstance(found, typer.Typer):
         app = typer.Typer(add_completion=False)
-        app.command()(found)
+        app.command(cls=Command)(found)
         found = app
     return typer.main.get_command(found)

@@ -65,6 +65,7 @@ def test_a_run_imports_only_what_it_uses(few: Cost) -> None:
         "genai_prices",
         "jsonschema_rs",
         "pyarrow",
+        "pydantic",
         "llmbatch.mock.server",
     }
     assert few.modules & unused == set()

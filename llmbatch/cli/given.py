@@ -1,0 +1,101 @@
+"""Parameters that take text and their own defaults as they are: typer would import pydantic to look at them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+if TYPE_CHECKING:
+    from typer._click.core import Context, Parameter
+
+__all__ = ["Command", "Group"]
+
+
+class Command(TyperCommand):
+    """A command with such parameters."""
+
+    def get_params(self, ctx: "Context") -> "list[Parameter]":
+        """Return the parameters, that of `--help` too."""
+        return _ours(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands with such parameters."""
+
+    def get_params(self, ctx: "Context") -> "list[Parameter]":
+        """Return the parameters, that of `--help` too."""
+        return _ours(super().get_params(ctx))
+
+
+class _Option(TyperOption):
+    def process_value(self, ctx: "Context", value: Any) -> Any:
+        """Convert a value, and hand it to the callback."""
+        return _processed(self, ctx, value, super().process_value)
+
+
+class _Argument(TyperArgument):
+    def process_value(self, ctx: "Context", value: Any) -> Any:
+        """Convert a value, and hand it to the callback."""
+        return _processed(self, ctx, value, super().process_value)
+
+
+def _ours(parameters: "list[Parameter]") -> "list[Parameter]":
+    """Give parameters our way to process values; typer has no place where to ask for it."""
+    for parameter in parameters:
+        if type(parameter) is TyperOption:
+            parameter.__class__ = _Option
+        elif type(parameter) is TyperArgument:
+            parameter.__class__ = _Argument
+    return parameters
+
+
+def _processed(
+    parameter: TyperOption | TyperArgument, ctx: "Context", value: Any, typers: "Callable[[Context, Any], Any]"
+) -> Any:
+    try:
+        taken = _as_given(parameter, ctx, value)
+    except (LookupError, ValueError):
+        return typers(ctx, value)
+    return taken if parameter.callback is None else parameter.callback(ctx, parameter, taken)
+
+
+def _as_given(parameter: TyperOption | TyperArgument, ctx: "Context", value: Any) -> Any:
+    """Return what typer would make of a value. Raises LookupError or ValueError where typer must say that."""
+    if value is None or value is parameter.default:
+        if parameter.required:
+            raise ValueError("the value is missing")
+        return () if value is None and (parameter.multiple or parameter.nargs == -1) else value
+    annotation, *_ = get_args(ctx.command.callback.__annotations__[parameter.name])
+    return _OF_TEXT[annotation](value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("typer knows more kinds of text")
+    value.encode()  # raises UnicodeEncodeError, a ValueError, for arguments that were no UTF-8
+    return value
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list | tuple):
+        raise ValueError("this is one, and no list")
+    return [_text(value) for value in values]
+
+
+def _path(value: Any) -> Path:
+    path = Path(_text(value))
+    if os.access(path, os.F_OK) and not os.access(path, os.R_OK):
+        raise ValueError("it cannot be read")
+    return path
+
+
+_OF_TEXT: dict[Any, Callable[[Any], Any]] = {
+    str: _text,
+    str | None: _text,
+    list[str] | None: _texts,
+    Path: _path,
+    Path | None: _path,
+}
+"""How text becomes a value, by the annotation of its parameter."""

@@ -28,8 +28,9 @@ def main() -> int:
     sys.setprofile(watch)
     code = run_to_code()
     sys.setprofile(None)
+    # A copy in one go: threads that are about to end still count.
     with open(path, "w") as out:
-        json.dump({"counts": counts, "modules": sorted(sys.modules)}, out)
+        json.dump({"counts": dict(counts), "modules": sorted(sys.modules)}, out)
     return code
 
 

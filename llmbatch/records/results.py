@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Identity, Job
+from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, Outcome, Refused, Rejected, Usage
 from llmbatch.core.redact import Redactor
 from llmbatch.records.reshaped import Reshape
@@ -47,8 +47,7 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
     if isinstance(verdict, Completion):
         fields["status"] = "ok"
         _put_answer(fields, verdict)
-        fields |= _cost(job)
-        answer = verdict.body
+        answer, raw = verdict.body, None
     else:
         fields["status"] = "failed"
         fields["error"] = _error(verdict, redact)
@@ -57,13 +56,15 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
             fields["billed"] = True
         if isinstance(verdict, Rejected):
             _put_answer(fields, verdict.completion)
-        fields |= _cost(job)
-        if verdict.raw is not None:
-            fields |= _raw(redact.in_bytes(verdict.raw))
-        answer = _redacted(verdict.answer, redact)
+        answer, raw = _redacted(verdict.answer, redact), verdict.raw
+    if job.cost is not None or job.paid is not None:
+        # What all answered attempts cost, those before the line is replaced too.
+        fields["cost_usd"] = round((job.cost or 0.0) + (job.paid or 0.0), 12)
+    if raw is not None:
+        fields |= _raw(redact.in_bytes(raw))
     if job.sent:
-        fields["started_at"] = _timestamp(job.started)
-        fields["latency_s"] = round(job.latency, 3)
+        fields["started_at"] = _timestamp(round(job.started * 1000))
+        fields["latency_s"] = round(job.latency * 1000) / 1000  # a third of what round(seconds, 3) takes
     fields["attempts"] = job.sent
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed
@@ -81,14 +82,15 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
 
 
 def _put_answer(fields: dict[str, Any], completion: Completion) -> None:
-    if "embedding" not in completion.extra:
+    extra, usage = completion.extra, completion.usage
+    if "embedding" not in extra:
         fields["text"] = completion.text
         fields["finish_reason"] = completion.finish_reason
     fields["model"] = completion.model
-    if completion.usage is not None:
-        fields["usage"] = _usage(completion.usage)
-    if completion.extra:
-        fields |= completion.extra
+    if usage is not None:
+        fields["usage"] = _usage(usage)
+    if extra:
+        fields |= extra
 
 
 def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:
@@ -108,14 +110,20 @@ def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:
 
 
 def _usage(usage: Usage) -> dict[str, int]:
-    return {name: count for name, count in zip(Usage._fields, usage, strict=True) if count is not None}
-
-
-def _cost(job: Job) -> dict[str, float]:
-    """Say what all answered attempts cost, those before the line is replaced too."""
-    if job.cost is None and job.paid is None:
-        return {}
-    return {"cost_usd": round((job.cost or 0.0) + (job.paid or 0.0), 12)}
+    """Leave out what the provider did not say."""
+    input_tokens, output_tokens, cached, written, reasoning = usage
+    fields = {}
+    if input_tokens is not None:
+        fields["input_tokens"] = input_tokens
+    if output_tokens is not None:
+        fields["output_tokens"] = output_tokens
+    if cached is not None:
+        fields["cached_input_tokens"] = cached
+    if written is not None:
+        fields["cache_write_tokens"] = written
+    if reasoning is not None:
+        fields["reasoning_tokens"] = reasoning
+    return fields
 
 
 def _raw(body: bytes) -> dict[str, str]:
@@ -137,10 +145,11 @@ def _redacted(value: Any, redact: Redactor) -> Any:
     return value
 
 
-def _timestamp(wall: float) -> str:
-    """Write wall seconds as `2026-11-22T10:00:00.123Z`."""
-    second, millisecond = divmod(round(wall * 1000), 1000)
-    return f"{_to_the_second(second)}.{millisecond:03d}Z"
+@lru_cache(maxsize=16)  # records leave many in a millisecond
+def _timestamp(millisecond: int) -> str:
+    """Write milliseconds since 1970 as `2026-11-22T10:00:00.123Z`."""
+    second, part = divmod(millisecond, 1000)
+    return f"{_to_the_second(second)}.{part:03d}Z"
 
 
 @lru_cache(maxsize=4)

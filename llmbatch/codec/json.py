@@ -46,7 +46,8 @@ def loads_shallow(data: bytes) -> Any:
 
     Also for what would take gigabytes: an empty object is two bytes on the wire and 64 in memory.
     """
-    brackets = data.count(b"[") + data.count(b"{")
+    # What is left without them tells how many there are, several times sooner than counting them does.
+    brackets = 2 * len(data) - len(data.replace(b"[", b"")) - len(data.replace(b"{", b""))
     if brackets > MOST:
         raise json.JSONDecodeError(f"more than {MOST:,} lists and objects", "", 0)
     value = loads(data)

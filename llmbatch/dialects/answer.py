@@ -128,6 +128,8 @@ def gave_up(reply: Reply, finish: str, usage: Usage | None, cost: float | None) 
 def own_cost(usage: Any) -> float | None:
     """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars)."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
+    if cost is None:
+        return None
     return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e6 else None
 
 
@@ -138,6 +140,8 @@ def request_id(reply: Reply) -> str | None:
 
 def count(value: Any) -> int | None:
     """Take a number of tokens, None for what is not one."""
+    if value is None:
+        return None
     if type(value) is int:
         return value if 0 <= value < 2**53 else None
     countable = isinstance(value, int | float) and not isinstance(value, bool)

@@ -149,22 +149,18 @@ class Chat:
         choices = body.get("choices") if isinstance(body, dict) else None
         if not isinstance(choices, list) or not choices:
             return unparsable(reply, "the answer has no choices")
-        return self._completion(body, choices, reply)
-
-    def _completion(self, body: dict[str, Any], choices: list[Any], reply: Reply) -> Completion | Fault:
         first = choices[0]
         if has_error(first):
             return embedded_error(first, reply)
-        message = first["message"]
-        finish = first.get("finish_reason")
+        message, finish, took = first["message"], first.get("finish_reason"), body.get("usage")
         if finish in ("error", "abort"):
-            return gave_up(reply, finish, usage(body.get("usage")), own_cost(body.get("usage")))
+            return gave_up(reply, finish, usage(took), own_cost(took))
         completion = Completion(
             text=_text(message.get("content")),
             finish_reason=None,
             model=body.get("model"),
-            usage=usage(body.get("usage")),
-            cost=own_cost(body.get("usage")),
+            usage=usage(took),
+            cost=own_cost(took),
             request_id=request_id(reply),
         )
         note_finish(completion, finish)
@@ -192,15 +188,18 @@ def usage(raw: Any) -> Usage | None:
     """Normalise chat usage; what is missing or not a count stays None."""
     if not isinstance(raw, dict):
         return None
-    prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     cached, written, reasoning = raw.get("prompt_cache_hit_tokens"), None, None
+    prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     if isinstance(prompt, dict):
         cached, written = prompt.get("cached_tokens", cached), prompt.get("cache_write_tokens")
     if isinstance(output, dict):
         reasoning = output.get("reasoning_tokens")
-    total_in, total_out = raw.get("prompt_tokens"), raw.get("completion_tokens")
     return Usage(
-        *[None if figure is None else count(figure) for figure in (total_in, total_out, cached, written, reasoning)]
+        count(raw.get("prompt_tokens")),
+        count(raw.get("completion_tokens")),
+        count(cached),
+        count(written),
+        count(reasoning),
     )
 
 

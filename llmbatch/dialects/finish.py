@@ -42,6 +42,6 @@ def normalised(own: Any) -> Any:
 
 def note_finish(completion: Completion, own: Any) -> None:
     """Set why the answer ended, and keep the provider's word beside it where that is another."""
-    completion.finish_reason = normalised(own)
-    if completion.finish_reason != own:
+    completion.finish_reason = reason = normalised(own)
+    if reason != own:
         completion.extra[OWN] = own

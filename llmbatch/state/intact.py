@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Tampering", "tampering"]
+__all__ = ["Held", "Tampering"]
 
 
 class Tampering(NamedTuple):
@@ -17,31 +17,47 @@ class Tampering(NamedTuple):
     """No name leads to the file any more: what it holds ends with the descriptor."""
 
 
-def tampering(fd: int, path: Path, size: int | None = None) -> Tampering | None:
-    """Compare an open file with what its path names now, and its length with `size`; None when all is as it was."""
-    mine = os.fstat(fd)
-    if not _leads_to(path, mine):
-        now = _name_of(fd)
-        if mine.st_nlink and now is not None and _leads_to(now, mine):
-            return Tampering(f"{path} was moved to {now} during the run", f"Bring it back to {path}")
-        if path.exists():
-            return Tampering(f"{path} was replaced during the run", "Move away what is there now", gone=True)
-        return Tampering(f"{path} was deleted during the run", "", gone=True)
-    if size is None or mine.st_size == size:
-        return None
-    if mine.st_size < size:
-        return Tampering(
-            f"somebody cut {path} from {size:,} to {mine.st_size:,} bytes during the run",
-            "Put back the lines that were cut off, if there is a copy",
-        )
-    return Tampering(f"somebody else wrote to {path} during the run", "See to it that this ends")
+class Held:
+    """A file that is held open, and the name under which it was opened."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.fd = fd
+        self.path = path
+        self._file = _identity(os.fstat(fd))
+
+    def tampering(self, size: int | None = None) -> Tampering | None:
+        """Compare the file with what its path names now, and its length with `size`; None when all is as it was."""
+        # No other file has its identity while it is open, so that one look at the path tells both.
+        there = _at(self.path)
+        if there is not None and _identity(there) == self._file:
+            return None if size is None or there.st_size == size else self._changed(size, there.st_size)
+        now = _name_of(self.fd)
+        named = _at(now) if now is not None else None
+        if named is not None and _identity(named) == self._file:
+            return Tampering(f"{self.path} was moved to {now} during the run", f"Bring it back to {self.path}")
+        if there is not None:
+            return Tampering(f"{self.path} was replaced during the run", "Move away what is there now", gone=True)
+        return Tampering(f"{self.path} was deleted during the run", "", gone=True)
+
+    def _changed(self, size: int, now: int) -> Tampering:
+        if now < size:
+            return Tampering(
+                f"somebody cut {self.path} from {size:,} to {now:,} bytes during the run",
+                "Put back the lines that were cut off, if there is a copy",
+            )
+        return Tampering(f"somebody else wrote to {self.path} during the run", "See to it that this ends")
 
 
-def _leads_to(path: Path, file: os.stat_result) -> bool:
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def _at(path: Path) -> os.stat_result | None:
+    """Return what stands under a name, be it a link; None for nothing."""
     try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), file)
+        return os.stat(path, follow_symlinks=False)
     except OSError:
-        return False
+        return None
 
 
 def _name_of(fd: int) -> Path | None:

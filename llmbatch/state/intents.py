@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.state import disk
-from llmbatch.state.intact import Tampering, tampering
+from llmbatch.state.intact import Held, Tampering
 from llmbatch.state.known import Known
 
 __all__ = ["SETTLED", "Intent", "Intents"]
@@ -53,6 +53,7 @@ class Intents:
         self._turn = 0
         """Which of the two files of marks goes with the entries."""
         self._fd = -1
+        self._held: Held
         self._count = 0
         self._room = 0
         """The size of the file of entries."""
@@ -86,6 +87,7 @@ class Intents:
         self._turn = turn
         disk.remove(before)
         self._fd = disk.create(self._path, appending=False)
+        self._held = Held(self._fd, self._path)
         self._count = len(kept)
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
         self._map(len(marks))
@@ -116,12 +118,19 @@ class Intents:
 
     def tampering(self) -> Tampering | None:
         """Say what somebody else did to the entries: without them a crash would hide what was sent."""
-        return tampering(self._fd, self._path)
+        return self._held.tampering()
 
     def mark(self, place: int, value: int) -> None:
         """Set a mark."""
         assert self._marks is not None
         self._marks[place] = value
+
+    def settle(self, places: Iterable[int]) -> None:
+        """Mark that these records have their lines."""
+        marks = self._marks
+        assert marks is not None
+        for place in places:
+            marks[place] = SETTLED
 
     def left(self) -> list[tuple[Intent, int]]:
         """Return the entries that are neither planned only nor settled, with their marks, one per identity."""

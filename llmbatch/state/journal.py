@@ -14,8 +14,8 @@ from llmbatch.core.errors import OutputError
 from llmbatch.core.outcome import Completion, Copy, Outcome, Refused
 from llmbatch.state import disk
 from llmbatch.state.answers import OWN, REDO, Answers
-from llmbatch.state.intact import tampering
-from llmbatch.state.intents import SETTLED, Intents
+from llmbatch.state.intact import Held
+from llmbatch.state.intents import Intents
 
 __all__ = ["Journal"]
 
@@ -64,6 +64,7 @@ class Journal:
         self._remedy = "Make room"
         self._saved = "the answers that were in flight"
         self._gone = False
+        self._held = [Held(results, path)]
         self._ends = {results: os.fstat(results).st_size}
         """Where each file ends, as long as nobody else writes to it."""
         self._unsynced: dict[int, tuple[int, int]] = {}
@@ -143,6 +144,7 @@ class Journal:
             try:
                 self._redo = disk.create(self._redo_path)
                 self._ends[self._redo] = os.fstat(self._redo).st_size
+                self._held.append(Held(self._redo, self._redo_path))
                 if self._fsync != "never":
                     disk.sync_folder(self._redo_path.parent)
             except OSError as error:
@@ -165,7 +167,7 @@ class Journal:
                 self._ends[fd] = size + len(lines)
                 self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], self._ends[fd])
                 self._lines += len(outcomes)
-                self._settle(outcomes)
+                self._intents.settle(o.job.place for o in outcomes if isinstance(o, Outcome) and o.job.place >= 0)
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
                 return gone
@@ -176,16 +178,16 @@ class Journal:
         if self._refusal is not None:
             return None
         failure = None
-        for fd, path in ((self._results, self._path), (self._redo, self._redo_path)):
-            found = tampering(fd, path, self._ends[fd]) if fd is not None else None
-            if fd is None or found is None:
+        for file in self._held:
+            found = file.tampering(self._ends[file.fd])
+            if found is None:
                 continue
             if self._refusal is None:
                 self._refusal, self._remedy = found.what, found.remedy
                 failure = OutputError(found.what, f"{found.remedy}, then run the same command again.")
             if found.gone:
                 self._gone, self._saved = True, "all that it held, and the answers that were in flight,"
-                failure = self._save(_content(fd), f"what {path} held")
+                failure = self._save(_content(file.fd), f"what {file.path} held")
         return failure
 
     def _refuse(self, error: OSError) -> None:
@@ -197,11 +199,6 @@ class Journal:
         except OSError:
             return False  # the next open finds the torn line and puts it aside
         return True
-
-    def _settle(self, outcomes: list[Outcome | Refused]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome, Outcome) and outcome.job.place >= 0:
-                self._intents.mark(outcome.job.place, SETTLED)
 
     def _copy_answers(self, outcomes: list[Outcome | Refused]) -> OutputError | None:
         """Put answers in the place of copies. What they copy was written before them, or is in this very batch.

@@ -57,14 +57,12 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     """Read the settings file before any other option is looked at. Raises UsageError."""
     if ctx.resilient_parsing:
         return name
-    import tomllib
-
     path = config_path()
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = _toml(path)
     except FileNotFoundError:
         tables = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", "Mend or move the file.") from None
     profiles = tables.pop("profile", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
@@ -79,6 +77,14 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     ctx.meta[_PROFILE_KEYS] = set(chosen)
     ctx.default_map = _named(ctx, tables, known_names, path) | chosen
     return name
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """Read a file of TOML. Raises OSError, and ValueError for what is none."""
+    text = path.read_text(encoding="utf-8")
+    import tomllib
+
+    return tomllib.loads(text)
 
 
 def _named(ctx: typer.Context, table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:

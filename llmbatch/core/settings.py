@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ class Tolerance:
         if text.endswith("%"):
             if not 0 <= float(text[:-1]) <= 100:
                 raise ValueError("a share is between 0% and 100%")
+            from decimal import Decimal
+
             return cls(share=float(Decimal(text[:-1]) / 100))
         count = int(text)
         if count < 0:

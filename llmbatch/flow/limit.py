@@ -7,7 +7,6 @@ since the latency of a model follows the length of its answers.
 
 import math
 from collections import deque
-from statistics import median
 
 __all__ = ["Limit"]
 
@@ -154,7 +153,8 @@ class Limit:
         self._seen += 1
         if self._seen % 8 or len(self._recent) < SAMPLES // 2:
             return
-        usual = median(self._recent)
+        ordered = sorted(self._recent)
+        usual = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2  # the median
         if self._best is None or usual < self._best:
             self._best = usual
         else:

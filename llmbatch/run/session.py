@@ -463,10 +463,8 @@ def _allow_sockets(workers: int) -> None:
 
 def _tune_interpreter() -> None:
     """Set Python up for many short-lived objects on one busy thread beside two that mostly wait for the disk."""
-    # What a record needs dies by itself; looking for cycles as often as by default costs a tenth of a run. What the
-    # imports left behind is not worth the 20 ms that collecting it takes.
+    # What the imports left behind is not worth the 20 ms that collecting it takes.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
     # Each time the reader or the writer comes back from the disk it waits so long for its turn; by default 5 ms.
     sys.setswitchinterval(0.0005)
 

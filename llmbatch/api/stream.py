@@ -21,9 +21,11 @@ from llmbatch.core.tally import Summary
 from llmbatch.records.entry import Supply
 from llmbatch.records.given import Awaited, Collected, Iterated
 from llmbatch.run.endpoint import find_endpoint
-from llmbatch.run.session import Session, has_uvloop, open_session
+from llmbatch.run.session import Session, open_session
 from llmbatch.run.standing import open_results
 from llmbatch.ui.say import Teller
+from llmbatch.wire_process.loop import has_uvloop
+from llmbatch.wire_process.near import wire_process
 
 __all__ = ["Records", "Run", "run", "stream"]
 
@@ -159,17 +161,22 @@ class _Live:
             raise failure
 
     async def _run(self) -> None:
-        teller = Teller(_log.info, Redactor(self._endpoint.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
         with ExitStack() as stack:
-            opening = open_session(
-                self.settings, self._endpoint, self.delivery.rendering, source=self._source, observers=(teller,)
-            )
-            session = await anyio.to_thread.run_sync(stack.enter_context, opening)
+            session = await anyio.to_thread.run_sync(self._open, stack)
             if not self._closed:
                 self._session = session
                 self.summary = await session.to_the_end()
             await anyio.to_thread.run_sync(stack.close)
         self._ended.set()
+
+    def _open(self, stack: ExitStack) -> Session:
+        teller = Teller(_log.info, Redactor(self._endpoint.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
+        wire = stack.enter_context(wire_process())
+        return stack.enter_context(
+            open_session(
+                self.settings, self._endpoint, wire, self.delivery.rendering, source=self._source, observers=(teller,)
+            )
+        )
 
 
 def _supply(records: Any) -> tuple[tuple[str, ...], Supply | None, Awaited | None]:

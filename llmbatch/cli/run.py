@@ -130,23 +130,27 @@ def run(
 
 
 def _run(settings: "Settings") -> "Summary":
-    from llmbatch.run.endpoint import find_endpoint
-    from llmbatch.run.session import run as run_session
-    from llmbatch.ui.say import Teller
+    from llmbatch.wire_process.near import wire_process
 
-    view = settings.view
-    say, show = _screen(settings)
-    endpoint = find_endpoint(settings.model, os.environ)
-    secrets.learn(endpoint.secrets)
-    redact = secrets.redactor()
-    summary = run_session(
-        settings,
-        endpoint,
-        observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
-        view=_with_metrics(settings, show),
-        stdout_is_terminal=os.isatty(1),
-        wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
-    )
+    with wire_process() as wire:  # first of all: its imports take place beside those that follow
+        from llmbatch.run.endpoint import find_endpoint
+        from llmbatch.run.session import run as run_session
+        from llmbatch.ui.say import Teller
+
+        view = settings.view
+        say, show = _screen(settings)
+        endpoint = find_endpoint(settings.model, os.environ)
+        secrets.learn(endpoint.secrets)
+        redact = secrets.redactor()
+        summary = run_session(
+            settings,
+            endpoint,
+            wire,
+            observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
+            view=_with_metrics(settings, show),
+            stdout_is_terminal=os.isatty(1),
+            wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
+        )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # servers quote keys
     _report(settings, summary, redact)

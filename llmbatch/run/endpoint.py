@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from llmbatch import __version__
 from llmbatch.core.errors import ActionNeeded, UsageError
+from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.endpoints import endpoint_of
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
@@ -175,8 +176,6 @@ def _check_url(url: str) -> None:
 
 def is_own_machine(url: str) -> bool:
     """Say whether an address leads back to this machine."""
-    from llmbatch.wire.opening import is_loopback
-
     return is_loopback(urlsplit(url).hostname or "")
 
 

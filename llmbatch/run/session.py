@@ -2,7 +2,6 @@
 
 import gc
 import math
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,20 +49,23 @@ from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.run.prices import bound, find_price, spent_in
 from llmbatch.run.reading import Reading, new_dialect
 from llmbatch.state.journal import SYNC_EVERY
-from llmbatch.wire.limits import Limits
-from llmbatch.wire.opening import lane_opener
-from llmbatch.wire.sender import LaneSender, WireLog
-from llmbatch.wire.spread import spread_over
+from llmbatch.wire_process.loop import has_uvloop
+from llmbatch.wire_process.near import WireProcess
+from llmbatch.wire_process.settings import WireSettings
 
-__all__ = ["Session", "StreamTo", "View", "has_uvloop", "open_session", "run"]
+__all__ = ["Session", "StreamTo", "View", "WireLog", "open_session", "run"]
 
 View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
 """Shows a run while the context lasts, asking for snapshots as it likes."""
+
+WireLog = Callable[[str], None]
+"""Takes one line about an attempt, for `--debug`."""
 
 
 def run(
     settings: Settings,
     endpoint: Endpoint,
+    wire: WireProcess,
     *,
     observers: Sequence[Observer] = (),
     view: View | None = None,
@@ -82,7 +84,7 @@ def run(
 
     check_stdout(settings, stdout, _notices(observers))
     _tune_interpreter()
-    with open_session(settings, endpoint, stream, observers=observers, wire_log=wire_log) as session:
+    with open_session(settings, endpoint, wire, stream, observers=observers, wire_log=wire_log) as session:
         return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
 
 
@@ -90,13 +92,14 @@ def run(
 def open_session(
     settings: Settings,
     endpoint: Endpoint,
+    wire: WireProcess,
     stream: StreamTo,
     *,
     source: Supply | None = None,
     observers: Sequence[Observer] = (),
     wire_log: WireLog | None = None,
 ) -> Iterator["Session"]:
-    """Open what a run needs; records come from `source`, or from the inputs that the settings name.
+    """Open what a run needs; records come from `source` or the inputs that the settings name, and leave by `wire`.
 
     `stream` makes the sink that stands for stdout. May read all of the input and of the results file, and blocks
     meanwhile. Raises LlmbatchError; nothing was sent then.
@@ -111,8 +114,7 @@ def open_session(
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
-        _allow_sockets(settings.pace.concurrency * len(endpoint.base_urls))
-        yield Session(settings, endpoint, dialect, reading, output, price, observers, wire_log)
+        yield Session(settings, endpoint, wire, dialect, reading, output, price, observers, wire_log)
 
 
 class Session:
@@ -122,6 +124,7 @@ class Session:
         self,
         settings: Settings,
         endpoint: Endpoint,
+        wire: WireProcess,
         dialect: Dialect,
         reading: Reading,
         output: Output,
@@ -131,6 +134,7 @@ class Session:
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
+        self._wire = wire
         self._dialect = dialect
         self._reading = reading
         self._output = output
@@ -147,9 +151,6 @@ class Session:
     async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
         """Run the pipeline under its watchers; sum up. With `signals` the first one lets it end in order."""
         settings = self._settings
-        limits = Limits(connect=settings.patience.connect_timeout, attempt=settings.patience.timeout)
-        urls = self._endpoint.base_urls
-        openers = [lane_opener(url, limits=limits, ca_file=settings.model.ca_file) for url in urls]
         dialect = self._dialect
         patience = settings.patience
         self._pipeline = pipeline = Pipeline(
@@ -166,17 +167,10 @@ class Session:
                 dedupe=settings.resume.dedupe,
                 till=self._till(),
                 worked=self._output.worked,
-                endpoints=urls,
+                endpoints=self._endpoint.base_urls,
             ),
             dialect=dialect,
-            open_sender=lambda: spread_over(
-                [
-                    LaneSender(
-                        open_lane(), base_url=url, headers=self._endpoint.headers, limits=limits, log=self._wire_log
-                    )
-                    for open_lane, url in zip(openers, urls, strict=True)
-                ]
-            ),
+            open_sender=self._wire.sender,
             workers=settings.pace.concurrency,
             batch=settings.input.batch_size,
             clock=self._clock,
@@ -184,20 +178,33 @@ class Session:
             ordered=settings.output.ordered and settings.output.path is None,
             marks=self._output.store,
         )
-        self._began = self._clock.monotonic()
-        with nullcontext() if view is None else view(self._snapshot):
-            async with anyio.create_task_group() as watchers:
-                if signals:
-                    watchers.start_soon(self._watch_signals)
-                watchers.start_soon(self._watch_deadline)
-                watchers.start_soon(self._sync_now_and_then)
-                await pipeline.run()
-                watchers.cancel_scope.cancel()
+        async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
+            self._began = self._clock.monotonic()
+            with nullcontext() if view is None else view(self._snapshot):
+                async with anyio.create_task_group() as watchers:
+                    if signals:
+                        watchers.start_soon(self._watch_signals)
+                    watchers.start_soon(self._watch_deadline)
+                    watchers.start_soon(self._sync_now_and_then)
+                    await pipeline.run()
+                    watchers.cancel_scope.cancel()
         for stop in pipeline.progress.stops:
             if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
                 raise stop
         orphans = await self._finish()
         return self._summary(orphans)
+
+    def _wire_settings(self) -> WireSettings:
+        settings = self._settings
+        return WireSettings(
+            base_urls=self._endpoint.base_urls,
+            headers=self._endpoint.headers,
+            ca_file=settings.model.ca_file,
+            connect=settings.patience.connect_timeout,
+            attempt=settings.patience.timeout,
+            lanes=settings.pace.concurrency,
+            logged=self._wire_log is not None,
+        )
 
     def drop(self, reason: LlmbatchError) -> None:
         """End now: what is in flight is cancelled, what was received is written."""
@@ -448,31 +455,9 @@ def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:
     return notice
 
 
-def _allow_sockets(workers: int) -> None:
-    """Raise the limit of open files to what the workers need. Raises UsageError when the system forbids it."""
-    needed = workers + 64
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise UsageError(
-                f"-c {workers} needs {needed} open files, the system allows {hard}",
-                "Lower -c or raise `ulimit -n`.",
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
 def _tune_interpreter() -> None:
     """Set Python up for many short-lived objects on one busy thread beside two that mostly wait for the disk."""
     # What the imports left behind is not worth the 20 ms that collecting it takes.
     gc.freeze()
     # Each time the reader or the writer comes back from the disk it waits so long for its turn; by default 5 ms.
     sys.setswitchinterval(0.0005)
-
-
-def has_uvloop() -> bool:
-    """Tell whether the faster loop is there."""
-    try:
-        import uvloop  # noqa: F401  # only whether it is there
-    except ImportError:
-        return False
-    return True

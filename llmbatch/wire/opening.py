@@ -2,18 +2,18 @@
 
 import urllib.request
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import httpx
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.loopback import is_loopback
 from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.reference import ReferenceLane
 from llmbatch.wire.tls import shared_context
 
-__all__ = ["is_loopback", "lane_opener", "proxy_for"]
+__all__ = ["lane_opener", "proxy_for"]
 
 
 def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], Exchange]:
@@ -43,12 +43,3 @@ def proxy_for(url: httpx.URL) -> str | None:
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name or address alone."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        name = host.lower().rstrip(".")
-        return name == "localhost" or name.endswith(".localhost")

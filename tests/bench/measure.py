@@ -1,10 +1,13 @@
 """What running a program costs: wall, CPU, peak memory, and what the server spent meanwhile."""
 
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ __all__ = ["Figures", "Rounds", "run", "turns"]
 
 
 class Figures(NamedTuple):
-    """One run of one program. Seconds, and bytes of its largest process."""
+    """One run of one program. Seconds, and bytes: the peaks of its processes, added up."""
 
     wall: float
     cpu: float
@@ -24,20 +27,51 @@ class Figures(NamedTuple):
 
 Rounds = list[Figures]
 
+LOOK = 0.05
+"""Seconds between two looks at a program's memory."""
+
 
 def run(*commands: Sequence[str], server: Server | None = None, home: Path) -> Figures:
     """Run programs side by side to their ends; `cpu` is theirs and their children's. Exits when one fails."""
     spent, began = server.cpu() if server else 0.0, time.monotonic()
     processes = [subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL) for command in commands]
-    cpu, memory = 0.0, 0
-    for process in processes:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{process.args!r} ended with {process.returncode}")
-        cpu += usage.ru_utime + usage.ru_stime
-        memory = max(memory, usage.ru_maxrss * 1024)  # never below this process's own, which is why it stays small
-    return Figures(time.monotonic() - began, cpu, server.cpu() - spent if server else 0.0, memory)
+    cpu = 0.0
+    with _peaks([process.pid for process in processes]) as peaks:
+        for process in processes:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                sys.exit(f"{process.args!r} ended with {process.returncode}")
+            cpu += usage.ru_utime + usage.ru_stime
+        wall = time.monotonic() - began
+    return Figures(wall, cpu, server.cpu() - spent if server else 0.0, sum(peaks.values()))
+
+
+@contextmanager
+def _peaks(pids: Sequence[int]) -> Iterator[dict[int, int]]:
+    """Watch processes and their descendants; yield what will hold the peak memory of each, in bytes.
+
+    The kernel keeps the peak, so that a look now and then misses little.
+    """
+    peaks: dict[int, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            family = [*pids]
+            for pid in family:
+                with suppress(OSError):
+                    family += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                    if found := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()):
+                        peaks[pid] = int(found[1]) * 1024
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
 
 
 def environment(home: Path) -> dict[str, str]:

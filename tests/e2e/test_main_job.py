@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -198,14 +199,36 @@ def test_retried_and_answered_records_count_their_attempts(llmbatch: Command, mo
     assert (summary["records"], summary["ok"], summary["requests"], summary["retries"]) == (3, 3, 6, 3)
 
 
-def test_the_mock_of_a_run_dies_with_it_even_when_it_is_killed(llmbatch: Command) -> None:
+def test_the_processes_of_a_run_die_with_it_even_when_it_is_killed(llmbatch: Command) -> None:
     run = llmbatch.start("run", "-p", "mock", "-q")
     run.write("hi")
     run.read_line()
-    (child,) = _children(run.pid)
+    children = _children(run.pid)
+    assert len(children) == 2  # the mock, and the one that holds the connections
     run.process.kill()
     run.wait()
-    until(lambda: not _alive(child))
+    until(lambda: not any(map(_alive, children)))
+
+
+def test_the_death_of_the_process_that_holds_the_connections_loses_nothing(
+    llmbatch: Command, mock: Mock, tmp_path: Path
+) -> None:
+    records = ["recorded before", "[[mock:hang times=1]] in flight"]
+    run = llmbatch.start("run", *mock("-o", "out.jsonl"))
+    run.write(*records)
+    run.end_input()
+    settled_and_sent = {255, 1}
+    until(lambda: any(settled_and_sent <= {*m.read_bytes()} for m in tmp_path.glob("out.jsonl.state/marks-?")))
+    (holder,) = _children(run.pid)
+    os.kill(holder, signal.SIGKILL)
+    done = run.end()
+    assert done.code == 70 and "the process that holds the connections" in done.stderr and "saved: 1 ok" in done.stderr
+    rest = llmbatch("run", *mock("-o", "out.jsonl"), stdin=records)
+    assert rest.code == 0
+    fine, slow = lines_of(tmp_path / "out.jsonl")
+    assert (fine["status"], slow["status"]) == ("ok", "ok")
+    assert slow["possibly_billed"] == 1 and "possibly_billed" not in fine
+    assert len(mock.ledger("recorded before")) == 1
 
 
 def test_a_provider_that_dies_ends_the_run_with_what_was_saved(

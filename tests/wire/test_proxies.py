@@ -6,9 +6,10 @@ import pytest
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.core.job import Reply
+from llmbatch.core.loopback import is_loopback
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
-from llmbatch.wire.opening import is_loopback, lane_opener, proxy_for
+from llmbatch.wire.opening import lane_opener, proxy_for
 from llmbatch.wire.reference import ReferenceLane
 from llmbatch.wire.sender import LaneSender
 from llmbatch.wire.tls import shared_context

@@ -1,0 +1,75 @@
+"""Messages between our two processes: what one turn of the loop brings travels together."""
+
+import asyncio
+import pickle
+import struct
+from collections.abc import Callable
+from typing import Any, cast
+
+__all__ = ["Channel"]
+
+_SIZE = struct.Struct("<Q")
+
+
+class Channel(asyncio.Protocol):
+    """One end of a socket pair. `took` gets each message that comes, `lost` is called once when the other end is gone.
+
+    Messages are whatever pickle takes: only processes of ours have an end. What waits to be written is bounded by
+    what is in flight, so writing is never paused.
+    """
+
+    def __init__(self, took: Callable[[Any], None], lost: Callable[[], None]) -> None:
+        self._took = took
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._leaving: list[Any] = []
+        self._parts: list[bytes] = []
+        self._received = 0
+        self._needed = _SIZE.size
+
+    def put(self, message: Any) -> None:
+        """Send a message, with all others of this turn of the loop."""
+        if not self._leaving:
+            self._loop.call_soon(self._flush)
+        self._leaving.append(message)
+
+    def close(self) -> None:
+        """Hang up, without another word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        batch = pickle.dumps(self._leaving, pickle.HIGHEST_PROTOCOL)
+        self._leaving = []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(_SIZE.pack(len(batch)) + batch)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on every message of the batches that are whole."""
+        self._parts.append(data)
+        self._received += len(data)
+        if self._received < self._needed:
+            return
+        received = memoryview(data if len(self._parts) == 1 else b"".join(self._parts))
+        at, end = 0, len(received)
+        while True:
+            begin = at + _SIZE.size
+            self._needed = _SIZE.size if end < begin else _SIZE.size + _SIZE.unpack_from(received, at)[0]
+            if end - at < self._needed:
+                break
+            batch, at = received[begin : at + self._needed], at + self._needed
+            for message in pickle.loads(batch):
+                self._took(message)
+        self._parts = [bytes(received[at:])] if at < end else []
+        self._received = end - at
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Say that nothing more will come."""
+        self._lost()

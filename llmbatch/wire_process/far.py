@@ -1,0 +1,115 @@
+"""The process that holds the connections: requests come over its stdin, answers go back the same way."""
+
+import asyncio
+import gc
+import os
+import resource
+import socket
+from collections.abc import Callable
+
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Request
+from llmbatch.core.ports import Sender
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.opening import lane_opener
+from llmbatch.wire.sender import LaneSender
+from llmbatch.wire.spread import spread_over
+from llmbatch.wire_process.channel import Channel
+from llmbatch.wire_process.loop import new_loop
+from llmbatch.wire_process.settings import WireSettings
+
+__all__ = ["main"]
+
+Order = tuple[int, str, str, bytes, int]
+"""Lane, method, path, body and endpoint of a request."""
+
+
+def main() -> None:
+    """Serve whoever holds the other end of stdin, until they hang up."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_Desk().serve(socket.socket(fileno=0)))
+
+
+class _Desk:
+    """Takes orders to lanes. The first message is the settings; each lane has one order at a time."""
+
+    def __init__(self) -> None:
+        self._orders: dict[int, asyncio.Future[Order]] = {}
+        """What the worker of each lane waits for."""
+        self._open_sender: Callable[[], Sender] | None = None
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve until the process ends."""
+        self._loop = loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as self._workers:
+            self._channel = Channel(self._took, _leave)
+            await loop.create_unix_connection(lambda: self._channel, sock=sock)
+            await loop.create_future()
+
+    def _took(self, message: Order | WireSettings) -> None:
+        if isinstance(message, WireSettings):
+            try:
+                self._open_sender = _opener(message, self._channel.put if message.logged else None)
+            except LlmbatchError as error:
+                self._channel.put(error)
+            else:
+                self._channel.put(None)
+            return
+        order = self._orders.get(message[0])
+        if order is None:
+            self._orders[message[0]] = order = self._loop.create_future()
+            self._workers.create_task(self._work(message[0]))
+        order.set_result(message)
+
+    async def _work(self, lane: int) -> None:
+        """Be one lane's worker."""
+        assert self._open_sender is not None
+        orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
+        while True:
+            _, method, path, body, endpoint = await orders[lane]
+            result = await sender.send(Request((), path, body, method, endpoint))
+            orders[lane] = loop.create_future()
+            if not isinstance(result, Fault):
+                channel.put((lane, (result.status, result.headers, result.body, result.cut)))
+            else:
+                channel.put((lane, result))
+
+
+def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
+    """Return what makes senders. Raises UsageError."""
+    _allow_sockets(settings.lanes, len(settings.base_urls))
+    limits = Limits(connect=settings.connect, attempt=settings.attempt)
+    urls = settings.base_urls
+    openers = [lane_opener(url, limits=limits, ca_file=settings.ca_file) for url in urls]
+
+    def sender() -> Sender:
+        return spread_over(
+            [
+                LaneSender(open_lane(), base_url=url, headers=settings.headers, limits=limits, log=log)
+                for open_lane, url in zip(openers, urls, strict=True)
+            ]
+        )
+
+    sender()  # what cannot be sent shows at once
+    return sender
+
+
+def _allow_sockets(lanes: int, endpoints: int) -> None:
+    """Raise the limit of open files to what the lanes need. Raises UsageError when the system forbids it."""
+    needed = lanes * endpoints + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(
+                f"-c {lanes} needs {needed} open files, the system allows {hard}",
+                "Lower -c or raise `ulimit -n`.",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _leave() -> None:
+    """End at once: what is not on its way back yet is in doubt over there, and nothing more may be sent."""
+    os._exit(0)

@@ -1,0 +1,150 @@
+"""The process that holds the connections, seen from the one that runs: started, told what to do, given requests."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Reply, Request
+from llmbatch.wire_process.channel import Channel
+from llmbatch.wire_process.settings import WireSettings
+
+__all__ = ["PROGRAM", "RemoteSender", "WireProcess", "wire_process"]
+
+PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from llmbatch.wire_process.far import main; main()"
+"""It finds the modules that this process found, wherever they are."""
+_LAST_WORDS = 5.0
+"""Seconds for the other process to end once it was hung up on."""
+
+Result: TypeAlias = "tuple[int, dict[str, str], bytes, bool] | Fault"
+"""The fields of a reply, or why there is none."""
+
+
+@contextmanager
+def wire_process() -> Iterator["WireProcess"]:
+    """Start the process; end it with the context. It also ends, at once, when ours does, even by SIGKILL.
+
+    Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", PROGRAM, *sys.path],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
+                )
+        except OSError as error:
+            raise LlmbatchError(
+                f"cannot start the process that holds the connections: {error.strerror}",
+                "Allow another process (ulimit -u), or free memory.",
+            ) from error
+        with process:
+            try:
+                yield WireProcess(ours, process.pid)
+            finally:
+                ours.close()
+                try:
+                    process.wait(_LAST_WORDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+class WireProcess:
+    """Lanes in another process. While it is `connected`, each `sender` is one more lane."""
+
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._sock = sock
+        self._channel: Channel | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._awaited: list[asyncio.Future[Result] | None] = []
+        """What each lane has in flight."""
+        self._log: Callable[[str], None] | None = None
+        self._lost: Callable[[LlmbatchError], None] | None = None
+
+    @asynccontextmanager
+    async def connected(
+        self,
+        settings: WireSettings,
+        *,
+        log: Callable[[str], None] | None,
+        lost: Callable[[LlmbatchError], None],
+    ) -> AsyncIterator[None]:
+        """Say what will be asked, wait until it can be; afterwards drop everything, and the process ends.
+
+        `lost` is told when it ends on its own. Raises UsageError for settings that do not go.
+        """
+        loop = asyncio.get_running_loop()
+        self._log = log
+        self._ready = loop.create_future()
+        _, channel = await loop.create_unix_connection(lambda: Channel(self._took, self._ended), sock=self._sock)
+        try:
+            channel.put(settings)
+            await self._ready
+            self._channel, self._lost = channel, lost
+            yield
+        finally:
+            self._lost = None
+            channel.close()
+
+    def sender(self) -> "RemoteSender":
+        """Make a sender with a lane of its own."""
+        assert self._channel is not None
+        self._awaited.append(None)
+        return RemoteSender(self._channel, self._awaited, len(self._awaited) - 1)
+
+    def _took(self, message: tuple[int, Result] | str | LlmbatchError | None) -> None:
+        if type(message) is tuple:
+            lane, result = message
+            awaited = self._awaited[lane]
+            if awaited is not None and not awaited.done():
+                awaited.set_result(result)
+        elif isinstance(message, str):
+            if self._log is not None:
+                self._log(message)
+        elif self._ready is not None and not self._ready.done():
+            if isinstance(message, LlmbatchError):
+                self._ready.set_exception(message)
+            else:
+                self._ready.set_result(None)
+
+    def _ended(self) -> None:
+        error = LlmbatchError(
+            "the process that holds the connections was ended by somebody else, perhaps for want of memory",
+            "Run the same command again: with -o what is recorded is kept.",
+        )
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(error)
+        elif self._lost is not None:
+            self._lost(error)
+
+
+class RemoteSender:
+    """A lane in the other process."""
+
+    def __init__(self, channel: Channel, awaited: list[asyncio.Future[Result] | None], lane: int) -> None:
+        self._channel = channel
+        self._awaited = awaited
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Make one attempt, within the attempt's deadline, which is kept over there."""
+        awaited: asyncio.Future[Result] = self._loop.create_future()
+        self._awaited[self._lane] = awaited
+        self._channel.put((self._lane, request.method, request.path, request.body, request.endpoint))
+        result = await awaited
+        return Reply(*result) if type(result) is tuple else result  # type: ignore[return-value]
+
+    async def aclose(self) -> None:
+        """Let go of what is in flight: its answer is not taken any more."""
+        self._awaited[self._lane] = None

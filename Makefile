@@ -11,6 +11,7 @@ help:  ## list the targets
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m compileall -q llmbatch  # as pip does, unless it is editable
 	@touch $@
 
 TORCH ?= torch

@@ -1,6 +1,7 @@
 """Print what llmbatch does beside its peers, in one run: `make bench`."""
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -29,6 +30,8 @@ def main() -> None:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # As pip leaves what it installs: not so an editable tree where PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir("llmbatch", quiet=1)
     load = os.getloadavg()[0]
     if load > BUSY:
         print(f"the machine is busy (load {load:.1f}): the figures will be noisy", file=sys.stderr)

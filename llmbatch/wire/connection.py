@@ -4,12 +4,14 @@ import asyncio
 import select
 import socket
 import ssl
+from collections.abc import Awaitable
 from typing import cast
 
 import httptools
 import httpx
 
-from llmbatch.wire.exchange import Answer
+from llmbatch.core.job import Reply
+from llmbatch.wire.fields import joined
 from llmbatch.wire.limits import AnswerTooLarge, Limits
 from llmbatch.wire.trace import Trace
 
@@ -19,7 +21,7 @@ _SMALL = 64 * 1024
 """Head and body up to here leave in one write."""
 _PIECE = 256 * 1024
 """How much of a larger body is written between two looks at what the server says."""
-_DELIMITED = {b"content-length", b"transfer-encoding"}
+_DELIMITERS = {"content-length", "transfer-encoding"}
 
 
 class Connection(asyncio.Protocol):
@@ -33,7 +35,8 @@ class Connection(asyncio.Protocol):
         # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3).
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[Answer] | None = None
+        self._reply: asyncio.Future[Reply] | None = None
+        """Of the request under way: until its answer is whole, or will never be."""
         self._writable: asyncio.Future[None] | None = None
         self._trace = Trace()
         self._written = False
@@ -44,10 +47,12 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._headers: list[tuple[bytes, bytes]] = []
+        """Expect an answer from its first byte on."""
+        self._headers: dict[str, str] = {}
+        self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
         self._received = 0
-        self._head_done = False
+        self._status = 0  # until the head is whole
 
     @classmethod
     async def over(
@@ -73,48 +78,46 @@ class Connection(asyncio.Protocol):
         """
         return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
 
-    async def exchange(self, head: bytes, body: bytes, trace: Trace) -> Answer:
-        """Write one request and return its whole answer."""
+    def exchange(self, head: bytes, body: bytes, trace: Trace) -> Awaitable[Reply]:
+        """Write one request; its whole answer is there to be waited for. Whoever stops waiting aborts."""
         if not self.open or self._transport is None:
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._answer = answer
+        self._reply = reply = self._loop.create_future()
         self._wire = self._barren = 0
         trace.began = True
-        try:
-            if len(body) <= _SMALL:
-                self._transport.write(head + body)
-                self._written = True
-            else:
-                self._written = await self._write_large(head, body)
-            if self._written and self._writable is None and not self._transport.is_closing():
-                trace.sent = True
-            return await answer
-        finally:
-            self._answer = None
+        if len(body) > _SMALL:
             self._written = False
-            self._idle_since = self._loop.time()
-            if answer.done() and not answer.cancelled():
-                answer.exception()  # a cancel may have overtaken it: then it counts as seen
+            return self._exchange_large(head, body, reply)
+        self._transport.write(head + body)
+        self._wrote()
+        return reply
 
-    async def _write_large(self, head: bytes, body: bytes) -> bool:
-        """Feed the socket no faster than it drains; say whether everything was written.
+    async def _exchange_large(self, head: bytes, body: bytes, reply: asyncio.Future[Reply]) -> Reply:
+        """Feed the socket no faster than it drains.
 
         An answer that comes before the end (413, 401) ends the writing, and the connection with it.
         """
-        assert self._transport is not None and self._answer is not None
+        assert self._transport is not None
         view = memoryview(body)
         self._transport.write(head)
         for start in range(0, len(body), _PIECE):
             # One turn of the loop at least: a refusal is read before the reset that follows it.
             room = self._writable or _turn(self._loop)
-            await asyncio.wait((room, self._answer), return_when=asyncio.FIRST_COMPLETED)
-            if self._answer.done():
+            await asyncio.wait((room, reply), return_when=asyncio.FIRST_COMPLETED)
+            if reply.done():
                 self.open = False
-                return False
+                return reply.result()
             self._transport.write(view[start : start + _PIECE])
-        return True
+        self._wrote()
+        return await reply
+
+    def _wrote(self) -> None:
+        """Note that the request is written: sent, if nothing of it waits in user space."""
+        assert self._transport is not None
+        self._written = True
+        if self._writable is None and not self._transport.is_closing():
+            self._trace.sent = True
 
     def abort(self) -> None:
         """Close the socket at once, whatever it is doing."""
@@ -147,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._answer is None or self._answer.done():
+        if self._reply is None:
             self.abort()  # nobody asked: bytes after an answer belong to no request
             return
         self._trace.answered = True
@@ -160,7 +163,7 @@ class Connection(asyncio.Protocol):
             self._fail(error.__context__ or error)
         except httptools.HttpParserError as error:
             self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
-        if not self._answer.done():
+        if self._reply is not None:
             self._cap(len(data), self._received != before)
 
     def _cap(self, size: int, fruitful: bool) -> None:
@@ -184,9 +187,8 @@ class Connection(asyncio.Protocol):
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
 
     def _ended(self) -> None:
-        if self._head_done and not any(name in _DELIMITED for name, _ in self._headers):
-            self._trace.open_ended = True
-            self._complete()
+        if self._status and not self._headers.keys() & _DELIMITERS:
+            self._complete(cut=True)
             self.abort()
         elif self._trace.answered:
             self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
@@ -197,45 +199,55 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Refuse a second answer: it belongs to no request, and must not reach the next one."""
-        if self._answer is None or self._answer.done():
+        if self._reply is None:
             raise httpx.RemoteProtocolError("bytes after the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. Trailers are not headers."""
-        if not self._head_done:
-            self._headers.append((name.lower(), value))
+        """Keep a header, its name in lower case. Trailers are not headers."""
+        if self._status:
+            return
+        key, text = name.lower().decode("latin-1"), value.decode("latin-1").strip()
+        if key in self._headers:
+            self._repeated.append((key, text))
+        else:
+            self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Expect the body from here."""
-        self._head_done = True
-        if self._parser.get_status_code() < 100:
-            raise httpx.RemoteProtocolError(f"not HTTP/1.1: status {self._parser.get_status_code()}")
+        self._status = self._parser.get_status_code()
+        if self._status < 100:
+            raise httpx.RemoteProtocolError(f"not HTTP/1.1: status {self._status}")
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body, up to the cap."""
+        self._chunks.append(data)
         self._received += len(data)
         if self._received > self._limits.body:
-            self._chunks.append(data)
             raise AnswerTooLarge(self._limits, self._chunks)
-        self._chunks.append(data)
 
     def on_message_complete(self) -> None:
         """Hand the answer over; after an interim one (100, 103) wait for the real one."""
-        if self._parser.get_status_code() < 200:
+        if self._status < 200:
             self._begin()
             return
         if not self._parser.should_keep_alive():
             self.open = False
         self._complete()
 
-    def _complete(self) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._chunks)))
+    def _complete(self, *, cut: bool = False) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            if self._repeated:
+                self._headers = joined([*self._headers.items(), *self._repeated])
+            reply.set_result(Reply(self._status, self._headers, b"".join(self._chunks), cut))
+        self._idle_since = self._loop.time()
         self._begin()
 
     def _fail(self, error: BaseException) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+            reply.exception()  # a cancel may overtake it: it counts as seen
         self.abort()
 
 

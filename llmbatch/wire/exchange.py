@@ -1,22 +1,14 @@
 """What every lane does: one request out, one whole answer back."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import httpx
 
+from llmbatch.core.job import Reply
 from llmbatch.wire.head import Head
 from llmbatch.wire.trace import Trace
 
-__all__ = ["Answer", "Exchange"]
-
-
-class Answer(NamedTuple):
-    """A whole answer. Header names are in lower case, the body is as its content encoding left it."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+__all__ = ["Exchange"]
 
 
 class Exchange(httpx.AsyncBaseTransport, ABC):
@@ -26,11 +18,15 @@ class Exchange(httpx.AsyncBaseTransport, ABC):
     """
 
     @abstractmethod
-    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Answer:
-        """Send one request and wait for the whole answer. Raises httpx's exceptions; the trace says the rest."""
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
+        """Send one request and wait for the whole answer, its body still in its content encoding.
+
+        Raises httpx's exceptions; the trace says the rest.
+        """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Serve a client of httpx."""
         body = await request.aread()
-        status, headers, content = await self.exchange(Head.of(request), body, Trace())
-        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))
+        reply = await self.exchange(Head.of(request), body, Trace())
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+        return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(reply.body))

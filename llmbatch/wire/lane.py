@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import httpx
 
+from llmbatch.core.job import Reply
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.dial import dial
-from llmbatch.wire.exchange import Answer, Exchange
+from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.head import Head
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.trace import Trace
@@ -34,7 +35,7 @@ class Lane(Exchange):
         self._url: httpx.URL | None = None
         """Of the last request: the connection leads to its host."""
 
-    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Answer:
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
         """Send one request and wait for the whole answer."""
         connection = self._connection
         if connection is None or not self._leads_to(head.url) or not connection.fit():
@@ -43,13 +44,13 @@ class Lane(Exchange):
             connection = self._connection = await self._connect(head.url)
         self._url = head.url
         try:
-            answer = await connection.exchange(head.raw, body, trace)
+            reply = await connection.exchange(head.raw, body, trace)
         except BaseException:
             self.close()
             raise
         if not connection.open:
             self.close()
-        return answer
+        return reply
 
     def _leads_to(self, url: httpx.URL) -> bool:
         return url is self._url or (self._url is not None and _origin(url) == _origin(self._url))

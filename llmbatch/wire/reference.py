@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx
 
-from llmbatch.wire.exchange import Answer, Exchange
+from llmbatch.core.job import Reply
+from llmbatch.wire.exchange import Exchange
+from llmbatch.wire.fields import joined
 from llmbatch.wire.head import Head
 from llmbatch.wire.limits import AnswerTooLarge, Limits, socket_options
 from llmbatch.wire.trace import Trace
@@ -30,7 +32,7 @@ class ReferenceLane(Exchange):
         self._transport: httpx.AsyncHTTPTransport | None = None
         self._stream: Any = None
 
-    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Answer:
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
         """Send one request and wait for the whole answer."""
         if self._transport is None:
             self._transport = self._open(head.url.scheme == "https")
@@ -55,12 +57,11 @@ class ReferenceLane(Exchange):
             raise
         if not clean:
             await self.aclose()
-        if response.status_code not in (204, 304) and not response.headers.keys() & {
-            "content-length",
-            "transfer-encoding",
-        }:
-            trace.open_ended = True
-        return Answer(response.status_code, [(n.lower(), value) for n, value in response.headers.raw], content)
+        headers = joined(
+            (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
+        )
+        cut = response.status_code not in (204, 304) and not headers.keys() & {"content-length", "transfer-encoding"}
+        return Reply(response.status_code, headers, content, cut)
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
         proxy = None

@@ -10,7 +10,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request
 from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
-from llmbatch.wire.exchange import Answer, Exchange
+from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.faults import fault_of, timed_out
 from llmbatch.wire.head import Head
 from llmbatch.wire.limits import Limits
@@ -62,13 +62,13 @@ class LaneSender:
             body = request.body
             head = self._heads.get((request.method, request.path, len(body))) or self._head(request)
             with self._deadline:
-                answer = await self._lane.exchange(head, body, trace)
+                reply = await self._lane.exchange(head, body, trace)
         except TimeoutError:
             result: Reply | Fault = timed_out(self._limits.attempt, trace)
         except Exception as error:
             result = fault_of(error, trace)
         else:
-            result = self._reply(answer, trace)
+            result = self._decoded(reply)
         if self._log is not None:
             self._log(_line(request, result, trace))
         return result
@@ -89,24 +89,23 @@ class LaneSender:
         self._heads[method, path, size] = head
         return head
 
-    def _reply(self, answer: Answer, trace: Trace) -> Reply | Fault:
-        status, fields, body = answer
-        headers = _folded(fields)
-        encoding = headers.get("content-encoding")
+    def _decoded(self, reply: Reply) -> Reply | Fault:
+        """Undo the content encoding of the body."""
+        encoding = reply.headers.get("content-encoding")
         if encoding:
             try:
-                body = decode(body, encoding, self._limits)
+                reply.body = decode(reply.body, encoding, self._limits)
             except EncodingError as error:
-                if 200 <= status < 300:
+                if 200 <= reply.status < 300:
                     return Fault(
                         kind=Kind.UNPARSABLE,
                         message=str(error),
                         billing=Billing.BILLED,
-                        status=status,
-                        raw=body,
+                        status=reply.status,
+                        raw=reply.body,
                     )
-                body = b""  # the status says enough, and a refusal must stay what it is
-        return Reply(status, headers, body, cut=trace.open_ended)
+                reply.body = b""  # the status says enough, and a refusal must stay what it is
+        return reply
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
@@ -123,17 +122,6 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
             raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
         checked[name.lower()] = value
     return checked
-
-
-def _folded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Join repeated headers with commas, as a proxy may."""
-    folded = {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}
-    if len(folded) == len(headers):
-        return folded
-    repeated: dict[str, list[str]] = {}
-    for name, value in headers:
-        repeated.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
-    return {name: ", ".join(values) for name, values in repeated.items()}
 
 
 def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:

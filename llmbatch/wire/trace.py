@@ -17,5 +17,3 @@ class Trace:
     """The whole request was handed to the kernel."""
     answered: bool = False
     """A byte of the answer arrived."""
-    open_ended: bool = False
-    """Only the end of the connection marked the end of the body, so it may have been cut."""

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from llmbatch.core.fault import Billing, Kind
+from llmbatch.core.job import Reply
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
@@ -53,12 +54,16 @@ def stuck() -> Iterator[Stuck]:
         yield Stuck(one)
 
 
-async def exchanging(stuck: Stuck, body: bytes) -> tuple[Connection, Trace, "asyncio.Task[httpx.Response]"]:
+async def exchanging(stuck: Stuck, body: bytes) -> tuple[Connection, Trace, "asyncio.Task[Reply]"]:
     connection = Connection(asyncio.get_running_loop(), Limits())
     connection.connection_made(stuck)
     stuck.connection = connection
     trace = Trace()
-    attempt = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", body, trace))
+
+    async def attempting() -> Reply:
+        return await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", body, trace)
+
+    attempt = asyncio.create_task(attempting())
     await asyncio.sleep(0)
     assert stuck.taken and not trace.sent
     return connection, trace, attempt

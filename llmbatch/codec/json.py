@@ -5,11 +5,12 @@ nested deeper than 254. Where that would change or lose something, the standard 
 """
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
-__all__ = ["canonical", "dumps", "loads", "loads_rounded", "loads_shallow"]
+__all__ = ["canonical", "dumps", "loads", "loads_rounded", "loads_shallow", "parser_of"]
 
 DEEPEST = 200
 """Nesting that everything which walks or writes a value can still follow, however deep its own stack."""
@@ -28,12 +29,21 @@ def loads(data: bytes) -> Any:
     invalid UTF-8, nesting deeper than 1,024.
     """
     value = orjson.loads(data)
-    if _WIDE_NUMBER in data.translate(_DIGITS_TO_ZERO):
+    if _may_hold_wide_number(data):
         try:
             return json.loads(data)
         except RecursionError:
             raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
     return value
+
+
+def parser_of(texts: Iterable[bytes]) -> Callable[[bytes], Any]:
+    """Return what parses each of some texts as `loads` does, in half of the time where no number in them is wide."""
+    return loads if _may_hold_wide_number(b"\n".join(texts)) else orjson.loads
+
+
+def _may_hold_wide_number(data: bytes) -> bool:
+    return _WIDE_NUMBER in data.translate(_DIGITS_TO_ZERO)
 
 
 def loads_rounded(data: bytes) -> Any:

@@ -62,4 +62,4 @@ class Document:
 def _entry(where: str, value: object) -> Entry:
     if too_deep(value):
         return Entry(where, None, f"{where}: nested deeper than {DEEPEST} levels", where.encode())
-    return Entry(where, value, None, b"")
+    return Entry(where, value)

@@ -1,6 +1,7 @@
 """One record as it stands in the input, before anybody asks what it means."""
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 __all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "Supply", "marked", "too_deep"]
 
@@ -11,7 +12,8 @@ DEEPEST = 500
 """Nesting that every JSON writer of the program can still write, at any depth of its own stack."""
 
 
-class Entry(NamedTuple):
+@dataclass(slots=True)
+class Entry:
     """A parsed value, or in `error` why there is none.
 
     `where` is for people: "line 12", "b.jsonl line 12", "row 12 (line 14)". `digest` are the bytes that
@@ -20,8 +22,8 @@ class Entry(NamedTuple):
 
     where: str
     value: Any
-    error: str | None
-    digest: bytes
+    error: str | None = None
+    digest: bytes = b""
 
 
 class Reader(Protocol):

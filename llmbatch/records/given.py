@@ -169,6 +169,6 @@ def _entry(number: int, value: Any) -> Entry:
     except ValueError as error:
         return Entry(where, None, f"{where}: {error}", f"{type(value).__name__} {number}".encode())
     try:
-        return Entry(where, json.loads_shallow(written), None, b"")
+        return Entry(where, json.loads_shallow(written))
     except ValueError as error:
         return Entry(where, None, f"{where}: {error}", written)

@@ -1,6 +1,6 @@
 """Inputs with one record a line: JSON Lines and plain text."""
 
-from llmbatch.codec.json import loads
+from llmbatch.codec.json import parser_of
 from llmbatch.core.errors import InputError
 from llmbatch.records.entry import DEEPEST, Entry, marked, too_deep
 from llmbatch.records.lines import Lines, Oversized
@@ -52,6 +52,7 @@ class JsonLines:
             if not lines:
                 break
             number = self._number
+            loads = parser_of([line for line in lines if not isinstance(line, Oversized)])
             for line in lines:
                 number += 1
                 if isinstance(line, Oversized):
@@ -68,7 +69,7 @@ class JsonLines:
                 if len(line) > 2 * DEEPEST and _may_be_deep(line) and too_deep(value):
                     entries.append(_nested(f"{self._prefix}{number}", line))
                 else:
-                    entries.append(Entry(f"{self._prefix}{number}", value, None, b""))
+                    entries.append(Entry(f"{self._prefix}{number}", value))
             self._number = number
         return entries
 
@@ -109,7 +110,7 @@ class TextLines:
 
 def _text(where: str, line: bytes) -> Entry:
     try:
-        return Entry(where, {"prompt": line.removesuffix(b"\r").decode()}, None, b"")
+        return Entry(where, {"prompt": line.removesuffix(b"\r").decode()})
     except UnicodeDecodeError as flaw:
         return Entry(where, None, _not_utf8(where, line, flaw), line)
 

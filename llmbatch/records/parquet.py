@@ -69,12 +69,12 @@ class ParquetRows:
         self._number += 1
         where = f"{self._prefix}row {self._number}"
         try:
-            return Entry(where, json.loads_shallow(json.dumps(row)), None, b"")
+            return Entry(where, json.loads_shallow(json.dumps(row)))
         except ValueError:
             pass
         try:
             plain = {name: _plain(value, name) for name, value in row.items()}
-            return Entry(where, json.loads_shallow(json.dumps(plain)), None, b"")
+            return Entry(where, json.loads_shallow(json.dumps(plain)))
         except ValueError as error:
             return Entry(where, None, f"{where}: {error}", f"{self._name} {self._number}".encode())
 

@@ -62,7 +62,7 @@ class Table:
                 flaw = f"{len(row)} values, but the header names {len(self._header)}"
                 entries.append(self._unusable(flaw, count=False))
             else:
-                entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False)), None, b""))
+                entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False))))
         return entries
 
     def _names(self, row: list[str]) -> list[str]:

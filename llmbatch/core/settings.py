@@ -1,11 +1,9 @@
 """Everything a run needs to know, frozen: the second of two stages, in which nothing is `auto` or missing."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = [
     "InputSettings",
@@ -52,7 +50,8 @@ class Tolerance:
         return self.share is not None and total > 0 and failed / total > self.share
 
 
-class InputSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSettings:
     """Where records come from and what they mean. `meta` is `all`, `none` or a list of fields."""
 
     paths: tuple[str, ...] = ()
@@ -71,7 +70,8 @@ class InputSettings(NamedTuple):
     """(I, N): only the records whose identity falls to shard I of N, I from 1."""
 
 
-class ModelSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
     """Whom to ask, and what to add to every request. The key itself is not among them."""
 
     provider: str | None = None
@@ -83,8 +83,8 @@ class ModelSettings(NamedTuple):
     model: str | None = None
     template: str | None = None
     system: str | None = None
-    params: Mapping[str, Any] = MappingProxyType({})
-    overrides: Mapping[str, Any] = MappingProxyType({})
+    params: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     stream: bool = False
     """Whether answers come in pieces; result lines and keys are the same."""
@@ -93,7 +93,7 @@ class ModelSettings(NamedTuple):
     schema: Any = None
     json_retries: int = 0
     fail_on_finish: frozenset[str] = frozenset()
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: dict[str, str] = field(default_factory=dict)
     auth_header: str | None = None
     key_env: str | None = None
     key_file: Path | None = None
@@ -103,7 +103,8 @@ class ModelSettings(NamedTuple):
     """US dollars per million tokens in and out."""
 
 
-class PaceSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSettings:
     """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds what is allowed."""
 
     concurrency: int = 256
@@ -114,7 +115,8 @@ class PaceSettings(NamedTuple):
     tpm: float | None = None
 
 
-class PatienceSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatienceSettings:
     """How long and how often; seconds."""
 
     timeout: float = 600.0
@@ -124,7 +126,8 @@ class PatienceSettings(NamedTuple):
     max_outage: float = 900.0
 
 
-class StopSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopSettings:
     """When to end early, and what counts as a bad end."""
 
     fail_on: Tolerance = Tolerance(count=0)
@@ -135,7 +138,8 @@ class StopSettings(NamedTuple):
     grace: float = 25.0
 
 
-class OutputSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings:
     """Where results go and in what shape."""
 
     path: Path | None = None
@@ -150,7 +154,8 @@ class OutputSettings(NamedTuple):
     rescue_dir: Path | None = None
 
 
-class ResumeSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeSettings:
     """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
 
     keep_failed: bool = False
@@ -164,7 +169,8 @@ class ResumeSettings(NamedTuple):
     fsync: str = "batch"
 
 
-class ViewSettings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSettings:
     """What people see."""
 
     quiet: bool = False
@@ -176,7 +182,8 @@ class ViewSettings(NamedTuple):
     metrics_file: Path | None = None
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """One run."""
 
     input: InputSettings = InputSettings()

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.codec.schema import Check
@@ -23,7 +24,8 @@ _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
 _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "responseJsonSchema"})
 
 
-class Demands(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
     """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
 
     `finish` are reasons of ours or a provider's, or `refusal`; `format` is the `response_format` that asks for JSON,

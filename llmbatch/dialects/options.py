@@ -1,8 +1,7 @@
 """What the settings add to every request, how it meets what a record says, and where it goes."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from llmbatch.core.job import Route
@@ -11,7 +10,8 @@ from llmbatch.core.prompt import Prompt, RecordError
 __all__ = ["Options", "Routes", "complete"]
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
     """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both.
 
     `stream` asks for the answer in pieces, which are folded into the same answer: transport, and no part of the item.
@@ -19,8 +19,8 @@ class Options(NamedTuple):
 
     model: str | None = None
     max_tokens: int | None = None
-    defaults: Mapping[str, Any] = MappingProxyType({})
-    overrides: Mapping[str, Any] = MappingProxyType({})
+    defaults: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
     pack: int | None = None
     """Inputs in one request, None for as many as is usual at an endpoint."""
     stream: bool = False
@@ -48,19 +48,18 @@ def complete(
     under which the endpoint may hold a token cap; the first is the one `--max-tokens` is written as. Raises RecordError
     when no model is named anywhere but must be.
     """
-    removed = set()
-    for name, value in prompt.params.items():
+    params = prompt.params
+    for name, value in params.items():
         if value is None:
-            removed.add(name)
             body.pop(name, None)
         else:
             body[name] = value
     if not body.get("model"):
         body["model"] = prompt.model or options.model
     for name, value in options.defaults.items():
-        if name not in body and name not in removed:
+        if name not in body and name not in params:
             body[name] = value
-    if options.max_tokens is not None and not (body.keys() | removed) & set(token_caps):
+    if options.max_tokens is not None and not any(name in body or name in params for name in token_caps):
         body[token_caps[0]] = options.max_tokens
     for name, value in options.overrides.items():
         if value is None:

@@ -1,7 +1,8 @@
 """What tokens cost, in US dollars. Pure."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
@@ -21,7 +22,8 @@ class Price(Protocol):
         ...
 
 
-class FlatPrice(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FlatPrice:
     """One price per million tokens in and out for every model; cached tokens cost as much as others."""
 
     input: float

@@ -1,7 +1,8 @@
 """Entries to what is asked: identity, prompt and meta of a record, or why it is refused."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from llmbatch.codec.digest import digest, fingerprint
 from llmbatch.codec.json import canonical
@@ -14,7 +15,7 @@ from llmbatch.records import forms
 from llmbatch.records.entry import Entry
 from llmbatch.records.identity import id_fields, named
 from llmbatch.records.images import Images
-from llmbatch.records.seen import Seen
+from llmbatch.records.seen import Seen, SeenLately
 from llmbatch.records.template import Template, TemplateError
 
 __all__ = ["Decoded", "Decoder", "Meta"]
@@ -28,7 +29,8 @@ _PLAIN = forms.OWN - {"input"}
 _COOKBOOK_META = ("metadata",)
 
 
-class Decoded(NamedTuple):
+@dataclass(slots=True)
+class Decoded:
     """A record that can be asked. `fields` is the whole record, as an object."""
 
     identity: Identity
@@ -58,7 +60,7 @@ class Decoder:
         system: Template | None,
         form: str | None,
         images: Images | None = None,
-        seen: Seen,
+        seen: Seen | SeenLately,
         notice: Callable[[str], None],
     ) -> None:
         self._sendable = params - meta_fields - forms.OWN
@@ -81,18 +83,18 @@ class Decoder:
         if entry.error is not None:
             identity = self._identify(index, None, digest(b"raw", entry.digest))
             return _refused(identity, Kind.INVALID_RECORD, entry.error, {}, None)
-        fields = {"prompt": entry.value} if isinstance(entry.value, str) else entry.value
+        fields = entry.value
+        if isinstance(fields, str):
+            fields = {"prompt": fields}
         record = digest(canonical(fields))
         if not isinstance(fields, dict):
             message = f"{entry.where}: a record is an object or a string"
             return _refused(self._identify(index, None, record), Kind.INVALID_RECORD, message, {}, fields)
-        id: str | int | None = None
-        looked_at: tuple[str, ...] = ()
         flaw: RecordError | None = None
         try:
             id, looked_at = named(fields, self._id_fields)
         except RecordError as error:
-            flaw = error
+            id, looked_at, flaw = None, (), error
         identity = self._identify(index, id, record)
         consumed = self._consumed(fields, looked_at)
         meta = self._kept(fields, consumed, looked_at)
@@ -131,14 +133,20 @@ class Decoder:
             return _NOTHING
         if self._form == "cookbook":
             return frozenset(fields).difference(looked_at, _COOKBOOK_META)
-        if self._form == "openai-batch" or forms.is_batch_line(fields):
+        if self._form == "openai-batch":
+            return forms.BATCH_LINE
+        if fields.get("prompt") is not None:
+            return _PLAIN
+        if forms.is_batch_line(fields):
             return forms.BATCH_LINE
         if forms.is_shaped(fields):
             return forms.OWN | (self._sendable & fields.keys()).difference(looked_at)
         return forms.GIVEN if forms.is_given(fields) else _PLAIN
 
     def _prompt(self, fields: dict[str, Any], consumed: frozenset[str], where: str) -> Prompt:
-        if self._template is not None:
+        if consumed is _PLAIN:
+            prompt = forms.plain(fields)
+        elif self._template is not None:
             prompt = Prompt(text=self._template.render(fields))
             if not prompt.text:
                 raise RecordError("--template gives an empty prompt")
@@ -148,8 +156,6 @@ class Decoder:
             return forms.given(fields)
         elif self._form == "cookbook":
             return forms.cookbook_line(fields, consumed)
-        elif consumed is _PLAIN:
-            prompt = forms.plain(fields)
         else:
             moved = consumed - forms.OWN
             prompt = forms.shaped(fields, moved)
@@ -168,8 +174,7 @@ class Decoder:
         if self._meta == "none":
             return {}
         if self._meta == "all":
-            used = consumed.union(looked_at)
-            return {name: value for name, value in fields.items() if name not in used}
+            return {name: fields[name] for name in fields if name not in consumed and name not in looked_at}
         return {name: value for name, value in fields.items() if name in self._meta}
 
 

@@ -29,6 +29,9 @@ BATCH_LINE = frozenset({"method", "url", "body"})
 GIVEN = frozenset({"body", "model", "params"})
 """Fields of a record that brings its own body."""
 
+_BESIDE = frozenset({"system", "model", "params"})
+"""Fields that may stand beside a prompt."""
+
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@-]+)+")
 _KINDS = {
     str: "a string",
@@ -71,7 +74,10 @@ def plain(fields: dict[str, Any]) -> Prompt:
         raise RecordError(f"prompt must be a string, not {_kind(text)}")
     if not text:
         raise RecordError("prompt is empty")
-    return Prompt(text=text, system=_system(fields), model=_model(fields), params=_params(fields))
+    prompt = Prompt(text)
+    if not _BESIDE.isdisjoint(fields):  # one call, where most records have none of them
+        prompt.system, prompt.model, prompt.params = _system(fields), _model(fields), _params(fields)
+    return prompt
 
 
 def shaped(fields: dict[str, Any], moved: frozenset[str]) -> Prompt:

@@ -5,26 +5,30 @@ from typing import Any
 
 from llmbatch.core.prompt import RecordError
 
-__all__ = ["id_fields", "named"]
+__all__ = ["IdFields", "id_fields", "named"]
+
+IdFields = tuple[tuple[str, tuple[str, ...]], ...]
+"""The fields that may hold an id, in order; each with those that have been looked at by then."""
 
 
-def id_fields(option: str | None) -> tuple[str, ...]:
+def id_fields(option: str | None) -> IdFields:
     """Return the fields that may hold the id, as `--id-field` has it: by default `id`, then `custom_id`."""
     if option is None:
-        return ("id", "custom_id")
-    return () if option == "none" else (option,)
+        return (("id", ("id",)), ("custom_id", ("id", "custom_id")))
+    return () if option == "none" else ((option, (option,)),)
 
 
-def named(fields: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str | int | None, tuple[str, ...]]:
+def named(fields: Mapping[str, Any], names: IdFields) -> tuple[str | int | None, tuple[str, ...]]:
     """Return a record's id and the fields looked at for it. Raises RecordError.
 
     Absent, null and "" are no id.
     """
-    for number, name in enumerate(names, 1):
+    looked_at: tuple[str, ...] = ()
+    for name, looked_at in names:
         value = fields.get(name)
         if value is None or value == "":
             continue
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        if type(value) not in (int, str):  # not a boolean either, which is an integer to Python
             raise RecordError(f"{name} must be a string or an integer to be an id")
-        return value, names[:number]
-    return None, names
+        return value, looked_at
+    return None, looked_at

@@ -2,52 +2,28 @@
 
 from array import array
 
-__all__ = ["Seen"]
+__all__ = ["Seen", "SeenLately"]
 
 _PARTS = 64
-_SMALLEST = 16
+_SMALLEST = 256
 
 
 class Seen:
-    """Counts 64-bit fingerprints.
+    """Counts 64-bit fingerprints: open addressing with linear probing.
 
-    With a `limit`, at least that many of the latest are remembered and at most twice as many: a generation
-    is forgotten when the next is full.
-    """
-
-    def __init__(self, *, limit: int | None = None) -> None:
-        self._limit = limit
-        self._young = _Table()
-        self._old: _Table | None = None
-
-    def add(self, fingerprint: int) -> int:
-        """Return how many times a fingerprint was added before, and add it."""
-        before = self._young.add(fingerprint)
-        if self._limit is None:
-            return before
-        if before == 0 and self._old is not None and (before := self._old.count(fingerprint)):
-            self._young.repeats[fingerprint] = before + 1
-        if self._young.size >= self._limit:
-            self._young, self._old = _Table(), self._young
-        return before
-
-
-class _Table:
-    """Open addressing with linear probing.
-
-    It is cut into parts by the topmost bits, each of which grows alone: no insert has to move everything.
+    The table is cut into parts by the topmost bits, each of which grows alone: no insert has to move everything.
     A zero is an empty slot, so the fingerprint zero lives among the repeated ones.
     """
 
-    __slots__ = ("_fill", "_parts", "repeats", "size")
+    __slots__ = ("_fill", "_parts", "repeats")
 
     def __init__(self) -> None:
         self._parts = [array("Q", bytes(8 * _SMALLEST)) for _ in range(_PARTS)]
         self._fill = [0] * _PARTS
         self.repeats: dict[int, int] = {}
-        self.size = 0
 
     def add(self, fingerprint: int) -> int:
+        """Return how many times a fingerprint was added before, and add it."""
         part = fingerprint >> 58
         slots = self._parts[part]
         mask = len(slots) - 1
@@ -59,13 +35,13 @@ class _Table:
         if not fingerprint:
             return self._repeat(fingerprint, 0)
         slots[slot] = fingerprint
-        self.size += 1
         fill = self._fill[part] = self._fill[part] + 1
         if 3 * fill > 2 * len(slots):
             self._parts[part] = _doubled(slots)
         return 0
 
     def count(self, fingerprint: int) -> int:
+        """Return how many times a fingerprint was added."""
         slots = self._parts[fingerprint >> 58]
         mask = len(slots) - 1
         slot = fingerprint & mask
@@ -78,6 +54,32 @@ class _Table:
     def _repeat(self, fingerprint: int, once: int) -> int:
         before = self.repeats.get(fingerprint, once)
         self.repeats[fingerprint] = before + 1
+        return before
+
+
+class SeenLately:
+    """Counts as `Seen` does, but remembers only the latest: at least `limit` of them and at most twice as many.
+
+    A generation is forgotten when the next is full.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._young, self._old = Seen(), Seen()
+        self._new = 0
+        """Fingerprints in the young generation."""
+
+    def add(self, fingerprint: int) -> int:
+        """Return how many times a fingerprint was added before, as far as that is remembered, and add it."""
+        before = self._young.add(fingerprint)
+        if before:
+            return before
+        before = self._old.count(fingerprint)
+        if before:
+            self._young.repeats[fingerprint] = before + 1
+        self._new += 1
+        if self._new >= self._limit:
+            self._young, self._old, self._new = Seen(), self._young, 0
         return before
 
 

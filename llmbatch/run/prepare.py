@@ -1,7 +1,6 @@
 """From the input to jobs: read, decode, shape, name. Runs in a thread, a batch at a time."""
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from llmbatch.codec import json
@@ -18,6 +17,10 @@ from llmbatch.records.entry import Entry, Supply
 
 __all__ = ["Preparation", "Sift"]
 
+
+_CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_MAY_CAP = frozenset({*_CAPS, "generationConfig"})
+"""Fields of a body that may cap its answer."""
 
 Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept | Outcome]]
 """Replaces the records of a batch that need no request."""
@@ -45,13 +48,12 @@ class Preparation:
         self._decoder = decoder
         self._dialect = dialect
         self._left = limit
-        self._include = include
+        self._keeps_input, self._keeps_body = "input" in include, "response" in include
         self._sift = sift
         self._shard = shard
         self._bound = bound
-        self._keys: dict[tuple[str, str], Callable[[bytes], str]] = {}
-        """What hashes a body, by dialect and path."""
-        self._index = count()
+        self._keys = _Keys()
+        self._index = 0
 
     def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
@@ -62,7 +64,8 @@ class Preparation:
         """Return records as `read` does, but all that the input has."""
         while True:
             entries = self._entries(limit)
-            jobs = [self._job(next(self._index), entry) for entry in entries]
+            jobs = [self._job(index, entry) for index, entry in enumerate(entries, self._index)]
+            self._index += len(entries)
             if self._shard is not None:
                 jobs = [job for job in jobs if self._is_mine(job, *self._shard)]
             if jobs or not entries:
@@ -88,7 +91,7 @@ class Preparation:
     def _job(self, index: int, entry: Entry) -> Job | Refused:
         decoded = self._decoder.decode(index, entry)
         if isinstance(decoded, Refused):
-            if "input" in self._include:
+            if self._keeps_input:
                 decoded.input = entry.value
             return decoded
         try:
@@ -98,40 +101,42 @@ class Preparation:
                 raise UsageError(f"{entry.where}: {error.message}", error.hint) from error
             hint = f" ({error.hint})" if error.hint else ""
             fault = Fault(kind=Kind.INVALID_RECORD, message=f"{entry.where}: {error.message}{hint}")
-            kept = decoded.fields if "input" in self._include else None
+            kept = decoded.fields if self._keeps_input else None
             return Refused(decoded.identity, fault, decoded.meta, kept)
 
     def _shape(self, decoded: Decoded) -> Job:
         route, item = self._dialect.item(decoded.prompt)
         body = json.canonical(item)
         job = Job(
-            identity=decoded.identity,
-            key=self._key(route, body),
-            route=route,
-            item=item,
-            meta=decoded.meta,
-            tokens=estimated(body),
-            token_cap=_token_cap(route, item),
-            input=decoded.fields if "input" in self._include else None,
-            keep_body="response" in self._include or decoded.prompt.body is not None,
+            decoded.identity,
+            self._keys[route](body),
+            route,
+            item,
+            decoded.meta,
+            estimated(body),
+            _token_cap(route, item),
+            decoded.fields if self._keeps_input else None,
+            self._keeps_body or decoded.prompt.body is not None,
         )
         if self._bound is not None:
             job.worst = self._bound(job)
         return job
 
-    def _key(self, route: Route, body: bytes) -> str:
-        """Return the digest of a request as sent alone."""
-        of_body = self._keys.get((route.dialect, route.path))
-        if of_body is None:
-            of_body = digest_after(route.dialect.encode(), route.path.encode())
-            self._keys[route.dialect, route.path] = of_body
-        return of_body(body)
+
+class _Keys(dict[Route, Callable[[bytes], str]]):
+    """What makes the key of a request as sent alone, by its route; the model stands in its body."""
+
+    def __missing__(self, route: Route) -> Callable[[bytes], str]:
+        of_body = self[route] = digest_after(route.dialect.encode(), route.path.encode())
+        return of_body
 
 
 def _token_cap(route: Route, item: dict[str, Any]) -> int | None:
     if route.dialect == "embeddings":
         return 0  # no answer is written
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+    if _MAY_CAP.isdisjoint(item):
+        return None
+    for name in _CAPS:
         cap = item.get(name)
         if isinstance(cap, int) and cap > 0:
             return cap

@@ -14,7 +14,7 @@ from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.entry import Supply
 from llmbatch.records.images import Images
-from llmbatch.records.seen import Seen
+from llmbatch.records.seen import Seen, SeenLately
 from llmbatch.records.source import open_source
 from llmbatch.records.strict import check_strict
 from llmbatch.records.template import Template
@@ -95,7 +95,7 @@ class Reading:
             system=self._system,
             form=input.format,
             images=self._images,
-            seen=Seen(limit=REMEMBERED if endless else None),
+            seen=SeenLately(limit=REMEMBERED) if endless else Seen(),
             notice=notice,
         )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.records.seen import Seen
+from llmbatch.records.seen import Seen, SeenLately
 
 FINGERPRINT = st.integers(0, 2**64 - 1) | st.integers(0, 5) | st.integers(2**64 - 5, 2**64 - 1)
 
@@ -21,7 +21,7 @@ def test_counts_like_a_counter(fingerprints):
 
 @given(st.lists(st.integers(0, 30), max_size=200), st.integers(1, 40))
 def test_remembers_at_least_the_latest(fingerprints, limit):
-    seen, counter = Seen(limit=limit), Counter()
+    seen, counter = SeenLately(limit=limit), Counter()
     for place, fingerprint in enumerate(fingerprints):
         before = seen.add(fingerprint)
         assert before <= counter[fingerprint]
@@ -36,19 +36,18 @@ def test_growth_keeps_everything_in_few_bytes():
     ]
     seen = Seen()
     assert not any(map(seen.add, fingerprints))
-    table = seen._young
-    assert 12 <= sum(map(len, table._parts)) * 8 / len(fingerprints) <= 26
+    assert 12 <= sum(map(len, seen._parts)) * 8 / len(fingerprints) <= 26
     assert [seen.add(fingerprint) for fingerprint in fingerprints] == [1] * len(fingerprints)
 
 
 def test_old_generations_are_forgotten():
-    seen = Seen(limit=100)
+    seen = SeenLately(limit=100)
     assert not any(seen.add(number << 32) for number in range(1, 1001))
     assert seen.add(1 << 32) == 0
     assert seen.add(1000 << 32) == 1
 
 
 def test_counts_are_carried_into_the_next_generation():
-    seen = Seen(limit=3)
+    seen = SeenLately(limit=3)
     assert [seen.add(number) for number in (7, 7, 7, 8, 9)] == [0, 1, 2, 0, 0]
     assert [seen.add(7), seen.add(7), seen.add(8), seen.add(7)] == [3, 4, 1, 5]

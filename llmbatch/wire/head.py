@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import httpx
 
-__all__ = ["Head", "rendered"]
+__all__ = ["BODY_FIELDS", "Head"]
+
+BODY_FIELDS = ("content-length", "transfer-encoding")
+"""Headers that follow from the body. Lanes send bodies whole, with their length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What all requests with a body of one size to one path have in common, rendered once as `raw`."""
+    """What all requests to one path have in common. `raw` is that rendered, up to where the body's length goes."""
 
     method: str
     url: httpx.URL
@@ -18,19 +21,20 @@ class Head:
 
     @classmethod
     def of(cls, request: httpx.Request) -> "Head":
-        """Take the head of a request. Raises LocalProtocolError for what would forge others."""
-        return cls(request.method, request.url, request.headers, rendered(request))
+        """Take the head of a request, whatever its body. Raises LocalProtocolError for what would forge others."""
+        headers = request.headers.copy()
+        for name in BODY_FIELDS:
+            headers.pop(name, None)
+        return cls(request.method, request.url, headers, _rendered(request.method, request.url, headers))
 
 
-def rendered(request: httpx.Request) -> bytes:
-    """Return line and headers as they go over the wire. Raises LocalProtocolError for what would forge others."""
-    headers = request.headers.raw
-    lines = [request.method.encode("ascii"), b" ", request.url.raw_path, b" HTTP/1.1\r\n"]
-    for name, value in headers:
+def _rendered(method: str, url: httpx.URL, headers: httpx.Headers) -> bytes:
+    lines = [method.encode("ascii"), b" ", url.raw_path, b" HTTP/1.1\r\n"]
+    for name, value in headers.raw:
         lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
+    lines.append(b"content-length: ")
     head = b"".join(lines)
     # Counting is the cheapest proof that no value smuggles a line in; the message must not show the value.
-    if not head.count(b"\r\n") == head.count(b"\n") == head.count(b"\r") == len(headers) + 2 or b"\0" in head:
+    if not head.count(b"\r\n") == head.count(b"\n") == head.count(b"\r") == len(headers.raw) + 1 or b"\0" in head:
         raise httpx.LocalProtocolError("a header holds a line break or NUL")
     return head

@@ -38,13 +38,13 @@ class Lane(Exchange):
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
         """Send one request and wait for the whole answer."""
         connection = self._connection
-        if connection is None or not self._leads_to(head.url) or not connection.fit():
+        if connection is None or (head.url is not self._url and not self._leads_to(head.url)) or not connection.fit():
             self.close()
             trace.fresh = True
             connection = self._connection = await self._connect(head.url)
         self._url = head.url
         try:
-            reply = await connection.exchange(head.raw, body, trace)
+            reply = await connection.exchange(b"%b%d\r\n\r\n" % (head.raw, len(body)), body, trace)
         except BaseException:
             self.close()
             raise
@@ -53,7 +53,7 @@ class Lane(Exchange):
         return reply
 
     def _leads_to(self, url: httpx.URL) -> bool:
-        return url is self._url or (self._url is not None and _origin(url) == _origin(self._url))
+        return self._url is not None and _origin(url) == _origin(self._url)
 
     async def _connect(self, url: httpx.URL) -> Connection:
         scheme, host, port = _origin(url)

@@ -37,9 +37,8 @@ class ReferenceLane(Exchange):
         if self._transport is None:
             self._transport = self._open(head.url.scheme == "https")
         extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace)}
-        request = httpx.Request(
-            head.method, head.url, headers=head.headers, stream=_Pieces(body), extensions=extensions
-        )
+        headers = [*head.headers.raw, (b"content-length", b"%d" % len(body))]
+        request = httpx.Request(head.method, head.url, headers=headers, stream=_Pieces(body), extensions=extensions)
         try:
             response = await self._transport.handle_async_request(request)
             try:
@@ -57,11 +56,11 @@ class ReferenceLane(Exchange):
             raise
         if not clean:
             await self.aclose()
-        headers = joined(
+        received = joined(
             (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
         )
-        cut = response.status_code not in (204, 304) and not headers.keys() & {"content-length", "transfer-encoding"}
-        return Reply(response.status_code, headers, content, cut)
+        cut = response.status_code not in (204, 304) and not received.keys() & {"content-length", "transfer-encoding"}
+        return Reply(response.status_code, received, content, cut)
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
         proxy = None

@@ -12,7 +12,7 @@ from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.faults import fault_of, timed_out
-from llmbatch.wire.head import Head
+from llmbatch.wire.head import BODY_FIELDS, Head
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.trace import Trace
 
@@ -22,11 +22,10 @@ WireLog = Callable[[str], None]
 """Takes one line about an attempt, for `--debug`."""
 
 REMEMBERED = 1024
-"""Sizes of bodies whose heads are kept: building one costs as much as sending it."""
+"""Paths whose heads are kept: building one costs as much as sending it."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~]*")
-_OURS = ("content-length", "transfer-encoding")
 
 
 class LaneSender:
@@ -50,7 +49,7 @@ class LaneSender:
         self._log = log
         host = httpx.URL(base_url).netloc.decode("ascii")
         self._headers = httpx.Headers({"host": host, **_checked(headers)})
-        self._heads: dict[tuple[str, str, int], Head] = {}
+        self._heads: dict[tuple[str, str], Head] = {}
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -59,10 +58,9 @@ class LaneSender:
         try:
             if self._deadline is None:
                 self._deadline = Deadline(self._limits.attempt)
-            body = request.body
-            head = self._heads.get((request.method, request.path, len(body))) or self._head(request)
+            head = self._heads.get((request.method, request.path)) or self._head(request)
             with self._deadline:
-                reply = await self._lane.exchange(head, body, trace)
+                reply = await self._lane.exchange(head, request.body, trace)
         except TimeoutError:
             result: Reply | Fault = timed_out(self._limits.attempt, trace)
         except Exception as error:
@@ -80,13 +78,12 @@ class LaneSender:
         await self._lane.aclose()
 
     def _head(self, request: Request) -> Head:
-        """Build what all requests of one size have in common, and remember it."""
+        """Build what all requests to one path have in common, and remember it."""
         if len(self._heads) >= REMEMBERED:
             self._heads.clear()
-        method, path, size = request.method, request.path, len(request.body)
-        headers = httpx.Headers([*self._headers.raw, (b"content-length", b"%d" % size)])
-        head = Head.of(httpx.Request(method, self._base_url + path, headers=headers, stream=httpx.ByteStream(b"")))
-        self._heads[method, path, size] = head
+        method, path = request.method, request.path
+        bare = httpx.Request(method, self._base_url + path, headers=self._headers, stream=httpx.ByteStream(b""))
+        head = self._heads[method, path] = Head.of(bare)
         return head
 
     def _decoded(self, reply: Reply) -> Reply | Fault:
@@ -118,7 +115,7 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
                 f"the header {name[:40]!r} holds a line break, control or non-ASCII character",
                 "Set it again without.",
             )
-        if name.lower() in _OURS:
+        if name.lower() in BODY_FIELDS:
             raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
         checked[name.lower()] = value
     return checked

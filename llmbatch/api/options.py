@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
@@ -27,7 +26,7 @@ API_KEY = "api_key"
 """What stands for the name of a variable where the key itself was given."""
 
 
-S = TypeVar("S")
+S = TypeVar("S", bound=NamedTuple)
 
 
 class Options(TypedDict, total=False):
@@ -215,8 +214,8 @@ def _check(given: Mapping[str, Any]) -> None:
 
 def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:
     """Return a section of the settings with what was given under the names of its fields, and with what was made."""
-    own = {field.name: given[field.name] for field in fields(settings) if field.name in given}  # type: ignore[arg-type]
-    return replace(settings, **(own | made))  # type: ignore[type-var]
+    own = {name: given[name] for name in settings._fields if name in given}
+    return settings._replace(**(own | made))
 
 
 def _several(given: Mapping[str, Any], name: str) -> Collection[Any]:

@@ -1,9 +1,11 @@
 """Everything a run needs to know, frozen: the second of two stages, in which nothing is `auto` or missing."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 __all__ = [
     "InputSettings",
@@ -50,8 +52,7 @@ class Tolerance:
         return self.share is not None and total > 0 and failed / total > self.share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputSettings:
+class InputSettings(NamedTuple):
     """Where records come from and what they mean. `meta` is `all`, `none` or a list of fields."""
 
     paths: tuple[str, ...] = ()
@@ -70,8 +71,7 @@ class InputSettings:
     """(I, N): only the records whose identity falls to shard I of N, I from 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
+class ModelSettings(NamedTuple):
     """Whom to ask, and what to add to every request. The key itself is not among them."""
 
     provider: str | None = None
@@ -83,8 +83,8 @@ class ModelSettings:
     model: str | None = None
     template: str | None = None
     system: str | None = None
-    params: dict[str, Any] = field(default_factory=dict)
-    overrides: dict[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = MappingProxyType({})
+    overrides: Mapping[str, Any] = MappingProxyType({})
     max_tokens: int | None = None
     stream: bool = False
     """Whether answers come in pieces; result lines and keys are the same."""
@@ -93,7 +93,7 @@ class ModelSettings:
     schema: Any = None
     json_retries: int = 0
     fail_on_finish: frozenset[str] = frozenset()
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     auth_header: str | None = None
     key_env: str | None = None
     key_file: Path | None = None
@@ -103,8 +103,7 @@ class ModelSettings:
     """US dollars per million tokens in and out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaceSettings:
+class PaceSettings(NamedTuple):
     """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds what is allowed."""
 
     concurrency: int = 256
@@ -115,8 +114,7 @@ class PaceSettings:
     tpm: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatienceSettings:
+class PatienceSettings(NamedTuple):
     """How long and how often; seconds."""
 
     timeout: float = 600.0
@@ -126,8 +124,7 @@ class PatienceSettings:
     max_outage: float = 900.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopSettings:
+class StopSettings(NamedTuple):
     """When to end early, and what counts as a bad end."""
 
     fail_on: Tolerance = Tolerance(count=0)
@@ -138,8 +135,7 @@ class StopSettings:
     grace: float = 25.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputSettings:
+class OutputSettings(NamedTuple):
     """Where results go and in what shape."""
 
     path: Path | None = None
@@ -154,8 +150,7 @@ class OutputSettings:
     rescue_dir: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeSettings:
+class ResumeSettings(NamedTuple):
     """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
 
     keep_failed: bool = False
@@ -169,8 +164,7 @@ class ResumeSettings:
     fsync: str = "batch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewSettings:
+class ViewSettings(NamedTuple):
     """What people see."""
 
     quiet: bool = False
@@ -182,8 +176,7 @@ class ViewSettings:
     metrics_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """One run."""
 
     input: InputSettings = InputSettings()

@@ -94,8 +94,8 @@ class Chat:
         stream_usage: bool = True,
         names: Mapping[str, str] = NO_NAMES,
     ) -> None:
-        self._options = replace(
-            options, defaults=renamed(options.defaults, names), overrides=renamed(options.overrides, names)
+        self._options = options._replace(
+            defaults=renamed(options.defaults, names), overrides=renamed(options.overrides, names)
         )
         self._names = names
         self._routes = Routes(path, self.name)

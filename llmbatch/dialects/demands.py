@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.codec.schema import Check
@@ -24,8 +23,7 @@ _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
 _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "responseJsonSchema"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demands:
+class Demands(NamedTuple):
     """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
 
     `finish` are reasons of ours or a provider's, or `refusal`; `format` is the `response_format` that asks for JSON,

@@ -1,8 +1,8 @@
 """Which dialect is spoken where: a table of endpoints, and the dialects of a run behind one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault
@@ -18,8 +18,7 @@ from llmbatch.dialects.presets import Preset
 __all__ = ["ENDPOINTS", "MOST_PACKED", "ByEndpoint", "Endpoint", "checked_endpoint", "endpoint_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A kind of endpoint: its usual path below the base URL, and how to make the dialect spoken there.
 
     `make` takes the options, the preset and the path, in which `{model}` may stand for the model. `auth_header` carries
@@ -29,7 +28,7 @@ class Endpoint:
     path: str
     make: Callable[[Options, Preset, str], Dialect]
     auth_header: str = "authorization"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 ENDPOINTS: dict[str, Endpoint] = {

@@ -28,7 +28,7 @@ class Gemini:
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = replace(options, defaults=spread(options.defaults), overrides=spread(options.overrides))
+        self._options = options._replace(defaults=spread(options.defaults), overrides=spread(options.overrides))
         self._routes = Routes(path, self.name)
         streamed = path.replace(":generateContent", ":streamGenerateContent")
         self._streams = Routes(f"{streamed}{'&' if '?' in path else '?'}alt=sse", self.name)

@@ -51,8 +51,8 @@ class Messages:
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = replace(
-            options, defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
+        self._options = options._replace(
+            defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
         )
         self._routes = Routes(path, self.name)
 

@@ -1,7 +1,8 @@
 """What the settings add to every request, how it meets what a record says, and where it goes."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from llmbatch.core.job import Route
@@ -10,8 +11,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 __all__ = ["Options", "Routes", "complete"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both.
 
     `stream` asks for the answer in pieces, which are folded into the same answer: transport, and no part of the item.
@@ -19,8 +19,8 @@ class Options:
 
     model: str | None = None
     max_tokens: int | None = None
-    defaults: dict[str, Any] = field(default_factory=dict)
-    overrides: dict[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    overrides: Mapping[str, Any] = MappingProxyType({})
     pack: int | None = None
     """Inputs in one request, None for as many as is usual at an endpoint."""
     stream: bool = False

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = ["OWN_SERVER", "PRESETS", "Preset"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
+class Preset(NamedTuple):
     """One provider. The key is looked for in `key_env`, in order; `local` ones work without.
 
     `endpoint` is asked where the user names none. `path` is where an endpoint of its own kind stands below the base
@@ -24,10 +24,10 @@ class Preset:
     local: bool = False
     endpoint: str = "chat"
     path: str = "{endpoint}"
-    paths: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = MappingProxyType({})
     auth_header: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
+    names: Mapping[str, str] = MappingProxyType({})
     token_cap: str = "max_tokens"
     stream_usage: bool = True
     model: str | None = None
@@ -50,7 +50,7 @@ class Preset:
             return _VARIABLE.sub(lambda match: environment.get(match[1], "").strip().rstrip("/") or match[0], text)
 
         paths = {usual: fill(path) for usual, path in self.paths.items()}
-        return replace(self, base_url=fill(self.base_url), path=fill(self.path), paths=paths)
+        return self._replace(base_url=fill(self.base_url), path=fill(self.path), paths=paths)
 
 
 _VARIABLE = re.compile(r"\{([A-Z_]+)\}")

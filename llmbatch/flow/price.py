@@ -1,8 +1,7 @@
 """What tokens cost, in US dollars. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
@@ -22,8 +21,7 @@ class Price(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FlatPrice:
+class FlatPrice(NamedTuple):
     """One price per million tokens in and out for every model; cached tokens cost as much as others."""
 
     input: float

@@ -1,7 +1,7 @@
 """Whether and when a failed attempt is made again. Pure: the random source is passed in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job
@@ -22,8 +22,7 @@ def backoff(attempt: int, base: float, random: Random) -> float:
     return random() * min(CAP, base * 2.0 ** min(attempt - 1, 16))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How often a record's request may be sent again, by what the failed attempt may have cost.
 
     `doubtful` and `server` bound what may already be billed; both are 0 under `--in-doubt hold`.

@@ -5,7 +5,6 @@ found 503s free and gateway time-outs paid for.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
@@ -25,16 +24,15 @@ class ApiError(NamedTuple):
     per_day: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """A row of the table: it applies when every condition given holds. `retry` None leaves the default, no."""
 
+    kind: Kind
     statuses: frozenset[int] | None = None
     codes: frozenset[str] | None = None
     phrases: tuple[str, ...] | None = None
     waits: bool = False
     per_day: bool = False
-    kind: Kind
     billing: Billing = Billing.UNBILLED
     scope: Scope = Scope.RECORD
     retry: bool = False

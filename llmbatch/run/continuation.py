@@ -4,7 +4,6 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from hashlib import blake2b
 from os import stat as stat_of
 from typing import Any
@@ -177,7 +176,7 @@ class Continuation:
             return None
         survey = Survey()
         # What comes back with a result makes no difference here.
-        settings = replace(self._settings, input=replace(input, meta="none"))
+        settings = self._settings._replace(input=input._replace(meta="none"))
         with closing(Reading(settings, lambda text: None)) as reading:
             preparation = reading.preparation(dialect)
             judge, policy = self._store.judge, self.policy

@@ -25,7 +25,7 @@ from llmbatch.run.session import Session, open_session
 from llmbatch.run.standing import open_results
 from llmbatch.ui.say import Teller
 from llmbatch.wire_process.loop import has_uvloop
-from llmbatch.wire_process.near import wire_process
+from llmbatch.wire_process.start import wire_process
 
 __all__ = ["Records", "Run", "run", "stream"]
 

@@ -130,7 +130,7 @@ def run(
 
 
 def _run(settings: "Settings") -> "Summary":
-    from llmbatch.wire_process.near import wire_process
+    from llmbatch.wire_process.start import wire_process
 
     with wire_process() as wire:  # first of all: its imports take place beside those that follow
         from llmbatch.run.endpoint import find_endpoint

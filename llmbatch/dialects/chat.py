@@ -20,13 +20,14 @@ from llmbatch.dialects.answer import (
     unparsable,
 )
 from llmbatch.dialects.conversation import renamed
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.stream import fold, streamed
 
 __all__ = ["PARAMS", "PATH", "Chat"]
 
-PATH = "/chat/completions"
+PATH = ENDPOINTS["chat"].path
 
 PARAMS = frozenset(
     [

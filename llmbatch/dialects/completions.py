@@ -18,6 +18,7 @@ from llmbatch.dialects.answer import (
     unparsable,
 )
 from llmbatch.dialects.chat import usage
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.packing import count_sharing, read_packed
@@ -25,7 +26,7 @@ from llmbatch.dialects.stream import fold_completion, streamed
 
 __all__ = ["PARAMS", "PATH", "Completions"]
 
-PATH = "/completions"
+PATH = ENDPOINTS["completions"].path
 
 PARAMS = frozenset(
     [

@@ -10,7 +10,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request, Route
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.endpoints import ByEndpoint
+from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.finish import OWN
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import Preset

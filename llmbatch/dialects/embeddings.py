@@ -14,12 +14,13 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import embedded_error, has_error, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.chat import usage
 from llmbatch.dialects.conversation import refuse_foreign
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.packing import count_sharing, read_packed
 
 __all__ = ["PARAMS", "PATH", "Embeddings"]
 
-PATH = "/embeddings"
+PATH = ENDPOINTS["embeddings"].path
 
 PARAMS = frozenset(
     [

@@ -11,6 +11,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import count, embedded_error, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.conversation import opened, refuse_foreign, tool_calls
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.gemini_body import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
 from llmbatch.dialects.gemini_stream import fold, joined
@@ -18,7 +19,7 @@ from llmbatch.dialects.options import Options, Routes, complete
 
 __all__ = ["PARAMS", "PATH", "Gemini", "usage"]
 
-PATH = "/models/{model}:generateContent"
+PATH = ENDPOINTS["gemini"].path
 
 
 class Gemini:

@@ -11,6 +11,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import count, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.conversation import opened, refuse_foreign, renamed, tool_calls
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish import note_finish
 from llmbatch.dialects.messages_body import FOREIGN, NAMES, PARAMS, system, translate, turn
@@ -18,12 +19,9 @@ from llmbatch.dialects.messages_stream import fold
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.flow.verdicts import judge
 
-__all__ = ["PARAMS", "PATH", "VERSION", "Messages", "usage"]
+__all__ = ["PARAMS", "PATH", "Messages", "usage"]
 
-PATH = "/messages"
-
-VERSION = "2023-06-01"
-"""The `anthropic-version` that still takes `temperature`; a later one is `--header anthropic-version:...`."""
+PATH = ENDPOINTS["messages"].path
 
 MOST_TOKENS = 4096
 """The longest answer where nobody says: the API wants to be told, and every model can do this much."""

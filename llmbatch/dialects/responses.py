@@ -22,6 +22,7 @@ from llmbatch.dialects.answer import (
     unparsable,
 )
 from llmbatch.dialects.conversation import refuse_foreign, renamed
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish import note_finish
 from llmbatch.dialects.options import Options, Routes, complete
@@ -30,7 +31,7 @@ from llmbatch.flow.verdicts import judge
 
 __all__ = ["PARAMS", "PATH", "Responses"]
 
-PATH = "/responses"
+PATH = ENDPOINTS["responses"].path
 
 PARAMS = frozenset(
     [

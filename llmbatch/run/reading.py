@@ -8,8 +8,8 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
+from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.demands import Demanding, Demands, response_format
-from llmbatch.dialects.endpoints import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.entry import Supply

@@ -28,7 +28,6 @@ Order = tuple[int, str, str, bytes, int]
 def main() -> None:
     """Serve whoever holds the other end of stdin, until they hang up."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_Desk().serve(socket.socket(fileno=0)))
 

@@ -1,11 +1,9 @@
-"""The process that holds the connections, seen from the one that runs: started, told what to do, given requests."""
+"""The process that holds the connections, seen from the one that runs: told what to do, given requests."""
 
 import asyncio
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from llmbatch.core.errors import LlmbatchError
@@ -14,48 +12,10 @@ from llmbatch.core.job import Reply, Request
 from llmbatch.wire_process.channel import Channel
 from llmbatch.wire_process.settings import WireSettings
 
-__all__ = ["PROGRAM", "RemoteSender", "WireProcess", "wire_process"]
-
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from llmbatch.wire_process.far import main; main()"
-"""It finds the modules that this process found, wherever they are."""
-_LAST_WORDS = 5.0
-"""Seconds for the other process to end once it was hung up on."""
+__all__ = ["RemoteSender", "WireProcess"]
 
 Result: TypeAlias = "tuple[int, dict[str, str], bytes, bool] | Fault"
 """The fields of a reply, or why there is none."""
-
-
-@contextmanager
-def wire_process() -> Iterator["WireProcess"]:
-    """Start the process; end it with the context. It also ends, at once, when ours does, even by SIGKILL.
-
-    Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
-    """
-    ours, theirs = socket.socketpair()
-    with ours:
-        try:
-            with theirs:
-                process = subprocess.Popen(
-                    [sys.executable, "-c", PROGRAM, *sys.path],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
-                )
-        except OSError as error:
-            raise LlmbatchError(
-                f"cannot start the process that holds the connections: {error.strerror}",
-                "Allow another process (ulimit -u), or free memory.",
-            ) from error
-        with process:
-            try:
-                yield WireProcess(ours, process.pid)
-            finally:
-                ours.close()
-                try:
-                    process.wait(_LAST_WORDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
 
 
 class WireProcess:

@@ -18,9 +18,10 @@ counts: Counter[str] = Counter()
 def main() -> int:
     report = Path(sys.argv.pop(1))
     far = report.with_suffix(".far")
-    from llmbatch.wire_process import near
+    from llmbatch.wire_process import start
 
-    near.PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; from tests.bench import counted; counted.far({str(far)!r})"
+    counter = f"from tests.bench import counted; counted.far({str(far)!r})"
+    start.PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; {counter}"
     _begin()
     from llmbatch.cli.main import run_to_code
 

@@ -6,7 +6,8 @@ import pytest
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.endpoints import ENDPOINTS, ByEndpoint
+from llmbatch.dialects.by_endpoint import ByEndpoint
+from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import OWN_SERVER, Preset
 

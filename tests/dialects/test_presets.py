@@ -3,7 +3,7 @@
 import pytest
 
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.endpoints import ByEndpoint
+from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 

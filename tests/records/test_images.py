@@ -9,7 +9,7 @@ import pytest
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.endpoints import ByEndpoint
+from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.records import images

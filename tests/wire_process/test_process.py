@@ -12,8 +12,9 @@ import pytest
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Reply, Request
-from llmbatch.wire_process.near import WireProcess, wire_process
+from llmbatch.wire_process.near import WireProcess
 from llmbatch.wire_process.settings import WireSettings
+from llmbatch.wire_process.start import wire_process
 
 PATIENCE = 20.0
 

@@ -1,0 +1,94 @@
+"""The dialects of a run behind one: each record is put in that of its endpoint."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.outcome import Completion
+from llmbatch.core.ports import Dialect
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.chat import Chat
+from llmbatch.dialects.completions import Completions
+from llmbatch.dialects.embeddings import Embeddings
+from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_of
+from llmbatch.dialects.gemini import Gemini
+from llmbatch.dialects.messages import Messages
+from llmbatch.dialects.options import Options
+from llmbatch.dialects.passthrough import Passthrough
+from llmbatch.dialects.presets import Preset
+from llmbatch.dialects.responses import Responses
+
+__all__ = ["ByEndpoint"]
+
+PACK = 64
+"""Inputs that share an embeddings request; completions share none unless asked, since one time-out loses all."""
+
+
+class ByEndpoint:
+    """The dialects of a run behind one: each record is put in that of its endpoint.
+
+    `endpoint` is the name of one, or a path; records that name no path of their own go there, and those that name the
+    usual path of its kind.
+    """
+
+    def __init__(self, options: Options, preset: Preset, endpoint: str) -> None:
+        self._options = options
+        self._preset = preset
+        kind = endpoint_of(endpoint)
+        self._own_path = kind.path if endpoint in ENDPOINTS else endpoint
+        path = preset.path_of(kind.path) if endpoint in ENDPOINTS else endpoint
+        self._own = _dialect(kind.dialect, options, preset, path)
+        self.name = self._own.name
+        self.params = self._own.params
+        self._dialects = {self.name: self._own}
+
+    def pack(self, waiting: Sequence[Job]) -> int:
+        """Return how many of the jobs of a route, from the first on, the next request may serve."""
+        return self._dialects[waiting[0].route.dialect].pack(waiting)
+
+    def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
+        """Build the body fields of one record, as if sent alone. Raises RecordError."""
+        return (self._own if prompt.path is None else self._at(prompt.path)).item(prompt)
+
+    def request(self, jobs: Sequence[Job]) -> Request:
+        """Build the request that serves the jobs."""
+        return self._dialects[jobs[0].route.dialect].request(jobs)
+
+    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
+        """Read an answer: one verdict for each job of the request, in their order."""
+        return self._dialects[request.jobs[0].route.dialect].read(request, reply)
+
+    def _at(self, path: str) -> Dialect:
+        """Return the dialect of a path that a record names. Raises RecordError for one where none is known."""
+        if path == self._own_path:
+            return self._own
+        for name, endpoint in ENDPOINTS.items():
+            if path == endpoint.path:
+                dialect = self._dialects.get(name)
+                if dialect is None:
+                    made = _dialect(name, self._options, self._preset, self._preset.path_of(path))
+                    dialect = self._dialects[name] = made
+                return dialect
+        known = ", ".join(endpoint.path for endpoint in ENDPOINTS.values())
+        raise RecordError(f"url {path!r} is not one of {known}; --endpoint {path} would send it all the same")
+
+
+def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
+    """Make a dialect as it is spoken to that provider, at that path."""
+    match name:
+        case "chat":
+            return Chat(
+                options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage, names=preset.names
+            )
+        case "messages":
+            return Messages(options, path=path)
+        case "gemini":
+            return Gemini(options, path=path)
+        case "responses":
+            return Responses(options, path=path)
+        case "completions":
+            return Completions(options, path=path, pack=options.pack or 1, stream_usage=preset.stream_usage)
+        case "embeddings":
+            return Embeddings(options, path=path, pack=options.pack or PACK)
+    return Passthrough(options, path=path)

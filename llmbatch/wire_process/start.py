@@ -1,0 +1,58 @@
+"""The start and the end of the process that holds the connections."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llmbatch.core.errors import LlmbatchError
+
+if TYPE_CHECKING:
+    from llmbatch.wire_process.near import WireProcess
+
+__all__ = ["PROGRAM", "wire_process"]
+
+PROGRAM = (
+    "import gc, sys; gc.set_threshold(50_000, 20, 100); sys.path[:] = sys.argv[1:]; "
+    "from llmbatch.wire_process.far import main; main()"
+)
+"""It finds the modules that this process found, wherever they are, and looks for cycles as seldom as this one."""
+_LAST_WORDS = 5.0
+"""Seconds for the other process to end once it was hung up on."""
+
+
+@contextmanager
+def wire_process() -> Iterator["WireProcess"]:
+    """Start the process; end it with the context. It also ends, at once, when ours does, even by SIGKILL.
+
+    Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", PROGRAM, *sys.path],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
+                )
+        except OSError as error:
+            raise LlmbatchError(
+                f"cannot start the process that holds the connections: {error.strerror}",
+                "Allow another process (ulimit -u), or free memory.",
+            ) from error
+        with process:
+            try:
+                from llmbatch.wire_process.near import WireProcess  # asyncio: here while it is imported there
+
+                yield WireProcess(ours, process.pid)
+            finally:
+                ours.close()
+                try:
+                    process.wait(_LAST_WORDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()

@@ -29,7 +29,6 @@ MOST = 254
 _HEADER = struct.Struct("<8s36sB")
 _ENTRY = struct.Struct("<QQBI")
 _CONTENT = struct.Struct("<QQB")
-_CHECKSUM = struct.Struct("<I")
 _MAGIC = b"llmbint2"
 _PIECE = 1 << 16
 _AHEAD = 4096
@@ -81,9 +80,7 @@ class Intents:
         before, turn = self._marks_path, 1 - self._turn
         header = _HEADER.pack(_MAGIC, self._boot.encode()[:36], turn)
         disk.replace(self._folder / "marks.new", self._folder / f"marks-{turn}", [marks])
-        disk.replace(
-            self._path.with_suffix(".new"), self._path, [header, b"".join(_pack(intent) for intent, _ in kept)]
-        )
+        disk.replace(self._path.with_suffix(".new"), self._path, [header, _packed(intent for intent, _ in kept)])
         self._turn = turn
         disk.remove(before)
         self._fd = disk.create(self._path, appending=False)
@@ -92,14 +89,17 @@ class Intents:
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
         self._map(len(marks))
 
-    def plan(self, intents: Sequence[Intent], marks: Sequence[int], *, sync: bool) -> int:
-        """Enter records, one write and one sync for all; return the place of the first. Raises OSError."""
+    def plan(self, intents: Sequence[tuple[int, int, bool]], marks: Sequence[int], *, sync: bool) -> int:
+        """Enter records, what an Intent has of each, one write and one sync for all; return the place of the first.
+
+        Raises OSError.
+        """
         first = self._count
         if first + len(intents) > self._size:
             self._map(max(self._size * 2, first + len(intents), _PIECE))
         assert self._marks is not None
         self._marks[first : first + len(marks)] = bytes(marks)
-        start, entries = _HEADER.size + first * _ENTRY.size, b"".join(map(_pack, intents))
+        start, entries = _HEADER.size + first * _ENTRY.size, _packed(intents)
         try:
             if start + len(entries) > self._room:
                 zeros = bytes(len(entries) + _AHEAD * _ENTRY.size)
@@ -207,9 +207,11 @@ def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent
             yield intent, mark_of(place)
 
 
-def _pack(intent: Intent) -> bytes:
-    content = _CONTENT.pack(*intent)
-    return content + _CHECKSUM.pack(zlib.crc32(content))
+def _packed(intents: Iterable[tuple[int, int, bool]]) -> bytes:
+    checksum, content, entry = zlib.crc32, _CONTENT.pack, _ENTRY.pack
+    return b"".join(
+        [entry(identity, key, redo, checksum(content(identity, key, redo))) for identity, key, redo in intents]
+    )
 
 
 def _unpack(data: bytes) -> Iterator[tuple[int, Intent]]:

@@ -146,14 +146,13 @@ class Store:
 
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
-        intents = [_intent(job) for job in jobs]
+        intents = [(name_of(job.identity), key_fingerprint(job.key), job.redo) for job in jobs]
+        marks = [job.prior if job.prior < SETTLED else SETTLED - 1 for job in jobs]
         found = self._intents.tampering()
         if found is not None:
             raise OutputError(found.what, "No answer is lost by that; run the same command again.")
         try:
-            first = self._intents.plan(
-                intents, [min(job.prior, SETTLED - 1) for job in jobs], sync=self._fsync != "never"
-            )
+            first = self._intents.plan(intents, marks, sync=self._fsync != "never")
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
@@ -365,12 +364,6 @@ class Store:
             self._fd = -1
         if hasattr(self, "_intents"):
             self._intents.close()
-
-
-def _intent(job: Job) -> Intent:
-    identity = job.identity
-    name = name_of(identity)
-    return Intent(name, key_fingerprint(job.key), job.redo)
 
 
 def _name_of(fields: dict[str, Any]) -> int:

@@ -49,26 +49,29 @@ def complete(
     when no model is named anywhere but must be.
     """
     params = prompt.params
-    for name, value in params.items():
-        if value is None:
-            body.pop(name, None)
-        else:
-            body[name] = value
+    if params:
+        _change(body, params)
     if not body.get("model"):
         body["model"] = prompt.model or options.model
-    for name, value in options.defaults.items():
+    for name in options.defaults:
         if name not in body and name not in params:
-            body[name] = value
+            body[name] = options.defaults[name]
     if options.max_tokens is not None and not any(name in body or name in params for name in token_caps):
         body[token_caps[0]] = options.max_tokens
-    for name, value in options.overrides.items():
-        if value is None:
-            body.pop(name, None)
-        else:
-            body[name] = value
+    if options.overrides:
+        _change(body, options.overrides)
     model = body.get("model")
     if model is None and not needs_model:
         body.pop("model", None)
     elif not isinstance(model, str) or not model:
         raise RecordError("no model named", hint="Name one with -m MODEL.")
     return body
+
+
+def _change(body: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Set fields of a body, and remove those that are null."""
+    for name, value in fields.items():
+        if value is None:
+            body.pop(name, None)
+        else:
+            body[name] = value

@@ -64,6 +64,7 @@ class Decoder:
         notice: Callable[[str], None],
     ) -> None:
         self._sendable = params - meta_fields - forms.OWN
+        self._shaped = forms.OWN | self._sendable
         self._id_fields = id_fields(id_field)
         self._meta = meta
         self._template, self._system = template, system
@@ -103,7 +104,7 @@ class Decoder:
         try:
             if flaw is not None:
                 raise flaw
-            prompt = self._prompt(fields, consumed, entry.where)
+            prompt = self._prompt(fields, consumed, looked_at, entry.where)
         except RecordError as error:
             message = f"{entry.where}: {error.message}"
             if index == 0 and isinstance(error, TemplateError):
@@ -128,7 +129,7 @@ class Decoder:
         return f"{where}: the id {shown} was there before" + (f", {times} times" if times > 1 else "")
 
     def _consumed(self, fields: dict[str, Any], looked_at: tuple[str, ...]) -> frozenset[str]:
-        """Return the names of the fields that go into what a record asks, whether or not they are usable."""
+        """Return the names of fields that go into what a record asks, where it has them; usable or not."""
         if self._template is not None:
             return _NOTHING
         if self._form == "cookbook":
@@ -140,10 +141,12 @@ class Decoder:
         if forms.is_batch_line(fields):
             return forms.BATCH_LINE
         if forms.is_shaped(fields):
-            return forms.OWN | (self._sendable & fields.keys()).difference(looked_at)
+            return self._shaped
         return forms.GIVEN if forms.is_given(fields) else _PLAIN
 
-    def _prompt(self, fields: dict[str, Any], consumed: frozenset[str], where: str) -> Prompt:
+    def _prompt(
+        self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...], where: str
+    ) -> Prompt:
         if consumed is _PLAIN:
             prompt = forms.plain(fields)
         elif self._template is not None:
@@ -157,11 +160,10 @@ class Decoder:
         elif self._form == "cookbook":
             return forms.cookbook_line(fields, consumed)
         else:
-            moved = consumed - forms.OWN
+            moved = [name for name in fields if name in self._sendable and name not in looked_at]
             prompt = forms.shaped(fields, moved)
             if moved and self._notice is not None:
-                names = ", ".join(name for name in fields if name in moved)
-                self._notice(f"sent as parameters: {names} ({where}); --meta-field NAME keeps one as meta")
+                self._notice(f"sent as parameters: {', '.join(moved)} ({where}); --meta-field NAME keeps one as meta")
                 self._notice = None
         if prompt.system is None and self._system is not None:
             prompt.system = self._system.render(fields)

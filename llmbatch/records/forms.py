@@ -29,6 +29,7 @@ BATCH_LINE = frozenset({"method", "url", "body"})
 GIVEN = frozenset({"body", "model", "params"})
 """Fields of a record that brings its own body."""
 
+_QUESTIONS = frozenset({"prompt", "messages", "input"})
 _BESIDE = frozenset({"system", "model", "params"})
 """Fields that may stand beside a prompt."""
 
@@ -49,7 +50,7 @@ def is_batch_line(fields: dict[str, Any]) -> bool:
         "url" in fields
         and "body" in fields
         and ("custom_id" in fields or isinstance(fields["body"], dict))
-        and not any(name in fields for name in ("prompt", "messages", "input"))
+        and _QUESTIONS.isdisjoint(fields)
     )
 
 
@@ -80,7 +81,7 @@ def plain(fields: dict[str, Any]) -> Prompt:
     return prompt
 
 
-def shaped(fields: dict[str, Any], moved: frozenset[str]) -> Prompt:
+def shaped(fields: dict[str, Any], moved: Iterable[str]) -> Prompt:
     """Read `messages` or `input`, with the body parameters named in `moved`. Raises RecordError."""
     messages, given = fields.get("messages"), fields.get("input")
     if messages is not None and given is not None:
@@ -97,7 +98,7 @@ def shaped(fields: dict[str, Any], moved: frozenset[str]) -> Prompt:
         raise RecordError(f"input must be a string or an array, not {_kind(given)}")
     elif not given:
         raise RecordError("input is empty")
-    params = {name: value for name, value in fields.items() if name in moved} | _params(fields)
+    params = {name: fields[name] for name in moved} | _params(fields)
     return Prompt(messages=messages, input=given, system=_system(fields), model=_model(fields), params=params)
 
 

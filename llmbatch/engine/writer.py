@@ -45,50 +45,40 @@ class Writer:
         self._offload = offload
         self._reorder = reorder
         self._incoming: list[Outcome | Refused] = []
-        self._some = asyncio.Event()
-        self._full = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.backlog = 0
         self.unwritten = 0
 
     def put(self, outcomes: Sequence[Outcome | Refused]) -> None:
         """Queue outcomes; never blocks."""
-        if not self._incoming:
-            self._some.set()
         self._incoming += outcomes
         self.backlog += len(outcomes)
-        if self.backlog >= self._batch and not self._full.is_set():
-            self._full.set()
+        if self.backlog >= self._batch:
+            self._due.set()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(GATHER, self._due.set)
 
     def close(self) -> None:
         """Say that nothing more comes; `run` ends when all is written."""
         self._closed = True
-        self._some.set()
-        self._full.set()
+        self._due.set()
 
     async def run(self) -> None:
         """Write until closed."""
-        while True:
-            await self._some.wait()
-            if not self._full.is_set():
-                await self._company()
+        while self._incoming or not self._closed:
+            if not self._closed:
+                await self._due.wait()
+                self._due.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             batch, self._incoming = self._incoming, []
-            self._some.clear()
-            self._full.clear()
             await self._write(batch)
-            if self._closed and not self._incoming:
-                break
-            if self._incoming or self._closed:
-                self._some.set()
         if self._reorder is not None:
             await self._write_now(self._reorder.rest())
-
-    async def _company(self) -> None:
-        try:
-            async with asyncio.timeout(GATHER):
-                await self._full.wait()
-        except TimeoutError:
-            pass
 
     async def _write(self, batch: list[Outcome | Refused]) -> None:
         await self._write_now(batch if self._reorder is None else self._reorder.push(batch))

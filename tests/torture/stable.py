@@ -15,11 +15,10 @@ import tempfile
 import threading
 import traceback
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmbatch.cli.main import entry
+from llmbatch.cli.main import run_to_code
 from tests.torture.clock import turn_back
 from tests.torture.trap import Trap, lay
 
@@ -36,10 +35,10 @@ def main() -> None:
 
 def _load() -> None:
     """Run once, on no records, so that all is imported; no thread is left that a fork would lose."""
-    with tempfile.TemporaryDirectory() as folder, suppress(SystemExit):
+    with tempfile.TemporaryDirectory() as folder:
         sys.argv = ["llmbatch", "run", os.devnull, "--base-url", "http://127.0.0.1:9/v1", "-m", "m", "-q"]
         sys.argv += ["-o", f"{folder}/out.jsonl"]
-        entry()
+        run_to_code()
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join(10)
@@ -67,9 +66,7 @@ def _run(order: dict[str, Any]) -> None:
         if order.get("largest"):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], resource.RLIM_INFINITY))
-        entry()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 70
+        code = run_to_code()
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,10 +1,12 @@
 """The process that holds the connections, seen from the one that runs: told what to do, given requests."""
 
 import asyncio
+import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.fault import Fault
@@ -21,9 +23,12 @@ Result: TypeAlias = "tuple[int, dict[str, str], bytes, bool] | Fault"
 class WireProcess:
     """Lanes in another process. While it is `connected`, each `sender` is one more lane."""
 
-    def __init__(self, sock: socket.socket, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> None:
+        self.pid = process.pid
         self._sock = sock
+        self._process = process
+        self._last_words = last_words
+        """What it writes to stderr."""
         self._channel: Channel | None = None
         self._ready: asyncio.Future[None] | None = None
         self._awaited: list[asyncio.Future[Result] | None] = []
@@ -78,14 +83,27 @@ class WireProcess:
                 self._ready.set_result(None)
 
     def _ended(self) -> None:
-        error = LlmbatchError(
-            "the process that holds the connections was ended by somebody else, perhaps for want of memory",
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(self._obituary())
+        elif self._lost is not None:
+            self._lost(self._obituary())
+
+    def _obituary(self) -> LlmbatchError:
+        """Tell what it died of: a signal, or an exception, whose traceback goes to the log."""
+        code = self._process.wait()  # it hung up by ending
+        self._last_words.seek(0)
+        words = self._last_words.read().decode("utf-8", "replace").strip().splitlines()
+        if self._log is not None:
+            for line in words:
+                self._log(line)
+        if code < 0:
+            cause = f"was killed by {signal.Signals(-code).name}, perhaps for want of memory"
+        else:
+            cause = f"ended with {code}: {words[-1] if words else 'no reason given'}"
+        return LlmbatchError(
+            f"the process that holds the connections {cause}",
             "Run the same command again: with -o what is recorded is kept.",
         )
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(error)
-        elif self._lost is not None:
-            self._lost(error)
 
 
 class RemoteSender:

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ PROGRAM = (
     "from llmbatch.wire_process.far import main; main()"
 )
 """It finds the modules that this process found, wherever they are, and looks for cycles as seldom as this one."""
-_LAST_WORDS = 5.0
+_PATIENCE = 5.0
 """Seconds for the other process to end once it was hung up on."""
 
 
@@ -30,14 +31,14 @@ def wire_process() -> Iterator["WireProcess"]:
     Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
     """
     ours, theirs = socket.socketpair()
-    with ours:
+    with ours, tempfile.TemporaryFile() as last_words:  # not a pipe, which could be full
         try:
             with theirs:
                 process = subprocess.Popen(
                     [sys.executable, "-c", PROGRAM, *sys.path],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
+                    stderr=last_words,
                     start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
                 )
         except OSError as error:
@@ -49,10 +50,10 @@ def wire_process() -> Iterator["WireProcess"]:
             try:
                 from llmbatch.wire_process.near import WireProcess  # asyncio: here while it is imported there
 
-                yield WireProcess(ours, process.pid)
+                yield WireProcess(ours, process, last_words)
             finally:
                 ours.close()
                 try:
-                    process.wait(_LAST_WORDS)
+                    process.wait(_PATIENCE)
                 except subprocess.TimeoutExpired:
                     process.kill()

@@ -12,6 +12,7 @@ import pytest
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Reply, Request
+from llmbatch.wire_process import start
 from llmbatch.wire_process.near import WireProcess
 from llmbatch.wire_process.settings import WireSettings
 from llmbatch.wire_process.start import wire_process
@@ -172,9 +173,22 @@ def test_its_death_is_told_and_its_end_is_waited_for() -> None:
             return await ended(lost)
 
     with wire_process() as wire:
-        assert "the process that holds the connections" in asyncio.run(asked(wire)).message
+        assert "the process that holds the connections was killed by SIGKILL" in asyncio.run(asked(wire)).message
     with pytest.raises(ProcessLookupError):
         os.kill(wire.pid, 0)
+
+
+def test_what_it_fails_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "PROGRAM", "import nonsense")
+    told: list[str] = []
+
+    async def connected(wire: WireProcess) -> None:
+        async with wire.connected(SETTINGS, log=told.append, lost=lost_nothing):
+            raise AssertionError("connected")
+
+    with wire_process() as wire, pytest.raises(LlmbatchError, match=r"ended with 1: ModuleNotFoundError: .*nonsense"):
+        asyncio.run(connected(wire))
+    assert told[0].startswith("Traceback")
 
 
 def test_a_process_that_dies_at_once_is_told_as_well() -> None:

@@ -68,7 +68,7 @@ def complete(
     return body
 
 
-def _change(body: dict[str, Any], fields: dict[str, Any]) -> None:
+def _change(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
     """Set fields of a body, and remove those that are null."""
     for name, value in fields.items():
         if value is None:

@@ -40,19 +40,14 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._trace = Trace()
         self._written = False
-        self._wire = 0
-        self._barren = 0
-        self._idle_since = loop.time()
-        self._readable = select.poll()
-        self._begin()
-
-    def _begin(self) -> None:
-        """Expect an answer from its first byte on."""
+        self._status = 0
+        """Of the answer that comes in, once its head is whole; else 0."""
         self._headers: dict[str, str] = {}
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
-        self._received = 0
-        self._status = 0  # until the head is whole
+        self._received = self._wire = self._barren = 0
+        self._idle_since = loop.time()
+        self._readable = select.poll()
 
     @classmethod
     async def over(
@@ -84,7 +79,7 @@ class Connection(asyncio.Protocol):
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
         self._reply = reply = self._loop.create_future()
-        self._wire = self._barren = 0
+        self._received = self._wire = self._barren = 0
         trace.began = True
         if len(body) > _SMALL:
             self._written = False
@@ -188,7 +183,7 @@ class Connection(asyncio.Protocol):
 
     def _ended(self) -> None:
         if self._status and not self._headers.keys() & _DELIMITERS:
-            self._complete(cut=True)
+            self._complete(self._status, cut=True)
             self.abort()
         elif self._trace.answered:
             self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
@@ -201,6 +196,7 @@ class Connection(asyncio.Protocol):
         """Refuse a second answer: it belongs to no request, and must not reach the next one."""
         if self._reply is None:
             raise httpx.RemoteProtocolError("bytes after the answer")
+        self._headers, self._repeated = {}, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, its name in lower case. Trailers are not headers."""
@@ -227,21 +223,20 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand the answer over; after an interim one (100, 103) wait for the real one."""
-        if self._status < 200:
-            self._begin()
+        status, self._status = self._status, 0
+        if status < 200:
             return
         if not self._parser.should_keep_alive():
             self.open = False
-        self._complete()
+        self._complete(status)
 
-    def _complete(self, *, cut: bool = False) -> None:
+    def _complete(self, status: int, *, cut: bool = False) -> None:
         reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            if self._repeated:
-                self._headers = joined([*self._headers.items(), *self._repeated])
-            reply.set_result(Reply(self._status, self._headers, b"".join(self._chunks), cut))
+        chunks, self._chunks = self._chunks, []
         self._idle_since = self._loop.time()
-        self._begin()
+        if reply is not None and not reply.done():
+            headers = joined([*self._headers.items(), *self._repeated]) if self._repeated else self._headers
+            reply.set_result(Reply(status, headers, b"".join(chunks), cut))
 
     def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None

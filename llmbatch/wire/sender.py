@@ -66,7 +66,7 @@ class LaneSender:
         except Exception as error:
             result = fault_of(error, trace)
         else:
-            result = self._decoded(reply)
+            result = self._decoded(reply) if "content-encoding" in reply.headers else reply
         if self._log is not None:
             self._log(_line(request, result, trace))
         return result
@@ -88,20 +88,18 @@ class LaneSender:
 
     def _decoded(self, reply: Reply) -> Reply | Fault:
         """Undo the content encoding of the body."""
-        encoding = reply.headers.get("content-encoding")
-        if encoding:
-            try:
-                reply.body = decode(reply.body, encoding, self._limits)
-            except EncodingError as error:
-                if 200 <= reply.status < 300:
-                    return Fault(
-                        kind=Kind.UNPARSABLE,
-                        message=str(error),
-                        billing=Billing.BILLED,
-                        status=reply.status,
-                        raw=reply.body,
-                    )
-                reply.body = b""  # the status says enough, and a refusal must stay what it is
+        try:
+            reply.body = decode(reply.body, reply.headers["content-encoding"], self._limits)
+        except EncodingError as error:
+            if 200 <= reply.status < 300:
+                return Fault(
+                    kind=Kind.UNPARSABLE,
+                    message=str(error),
+                    billing=Billing.BILLED,
+                    status=reply.status,
+                    raw=reply.body,
+                )
+            reply.body = b""  # the status says enough, and a refusal must stay what it is
         return reply
 
 

@@ -1,6 +1,7 @@
 """A worker's lanes to several endpoints: requests go where dispatch sends them."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Reply, Request
@@ -20,9 +21,9 @@ class SpreadSender:
     def __init__(self, senders: Sequence[Sender]) -> None:
         self._senders = tuple(senders)
 
-    async def send(self, request: Request) -> Reply | Fault:
+    def send(self, request: Request) -> Coroutine[Any, Any, Reply | Fault]:
         """Make one attempt at the request's endpoint."""
-        return await self._senders[request.endpoint].send(request)
+        return self._senders[request.endpoint].send(request)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -97,6 +97,30 @@ def test_trailers_are_not_headers(run: Run, opening: Open) -> None:
     assert isinstance(result, Reply) and "content-encoding" not in result.headers
 
 
+def test_headers_of_an_interim_answer_are_not_the_answers(run: Run, opening: Open) -> None:
+    result = first(run, opening, kept(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nx: 1\r\n\r\n" + ok(b"{}", b"x: 1")))
+    assert isinstance(result, Reply) and result.headers == {"x": "1", "content-length": "2"}
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["end", "line", "interim"])
+def test_nothing_of_one_answer_is_left_for_the_next(run: Run, opening: Open, said: bytes) -> None:
+    """The first has no length, as only the end of the connection would delimit another."""
+
+    async def scene() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(b"HTTP/1.1 204 No Content\r\nx: y\r\n\r\n")
+            await peer.request()
+            await peer.say(said)
+            await peer.close()
+
+        async with serving(script) as server, opening(server.url) as sender:
+            assert isinstance(await sender.send(asking()), Reply)
+            assert_fault(await sender.send(asking()), Kind.PROTOCOL, Billing.DOUBTFUL)
+
+    run(scene())
+
+
 def test_a_body_that_only_the_end_delimits_is_marked(run: Run, opening: Open) -> None:
     result = first(run, opening, ending(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n{", b"}"))
     assert body_of(result) == b"{}"
@@ -178,9 +202,11 @@ def test_odd_headers_crash_nothing(run: Run, opening: Open, headers: bytes) -> N
 
 
 def test_headers_are_folded_in_lower_case(run: Run, opening: Open) -> None:
-    result = first(run, opening, kept(ok(b"{}", b"X-Limit: 1", b"x-limit: 2", b"Retry-After:  7 ", b"x-e: \xe9")))
+    result = first(
+        run, opening, kept(ok(b"{}", b"X-Limit: 1", b"x-limit: 2", b"X-LIMIT: 2", b"Retry-After:  7 ", b"x-e: \xe9"))
+    )
     assert isinstance(result, Reply)
-    assert result.headers == {"x-limit": "1, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
+    assert result.headers == {"x-limit": "1, 2, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
 
 
 @pytest.mark.parametrize("status", [301, 429, 503, 999])

@@ -42,6 +42,20 @@ def test_the_head_is_exactly_what_was_asked_for(run: Run, opening: Open) -> None
     run(scene())
 
 
+def test_every_request_tells_its_own_length(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        bodies = [b"1", b"12345", b"", b"123"]
+        async with serving(answering(ok())) as server, opening(server.url) as sender:
+            for body in bodies:
+                body_of(await sender.send(asking(body)))
+            assert [seen.body for seen in server.requests] == bodies
+            heads = [seen.head.lower() for seen in server.requests]
+            assert all(b"content-length: %d\r\n" % len(body) in head for head, body in zip(heads, bodies, strict=True))
+            assert all(head.count(b"content-length") == 1 for head in heads)
+
+    run(scene())
+
+
 def test_a_client_of_httpx_can_use_the_lane(run: Run, opening: Open) -> None:
     async def scene() -> None:
         async with (

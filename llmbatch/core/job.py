@@ -64,8 +64,8 @@ class Job:
     """Only jobs of equal `peers` share a request; dispatch sets it once one was split."""
     misfit: Any = None
     """A paid answer that is no use, kept while another one is asked for."""
-    prior: int = 0
-    """Attempts of earlier runs whose outcome was never learned."""
+    possibly_billed: int = 0
+    """Attempts, those of earlier runs too, whose outcome was never learned."""
     sent: int = 0
     retries: int = 0
     misfits: int = 0
@@ -76,11 +76,6 @@ class Job:
     started: float = 0.0
     """Wall time of the last attempt."""
     latency: float = 0.0
-
-    @property
-    def possibly_billed(self) -> int:
-        """Count the attempts, those of earlier runs too, whose outcome was never learned."""
-        return self.prior + self.doubtful + self.server
 
 
 @dataclass(slots=True)

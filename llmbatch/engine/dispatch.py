@@ -397,9 +397,11 @@ class Dispatch:
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.doubtful += 1
+                job.possibly_billed += 1
                 job.peers = next(self._sequence) + 1  # what may have been billed once takes no others with it
             case Billing.SERVER:
                 job.server += 1
+                job.possibly_billed += 1
                 job.peers = next(self._sequence) + 1
             case Billing.UNBILLED if fault.retry and not holds:
                 job.retries += 1

@@ -197,7 +197,7 @@ class Continuation:
                 case Action.SEND:
                     if isinstance(entry, Job):
                         entry.redo = judgement.redo
-                        entry.prior = self._store.prior(entry.identity)
+                        entry.possibly_billed = self._store.prior(entry.identity)
                         entry.paid = self._store.paid(entry.identity) if judgement.redo else None
                     copy = self._copy(entry)
                     if copy is None and isinstance(entry, Job) and entry.key in self._held:

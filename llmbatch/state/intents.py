@@ -20,12 +20,12 @@ from llmbatch.state import disk
 from llmbatch.state.intact import Held, Tampering
 from llmbatch.state.known import Known
 
-__all__ = ["SETTLED", "Intent", "Intents"]
+__all__ = ["MOST", "SETTLED", "Intent", "Intents"]
 
 SETTLED = 255
 """The mark of an entry whose record has its line."""
-
 MOST = 254
+"""The mark of one of which so many attempts, or more, left without a known outcome."""
 _HEADER = struct.Struct("<8s36sB")
 _ENTRY = struct.Struct("<QQBI")
 _CONTENT = struct.Struct("<QQB")

@@ -17,7 +17,7 @@ from llmbatch.state.answers import OWN, Answers
 from llmbatch.state.aside import aside
 from llmbatch.state.boot import boot
 from llmbatch.state.headers import last_header, write_header
-from llmbatch.state.intents import SETTLED, Intent, Intents
+from llmbatch.state.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.state.journal import Journal
 from llmbatch.state.known import Known, Trait, traits_of
 from llmbatch.state.lines import (
@@ -147,7 +147,7 @@ class Store:
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
         intents = [(name_of(job.identity), key_fingerprint(job.key), job.redo) for job in jobs]
-        marks = [job.prior if job.prior < SETTLED else SETTLED - 1 for job in jobs]
+        marks = [min(MOST, job.possibly_billed) for job in jobs]
         found = self._intents.tampering()
         if found is not None:
             raise OutputError(found.what, "No answer is lost by that; run the same command again.")
@@ -163,12 +163,13 @@ class Store:
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
         for job in jobs:
-            self._intents.mark(job.place, min(job.possibly_billed + 1, SETTLED - 1))
+            attempts = job.possibly_billed + 1
+            self._intents.mark(job.place, min(MOST, attempts))
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the last attempt's outcome is known."""
         for job in jobs:
-            self._intents.mark(job.place, min(job.possibly_billed, SETTLED - 1))
+            self._intents.mark(job.place, min(job.possibly_billed, MOST))
 
     def journal(self, render: Callable[[Outcome | Refused], bytes], *, batch: int, rescue_dir: Path | None) -> Journal:
         """Return the sink of this run."""

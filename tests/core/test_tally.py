@@ -68,7 +68,7 @@ def test_failures_with_a_paid_answer_are_counted_even_when_it_is_empty() -> None
 
 def test_requests_and_doubtful_attempts_are_those_of_written_jobs() -> None:
     tally, one = Tally(), job(0)
-    one.sent, one.doubtful, one.server = 4, 1, 2
+    one.sent, one.possibly_billed = 4, 3
     tally(Finished([Outcome(one, Completion("t", None, None, None))]))
     assert (tally.requests, tally.possibly_billed) == (4, 3)
 

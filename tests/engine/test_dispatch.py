@@ -751,7 +751,7 @@ def test_the_attempts_of_a_job_are_counted_by_what_they_may_have_cost() -> None:
     d.add([one])
     for now, verdict in enumerate([FREE, LIMITED, TIMED_OUT, BROKEN, OK]):
         settle_next(d, verdict, now * 1000.0)
-    assert (one.sent, one.retries, one.doubtful, one.server) == (5, 1, 1, 1)
+    assert (one.sent, one.retries, one.doubtful, one.server, one.possibly_billed) == (5, 1, 1, 1, 2)
 
 
 def test_retries_and_holds_are_told() -> None:

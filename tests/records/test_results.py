@@ -157,7 +157,7 @@ def test_what_is_only_sometimes_there_stands_beside() -> None:
 
 
 def test_attempts_without_a_known_outcome_are_counted() -> None:
-    written = line(Outcome(job(sent=4, doubtful=1, server=2), ok()))
+    written = line(Outcome(job(sent=4, possibly_billed=3), ok()))
     assert (written["attempts"], written["possibly_billed"]) == (4, 3)
 
 

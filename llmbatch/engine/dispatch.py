@@ -62,26 +62,12 @@ class _Queue:
         """Return whose turn it is: retries first, but every second time new ones, so that neither starves the other."""
         return self.fresh if not self.again or (self.turn and self.fresh) else self.again
 
-    def take(self, source: deque[Job], count: int) -> tuple[Job, ...]:
-        """Take the first jobs of a source."""
-        self.turn = source is self.again
-        if count == 1:
-            return (source.popleft(),)
-        return tuple(source.popleft() for _ in range(count))
-
-    @property
-    def weighs(self) -> bool:
-        """Whether anybody counts tokens."""
-        return self.gate.tokens.binds if self.spread is None else self.spread.weighs
-
     def gate_of(self, request: Request) -> Gate:
         """Return the gate that a request went through."""
         return self.gate if self.spread is None else self.spread.gates[request.endpoint]
 
     def weigh(self, jobs: Iterable[Job]) -> float:
-        """Estimate the tokens of a request; where nobody counts them, they weigh nothing."""
-        if not self.weighs:
-            return 0.0
+        """Estimate the tokens of a request."""
         return sum(self.weight.of(job.tokens, job.token_cap) for job in jobs)
 
 
@@ -159,6 +145,11 @@ class Dispatch:
         return self.queued + len(self._due) + self.in_flight + self.following
 
     @property
+    def free(self) -> int:
+        """Count the requests that may join those in flight, if there is something to send and it is time."""
+        return sum(max(0, gate.now - gate.in_flight) for gate in self._gates())
+
+    @property
     def limit(self) -> tuple[int, str]:
         """Return how many requests may be in flight, over all routes, and what moved that last."""
         gates = self._gates()
@@ -202,22 +193,21 @@ class Dispatch:
             self._requeue_due(now)
         if not self.queued or self._till.short:
             return None
-        turns = self._turns
-        for _ in range(len(turns)):
-            queue = turns[0]
-            turns.rotate(-1)
-            if (queue.again or queue.fresh) and self._opens(queue, now) <= now:
+        for passed, queue in enumerate(self._turns, 1):
+            if (queue.fresh or queue.again) and self._opens(queue, now) <= now:
+                self._turns.rotate(-passed)
                 return self._request(queue, now)
         return None
 
     def next_time(self, now: float) -> float:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
-        if self._till.short:
-            return math.inf
-        times = [self._due[0][0]] if self._due else []
-        times += [self._opens(q, now) for q in self._turns if q.again or q.fresh]
+        at = self._due[0][0] if self._due else math.inf
+        if self.queued:
+            for queue in self._turns:
+                if queue.fresh or queue.again:
+                    at = min(at, self._opens(queue, now))
         # What came due since `take` looked is due now.
-        return max(now, min(times, default=math.inf))
+        return max(now, at) if not self._till.short else math.inf
 
     def holds(self, now: float) -> bool:
         """Tell whether jobs of a route wait until it is time to ask its server again."""
@@ -231,13 +221,15 @@ class Dispatch:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
         jobs = request.jobs
         queue = self._queues[jobs[0].route]
-        gate = queue.gate if queue.spread is None else queue.gate_of(request)
+        spread = queue.spread
+        gate = queue.gate if spread is None else spread.gates[request.endpoint]
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
         apart: list[Job] = []
         refusal: Fault | None = None
         heard = False  # the gate counts requests, not jobs
-        for job, verdict in zip(jobs, verdicts, strict=True):
+        for place, job in enumerate(jobs):
+            verdict = verdicts[place]
             self._till.settle(job, verdict)
             if isinstance(verdict, Completion):
                 if not heard:
@@ -245,7 +237,8 @@ class Dispatch:
                     heard = True
                 self._breaker.succeeded(job.route)
                 done.append(Outcome(job, verdict))
-                done += self._copies(job)
+                if self._dedupe:
+                    done += self._copies(job)
             elif verdict.split and len(jobs) > 1:
                 apart.append(job)
                 refusal = verdict
@@ -261,8 +254,8 @@ class Dispatch:
                     self._give_up(queue, job.route, verdict)
         if refusal is not None:
             self._split(queue, apart, refusal)
-        if queue.spread is not None:
-            self._compare(queue.spread, request, verdicts[0], now)
+        if spread is not None:
+            self._compare(spread, request, verdicts[0], now)
         if gate.parking.probe is request and isinstance(verdicts[0], Fault):
             gate.probed(request, verdicts[0], now, jobs[0].latency, self._random)
         gate.leave(request)
@@ -330,7 +323,9 @@ class Dispatch:
 
     def _request(self, queue: _Queue, now: float) -> Request | None:
         source = queue.source()
-        jobs = queue.take(source, self._dialect.pack(source))
+        queue.turn = source is queue.again
+        count = self._dialect.pack(source)
+        jobs = (source.popleft(),) if count == 1 else tuple(source.popleft() for _ in range(count))
         while not self._till.reserve(jobs):
             half = len(jobs) // 2
             source.extendleft(reversed(jobs[half:]))
@@ -345,27 +340,31 @@ class Dispatch:
         for job in jobs:
             job.sent += 1
         request = self._dialect.request(jobs)
-        request.weight = queue.weigh(jobs)
-        if queue.spread is not None:
-            request.endpoint = queue.spread.least_busy(now, request.weight)
-        queue.gate_of(request).enter(now, request)
+        gate, spread = queue.gate, queue.spread
+        if gate.tokens.binds if spread is None else spread.weighs:
+            request.weight = queue.weigh(jobs)
+        if spread is not None:
+            request.endpoint = spread.least_busy(now, request.weight)
+            gate = spread.gates[request.endpoint]
+        gate.enter(now, request)
         return request
 
     def _learn(
         self, queue: _Queue, gate: Gate, request: Request, verdicts: Sequence[Completion | Fault], now: float
     ) -> None:
         """Tell the gate how a request went, and what it really weighed."""
-        used, output, counted, weighed = 0, 0, True, gate.tokens.binds
-        for job, verdict in zip(request.jobs, verdicts, strict=True):
+        jobs, weighed = request.jobs, gate.tokens.binds
+        used, output, counted = 0, 0, True
+        for place, verdict in enumerate(verdicts):
             usage = verdict.usage if isinstance(verdict, Completion) else None
             if usage is None or usage.input_tokens is None:
                 counted = False
                 continue
             if weighed:
-                queue.weight.learn(job.tokens, usage.input_tokens, usage.output_tokens)
+                queue.weight.learn(jobs[place].tokens, usage.input_tokens, usage.output_tokens)
             used += usage.input_tokens
             output += usage.output_tokens or 0
-        gate.succeeded(now, request.jobs[0].latency, output)
+        gate.succeeded(now, jobs[0].latency, output)
         if counted and weighed:
             gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
@@ -439,8 +438,6 @@ class Dispatch:
         return followers
 
     def _copies(self, job: Job) -> list[Outcome]:
-        if not self._dedupe:
-            return []
         self._answered.add(int(job.key[:16], 16))
         return [Outcome(follower, Copy()) for follower in self._release(job)]
 

@@ -149,7 +149,7 @@ class Pipeline:
             if len(jobs) < len(batch):
                 self.progress.kept.update(entry for entry in batch if isinstance(entry, Kept))
                 self.writer.put([entry for entry in batch if isinstance(entry, Refused | Outcome)])
-            self._pool.wake(len(jobs))
+            self._pool.wake(min(len(jobs), self.dispatch.free))
         self.progress.input_ended = True
         self._end_when_done()
 
@@ -176,11 +176,12 @@ class Pipeline:
         return self.dispatch.holds(self._clock.monotonic())
 
     def _changed(self) -> None:
-        if self.dispatch.stop is not None and not self._stopping:
-            self.stop(self.dispatch.stop, grace=math.inf)
-        if self.dispatch.skipped:
+        dispatch = self.dispatch
+        if dispatch.stop is not None and not self._stopping:
+            self.stop(dispatch.stop, grace=math.inf)
+        if dispatch.skipped:
             self._skip()
-        if self._hungry:
+        if self._hungry and self._has_room():
             self._room.set()
         if self.progress.input_ended:
             self._end_when_done()

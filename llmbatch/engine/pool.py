@@ -65,26 +65,25 @@ class Pool:
 
     async def work(self, sender: Sender) -> None:
         """Be one worker, until the pool ends."""
-        dispatch, clock = self._dispatch, self._clock
-        now = clock.monotonic()
+        dispatch, marks, writer = self._dispatch, self._marks, self._writer
+        monotonic, wall = self._clock.monotonic, self._clock.wall
+        now = monotonic()
         post = _Post()
         self._posts.append(post)
         try:
             while not self._ended:
                 request = dispatch.take(now)
                 if request is None:
-                    await self._rest()
-                    now = clock.monotonic()
+                    await self._rest(now)
+                    now = monotonic()
                     continue
                 if self._idle:
-                    # Idle workers rely on one that is awake to look at the clock for them.
-                    if dispatch.queued:
-                        self.wake()
-                    else:
-                        self._set_timer()
-                if self._marks is not None:
-                    self._marks.sent(request.jobs)
-                started, since = clock.wall(), clock.monotonic()
+                    # Idle workers rely on one that is awake to look for them.
+                    self._look_ahead(now)
+                jobs = request.jobs
+                if marks is not None:
+                    marks.sent(jobs)
+                started, since = wall(), monotonic()
                 post.since, post.request = since, request
                 try:
                     reply = await sender.send(request)
@@ -92,25 +91,25 @@ class Pool:
                     dispatch.drop(request)
                     raise
                 post.request = None
-                now = clock.monotonic()
-                latency = now - since
-                for job in request.jobs:
-                    job.started, job.latency = started, latency
+                now = monotonic()
+                for job in jobs:
+                    job.started = started
+                    job.latency = now - since
                 verdicts: Sequence[Completion | Fault]
                 if isinstance(reply, Fault):
-                    verdicts = (reply,) * len(request.jobs)
+                    verdicts = (reply,) * len(jobs)
                 else:
                     verdicts = self._dialect.read(request, reply)
                     said = announced(reply.headers)
                     if said is not None:
                         dispatch.hear(request, said, now)
                 done = dispatch.settle(request, verdicts, now)
-                if self._marks is not None and (not done or len(request.jobs) > 1):
+                if marks is not None and (not done or len(jobs) > 1):
                     # What is done is settled once its line is written.
                     settled = {id(outcome.job) for outcome in done}
-                    self._marks.came_back([job for job in request.jobs if id(job) not in settled])
+                    marks.came_back([job for job in jobs if id(job) not in settled])
                 if done:
-                    self._writer.put(done)
+                    writer.put(done)
                 self._changed()
         finally:
             with anyio.CancelScope(shield=True):
@@ -137,26 +136,24 @@ class Pool:
             self._timer.cancel()
         self.wake(len(self._idle))
 
-    async def _rest(self) -> None:
-        """Wait to be woken, by others or by the time dispatch names."""
+    def _rest(self, now: float) -> asyncio.Future[None]:
+        """Return what is done once others wake this worker, or the time that dispatch names."""
         future = self._loop.create_future()
         self._idle.append(future)
         self._changed()
-        self._set_timer()
-        await future
+        self._look_ahead(now)
+        return future
 
-    def _set_timer(self) -> None:
-        """Tick when dispatch may have something; one set for earlier does no harm."""
-        if not self._dispatch.queued and not self._dispatch.waiting:
-            return
-        now = self._clock.monotonic()
+    def _look_ahead(self, now: float) -> None:
+        """Wake an idle worker when dispatch has something, or set a timer for then; one set earlier does no harm."""
         at = self._dispatch.next_time(now)
-        if at == math.inf or (self._timer is not None and self._timer_at <= at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_later(min(at - now, LONGEST_SLEEP), self._tick)
+        if at <= now:
+            self.wake()
+        elif at < math.inf and (self._timer is None or at < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_later(min(at - now, LONGEST_SLEEP), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -31,8 +31,8 @@ class Breaker:
     def succeeded(self, route: Route) -> None:
         """Note an answer."""
         self._succeeded.add(route)
-        if route in self._row:
-            del self._row[route]
+        if self._row:
+            self._row.pop(route, None)
 
     def has_succeeded(self, route: Route) -> bool:
         """Tell whether there was an answer ever."""

@@ -128,7 +128,8 @@ class Gate:
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Note that the service works. Comes before `leave`."""
         self.answers += 1
-        self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
+        if self.limit.adaptive:
+            self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
         if self.parking.careful:
             self._proved(now, round_trip)
 

@@ -35,7 +35,7 @@ class Limit:
     def __init__(self, ceiling: int, *, adaptive: bool) -> None:
         self._ceiling = float(ceiling)
         self.adaptive = adaptive
-        self._limit = 1.0 if adaptive else self._ceiling
+        self._move(1.0 if adaptive else self._ceiling)
         self._canary = adaptive
         self._slow_start = True
         self._plateau: float | None = None
@@ -56,11 +56,6 @@ class Limit:
         self.why = "trying one request first" if adaptive else "as asked"
 
     @property
-    def now(self) -> int:
-        """The limit in force, at least 1."""
-        return int(self._limit + 0.5)
-
-    @property
     def round_trip(self) -> float:
         """How long answers take, in seconds."""
         return self._round_trip
@@ -71,12 +66,10 @@ class Limit:
         return self._slow_start and self._limit < self._ceiling
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
-        """Learn from an answer. `in_flight` counts it too: what was on its way when it came back."""
-        if not self.adaptive:
-            return
+        """Learn from an answer, if adaptive. `in_flight` counts it too: what was on its way when it came back."""
         if self._canary:
             self._canary = False
-            self._limit = min(START, self._ceiling)
+            self._move(min(START, self._ceiling))
             self._round_trip = round_trip
             self._since = now
             self.why = "slow start"
@@ -102,7 +95,7 @@ class Limit:
         if now - self._last_cut < self._round_trip:
             return
         self._plateau = max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
-        self._limit = max(1.0, self._plateau * CUT)
+        self._move(max(1.0, self._plateau * CUT))
         self._answers = 0
         self._from, self._since, self._last_cut = self._limit, now, now
         self._unit = max(self._round_trip, DEAR * hold)
@@ -112,21 +105,31 @@ class Limit:
         """Learn that one of those in flight at the last refusal was to be refused as well."""
         if self.adaptive and self._plateau is not None:
             self._plateau = max(1.0, self._plateau - 1.0)
-            self._limit = self._from = max(1.0, min(self._limit, self._plateau * CUT))
+            self._move(max(1.0, min(self._limit, self._plateau * CUT)))
+            self._from = self._limit
 
     def refused_alone(self, in_flight: int) -> None:
         """Learn from a probe that was refused beside so many that were not."""
         if self.adaptive and in_flight:
             self._plateau = min(self._plateau or self._limit, max(in_flight, self._limit / 2))
-            self._limit = self._from = max(1.0, min(self._limit, self._plateau * CUT))
+            self._move(max(1.0, min(self._limit, self._plateau * CUT)))
+            self._from = self._limit
 
     def at_least(self, in_flight: float) -> None:
         """Make room for what a rate needs."""
         if self._limit < in_flight:
-            self._limit = min(in_flight, self._ceiling)
+            self._move(min(in_flight, self._ceiling))
             self._plateau = max(self._plateau or 1.0, self._limit)
 
+    def _move(self, limit: float) -> None:
+        self._limit = limit
+        self.now = int(limit + 0.5)
+        """The limit in force, at least 1."""
+
     def _grow(self, now: float) -> None:
+        if self._limit == self._ceiling:
+            self.why = "at its ceiling"
+            return
         if self._slow_start:
             grown = self._limit + 1.0  # each answer lets two follow: it doubles per round trip
             self.why = "slow start"
@@ -143,7 +146,7 @@ class Limit:
                 target = min(target, self._plateau)
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"
-        self._limit = min(grown, self._ceiling)
+        self._move(min(grown, self._ceiling))
         if self._limit == self._ceiling:
             self.why = "at its ceiling"
 
@@ -166,7 +169,7 @@ class Limit:
             self._from, self._since = self._limit, now
             self.why = "answers got slower"
         if slower > GUARD_BACK_OFF and now - self._last_guard >= 2 * self._round_trip:
-            self._limit = max(1.0, self._limit * GUARD_CUT)
+            self._move(max(1.0, self._limit * GUARD_CUT))
             self._plateau = self._from = self._limit
             self._last_guard = now
             self.why = "cut because answers got much slower"

@@ -18,6 +18,7 @@ from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.order import Reorder
 from llmbatch.engine.pool import Pool
 from llmbatch.engine.stall import waits
+from llmbatch.engine.thread import Thread
 from llmbatch.engine.writer import Offload, Writer
 
 __all__ = ["Pipeline", "Progress"]
@@ -55,7 +56,7 @@ class Pipeline:
         notify: Observer,
         ordered: bool = False,
         marks: Marks | None = None,
-        offload: Offload = anyio.to_thread.run_sync,
+        offload: Offload | None = None,
     ) -> None:
         self.progress = Progress()
         self.dispatch = dispatch
@@ -65,7 +66,8 @@ class Pipeline:
         self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
         self._clock = clock
-        self._offload = offload
+        self._reading, self._writing = Thread("llmbatch reading"), Thread("llmbatch writing")
+        self._offload = offload or self._reading.run
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
         self._hungry = False
@@ -76,7 +78,7 @@ class Pipeline:
             sink,
             batch=batch,
             notify=notify,
-            offload=offload,
+            offload=offload or self._writing.run,
             fail=self._output_failed,
             changed=self._room.set,
             reorder=self._reorder,
@@ -87,16 +89,17 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run to the end of the input, or until stopped; `progress.stops` says why."""
-        async with anyio.create_task_group() as outer:
-            outer.start_soon(self._write)
-            try:
-                async with anyio.create_task_group() as workers:
-                    self._workers_scope = workers.cancel_scope
-                    workers.start_soon(self._feed)
-                    for _ in range(self._workers):
-                        workers.start_soon(self._pool.work, self._open_sender())
-            finally:
-                self.writer.close()
+        with self._reading, self._writing:
+            async with anyio.create_task_group() as outer:
+                outer.start_soon(self._write)
+                try:
+                    async with anyio.create_task_group() as workers:
+                        self._workers_scope = workers.cancel_scope
+                        workers.start_soon(self._feed)
+                        for _ in range(self._workers):
+                            workers.start_soon(self._pool.work, self._open_sender())
+                finally:
+                    self.writer.close()
 
     def stop(self, reason: LlmbatchError, *, grace: float) -> None:
         """Send nothing new; let what is in flight finish within `grace` seconds, then drop it.

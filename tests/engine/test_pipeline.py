@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import Any
 
-import anyio
 import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
@@ -570,9 +569,7 @@ def test_real_loops_run_the_same(loop: Callable[[], asyncio.AbstractEventLoop]) 
         return 0.001, answer()
 
     async def main() -> Run:
-        return await finish(
-            new_run(jobs(400), script, workers=20, random=lambda: 0.001, offload=anyio.to_thread.run_sync, ordered=True)
-        )
+        return await finish(new_run(jobs(400), script, workers=20, random=lambda: 0.001, offload=None, ordered=True))
 
     with asyncio.Runner(loop_factory=loop) as runner:
         run = runner.run(main())
@@ -582,7 +579,7 @@ def test_real_loops_run_the_same(loop: Callable[[], asyncio.AbstractEventLoop]) 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_real_loops_stop_the_same(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> Run:
-        run = new_run(map(job, count()), always(answer(), 0.001), workers=10, offload=anyio.to_thread.run_sync)
+        run = new_run(map(job, count()), always(answer(), 0.001), workers=10, offload=None)
         return await finish(run, at(0.05, stop(STOPPED, 0.02)))
 
     with asyncio.Runner(loop_factory=loop) as runner:

@@ -207,7 +207,7 @@ def new_run(
     policy: RetryPolicy | None = None,
     patience: Patience | None = None,
     random: Callable[[], float] = lambda: 0.5,
-    offload: Callable[..., Awaitable[Any]] = inline,
+    offload: Callable[..., Awaitable[Any]] | None = inline,
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
     endpoints: Sequence[str] = ("",),

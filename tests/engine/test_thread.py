@@ -1,0 +1,114 @@
+"""A thread for calls that block: what it returns, what it raises, and who waits for it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from llmbatch.engine.thread import Thread
+
+
+def within(use: Callable[[Thread], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        thread = Thread("tested")
+        with thread:
+            await use(thread)
+
+    asyncio.run(main())
+
+
+def test_a_call_returns_what_the_function_returns_from_another_thread() -> None:
+    async def use(thread: Thread) -> None:
+        assert await thread.run(divmod, 7, 2) == (3, 1)
+        assert await thread.run(threading.get_ident) != threading.get_ident()
+
+    within(use)
+
+
+@pytest.mark.parametrize("error", [OSError("no"), SystemExit(3), KeyboardInterrupt()])
+def test_what_a_function_raises_is_raised_and_the_next_call_goes_through(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    async def use(thread: Thread) -> None:
+        with pytest.raises(type(error)) as caught:
+            await thread.run(fail)
+        assert caught.value is error
+        assert await thread.run(len, "ab") == 2
+
+    within(use)
+
+
+def test_even_the_end_of_an_iterator_is_no_reason_to_hang() -> None:
+    async def use(thread: Thread) -> None:
+        with pytest.raises(RuntimeError):
+            await asyncio.wait_for(thread.run(next, iter(())), 5.0)
+
+    within(use)
+
+
+def test_calls_are_made_one_after_the_other_in_their_order() -> None:
+    async def use(thread: Thread) -> None:
+        seen: list[int] = []
+        await asyncio.gather(*(thread.run(seen.append, n) for n in range(100)))
+        assert seen == list(range(100))
+
+    within(use)
+
+
+def test_the_loop_goes_on_meanwhile() -> None:
+    async def use(thread: Thread) -> None:
+        gate = threading.Event()
+        waiting = asyncio.ensure_future(thread.run(gate.wait, 5.0))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        gate.set()
+        assert await waiting
+
+    within(use)
+
+
+def test_who_is_cancelled_waits_until_the_function_is_through() -> None:
+    async def use(thread: Thread) -> None:
+        through: list[bool] = []
+
+        def slow() -> None:
+            time.sleep(0.05)
+            through.append(True)
+
+        with anyio.move_on_after(0.01) as scope:
+            await thread.run(slow)
+            await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught and through
+
+    within(use)
+
+
+def test_a_task_that_is_cancelled_all_the_same_leaves_the_thread_to_others() -> None:
+    async def use(thread: Thread) -> None:
+        given_up = asyncio.ensure_future(thread.run(time.sleep, 0.02))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        assert await thread.run(len, "abc") == 3
+
+    within(use)
+
+
+def test_it_ends_with_its_context() -> None:
+    async def use(thread: Thread) -> None:
+        await thread.run(len, "")
+
+    before = threading.active_count()
+    within(use)
+    for _ in range(500):
+        if threading.active_count() == before:
+            return
+        time.sleep(0.01)
+    pytest.fail("a thread is left")

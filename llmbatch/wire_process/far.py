@@ -28,6 +28,10 @@ Order = tuple[int, str, str, bytes, int]
 def main() -> None:
     """Serve whoever holds the other end of stdin, until they hang up."""
     gc.freeze()
+    if hasattr(os, "SCHED_BATCH"):
+        # Pushing others aside for every answer, it would be woken fifteen times as often, for one or two each: a tenth
+        # of all CPU. It takes its turn instead, and finds what came meanwhile.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_Desk().serve(socket.socket(fileno=0)))
 

@@ -91,7 +91,6 @@ class WireProcess:
     def _obituary(self) -> LlmbatchError:
         """Tell what it died of: a signal, or an exception, whose traceback goes to the log."""
         code = self._process.wait()  # it hung up by ending
-        self._last_words.seek(0)
         words = self._last_words.read().decode("utf-8", "replace").strip().splitlines()
         if self._log is not None:
             for line in words:

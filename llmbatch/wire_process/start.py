@@ -1,9 +1,9 @@
 """The start and the end of the process that holds the connections."""
 
+import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,14 +31,16 @@ def wire_process() -> Iterator["WireProcess"]:
     Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
     """
     ours, theirs = socket.socketpair()
-    with ours, tempfile.TemporaryFile() as last_words:  # not a pipe, which could be full
+    words, saying = os.pipe()
+    os.set_blocking(saying, False)  # who says more than a pipe takes must not wait for a listener
+    with ours, open(words, "rb") as last_words:
         try:
-            with theirs:
+            with theirs, open(saying, "wb"):
                 process = subprocess.Popen(
                     [sys.executable, "-c", PROGRAM, *sys.path],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    stderr=last_words,
+                    stderr=saying,
                     start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
                 )
         except OSError as error:

@@ -1,10 +1,9 @@
-"""The command line's front door, and the one place where errors become exit codes."""
+"""The command line, and the one place where errors become exit codes."""
 
-import gc
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +12,10 @@ from llmbatch.cli.verbs import Verbs
 from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
 
-__all__ = ["app", "entry", "run_to_code"]
+if TYPE_CHECKING:
+    from llmbatch.wire_process.near import WireProcess
+
+__all__ = ["app", "run_to_code"]
 
 app = typer.Typer(
     name="llmbatch",
@@ -38,22 +40,10 @@ def _main(
     pass
 
 
-def entry() -> None:
-    """Run the command line and leave with its exit code."""
-    # What a record needs dies by itself, and what is imported stays: looking for cycles as often as by default costs
-    # a twentieth of a short run and a tenth of a long one.
-    gc.set_threshold(50_000, 20, 100)
-    code = run_to_code()
-    _silence(sys.stdout, 1)
-    _silence(sys.stderr, 2)
-    os._exit(code)  # all is closed and flushed; Python would take 8 ms to take the rest apart
-
-
-def run_to_code() -> int:
-    """Run the command line; return the exit code instead of leaving."""
+def run_to_code(wire: "WireProcess | None" = None) -> int:
+    """Run the command line; return the exit code. `wire` is for a run, which else starts its own."""
     try:
-        _occupy_standard_streams()
-        app(standalone_mode=True)
+        app(standalone_mode=True, obj=wire)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer makes a 1 of it, which is taken
             return ExitCode.READER_GONE
@@ -97,24 +87,3 @@ def _explain(error: Exception) -> int:
 def _say(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
-
-
-def _occupy_standard_streams() -> None:
-    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text.
-
-    What stands in for stdout cannot be written to, so that results do not vanish there.
-    """
-    for fd, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, flags)
-
-
-def _silence(stream: TextIO | None, fd: int) -> None:
-    """Keep the interpreter from complaining at exit, with a code of its own, that nobody takes what is left."""
-    try:
-        if stream is not None:
-            stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)

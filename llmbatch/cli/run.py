@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llmbatch.core.tally import Summary
     from llmbatch.run.session import View
     from llmbatch.ui.say import Say
+    from llmbatch.wire_process.near import WireProcess
 
 __all__ = ["run"]
 
@@ -126,31 +128,32 @@ def run(
         from llmbatch.run.dry_run import dry_run as show_requests
 
         raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
-    raise typer.Exit(_run(settings).exit_code)
-
-
-def _run(settings: "Settings") -> "Summary":
     from llmbatch.wire_process.start import wire_process
 
-    with wire_process() as wire:  # first of all: its imports take place beside those that follow
-        from llmbatch.run.endpoint import find_endpoint
-        from llmbatch.run.session import run as run_session
-        from llmbatch.ui.say import Teller
+    # The front door may have started it already.
+    with wire_process() if ctx.obj is None else nullcontext(ctx.obj) as wire:
+        raise typer.Exit(_run(settings, wire).exit_code)
 
-        view = settings.view
-        say, show = _screen(settings)
-        endpoint = find_endpoint(settings.model, os.environ)
-        secrets.learn(endpoint.secrets)
-        redact = secrets.redactor()
-        summary = run_session(
-            settings,
-            endpoint,
-            wire,
-            observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
-            view=_with_metrics(settings, show),
-            stdout_is_terminal=os.isatty(1),
-            wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
-        )
+
+def _run(settings: "Settings", wire: "WireProcess") -> "Summary":
+    from llmbatch.run.endpoint import find_endpoint
+    from llmbatch.run.session import run as run_session
+    from llmbatch.ui.say import Teller
+
+    view = settings.view
+    say, show = _screen(settings)
+    endpoint = find_endpoint(settings.model, os.environ)
+    secrets.learn(endpoint.secrets)
+    redact = secrets.redactor()
+    summary = run_session(
+        settings,
+        endpoint,
+        wire,
+        observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
+        view=_with_metrics(settings, show),
+        stdout_is_terminal=os.isatty(1),
+        wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
+    )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # servers quote keys
     _report(settings, summary, redact)

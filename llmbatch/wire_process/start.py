@@ -55,6 +55,7 @@ def wire_process() -> Iterator["WireProcess"]:
                 yield WireProcess(ours, process, last_words)
             finally:
                 ours.close()
+                process.terminate()  # it may still be importing, and not listen yet
                 try:
                     process.wait(_PATIENCE)
                 except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ holds the connections is watched as well.
 """
 
 import json
+import signal
 import sys
 import threading
 from collections import Counter
@@ -48,6 +49,7 @@ def far(report: str) -> None:
         Path(report).write_text(json.dumps({"counts": dict(counts), "modules": _modules()}))
         leave()
 
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has something to write down
     far._leave = counted_leave
     _begin()
     far.main()

@@ -90,6 +90,6 @@ if __name__ == "__main__":
     anyio.run = watch.run_main  # type: ignore[assignment]
     threading.Thread(target=watch.watch, daemon=True).start()
     sys.argv = ["llmbatch", *sys.argv[2:]]
-    from llmbatch.cli.main import entry
+    from llmbatch.cli.entry import entry
 
     entry()

@@ -1,0 +1,57 @@
+"""The front door: what a run needs is begun before typer is imported, and nothing is taken apart at the end."""
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import TextIO
+
+from llmbatch.core.errors import LlmbatchError
+from llmbatch.wire_process.start import wire_process
+
+__all__ = ["entry"]
+
+
+def entry() -> None:
+    """Run the command line and leave with its exit code."""
+    # What a record needs dies by itself, and what is imported stays: looking for cycles as often as by default costs
+    # a twentieth of a short run and a tenth of a long one.
+    gc.set_threshold(50_000, 20, 100)
+    _occupy_standard_streams()
+    with ExitStack() as stack:
+        wire = None
+        if _will_send(sys.argv):
+            with suppress(LlmbatchError):  # tried again, and told, where it is needed
+                wire = stack.enter_context(wire_process())
+        from llmbatch.cli.main import run_to_code  # typer: here while much else is imported there
+
+        code = run_to_code(wire)
+    _silence(sys.stdout, 1)
+    _silence(sys.stderr, 2)
+    os._exit(code)  # all is closed and flushed; Python would take 8 ms to take the rest apart
+
+
+def _will_send(words: Sequence[str]) -> bool:
+    return words[1:2] == ["run"] and {"-h", "--help", "--dry-run"}.isdisjoint(words)
+
+
+def _occupy_standard_streams() -> None:
+    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text.
+
+    What stands in for stdout cannot be written to, so that results do not vanish there.
+    """
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)
+
+
+def _silence(stream: TextIO | None, fd: int) -> None:
+    """Keep the interpreter from complaining at exit, with a code of its own, that nobody takes what is left."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)

@@ -9,6 +9,8 @@ from typing import Any
 
 import anyio
 
+from llmbatch.core.turns import take_turns
+
 __all__ = ["Thread"]
 
 
@@ -39,6 +41,7 @@ class Thread:
         self._calls.put(None)
 
     def _work(self) -> None:
+        take_turns()
         while (call := self._calls.get()) is not None:
             function, args, done = call
             result = failure = None

@@ -11,6 +11,7 @@ from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Request
 from llmbatch.core.ports import Sender
+from llmbatch.core.turns import take_turns
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender
@@ -28,10 +29,7 @@ Order = tuple[int, str, str, bytes, int]
 def main() -> None:
     """Serve whoever holds the other end of stdin, until they hang up."""
     gc.freeze()
-    if hasattr(os, "SCHED_BATCH"):
-        # Pushing others aside for every answer, it would be woken fifteen times as often, for one or two each: a tenth
-        # of all CPU. It takes its turn instead, and finds what came meanwhile.
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    take_turns()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_Desk().serve(socket.socket(fileno=0)))
 

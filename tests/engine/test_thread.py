@@ -1,6 +1,7 @@
 """A thread for calls that block: what it returns, what it raises, and who waits for it."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -26,6 +27,15 @@ def test_a_call_returns_what_the_function_returns_from_another_thread() -> None:
     async def use(thread: Thread) -> None:
         assert await thread.run(divmod, 7, 2) == (3, 1)
         assert await thread.run(threading.get_ident) != threading.get_ident()
+
+    within(use)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="the policy is Linux's")
+def test_it_takes_turns_with_the_loop() -> None:
+    async def use(thread: Thread) -> None:
+        assert await thread.run(os.sched_getscheduler, 0) == os.SCHED_BATCH
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
     within(use)
 

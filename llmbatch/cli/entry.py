@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import TextIO
 
-from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.errors import ExitCode, LlmbatchError
 from llmbatch.wire_process.start import wire_process
 
 __all__ = ["entry"]
@@ -19,7 +19,8 @@ def entry() -> None:
     # a twentieth of a short run and a tenth of a long one.
     gc.set_threshold(50_000, 20, 100)
     _occupy_standard_streams()
-    with ExitStack() as stack:
+    code: int = ExitCode.INTERRUPT
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
         wire = None
         if _will_send(sys.argv):
             with suppress(LlmbatchError):  # tried again, and told, where it is needed

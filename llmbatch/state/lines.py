@@ -12,6 +12,7 @@ from llmbatch.core.job import Identity
 
 __all__ = [
     "Line",
+    "Read",
     "broken",
     "foreign",
     "glance",

@@ -8,7 +8,7 @@ from pathlib import Path
 from llmbatch.codec.digest import fingerprint
 from llmbatch.state import disk
 from llmbatch.state.known import Known
-from llmbatch.state.lines import Line, scan, torn_tail
+from llmbatch.state.lines import Line, Read, glance, parse, scan, torn_tail
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -63,7 +63,7 @@ def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: P
 def sort(results: Path, scratch: Path) -> None:
     """Order the lines by their index. Raises OSError."""
     places, lengths, indices = array("Q"), array("Q"), array("Q")
-    for line in _lines(results):
+    for line in _lines(results, glance):
         places.append(line.offset)
         lengths.append(len(line.raw))
         indices.append(line.fields["index"] if line.fields is not None else 0)
@@ -75,14 +75,14 @@ def sort(results: Path, scratch: Path) -> None:
         disk.replace(scratch, results, _pieces(os.pread(fd, lengths[place], places[place]) + b"\n" for place in order))
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _lines(path: Path, read: Read = parse) -> Iterator[Line]:
     try:
         source = path.open("rb")
     except FileNotFoundError:
         return
     with source:
         fd = source.fileno()
-        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size))
+        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size), read=read)
 
 
 def _identity(line: Line) -> int:

@@ -13,6 +13,8 @@ import pytest
 
 from llmbatch.engine.thread import Thread
 
+PATIENCE = 20.0
+
 
 def within(use: Callable[[Thread], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
@@ -112,13 +114,12 @@ def test_a_task_that_is_cancelled_all_the_same_leaves_the_thread_to_others() -> 
 
 
 def test_it_ends_with_its_context() -> None:
-    async def use(thread: Thread) -> None:
-        await thread.run(len, "")
+    seen: list[threading.Thread] = []
 
-    before = threading.active_count()
+    async def use(thread: Thread) -> None:
+        seen.append(await thread.run(threading.current_thread))
+
     within(use)
-    for _ in range(500):
-        if threading.active_count() == before:
-            return
-        time.sleep(0.01)
-    pytest.fail("a thread is left")
+    (thread,) = seen
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

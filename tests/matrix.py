@@ -12,10 +12,12 @@ from llmbatch.core.job import Identity, Job, Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings
+from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.demands import Demanding, Demands, response_format
 from llmbatch.dialects.endpoints import endpoint_of
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.reader import Reader
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.settings import MockSettings
 from llmbatch.run.endpoint import find_endpoint, find_preset
@@ -45,7 +47,8 @@ class Feature(NamedTuple):
     prompt: Callable[[], Prompt]
     good: Callable[[Completion], bool]
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
-    demands: Demands = Demands()
+    format: dict[str, Any] | None = None
+    """The answer is to be JSON, and that is how it is asked for."""
 
 
 def _asking(**params: Any) -> Callable[[], Prompt]:
@@ -73,10 +76,10 @@ FEATURES: dict[str, Feature] = {
         _asking(), lambda a: "'hi'" in (a.text or "") and a.finish_reason == "stop", {"stream": True}
     ),
     "`--json`": Feature(
-        _asking(), lambda a: isinstance(a.extra["json"], dict), demands=Demands(format=response_format(None))
+        _asking(), lambda a: isinstance(a.extra["json"], dict), format=response_format(None)
     ),
     "`--schema`": Feature(
-        _asking(), lambda a: isinstance(a.extra["json"]["name"], str), demands=Demands(format=response_format(SCHEMA))
+        _asking(), lambda a: isinstance(a.extra["json"]["name"], str), format=response_format(SCHEMA)
     ),
     "tools": Feature(
         _asking(tools=[TOOL], tool_choice="required"),
@@ -105,7 +108,9 @@ def tried(row: str, feature: str) -> Any:
     settings = ModelSettings(provider=name, endpoint=endpoint)
     (_, preset), sent = find_preset(settings, environment), find_endpoint(settings, environment)
     wanted = FEATURES[feature]
-    dialect = Demanding(Options(model="m", **wanted.options), preset, endpoint, wanted.demands)
+    options = Options(model="m", **wanted.options)
+    in_json = wanted.format is not None
+    dialect = Demanding(options, preset, endpoint, wanted.format) if in_json else ByEndpoint(options, preset, endpoint)
     route, item = dialect.item(wanted.prompt())
     request = dialect.request([Job(Identity(0, None, "r"), "k", route, item, {}, 1)])
     root = "/openai" if sent.base_url.endswith("/openai") else "/v1"
@@ -114,7 +119,7 @@ def tried(row: str, feature: str) -> Any:
     mock = Provider(MockSettings(api_key=KEY if preset.key_env else None))
     reply = mock.decide(arrival, now=0.0, wall=0.0).reply
     kind = {"content-type": reply.content_type.decode()}
-    (verdict,) = dialect.read(request, Reply(reply.status, kind, reply.content))
+    (verdict,) = Reader(Demands(json=in_json)).read(request.expected, Reply(reply.status, kind, reply.content))
     return verdict
 
 

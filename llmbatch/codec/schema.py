@@ -32,14 +32,24 @@ def compiled(schema: Any) -> Check:
     except ValueError as error:
         raise ValueError(_short(str(error))) from None
 
-    def check(value: Any) -> str | None:
-        flaw = next(iter(validator.iter_errors(value)), None)
+    return _Fit(schema, validator)
+
+
+class _Fit:
+    """The check of one schema. Another process gets the schema, and compiles it itself."""
+
+    def __init__(self, schema: Any, validator: Any) -> None:
+        self._schema, self._validator = schema, validator
+
+    def __call__(self, value: Any) -> str | None:
+        flaw = next(iter(self._validator.iter_errors(value)), None)
         if flaw is None:
             return None
         at = "/".join(map(str, flaw.instance_path))
         return f"{f'{at}: ' if at else ''}{_short(flaw.message)}"
 
-    return check
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compiled, (self._schema,)
 
 
 def _nowhere(uri: str) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Identity", "Job", "Reply", "Request", "Route"]
+__all__ = ["Expected", "Identity", "Job", "Reply", "Request", "Route"]
 
 
 class Route(NamedTuple):
@@ -78,6 +78,18 @@ class Job:
     latency: float = 0.0
 
 
+class Expected(NamedTuple):
+    """What must be known of a request wherever its answer is read."""
+
+    dialect: str
+    keeps: tuple[bool, ...] = (False,)
+    """Whether the line shows the provider's own answer, for each job."""
+    entries: int = 1
+    """How many entries of the answer's list are those of one job; 0 when they all are."""
+    weights: tuple[int, ...] = ()
+    """The estimated tokens of each input, where several share the answer's usage."""
+
+
 @dataclass(slots=True)
 class Request:
     """What goes over the wire for one or, when packed, several jobs. `path` is appended to the base URL."""
@@ -85,6 +97,7 @@ class Request:
     jobs: tuple[Job, ...]
     path: str
     body: bytes
+    expected: Expected
     method: str = "POST"
     endpoint: int = 0
     """Which of several it is sent to."""

@@ -5,18 +5,31 @@ from typing import Any, Protocol
 
 from llmbatch.core.events import Event
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
-from llmbatch.core.outcome import Completion, Kept, Outcome, Refused
+from llmbatch.core.heard import Heard
+from llmbatch.core.job import Job, Request, Route
+from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.prompt import Prompt
 
-__all__ = ["Dialect", "Input", "Marks", "Observer", "Sender", "Sink"]
+__all__ = ["Asker", "Dialect", "Input", "Marks", "Observer", "Sink"]
 
 Observer = Callable[[Event], None]
 """Watches a run; quick, synchronous, must not raise."""
 
 
+class Asker(Protocol):
+    """One lane: asks one request at a time."""
+
+    async def ask(self, request: Request) -> Heard | Fault:
+        """Make one attempt, within the attempt's deadline; return what the answer says, or why there is none."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+
 class Dialect(Protocol):
-    """The request and answer shapes of one API. Pure.
+    """The shape of one API's requests. Pure; how its answers are read follows from what a request expects.
 
     `params` are the top-level fields of an API-shaped record that are sent rather than kept as meta.
     """
@@ -34,10 +47,6 @@ class Dialect(Protocol):
 
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request that serves the jobs."""
-        ...
-
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: one verdict for each job of the request, in their order."""
         ...
 
 
@@ -62,18 +71,6 @@ class Marks(Protocol):
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Note that the last attempt is settled, as far as the jobs' counters do not say otherwise."""
-        ...
-
-
-class Sender(Protocol):
-    """One lane: sends one request at a time."""
-
-    async def send(self, request: Request) -> Reply | Fault:
-        """Make one attempt, within the attempt's deadline."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connection."""
         ...
 
 

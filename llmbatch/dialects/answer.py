@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Reply
+from llmbatch.core.job import Expected, Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
 from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in
@@ -16,6 +17,7 @@ from llmbatch.flow.verdicts import judge
 __all__ = [
     "Fold",
     "Verdict",
+    "alone",
     "count",
     "embedded_error",
     "gave_up",
@@ -37,6 +39,12 @@ Verdict = Callable[[Any, Reply], Completion | Fault]
 
 Fold = Callable[[bytes], Any]
 """Joins a stream into the answer it would have been without; raises CutStream, ValueError."""
+
+
+@cache  # what one object says of many requests goes to another process once
+def alone(dialect: str, keep_body: bool, *, entries: int = 1) -> Expected:
+    """Return what is expected of the answer to one job alone."""
+    return Expected(dialect, (keep_body,), entries)
 
 
 def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) -> Completion | Fault:

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
-from llmbatch.core.outcome import Completion
+from llmbatch.core.job import Job, Request, Route
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.chat import Chat
@@ -54,10 +52,6 @@ class ByEndpoint:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request that serves the jobs."""
         return self._dialects[jobs[0].route.dialect].request(jobs)
-
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: one verdict for each job of the request, in their order."""
-        return self._dialects[request.jobs[0].route.dialect].read(request, reply)
 
     def _at(self, path: str) -> Dialect:
         """Return the dialect of a path that a record names. Raises RecordError for one where none is known."""

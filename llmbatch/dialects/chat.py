@@ -6,10 +6,12 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import (
+    alone,
     count,
     embedded_error,
     gave_up,
@@ -25,7 +27,7 @@ from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.stream import fold, streamed
 
-__all__ = ["PARAMS", "PATH", "Chat"]
+__all__ = ["PARAMS", "PATH", "Chat", "read"]
 
 PATH = ENDPOINTS["chat"].path
 
@@ -77,7 +79,7 @@ TOKEN_CAPS = ("max_completion_tokens", "max_tokens")
 
 
 class Chat:
-    """Builds and reads chat completions. `token_cap` is the name this provider knows the token cap by.
+    """Builds chat completions. `token_cap` is the name this provider knows the token cap by.
 
     `stream_usage` says that it may be asked for the usage of a stream. `names` are parameters that go by another name
     there; the ready body of a batch line is sent as given all the same.
@@ -138,47 +140,49 @@ class Chat:
         """Build the request of one job."""
         (job,) = jobs
         body = streamed(job.item, usage=self._stream_usage) if self._options.stream else job.item
-        return Request((job,), job.route.path, json.dumps(body))
+        return Request((job,), job.route.path, json.dumps(body), alone(self.name, job.keep_body))
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: a completion, or a fault for an error in whatever shape."""
-        return (read_answer(reply, self._verdict, fold, keep_body=request.jobs[0].keep_body),)
 
-    def _verdict(self, body: Any, reply: Reply) -> Completion | Fault:
-        if has_error(body):
-            return embedded_error(body, reply)
-        choices = body.get("choices") if isinstance(body, dict) else None
-        if not isinstance(choices, list) or not choices:
-            return unparsable(reply, "the answer has no choices")
-        first = choices[0]
-        if has_error(first):
-            return embedded_error(first, reply)
-        message, finish, took = first["message"], first.get("finish_reason"), body.get("usage")
-        if finish in ("error", "abort"):
-            return gave_up(reply, finish, usage(took), own_cost(took))
-        # In their order: naming them takes as long again.
-        completion = Completion(
-            _text(message.get("content")), None, body.get("model"), usage(took), own_cost(took), request_id(reply)
-        )
-        note_finish(completion, finish)
-        extra = completion.extra
-        if len(choices) > 1:
-            extra["choices"] = [
-                {
-                    "index": choice.get("index", place),
-                    "text": _text(choice["message"].get("content")),
-                    "finish_reason": normalised(choice.get("finish_reason")),
-                }
-                for place, choice in enumerate(choices)
-            ]
-        if message.get("tool_calls"):
-            extra["tool_calls"] = message["tool_calls"]
-        if message.get("refusal"):
-            extra["refusal"] = message["refusal"]
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        if reasoning:
-            extra["reasoning"] = reasoning
-        return completion
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
+
+
+def _verdict(body: Any, reply: Reply) -> Completion | Fault:
+    if has_error(body):
+        return embedded_error(body, reply)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        return unparsable(reply, "the answer has no choices")
+    first = choices[0]
+    if has_error(first):
+        return embedded_error(first, reply)
+    message, finish, took = first["message"], first.get("finish_reason"), body.get("usage")
+    if finish in ("error", "abort"):
+        return gave_up(reply, finish, usage(took), own_cost(took))
+    # In their order: naming them takes as long again.
+    completion = Completion(
+        _text(message.get("content")), None, body.get("model"), usage(took), own_cost(took), request_id(reply)
+    )
+    note_finish(completion, finish)
+    extra = completion.extra
+    if len(choices) > 1:
+        extra["choices"] = [
+            {
+                "index": choice.get("index", place),
+                "text": _text(choice["message"].get("content")),
+                "finish_reason": normalised(choice.get("finish_reason")),
+            }
+            for place, choice in enumerate(choices)
+        ]
+    if message.get("tool_calls"):
+        extra["tool_calls"] = message["tool_calls"]
+    if message.get("refusal"):
+        extra["refusal"] = message["refusal"]
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if reasoning:
+        extra["reasoning"] = reasoning
+    return completion
 
 
 def usage(raw: Any) -> Usage | None:

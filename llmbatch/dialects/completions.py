@@ -5,10 +5,12 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import (
+    alone,
     embedded_error,
     gave_up,
     has_error,
@@ -21,10 +23,10 @@ from llmbatch.dialects.chat import usage
 from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.finish import normalised, note_finish
 from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.packing import count_sharing, read_packed
+from llmbatch.dialects.packing import count_sharing, packed, read_packed
 from llmbatch.dialects.stream import fold_completion, streamed
 
-__all__ = ["PARAMS", "PATH", "Completions"]
+__all__ = ["PARAMS", "PATH", "Completions", "read"]
 
 PATH = ENDPOINTS["completions"].path
 
@@ -59,7 +61,7 @@ MOST_CHOICES = 128
 
 
 class Completions:
-    """Builds and reads completions, of up to `pack` prompts at once."""
+    """Builds completions, of up to `pack` prompts at once."""
 
     name = "completions"
     params = PARAMS
@@ -101,18 +103,20 @@ class Completions:
         """Build the request of one job or several."""
         item = jobs[0].item
         if len(jobs) > 1:
+            expected = packed(self.name, jobs, "prompt", entries=item.get("n") or 1)
             item = {**item, "prompt": [job.item["prompt"] for job in jobs]}
+        else:
+            expected = alone(self.name, jobs[0].keep_body)
         if self._options.stream:
             item = streamed(item, usage=self._stream_usage)
-        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item))
+        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item), expected)
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: for each job its completion, or a fault for an error in whatever shape."""
-        job = request.jobs[0]
-        if len(request.jobs) == 1:
-            return (read_answer(reply, _verdict, fold_completion, keep_body=job.keep_body),)
-        each = job.item.get("n") or 1
-        return read_packed(request, reply, _verdict, fold_completion, packed="prompt", field="choices", each=each)
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: for each job its completion, or a fault for an error in whatever shape."""
+    if len(expected.keeps) > 1:
+        return read_packed(expected, reply, _verdict, fold_completion, field="choices")
+    return (read_answer(reply, _verdict, fold_completion, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:

@@ -1,13 +1,12 @@
 """What is asked of an answer beyond being one: an end that counts, JSON, a fit for a schema. Pure."""
 
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.codec.schema import Check
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply, Request, Route
+from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.by_endpoint import ByEndpoint
@@ -15,7 +14,7 @@ from llmbatch.dialects.finish import OWN
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import Preset
 
-__all__ = ["Demanding", "Demands", "response_format"]
+__all__ = ["Demanding", "Demands", "held_against", "parsed", "response_format"]
 
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -26,12 +25,12 @@ _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "re
 class Demands(NamedTuple):
     """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
 
-    `finish` are reasons of ours or a provider's, or `refusal`; `format` is the `response_format` that asks for JSON,
-    None where any text will do; `check` says whether the JSON fits.
+    `finish` are reasons of ours or a provider's, or `refusal`; `json` says that any other text will not do, `check`
+    whether the JSON fits.
     """
 
     finish: frozenset[str] = frozenset()
-    format: dict[str, Any] | None = None
+    json: bool = False
     check: Check | None = None
     again: bool = False
 
@@ -49,19 +48,16 @@ def response_format(schema: Any) -> dict[str, Any]:
 
 
 class Demanding(ByEndpoint):
-    """Asks for what is demanded in each dialect's own form, and turns down answers that are something else."""
+    """Asks for JSON in each dialect's own way; `format` is OpenAI's `response_format`."""
 
-    def __init__(self, options: Options, preset: Preset, endpoint: str, demands: Demands) -> None:
+    def __init__(self, options: Options, preset: Preset, endpoint: str, format: dict[str, Any]) -> None:
         super().__init__(options, preset, endpoint)
-        self._demands = demands
+        self._format = format
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
         """Build the body fields of one record. Raises RecordError for an endpoint that does not answer in words."""
-        wanted = self._demands.format
-        if wanted is None:
-            return super().item(prompt)
         if not _asks(prompt.params) and not _asks(prompt.body or {}):
-            prompt.params = {**prompt.params, "response_format": wanted}
+            prompt.params = {**prompt.params, "response_format": self._format}
         route, body = super().item(prompt)
         if route.dialect not in _TALKS:
             raise RecordError(
@@ -69,44 +65,45 @@ class Demanding(ByEndpoint):
             )
         return route, body
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: one verdict for each job of the request, in their order."""
-        verdicts: Sequence[Completion | Fault] = super().read(request, reply)
-        return tuple(self._judge(verdict) if isinstance(verdict, Completion) else verdict for verdict in verdicts)
 
-    def _judge(self, answer: Completion) -> Completion | Fault:
-        demands = self._demands
-        ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
-        end = next((end for end in ends if isinstance(end, str) and end in demands.finish), None)
-        if end is not None:
-            return self._rejected(answer, Kind.FINISH_REASON, f"the answer ended with {end!r}", code=end)
-        if demands.format is None:
-            return answer
-        if not isinstance(answer.text, str):
-            return self._rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}")
-        try:
-            answer.extra["json"] = value = parsed(answer.text)
-        except ValueError as error:
-            return self._rejected(answer, Kind.NOT_JSON, f"the answer is not JSON{_how(answer)}: {error}")
-        flaw = demands.check(value) if demands.check is not None else None
-        if flaw is None:
-            return answer
-        return self._rejected(answer, Kind.SCHEMA, f"the answer does not fit the schema{_how(answer)}: {flaw}")
+def held_against(demands: Demands, answer: Completion) -> Completion | Fault:
+    """Return an answer that is what was demanded, its JSON with it, or the fault that it is not."""
+    ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
+    end = next((end for end in ends if isinstance(end, str) and end in demands.finish), None)
+    if end is not None:
+        return _rejected(answer, Kind.FINISH_REASON, f"the answer ended with {end!r}", code=end)
+    if not demands.json:
+        return answer
+    if not isinstance(answer.text, str):
+        return _rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}", again=demands.again)
+    try:
+        answer.extra["json"] = value = parsed(answer.text)
+    except ValueError as error:
+        message = f"the answer is not JSON{_how(answer)}: {error}"
+        return _rejected(answer, Kind.NOT_JSON, message, again=demands.again)
+    flaw = demands.check(value) if demands.check is not None else None
+    if flaw is None:
+        return answer
+    message = f"the answer does not fit the schema{_how(answer)}: {flaw}"
+    return _rejected(answer, Kind.SCHEMA, message, again=demands.again)
 
-    def _rejected(self, answer: Completion, kind: Kind, message: str, *, code: str | None = None) -> Rejected:
-        return Rejected(
-            kind=kind,
-            message=message,
-            code=code,
-            billing=Billing.BILLED,
-            retry=self._demands.again and kind is not Kind.FINISH_REASON,
-            status=200,
-            request_id=answer.request_id,
-            answer=answer.body,
-            cost=answer.cost,
-            usage=answer.usage,
-            completion=answer,
-        )
+
+def _rejected(
+    answer: Completion, kind: Kind, message: str, *, code: str | None = None, again: bool = False
+) -> Rejected:
+    return Rejected(
+        kind=kind,
+        message=message,
+        code=code,
+        billing=Billing.BILLED,
+        retry=again,
+        status=200,
+        request_id=answer.request_id,
+        answer=answer.body,
+        cost=answer.cost,
+        usage=answer.usage,
+        completion=answer,
+    )
 
 
 def parsed(text: str) -> Any:

@@ -8,17 +8,18 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import embedded_error, has_error, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answer import alone, embedded_error, has_error, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.chat import usage
 from llmbatch.dialects.conversation import refuse_foreign
 from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.packing import count_sharing, read_packed
+from llmbatch.dialects.packing import count_sharing, packed, read_packed
 
-__all__ = ["PARAMS", "PATH", "Embeddings"]
+__all__ = ["PARAMS", "PATH", "Embeddings", "read"]
 
 PATH = ENDPOINTS["embeddings"].path
 
@@ -41,7 +42,7 @@ FOREIGN = frozenset(["max_completion_tokens", "max_tokens", "messages", "n", "st
 
 
 class Embeddings:
-    """Builds and reads embeddings, of up to `pack` inputs at once.
+    """Builds embeddings, of up to `pack` inputs at once.
 
     A record whose input is an array of texts is sent alone and gets a list of vectors.
     """
@@ -83,18 +84,22 @@ class Embeddings:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job or several."""
         item = jobs[0].item
+        given = item.get("input")
         if len(jobs) > 1:
+            expected = packed(self.name, jobs, "input")
             item = {**item, "input": [job.item["input"] for job in jobs]}
-        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item))
-
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
-        if len(request.jobs) == 1:
-            job = request.jobs[0]
-            given = job.item.get("input")
+        else:
             several = isinstance(given, list) and given and not isinstance(given[0], int)  # numbers are tokens of one
-            return (read_answer(reply, _vectors if several else _vector, _no_stream, keep_body=job.keep_body),)
-        return read_packed(request, reply, _vector, _no_stream, packed="input", field="data")
+            expected = alone(self.name, jobs[0].keep_body, entries=0 if several else 1)
+        return Request(tuple(jobs), jobs[0].route.path, json.dumps(item), expected)
+
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
+    if len(expected.keeps) > 1:
+        return read_packed(expected, reply, _vector, _no_stream, field="data")
+    verdict = _vector if expected.entries else _vectors
+    return (read_answer(reply, verdict, _no_stream, keep_body=expected.keeps[0]),)
 
 
 def _vector(body: Any, reply: Reply) -> Completion | Fault:

@@ -6,10 +6,11 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import count, embedded_error, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.answer import alone, count, embedded_error, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.conversation import opened, refuse_foreign, tool_calls
 from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.finish import normalised, note_finish
@@ -17,13 +18,13 @@ from llmbatch.dialects.gemini_body import FOREIGN, PARAMS, gathered, parts, spre
 from llmbatch.dialects.gemini_stream import fold, joined
 from llmbatch.dialects.options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Gemini", "usage"]
+__all__ = ["PARAMS", "PATH", "Gemini", "read", "usage"]
 
 PATH = ENDPOINTS["gemini"].path
 
 
 class Gemini:
-    """Builds and reads generateContent requests. The model stands in the path, and so does whether to stream."""
+    """Builds generateContent requests. The model stands in the path, and so does whether to stream."""
 
     name = "gemini"
     params = PARAMS
@@ -64,11 +65,12 @@ class Gemini:
         """Build the request of one job."""
         (job,) = jobs
         route = self._streams[job.route.model] if self._options.stream else job.route
-        return Request((job,), route.path, json.dumps(job.item))
+        return Request((job,), route.path, json.dumps(job.item), alone(self.name, job.keep_body))
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: a completion, or a fault for an error in whatever shape."""
-        return (read_answer(reply, _verdict, fold, keep_body=request.jobs[0].keep_body),)
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:

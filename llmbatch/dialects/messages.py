@@ -6,10 +6,11 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import count, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.answer import alone, count, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.conversation import opened, refuse_foreign, renamed, tool_calls
 from llmbatch.dialects.endpoints import ENDPOINTS
 from llmbatch.dialects.errors import error_in
@@ -19,7 +20,7 @@ from llmbatch.dialects.messages_stream import fold
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.flow.verdicts import judge
 
-__all__ = ["PARAMS", "PATH", "Messages", "usage"]
+__all__ = ["PARAMS", "PATH", "Messages", "read", "usage"]
 
 PATH = ENDPOINTS["messages"].path
 
@@ -43,7 +44,7 @@ _STATUSES = {
 
 
 class Messages:
-    """Builds and reads Anthropic messages."""
+    """Builds Anthropic messages."""
 
     name = "messages"
     params = PARAMS
@@ -83,11 +84,12 @@ class Messages:
         """Build the request of one job."""
         (job,) = jobs
         body = {**job.item, "stream": True} if self._options.stream else job.item
-        return Request((job,), job.route.path, json.dumps(body))
+        return Request((job,), job.route.path, json.dumps(body), alone(self.name, job.keep_body))
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: a completion, or a fault for an error in whatever shape."""
-        return (read_answer(reply, _verdict, fold, keep_body=request.jobs[0].keep_body),)
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:

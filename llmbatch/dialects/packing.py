@@ -6,12 +6,13 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Job, Reply, Request
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answer import Fold, Verdict, embedded_error, has_error, judged, own_cost, parsed, unparsable
 from llmbatch.dialects.chat import usage
 
-__all__ = ["count_sharing", "read_packed", "share"]
+__all__ = ["count_sharing", "packed", "read_packed", "share"]
 
 MOST_TOKENS = 100_000
 """Estimated tokens of the inputs that share a request."""
@@ -47,58 +48,60 @@ def _all_but(field: str, item: dict[str, Any]) -> bytes:
     return json.dumps({name: value for name, value in item.items() if name != field})
 
 
-def read_packed(
-    request: Request, reply: Reply, verdict: Verdict, fold: Fold, *, packed: str, field: str, each: int = 1
-) -> tuple[Completion | Fault, ...]:
+def packed(dialect: str, jobs: Sequence[Job], field: str, *, entries: int = 1) -> Expected:
+    """Return what is expected of the answer to several jobs, whose inputs stand in a field of their items."""
+    weights = tuple(_tokens(str(job.item[field])) for job in jobs)
+    return Expected(dialect, tuple(job.keep_body for job in jobs), entries, weights)
+
+
+def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, *, field: str) -> Verdicts:
     """Read the answer to a request of several jobs: each gets what it would have got alone, and its share of the cost.
 
-    `packed` is the field of the request that holds their inputs, `field` the list in the answer that has `each` entries
-    for each. What cannot be told whose it is fails as a
-    paid answer, which is kept with the first of those it may belong to.
+    `field` is the list in the answer that has so many entries for each as are expected. What cannot be told whose it
+    is fails as a paid answer, which is kept with the first of those it may belong to.
     """
-    jobs = request.jobs
-    body = parsed(reply, fold, keep_body=any(job.keep_body for job in jobs))
+    jobs, each = len(expected.keeps), expected.entries
+    body = parsed(reply, fold, keep_body=any(expected.keeps))
     if isinstance(body, Fault):
         return _for_all(body, jobs)
     if has_error(body):
         return _for_all(embedded_error(body, reply), jobs)
-    inputs = [str(job.item[packed]) for job in jobs]
     raw: bytes | None = reply.body
     verdicts: list[Completion | Fault] = []
-    for job, part in zip(jobs, _parts(body, field, each, inputs), strict=True):
+    for keep, part in zip(expected.keeps, _parts(body, field, each, expected.weights), strict=True):
         if len(part[field]) != each:
-            lost = unparsable(reply, f"of {len(jobs)} inputs this one has no answer that is surely its own")
+            lost = unparsable(reply, f"of {jobs} inputs this one has no answer that is surely its own")
             paid = part.get("usage")
             verdicts.append(replace(lost, raw=raw, usage=usage(paid), cost=own_cost(paid)))
             raw = None
             continue
-        read = judged(part, reply, verdict, keep_body=job.keep_body)
+        read = judged(part, reply, verdict, keep_body=keep)
         if isinstance(read, Completion):
-            read.extra["packed"] = len(jobs)
+            read.extra["packed"] = jobs
         elif read.raw is not None:
             read = replace(read, raw=json.dumps(part))
         verdicts.append(read)
     return tuple(verdicts)
 
 
-def _for_all(fault: Fault, jobs: Sequence[Job]) -> tuple[Fault, ...]:
+def _for_all(fault: Fault, jobs: int) -> Verdicts:
     """Give all jobs the fault of their request. A refusal that one of them may be to blame for lets them go apart."""
     refused = fault.kind in _OF_ONE and fault.billing is Billing.UNBILLED and not fault.retry
     # OpenAI's words for a request that no waiting would fit into the limit of a minute.
     if refused or (fault.status == 429 and "request too large" in fault.message.lower()):
         fault = replace(fault, scope=Scope.REQUEST, split=True)
-    return (fault, *[replace(fault, raw=None)] * (len(jobs) - 1))
+    return (fault, *[replace(fault, raw=None)] * (jobs - 1))
 
 
-def _parts(body: Any, field: str, each: int, inputs: Sequence[str]) -> list[dict[str, Any]]:
+def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dict[str, Any]]:
     """Cut an answer into what each job would have got alone; with fewer entries where they are not surely its own."""
     whole = body if isinstance(body, dict) else {}
     entries = whole.get(field)
-    placed = _placed(entries, len(inputs) * each) if isinstance(entries, list) else {}
+    placed = _placed(entries, len(weights) * each) if isinstance(entries, list) else {}
     mine = [
-        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(inputs) * each, each)
+        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(weights) * each, each)
     ]
-    usages = _shared(whole.get("usage"), inputs, mine)
+    usages = _shared(whole.get("usage"), weights, mine)
     return [
         {**whole, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
         for own, used in zip(mine, usages, strict=True)
@@ -116,21 +119,20 @@ def _placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]]:
     return dict(zip(indices, entries, strict=True)) if whole and len(set(indices)) == len(indices) else {}
 
 
-def _shared(total: Any, texts: Sequence[str], mine: list[list[dict[str, Any]]]) -> list[Any]:
+def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]]) -> list[Any]:
     """Share a usage object out: what went in by the estimated tokens of the inputs, what came out by the answers'."""
-    inputs = [_tokens(text) for text in texts]
     outputs = [sum(_tokens(str(entry.get("text", ""))) for entry in own) for own in mine]
     both = [i + o for i, o in zip(inputs, outputs, strict=True)]
 
     def shares(name: str, value: Any) -> list[Any]:
         if isinstance(value, dict):
             columns = {inner: shares(f"{name}.{inner}", part) for inner, part in value.items()}
-            return [{inner: column[n] for inner, column in columns.items()} for n in range(len(texts))]
+            return [{inner: column[n] for inner, column in columns.items()} for n in range(len(inputs))]
         if type(value) is int and value >= 0:
             return share(value, outputs if "completion" in name or "output" in name else inputs)
         if type(value) is float and 0 <= value < 1e6 and "cost" in name:
             return [part / PICO for part in share(round(value * PICO), both)]
-        return [value] * len(texts)
+        return [value] * len(inputs)
 
     shared = shares("", total)
     if isinstance(total, dict) and isinstance(total.get("total_tokens"), int):

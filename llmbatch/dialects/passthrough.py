@@ -5,15 +5,16 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.answer import embedded_error, has_error, read_answer, request_id
+from llmbatch.dialects.answer import alone, embedded_error, has_error, read_answer, request_id
 from llmbatch.dialects.chat import PARAMS, TOKEN_CAPS, usage
 from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.stream import fold
 
-__all__ = ["Passthrough"]
+__all__ = ["Passthrough", "read"]
 
 
 class Passthrough:
@@ -46,11 +47,12 @@ class Passthrough:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job."""
         (job,) = jobs
-        return Request((job,), job.route.path, json.dumps(job.item))
+        return Request((job,), job.route.path, json.dumps(job.item), alone(self.name, True))
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: any JSON that is no error is one."""
-        return (read_answer(reply, _verdict, fold, keep_body=True),)
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: any JSON that is no error is one."""
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:

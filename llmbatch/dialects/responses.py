@@ -7,11 +7,13 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.codec.sse import events
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.heard import Verdicts
+from llmbatch.core.job import Expected, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.core.usage import Usage
 from llmbatch.dialects.answer import (
+    alone,
     count,
     embedded_error,
     gave_up,
@@ -29,7 +31,7 @@ from llmbatch.dialects.options import Options, Routes, complete
 from llmbatch.dialects.stream import CutStream
 from llmbatch.flow.verdicts import judge
 
-__all__ = ["PARAMS", "PATH", "Responses"]
+__all__ = ["PARAMS", "PATH", "Responses", "read"]
 
 PATH = ENDPOINTS["responses"].path
 
@@ -80,7 +82,7 @@ _PARTS = {"text": "input_text", "image_url": "input_image"}
 
 
 class Responses:
-    """Builds and reads responses."""
+    """Builds responses."""
 
     name = "responses"
     params = PARAMS
@@ -119,11 +121,12 @@ class Responses:
         """Build the request of one job."""
         (job,) = jobs
         body = job.item | {"stream": True} if self._options.stream else job.item
-        return Request((job,), job.route.path, json.dumps(body))
+        return Request((job,), job.route.path, json.dumps(body), alone(self.name, job.keep_body))
 
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
-        """Read an answer: a completion, or a fault for an error in whatever shape."""
-        return (read_answer(reply, _verdict, _fold, keep_body=request.jobs[0].keep_body),)
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    return (read_answer(reply, _verdict, _fold, keep_body=expected.keeps[0]),)
 
 
 def _translate(body: dict[str, Any]) -> None:

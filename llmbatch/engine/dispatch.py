@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Held, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.heard import Announced
 from llmbatch.core.job import Job, Request, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long
-from llmbatch.flow.announced import Announced
 from llmbatch.flow.breaker import Breaker
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.retry import RetryPolicy, backoff

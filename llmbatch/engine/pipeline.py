@@ -13,7 +13,7 @@ from llmbatch.core.errors import InputError, LlmbatchError, ReaderGone
 from llmbatch.core.events import Stopping
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Kept, Outcome, Refused
-from llmbatch.core.ports import Dialect, Input, Marks, Observer, Sender, Sink
+from llmbatch.core.ports import Asker, Input, Marks, Observer, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.order import Reorder
 from llmbatch.engine.pool import Pool
@@ -48,8 +48,7 @@ class Pipeline:
         input: Input,
         sink: Sink,
         dispatch: Dispatch,
-        dialect: Dialect,
-        open_sender: Callable[[], Sender],
+        open_lane: Callable[[], Asker],
         workers: int,
         batch: int,
         clock: Clock,
@@ -61,7 +60,7 @@ class Pipeline:
         self.progress = Progress()
         self.dispatch = dispatch
         self._input = input
-        self._open_sender = open_sender
+        self._open_lane = open_lane
         self._workers = workers
         self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
@@ -83,9 +82,7 @@ class Pipeline:
             changed=self._room.set,
             reorder=self._reorder,
         )
-        self._pool = Pool(
-            dispatch, dialect=dialect, writer=self.writer, clock=clock, changed=self._changed, marks=marks
-        )
+        self._pool = Pool(dispatch, writer=self.writer, clock=clock, changed=self._changed, marks=marks)
 
     async def run(self) -> None:
         """Run to the end of the input, or until stopped; `progress.stops` says why."""
@@ -97,7 +94,7 @@ class Pipeline:
                         self._workers_scope = workers.cancel_scope
                         workers.start_soon(self._feed)
                         for _ in range(self._workers):
-                            workers.start_soon(self._pool.work, self._open_sender())
+                            workers.start_soon(self._pool.work, self._open_lane())
                 finally:
                     self.writer.close()
 

@@ -3,18 +3,17 @@
 import asyncio
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import anyio
 
 from llmbatch.core.clock import Clock
 from llmbatch.core.fault import Fault
+from llmbatch.core.heard import Verdicts
 from llmbatch.core.job import Job, Request
-from llmbatch.core.outcome import Completion
-from llmbatch.core.ports import Dialect, Marks, Sender
+from llmbatch.core.ports import Asker, Marks
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer
-from llmbatch.flow.announced import announced
 
 __all__ = ["Pool"]
 
@@ -44,14 +43,12 @@ class Pool:
         self,
         dispatch: Dispatch,
         *,
-        dialect: Dialect,
         writer: Writer,
         clock: Clock,
         changed: Callable[[], None],
         marks: Marks | None = None,
     ) -> None:
         self._dispatch = dispatch
-        self._dialect = dialect
         self._writer = writer
         self._clock = clock
         self._changed = changed
@@ -63,7 +60,7 @@ class Pool:
         self._ended = False
         self._posts: list[_Post] = []
 
-    async def work(self, sender: Sender) -> None:
+    async def work(self, lane: Asker) -> None:
         """Be one worker, until the pool ends."""
         dispatch, marks, writer = self._dispatch, self._marks, self._writer
         monotonic, wall = self._clock.monotonic, self._clock.wall
@@ -86,7 +83,7 @@ class Pool:
                 started, since = wall(), monotonic()
                 post.since, post.request = since, request
                 try:
-                    reply = await sender.send(request)
+                    heard = await lane.ask(request)
                 except BaseException:
                     dispatch.drop(request)
                     raise
@@ -95,14 +92,12 @@ class Pool:
                 for job in jobs:
                     job.started = started
                     job.latency = now - since
-                verdicts: Sequence[Completion | Fault]
-                if isinstance(reply, Fault):
-                    verdicts = (reply,) * len(jobs)
+                if isinstance(heard, Fault):
+                    verdicts: Verdicts = (heard,) * len(jobs)
                 else:
-                    verdicts = self._dialect.read(request, reply)
-                    said = announced(reply.headers)
-                    if said is not None:
-                        dispatch.hear(request, said, now)
+                    verdicts, announced = heard
+                    if announced is not None:
+                        dispatch.hear(request, announced, now)
                 done = dispatch.settle(request, verdicts, now)
                 if marks is not None and (not done or len(jobs) > 1):
                     # What is done is settled once its line is written.
@@ -113,7 +108,7 @@ class Pool:
                 self._changed()
         finally:
             with anyio.CancelScope(shield=True):
-                await sender.aclose()
+                await lane.aclose()
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are longest in flight, each with its time of departure."""

@@ -5,18 +5,10 @@ The numbers are untrusted: what is not a positive, finite number below a billion
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
-__all__ = ["Announced", "announced"]
+from llmbatch.core.heard import Announced
 
-
-class Announced(NamedTuple):
-    """Units a minute and units left, None where nothing was said."""
-
-    requests: float | None = None
-    tokens: float | None = None
-    requests_left: float | None = None
-    tokens_left: float | None = None
+__all__ = ["announced"]
 
 
 def announced(headers: Mapping[str, str]) -> Announced | None:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.heard import Announced
 from llmbatch.core.job import Job, Request
-from llmbatch.flow.announced import Announced
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.limit import Limit
 from llmbatch.flow.parking import Parking

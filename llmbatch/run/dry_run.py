@@ -15,7 +15,7 @@ from llmbatch.flow.price import Price, estimate
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.foresight import foresight
 from llmbatch.run.prices import bound, find_price
-from llmbatch.run.reading import Reading, new_dialect
+from llmbatch.run.reading import Reading, new_dialect, new_reader
 from llmbatch.state.resume import Action
 
 __all__ = ["dry_run"]
@@ -30,7 +30,7 @@ def dry_run(
     counts: Counter[str] = Counter()
     tokens = 0
     bill = Bill(find_price(settings))
-    dialect = new_dialect(settings)
+    dialect, _ = new_dialect(settings), new_reader(settings)  # what the answers have to fit is looked at, too
     with (
         foresight(settings) as foresee,
         closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,

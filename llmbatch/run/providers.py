@@ -8,7 +8,7 @@ import anyio
 from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.core.providers import Check, Provider
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
@@ -73,7 +73,7 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
     except UsageError as error:
         return Check(ok=False, message=error.message)
     try:
-        answer = await sender.send(Request((), preset.path_of(MODELS), b"", method="GET"))
+        answer = await sender.send(Request((), preset.path_of(MODELS), b"", Expected("passthrough"), method="GET"))
     finally:
         with anyio.CancelScope(shield=True):
             await sender.aclose()

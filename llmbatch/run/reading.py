@@ -11,6 +11,7 @@ from llmbatch.core.settings import Settings
 from llmbatch.dialects.by_endpoint import ByEndpoint
 from llmbatch.dialects.demands import Demanding, Demands, response_format
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.entry import Supply
 from llmbatch.records.images import Images
@@ -21,7 +22,7 @@ from llmbatch.records.template import Template
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.prepare import Preparation, Sift
 
-__all__ = ["Reading", "new_dialect"]
+__all__ = ["Reading", "new_dialect", "new_reader"]
 
 REMEMBERED = 1_000_000
 """Identities kept of an endless input that no results file could be compared with anyway."""
@@ -101,10 +102,7 @@ class Reading:
 
 
 def new_dialect(settings: Settings) -> Dialect:
-    """Return the dialect of the endpoint; records that name another one are put in that of theirs.
-
-    Raises UsageError for a schema that is none.
-    """
+    """Return the dialect of the endpoint; records that name another one are put in that of theirs."""
     model = settings.model
     _, preset = find_preset(model)
     options = Options(
@@ -116,16 +114,25 @@ def new_dialect(settings: Settings) -> Dialect:
         stream=model.stream,
     )
     endpoint = model.endpoint or preset.endpoint
+    if model.json or model.schema is not None:
+        return Demanding(options, preset, endpoint, response_format(model.schema))
+    return ByEndpoint(options, preset, endpoint)
+
+
+def new_reader(settings: Settings) -> Reader:
+    """Return what reads the answers. Raises UsageError for a schema that is none."""
+    model = settings.model
     wants_json = model.json or model.schema is not None
     if not wants_json and not model.fail_on_finish:
-        return ByEndpoint(options, preset, endpoint)
-    demands = Demands(
-        finish=model.fail_on_finish,
-        format=response_format(model.schema) if wants_json else None,
-        check=_check(model.schema) if model.schema is not None else None,
-        again=model.json_retries > 0,
+        return Reader()
+    return Reader(
+        Demands(
+            finish=model.fail_on_finish,
+            json=wants_json,
+            check=_check(model.schema) if model.schema is not None else None,
+            again=model.json_retries > 0,
+        )
     )
-    return Demanding(options, preset, endpoint, demands)
 
 
 def _check(schema: Any) -> Check:

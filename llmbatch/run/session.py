@@ -31,6 +31,7 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally, Traffic
+from llmbatch.dialects.reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.engine.stall import STALL
@@ -47,7 +48,7 @@ from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
 from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.run.prices import bound, find_price, spent_in
-from llmbatch.run.reading import Reading, new_dialect
+from llmbatch.run.reading import Reading, new_dialect, new_reader
 from llmbatch.state.journal import SYNC_EVERY
 from llmbatch.wire_process.loop import has_uvloop
 from llmbatch.wire_process.near import WireProcess
@@ -105,7 +106,7 @@ def open_session(
     meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     price = find_price(settings)
-    dialect = new_dialect(settings)
+    dialect, reader = new_dialect(settings), new_reader(settings)
     with ExitStack() as stack:
         reading = stack.enter_context(closing(Reading(settings, _notices(observers), source)))
         if settings.input.strict:
@@ -114,7 +115,7 @@ def open_session(
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
-        yield Session(settings, endpoint, wire, dialect, reading, output, price, observers, wire_log)
+        yield Session(settings, endpoint, wire, dialect, reader, reading, output, price, observers, wire_log)
 
 
 class Session:
@@ -126,6 +127,7 @@ class Session:
         endpoint: Endpoint,
         wire: WireProcess,
         dialect: Dialect,
+        reader: Reader,
         reading: Reading,
         output: Output,
         price: Price | None,
@@ -136,6 +138,7 @@ class Session:
         self._endpoint = endpoint
         self._wire = wire
         self._dialect = dialect
+        self._reader = reader
         self._reading = reading
         self._output = output
         self._price = price
@@ -169,8 +172,7 @@ class Session:
                 worked=self._output.worked,
                 endpoints=self._endpoint.base_urls,
             ),
-            dialect=dialect,
-            open_sender=self._wire.sender,
+            open_lane=self._wire.lane,
             workers=settings.pace.concurrency,
             batch=settings.input.batch_size,
             clock=self._clock,
@@ -199,6 +201,7 @@ class Session:
         return WireSettings(
             base_urls=self._endpoint.base_urls,
             headers=self._endpoint.headers,
+            reader=self._reader,
             ca_file=settings.model.ca_file,
             connect=settings.patience.connect_timeout,
             attempt=settings.patience.timeout,

@@ -1,13 +1,24 @@
 """A worker's lanes to several endpoints: requests go where dispatch sends them."""
 
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Reply, Request
-from llmbatch.core.ports import Sender
 
-__all__ = ["SpreadSender", "spread_over"]
+__all__ = ["Sender", "SpreadSender", "spread_over"]
+
+
+class Sender(Protocol):
+    """Sends one request at a time."""
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Make one attempt, within the attempt's deadline."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
 
 
 def spread_over(senders: Sequence[Sender]) -> Sender:

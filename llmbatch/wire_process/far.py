@@ -1,4 +1,4 @@
-"""The process that holds the connections: requests come over its stdin, answers go back the same way."""
+"""The process that holds the connections: requests come over its stdin, what answers say goes back the same way."""
 
 import asyncio
 import gc
@@ -9,21 +9,21 @@ from collections.abc import Callable
 
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Request
-from llmbatch.core.ports import Sender
+from llmbatch.core.job import Expected, Request
 from llmbatch.core.turns import take_turns
+from llmbatch.dialects.reader import Reader
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender
-from llmbatch.wire.spread import spread_over
+from llmbatch.wire.spread import Sender, spread_over
 from llmbatch.wire_process.channel import Channel
 from llmbatch.wire_process.loop import new_loop
 from llmbatch.wire_process.settings import WireSettings
 
 __all__ = ["main"]
 
-Order = tuple[int, str, str, bytes, int]
-"""Lane, method, path, body and endpoint of a request."""
+Order = tuple[int, str, str, bytes, Expected, int]
+"""A lane, and of a request what is sent, what is expected and the endpoint."""
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ class _Desk:
         self._orders: dict[int, asyncio.Future[Order]] = {}
         """What the worker of each lane waits for."""
         self._open_sender: Callable[[], Sender] | None = None
+        self._reader = Reader()
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve until the process ends."""
@@ -57,6 +58,7 @@ class _Desk:
             except LlmbatchError as error:
                 self._channel.put(error)
             else:
+                self._reader = message.reader
                 self._channel.put(None)
             return
         order = self._orders.get(message[0])
@@ -69,14 +71,12 @@ class _Desk:
         """Be one lane's worker."""
         assert self._open_sender is not None
         orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
+        hear = self._reader.hear
         while True:
-            _, method, path, body, endpoint = await orders[lane]
-            result = await sender.send(Request((), path, body, method, endpoint))
+            _, method, path, body, expected, endpoint = await orders[lane]
+            reply = await sender.send(Request((), path, body, expected, method, endpoint))
             orders[lane] = loop.create_future()
-            if not isinstance(result, Fault):
-                channel.put((lane, (result.status, result.headers, result.body, result.cut)))
-            else:
-                channel.put((lane, result))
+            channel.put((lane, reply if isinstance(reply, Fault) else hear(expected, reply)))
 
 
 def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:

@@ -6,22 +6,20 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import IO, TypeAlias
+from typing import IO
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.heard import Heard
+from llmbatch.core.job import Request
 from llmbatch.wire_process.channel import Channel
 from llmbatch.wire_process.settings import WireSettings
 
-__all__ = ["RemoteSender", "WireProcess"]
-
-Result: TypeAlias = "tuple[int, dict[str, str], bytes, bool] | Fault"
-"""The fields of a reply, or why there is none."""
+__all__ = ["RemoteLane", "WireProcess"]
 
 
 class WireProcess:
-    """Lanes in another process. While it is `connected`, each `sender` is one more lane."""
+    """Lanes in another process. While it is `connected`, each `lane` is one more connection."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> None:
         self.pid = process.pid
@@ -31,7 +29,7 @@ class WireProcess:
         """What it writes to stderr."""
         self._channel: Channel | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._awaited: list[asyncio.Future[Result] | None] = []
+        self._awaited: list[asyncio.Future[Heard | Fault] | None] = []
         """What each lane has in flight."""
         self._log: Callable[[str], None] | None = None
         self._lost: Callable[[LlmbatchError], None] | None = None
@@ -61,13 +59,13 @@ class WireProcess:
             self._lost = None
             channel.close()
 
-    def sender(self) -> "RemoteSender":
-        """Make a sender with a lane of its own."""
+    def lane(self) -> "RemoteLane":
+        """Open one more lane."""
         assert self._channel is not None
         self._awaited.append(None)
-        return RemoteSender(self._channel, self._awaited, len(self._awaited) - 1)
+        return RemoteLane(self._channel, self._awaited, len(self._awaited) - 1)
 
-    def _took(self, message: tuple[int, Result] | str | LlmbatchError | None) -> None:
+    def _took(self, message: tuple[int, Heard | Fault] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:
             lane, result = message
             awaited = self._awaited[lane]
@@ -105,22 +103,21 @@ class WireProcess:
         )
 
 
-class RemoteSender:
-    """A lane in the other process."""
+class RemoteLane:
+    """A connection in the other process, which reads the answers too."""
 
-    def __init__(self, channel: Channel, awaited: list[asyncio.Future[Result] | None], lane: int) -> None:
+    def __init__(self, channel: Channel, awaited: list[asyncio.Future[Heard | Fault] | None], lane: int) -> None:
         self._channel = channel
         self._awaited = awaited
         self._lane = lane
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, request: Request) -> Reply | Fault:
+    async def ask(self, request: Request) -> Heard | Fault:
         """Make one attempt, within the attempt's deadline, which is kept over there."""
-        awaited: asyncio.Future[Result] = self._loop.create_future()
+        awaited: asyncio.Future[Heard | Fault] = self._loop.create_future()
         self._awaited[self._lane] = awaited
-        self._channel.put((self._lane, request.method, request.path, request.body, request.endpoint))
-        result = await awaited
-        return Reply(*result) if type(result) is tuple else result  # type: ignore[return-value]
+        self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.endpoint))
+        return await awaited
 
     async def aclose(self) -> None:
         """Let go of what is in flight: its answer is not taken any more."""

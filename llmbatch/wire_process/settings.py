@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from llmbatch.dialects.reader import Reader
+
 __all__ = ["WireSettings"]
 
 
@@ -13,6 +15,8 @@ class WireSettings:
     base_urls: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)
     ca_file: str | None
+    reader: Reader
+    """Reads the answers there."""
     connect: float
     attempt: float
     lanes: int

@@ -1,6 +1,6 @@
 """Run the command line and count every function it calls: `python -m tests.bench.counted COUNTS VERB ...`.
 
-On asyncio's own loop, which is Python and can be watched; a C function counts under its name alone. The process that
+On asyncio's own loop, which is Python and can be watched; a C function counts as `C` and its name. The process that
 holds the connections is watched as well.
 """
 
@@ -65,7 +65,7 @@ def _watch(frame: FrameType, event: str, arg: Any) -> None:
     if event == "call":
         counts[frame.f_code.co_qualname] += 1
     elif event == "c_call":
-        counts[arg.__name__] += 1
+        counts[f"C {arg.__name__}"] += 1
 
 
 def _modules() -> list[str]:

@@ -13,6 +13,7 @@ from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.dialects.chat import Chat, usage
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from tests.support.scripted import job
 
 CHAT = Chat(Options())
@@ -23,7 +24,7 @@ def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False,
     one.keep_body = keep
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = CHAT.read(CHAT.request([one]), reply)
+    (verdict,) = Reader().read(CHAT.request([one]).expected, reply)
     return verdict
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from llmbatch.codec.schema import compiled
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.job import Expected, Reply
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.demands import Demanding, Demands, parsed, response_format
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.presets import PRESETS
-from tests.support.scripted import job
+from llmbatch.dialects.reader import Reader
 
 STRICT = {
     "type": "object",
@@ -38,12 +38,12 @@ def ending(*reasons: str) -> Demands:
     return Demands(finish=frozenset(reasons))
 
 
-def dialect(demands: Demands, endpoint: str = "chat") -> Demanding:
-    return Demanding(Options(model="m"), PRESETS["openai"], endpoint, demands)
+def dialect(schema: Any = STRICT, endpoint: str = "chat") -> Demanding:
+    return Demanding(Options(model="m"), PRESETS["openai"], endpoint, response_format(schema))
 
 
 def wanting(schema: Any = STRICT) -> Demands:
-    return Demands(format=response_format(schema), check=compiled(schema) if schema is not None else None)
+    return Demands(json=True, check=compiled(schema) if schema is not None else None)
 
 
 def read(demands: Demands, message: dict[str, Any], finish: str = "stop") -> Completion | Fault:
@@ -51,7 +51,7 @@ def read(demands: Demands, message: dict[str, Any], finish: str = "stop") -> Com
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
     answer = {"model": "m-1", "choices": [choice], "usage": usage}
     reply = Reply(200, {"x-request-id": "req_1"}, json.dumps(answer).encode())
-    (verdict,) = dialect(demands).read(Request((job(0),), "/chat/completions", b""), reply)
+    (verdict,) = Reader(demands).read(Expected("chat"), reply)
     return verdict
 
 
@@ -83,27 +83,27 @@ def read(demands: Demands, message: dict[str, Any], finish: str = "stop") -> Com
     ],
 )
 def test_each_dialect_asks_in_its_own_form(endpoint: str, place: Any) -> None:
-    route, body = dialect(wanting(), endpoint).item(Prompt(text="hi"))
+    route, body = dialect(endpoint=endpoint).item(Prompt(text="hi"))
     assert all(place(body)) and route.dialect == endpoint
 
 
 def test_json_without_a_schema_is_any_object() -> None:
-    assert dialect(wanting(None)).item(Prompt(text="hi"))[1]["response_format"] == {"type": "json_object"}
+    assert dialect(None).item(Prompt(text="hi"))[1]["response_format"] == {"type": "json_object"}
     with pytest.raises(RecordError, match="only by a schema"):
-        dialect(wanting(None), "messages").item(Prompt(text="hi"))
+        dialect(None, "messages").item(Prompt(text="hi"))
 
 
 @pytest.mark.parametrize("own", [{"response_format": {"type": "text"}}, {"response_format": None}])
 def test_a_record_that_asks_for_a_form_of_its_own_gets_it(own: dict[str, Any]) -> None:
-    by_params = dialect(wanting()).item(Prompt(text="hi", params=own))[1]
-    by_body = dialect(wanting()).item(Prompt(body={"messages": MESSAGES, **own}))[1]
+    by_params = dialect().item(Prompt(text="hi", params=own))[1]
+    by_body = dialect().item(Prompt(body={"messages": MESSAGES, **own}))[1]
     assert by_params.get("response_format") == by_body.get("response_format") == own["response_format"]
 
 
 def test_an_endpoint_without_words_is_named() -> None:
     for endpoint in ("embeddings", "completions"):
         with pytest.raises(RecordError, match=f"/{endpoint} knows no answer in JSON") as refused:
-            dialect(Demands(format=response_format(STRICT)), endpoint).item(Prompt(text="hi"))
+            dialect(endpoint=endpoint).item(Prompt(text="hi"))
         assert refused.value.hint is not None
 
 
@@ -120,13 +120,13 @@ def test_parameters_beside_a_form_are_no_form() -> None:
     ]
     for wanted, cases in ((True, beside), (False, forms)):
         for endpoint, own in cases:
-            body = dialect(wanting(), endpoint).item(Prompt(text="hi", params=own))[1]
+            body = dialect(endpoint=endpoint).item(Prompt(text="hi", params=own))[1]
             assert ("additionalProperties" in str(body)) is wanted
 
 
 def test_a_record_is_left_as_it_is() -> None:
     params: dict[str, Any] = {"temperature": 0}
-    dialect(wanting()).item(Prompt(text="hi", params=params))
+    dialect().item(Prompt(text="hi", params=params))
     assert params == {"temperature": 0}
 
 
@@ -206,7 +206,7 @@ def test_an_end_that_is_no_word_is_none_of_those(finish: Any) -> None:
 def test_other_ends_and_faults_pass() -> None:
     assert isinstance(read(Demands(finish=frozenset({"length"})), {"content": "whole"}), Completion)
     reply = Reply(500, {}, b"")
-    (fault,) = dialect(wanting()).read(Request((job(0),), "/chat/completions", b""), reply)
+    (fault,) = Reader(wanting()).read(Expected("chat"), reply)
     assert not isinstance(fault, Rejected)
 
 

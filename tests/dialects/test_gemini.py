@@ -15,6 +15,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.gemini import Gemini, usage
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from tests.support.scripted import job
 
 from .values import JSON, PROMPTS
@@ -214,7 +215,7 @@ def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False,
     dialect = Gemini(Options())
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = dialect.read(dialect.request([one]), reply)
+    (verdict,) = Reader().read(dialect.request([one]).expected, reply)
     return verdict
 
 

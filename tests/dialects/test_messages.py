@@ -14,6 +14,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.messages import Messages, usage
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from tests.support.scripted import job
 
 from .values import JSON, PROMPTS
@@ -199,7 +200,7 @@ def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False,
     dialect = Messages(Options())
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = dialect.read(dialect.request([one]), reply)
+    (verdict,) = Reader().read(dialect.request([one]).expected, reply)
     return verdict
 
 

@@ -16,6 +16,7 @@ from llmbatch.dialects.completions import Completions
 from llmbatch.dialects.embeddings import Embeddings
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.passthrough import Passthrough
+from llmbatch.dialects.reader import Reader
 
 OPTIONS = Options(model="m")
 
@@ -24,7 +25,7 @@ def read(dialect: Dialect, prompt: Prompt, answer: Any, **headers: str) -> Compl
     route, item = dialect.item(prompt)
     asked = Job(Identity(0, None, "r"), "k", route, item, {}, 1)
     raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    (verdict,) = dialect.read(dialect.request([asked]), Reply(200, headers, raw))
+    (verdict,) = Reader().read(dialect.request([asked]).expected, Reply(200, headers, raw))
     return verdict
 
 

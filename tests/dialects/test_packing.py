@@ -17,6 +17,7 @@ from llmbatch.dialects.completions import Completions
 from llmbatch.dialects.embeddings import Embeddings
 from llmbatch.dialects.options import Options
 from llmbatch.dialects.packing import share
+from llmbatch.dialects.reader import Reader
 
 NUMBERS = count()
 
@@ -38,8 +39,7 @@ def jobs(dialect: Any, number: int) -> list[Job]:
 
 def read(dialect: Any, asked: Sequence[Job], answer: Any, status: int = 200) -> tuple[Completion | Fault, ...]:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    verdicts: tuple[Completion | Fault, ...] = dialect.read(dialect.request(asked), Reply(status, {}, body))
-    return verdicts
+    return Reader().read(dialect.request(asked).expected, Reply(status, {}, body))
 
 
 def vectors(*indices: int | None, **more: Any) -> dict[str, Any]:

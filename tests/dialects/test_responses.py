@@ -10,6 +10,7 @@ from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from llmbatch.dialects.responses import Responses
 from tests.support.scripted import job
 
@@ -23,7 +24,7 @@ def body(prompt: Prompt, **options: Any) -> dict[str, Any]:
 def read(answer: Any, **headers: str) -> Completion | Fault:
     raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     dialect = Responses(Options())
-    (verdict,) = dialect.read(dialect.request([job(1)]), Reply(200, headers, raw))
+    (verdict,) = Reader().read(dialect.request([job(1)]).expected, Reply(200, headers, raw))
     return verdict
 
 

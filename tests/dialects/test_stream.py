@@ -12,6 +12,7 @@ from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.chat import Chat
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from llmbatch.dialects.stream import CutStream, fold
 from tests.support.scripted import job
 
@@ -27,7 +28,9 @@ DONE = b"data: [DONE]\n\n"
 
 def read(stream: bytes) -> Completion | Fault:
     chat = Chat(Options())
-    (verdict,) = chat.read(chat.request((job(0),)), Reply(200, {"content-type": "text/event-stream"}, stream))
+    (verdict,) = Reader().read(
+        chat.request((job(0),)).expected, Reply(200, {"content-type": "text/event-stream"}, stream)
+    )
     return verdict
 
 
@@ -113,7 +116,9 @@ def test_a_stream_is_asked_for_with_its_usage_where_the_provider_takes_the_quest
 def test_a_stream_that_is_called_something_else_is_read_all_the_same() -> None:
     chat, stream = Chat(Options()), chunk({"content": "a"}, "stop") + DONE
     for beginning in (b"", b": ping\n\n", b"event: message\n"):
-        (verdict,) = chat.read(chat.request((job(0),)), Reply(200, {"content-type": "text/plain"}, beginning + stream))
+        (verdict,) = Reader().read(
+            chat.request((job(0),)).expected, Reply(200, {"content-type": "text/plain"}, beginning + stream)
+        )
         assert isinstance(verdict, Completion) and verdict.text == "a"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.events import Event, Held, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Job, Reply, Request, Route
+from llmbatch.core.job import Expected, Job, Request, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience
@@ -74,12 +74,9 @@ class Packing:
         return sum(1 for _ in takewhile(lambda job: job.peers == peers, islice(waiting, self._limit)))
 
     def request(self, jobs: Sequence[Job]) -> Request:
-        return Request(tuple(jobs), jobs[0].route.path, b"")
+        return Request(tuple(jobs), jobs[0].route.path, b"", Expected("chat"))
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
-        raise NotImplementedError
-
-    def read(self, request: Request, reply: Reply) -> tuple[Completion | Fault, ...]:
         raise NotImplementedError
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.flow.announced import Announced, announced
+from llmbatch.core.heard import Announced
+from llmbatch.flow.announced import announced
 
 ANTHROPIC = {
     "anthropic-ratelimit-input-tokens-limit": "80000",

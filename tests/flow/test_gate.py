@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Request
+from llmbatch.core.job import Expected, Request
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit
@@ -37,7 +37,7 @@ class Traffic:
 
     def send(self) -> Request:
         assert self.opens() <= self.now
-        request = Request((job(0),), "/", b"")
+        request = Request((job(0),), "/", b"", Expected("chat"))
         self.gate.enter(self.now, request)
         self.left[id(request)] = self.now
         return request

@@ -10,10 +10,12 @@ from typing import Any
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Event, Finished
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.heard import Heard
 from llmbatch.core.job import Identity, Job, Reply, Request, Route
 from llmbatch.core.outcome import Completion, Outcome, Refused
 from llmbatch.dialects.chat import PATH, Chat
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.bucket import Bucket
@@ -25,6 +27,7 @@ from llmbatch.flow.till import Till
 from .virtual_time import LoopClock, run_virtually
 
 ROUTE = Route(PATH, "m")
+READER = Reader()
 
 Attempt = tuple[float, Reply | Fault]
 """How long an attempt takes, and what comes of it."""
@@ -83,15 +86,15 @@ class World:
     closed: int = 0
 
 
-class ScriptedSender:
-    """One lane, answering from a script."""
+class ScriptedLane:
+    """One lane, answering from a script: what comes is read as any other answer is."""
 
     def __init__(self, script: Script, world: World) -> None:
         self._script = script
         self._world = world
         world.opened += 1
 
-    async def send(self, request: Request) -> Reply | Fault:
+    async def ask(self, request: Request) -> Heard | Fault:
         world = self._world
         duration, result = self._script(request, len(world.sent))
         world.sent.append((asyncio.get_running_loop().time(), request.jobs[0].identity.index))
@@ -101,7 +104,7 @@ class ScriptedSender:
             await asyncio.sleep(duration)
         finally:
             world.in_flight -= 1
-        return result
+        return result if isinstance(result, Fault) else READER.hear(request.expected, result)
 
     async def aclose(self) -> None:
         self._world.closed += 1
@@ -236,8 +239,7 @@ def new_run(
         input=input,
         sink=sink,
         dispatch=dispatch,
-        dialect=dialect,
-        open_sender=lambda: ScriptedSender(script, world),
+        open_lane=lambda: ScriptedLane(script, world),
         workers=workers,
         batch=batch,
         clock=LoopClock(),

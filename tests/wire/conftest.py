@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.reference import ReferenceLane
@@ -120,7 +120,7 @@ def open_descriptors() -> int:
 
 def asking(body: bytes = b'{"model":"m"}', path: str = "/chat/completions") -> Request:
     """Build a request."""
-    return Request((), path, body)
+    return Request((), path, body, Expected("chat"))
 
 
 def body_of(result: Reply | Fault) -> bytes:

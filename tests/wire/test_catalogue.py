@@ -8,6 +8,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.chat import Chat
 from llmbatch.dialects.options import Options
+from llmbatch.dialects.reader import Reader
 from llmbatch.mock.faults import FAULTS
 from llmbatch.wire.sender import LaneSender
 from tests.e2e.command import Mock
@@ -100,7 +101,7 @@ async def verdict(sender: LaneSender, prompt: str) -> Completion | Fault:
     reply = await sender.send(request)
     if isinstance(reply, Fault):
         return reply
-    (read,) = chat.read(request, reply)
+    (read,) = Reader().read(request.expected, reply)
     return read
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Kind, Scope
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits, socket_options
 from llmbatch.wire.sender import LaneSender
@@ -85,7 +85,7 @@ def _spelled(head: bytes) -> bytes:
 def test_method_and_path_are_the_requests(run: Run, opening: Open) -> None:
     async def scene() -> None:
         async with serving(answering(ok())) as server, opening(f"{server.url}/deep%20er") as sender:
-            body_of(await sender.send(Request((), "/models/a b:generate?alt=x&y=%2F", b"", "GET")))
+            body_of(await sender.send(Request((), "/models/a b:generate?alt=x&y=%2F", b"", Expected("chat"), "GET")))
             assert server.requests[0].line == b"GET /v1/deep%20er/models/a%20b:generate?alt=x&y=%2F HTTP/1.1"
             assert (b"content-length", b"0") in server.requests[0].headers
 

@@ -3,12 +3,13 @@
 import asyncio
 import pickle
 import socket
+import struct
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.wire_process.channel import Channel
+from llmbatch.wire_process.channel import TOGETHER, Channel
 
 
 class Pipe(asyncio.Transport):
@@ -17,6 +18,9 @@ class Pipe(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -48,19 +52,50 @@ def test_messages_arrive_whole_and_in_order(batches: list[list[Any]], cuts: list
     assert asyncio.run(through()) == [message for batch in batches for message in batch]
 
 
-def test_what_one_turn_of_the_loop_brings_is_written_once() -> None:
-    async def written() -> list[Any]:
+def batches_in(written: bytes) -> list[list[Any]]:
+    batches = []
+    while written:
+        (size,) = struct.unpack_from("<Q", written)
+        batches.append(pickle.loads(written[8 : 8 + size]))
+        written = written[8 + size :]
+    return batches
+
+
+@given(number=st.integers(0, 5 * TOGETHER))
+def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(number: int) -> None:
+    async def through() -> tuple[bytes, bytes]:
         pipe = Pipe()
         channel = Channel(lambda message: None, lambda: None)
         channel.connection_made(pipe)
-        for number in range(100):
-            channel.put(number)
+        for message in range(number):
+            channel.put(message)
+        at_once = pipe.written
         await asyncio.sleep(0)
-        batch = pickle.loads(pipe.written[8:])
-        assert isinstance(batch, list)
-        return batch
+        return at_once, pipe.written
 
-    assert asyncio.run(written()) == list(range(100))
+    at_once, in_all = asyncio.run(through())
+    whole, rest = divmod(number, TOGETHER)
+    assert [len(batch) for batch in batches_in(at_once)] == [TOGETHER] * whole
+    assert [len(batch) for batch in batches_in(in_all)] == [TOGETHER] * whole + [rest] * (rest > 0)
+    assert [message for batch in batches_in(in_all) for message in batch] == list(range(number))
+
+
+def test_a_message_that_cannot_be_sent_ends_the_connection_instead_of_being_waited_for() -> None:
+    async def through() -> None:
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        told, lost = loop.create_future(), loop.create_future()
+        loop.set_exception_handler(lambda loop, context: told.set_result(context["exception"]))
+        near = Channel(lambda message: None, lambda: None)
+        far = Channel(lambda message: None, lambda: lost.set_result(None))
+        await loop.create_unix_connection(lambda: near, sock=ours)
+        await loop.create_unix_connection(lambda: far, sock=theirs)
+        near.put(through)
+        await asyncio.wait_for(lost, 20)
+        assert "pickle" in str(await asyncio.wait_for(told, 20))
+        far.close()
+
+    asyncio.run(through())
 
 
 def test_a_message_larger_than_the_socket_takes_arrives() -> None:

@@ -1,6 +1,7 @@
 """Requests over lanes in another process: what comes back, what it refuses, and how it ends."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -9,11 +10,16 @@ from dataclasses import replace
 
 import pytest
 
+from llmbatch.codec.schema import compiled
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.fault import Fault, Kind
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.heard import Announced
+from llmbatch.core.job import Expected, Request
+from llmbatch.core.outcome import Completion, Rejected
+from llmbatch.dialects.demands import Demands
+from llmbatch.dialects.reader import Reader
 from llmbatch.wire_process import start
-from llmbatch.wire_process.near import WireProcess
+from llmbatch.wire_process.near import RemoteLane, WireProcess
 from llmbatch.wire_process.settings import WireSettings
 from llmbatch.wire_process.start import wire_process
 
@@ -22,6 +28,7 @@ PATIENCE = 20.0
 SETTINGS = WireSettings(
     base_urls=("http://127.0.0.1:1/v1",),
     headers={"authorization": "Bearer key"},
+    reader=Reader(),
     ca_file=None,
     connect=5.0,
     attempt=10.0,
@@ -43,6 +50,7 @@ class Server:
         self.asked = asyncio.Event()
         self.left = asyncio.Event()
         self.silent = False
+        self.headers = b"X-Request-Id: r\r\n"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -53,7 +61,7 @@ class Server:
                 self.requests.append(head + body)
                 self.asked.set()
                 if not self.silent:
-                    writer.write(b"HTTP/1.1 200 OK\r\nX-Request-Id: r\r\nContent-Length: %d\r\n\r\n" % length + body)
+                    writer.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (self.headers, length) + body)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -75,7 +83,17 @@ def lost_nothing(error: LlmbatchError) -> None:
 
 
 def order(body: bytes, endpoint: int = 0) -> Request:
-    return Request((), "/chat", body, endpoint=endpoint)
+    return Request((), "/chat", body, Expected("passthrough", (True,)), endpoint=endpoint)
+
+
+def chat(text: str) -> bytes:
+    """Make an answer, which the server sends back as it gets it."""
+    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+
+
+async def heard(lane: RemoteLane, request: Request) -> Completion | Fault:
+    result = await asyncio.wait_for(lane.ask(request), PATIENCE)
+    return result if isinstance(result, Fault) else result[0][0]
 
 
 async def ended(condition: asyncio.Future[LlmbatchError]) -> LlmbatchError:
@@ -88,13 +106,12 @@ def test_replies_come_back_to_the_lane_that_asked_over_connections_that_are_kept
             serving() as server,
             wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
         ):
-            senders = [wire.sender() for _ in range(3)]
+            lanes = [wire.lane() for _ in range(3)]
             for turn in range(5):
-                bodies = [b"%d on %d" % (turn, lane) for lane in range(3)]
-                requests = [sender.send(order(body)) for sender, body in zip(senders, bodies, strict=True)]
-                replies = await asyncio.wait_for(asyncio.gather(*requests), PATIENCE)
-                assert [reply.body for reply in replies if isinstance(reply, Reply)] == bodies
-                assert all(isinstance(r, Reply) and r.headers["x-request-id"] == "r" for r in replies)
+                asked = [heard(lane, order(b"[%d, %d]" % (turn, place))) for place, lane in enumerate(lanes)]
+                answers = await asyncio.gather(*asked)
+                assert [one.body for one in answers if isinstance(one, Completion)] == [[turn, n] for n in range(3)]
+                assert all(one.request_id == "r" for one in answers)
             assert server.connections == 3
             assert all(b"authorization: Bearer key" in request for request in server.requests)
 
@@ -107,10 +124,50 @@ def test_requests_go_to_the_endpoint_they_name_and_faults_come_back_as_values() 
         async with serving() as server:
             settings = replace(SETTINGS, base_urls=("http://127.0.0.1:1/v1", server.url))
             async with wire.connected(settings, log=None, lost=lost_nothing):
-                sender = wire.sender()
-                refused = await asyncio.wait_for(sender.send(order(b"{}")), PATIENCE)
+                lane = wire.lane()
+                refused = await heard(lane, order(b"{}"))
                 assert isinstance(refused, Fault) and refused.kind is Kind.CONNECTION
-                assert isinstance(await asyncio.wait_for(sender.send(order(b"{}", 1)), PATIENCE), Reply)
+                assert isinstance(await heard(lane, order(b"{}", 1)), Completion)
+
+    with wire_process() as wire:
+        asyncio.run(asked(wire))
+
+
+def test_answers_are_held_against_what_is_demanded_and_say_what_limits_there_are() -> None:
+    async def asked(wire: WireProcess) -> None:
+        async with serving() as server:
+            server.headers = b"X-RateLimit-Limit-Requests: 600\r\n"
+            demands = Demands(json=True, check=compiled({"type": "object", "required": ["stars"]}), again=True)
+            settings = replace(SETTINGS, base_urls=(server.url,), reader=Reader(demands))
+            async with wire.connected(settings, log=None, lost=lost_nothing):
+                lane = wire.lane()
+                good, announced = await asyncio.wait_for(lane.ask(order(chat('{"stars": 4}'))), PATIENCE)
+                assert good[0].extra["json"] == {"stars": 4}
+                assert announced == Announced(requests=600)
+                bad = await heard(lane, order(chat("{}")))
+                assert isinstance(bad, Rejected) and bad.kind is Kind.SCHEMA and bad.retry
+                assert bad.completion.text == "{}"
+
+    with wire_process() as wire:
+        asyncio.run(asked(wire))
+
+
+@pytest.mark.parametrize("level", [b'{"a":%b}', b"[%b]"])
+def test_an_answer_nested_as_deep_as_is_read_comes_back(level: bytes) -> None:
+    body = b"1"
+    for _ in range(200):
+        body = level % body
+
+    async def asked(wire: WireProcess) -> None:
+        async with (
+            serving() as server,
+            wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
+        ):
+            lane = wire.lane()
+            answer = await heard(lane, order(body))
+            assert isinstance(answer, Completion) and answer.body == json.loads(body)
+            refused = await heard(lane, order(level % body))
+            assert isinstance(refused, Fault) and refused.raw == level % body
 
     with wire_process() as wire:
         asyncio.run(asked(wire))
@@ -123,7 +180,7 @@ def test_every_attempt_is_told_where_that_was_asked() -> None:
         async with serving() as server:
             settings = replace(SETTINGS, base_urls=(server.url,), logged=True)
             async with wire.connected(settings, log=told.append, lost=lost_nothing):
-                await asyncio.wait_for(wire.sender().send(order(b"{}")), PATIENCE)
+                await heard(wire.lane(), order(b"{}"))
 
     with wire_process() as wire:
         asyncio.run(asked(wire))
@@ -153,12 +210,12 @@ def test_a_dropped_lane_takes_no_answer_and_hanging_up_closes_every_connection()
         async with serving() as server:
             server.silent = True
             async with wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing):
-                sender = wire.sender()
-                attempt = asyncio.create_task(sender.send(order(b"{}")))
+                lane = wire.lane()
+                attempt = asyncio.create_task(lane.ask(order(b"{}")))
                 await asyncio.wait_for(server.asked.wait(), PATIENCE)
                 attempt.cancel()
                 await asyncio.wait([attempt])
-                await sender.aclose()
+                await lane.aclose()
             await asyncio.wait_for(server.left.wait(), PATIENCE)
 
     with wire_process() as wire:

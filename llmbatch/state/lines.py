@@ -1,6 +1,7 @@
 """Result lines as they stand in a file: found, checked, and mended at the end."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ __all__ = [
     "broken",
     "foreign",
     "glance",
+    "index_of",
     "key_fingerprint",
     "line_at",
     "name_of",
@@ -25,6 +27,11 @@ __all__ = [
 ]
 
 CHUNK = 1 << 20
+
+_BEGINNING = re.compile(
+    rb'\{"id":(?:-?\d+|null|"[^"\\]*"),(?:"occurrence":\d+,)?"index":(\d+),"status":"(?:ok|failed)"'
+)
+"""How we write a line, unless its id takes escapes."""
 
 
 class Line(NamedTuple):
@@ -51,6 +58,18 @@ def glance(raw: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if fields is not None else parse(raw)
+
+
+def index_of(raw: bytes) -> int | None:
+    """Return the place of a line's record in the input; None when it is not a result line of ours.
+
+    What we wrote tells it at its beginning: that takes a fifth of the time of reading it all.
+    """
+    beginning = _BEGINNING.match(raw)
+    if beginning is not None:
+        return int(beginning[1])
+    fields = glance(raw)
+    return fields["index"] if fields is not None else None
 
 
 def _result(fields: Any) -> dict[str, Any] | None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from llmbatch.codec.digest import fingerprint
 from llmbatch.state import disk
 from llmbatch.state.known import Known
-from llmbatch.state.lines import Line, Read, glance, parse, scan, torn_tail
+from llmbatch.state.lines import Line, Read, index_of, parse, scan, torn_tail
 
 __all__ = ["merge", "rewrite", "sort"]
 
 PIECE = 1 << 20
+LAST = 2**64 - 1
+"""No record has a later place; what somebody wrote into a line may be larger."""
 
 
 def merge(results: Path, redo: Path, scratch: Path) -> Known:
@@ -63,10 +65,10 @@ def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: P
 def sort(results: Path, scratch: Path) -> None:
     """Order the lines by their index. Raises OSError."""
     places, lengths, indices = array("Q"), array("Q"), array("Q")
-    for line in _lines(results, glance):
+    for line in _lines(results, lambda raw: None):
         places.append(line.offset)
         lengths.append(len(line.raw))
-        indices.append(line.fields["index"] if line.fields is not None else 0)
+        indices.append(min(max(index_of(line.raw) or 0, 0), LAST))
     order = sorted(range(len(indices)), key=indices.__getitem__)
     if all(place == number for number, place in enumerate(order)):
         return

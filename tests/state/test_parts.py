@@ -16,7 +16,7 @@ from llmbatch.state import disk
 from llmbatch.state import lines as lines_module
 from llmbatch.state.intents import SETTLED, Intent, Intents
 from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import parse, scan, torn_tail
+from llmbatch.state.lines import index_of, parse, scan, torn_tail
 from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
 from llmbatch.state.rewrite import merge, rewrite, sort
 from tests.state.store_use import run
@@ -208,6 +208,32 @@ def test_merging_sorting_and_rewriting_twice_is_as_good_as_once(old: list[int], 
             assert moved == rewrite(results, scratch, lambda one: (one.fields or {})["id"] % 2 == 0, folder / "aside.x")
         assert texts() == {id: text for id, text in before.items() if id % 2 == 0}
         assert not scratch.exists()
+
+
+@given(
+    id=st.integers() | st.text() | st.none() | st.just('"index":5,"status":"'),
+    occurrence=st.integers(0, 3),
+    index=st.integers(0, 2**63),
+    status=st.sampled_from(["ok", "failed", "other"]),
+    spaced=st.booleans(),
+)
+def test_the_beginning_of_a_line_tells_the_same_index_as_all_of_it(
+    id: int | str | None, occurrence: int, index: int, status: str, spaced: bool
+) -> None:
+    repeated = {"occurrence": occurrence} if occurrence else {}
+    fields = {"id": id, **repeated, "index": index, "status": status, "record": "r", "key": None, "meta": {}}
+    separators = None if spaced else (",", ":")
+    for in_ascii in (True, False):
+        raw = json.dumps(fields, separators=separators, ensure_ascii=in_ascii).encode("utf-8", "replace")
+        read = parse(raw)
+        assert index_of(raw) == (read["index"] if read is not None else None)
+
+
+def test_lines_of_no_place_known_stay_where_they_are_or_go_to_the_end(tmp_path: Path) -> None:
+    lines = [b"not ours\n", line(1, 10**30), line(2, 7), line(3, -4)]
+    (tmp_path / "out").write_bytes(b"".join(lines))
+    sort(tmp_path / "out", tmp_path / "scratch")
+    assert (tmp_path / "out").read_bytes() == b"".join([lines[0], lines[3], lines[2], lines[1]])
 
 
 # Intents.

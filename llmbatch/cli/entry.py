@@ -8,16 +8,14 @@ from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from llmbatch.core.errors import ExitCode, LlmbatchError
-from llmbatch.wire_process.start import wire_process
+from llmbatch.wire_process.start import LOOK_AT, wire_process
 
 __all__ = ["entry"]
 
 
 def entry() -> None:
     """Run the command line and leave with its exit code."""
-    # What a record needs dies by itself, and what is imported stays: looking for cycles as often as by default costs
-    # a twentieth of a short run and a tenth of a long one.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(*LOOK_AT)
     _occupy_standard_streams()
     code: int = ExitCode.INTERRUPT
     with suppress(KeyboardInterrupt), ExitStack() as stack:

@@ -59,6 +59,7 @@ class _Desk:
                 self._channel.put(error)
             else:
                 self._reader = message.reader
+                self._channel.expect(message.lanes)
                 self._channel.put(None)
             return
         order = self._orders.get(message[0])

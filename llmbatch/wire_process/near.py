@@ -50,6 +50,7 @@ class WireProcess:
         self._log = log
         self._ready = loop.create_future()
         _, channel = await loop.create_unix_connection(lambda: Channel(self._took, self._ended), sock=self._sock)
+        channel.expect(settings.lanes)
         try:
             channel.put(settings)
             await self._ready

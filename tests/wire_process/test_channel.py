@@ -61,12 +61,14 @@ def batches_in(written: bytes) -> list[list[Any]]:
     return batches
 
 
-@given(number=st.integers(0, 5 * TOGETHER))
-def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(number: int) -> None:
+@given(number=st.integers(0, 5 * TOGETHER), in_flight=st.sampled_from([None, 1, 64, 320, 1000]))
+def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(number: int, in_flight: int | None) -> None:
     async def through() -> tuple[bytes, bytes]:
         pipe = Pipe()
         channel = Channel(lambda message: None, lambda: None)
         channel.connection_made(pipe)
+        if in_flight is not None:
+            channel.expect(in_flight)
         for message in range(number):
             channel.put(message)
         at_once = pipe.written
@@ -74,9 +76,10 @@ def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(numbe
         return at_once, pipe.written
 
     at_once, in_all = asyncio.run(through())
-    whole, rest = divmod(number, TOGETHER)
-    assert [len(batch) for batch in batches_in(at_once)] == [TOGETHER] * whole
-    assert [len(batch) for batch in batches_in(in_all)] == [TOGETHER] * whole + [rest] * (rest > 0)
+    together = {320: 20, 1000: 62}.get(in_flight or 0, TOGETHER)
+    whole, rest = divmod(number, together)
+    assert [len(batch) for batch in batches_in(at_once)] == [together] * whole
+    assert [len(batch) for batch in batches_in(in_all)] == [together] * whole + [rest] * (rest > 0)
     assert [message for batch in batches_in(in_all) for message in batch] == list(range(number))
 
 

@@ -15,6 +15,7 @@ from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.run.endpoint import find_endpoint, find_preset
+from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender
@@ -69,7 +70,7 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
     limits = Limits(connect=PATIENCE, attempt=PATIENCE)
     try:
         lane = lane_opener(endpoint.base_url, limits=limits)()
-        sender = LaneSender(lane, base_url=endpoint.base_url, headers=endpoint.headers, limits=limits)
+        sender = LaneSender(lane, Heads(endpoint.base_url, endpoint.headers), limits=limits)
     except UsageError as error:
         return Check(ok=False, message=error.message)
     try:

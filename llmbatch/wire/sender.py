@@ -1,18 +1,14 @@
 """One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import httpx
-
-from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Reply, Request
 from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.faults import fault_of, timed_out
-from llmbatch.wire.head import BODY_FIELDS, Head
+from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.trace import Trace
 
@@ -21,35 +17,15 @@ __all__ = ["LaneSender", "WireLog"]
 WireLog = Callable[[str], None]
 """Takes one line about an attempt, for `--debug`."""
 
-REMEMBERED = 1024
-"""Paths whose heads are kept: building one costs as much as sending it."""
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t -~]*")
-
 
 class LaneSender:
-    """Sends over one lane. `headers` go with every request; the base URL has no slash at its end.
+    """Sends over one lane, whose requests begin with these heads."""
 
-    Raises UsageError for a header that cannot be sent.
-    """
-
-    def __init__(
-        self,
-        lane: Exchange,
-        *,
-        base_url: str,
-        headers: Mapping[str, str],
-        limits: Limits,
-        log: WireLog | None = None,
-    ) -> None:
+    def __init__(self, lane: Exchange, heads: Heads, *, limits: Limits, log: WireLog | None = None) -> None:
         self._lane = lane
-        self._base_url = base_url
+        self._heads = heads
         self._limits = limits
         self._log = log
-        host = httpx.URL(base_url).netloc.decode("ascii")
-        self._headers = httpx.Headers({"host": host, **_checked(headers)})
-        self._heads: dict[tuple[str, str], Head] = {}
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -58,7 +34,7 @@ class LaneSender:
         try:
             if self._deadline is None:
                 self._deadline = Deadline(self._limits.attempt)
-            head = self._heads.get((request.method, request.path)) or self._head(request)
+            head = self._heads[request.method, request.path]
             with self._deadline:
                 reply = await self._lane.exchange(head, request.body, trace)
         except TimeoutError:
@@ -77,15 +53,6 @@ class LaneSender:
             self._deadline.close()
         await self._lane.aclose()
 
-    def _head(self, request: Request) -> Head:
-        """Build what all requests to one path have in common, and remember it."""
-        if len(self._heads) >= REMEMBERED:
-            self._heads.clear()
-        method, path = request.method, request.path
-        bare = httpx.Request(method, self._base_url + path, headers=self._headers, stream=httpx.ByteStream(b""))
-        head = self._heads[method, path] = Head.of(bare)
-        return head
-
     def _decoded(self, reply: Reply) -> Reply | Fault:
         """Undo the content encoding of the body."""
         try:
@@ -101,22 +68,6 @@ class LaneSender:
                 )
             reply.body = b""  # the status says enough, and a refusal must stay what it is
         return reply
-
-
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers, names in lower case. Raises UsageError, value unshown, for what cannot be sent."""
-    checked = {}
-    for name, value in headers.items():
-        value = value.strip(" \t")
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise UsageError(
-                f"the header {name[:40]!r} holds a line break, control or non-ASCII character",
-                "Set it again without.",
-            )
-        if name.lower() in BODY_FIELDS:
-            raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
-        checked[name.lower()] = value
-    return checked
 
 
 def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:

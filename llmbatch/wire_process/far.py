@@ -12,6 +12,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Expected, Request
 from llmbatch.core.turns import take_turns
 from llmbatch.dialects.reader import Reader
+from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.sender import LaneSender
@@ -84,19 +85,12 @@ def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callab
     """Return what makes senders. Raises UsageError."""
     _allow_sockets(settings.lanes, len(settings.base_urls))
     limits = Limits(connect=settings.connect, attempt=settings.attempt)
-    urls = settings.base_urls
-    openers = [lane_opener(url, limits=limits, ca_file=settings.ca_file) for url in urls]
+    ends = [
+        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers))
+        for url in settings.base_urls
+    ]
 
-    def sender() -> Sender:
-        return spread_over(
-            [
-                LaneSender(open_lane(), base_url=url, headers=settings.headers, limits=limits, log=log)
-                for open_lane, url in zip(openers, urls, strict=True)
-            ]
-        )
-
-    sender()  # what cannot be sent shows at once
-    return sender
+    return lambda: spread_over([LaneSender(open_lane(), heads, limits=limits, log=log) for open_lane, heads in ends])
 
 
 def _allow_sockets(lanes: int, endpoints: int) -> None:

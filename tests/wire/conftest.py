@@ -12,6 +12,7 @@ import uvloop
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Expected, Reply, Request
+from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.reference import ReferenceLane
@@ -99,7 +100,7 @@ def opening(lane_class: LaneClass) -> Open:
         lane = (
             Lane(limits=numbers, tls=tls) if lane_class is Lane else ReferenceLane(limits=numbers, tls=tls, proxy=proxy)
         )
-        sender = LaneSender(lane, base_url=url, headers=headers or {}, limits=numbers, log=log)
+        sender = LaneSender(lane, Heads(url, headers or {}), limits=numbers, log=log)
         try:
             yield sender
         finally:
@@ -110,7 +111,7 @@ def opening(lane_class: LaneClass) -> Open:
 
 def patient(sender: LaneSender) -> LaneSender:
     """Return a sender over the same lane without a short deadline, for what a busy machine must not fail."""
-    return LaneSender(sender._lane, base_url=sender._base_url, headers={}, limits=Limits())
+    return LaneSender(sender._lane, sender._heads, limits=Limits())
 
 
 def open_descriptors() -> int:

@@ -7,6 +7,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.core.job import Reply
 from llmbatch.core.loopback import is_loopback
+from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener, proxy_for
@@ -122,7 +123,7 @@ def test_a_proxy_that_cannot_serve_is_the_users_error(proxy: str, proxied: pytes
 
 def sender(url: str, proxy: str) -> LaneSender:
     lane = ReferenceLane(limits=Limits(), tls=shared_context(None), proxy=proxy)
-    return LaneSender(lane, base_url=url, headers={"authorization": "Bearer sk-secret"}, limits=Limits())
+    return LaneSender(lane, Heads(url, {"authorization": "Bearer sk-secret"}), limits=Limits())
 
 
 def proxy_url(server: Server, credentials: str = "") -> str:
@@ -152,7 +153,7 @@ def test_the_environment_s_proxy_is_the_one_that_is_asked(run: Run, proxied: pyt
             proxied.setenv("HTTP_PROXY", proxy_url(server))
             url = "http://api.example/v1"
             lane = lane_opener(url, limits=Limits())()
-            through = LaneSender(lane, base_url=url, headers={}, limits=Limits())
+            through = LaneSender(lane, Heads(url, {}), limits=Limits())
             assert body_of(await through.send(asking())) == b"1"
             await through.aclose()
             assert server.requests[0].line.startswith(b"POST http://api.example/v1/")
@@ -165,7 +166,7 @@ def test_this_machine_is_never_asked_through_it(run: Run, proxied: pytest.Monkey
         async with serving(answering(ok(b"proxy"))) as proxy, serving(answering(ok(b"1"))) as server:
             proxied.setenv("HTTP_PROXY", proxy_url(proxy))
             lane = lane_opener(server.url, limits=Limits())()
-            direct = LaneSender(lane, base_url=server.url, headers={}, limits=Limits())
+            direct = LaneSender(lane, Heads(server.url, {}), limits=Limits())
             assert body_of(await direct.send(asking())) == b"1"
             await direct.aclose()
             assert not proxy.peers

@@ -11,6 +11,7 @@ import pytest
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.core.job import Expected, Reply, Request
+from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits, socket_options
 from llmbatch.wire.sender import LaneSender
@@ -125,7 +126,7 @@ def test_a_host_of_ones_own_replaces_the_address(run: Run, opening: Open) -> Non
 def test_a_header_that_cannot_be_sent_is_refused_unseen(name: str, value: str) -> None:
     lane = Lane(limits=Limits(), tls=shared_context(None))
     with pytest.raises(UsageError) as caught:
-        LaneSender(lane, base_url="http://127.0.0.1:1", headers={name: value}, limits=Limits())
+        LaneSender(lane, Heads("http://127.0.0.1:1", {name: value}), limits=Limits())
     assert "sk-secret" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__!r}"
 
 
@@ -134,10 +135,10 @@ def test_a_line_break_in_a_header_is_not_smuggled(run: Run, opening: Open) -> No
 
     async def scene() -> None:
         async with serving(answering(ok())) as server, opening(server.url) as sender:
-            sender._headers["x-a"] = "b\r\nx-evil: 1"
+            sender._heads._headers["x-a"] = "b\r\nx-evil: 1"
             result = await sender.send(asking())
             assert_fault(result, Kind.CONFIGURATION, Billing.UNBILLED, retry=False, scope=Scope.RUN)
-            del sender._headers["x-a"]
+            del sender._heads._headers["x-a"]
             body_of(await sender.send(asking()))
             assert len(server.requests) == 1
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from llmbatch.core.fault import Billing, Kind
+from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.sender import LaneSender
@@ -135,7 +136,7 @@ def test_a_lane_never_asks_one_server_for_another(run: Run, opening: Open) -> No
             serving(answering(ok(b"2"))) as two,
             opening(one.url) as sender,
         ):
-            other = LaneSender(sender._lane, base_url=two.url, headers={}, limits=Limits())
+            other = LaneSender(sender._lane, Heads(two.url, {}), limits=Limits())
             for _ in range(2):
                 assert body_of(await sender.send(asking())) == b"1"
                 assert body_of(await other.send(asking())) == b"2"

@@ -11,6 +11,7 @@ import trustme
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Reply
+from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener
 from llmbatch.wire.reference import ReferenceLane
@@ -333,7 +334,7 @@ def test_a_proxy_sees_nothing_but_the_name(run: Run, context: ssl.SSLContext, ca
             tls = shared_context(ca_file)
             lane = ReferenceLane(limits=Limits(), tls=tls, proxy=f"http://127.0.0.1:{server.port}")
             key = {"authorization": "Bearer sk-secret"}
-            sender = LaneSender(lane, base_url="https://localhost/v1", headers=key, limits=Limits())
+            sender = LaneSender(lane, Heads("https://localhost/v1", key), limits=Limits())
             for _ in range(2):
                 assert body_of(await sender.send(asking())) == b"1"
             await sender.aclose()
@@ -385,7 +386,7 @@ def test_a_file_gone_bad_meanwhile_is_the_users_error_too(run: Run, tmp_path: Pa
 
     async def scene() -> None:
         lane = lane_opener("https://127.0.0.1:9", limits=Limits(), ca_file=str(path))()
-        sender = LaneSender(lane, base_url="https://127.0.0.1:9", headers={}, limits=Limits())
+        sender = LaneSender(lane, Heads("https://127.0.0.1:9", {}), limits=Limits())
         path.unlink()
         with pytest.raises(UsageError):
             await sender.send(asking())

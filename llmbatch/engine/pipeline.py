@@ -23,6 +23,9 @@ from llmbatch.engine.writer import Offload, Writer
 
 __all__ = ["Pipeline", "Progress"]
 
+AHEAD, LIGHT = 4, 500
+"""Batches that are read ahead while their records have so many tokens on average: the next one may wait 5 ms for the
+disk, in which 200 records are sent. Of heavier ones, which are sent slower and fill memory, one batch."""
 SHOWN = 3
 """Records of each kind that are named when a run seems to stall."""
 WINDOW = 10_000
@@ -69,6 +72,7 @@ class Pipeline:
         self._offload = offload or self._reading.run
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
+        self._ahead = 1
         self._hungry = False
         """The feeder waits for room."""
         self._stopping = False
@@ -142,6 +146,7 @@ class Pipeline:
                 break
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
+            self._ahead = AHEAD if sum(job.tokens for job in jobs) <= LIGHT * len(jobs) else 1
             if done := self.dispatch.add(jobs):
                 self.writer.put(done)
             if self.dispatch.skipped:
@@ -167,7 +172,7 @@ class Pipeline:
         far = 4 * self._workers + 1000
         return (
             # Behind the records of a model that is held there may be those of another.
-            (dispatch.queued <= max(batch, self._workers) or (dispatch.queued <= far and self._is_held()))
+            (dispatch.queued <= max(self._ahead * batch, self._workers) or (dispatch.queued <= far and self._is_held()))
             and dispatch.waiting <= far
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )

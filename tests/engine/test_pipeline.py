@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -164,9 +165,14 @@ def furthest_ahead(records: Any, script: Script, **options: Any) -> int:
 
 
 @pytest.mark.parametrize(("workers", "batch"), [(4, 8), (16, 64), (200, 64)])
-def test_the_input_is_not_read_far_ahead(workers: int, batch: int) -> None:
-    ahead = furthest_ahead(jobs(5000), always(answer()), workers=workers, batch=batch)
-    assert ahead <= 3 * workers + 3 * batch  # in flight, queued, and answered at once
+@pytest.mark.parametrize(
+    ("tokens", "batches"),
+    [(1, engine_pipeline.AHEAD), (engine_pipeline.LIGHT, engine_pipeline.AHEAD), (engine_pipeline.LIGHT + 1, 1)],
+)
+def test_the_input_is_not_read_far_ahead(workers: int, batch: int, tokens: int, batches: int) -> None:
+    records = [replace(one, tokens=tokens) for one in jobs(5000)]
+    ahead = furthest_ahead(records, always(answer()), workers=workers, batch=batch)
+    assert ahead <= 3 * workers + (2 + batches) * batch  # in flight, queued, and answered at once
 
 
 def test_a_slow_output_slows_the_reading_down() -> None:
@@ -176,7 +182,7 @@ def test_a_slow_output_slows_the_reading_down() -> None:
         return function(*args)
 
     ahead = furthest_ahead(jobs(2000), always(answer(), 0.001), workers=8, batch=16, slow=slow)
-    assert ahead <= 4 * 16 + 3 * 16 + 8
+    assert ahead <= (4 + 2 + engine_pipeline.AHEAD) * 16 + 8
 
 
 def test_records_that_wait_to_be_sent_again_do_not_pile_up() -> None:
@@ -184,7 +190,7 @@ def test_records_that_wait_to_be_sent_again_do_not_pile_up() -> None:
         return 0.01, error(409, retry_after="500") if request.jobs[0].sent == 1 else answer()
 
     ahead = furthest_ahead(jobs(9000), script, workers=8, batch=16)
-    assert ahead <= 4 * 8 + 1000 + 4 * 16
+    assert ahead <= 4 * 8 + 1000 + (3 + engine_pipeline.AHEAD) * 16
 
 
 def test_an_endless_input_is_read_as_far_as_it_is_answered() -> None:

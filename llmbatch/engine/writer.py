@@ -16,7 +16,8 @@ Offload = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread and returns what it returns."""
 
 GATHER = 0.005
-"""Seconds to wait for company before a batch that is not full is written: a trip to a thread costs 0.1 ms."""
+"""Seconds from one batch to the next that is not full: a trip to a thread costs 0.1 ms. What comes after a pause is
+written at once."""
 
 
 class Writer:
@@ -48,6 +49,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+        """When the next batch is written, full or not."""
         self._closed = False
         self.backlog = 0
         self.unwritten = 0
@@ -59,7 +62,7 @@ class Writer:
         if self.backlog >= self._batch:
             self._due.set()
         elif self._timer is None:
-            self._timer = self._loop.call_later(GATHER, self._due.set)
+            self._timer = self._loop.call_at(self._next, self._due.set)
 
     def close(self) -> None:
         """Say that nothing more comes; `run` ends when all is written."""
@@ -76,6 +79,7 @@ class Writer:
                 self._timer.cancel()
                 self._timer = None
             batch, self._incoming = self._incoming, []
+            self._next = self._loop.time() + GATHER
             await self._write(batch)
         if self._reorder is not None:
             await self._write_now(self._reorder.rest())

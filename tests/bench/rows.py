@@ -132,7 +132,7 @@ def durable(bench: Bench) -> list[Line]:
         "never": bench.ours(records, 64, "--fsync", "never"),
         "stdout": partial(bench.run, [*plain, *without], stream, count),
     }
-    figures = turns(programs, rounds=7)
+    figures = turns(programs, rounds=15)
     work = f"64 workers, {count:,} records, time with and without: "
     return [
         compared(work + what, against, figures[a], figures[b], (count, count), bar="<= 1.1", cost=True)

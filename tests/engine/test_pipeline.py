@@ -129,6 +129,25 @@ def test_no_more_than_a_batch_is_written_together(batch: int) -> None:
     assert max(run.sink.batches) <= batch and len(run.sink.outcomes) == 600
 
 
+def test_what_comes_after_a_pause_is_written_at_once_and_what_follows_gathers() -> None:
+    written_at: list[float] = []
+
+    def noted(function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        if function.__name__ == "write":
+            written_at.append(asyncio.get_running_loop().time())
+        return inline(function, *args)
+
+    def script(request: Request, n: int) -> Attempt:
+        return 1.0 + request.jobs[0].identity.index / 1000, answer()
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        await finish(new_run(jobs(10), script, workers=10, batch=64, offload=noted))
+        assert [at - began for at in written_at] == pytest.approx([1.0, 1.005, 1.009])
+
+    run_virtually(main())
+
+
 def test_what_is_written_is_told() -> None:
     run = play(jobs(100), always(answer()))
     assert sum(map(written, run.events)) == 100

@@ -24,6 +24,7 @@ __all__ = [
     "parse",
     "scan",
     "torn_tail",
+    "whole_lines",
 ]
 
 CHUNK = 1 << 20
@@ -96,7 +97,14 @@ Read = Callable[[bytes], dict[str, Any] | None]
 
 def scan(fd: int, size: int, start: int = 0, *, piece: int = CHUNK, read: Read = parse) -> Iterator[Line]:
     """Yield the whole lines between two offsets, in order. Blank lines are skipped."""
-    offset, number = start, 0
+    for number, (offset, raw) in enumerate(whole_lines(fd, size, start, piece=piece), 1):
+        if raw.strip():
+            yield Line(number, offset, raw, read(raw))
+
+
+def whole_lines(fd: int, size: int, start: int = 0, *, piece: int = CHUNK) -> Iterator[tuple[int, bytes]]:
+    """Yield where each whole line between two offsets begins, blank ones too, and its bytes without the newline."""
+    offset = start
     pieces: list[bytes] = []
     position = start
     while position < size:
@@ -111,9 +119,7 @@ def scan(fd: int, size: int, start: int = 0, *, piece: int = CHUNK, read: Read =
         lines[0] = b"".join((*pieces, lines[0]))
         pieces = [lines.pop()]
         for raw in lines:
-            number += 1
-            if raw.strip():
-                yield Line(number, offset, raw, read(raw))
+            yield offset, raw
             offset += len(raw) + 1
 
 

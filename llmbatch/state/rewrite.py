@@ -8,7 +8,7 @@ from pathlib import Path
 from llmbatch.codec.digest import fingerprint
 from llmbatch.state import disk
 from llmbatch.state.known import Known
-from llmbatch.state.lines import Line, Read, index_of, parse, scan, torn_tail
+from llmbatch.state.lines import Line, index_of, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -64,27 +64,43 @@ def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: P
 
 def sort(results: Path, scratch: Path) -> None:
     """Order the lines by their index. Raises OSError."""
-    places, lengths, indices = array("Q"), array("Q"), array("Q")
-    for line in _lines(results, lambda raw: None):
-        places.append(line.offset)
-        lengths.append(len(line.raw))
-        indices.append(min(max(index_of(line.raw) or 0, 0), LAST))
-    order = sorted(range(len(indices)), key=indices.__getitem__)
-    if all(place == number for number, place in enumerate(order)):
+    begins, ends, indices = array("Q"), array("Q"), array("Q")
+    try:
+        source = results.open("rb")
+    except FileNotFoundError:
         return
-    with results.open("rb") as source:
+    with source:
         fd = source.fileno()
-        disk.replace(scratch, results, _pieces(os.pread(fd, lengths[place], places[place]) + b"\n" for place in order))
+        for offset, raw in whole_lines(fd, torn_tail(fd, os.fstat(fd).st_size)):
+            if raw.strip():
+                begins.append(offset)
+                ends.append(offset + len(raw) + 1)
+                indices.append(min(max(index_of(raw) or 0, 0), LAST))
+        order = sorted(range(len(indices)), key=indices.__getitem__)
+        if any(place != number for number, place in enumerate(order)):
+            runs = _runs((begins[place], ends[place]) for place in order)
+            disk.replace(scratch, results, _pieces(os.pread(fd, end - begin, begin) for begin, end in runs))
 
 
-def _lines(path: Path, read: Read = parse) -> Iterator[Line]:
+def _runs(places: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join what stands together already, a piece at most: a file is nearly in order where answers take alike long."""
+    begin, end = next(places)
+    for first, last in places:
+        if first != end or end - begin >= PIECE:
+            yield begin, end
+            begin = first
+        end = last
+    yield begin, end
+
+
+def _lines(path: Path) -> Iterator[Line]:
     try:
         source = path.open("rb")
     except FileNotFoundError:
         return
     with source:
         fd = source.fileno()
-        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size), read=read)
+        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size))
 
 
 def _identity(line: Line) -> int:

@@ -16,7 +16,7 @@ from llmbatch.core.errors import InputError, UsageError
 __all__ = ["COMPRESSIONS", "Stream", "Wake", "check", "title"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
-_FILE_CHUNK = 1 << 20
+_FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
 
 

@@ -59,7 +59,7 @@ def instant(bench: Bench) -> list[Line]:
     many, few = bench.prompts(20_000), bench.prompts(5_000)
     lines = []
     quick = {"aiohttp, worker pool": ">= 2", "aiohttp, worker pool, orjson": ">= 2"}
-    figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, many, 64) for name in quick}, rounds=5)
+    figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, many, 64) for name in quick}, rounds=11)
     work = f"instant server, 64 workers, {many[1]:,} records"
     for name, bar in quick.items():
         lines.append(compared(work, name, figures["ours"], figures[name], (many[1], many[1]), bar=bar))

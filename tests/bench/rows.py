@@ -96,7 +96,7 @@ def cpu(bench: Bench) -> list[Line]:
     records = bench.prompts(100_000)
     count = records[1]
     levels = (64, 500, 1000, 2000, 4000)
-    figures = turns({str(level): bench.ours(records, level) for level in levels}, rounds=3)
+    figures = turns({str(level): bench.ours(records, level) for level in levels}, rounds=5)
     spent = {level: [one.cpu / count * 1e6 for one in figures[str(level)]] for level in levels}
     lines = []
     for level in levels[1:]:

@@ -3,8 +3,10 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import uvloop
 
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.wire import dial
@@ -188,6 +190,21 @@ def test_localhost_is_found(run: Run, opening: Open) -> None:
             assert body_of(await sender.send(asking())) == b"1"
 
     run(scene())
+
+
+def test_an_address_is_not_looked_up(opening: Open) -> None:
+    """uvloop's own connecting asks the resolver, and starts its threads, for 127.0.0.1 too."""
+
+    class Unlisted(uvloop.Loop):
+        async def getaddrinfo(self, host: Any, *others: Any, **more: Any) -> Any:
+            raise AssertionError(f"{host} was looked up")
+
+    async def scene() -> None:
+        async with serving(answering(ok(b"1"))) as server, opening(server.url) as sender:
+            assert body_of(await sender.send(asking())) == b"1"
+
+    with asyncio.Runner(loop_factory=Unlisted) as runner:
+        runner.run(scene())
 
 
 def test_ipv6_is_spoken(run: Run, opening: Open) -> None:

@@ -1,6 +1,6 @@
 """What the engine asks of the rest of the program: protocols only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from llmbatch.core.events import Event
@@ -19,7 +19,7 @@ Observer = Callable[[Event], None]
 class Asker(Protocol):
     """One lane: asks one request at a time."""
 
-    async def ask(self, request: Request) -> Heard | Fault:
+    def ask(self, request: Request) -> Awaitable[Heard | Fault]:
         """Make one attempt, within the attempt's deadline; return what the answer says, or why there is none."""
         ...
 

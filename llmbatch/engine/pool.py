@@ -9,7 +9,7 @@ import anyio
 
 from llmbatch.core.clock import Clock
 from llmbatch.core.fault import Fault
-from llmbatch.core.heard import Verdicts
+from llmbatch.core.heard import Heard, Verdicts
 from llmbatch.core.job import Job, Request
 from llmbatch.core.ports import Asker, Marks
 from llmbatch.engine.dispatch import Dispatch
@@ -62,7 +62,7 @@ class Pool:
 
     async def work(self, lane: Asker) -> None:
         """Be one worker, until the pool ends."""
-        dispatch, marks, writer = self._dispatch, self._marks, self._writer
+        dispatch, marks = self._dispatch, self._marks
         monotonic, wall = self._clock.monotonic, self._clock.wall
         now = monotonic()
         post = _Post()
@@ -77,9 +77,8 @@ class Pool:
                 if self._idle:
                     # Idle workers rely on one that is awake to look for them.
                     self._look_ahead(now)
-                jobs = request.jobs
                 if marks is not None:
-                    marks.sent(jobs)
+                    marks.sent(request.jobs)
                 started, since = wall(), monotonic()
                 post.since, post.request = since, request
                 try:
@@ -89,26 +88,32 @@ class Pool:
                     raise
                 post.request = None
                 now = monotonic()
-                for job in jobs:
-                    job.started = started
-                    job.latency = now - since
-                if isinstance(heard, Fault):
-                    verdicts: Verdicts = (heard,) * len(jobs)
-                else:
-                    verdicts, announced = heard
-                    if announced is not None:
-                        dispatch.hear(request, announced, now)
-                done = dispatch.settle(request, verdicts, now)
-                if marks is not None and (not done or len(jobs) > 1):
-                    # What is done is settled once its line is written.
-                    settled = {id(outcome.job) for outcome in done}
-                    marks.came_back([job for job in jobs if id(job) not in settled])
-                if done:
-                    writer.put(done)
-                self._changed()
+                self._settle(request, heard, now, started=started, latency=now - since)
+                del request, heard  # or both would live until the next answer
         finally:
             with anyio.CancelScope(shield=True):
                 await lane.aclose()
+
+    def _settle(self, request: Request, heard: Heard | Fault, now: float, *, started: float, latency: float) -> None:
+        """Bring what was heard to dispatch, and what is done with that to the writer."""
+        dispatch, marks, jobs = self._dispatch, self._marks, request.jobs
+        for job in jobs:
+            job.started = started
+            job.latency = latency
+        if isinstance(heard, Fault):
+            verdicts: Verdicts = (heard,) * len(jobs)
+        else:
+            verdicts, announced = heard
+            if announced is not None:
+                dispatch.hear(request, announced, now)
+        done = dispatch.settle(request, verdicts, now)
+        if marks is not None and (not done or len(jobs) > 1):
+            # What is done is settled once its line is written.
+            settled = {id(outcome.job) for outcome in done}
+            marks.came_back([job for job in jobs if id(job) not in settled])
+        if done:
+            self._writer.put(done)
+        self._changed()
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are longest in flight, each with its time of departure."""

@@ -21,6 +21,8 @@ _SMALL = 64 * 1024
 """Head and body up to here leave in one write."""
 _PIECE = 256 * 1024
 """How much of a larger body is written between two looks at what the server says."""
+_NONE: dict[str, str] = {}
+"""The headers between two answers: those of the last one leave with it."""
 _DELIMITERS = {"content-length", "transfer-encoding"}
 
 
@@ -233,9 +235,10 @@ class Connection(asyncio.Protocol):
     def _complete(self, status: int, *, cut: bool = False) -> None:
         reply, self._reply = self._reply, None
         chunks, self._chunks = self._chunks, []
+        received, self._headers = self._headers, _NONE
         self._idle_since = self._loop.time()
         if reply is not None and not reply.done():
-            headers = joined([*self._headers.items(), *self._repeated]) if self._repeated else self._headers
+            headers = joined([*received.items(), *self._repeated]) if self._repeated else received
             reply.set_result(Reply(status, headers, b"".join(chunks), cut))
 
     def _fail(self, error: BaseException) -> None:

@@ -76,9 +76,10 @@ class _Desk:
         hear = self._reader.hear
         while True:
             _, method, path, body, expected, endpoint = await orders[lane]
-            reply = await sender.send(Request((), path, body, expected, method, endpoint))
             orders[lane] = loop.create_future()
+            reply = await sender.send(Request((), path, body, expected, method, endpoint))
             channel.put((lane, reply if isinstance(reply, Fault) else hear(expected, reply)))
+            del body, reply  # or both would live until the next order
 
 
 def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:

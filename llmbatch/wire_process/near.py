@@ -113,12 +113,12 @@ class RemoteLane:
         self._lane = lane
         self._loop = asyncio.get_running_loop()
 
-    async def ask(self, request: Request) -> Heard | Fault:
+    def ask(self, request: Request) -> asyncio.Future[Heard | Fault]:
         """Make one attempt, within the attempt's deadline, which is kept over there."""
         awaited: asyncio.Future[Heard | Fault] = self._loop.create_future()
         self._awaited[self._lane] = awaited
         self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.endpoint))
-        return await awaited
+        return awaited
 
     async def aclose(self) -> None:
         """Let go of what is in flight: its answer is not taken any more."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -105,6 +106,40 @@ def test_no_more_requests_are_in_flight_than_there_are_workers() -> None:
 def test_workers_live_as_long_as_the_run_and_close_their_lane() -> None:
     run = play(jobs(500), always(answer()), workers=7)
     assert (run.world.opened, run.world.closed) == (7, 7)
+
+
+def test_nothing_is_kept_of_a_record_that_is_written() -> None:
+    """By a worker's frame, most of all, which lives as long as the run."""
+
+    class Seen(Job):
+        __slots__ = ("__weakref__",)
+
+    class Forgetful(MemorySink):
+        def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+            self.batches.append(len(outcomes))
+
+    seen: list[weakref.ref[Seen]] = []
+    alive: list[int] = []
+
+    def records() -> Iterator[Job]:
+        for n in range(200):
+            one = job(n)
+            seen.append(weakref.ref(record := Seen(one.identity, one.key, one.route, one.item, one.meta, one.tokens)))
+            yield record
+
+    def script(request: Request, n: int) -> Attempt:
+        alive.append(sum(reference() is not None for reference in seen))
+        return 1.0 + n % 20 / 10, answer()  # one after the other, each written before the next
+
+    async def main() -> Run:
+        run = new_run(
+            records(), script, workers=20, batch=1, sink=Forgetful(), observe=lambda event: run.events.clear()
+        )
+        return await finish(run)
+
+    run = run_virtually(main())
+    assert len(run.world.sent) == sum(run.sink.batches) == 200
+    assert max(alive) <= 20 + 20 + 5, "more than is in flight, read ahead and just on its way"
 
 
 def test_an_empty_input_is_a_run_without_results() -> None:

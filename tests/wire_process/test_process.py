@@ -211,7 +211,7 @@ def test_a_dropped_lane_takes_no_answer_and_hanging_up_closes_every_connection()
             server.silent = True
             async with wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing):
                 lane = wire.lane()
-                attempt = asyncio.create_task(lane.ask(order(b"{}")))
+                attempt = asyncio.ensure_future(lane.ask(order(b"{}")))
                 await asyncio.wait_for(server.asked.wait(), PATIENCE)
                 attempt.cancel()
                 await asyncio.wait([attempt])

@@ -9,7 +9,7 @@ import typer
 
 from llmbatch import __version__
 from llmbatch.cli.verbs import Verbs
-from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
+from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _explain(error: Exception) -> int:
     from llmbatch.cli.secrets import redactor
 
     redact = redactor()
+    if isinstance(first, MemoryError):
+        first = OutOfMemory()
     if isinstance(first, LlmbatchError):
         _say(redact(f"llmbatch: {first.message}"))
         if first.hint:
@@ -75,10 +77,6 @@ def _explain(error: Exception) -> int:
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             _say(redact(line))
-    if isinstance(first, MemoryError):
-        _say("llmbatch: there is not enough memory for so many or so large answers at once")
-        _say("Lower -c, then run the same command again: with -o what is recorded is kept.")
-        return ExitCode.BUG
     _say(redact(f"llmbatch: a bug: {type(first).__name__}: {first}"))
     _say("Run it again with --debug and report what it prints.")
     return ExitCode.BUG

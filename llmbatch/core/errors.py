@@ -8,7 +8,8 @@ LlmbatchError
  ├── OutputError       6   results could not be written
  ├── OutputBusy       75   another run holds the output
  ├── ReaderGone      141   the reader of stdout went away
- └── Interrupted   128+n   stopped by signal n
+ ├── Interrupted   128+n   stopped by signal n
+ └── OutOfMemory      70   the answers at hand do not fit
 """
 
 import signal
@@ -22,6 +23,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "LlmbatchError",
+    "OutOfMemory",
     "OutputBusy",
     "OutputError",
     "ReaderGone",
@@ -113,3 +115,13 @@ class Interrupted(LlmbatchError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.exit_code = ExitCode(128 + signum)
+
+
+class OutOfMemory(LlmbatchError):
+    """What is in flight takes more memory than there is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is not enough memory for so many or so large answers at once",
+            "Lower -c, then run the same command again: with -o what is recorded is kept.",
+        )

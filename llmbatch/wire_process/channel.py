@@ -16,17 +16,22 @@ each alone costs more CPU."""
 
 
 class Channel(asyncio.Protocol):
-    """One end of a socket pair. `took` gets each message that comes, `lost` is called once when the other end is gone.
+    """One end of a socket pair. `took` gets each message that comes.
+
+    `lost` is called once when the connection is over: with None when the other end hung up, or with what went wrong.
+    For want of memory a message may fail to be written or read, and who waits for it must know.
 
     Messages are whatever pickle takes: only processes of ours have an end. What waits to be written is bounded by
     what is in flight, so writing is never paused.
     """
 
-    def __init__(self, took: Callable[[Any], None], lost: Callable[[], None]) -> None:
+    def __init__(self, took: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
         self._took = took
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._error: Exception | None = None
+        """What went wrong at this end."""
         self._leaving: list[Any] = []
         self._parts: list[bytes] = []
         self._received = 0
@@ -56,12 +61,16 @@ class Channel(asyncio.Protocol):
             return  # they left before
         try:
             batch = pickle.dumps(self._leaving, pickle.HIGHEST_PROTOCOL)
-        except BaseException:
-            self.close()  # a message that does not arrive would be waited for without end
-            raise
+        except Exception as error:
+            self._break(error)
+            return
         self._leaving = []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(_SIZE.pack(len(batch)) + batch)
+
+    def _break(self, error: Exception) -> None:
+        self._error = error
+        self.close()
 
     # What the event loop calls.
 
@@ -72,6 +81,12 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on every message of the batches that are whole."""
+        try:
+            self._read(data)
+        except Exception as error:
+            self._break(error)
+
+    def _read(self, data: bytes) -> None:
         self._parts.append(data)
         self._received += len(data)
         if self._received < self._needed:
@@ -91,4 +106,4 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Say that nothing more will come."""
-        self._lost()
+        self._lost(self._error or error)

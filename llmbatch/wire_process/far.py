@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import socket
+import traceback
 from collections.abc import Callable
 
 from llmbatch.core.errors import LlmbatchError, UsageError
@@ -107,6 +108,9 @@ def _allow_sockets(lanes: int, endpoints: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _leave() -> None:
+def _leave(error: Exception | None) -> None:
     """End at once: what is not on its way back yet is in doubt over there, and nothing more may be sent."""
+    if error is not None and not isinstance(error, ConnectionError):
+        traceback.print_exception(error)
+        os._exit(1)
     os._exit(0)

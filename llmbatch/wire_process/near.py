@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import IO
 
-from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.errors import LlmbatchError, OutOfMemory
 from llmbatch.core.fault import Fault
 from llmbatch.core.heard import Heard
 from llmbatch.core.job import Request
@@ -81,11 +81,22 @@ class WireProcess:
             else:
                 self._ready.set_result(None)
 
-    def _ended(self) -> None:
+    def _ended(self, error: Exception | None) -> None:
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(self._obituary())
+            self._ready.set_exception(self._reason(error))
         elif self._lost is not None:
-            self._lost(self._obituary())
+            self._lost(self._reason(error))
+
+    def _reason(self, error: Exception | None) -> LlmbatchError:
+        """Tell which end it was: theirs hangs up by dying, and of a failure of ours it knows nothing yet."""
+        if error is None or isinstance(error, ConnectionError):
+            return self._obituary()
+        if isinstance(error, MemoryError):
+            return OutOfMemory()
+        return LlmbatchError(
+            f"the process that holds the connections is out of reach: {type(error).__name__}: {error}",
+            "Run the same command again: with -o what is recorded is kept.",
+        )
 
     def _obituary(self) -> LlmbatchError:
         """Tell what it died of: a signal, or an exception, whose traceback goes to the log."""

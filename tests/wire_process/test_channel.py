@@ -6,10 +6,20 @@ import socket
 import struct
 from typing import Any
 
+import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.wire_process.channel import TOGETHER, Channel
+
+
+def ignored(message: Any) -> None:
+    pass
+
+
+def failed(error: Exception | None) -> None:
+    raise AssertionError(error)
 
 
 class Pipe(asyncio.Transport):
@@ -36,7 +46,7 @@ class Pipe(asyncio.Transport):
 def test_messages_arrive_whole_and_in_order(batches: list[list[Any]], cuts: list[int]) -> None:
     async def through() -> list[Any]:
         pipe, arrived = Pipe(), list[Any]()
-        near, far = Channel(lambda message: None, lambda: None), Channel(arrived.append, lambda: None)
+        near, far = Channel(ignored, ignored), Channel(arrived.append, failed)
         near.connection_made(pipe)
         for batch in batches:
             for message in batch:
@@ -65,7 +75,7 @@ def batches_in(written: bytes) -> list[list[Any]]:
 def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(number: int, in_flight: int | None) -> None:
     async def through() -> tuple[bytes, bytes]:
         pipe = Pipe()
-        channel = Channel(lambda message: None, lambda: None)
+        channel = Channel(ignored, ignored)
         channel.connection_made(pipe)
         if in_flight is not None:
             channel.expect(in_flight)
@@ -83,32 +93,42 @@ def test_so_many_travel_together_and_the_rest_leaves_when_the_turn_is_over(numbe
     assert [message for batch in batches_in(in_all) for message in batch] == list(range(number))
 
 
-def test_a_message_that_cannot_be_sent_ends_the_connection_instead_of_being_waited_for() -> None:
-    async def through() -> None:
-        ours, theirs = socket.socketpair()
-        loop = asyncio.get_running_loop()
-        told, lost = loop.create_future(), loop.create_future()
-        loop.set_exception_handler(lambda loop, context: told.set_result(context["exception"]))
-        near = Channel(lambda message: None, lambda: None)
-        far = Channel(lambda message: None, lambda: lost.set_result(None))
-        await loop.create_unix_connection(lambda: near, sock=ours)
-        await loop.create_unix_connection(lambda: far, sock=theirs)
-        near.put(through)
-        await asyncio.wait_for(lost, 20)
-        assert "pickle" in str(await asyncio.wait_for(told, 20))
-        far.close()
+async def connected(near: Channel, far: Channel) -> None:
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_connection(lambda: near, sock=ours)
+    await loop.create_unix_connection(lambda: far, sock=theirs)
 
-    asyncio.run(through())
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("where", ["written", "read"])
+def test_a_message_that_gets_lost_ends_the_connection_for_both_and_the_cause_is_told(where: str, loop: Any) -> None:
+    """Whoever waits for it would wait without end."""
+
+    def full(message: Any) -> None:
+        raise MemoryError
+
+    async def through() -> tuple[Exception | None, Exception | None]:
+        near_lost, far_lost = (asyncio.get_running_loop().create_future() for _ in range(2))
+        near = Channel(ignored, near_lost.set_result)
+        far = Channel(full, far_lost.set_result)
+        await connected(near, far)
+        near.put(full if where == "written" else None)
+        return await asyncio.wait_for(near_lost, 20), await asyncio.wait_for(far_lost, 20)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        at_near, at_far = runner.run(through())
+    if where == "written":
+        assert "pickle" in str(at_near) and at_far is None
+    else:
+        assert isinstance(at_far, MemoryError) and at_near is None
 
 
 def test_a_message_larger_than_the_socket_takes_arrives() -> None:
     async def through() -> bytes:
-        ours, theirs = socket.socketpair()
         arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        near, far = Channel(lambda message: None, lambda: None), Channel(arrived.set_result, lambda: None)
-        loop = asyncio.get_running_loop()
-        await loop.create_unix_connection(lambda: near, sock=ours)
-        await loop.create_unix_connection(lambda: far, sock=theirs)
+        near, far = Channel(ignored, ignored), Channel(arrived.set_result, ignored)
+        await connected(near, far)
         near.put(b"x" * 20_000_000)
         try:
             return await asyncio.wait_for(arrived, 20)
@@ -121,12 +141,9 @@ def test_a_message_larger_than_the_socket_takes_arrives() -> None:
 
 def test_the_end_of_one_is_told_to_the_other() -> None:
     async def lost() -> bool:
-        ours, theirs = socket.socketpair()
         told = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        near, far = Channel(lambda message: None, lambda: None), Channel(lambda message: None, told.set)
-        await loop.create_unix_connection(lambda: near, sock=ours)
-        await loop.create_unix_connection(lambda: far, sock=theirs)
+        near, far = Channel(ignored, ignored), Channel(ignored, lambda error: told.set())
+        await connected(near, far)
         near.close()
         return await asyncio.wait_for(told.wait(), 20)
 

@@ -235,6 +235,36 @@ def test_its_death_is_told_and_its_end_is_waited_for() -> None:
         os.kill(wire.pid, 0)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(MemoryError(), "not enough memory"), (ValueError("odd"), "out of reach: ValueError: odd")]
+)
+def test_a_failure_at_this_end_is_told_without_waiting_for_the_other_one(error: Exception, told: str) -> None:
+    """The other one learns of it only when the socket is closed, after that."""
+
+    def log(line: str) -> None:
+        raise error
+
+    async def asked(wire: WireProcess) -> LlmbatchError:
+        lost: asyncio.Future[LlmbatchError] = asyncio.get_running_loop().create_future()
+        async with wire.connected(replace(SETTINGS, logged=True), log=log, lost=lost.set_result):
+            attempt = asyncio.ensure_future(wire.lane().ask(order(b"{}")))
+            reason = await ended(lost)
+            assert not attempt.done()
+            attempt.cancel()
+            return reason
+
+    def stuck(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stuck)
+    signal.alarm(int(PATIENCE))
+    try:
+        with wire_process() as wire:
+            assert told in asyncio.run(asked(wire)).message
+    finally:
+        signal.alarm(0)
+
+
 def test_what_it_fails_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "PROGRAM", "import nonsense")
     told: list[str] = []

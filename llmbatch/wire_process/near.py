@@ -108,7 +108,8 @@ class WireProcess:
         if code < 0:
             cause = f"was killed by {signal.Signals(-code).name}, perhaps for want of memory"
         else:
-            cause = f"ended with {code}: {words[-1] if words else 'no reason given'}"
+            said = [word for line in words if (word := line.strip(" |+-"))]  # a group of exceptions comes in a frame
+            cause = f"ended with {code}: {said[-1] if said else 'no reason given'}"
         return LlmbatchError(
             f"the process that holds the connections {cause}",
             "Run the same command again: with -o what is recorded is kept.",

@@ -44,10 +44,10 @@ def far(report: str) -> None:
 
     leave = far._leave
 
-    def counted_leave() -> None:
+    def counted_leave(error: Exception | None) -> None:
         sys.setprofile(None)
         Path(report).write_text(json.dumps({"counts": dict(counts), "modules": _modules()}))
-        leave()
+        leave(error)
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has something to write down
     far._leave = counted_leave

@@ -104,10 +104,16 @@ class Connection(asyncio.Protocol):
             await asyncio.wait((room, reply), return_when=asyncio.FIRST_COMPLETED)
             if reply.done():
                 self.open = False
-                return reply.result()
+                try:
+                    return reply.result()
+                finally:
+                    del reply  # its exception knows this frame, and the body with it
             self._transport.write(view[start : start + _PIECE])
         self._wrote()
-        return await reply
+        try:
+            return await reply
+        finally:
+            del reply
 
     def _wrote(self) -> None:
         """Note that the request is written: sent, if nothing of it waits in user space."""
@@ -182,6 +188,10 @@ class Connection(asyncio.Protocol):
             self._ended()
         else:
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
+        # The parser and the transport hold this connection: it and what it holds would wait for a look at the cycles.
+        del self._parser
+        self._transport = None
+        self._chunks = []
 
     def _ended(self) -> None:
         if self._status and not self._headers.keys() & _DELIMITERS:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import resource
+import signal
 import socket
 import traceback
 from collections.abc import Callable
@@ -30,6 +31,9 @@ Order = tuple[int, str, str, bytes, Expected, int]
 
 def main() -> None:
     """Serve whoever holds the other end of stdin, until they hang up."""
+    # Who stops a whole group of processes means the run: it lets what is in flight arrive, and hangs up then.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     gc.freeze()
     take_turns()
     with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -1,16 +1,23 @@
 """What never connected, and what was lost on the way."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.wire import dial
+from llmbatch.wire.connection import Connection
+from llmbatch.wire.head import Head
 from llmbatch.wire.lane import Lane
+from llmbatch.wire.limits import Limits
+from llmbatch.wire.tls import shared_context
+from llmbatch.wire.trace import Trace
 
 from .conftest import Open, Run, asking, assert_fault, body_of
 from .scripted import Peer, answering, ok, saying, serving
@@ -190,6 +197,36 @@ def test_localhost_is_found(run: Run, opening: Open) -> None:
             assert body_of(await sender.send(asking())) == b"1"
 
     run(scene())
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_nothing_is_left_of_connections_that_were_lost(size: int) -> None:
+    """Not until somebody looks for cycles, which is seldom: each would keep the body of its request."""
+
+    async def hang_up(peer: Peer) -> None:
+        await peer.request()
+
+    async def scene() -> tuple[int, int]:
+        async with serving(hang_up) as server:
+            lane = Lane(limits=Limits(), tls=shared_context(None))
+            for _ in range(5):
+                request = httpx.Request("POST", server.url, content=b"x" * size)
+                with pytest.raises(httpx.HTTPError):
+                    await lane.exchange(Head.of(request), request.content, Trace())
+            await lane.aclose()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            alive = [one for one in gc.get_objects() if isinstance(one, Connection)]
+            return len(server.requests), len(alive)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            asked, alive = runner.run(scene())
+    finally:
+        gc.enable()
+    assert (asked, alive) == (5, 0)
 
 
 def test_an_address_is_not_looked_up(opening: Open) -> None:

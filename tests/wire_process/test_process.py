@@ -296,6 +296,22 @@ def test_a_process_that_dies_at_once_is_told_as_well() -> None:
             asyncio.run(connected(wire))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_stops_all_processes_of_a_run_leaves_it_time_for_what_is_in_flight(number: int) -> None:
+    async def asked(wire: WireProcess) -> None:
+        async with (
+            serving() as server,
+            wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
+        ):
+            os.kill(wire.pid, number)
+            assert isinstance(await heard(wire.lane(), order(b"{}")), Completion)
+
+    with wire_process() as wire:
+        asyncio.run(asked(wire))
+    with pytest.raises(ProcessLookupError):
+        os.kill(wire.pid, 0)
+
+
 def test_no_signal_of_the_terminal_reaches_it() -> None:
     with wire_process() as wire:
         assert os.getsid(wire.pid) != os.getsid(0)

@@ -17,8 +17,13 @@ __all__ = ["lane_opener", "proxy_for"]
 
 
 def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], Exchange]:
-    """Return a function that makes one more lane to the base URL. Connections open with the first request."""
+    """Return a function that makes one more lane to the base URL. Connections open with the first request.
+
+    Raises UsageError for a proxy or certificates that cannot be used.
+    """
     tls = shared_context(ca_file)
+    if httpx.URL(base_url).scheme == "https":
+        tls()  # now: certificates that are none are told before anything is sent
     proxy = proxy_for(httpx.URL(base_url))
     if proxy is None:
         return lambda: Lane(limits=limits, tls=tls)

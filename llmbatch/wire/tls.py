@@ -13,7 +13,7 @@ __all__ = ["shared_context"]
 
 
 def shared_context(ca_file: str | None) -> Callable[[], ssl.SSLContext]:
-    """Return a function that builds the context once, at the first https request.
+    """Return a function that builds the context once, when it is first called; it raises UsageError too.
 
     Certificates are always verified: against `ca_file`, else `SSL_CERT_FILE` or `SSL_CERT_DIR`, else the list
     of certifi.

@@ -192,6 +192,7 @@ def test_every_attempt_is_told_where_that_was_asked() -> None:
     [
         replace(SETTINGS, headers={"x": "a\r\nb"}),
         replace(SETTINGS, ca_file="/no/such/file"),
+        replace(SETTINGS, ca_file=__file__, base_urls=("https://127.0.0.1:1/v1",)),
         replace(SETTINGS, lanes=100_000_000),
     ],
 )

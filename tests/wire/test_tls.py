@@ -379,20 +379,12 @@ def test_a_missing_file_is_told_before_anything_is_sent(monkeypatch: pytest.Monk
         lane_opener("https://api.example", limits=Limits())
 
 
-def test_a_file_gone_bad_meanwhile_is_the_users_error_too(run: Run, tmp_path: Path) -> None:
-    """It is read at the first https request; what goes wrong there is no fault of a connection."""
+def test_a_file_without_certificates_is_the_users_error_before_the_first_request(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("not a certificate\n")
-
-    async def scene() -> None:
-        lane = lane_opener("https://127.0.0.1:9", limits=Limits(), ca_file=str(path))()
-        sender = LaneSender(lane, Heads("https://127.0.0.1:9", {}), limits=Limits())
-        path.unlink()
-        with pytest.raises(UsageError):
-            await sender.send(asking())
-        await sender.aclose()
-
-    run(scene())
+    with pytest.raises(UsageError, match="no usable certificates"):
+        lane_opener("https://127.0.0.1:9", limits=Limits(), ca_file=str(path))
+    lane_opener("http://127.0.0.1:9", limits=Limits(), ca_file=str(path))
 
 
 def test_one_context_serves_all_lanes(ca_file: str) -> None:

@@ -8,6 +8,8 @@ Names are imported when they are first used, so that the command starts as fast 
 
 from typing import TYPE_CHECKING, Any
 
+from llmbatch.core.version import __version__
+
 if TYPE_CHECKING:
     from llmbatch.api.options import Options
     from llmbatch.api.result import Failure, Result, Usage
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
         UsageError,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "ActionNeeded",
     "CeilingReached",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
-from llmbatch.core.job import Identity, Job, Reply
+from llmbatch.core.exchange import Reply
+from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings

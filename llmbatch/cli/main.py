@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbatch import __version__
 from llmbatch.cli.verbs import Verbs
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
+from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
     from llmbatch.wire_process.near import WireProcess

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from llmbatch.cli.sources import RANK, origin, values
+from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
     InputSettings,
@@ -26,7 +27,6 @@ from llmbatch.core.settings import (
     ViewSettings,
 )
 from llmbatch.dialects.endpoints import MOST_PACKED, checked_endpoint
-from llmbatch.flow.hints import duration
 
 __all__ = ["resolve"]
 

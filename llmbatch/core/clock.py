@@ -1,9 +1,11 @@
-"""Time as it is passed in, so that tests can turn it."""
+"""The clock as it is passed in, so that tests can move it, and durations as text."""
 
+import math
+import re
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["DURATION_PART", "Clock", "SystemClock", "duration", "positive_number", "valid_seconds"]
 
 
 class Clock(Protocol):
@@ -23,3 +25,33 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+DURATION_PART = r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)"
+"""A number and its unit."""
+
+_DURATION = re.compile(rf"(?:{DURATION_PART})+", re.ASCII)
+
+
+def duration(text: str) -> float | None:
+    """Read a Go-style duration (`6m0s`, `120ms`, `45.8s`) or a bare number of seconds; None when it is neither."""
+    text = text.strip()
+    if _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(DURATION_PART, text, re.ASCII))
+        return valid_seconds(seconds)
+    return positive_number(text)
+
+
+def positive_number(text: str) -> float | None:
+    """Read a positive, finite number; None when the text is no such number."""
+    try:
+        return valid_seconds(float(text))
+    except ValueError:
+        return None
+
+
+def valid_seconds(seconds: float) -> float | None:
+    """Return the seconds when they are finite and positive, else None."""
+    return seconds if math.isfinite(seconds) and seconds > 0 else None

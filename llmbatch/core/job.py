@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Expected", "Identity", "Job", "Reply", "Request", "Route"]
+__all__ = ["Identity", "Job", "Route"]
 
 
 class Route(NamedTuple):
@@ -76,45 +76,3 @@ class Job:
     started: float = 0.0
     """Wall time of the last attempt."""
     latency: float = 0.0
-
-
-class Expected(NamedTuple):
-    """What must be known of a request wherever its answer is read."""
-
-    dialect: str
-    keeps: tuple[bool, ...] = (False,)
-    """Whether the line shows the provider's own answer, for each job."""
-    entries: int = 1
-    """How many entries of the answer's list are those of one job; 0 when they all are."""
-    weights: tuple[int, ...] = ()
-    """The estimated tokens of each input, where several share the answer's usage."""
-
-
-@dataclass(slots=True)
-class Request:
-    """What goes over the wire for one or, when packed, several jobs. `path` is appended to the base URL."""
-
-    jobs: tuple[Job, ...]
-    path: str
-    body: bytes
-    expected: Expected
-    method: str = "POST"
-    endpoint: int = 0
-    """Which of several it is sent to."""
-    weight: float = 0.0
-    """Tokens reserved for it."""
-    reserved: list[float] | None = None
-    """The reservation itself, where somebody counts tokens."""
-
-
-@dataclass(slots=True)
-class Reply:
-    """A whole answer: header names in lower case, body decoded from its content encoding.
-
-    `cut` says that nothing but the end of the connection marked the end of the body: it may be half of one.
-    """
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    cut: bool = False

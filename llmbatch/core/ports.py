@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from llmbatch.core.events import Event
+from llmbatch.core.exchange import Heard, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.heard import Heard
-from llmbatch.core.job import Job, Request, Route
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.prompt import Prompt
 

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Expected, Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
 from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in

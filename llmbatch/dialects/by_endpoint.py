@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from llmbatch.core.job import Job, Request, Route
+from llmbatch.core.exchange import Request
+from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.chat import Chat

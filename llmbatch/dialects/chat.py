@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Fault
-from llmbatch.core.heard import Verdicts
-from llmbatch.core.job import Expected, Job, Reply, Request, Route
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer import (

@@ -3,8 +3,8 @@
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.job import Reply
-from llmbatch.flow.hints import duration
+from llmbatch.core.clock import duration
+from llmbatch.core.exchange import Reply
 from llmbatch.flow.verdicts import ApiError
 
 __all__ = ["LARGEST", "api_error", "beginning", "error_in"]

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.heard import Verdicts
-from llmbatch.core.job import Expected, Job, Reply
+from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answer import Fold, Verdict, embedded_error, has_error, judged, own_cost, parsed, unparsable
 from llmbatch.dialects.chat import usage

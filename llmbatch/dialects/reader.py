@@ -6,8 +6,7 @@ A reader travels: answers are read in the process that receives them, so that th
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from llmbatch.core.heard import Heard, Verdicts
-from llmbatch.core.job import Expected, Reply
+from llmbatch.core.exchange import Expected, Heard, Reply, Verdicts
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects import chat, completions, embeddings, gemini, messages, passthrough, responses
 from llmbatch.dialects.demands import Demands, held_against

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Held, Notice, Retrying
+from llmbatch.core.exchange import Announced, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.heard import Announced
-from llmbatch.core.job import Job, Request, Route
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long

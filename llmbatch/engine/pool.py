@@ -8,9 +8,9 @@ from collections.abc import Callable
 import anyio
 
 from llmbatch.core.clock import Clock
+from llmbatch.core.exchange import Heard, Request, Verdicts
 from llmbatch.core.fault import Fault
-from llmbatch.core.heard import Heard, Verdicts
-from llmbatch.core.job import Job, Request
+from llmbatch.core.job import Job
 from llmbatch.core.ports import Asker, Marks
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer

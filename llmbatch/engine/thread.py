@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from llmbatch.core.turns import take_turns
+from llmbatch.core.cpu import take_turns
 
 __all__ = ["Thread"]
 

@@ -6,7 +6,7 @@ The numbers are untrusted: what is not a positive, finite number below a billion
 import math
 from collections.abc import Mapping
 
-from llmbatch.core.heard import Announced
+from llmbatch.core.exchange import Announced
 
 __all__ = ["announced"]
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 
+from llmbatch.core.exchange import Announced, Request
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.heard import Announced
-from llmbatch.core.job import Job, Request
+from llmbatch.core.job import Job
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.limit import Limit
 from llmbatch.flow.parking import Parking

@@ -2,7 +2,7 @@
 
 import math
 
-from llmbatch.core.job import Request
+from llmbatch.core.exchange import Request
 
 __all__ = ["Parking"]
 

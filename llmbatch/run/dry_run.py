@@ -8,7 +8,8 @@ from contextlib import closing
 
 from llmbatch.codec import json
 from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
-from llmbatch.core.job import Job, Request
+from llmbatch.core.exchange import Request
+from llmbatch.core.job import Job
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.flow.price import Price, estimate

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
-from llmbatch import __version__
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
+from llmbatch.core.version import __version__
 from llmbatch.dialects.endpoints import endpoint_of
 from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
 

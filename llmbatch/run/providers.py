@@ -7,8 +7,8 @@ import anyio
 
 from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.core.providers import Check, Provider
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmbatch import __version__
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
+from llmbatch.core.version import __version__
 from llmbatch.state import disk
 
 __all__ = ["VERSION", "difference", "last_header", "write_header"]

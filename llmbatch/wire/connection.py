@@ -10,7 +10,7 @@ from typing import cast
 import httptools
 import httpx
 
-from llmbatch.core.job import Reply
+from llmbatch.core.exchange import Reply
 from llmbatch.wire.fields import joined
 from llmbatch.wire.limits import AnswerTooLarge, Limits
 from llmbatch.wire.trace import Trace

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import httpx
 
-from llmbatch.core.job import Reply
+from llmbatch.core.exchange import Reply
 from llmbatch.wire.head import Head
 from llmbatch.wire.trace import Trace
 

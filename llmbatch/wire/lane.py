@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httpx
 
-from llmbatch.core.job import Reply
+from llmbatch.core.exchange import Reply
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.dial import dial
 from llmbatch.wire.exchange import Exchange

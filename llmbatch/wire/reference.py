@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from llmbatch.core.job import Reply
+from llmbatch.core.exchange import Reply
 from llmbatch.wire.exchange import Exchange
 from llmbatch.wire.fields import joined
 from llmbatch.wire.head import Head

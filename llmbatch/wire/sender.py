@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply, Request
 from llmbatch.wire.deadline import Deadline
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.exchange import Exchange

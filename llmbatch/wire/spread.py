@@ -3,8 +3,8 @@
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Reply, Request
 
 __all__ = ["Sender", "SpreadSender", "spread_over"]
 

@@ -9,10 +9,10 @@ import socket
 import traceback
 from collections.abc import Callable
 
+from llmbatch.core.cpu import take_turns
 from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Expected, Request
-from llmbatch.core.turns import take_turns
 from llmbatch.dialects.reader import Reader
 from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits

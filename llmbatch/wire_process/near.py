@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 from typing import IO
 
 from llmbatch.core.errors import LlmbatchError, OutOfMemory
+from llmbatch.core.exchange import Heard, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.heard import Heard
-from llmbatch.core.job import Request
 from llmbatch.wire_process.channel import Channel
 from llmbatch.wire_process.settings import WireSettings
 

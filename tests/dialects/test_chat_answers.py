@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.codec.json import dumps
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.dialects.chat import Chat, usage
 from llmbatch.dialects.options import Options

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.codec.schema import compiled
+from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Expected, Reply
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.demands import Demanding, Demands, parsed, response_format

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Identity, Job, Reply
+from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError

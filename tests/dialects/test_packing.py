@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Identity, Job, Reply
+from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.dialects.completions import Completions

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.codec.sse import MOST_LINES, events
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.chat import Chat
 from llmbatch.dialects.options import Options

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.errors import ExitCode
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Reply, Request
 from llmbatch.flow.price import FlatPrice
 from llmbatch.flow.till import Till
 from tests.support.scripted import TIMED_OUT, error, job, play

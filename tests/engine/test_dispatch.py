@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.events import Event, Held, Notice, Retrying
+from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Expected, Job, Request, Route
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience

@@ -10,8 +10,9 @@ from itertools import pairwise
 import pytest
 
 from llmbatch.core.errors import CeilingReached
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
-from llmbatch.core.job import Job, Reply, Request
+from llmbatch.core.job import Job
 from llmbatch.engine.dispatch import Patience
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate

@@ -23,7 +23,8 @@ from llmbatch.core.errors import (
     ReaderGone,
 )
 from llmbatch.core.events import Event, Finished, Stopping
-from llmbatch.core.job import Job, Reply, Request
+from llmbatch.core.exchange import Reply, Request
+from llmbatch.core.job import Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.engine import pipeline as engine_pipeline
 from llmbatch.engine.dispatch import Patience

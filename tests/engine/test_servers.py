@@ -6,8 +6,8 @@ from collections import Counter
 
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.events import Event, Notice
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
-from llmbatch.core.job import Reply, Request
 from llmbatch.engine.dispatch import Patience
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate

@@ -5,7 +5,7 @@ import io
 
 from rich.console import Console
 
-from llmbatch.core.job import Reply, Request
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.engine.stall import waits
 from llmbatch.ui.live import render

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.heard import Announced
+from llmbatch.core.exchange import Announced
 from llmbatch.flow.announced import announced
 
 ANTHROPIC = {

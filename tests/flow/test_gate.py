@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Expected, Request
 from llmbatch.flow.bucket import Bucket
 from llmbatch.flow.gate import Gate
 from llmbatch.flow.limit import Limit

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmbatch.flow.hints import duration, retry_after, wait_in_text
+from llmbatch.core.clock import duration
+from llmbatch.flow.hints import retry_after, wait_in_text
 
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Reply
 from llmbatch.dialects.errors import api_error
 from llmbatch.flow.verdicts import ApiError, judge
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Event, Finished
+from llmbatch.core.exchange import Heard, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.heard import Heard
-from llmbatch.core.job import Identity, Job, Reply, Request, Route
+from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Outcome, Refused
 from llmbatch.dialects.chat import PATH, Chat
 from llmbatch.dialects.options import Options

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Reply, Request
 
 from .scripted import Attempt, answer, error
 

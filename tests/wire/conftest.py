@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import uvloop
 
+from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits

@@ -2,8 +2,8 @@
 
 import pytest
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply
 from llmbatch.wire.lane import Lane
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of

@@ -9,8 +9,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Kind
-from llmbatch.core.job import Reply
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply
 
 from .conftest import Open, Run, asking, assert_fault, body_of, open_descriptors, patient
 from .scripted import Peer, Script, answering, ok, saying, serving, silence

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Kind
-from llmbatch.core.job import Reply
 from llmbatch.wire.encoding import EncodingError, decode
 from llmbatch.wire.limits import Limits
 

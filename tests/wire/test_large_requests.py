@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Reply
 from llmbatch.wire.connection import Connection
 from llmbatch.wire.lane import Lane
 

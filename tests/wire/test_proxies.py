@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Kind, Scope
-from llmbatch.core.job import Reply
 from llmbatch.core.loopback import is_loopback
 from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane

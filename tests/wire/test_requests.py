@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Billing, Kind, Scope
-from llmbatch.core.job import Expected, Reply, Request
 from llmbatch.wire.head import Heads
 from llmbatch.wire.lane import Lane
 from llmbatch.wire.limits import Limits, socket_options

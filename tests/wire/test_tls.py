@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Reply
 from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener

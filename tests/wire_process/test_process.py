@@ -12,9 +12,8 @@ import pytest
 
 from llmbatch.codec.schema import compiled
 from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Announced, Expected, Request
 from llmbatch.core.fault import Fault, Kind
-from llmbatch.core.heard import Announced
-from llmbatch.core.job import Expected, Request
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.dialects.demands import Demands
 from llmbatch.dialects.reader import Reader

@@ -1,0 +1,68 @@
+"""What goes to a server and what comes back: requests, replies, and what was read from one."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from llmbatch.core.fault import Fault
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Completion
+
+__all__ = ["Announced", "Expected", "Heard", "Reply", "Request", "Verdicts"]
+
+
+class Expected(NamedTuple):
+    """What must be known of a request wherever its answer is read."""
+
+    dialect: str
+    keeps: tuple[bool, ...] = (False,)
+    """Whether the line shows the provider's own answer, for each job."""
+    entries: int = 1
+    """How many entries of the answer's list are those of one job; 0 when they all are."""
+    weights: tuple[int, ...] = ()
+    """The estimated tokens of each input, where several share the answer's usage."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What goes over the wire for one or, when packed, several jobs. `path` is appended to the base URL."""
+
+    jobs: tuple[Job, ...]
+    path: str
+    body: bytes
+    expected: Expected
+    method: str = "POST"
+    endpoint: int = 0
+    """Which of several it is sent to."""
+    weight: float = 0.0
+    """Tokens reserved for it."""
+    reserved: list[float] | None = None
+    """The reservation itself, where somebody counts tokens."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer: header names in lower case, body decoded from its content encoding.
+
+    `cut` says that nothing but the end of the connection marked the end of the body: it may be half of one.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut: bool = False
+
+
+class Announced(NamedTuple):
+    """Units a minute and units left, None where nothing was said."""
+
+    requests: float | None = None
+    tokens: float | None = None
+    requests_left: float | None = None
+    tokens_left: float | None = None
+
+
+Verdicts: TypeAlias = tuple[Completion | Fault, ...]
+"""One for each job of a request, in their order."""
+
+Heard: TypeAlias = tuple[Verdicts, Announced | None]
+"""A tuple and no class of its own: one comes for every request, from another process."""

@@ -13,12 +13,11 @@ from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.demands import Demanding, Demands, response_format
-from llmbatch.dialects.endpoints import endpoint_of
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import PRESETS
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.providers import PRESETS, endpoint_of
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.structured_output import Demanding, Demands, response_format
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.settings import MockSettings
 from llmbatch.run.endpoint import find_endpoint, find_preset

@@ -18,7 +18,7 @@ from llmbatch.core.settings import (
     StopSettings,
     Tolerance,
 )
-from llmbatch.dialects.endpoints import MOST_PACKED, checked_endpoint
+from llmbatch.dialects.providers import MOST_PACKED, checked_endpoint
 
 __all__ = ["API_KEY", "Options", "settings_of"]
 

@@ -26,7 +26,7 @@ from llmbatch.core.settings import (
     Tolerance,
     ViewSettings,
 )
-from llmbatch.dialects.endpoints import MOST_PACKED, checked_endpoint
+from llmbatch.dialects.providers import MOST_PACKED, checked_endpoint
 
 __all__ = ["resolve"]
 
@@ -237,7 +237,7 @@ def _json_retries(given: dict[str, Any]) -> int:
 
 def _reasons(text: str | None) -> frozenset[str]:
     """Read reasons; a provider's own words are allowed, a word that is nearly one of ours is a slip."""
-    from llmbatch.dialects.finish import REASONS
+    from llmbatch.dialects.finish_reasons import REASONS
 
     known = (*REASONS, "refusal")
     reasons = frozenset(text.split(",")) if text is not None else frozenset()

@@ -5,7 +5,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.clock import duration
 from llmbatch.core.exchange import Reply
-from llmbatch.flow.verdicts import ApiError
+from llmbatch.dialects.error_rules import ApiError
 
 __all__ = ["LARGEST", "api_error", "beginning", "error_in"]
 

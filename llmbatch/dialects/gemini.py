@@ -1,24 +1,25 @@
 """Google's generateContent. Records may be written in OpenAI's words; parameters move to where Gemini wants them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import events
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import alone, count, embedded_error, has_error, read_answer, request_id, unparsable
-from llmbatch.dialects.conversation import opened, refuse_foreign, tool_calls
-from llmbatch.dialects.endpoints import ENDPOINTS
-from llmbatch.dialects.finish import normalised, note_finish
-from llmbatch.dialects.gemini_body import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
-from llmbatch.dialects.gemini_stream import fold, joined
-from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.answers import alone, count, embedded_error, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.finish_reasons import normalised, note_finish
+from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
+from llmbatch.dialects.openai_messages import opened, refuse_foreign, tool_calls
+from llmbatch.dialects.openai_stream import CutStream
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Gemini", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "Gemini", "fold", "joined", "read", "usage"]
 
 PATH = ENDPOINTS["gemini"].path
 
@@ -167,3 +168,33 @@ def _sum(*counts: int | None) -> int | None:
     """Add what was said; None when nothing was."""
     said = [number for number in counts if number is not None]
     return sum(said) if said else None
+
+
+def fold(stream: bytes) -> dict[str, Any]:
+    """Join the chunks of a finished stream into one answer.
+
+    Raises CutStream when a candidate was not told to have ended, or ValueError, TypeError, AttributeError for chunks
+    of another shape.
+    """
+    body = joined(json.loads_shallow(event.data) for event in events(stream))
+    candidates = body.get("candidates")
+    ended = all(candidate.get("finishReason") for candidate in candidates) if candidates else body.get("promptFeedback")
+    if not ended and "error" not in body:
+        raise CutStream("the stream ended in the middle")
+    return body
+
+
+def joined(chunks: Iterable[Any]) -> dict[str, Any]:
+    """Join chunks, each of them shaped like a whole answer; an error among them stands beside what came before it."""
+    body: dict[str, Any] = {}
+    candidates: dict[int, dict[str, Any]] = {}
+    for chunk in chunks:
+        body |= {name: value for name, value in chunk.items() if name != "candidates" and value is not None}
+        for piece in chunk.get("candidates") or ():
+            index = piece.get("index", 0)
+            whole = candidates.setdefault(index, {"content": {"role": "model", "parts": []}})
+            whole |= {name: value for name, value in piece.items() if name != "content"}
+            whole["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
+    if candidates:
+        body["candidates"] = [candidates[index] for index in sorted(candidates)]
+    return body

@@ -9,10 +9,10 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.answer import alone, embedded_error, has_error, read_answer, request_id
-from llmbatch.dialects.chat import PARAMS, TOKEN_CAPS, usage
-from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.stream import fold
+from llmbatch.dialects.answers import alone, embedded_error, has_error, read_answer, request_id
+from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS, usage
+from llmbatch.dialects.openai_stream import fold
+from llmbatch.dialects.request_options import Options, Routes, complete
 
 __all__ = ["Passthrough", "read"]
 

@@ -11,8 +11,7 @@ from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
-from llmbatch.dialects.endpoints import endpoint_of
-from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
+from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, endpoint_of
 
 __all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine", "secret_values"]
 

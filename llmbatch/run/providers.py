@@ -13,7 +13,7 @@ from llmbatch.core.providers import Check, Provider
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
-from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import PRESETS
 from llmbatch.run.endpoint import find_endpoint, find_preset
 from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits

@@ -8,10 +8,10 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.demands import Demanding, Demands, response_format
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.structured_output import Demanding, Demands, response_format
 from llmbatch.records.decode import Decoder, Meta
 from llmbatch.records.entry import Supply
 from llmbatch.records.images import Images

@@ -31,7 +31,7 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally, Traffic
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.engine.stall import STALL

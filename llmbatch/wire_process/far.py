@@ -13,7 +13,7 @@ from llmbatch.core.cpu import take_turns
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Fault
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
 from llmbatch.wire.head import Heads
 from llmbatch.wire.limits import Limits
 from llmbatch.wire.opening import lane_opener

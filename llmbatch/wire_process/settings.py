@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
 
 __all__ = ["WireSettings"]
 

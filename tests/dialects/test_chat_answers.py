@@ -11,9 +11,9 @@ from llmbatch.codec.json import dumps
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.dialects.chat import Chat, usage
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_chat import Chat, usage
+from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
 CHAT = Chat(Options())

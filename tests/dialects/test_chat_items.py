@@ -7,8 +7,8 @@ import pytest
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.chat import Chat
-from llmbatch.dialects.options import Options
+from llmbatch.dialects.openai_chat import Chat
+from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
 MESSAGES = [{"role": "user", "content": "hi"}]

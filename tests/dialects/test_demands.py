@@ -13,10 +13,10 @@ from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.demands import Demanding, Demands, parsed, response_format
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import PRESETS
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.structured_output import Demanding, Demands, parsed, response_format
 
 STRICT = {
     "type": "object",

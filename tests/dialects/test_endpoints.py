@@ -6,10 +6,9 @@ import pytest
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.endpoints import ENDPOINTS
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import OWN_SERVER, Preset
+from llmbatch.dialects.providers import ENDPOINTS, OWN_SERVER, Preset
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 

@@ -8,7 +8,7 @@ from google.genai.types import BlockedReason, FinishReason
 from openai.types.chat.chat_completion import Choice
 
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.finish import _STANDARD, OWN, REASONS, note_finish
+from llmbatch.dialects.finish_reasons import _STANDARD, OWN, REASONS, note_finish
 
 
 def noted(own: object) -> Completion:

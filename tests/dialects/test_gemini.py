@@ -14,9 +14,9 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.answer_reader import Reader
 from llmbatch.dialects.gemini import Gemini, usage
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
 from .values import JSON, PROMPTS

@@ -13,11 +13,11 @@ from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.completions import Completions
-from llmbatch.dialects.embeddings import Embeddings
-from llmbatch.dialects.options import Options
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_completions import Completions
+from llmbatch.dialects.openai_embeddings import Embeddings
 from llmbatch.dialects.passthrough import Passthrough
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.request_options import Options
 
 OPTIONS = Options(model="m")
 

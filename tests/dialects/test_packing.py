@@ -14,11 +14,11 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.completions import Completions
-from llmbatch.dialects.embeddings import Embeddings
-from llmbatch.dialects.options import Options
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_completions import Completions
+from llmbatch.dialects.openai_embeddings import Embeddings
 from llmbatch.dialects.packing import share
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.request_options import Options
 
 NUMBERS = count()
 

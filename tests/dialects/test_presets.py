@@ -3,9 +3,9 @@
 import pytest
 
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import OWN_SERVER, PRESETS, Preset
+from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())

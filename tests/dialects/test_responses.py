@@ -9,9 +9,9 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
-from llmbatch.dialects.responses import Responses
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_responses import Responses
+from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
 MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": "Hi."}]}

@@ -10,10 +10,10 @@ from llmbatch.codec.sse import MOST_LINES, events
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.chat import Chat
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
-from llmbatch.dialects.stream import CutStream, fold
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_chat import Chat
+from llmbatch.dialects.openai_stream import CutStream, fold
+from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
 

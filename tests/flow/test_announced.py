@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Announced
-from llmbatch.flow.announced import announced
+from llmbatch.dialects.response_headers import announced
 
 ANTHROPIC = {
     "anthropic-ratelimit-input-tokens-limit": "80000",

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmbatch.core.clock import duration
-from llmbatch.flow.hints import retry_after, wait_in_text
+from llmbatch.dialects.response_headers import retry_after, wait_in_text
 
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
 

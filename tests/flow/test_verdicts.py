@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.dialects.error_rules import ApiError, judge
 from llmbatch.dialects.errors import api_error
-from llmbatch.flow.verdicts import ApiError, judge
 
 FREE, THROTTLED, DOUBTFUL, SERVER = Billing.UNBILLED, Billing.THROTTLED, Billing.DOUBTFUL, Billing.SERVER
 RECORD, ROUTE, RUN = Scope.RECORD, Scope.ROUTE, Scope.RUN

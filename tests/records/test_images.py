@@ -9,9 +9,9 @@ import pytest
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
 from llmbatch.records import images
 from llmbatch.records.images import Images
 

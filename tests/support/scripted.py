@@ -13,9 +13,9 @@ from llmbatch.core.exchange import Heard, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Outcome, Refused
-from llmbatch.dialects.chat import PATH, Chat
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_chat import PATH, Chat
+from llmbatch.dialects.request_options import Options
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.flow.bucket import Bucket

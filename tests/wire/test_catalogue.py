@@ -6,9 +6,9 @@ import pytest
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.chat import Chat
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.openai_chat import Chat
+from llmbatch.dialects.request_options import Options
 from llmbatch.mock.faults import FAULTS
 from llmbatch.wire.sender import LaneSender
 from tests.e2e.command import Mock

@@ -15,8 +15,8 @@ from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Announced, Expected, Request
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.outcome import Completion, Rejected
-from llmbatch.dialects.demands import Demands
-from llmbatch.dialects.reader import Reader
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.structured_output import Demands
 from llmbatch.wire_process import start
 from llmbatch.wire_process.near import RemoteLane, WireProcess
 from llmbatch.wire_process.settings import WireSettings

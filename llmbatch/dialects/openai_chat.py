@@ -10,7 +10,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import (
+from llmbatch.dialects.answers import (
     alone,
     count,
     embedded_error,
@@ -21,11 +21,11 @@ from llmbatch.dialects.answer import (
     request_id,
     unparsable,
 )
-from llmbatch.dialects.conversation import renamed
-from llmbatch.dialects.endpoints import ENDPOINTS
-from llmbatch.dialects.finish import normalised, note_finish
-from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.stream import fold, streamed
+from llmbatch.dialects.finish_reasons import normalised, note_finish
+from llmbatch.dialects.openai_messages import renamed
+from llmbatch.dialects.openai_stream import fold, streamed
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
 __all__ = ["PARAMS", "PATH", "Chat", "read"]
 

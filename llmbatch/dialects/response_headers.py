@@ -1,15 +1,18 @@
-"""How long a server asks to be left alone, in every form servers say it. Pure.
+"""Read how long a server asks to wait, and which limits it announces, in every form servers say it. Pure.
 
-Whatever it says is an untrusted number: what is not finite or not positive counts as not said.
+The numbers are untrusted: a wait that is not finite and positive, or a limit that is not between zero and a billion,
+counts as not said.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC
 
 from llmbatch.core.clock import DURATION_PART, duration, positive_number, valid_seconds
+from llmbatch.core.exchange import Announced
 
-__all__ = ["retry_after", "wait_in_text"]
+__all__ = ["announced", "retry_after", "wait_in_text"]
 
 _IN_TEXT = re.compile(
     rf"(?:try again|retry|retry after|resets?) (?:in|after) "
@@ -52,3 +55,32 @@ def _date(text: str) -> float | None:
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, OSError):
         return None
+
+
+def announced(headers: Mapping[str, str]) -> Announced | None:
+    """Read the rate-limit headers of an answer; None when there are none.
+
+    OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
+    on tokens is the sum of those on input and output; which of them binds is left to its 429s. Groq's
+    limit on requests is for a day and so too large to bind here, which does no harm.
+    """
+    if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
+        limit, left = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}"
+    elif "anthropic-ratelimit-requests-limit" in headers or "anthropic-ratelimit-tokens-limit" in headers:
+        limit, left = "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining"
+    else:
+        return None
+    return Announced(
+        _count(headers.get(limit.format("requests")), least=1.0),
+        _count(headers.get(limit.format("tokens")), least=1.0),
+        _count(headers.get(left.format("requests")), least=0.0),
+        _count(headers.get(left.format("tokens")), least=0.0),
+    )
+
+
+def _count(text: str | None, *, least: float) -> float | None:
+    try:
+        number = float(text.replace(",", "")) if text is not None else math.nan
+    except ValueError:
+        return None
+    return number if least <= number < 1e9 else None

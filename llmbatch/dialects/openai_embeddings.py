@@ -12,12 +12,12 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import alone, embedded_error, has_error, own_cost, read_answer, request_id, unparsable
-from llmbatch.dialects.chat import usage
-from llmbatch.dialects.conversation import refuse_foreign
-from llmbatch.dialects.endpoints import ENDPOINTS
-from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.answers import alone, embedded_error, has_error, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.openai_chat import usage
+from llmbatch.dialects.openai_messages import refuse_foreign
 from llmbatch.dialects.packing import count_sharing, packed, read_packed
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
 __all__ = ["PARAMS", "PATH", "Embeddings", "read"]
 

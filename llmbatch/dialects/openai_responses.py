@@ -12,7 +12,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.core.usage import Usage
-from llmbatch.dialects.answer import (
+from llmbatch.dialects.answers import (
     alone,
     count,
     embedded_error,
@@ -23,13 +23,13 @@ from llmbatch.dialects.answer import (
     request_id,
     unparsable,
 )
-from llmbatch.dialects.conversation import refuse_foreign, renamed
-from llmbatch.dialects.endpoints import ENDPOINTS
+from llmbatch.dialects.error_rules import judge
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish import note_finish
-from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.dialects.stream import CutStream
-from llmbatch.flow.verdicts import judge
+from llmbatch.dialects.finish_reasons import note_finish
+from llmbatch.dialects.openai_messages import refuse_foreign, renamed
+from llmbatch.dialects.openai_stream import CutStream
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
 __all__ = ["PARAMS", "PATH", "Responses", "read"]
 

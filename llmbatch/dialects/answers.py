@@ -10,9 +10,9 @@ from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
+from llmbatch.dialects.error_rules import judge
 from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in
-from llmbatch.dialects.stream import CutStream
-from llmbatch.flow.verdicts import judge
+from llmbatch.dialects.openai_stream import CutStream
 
 __all__ = [
     "Fold",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.flow.hints import retry_after, wait_in_text
+from llmbatch.dialects.response_headers import retry_after, wait_in_text
 
 __all__ = ["RULES", "ApiError", "Rule", "judge"]
 

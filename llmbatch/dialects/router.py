@@ -7,16 +7,15 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.chat import Chat
-from llmbatch.dialects.completions import Completions
-from llmbatch.dialects.embeddings import Embeddings
-from llmbatch.dialects.endpoints import ENDPOINTS, endpoint_of
+from llmbatch.dialects.anthropic import Messages
 from llmbatch.dialects.gemini import Gemini
-from llmbatch.dialects.messages import Messages
-from llmbatch.dialects.options import Options
+from llmbatch.dialects.openai_chat import Chat
+from llmbatch.dialects.openai_completions import Completions
+from llmbatch.dialects.openai_embeddings import Embeddings
+from llmbatch.dialects.openai_responses import Responses
 from llmbatch.dialects.passthrough import Passthrough
-from llmbatch.dialects.presets import Preset
-from llmbatch.dialects.responses import Responses
+from llmbatch.dialects.providers import ENDPOINTS, Preset, endpoint_of
+from llmbatch.dialects.request_options import Options
 
 __all__ = ["ByEndpoint"]
 

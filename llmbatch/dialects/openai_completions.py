@@ -9,7 +9,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import (
+from llmbatch.dialects.answers import (
     alone,
     embedded_error,
     gave_up,
@@ -19,12 +19,12 @@ from llmbatch.dialects.answer import (
     request_id,
     unparsable,
 )
-from llmbatch.dialects.chat import usage
-from llmbatch.dialects.endpoints import ENDPOINTS
-from llmbatch.dialects.finish import normalised, note_finish
-from llmbatch.dialects.options import Options, Routes, complete
+from llmbatch.dialects.finish_reasons import normalised, note_finish
+from llmbatch.dialects.openai_chat import usage
+from llmbatch.dialects.openai_stream import fold_completion, streamed
 from llmbatch.dialects.packing import count_sharing, packed, read_packed
-from llmbatch.dialects.stream import fold_completion, streamed
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
 __all__ = ["PARAMS", "PATH", "Completions", "read"]
 

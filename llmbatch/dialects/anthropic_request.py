@@ -3,8 +3,8 @@
 from typing import Any
 
 from llmbatch.core.prompt import RecordError
-from llmbatch.dialects import chat
-from llmbatch.dialects.conversation import calls_of, data_url, function_of, schema_of
+from llmbatch.dialects import openai_chat
+from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, schema_of
 
 __all__ = ["FOREIGN", "NAMES", "PARAMS", "system", "translate", "turn"]
 
@@ -37,10 +37,10 @@ _OWN = frozenset(
 )
 """Parameters of Anthropic's, and one that is translated."""
 
-FOREIGN = chat.PARAMS - _OWN - NAMES.keys()
+FOREIGN = openai_chat.PARAMS - _OWN - NAMES.keys()
 """Parameters of OpenAI's that Anthropic has nothing like."""
 
-PARAMS = chat.PARAMS | _OWN | NAMES.keys()
+PARAMS = openai_chat.PARAMS | _OWN | NAMES.keys()
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 

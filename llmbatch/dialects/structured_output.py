@@ -9,10 +9,10 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Rejected
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.by_endpoint import ByEndpoint
-from llmbatch.dialects.finish import OWN
-from llmbatch.dialects.options import Options
-from llmbatch.dialects.presets import Preset
+from llmbatch.dialects.finish_reasons import OWN
+from llmbatch.dialects.providers import Preset
+from llmbatch.dialects.request_options import Options
+from llmbatch.dialects.router import ByEndpoint
 
 __all__ = ["Demanding", "Demands", "held_against", "parsed", "response_format"]
 

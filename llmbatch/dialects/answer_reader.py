@@ -8,20 +8,28 @@ from typing import NamedTuple
 
 from llmbatch.core.exchange import Expected, Heard, Reply, Verdicts
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects import chat, completions, embeddings, gemini, messages, passthrough, responses
-from llmbatch.dialects.demands import Demands, held_against
-from llmbatch.flow.announced import announced
+from llmbatch.dialects import (
+    anthropic,
+    gemini,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_responses,
+    passthrough,
+)
+from llmbatch.dialects.response_headers import announced
+from llmbatch.dialects.structured_output import Demands, held_against
 
 __all__ = ["Reader"]
 
 _READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
-    chat.Chat.name: chat.read,
-    completions.Completions.name: completions.read,
-    embeddings.Embeddings.name: embeddings.read,
+    openai_chat.Chat.name: openai_chat.read,
+    openai_completions.Completions.name: openai_completions.read,
+    openai_embeddings.Embeddings.name: openai_embeddings.read,
     gemini.Gemini.name: gemini.read,
-    messages.Messages.name: messages.read,
+    anthropic.Messages.name: anthropic.read,
     passthrough.Passthrough.name: passthrough.read,
-    responses.Responses.name: responses.read,
+    openai_responses.Responses.name: openai_responses.read,
 }
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmbatch.core.prompt import RecordError
-from llmbatch.dialects import chat
-from llmbatch.dialects.conversation import calls_of, data_url, function_of, renamed, schema_of
+from llmbatch.dialects import openai_chat
+from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, renamed, schema_of
 
 __all__ = ["FOREIGN", "PARAMS", "gathered", "parts", "spread", "translate", "turns"]
 
@@ -67,10 +67,10 @@ _NAMES = {_snake(name): name for name in _CONFIG | _TOP if _snake(name) != name}
 _OWN = _CONFIG | _TOP | _NAMES.keys() | {"model", "response_format", "stream", "tool_choice"}
 """Parameters of Gemini's under any of their names, and those that are translated."""
 
-FOREIGN = chat.PARAMS - _OWN
+FOREIGN = openai_chat.PARAMS - _OWN
 """Parameters of OpenAI's that Gemini has nothing like."""
 
-PARAMS = chat.PARAMS | _OWN
+PARAMS = openai_chat.PARAMS | _OWN
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}

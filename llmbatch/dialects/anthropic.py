@@ -5,22 +5,23 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import events
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer import alone, count, has_error, read_answer, request_id, unparsable
-from llmbatch.dialects.conversation import opened, refuse_foreign, renamed, tool_calls
-from llmbatch.dialects.endpoints import ENDPOINTS
+from llmbatch.dialects.answers import alone, count, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
+from llmbatch.dialects.error_rules import judge
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish import note_finish
-from llmbatch.dialects.messages_body import FOREIGN, NAMES, PARAMS, system, translate, turn
-from llmbatch.dialects.messages_stream import fold
-from llmbatch.dialects.options import Options, Routes, complete
-from llmbatch.flow.verdicts import judge
+from llmbatch.dialects.finish_reasons import note_finish
+from llmbatch.dialects.openai_messages import opened, refuse_foreign, renamed, tool_calls
+from llmbatch.dialects.openai_stream import CutStream
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.request_options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Messages", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "Messages", "fold", "read", "usage"]
 
 PATH = ENDPOINTS["messages"].path
 
@@ -156,3 +157,83 @@ def usage(raw: Any) -> Usage | None:
 def _thinking_budget(thinking: Any) -> int:
     """Return the tokens of the answer that are for thinking: the cap must lie above."""
     return (count(thinking.get("budget_tokens")) or 0) if isinstance(thinking, dict) else 0
+
+
+_PIECES = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+"""What each kind of delta adds text to."""
+
+
+def fold(stream: bytes) -> dict[str, Any]:
+    """Join the events of a finished stream into one message.
+
+    An error among them is the answer, with what there was of the message beside it. A stream that told why the answer
+    ended has told everything. Raises CutStream for one that did not, or ValueError, TypeError, KeyError or
+    AttributeError for events of another shape.
+    """
+    message: dict[str, Any] = {}
+    blocks: dict[int, _Block] = {}
+    done = False
+    for event in events(stream):
+        said = json.loads_shallow(event.data)
+        match said["type"]:
+            case "message_start":
+                message = dict(said["message"])
+            case "content_block_start":
+                blocks[said["index"]] = _Block(said["content_block"])
+            case "content_block_delta":
+                blocks[said["index"]].add(said["delta"])
+            case "message_delta":
+                message.update(said["delta"])
+                message["usage"] = {**(message.get("usage") or {}), **_known(said.get("usage"))}
+            case "message_stop":
+                done = True
+                break
+            case "error":
+                return {**said, "message": {**message, "content": _joined(blocks)}}
+    if not done and not message.get("stop_reason"):
+        raise CutStream("the stream ended in the middle")
+    if not message:
+        raise ValueError("the stream holds no message")
+    return {**message, "content": _joined(blocks)}
+
+
+class _Block:
+    """One block of the content: as it began, and the pieces that follow."""
+
+    def __init__(self, began: dict[str, Any]) -> None:
+        self._began = dict(began)
+        self._pieces: dict[str, list[str]] = {}
+
+    def add(self, delta: dict[str, Any]) -> None:
+        """Add a piece; one of an unknown kind says nothing that a result line has a place for."""
+        name = _PIECES.get(delta["type"])
+        if name is not None:
+            self._pieces.setdefault(name, []).append(delta[name])
+
+    def joined(self) -> dict[str, Any]:
+        """Return the whole block. The input of a tool that was cut off stays the text it is."""
+        block = self._began
+        for name, pieces in self._pieces.items():
+            if name != "partial_json":
+                block[name] = (block.get(name) or "") + "".join(pieces)
+        written = "".join(self._pieces.get("partial_json", ()))
+        if written:
+            try:
+                block["input"] = json.loads_shallow(written.encode())
+            except ValueError:
+                block["input"] = written
+        return block
+
+
+def _joined(blocks: dict[int, _Block]) -> list[dict[str, Any]]:
+    return [blocks[index].joined() for index in sorted(blocks)]
+
+
+def _known(usage: Any) -> dict[str, Any]:
+    """Return the counts of a usage that were said: they are cumulative, and null is no news."""
+    return {name: value for name, value in (usage or {}).items() if value is not None}

@@ -18,12 +18,12 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long
-from llmbatch.flow.breaker import Breaker
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.retry import RetryPolicy, backoff
-from llmbatch.flow.spread import Spread
-from llmbatch.flow.till import Till
-from llmbatch.flow.weight import Weight
+from llmbatch.pacing.cost import Till
+from llmbatch.pacing.fail_fast import Breaker
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.load_balancer import Spread
+from llmbatch.pacing.retry import RetryPolicy, backoff
+from llmbatch.pacing.token_estimate import Weight
 
 __all__ = ["Dispatch", "Patience"]
 

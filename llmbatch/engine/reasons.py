@@ -3,7 +3,7 @@
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
-from llmbatch.flow.till import Till
+from llmbatch.pacing.cost import Till
 
 __all__ = ["cost_reached", "gave_up", "outage", "wait_too_long"]
 

@@ -12,7 +12,7 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
-from llmbatch.flow.price import Price, estimate
+from llmbatch.pacing.cost import Price, estimate
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.foresight import foresight
 from llmbatch.run.prices import bound, find_price

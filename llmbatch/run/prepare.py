@@ -11,7 +11,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
-from llmbatch.flow.weight import estimated
+from llmbatch.pacing.token_estimate import estimated
 from llmbatch.records.decode import Decoded, Decoder
 from llmbatch.records.entry import Entry, Supply
 

@@ -10,7 +10,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import Settings
-from llmbatch.flow.price import FlatPrice, Price, worst_case
+from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.run.endpoint import find_preset, is_own_machine
 
 __all__ = ["bound", "find_price", "spent_in"]

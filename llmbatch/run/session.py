@@ -35,12 +35,11 @@ from llmbatch.dialects.answer_reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.engine.stall import STALL
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
-from llmbatch.flow.price import Price
-from llmbatch.flow.retry import RetryPolicy
-from llmbatch.flow.till import Till
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.cost import Price, Till
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.retry import RetryPolicy
+from llmbatch.pacing.token_bucket import Bucket
 from llmbatch.records.entry import Supply
 from llmbatch.records.results import Render
 from llmbatch.records.sink import StreamSink

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from llmbatch.core.errors import ExitCode
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.flow.price import FlatPrice
-from llmbatch.flow.till import Till
+from llmbatch.pacing.cost import FlatPrice, Till
 from tests.support.scripted import TIMED_OUT, error, job, play
 
 CENT = FlatPrice(0.0, 10_000.0)

@@ -19,10 +19,10 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
-from llmbatch.flow.retry import RetryPolicy
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.retry import RetryPolicy
+from llmbatch.pacing.token_bucket import Bucket
 from tests.support.scripted import fixed_gate, job
 
 OK = Completion("t", "stop", "m", None)

@@ -14,9 +14,9 @@ from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.engine.dispatch import Patience
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.token_bucket import Bucket
 from tests.support.scripted import Run, error, job, play
 from tests.support.services import (
     Concurrency,

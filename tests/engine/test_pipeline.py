@@ -28,7 +28,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.engine import pipeline as engine_pipeline
 from llmbatch.engine.dispatch import Patience
-from llmbatch.flow.retry import RetryPolicy
+from llmbatch.pacing.retry import RetryPolicy
 from tests.support.scripted import (
     TIMED_OUT,
     UNREACHABLE,

@@ -9,9 +9,9 @@ from llmbatch.core.events import Event, Notice
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.engine.dispatch import Patience
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.token_bucket import Bucket
 from tests.support.scripted import Attempt, Run, answer, error, job, play
 
 GONE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)

@@ -12,7 +12,7 @@ from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, Settings, StopSettings
-from llmbatch.flow.price import FlatPrice, Price
+from llmbatch.pacing.cost import FlatPrice, Price
 from llmbatch.run.prices import bound, find_price, spent_in
 
 

@@ -18,11 +18,11 @@ from llmbatch.dialects.openai_chat import PATH, Chat
 from llmbatch.dialects.request_options import Options
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
-from llmbatch.flow.retry import RetryPolicy
-from llmbatch.flow.till import Till
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.cost import Till
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.retry import RetryPolicy
+from llmbatch.pacing.token_bucket import Bucket
 
 from .virtual_time import LoopClock, run_virtually
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.flow.price import FlatPrice, estimate, worst_case
-from llmbatch.flow.till import Till
+from llmbatch.pacing.cost import FlatPrice, Till, estimate, worst_case
 
 PRICE = FlatPrice(2.0, 10.0)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.flow.retry import CAP, RetryPolicy, backoff
+from llmbatch.pacing.retry import CAP, RetryPolicy, backoff
 from tests.support.scripted import job
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.gate import Gate
-from llmbatch.flow.limit import Limit
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.token_bucket import Bucket
 from tests.support.scripted import fixed_gate, job
 
 BUSY = Fault(kind=Kind.OVERLOADED, message="", billing=Billing.THROTTLED, retry=True, status=503)

@@ -5,7 +5,7 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.flow.weight import BLOB_TOKENS, estimated
+from llmbatch.pacing.token_estimate import BLOB_TOKENS, estimated
 
 
 @given(st.text(max_size=200), st.integers(1, 60))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.flow.bucket import BURST, Bucket, Taken
+from llmbatch.pacing.token_bucket import BURST, Bucket, Taken
 
 RATE = 120.0
 

@@ -4,7 +4,7 @@ import pytest
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Route
-from llmbatch.flow.breaker import FEW, MANY, Breaker
+from llmbatch.pacing.fail_fast import FEW, MANY, Breaker
 
 A, B = Route("/chat/completions", "a"), Route("/chat/completions", "b")
 

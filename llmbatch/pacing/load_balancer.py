@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from llmbatch.flow.breaker import FEW
-from llmbatch.flow.gate import Gate
+from llmbatch.pacing.fail_fast import FEW
+from llmbatch.pacing.gate import Gate
 
 __all__ = ["STORM", "Spread"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from llmbatch.core.exchange import Announced, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job
-from llmbatch.flow.bucket import Bucket
-from llmbatch.flow.limit import Limit
-from llmbatch.flow.parking import Parking
-from llmbatch.flow.rate import AdmittedRate
+from llmbatch.pacing.circuit_breaker import Parking
+from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.rate_estimator import AdmittedRate
+from llmbatch.pacing.token_bucket import Bucket
 
 __all__ = ["Gate"]
 

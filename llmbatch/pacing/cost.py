@@ -1,0 +1,118 @@
+"""What tokens cost, and the budget: reserves the worst case of requests in flight, enforces --max-cost. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import Completion, Usage
+
+__all__ = ["FlatPrice", "Price", "Till", "estimate", "terms_of", "worst_case"]
+
+MILLION = 1e6
+
+WORST = 4
+"""Times the estimate of a prompt, which takes four bytes of text for a token: no tokenizer makes two of one byte."""
+
+
+class Price(Protocol):
+    """A price list."""
+
+    def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+        """Return what so many tokens of a model cost under these terms, None when that is not known."""
+        ...
+
+
+class FlatPrice(NamedTuple):
+    """One price per million tokens in and out for every model; cached tokens cost as much as others."""
+
+    input: float
+    output: float
+
+    def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+        """Return what so many tokens cost, None when they were not counted."""
+        if usage.input_tokens is None and usage.output_tokens is None:
+            return None
+        return ((usage.input_tokens or 0) * self.input + (usage.output_tokens or 0) * self.output) / MILLION
+
+
+def terms_of(job: Job) -> Mapping[str, str]:
+    """Return what changes the price of a job's request, under the names genai-prices knows."""
+    return {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
+
+
+def worst_case(price: Price, job: Job) -> float | None:
+    """Return the most that a job's request may cost, None without a price or a token cap.
+
+    Four times the estimate in, which is a token for every byte of text, and every choice as long as it may be out.
+    """
+    output = _longest(job)
+    return None if output is None else price.of(job.route.model, Usage(job.tokens * WORST, output), terms_of(job))
+
+
+def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
+    """Return about what a job's prompt costs alone, and with answers of full length; None for what is not known."""
+    output, model, terms = _longest(job), job.route.model, terms_of(job)
+    least = price.of(model, Usage(job.tokens, 0), terms)
+    return least, None if output is None else price.of(model, Usage(job.tokens, output), terms)
+
+
+def _longest(job: Job) -> int | None:
+    """Return how many tokens all choices together may have."""
+    if job.token_cap is None:
+        return None
+    counts = (job.item.get("n"), job.item.get("best_of"))
+    return job.token_cap * max([1, *(count for count in counts if isinstance(count, int))])
+
+
+_FREE = (Billing.UNBILLED, Billing.THROTTLED)
+
+
+class Till:
+    """Prices attempts as they settle, and lets none leave that might cost more than is left.
+
+    `before` is what earlier runs spent under the same ceiling. What may have been billed without an answer, or has no
+    price, counts as its worst case: the ceiling holds whatever the bill says.
+    """
+
+    def __init__(self, price: Price | None = None, *, ceiling: float = math.inf, before: float = 0.0) -> None:
+        self.ceiling = ceiling
+        self.before = before
+        self.spent = before
+        self.short = False
+        """A request did not fit; none fits before one in flight is settled."""
+        self._price = price
+        self._reserved = 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Return what may still be spent, what is in flight included; None without a ceiling."""
+        return max(0.0, self.ceiling - self.spent) if self.ceiling < math.inf else None
+
+    def reserve(self, jobs: Sequence[Job]) -> bool:
+        """Set aside the worst case of a request; False when the ceiling forbids it."""
+        if self.ceiling == math.inf:
+            return True
+        worst = sum(job.worst for job in jobs)
+        if self.spent + self._reserved + worst > self.ceiling:
+            self.short = True
+            return False
+        self._reserved += worst
+        return True
+
+    def settle(self, job: Job, verdict: Completion | Fault) -> None:
+        """Put what an attempt cost in the place of its worst case, and add it to its job's."""
+        cost = verdict.cost
+        if cost is None and self._price is not None and verdict.usage is not None:
+            terms = terms_of(job)
+            cost = self._price.of(job.route.model, verdict.usage, terms)
+            if cost is None and isinstance(verdict, Completion) and verdict.model is not None:
+                cost = self._price.of(verdict.model, verdict.usage, terms)  # what was asked for is an alias
+        if cost is not None:
+            job.cost = cost if job.cost is None else job.cost + cost
+        if self.ceiling < math.inf:
+            free = isinstance(verdict, Fault) and verdict.billing in _FREE
+            self.spent += cost if cost is not None else 0.0 if free else job.worst
+            self._reserved -= job.worst
+            self.short = False

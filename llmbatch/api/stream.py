@@ -23,9 +23,9 @@ from llmbatch.records.given import Awaited, Collected, Iterated
 from llmbatch.run.endpoint import find_endpoint
 from llmbatch.run.session import Session, open_session
 from llmbatch.run.standing import open_results
+from llmbatch.transport_process.event_loop import has_uvloop
+from llmbatch.transport_process.spawn import wire_process
 from llmbatch.ui.say import Teller
-from llmbatch.wire_process.loop import has_uvloop
-from llmbatch.wire_process.start import wire_process
 
 __all__ = ["Records", "Run", "run", "stream"]
 

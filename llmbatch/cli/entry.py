@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from llmbatch.core.errors import ExitCode, LlmbatchError
-from llmbatch.wire_process.start import LOOK_AT, wire_process
+from llmbatch.transport_process.spawn import LOOK_AT, wire_process
 
 __all__ = ["entry"]
 

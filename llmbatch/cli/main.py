@@ -13,7 +13,7 @@ from llmbatch.core.printable import printable
 from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
-    from llmbatch.wire_process.near import WireProcess
+    from llmbatch.transport_process.parent import WireProcess
 
 __all__ = ["app", "run_to_code"]
 

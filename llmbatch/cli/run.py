@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
     from llmbatch.run.session import View
+    from llmbatch.transport_process.parent import WireProcess
     from llmbatch.ui.say import Say
-    from llmbatch.wire_process.near import WireProcess
 
 __all__ = ["run"]
 
@@ -128,7 +128,7 @@ def run(
         from llmbatch.run.dry_run import dry_run as show_requests
 
         raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
-    from llmbatch.wire_process.start import wire_process
+    from llmbatch.transport_process.spawn import wire_process
 
     # The front door may have started it already.
     with wire_process() if ctx.obj is None else nullcontext(ctx.obj) as wire:

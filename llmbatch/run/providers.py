@@ -15,10 +15,10 @@ from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
 from llmbatch.dialects.providers import PRESETS
 from llmbatch.run.endpoint import find_endpoint, find_preset
-from llmbatch.wire.head import Heads
-from llmbatch.wire.limits import Limits
-from llmbatch.wire.opening import lane_opener
-from llmbatch.wire.sender import LaneSender
+from llmbatch.transport.head import Heads
+from llmbatch.transport.limits import Limits
+from llmbatch.transport.proxies import lane_opener
+from llmbatch.transport.sender import LaneSender
 
 __all__ = ["checked", "providers"]
 

@@ -49,9 +49,9 @@ from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.run.prices import bound, find_price, spent_in
 from llmbatch.run.reading import Reading, new_dialect, new_reader
 from llmbatch.state.journal import SYNC_EVERY
-from llmbatch.wire_process.loop import has_uvloop
-from llmbatch.wire_process.near import WireProcess
-from llmbatch.wire_process.settings import WireSettings
+from llmbatch.transport_process.channel import WireSettings
+from llmbatch.transport_process.event_loop import has_uvloop
+from llmbatch.transport_process.parent import WireProcess
 
 __all__ = ["Session", "StreamTo", "View", "WireLog", "open_session", "run"]
 

@@ -19,10 +19,10 @@ counts: Counter[str] = Counter()
 def main() -> int:
     report = Path(sys.argv.pop(1))
     far = report.with_suffix(".far")
-    from llmbatch.wire_process import start
+    from llmbatch.transport_process import spawn
 
     counter = f"from tests.bench import counted; counted.far({str(far)!r})"
-    start.PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; {counter}"
+    spawn.PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; {counter}"
     _begin()
     from llmbatch.cli.main import run_to_code
 
@@ -40,9 +40,9 @@ def main() -> int:
 
 def far(report: str) -> None:
     """Be the process that holds the connections."""
-    from llmbatch.wire_process import far
+    from llmbatch.transport_process import child
 
-    leave = far._leave
+    leave = child._leave
 
     def counted_leave(error: Exception | None) -> None:
         sys.setprofile(None)
@@ -50,9 +50,9 @@ def far(report: str) -> None:
         leave(error)
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has something to write down
-    far._leave = counted_leave
+    child._leave = counted_leave
     _begin()
-    far.main()
+    child.main()
 
 
 def _begin() -> None:

@@ -1,0 +1,46 @@
+"""What every lane does: one request out, one whole answer back, and a trace of how far the attempt got."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import httpx
+
+from llmbatch.core.exchange import Reply
+from llmbatch.transport.head import Head
+
+__all__ = ["Exchange", "Trace"]
+
+
+@dataclass(slots=True)
+class Trace:
+    """Facts a lane writes down while it works."""
+
+    fresh: bool = False
+    """The connection was opened for this attempt."""
+    began: bool = False
+    """A byte of the request may have left."""
+    sent: bool = False
+    """The whole request was handed to the kernel."""
+    answered: bool = False
+    """A byte of the answer arrived."""
+
+
+class Exchange(httpx.AsyncBaseTransport, ABC):
+    """A transport that also tells how far a request got.
+
+    httpx's own objects cost as much as the sending does; the run calls `exchange`, and httpx whatever it likes.
+    """
+
+    @abstractmethod
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
+        """Send one request and wait for the whole answer, its body still in its content encoding.
+
+        Raises httpx's exceptions; the trace says the rest.
+        """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Serve a client of httpx."""
+        body = await request.aread()
+        reply = await self.exchange(Head.of(request), body, Trace())
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+        return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(reply.body))

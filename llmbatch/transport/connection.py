@@ -1,0 +1,266 @@
+"""One HTTP/1.1 connection, as an asyncio protocol around llhttp."""
+
+import asyncio
+import select
+import socket
+import ssl
+from collections.abc import Awaitable
+from typing import cast
+
+import httptools
+import httpx
+
+from llmbatch.core.exchange import Reply
+from llmbatch.transport.base import Trace
+from llmbatch.transport.head import joined
+from llmbatch.transport.limits import AnswerTooLarge, Limits
+
+__all__ = ["Connection"]
+
+_SMALL = 64 * 1024
+"""Head and body up to here leave in one write."""
+_PIECE = 256 * 1024
+"""How much of a larger body is written between two looks at what the server says."""
+_NONE: dict[str, str] = {}
+"""The headers between two answers: those of the last one leave with it."""
+_DELIMITERS = {"content-length", "transfer-encoding"}
+
+
+class Connection(asyncio.Protocol):
+    """One socket and its parser. Once not `open` it serves no further request, and its owner aborts it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.open = True
+        self._loop = loop
+        self._limits = limits
+        self._parser = httptools.HttpResponseParser(self)
+        # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3).
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
+        self._transport: asyncio.Transport | None = None
+        self._reply: asyncio.Future[Reply] | None = None
+        """Of the request under way: until its answer is whole, or will never be."""
+        self._writable: asyncio.Future[None] | None = None
+        self._trace = Trace()
+        self._written = False
+        self._status = 0
+        """Of the answer that comes in, once its head is whole; else 0."""
+        self._headers: dict[str, str] = {}
+        self._repeated: list[tuple[str, str]] = []
+        self._chunks: list[bytes] = []
+        self._received = self._wire = self._barren = 0
+        self._idle_since = loop.time()
+        self._readable = select.poll()
+
+    @classmethod
+    async def over(
+        cls,
+        sock: socket.socket,
+        *,
+        limits: Limits,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+    ) -> "Connection":
+        """Take over a connected socket, with TLS when there is a context. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: cls(loop, limits), sock=sock, ssl=context, server_hostname=server_hostname
+        )
+        return connection
+
+    def fit(self) -> bool:
+        """Say whether another request may be written: not idle too long, not closed, nothing said unasked.
+
+        The socket is asked, not only the loop: a busy loop may not have seen yet that the server hung up, and
+        a request written then would be in doubt.
+        """
+        return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
+
+    def exchange(self, head: bytes, body: bytes, trace: Trace) -> Awaitable[Reply]:
+        """Write one request; its whole answer is there to be waited for. Whoever stops waiting aborts."""
+        if not self.open or self._transport is None:
+            raise httpx.ReadError("the server closed the connection before the request was sent")
+        self._trace = trace
+        self._reply = reply = self._loop.create_future()
+        self._received = self._wire = self._barren = 0
+        trace.began = True
+        if len(body) > _SMALL:
+            self._written = False
+            return self._exchange_large(head, body, reply)
+        self._transport.write(head + body)
+        self._wrote()
+        return reply
+
+    async def _exchange_large(self, head: bytes, body: bytes, reply: asyncio.Future[Reply]) -> Reply:
+        """Feed the socket no faster than it drains.
+
+        An answer that comes before the end (413, 401) ends the writing, and the connection with it.
+        """
+        assert self._transport is not None
+        view = memoryview(body)
+        self._transport.write(head)
+        for start in range(0, len(body), _PIECE):
+            # One turn of the loop at least: a refusal is read before the reset that follows it.
+            room = self._writable or _turn(self._loop)
+            await asyncio.wait((room, reply), return_when=asyncio.FIRST_COMPLETED)
+            if reply.done():
+                self.open = False
+                try:
+                    return reply.result()
+                finally:
+                    del reply  # its exception knows this frame, and the body with it
+            self._transport.write(view[start : start + _PIECE])
+        self._wrote()
+        try:
+            return await reply
+        finally:
+            del reply
+
+    def _wrote(self) -> None:
+        """Note that the request is written: sent, if nothing of it waits in user space."""
+        assert self._transport is not None
+        self._written = True
+        if self._writable is None and not self._transport.is_closing():
+            self._trace.sent = True
+
+    def abort(self) -> None:
+        """Close the socket at once, whatever it is doing."""
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Set the flow control up."""
+        self._transport = cast(asyncio.Transport, transport)
+        # The lowest marks there are: "paused" then means that some of it has not reached the kernel. TLS
+        # transports pause at their mark, others above it; and TLS may still hold 64 KiB below what we see.
+        secure = transport.get_extra_info("ssl_object") is not None
+        self._transport.set_write_buffer_limits(high=1 if secure else 0, low=0)
+        self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def pause_writing(self) -> None:
+        """Note that bytes wait in user space."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Note that all bytes written so far reached the kernel."""
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+        if self._written:
+            self._trace.sent = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if self._reply is None:
+            self.abort()  # nobody asked: bytes after an answer belong to no request
+            return
+        self._trace.answered = True
+        before = self._received
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(httpx.RemoteProtocolError("the server wants to switch protocols"))
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__ or error)
+        except httptools.HttpParserError as error:
+            self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
+        if self._reply is not None:
+            self._cap(len(data), self._received != before)
+
+    def _cap(self, size: int, fruitful: bool) -> None:
+        """Bound what is not body: headers, trailers, interim answers, the framing of chunks."""
+        self._wire += size
+        self._barren = 0 if fruitful else self._barren + size
+        if self._barren > self._limits.head:
+            self._fail(httpx.RemoteProtocolError(f"headers beyond {self._limits.head} bytes"))
+        elif self._wire > self._limits.body + self._limits.head:
+            self._fail(AnswerTooLarge(self._limits, self._chunks))
+
+    def eof_received(self) -> None:
+        """Take the end of the connection as the end of a body that has no other."""
+        self._ended()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail what is under way."""
+        if error is None:
+            self._ended()
+        else:
+            self._fail(httpx.ReadError(str(error) or type(error).__name__))
+        # The parser and the transport hold this connection: it and what it holds would wait for a look at the cycles.
+        del self._parser
+        self._transport = None
+        self._chunks = []
+
+    def _ended(self) -> None:
+        if self._status and not self._headers.keys() & _DELIMITERS:
+            self._complete(self._status, cut=True)
+            self.abort()
+        elif self._trace.answered:
+            self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
+        else:
+            self._fail(httpx.RemoteProtocolError("the server hung up without an answer"))
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer: it belongs to no request, and must not reach the next one."""
+        if self._reply is None:
+            raise httpx.RemoteProtocolError("bytes after the answer")
+        self._headers, self._repeated = {}, []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, its name in lower case. Trailers are not headers."""
+        if self._status:
+            return
+        key, text = name.lower().decode("latin-1"), value.decode("latin-1").strip()
+        if key in self._headers:
+            self._repeated.append((key, text))
+        else:
+            self._headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """Expect the body from here."""
+        self._status = self._parser.get_status_code()
+        if self._status < 100:
+            raise httpx.RemoteProtocolError(f"not HTTP/1.1: status {self._status}")
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body, up to the cap."""
+        self._chunks.append(data)
+        self._received += len(data)
+        if self._received > self._limits.body:
+            raise AnswerTooLarge(self._limits, self._chunks)
+
+    def on_message_complete(self) -> None:
+        """Hand the answer over; after an interim one (100, 103) wait for the real one."""
+        status, self._status = self._status, 0
+        if status < 200:
+            return
+        if not self._parser.should_keep_alive():
+            self.open = False
+        self._complete(status)
+
+    def _complete(self, status: int, *, cut: bool = False) -> None:
+        reply, self._reply = self._reply, None
+        chunks, self._chunks = self._chunks, []
+        received, self._headers = self._headers, _NONE
+        self._idle_since = self._loop.time()
+        if reply is not None and not reply.done():
+            headers = joined([*received.items(), *self._repeated]) if self._repeated else received
+            reply.set_result(Reply(status, headers, b"".join(chunks), cut))
+
+    def _fail(self, error: BaseException) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+            reply.exception()  # a cancel may overtake it: it counts as seen
+        self.abort()
+
+
+def _turn(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Return a future that is done after one turn of the loop."""
+    turn: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(turn.set_result, None)
+    return turn

@@ -1,0 +1,83 @@
+"""What a failed attempt means: httpx's exceptions and the lane's trace to a fault."""
+
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.transport.base import Trace
+from llmbatch.transport.limits import AnswerTooLarge
+
+__all__ = ["fault_of", "timed_out"]
+
+_WORDS = 300
+"""Characters kept of an exception's text: h11 quotes the whole of an illegal line."""
+
+
+def timed_out(seconds: float, trace: Trace) -> Fault:
+    """Judge an attempt that our own deadline ended: once the request had left, it may be billed."""
+    if not _doubtful(trace):
+        return Fault(
+            kind=Kind.TIMEOUT,
+            message=f"the request could not be sent within {seconds:g} s",
+            retry=True,
+        )
+    return Fault(
+        kind=Kind.TIMEOUT,
+        message=f"no whole answer within {seconds:g} s; --timeout allows more",
+        billing=Billing.DOUBTFUL,
+        retry=True,
+    )
+
+
+def fault_of(error: Exception, trace: Trace) -> Fault:
+    """Judge an attempt that an exception ended. Raises what is not the transport's: that is a bug."""
+    message = _words(error)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        tls = _tls_refusal(error)
+        if tls is not None:
+            return Fault(kind=Kind.TLS, message=tls, scope=Scope.RUN)
+        return Fault(kind=Kind.CONNECTION, message=message, scope=Scope.RUN, retry=True)
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return Fault(kind=Kind.CONFIGURATION, message=message, scope=Scope.RUN)
+    if isinstance(error, AnswerTooLarge):
+        return Fault(kind=Kind.TOO_LARGE, message=message, billing=Billing.BILLED, raw=error.beginning)
+    if isinstance(error, httpx.TransportError):
+        protocol = isinstance(error, httpx.ProtocolError)
+        return Fault(
+            kind=Kind.PROTOCOL if protocol else Kind.CONNECTION,
+            message=message,
+            billing=Billing.DOUBTFUL if _doubtful(trace) else Billing.UNBILLED,
+            retry=True,
+        )
+    raise error
+
+
+def _doubtful(trace: Trace) -> bool:
+    return trace.sent or trace.answered
+
+
+def _tls_refusal(error: Exception) -> str | None:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate was refused: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and cause.reason in (
+            "WRONG_VERSION_NUMBER",
+            "HTTP_REQUEST",
+            "RECORD_LAYER_FAILURE",
+        ):
+            return "the server does not speak TLS at this address; is it http:// rather than https://?"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _words(error: Exception) -> str:
+    """Name the type too: the text of a reset or a time-out is often empty."""
+    text = str(error)[:_WORDS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

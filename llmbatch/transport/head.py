@@ -1,0 +1,97 @@
+"""The heads of requests as they go over the wire, each built once for all lanes to an endpoint."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from llmbatch.core.errors import UsageError
+
+__all__ = ["BODY_FIELDS", "Head", "Heads", "joined"]
+
+BODY_FIELDS = ("content-length", "transfer-encoding")
+"""Headers that follow from the body. Lanes send bodies whole, with their length."""
+
+REMEMBERED = 1024
+"""Paths whose heads are kept: building one costs as much as sending it."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+_VALUE = re.compile(r"[\t -~]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all requests to one path have in common. `raw` is that rendered, up to where the body's length goes."""
+
+    method: str
+    url: httpx.URL
+    headers: httpx.Headers
+    raw: bytes
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> "Head":
+        """Take the head of a request, whatever its body. Raises LocalProtocolError for what would forge others."""
+        headers = request.headers.copy()
+        for name in BODY_FIELDS:
+            headers.pop(name, None)
+        return cls(request.method, request.url, headers, _rendered(request.method, request.url, headers))
+
+
+def _rendered(method: str, url: httpx.URL, headers: httpx.Headers) -> bytes:
+    lines = [method.encode("ascii"), b" ", url.raw_path, b" HTTP/1.1\r\n"]
+    for name, value in headers.raw:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"content-length: ")
+    head = b"".join(lines)
+    # Counting is the cheapest proof that no value smuggles a line in; the message must not show the value.
+    if not head.count(b"\r\n") == head.count(b"\n") == head.count(b"\r") == len(headers.raw) + 1 or b"\0" in head:
+        raise httpx.LocalProtocolError("a header holds a line break or NUL")
+    return head
+
+
+class Heads(dict[tuple[str, str], Head]):
+    """The heads of an endpoint's requests, by method and path; each is made when it is first asked for.
+
+    `headers` go with every request; the base URL has no slash at its end. Raises UsageError for a header that cannot be
+    sent.
+    """
+
+    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self._base_url = base_url
+        host = httpx.URL(base_url).netloc.decode("ascii")
+        self._headers = httpx.Headers({"host": host, **_checked(headers)})
+
+    def __missing__(self, which: tuple[str, str]) -> Head:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        method, path = which
+        bare = httpx.Request(method, self._base_url + path, headers=self._headers, stream=httpx.ByteStream(b""))
+        head = self[which] = Head.of(bare)
+        return head
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers, names in lower case. Raises UsageError, value unshown, for what cannot be sent."""
+    checked = {}
+    for name, value in headers.items():
+        value = value.strip(" \t")
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise UsageError(
+                f"the header {name[:40]!r} holds a line break, control or non-ASCII character",
+                "Set it again without.",
+            )
+        if name.lower() in BODY_FIELDS:
+            raise UsageError(f"the header {name!r} is not yours to set", "It follows from the body.")
+        checked[name.lower()] = value
+    return checked
+
+
+def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Join the values of each name with commas, in the order they came."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name, []).append(value)
+    return {name: ", ".join(several) for name, several in values.items()}

@@ -1,0 +1,138 @@
+"""The reference lane: httpx's own transport of one connection, for proxies and to hold ours to account."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+
+from llmbatch.core.exchange import Reply
+from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.head import Head, joined
+from llmbatch.transport.limits import AnswerTooLarge, Limits, socket_options
+
+__all__ = ["ReferenceLane"]
+
+_PIECE = 256 * 1024
+
+
+class ReferenceLane(Exchange):
+    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after all but a clean answer.
+
+    Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only if
+    the server swallows the rest.
+    """
+
+    def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext], proxy: str | None = None) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._proxy = proxy
+        self._transport: httpx.AsyncHTTPTransport | None = None
+        self._stream: Any = None
+
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
+        """Send one request and wait for the whole answer."""
+        if self._transport is None:
+            self._transport = self._open(head.url.scheme == "https")
+        extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace)}
+        headers = [*head.headers.raw, (b"content-length", b"%d" % len(body))]
+        request = httpx.Request(head.method, head.url, headers=headers, stream=_Pieces(body), extensions=extensions)
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                content = await self._whole(response)
+                clean = not self._unread()
+            finally:
+                await response.aclose()
+        except (OSError, UnicodeError) as error:
+            # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
+            await self.aclose()
+            broken = httpx.ReadError if trace.began else httpx.ConnectError
+            raise broken(str(error) or type(error).__name__) from error
+        except BaseException:
+            await self.aclose()
+            raise
+        if not clean:
+            await self.aclose()
+        received = joined(
+            (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
+        )
+        cut = response.status_code not in (204, 304) and not received.keys() & {"content-length", "transfer-encoding"}
+        return Reply(response.status_code, received, content, cut)
+
+    def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
+        proxy = None
+        if self._proxy is not None:
+            own_tls = self._proxy.startswith("https:")
+            proxy = httpx.Proxy(self._proxy, ssl_context=self._tls() if own_tls else None)
+        return httpx.AsyncHTTPTransport(
+            verify=self._tls() if secure else False,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=self._limits.idle),
+            proxy=proxy,
+            socket_options=socket_options(),
+        )
+
+    async def _whole(self, response: httpx.Response) -> bytes:
+        chunks: list[bytes] = []
+        received = 0
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        async for chunk in response.stream:
+            received += len(chunk)
+            chunks.append(chunk)
+            if received > self._limits.body:
+                raise AnswerTooLarge(self._limits, chunks)
+        return b"".join(chunks)
+
+    def _unread(self) -> bool:
+        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next one.
+
+        There is no public way to ask.
+        """
+        pool = getattr(self._transport, "_pool", None)
+        for wrapper in pool.connections if pool is not None else ():
+            connection = wrapper
+            while connection is not None and not hasattr(connection, "_h11_state"):
+                connection = getattr(connection, "_connection", None)
+            if connection is not None and connection._h11_state.trailing_data[0]:  # noqa: SLF001
+                return True
+        return False
+
+    async def aclose(self) -> None:
+        """Drop the transport; the next request makes another, so that no stuck pool can survive."""
+        transport, self._transport = self._transport, None
+        stream, self._stream = self._stream, None
+        if transport is not None:
+            await transport.aclose()
+        if stream is not None:
+            await stream.aclose()
+
+    def _recorder(self, trace: Trace) -> Any:
+        """Write httpcore's trace events down as facts."""
+
+        async def record(event: str, info: dict[str, Any]) -> None:
+            match event:
+                case "connection.connect_tcp.started":
+                    trace.fresh = True
+                case "connection.connect_tcp.complete":
+                    # httpcore forgets this one when it is cancelled within the TLS handshake.
+                    self._stream = info["return_value"]
+                case "http11.send_request_headers.started":
+                    trace.began = True
+                case "http11.send_request_body.complete":
+                    trace.sent = True
+                case "http11.receive_response_headers.complete":
+                    trace.answered = True
+
+        return record
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body in pieces, so that a write buffer holds one of them and not a copy of all."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        view = memoryview(self._body)
+        for start in range(0, len(view), _PIECE):
+            yield bytes(view[start : start + _PIECE])

@@ -1,0 +1,85 @@
+"""Our lane: one kept-alive HTTP/1.1 connection that tells how far an attempt got.
+
+It exists because pace and durability hang on what no library tells: whether the connection was fresh, how
+much of the request left, whether an answer began; and on a cancel that closes the socket at once.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import httpx
+
+from llmbatch.core.exchange import Reply
+from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.connection import Connection
+from llmbatch.transport.dial import dial
+from llmbatch.transport.head import Head
+from llmbatch.transport.limits import Limits
+
+__all__ = ["Lane"]
+
+
+class Lane(Exchange):
+    """A transport of one kept-alive connection; one request at a time, no proxy, no HTTP/2.
+
+    The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the trace
+    of the request says how far the attempt got. After anything but a clean answer the connection is closed.
+    """
+
+    def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._connection: Connection | None = None
+        self._url: httpx.URL | None = None
+        """Of the last request: the connection leads to its host."""
+
+    async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
+        """Send one request and wait for the whole answer."""
+        connection = self._connection
+        if connection is None or (head.url is not self._url and not self._leads_to(head.url)) or not connection.fit():
+            self.close()
+            trace.fresh = True
+            connection = self._connection = await self._connect(head.url)
+        self._url = head.url
+        try:
+            reply = await connection.exchange(b"%b%d\r\n\r\n" % (head.raw, len(body)), body, trace)
+        except BaseException:
+            self.close()
+            raise
+        if not connection.open:
+            self.close()
+        return reply
+
+    def _leads_to(self, url: httpx.URL) -> bool:
+        return self._url is not None and _origin(url) == _origin(self._url)
+
+    async def _connect(self, url: httpx.URL) -> Connection:
+        scheme, host, port = _origin(url)
+        secure = scheme == b"https"
+        name = host.decode("ascii")
+        context = self._tls() if secure else None
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                sock = await dial(name, (443 if secure else 80) if port is None else port)
+                return await Connection.over(
+                    sock, limits=self._limits, context=context, server_hostname=name if secure else None
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
+        except OSError as error:
+            raise httpx.ConnectError(str(error) or type(error).__name__) from error
+
+    def close(self) -> None:
+        """Close the socket at once; the next request opens another."""
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    async def aclose(self) -> None:
+        """Close the socket at once."""
+        self.close()
+
+
+def _origin(url: httpx.URL) -> tuple[bytes, bytes, int | None]:
+    return url.raw_scheme, url.raw_host, url.port

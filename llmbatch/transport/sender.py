@@ -1,0 +1,109 @@
+"""One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from llmbatch.core.exchange import Reply, Request
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.content_encoding import EncodingError, decode
+from llmbatch.transport.deadline import Deadline
+from llmbatch.transport.errors import fault_of, timed_out
+from llmbatch.transport.head import Heads
+from llmbatch.transport.limits import Limits
+
+__all__ = ["LaneSender", "Sender", "SpreadSender", "WireLog", "spread_over"]
+
+WireLog = Callable[[str], None]
+"""Takes one line about an attempt, for `--debug`."""
+
+
+class LaneSender:
+    """Sends over one lane, whose requests begin with these heads."""
+
+    def __init__(self, lane: Exchange, heads: Heads, *, limits: Limits, log: WireLog | None = None) -> None:
+        self._lane = lane
+        self._heads = heads
+        self._limits = limits
+        self._log = log
+        self._deadline: Deadline | None = None
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Make one attempt: never longer than the attempt's deadline, however the answer drips."""
+        trace = Trace()
+        try:
+            if self._deadline is None:
+                self._deadline = Deadline(self._limits.attempt)
+            head = self._heads[request.method, request.path]
+            with self._deadline:
+                reply = await self._lane.exchange(head, request.body, trace)
+        except TimeoutError:
+            result: Reply | Fault = timed_out(self._limits.attempt, trace)
+        except Exception as error:
+            result = fault_of(error, trace)
+        else:
+            result = self._decoded(reply) if "content-encoding" in reply.headers else reply
+        if self._log is not None:
+            self._log(_line(request, result, trace))
+        return result
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._deadline is not None:
+            self._deadline.close()
+        await self._lane.aclose()
+
+    def _decoded(self, reply: Reply) -> Reply | Fault:
+        """Undo the content encoding of the body."""
+        try:
+            reply.body = decode(reply.body, reply.headers["content-encoding"], self._limits)
+        except EncodingError as error:
+            if 200 <= reply.status < 300:
+                return Fault(
+                    kind=Kind.UNPARSABLE,
+                    message=str(error),
+                    billing=Billing.BILLED,
+                    status=reply.status,
+                    raw=reply.body,
+                )
+            reply.body = b""  # the status says enough, and a refusal must stay what it is
+        return reply
+
+
+def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:
+    end = f"{result.status}, {len(result.body)} B" if isinstance(result, Reply) else f"{result.kind}: {result.message}"
+    connection = "new connection" if trace.fresh else "kept connection"
+    return f"{request.method} {request.path} {len(request.body)} B on a {connection} -> {end}"
+
+
+class Sender(Protocol):
+    """Sends one request at a time."""
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Make one attempt, within the attempt's deadline."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def spread_over(senders: Sequence[Sender]) -> Sender:
+    """Return one sender for all; where there is one only, it is that."""
+    return senders[0] if len(senders) == 1 else SpreadSender(senders)
+
+
+class SpreadSender:
+    """One sender per endpoint, each with a connection that is kept; one request at a time over all."""
+
+    def __init__(self, senders: Sequence[Sender]) -> None:
+        self._senders = tuple(senders)
+
+    def send(self, request: Request) -> Coroutine[Any, Any, Reply | Fault]:
+        """Make one attempt at the request's endpoint."""
+        return self._senders[request.endpoint].send(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for sender in self._senders:
+            await sender.aclose()

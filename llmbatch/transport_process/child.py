@@ -1,0 +1,118 @@
+"""The process that holds the connections: requests come over its stdin, what answers say goes back the same way."""
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+
+from llmbatch.core.cpu import take_turns
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Expected, Request
+from llmbatch.core.fault import Fault
+from llmbatch.dialects.answer_reader import Reader
+from llmbatch.transport.head import Heads
+from llmbatch.transport.limits import Limits
+from llmbatch.transport.proxies import lane_opener
+from llmbatch.transport.sender import LaneSender, Sender, spread_over
+from llmbatch.transport_process.channel import Channel, WireSettings
+from llmbatch.transport_process.event_loop import new_loop
+
+__all__ = ["main"]
+
+Order = tuple[int, str, str, bytes, Expected, int]
+"""A lane, and of a request what is sent, what is expected and the endpoint."""
+
+
+def main() -> None:
+    """Serve whoever holds the other end of stdin, until they hang up."""
+    # Who stops a whole group of processes means the run: it lets what is in flight arrive, and hangs up then.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    gc.freeze()
+    take_turns()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_Desk().serve(socket.socket(fileno=0)))
+
+
+class _Desk:
+    """Takes orders to lanes. The first message is the settings; each lane has one order at a time."""
+
+    def __init__(self) -> None:
+        self._orders: dict[int, asyncio.Future[Order]] = {}
+        """What the worker of each lane waits for."""
+        self._open_sender: Callable[[], Sender] | None = None
+        self._reader = Reader()
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve until the process ends."""
+        self._loop = loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as self._workers:
+            self._channel = Channel(self._took, _leave)
+            await loop.create_unix_connection(lambda: self._channel, sock=sock)
+            await loop.create_future()
+
+    def _took(self, message: Order | WireSettings) -> None:
+        if isinstance(message, WireSettings):
+            try:
+                self._open_sender = _opener(message, self._channel.put if message.logged else None)
+            except LlmbatchError as error:
+                self._channel.put(error)
+            else:
+                self._reader = message.reader
+                self._channel.expect(message.lanes)
+                self._channel.put(None)
+            return
+        order = self._orders.get(message[0])
+        if order is None:
+            self._orders[message[0]] = order = self._loop.create_future()
+            self._workers.create_task(self._work(message[0]))
+        order.set_result(message)
+
+    async def _work(self, lane: int) -> None:
+        """Be one lane's worker."""
+        assert self._open_sender is not None
+        orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
+        hear = self._reader.hear
+        while True:
+            _, method, path, body, expected, endpoint = await orders[lane]
+            orders[lane] = loop.create_future()
+            reply = await sender.send(Request((), path, body, expected, method, endpoint))
+            channel.put((lane, reply if isinstance(reply, Fault) else hear(expected, reply)))
+            del body, reply  # or both would live until the next order
+
+
+def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
+    """Return what makes senders. Raises UsageError."""
+    _allow_sockets(settings.lanes, len(settings.base_urls))
+    limits = Limits(connect=settings.connect, attempt=settings.attempt)
+    ends = [
+        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers))
+        for url in settings.base_urls
+    ]
+
+    return lambda: spread_over([LaneSender(open_lane(), heads, limits=limits, log=log) for open_lane, heads in ends])
+
+
+def _allow_sockets(lanes: int, endpoints: int) -> None:
+    """Raise the limit of open files to what the lanes need. Raises UsageError when the system forbids it."""
+    needed = lanes * endpoints + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(
+                f"-c {lanes} needs {needed} open files, the system allows {hard}",
+                "Lower -c or raise `ulimit -n`.",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _leave(error: Exception | None) -> None:
+    """End at once: what is not on its way back yet is in doubt over there, and nothing more may be sent."""
+    if error is not None and not isinstance(error, ConnectionError):
+        traceback.print_exception(error)
+        os._exit(1)
+    os._exit(0)

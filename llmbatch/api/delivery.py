@@ -8,7 +8,7 @@ from llmbatch.api.result import Result
 from llmbatch.codec import json
 from llmbatch.core.errors import ReaderGone
 from llmbatch.core.outcome import Outcome, Refused
-from llmbatch.records.results import Render
+from llmbatch.results.render import Render
 
 __all__ = ["Delivery"]
 

@@ -15,11 +15,11 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
+from llmbatch.results.answer_cache import OWN, REDO
+from llmbatch.results.resume_policy import Action, Judgement, ResumePolicy
+from llmbatch.results.run_log import difference
+from llmbatch.results.store import Store
 from llmbatch.run.reading import Reading
-from llmbatch.state.answers import OWN, REDO
-from llmbatch.state.headers import difference
-from llmbatch.state.resume import Action, Judgement, ResumePolicy
-from llmbatch.state.store import Store
 
 __all__ = ["Continuation", "Survey"]
 

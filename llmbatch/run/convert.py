@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
-from llmbatch.records.parquet import check_parquet
-from llmbatch.records.parquet_table import Survey, parquet_pieces
-from llmbatch.records.reshaped import SHAPES, Missing
-from llmbatch.records.sheet import COLUMNS, META, result_row, row
-from llmbatch.run.standing import ResultsFile, open_results
+from llmbatch.input.parquet import check_parquet
+from llmbatch.results.csv import COLUMNS, META, result_row, row
+from llmbatch.results.output_formats import SHAPES, Missing
+from llmbatch.results.parquet import Survey, parquet_pieces
+from llmbatch.results.reader import ResultsFile, open_results
 from llmbatch.run.whole import check_stdout, check_target, whole_file
 
 __all__ = ["Shape", "convert"]

@@ -13,11 +13,11 @@ from llmbatch.core.job import Job
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import Price, estimate
+from llmbatch.results.resume_policy import Action
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.foresight import foresight
 from llmbatch.run.prices import bound, find_price
 from llmbatch.run.reading import Reading, new_dialect, new_reader
-from llmbatch.state.resume import Action
 
 __all__ = ["dry_run"]
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Refused
 from llmbatch.core.settings import Settings
-from llmbatch.run.standing import ResultsFile, identity_of, open_results
-from llmbatch.state.known import Known, Trait, traits_of
-from llmbatch.state.lines import key_fingerprint, name_of
-from llmbatch.state.resume import Action, Before, Judgement, ResumePolicy, judge
+from llmbatch.results.index import Known, Trait, traits_of
+from llmbatch.results.lines import key_fingerprint, name_of
+from llmbatch.results.reader import ResultsFile, identity_of, open_results
+from llmbatch.results.resume_policy import Action, Before, Judgement, ResumePolicy, judge
 
 __all__ = ["Foresight", "foresight"]
 

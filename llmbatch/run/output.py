@@ -15,15 +15,15 @@ from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
-from llmbatch.records.reshaped import SHAPES, Missing, Reshape
-from llmbatch.records.results import Render, jsonl, reshaped
-from llmbatch.records.sink import StreamSink
+from llmbatch.results.journal import Journal
+from llmbatch.results.lines import parse
+from llmbatch.results.opening import open_store
+from llmbatch.results.output_formats import SHAPES, Missing, Reshape
+from llmbatch.results.render import Render, jsonl, reshaped
+from llmbatch.results.store import Store
+from llmbatch.results.stream_sink import StreamSink
 from llmbatch.run.continuation import Continuation
 from llmbatch.run.prepare import Sift
-from llmbatch.state.journal import Journal
-from llmbatch.state.lines import parse
-from llmbatch.state.opening import open_store
-from llmbatch.state.store import Store
 
 __all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
 

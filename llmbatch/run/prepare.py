@@ -11,9 +11,9 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
+from llmbatch.input.decode import Decoded, Decoder
+from llmbatch.input.entry import Entry, Supply
 from llmbatch.pacing.token_estimate import estimated
-from llmbatch.records.decode import Decoded, Decoder
-from llmbatch.records.entry import Entry, Supply
 
 __all__ = ["Preparation", "Sift"]
 

@@ -12,13 +12,13 @@ from llmbatch.dialects.answer_reader import Reader
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import ByEndpoint
 from llmbatch.dialects.structured_output import Demanding, Demands, response_format
-from llmbatch.records.decode import Decoder, Meta
-from llmbatch.records.entry import Supply
-from llmbatch.records.images import Images
-from llmbatch.records.seen import Seen, SeenLately
-from llmbatch.records.source import open_source
-from llmbatch.records.strict import check_strict
-from llmbatch.records.template import Template
+from llmbatch.input.decode import Decoder, Meta
+from llmbatch.input.entry import Supply
+from llmbatch.input.images import Images
+from llmbatch.input.occurrences import Seen, SeenLately
+from llmbatch.input.source import open_source
+from llmbatch.input.strict import check_strict
+from llmbatch.input.template import Template
 from llmbatch.run.endpoint import find_preset
 from llmbatch.run.prepare import Preparation, Sift
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from llmbatch.core.account import Book
-from llmbatch.run.standing import open_results
+from llmbatch.results.reader import open_results
+from llmbatch.results.stats import Book
 
 __all__ = ["report"]
 

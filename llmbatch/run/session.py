@@ -35,20 +35,20 @@ from llmbatch.dialects.answer_reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.engine.stall import STALL
+from llmbatch.input.entry import Supply
 from llmbatch.pacing.concurrency_limit import Limit
 from llmbatch.pacing.cost import Price, Till
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
 from llmbatch.pacing.token_bucket import Bucket
-from llmbatch.records.entry import Supply
-from llmbatch.records.results import Render
-from llmbatch.records.sink import StreamSink
+from llmbatch.results.journal import SYNC_EVERY
+from llmbatch.results.render import Render
+from llmbatch.results.stream_sink import StreamSink
 from llmbatch.run.endpoint import Endpoint
 from llmbatch.run.mock_process import mock_process
 from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.run.prices import bound, find_price, spent_in
 from llmbatch.run.reading import Reading, new_dialect, new_reader
-from llmbatch.state.journal import SYNC_EVERY
 from llmbatch.transport_process.channel import WireSettings
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.parent import WireProcess

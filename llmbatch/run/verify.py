@@ -8,13 +8,13 @@ from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Refused
 from llmbatch.core.reconciliation import Finding, Problem, Reconciliation
-from llmbatch.records.decode import Decoder
-from llmbatch.records.seen import Seen
-from llmbatch.records.source import open_source
-from llmbatch.run.standing import ResultsFile, identity_of, open_results
-from llmbatch.state.intents import SETTLED
-from llmbatch.state.known import Known, Trait
-from llmbatch.state.lines import Line, name_of
+from llmbatch.input.decode import Decoder
+from llmbatch.input.occurrences import Seen
+from llmbatch.input.source import open_source
+from llmbatch.results.index import Known, Trait
+from llmbatch.results.intents import SETTLED
+from llmbatch.results.lines import Line, name_of
+from llmbatch.results.reader import ResultsFile, identity_of, open_results
 
 __all__ = ["verify"]
 

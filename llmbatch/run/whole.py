@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmbatch.core.errors import OutputError, UsageError
-from llmbatch.run.standing import ResultsFile
-from llmbatch.state import disk
+from llmbatch.results import disk
+from llmbatch.results.reader import ResultsFile
 
 __all__ = ["check_stdout", "check_target", "whole_file"]
 

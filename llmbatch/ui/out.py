@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from llmbatch.core.printable import printable
-from llmbatch.records.sink import StreamSink
+from llmbatch.results.stream_sink import StreamSink
 
 __all__ = ["notice", "stdout_sink", "terminal_width", "write_stderr"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from llmbatch.core.account import Book
 from llmbatch.core.printable import printable
+from llmbatch.results.stats import Book
 from llmbatch.ui.account import MODEL_COLUMNS, account_rows, model_rows
 
 __all__ = ["account_page"]

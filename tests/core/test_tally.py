@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.account import Account
 from llmbatch.core.events import Finished, Held, Notice, Retrying, Stopping
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
 from llmbatch.core.tally import MOST_MODELS, OTHER, Tally, percentiles
+from llmbatch.results.stats import Account
 from tests.support.scripted import ROUTE, job, refusal
 
 LATENCY = st.floats(0, 1000, width=32)

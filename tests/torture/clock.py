@@ -5,7 +5,7 @@ import time
 from datetime import datetime, tzinfo
 
 from llmbatch.core.clock import SystemClock
-from llmbatch.state import aside, headers, lock
+from llmbatch.results import aside, lock, run_log
 
 __all__ = ["turn_back"]
 
@@ -32,5 +32,5 @@ def turn_back() -> None:
             return time.gmtime(now())
 
     SystemClock.wall = staticmethod(now)  # type: ignore[method-assign]
-    headers.datetime = lock.datetime = Datetime  # type: ignore[attr-defined]
+    run_log.datetime = lock.datetime = Datetime  # type: ignore[attr-defined]
     aside.time = Time  # type: ignore[attr-defined]

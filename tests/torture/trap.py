@@ -1,4 +1,4 @@
-"""A stand-in for the `os` that `llmbatch.state.disk` uses: it counts what changes a file, and strikes once."""
+"""A stand-in for the `os` that `llmbatch.results.disk` uses: it counts what changes a file, and strikes once."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmbatch.state import disk
+from llmbatch.results import disk
 
 __all__ = ["Trap", "lay"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llmbatch.core.errors import InputError, OutputError, UsageError
+from llmbatch.results import disk
 from llmbatch.run.convert import Shape, convert
-from llmbatch.state import disk
 
 from .lines import failed, ok, put
 

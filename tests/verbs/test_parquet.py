@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmbatch.core.errors import UsageError
-from llmbatch.records import parquet_table
+from llmbatch.results import parquet
 from llmbatch.run.convert import Shape, convert
 
 from .lines import failed, ok, put
@@ -76,7 +76,7 @@ def test_hostile_values_cost_a_cell_and_not_the_file(tmp_path: Path) -> None:
 
 
 def test_it_is_written_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_table, "_ROW_GROUP", 10)
+    monkeypatch.setattr(parquet, "_ROW_GROUP", 10)
     name = put(tmp_path / "r.jsonl", [ok(n, n) for n in range(25)])
     output = tmp_path / "out.parquet"
     assert table(name, output=output).column("id").to_pylist() == list(range(25))

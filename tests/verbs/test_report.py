@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbatch.core.account import MOST_NAMES, OTHER, Account, Book
+from llmbatch.results.stats import MOST_NAMES, OTHER, Account, Book
 from llmbatch.run.report import report
 from llmbatch.ui.account import account_text
 from llmbatch.ui.page import account_page

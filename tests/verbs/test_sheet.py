@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.records.sheet import COLUMNS, cell, result_row, row
+from llmbatch.results.csv import COLUMNS, cell, result_row, row
 
 from .lines import failed, ok
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.run.standing import open_results
-from llmbatch.state.rewrite import merge
+from llmbatch.results.reader import open_results
+from llmbatch.results.rewrite import merge
 
 from .lines import failed, ok, put
 

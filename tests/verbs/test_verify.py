@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from llmbatch.cli.verify import spelled_out
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.reconciliation import Finding, Reconciliation
-from llmbatch.run.standing import boot, identity_of
+from llmbatch.results.intents import Intent, Intents
+from llmbatch.results.reader import boot, identity_of
 from llmbatch.run.verify import verify
-from llmbatch.state.intents import Intent, Intents
 
 from .lines import Fields, failed, ok, put, record_of
 

@@ -1,0 +1,173 @@
+"""Rows of CSV and TSV as objects of strings, streamed."""
+
+import csv
+from collections import deque
+
+from llmbatch.core.errors import InputError
+from llmbatch.input.entry import Entry, marked
+from llmbatch.input.lines import Lines, Oversized
+
+__all__ = ["LINE_FIELDS", "Table"]
+
+LINE_FIELDS = 4
+"""A line of a table may be this many times as long as a field."""
+
+_BATCH = 256
+
+
+class Table:
+    """Reads rows, the first of which names the fields.
+
+    A row with too few values lacks the last fields; one with too many is an error. Rows are numbered as in a
+    spreadsheet: the header is row 1.
+    """
+
+    def __init__(self, lines: Lines, *, delimiter: str, max_field: int, name: str, prefix: str) -> None:
+        self._feed = _Feed(lines)
+        self._rows = csv.reader(self._feed, delimiter=delimiter, strict=True)
+        self._max_field, self._name, self._prefix = max_field, name, prefix
+        self._header: list[str] = []
+        self._number = 0
+        self._inside_quotes = False
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
+        csv.field_size_limit(self._max_field)  # the module knows only one for all readers
+        entries: list[Entry] = []
+        while len(entries) < limit:
+            self._feed.start(may_wait=not entries)
+            if self._inside_quotes:
+                if not self._skip():
+                    break
+                continue
+            try:
+                row = next(self._rows)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                if self._feed.paused:  # inside a quoted field whose end has not come yet
+                    self._feed.restart()
+                    break
+                entries.append(self._unusable(str(error)))
+                self._inside_quotes = self._feed.lost and self._feed.quotes % 2 == 1
+                continue
+            self._number += 1
+            if not row:
+                continue
+            if not self._header:
+                self._header = self._names(row)
+            elif self._feed.flaw is not None:
+                entries.append(self._unusable(self._feed.flaw, count=False))
+            elif len(row) > len(self._header):
+                flaw = f"{len(row)} values, but the header names {len(self._header)}"
+                entries.append(self._unusable(flaw, count=False))
+            else:
+                entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False))))
+        return entries
+
+    def _names(self, row: list[str]) -> list[str]:
+        flaw = self._feed.flaw
+        if flaw is None and not all(row):
+            flaw = "a column has no name"
+        if flaw is None and len(set(row)) < len(row):
+            flaw = f"two columns are named {next(name for name in row if row.count(name) > 1)!r}"
+        if flaw is not None:
+            raise self._refusal(flaw)
+        return row
+
+    def _refusal(self, flaw: str) -> InputError:
+        return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 must name every column once")
+
+    def _where(self) -> str:
+        return f"{self._prefix}row {self._number} (line {self._feed.first})"
+
+    def _unusable(self, flaw: str, *, count: bool = True) -> Entry:
+        self._number += count
+        if flaw.startswith("field larger"):
+            flaw, self._feed.lost = f"a field is longer than --max-line {self._max_field:,}", True
+        elif flaw == "unexpected end of data":
+            flaw = "a quote is opened and never closed"
+        if not self._header:
+            raise self._refusal(flaw)
+        where = self._where()
+        return Entry(where, None, f"{where}: {flaw}", self._feed.taken())
+
+    def _skip(self) -> bool:
+        """Drop lines until the quoted field that was given up ends; tell whether it has."""
+        while True:
+            try:
+                next(self._feed)
+            except StopIteration:
+                return False
+            except csv.Error:  # too long a line, not wanted anyway
+                pass
+            if self._feed.quotes % 2 == 1:
+                self._inside_quotes = False
+                return True
+            self._feed.start(may_wait=self._feed.may_wait)
+
+
+class _Feed:
+    """Lines for the csv module, which wants text, with a memory of those that make up the row at hand."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._ready: deque[bytes | Oversized] = deque()
+        self._row: list[bytes | Oversized] = []
+        self.may_wait = True
+        self.paused = False
+        """The row at hand has no end yet, and waiting for it was not allowed."""
+        self.lost = False
+        """The row at hand was given up before its end."""
+        self.flaw: str | None = None
+        self.quotes = 0
+        self.first = 1
+        """The number of the row's first line."""
+
+    def start(self, *, may_wait: bool) -> None:
+        """Begin a row."""
+        self.first += len(self._row)
+        self._row.clear()
+        self.may_wait, self.paused, self.lost, self.flaw, self.quotes = may_wait, False, False, None, 0
+
+    def restart(self) -> None:
+        """Put the lines of the row back, to begin it again later."""
+        self._ready.extendleft(reversed(self._row))
+        self._row.clear()
+
+    def taken(self) -> bytes:
+        """Return what identifies the row at hand."""
+        kept = [line if isinstance(line, bytes) else marked(line.head, line.length) for line in self._row]
+        whole = b"\n".join(kept)
+        return whole if len(whole) < self._lines.max_line else marked(whole, len(whole))
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        if not self._ready:
+            if not self.may_wait and not self._lines.at_hand():
+                self.paused = True
+                raise StopIteration
+            self._ready.extend(self._lines.read(_BATCH))
+            if not self._ready:
+                raise StopIteration
+        line = self._ready.popleft()
+        self._row.append(line)
+        if isinstance(line, Oversized):
+            self.quotes += line.quotes
+            self.lost = True
+            raise csv.Error(f"a line of {line.length:,} bytes is longer than {LINE_FIELDS} times --max-line")
+        self.quotes += line.count(b'"')
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            text = line.decode(errors="surrogateescape")
+            self._fault(line[: error.start], f"not UTF-8 (byte 0x{line[error.start]:02x})")
+        if "\0" in text:
+            self._fault(line[: line.index(b"\0")], "a NUL character")
+        return text + "\n"
+
+    def _fault(self, before: bytes, what: str) -> None:
+        column = len(before.decode(errors="surrogateescape")) + 1
+        self.flaw = self.flaw or f"line {self.first + len(self._row) - 1} column {column}: {what}"

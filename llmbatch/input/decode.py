@@ -1,0 +1,213 @@
+"""Entries to what is asked: identity, prompt and meta of a record, or why it is refused."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmbatch.codec.digest import digest, fingerprint
+from llmbatch.codec.json import canonical
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.job import Identity
+from llmbatch.core.outcome import Refused
+from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.input import record_shapes
+from llmbatch.input.entry import Entry
+from llmbatch.input.images import Images
+from llmbatch.input.occurrences import Seen, SeenLately
+from llmbatch.input.template import Template, TemplateError
+
+__all__ = ["Decoded", "Decoder", "IdFields", "Meta", "id_fields", "named"]
+
+Meta = Literal["all", "none"] | frozenset[str]
+"""Which fields come back with the result: all that mean nothing to us, none, or those named."""
+
+_MOST_REPEATS = 100
+
+_NOTHING: frozenset[str] = frozenset()
+
+_PLAIN = record_shapes.OWN - {"input"}
+
+_COOKBOOK_META = ("metadata",)
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A record that can be asked. `fields` is the whole record, as an object."""
+
+    identity: Identity
+    prompt: Prompt
+    meta: dict[str, Any]
+    fields: Any
+
+
+class Decoder:
+    """Decodes the records of a run, in order.
+
+    `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
+    `meta_fields`. With a `template` every field is material for it and nothing else. `system` is for
+    records that have none. `form` is the input format, where it says how records are to be understood,
+    `images` the fields that name images.
+    `notice` is told what a person may not expect.
+    """
+
+    def __init__(
+        self,
+        *,
+        params: frozenset[str],
+        id_field: str | None,
+        meta: Meta,
+        meta_fields: frozenset[str],
+        template: Template | None,
+        system: Template | None,
+        form: str | None,
+        images: Images | None = None,
+        seen: Seen | SeenLately,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._sendable = params - meta_fields - record_shapes.OWN
+        self._shaped = record_shapes.OWN | self._sendable
+        self._id_fields = id_fields(id_field)
+        self._meta = meta
+        self._template, self._system = template, system
+        self._form = form
+        self._images = images
+        self._seen, self._repeats = seen, 0
+        self._notice: Callable[[str], None] | None = notice
+        if template is not None and not template.has_fields:
+            notice("--template has no {{ field }} in it: every record asks the same")
+
+    def decode(self, index: int, entry: Entry) -> Decoded | Refused:
+        """Decode the record at a place of the input.
+
+        Raises UsageError when a template fails for the very first record, InputError after too many
+        repeated ids.
+        """
+        if entry.error is not None:
+            identity = self._identify(index, None, digest(b"raw", entry.digest))
+            return _refused(identity, Kind.INVALID_RECORD, entry.error, {}, None)
+        fields = entry.value
+        if isinstance(fields, str):
+            fields = {"prompt": fields}
+        record = digest(canonical(fields))
+        if not isinstance(fields, dict):
+            message = f"{entry.where}: a record is an object or a string"
+            return _refused(self._identify(index, None, record), Kind.INVALID_RECORD, message, {}, fields)
+        flaw: RecordError | None = None
+        try:
+            id, looked_at = named(fields, self._id_fields)
+        except RecordError as error:
+            id, looked_at, flaw = None, (), error
+        identity = self._identify(index, id, record)
+        consumed = self._consumed(fields, looked_at)
+        meta = self._kept(fields, consumed, looked_at)
+        if id is not None and identity.occurrence:
+            return _refused(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
+        try:
+            if flaw is not None:
+                raise flaw
+            prompt = self._prompt(fields, consumed, looked_at, entry.where)
+        except RecordError as error:
+            message = f"{entry.where}: {error.message}"
+            if index == 0 and isinstance(error, TemplateError):
+                raise UsageError(message, error.hint) from error
+            return _refused(identity, Kind.INVALID_RECORD, message, meta, fields)
+        return Decoded(identity, prompt, meta, fields)
+
+    def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
+        name = fingerprint(id, record)
+        occurrence = self._seen.add(name)
+        return Identity(index, id, record, occurrence, fingerprint(id, record, occurrence) if occurrence else name)
+
+    def _repeated(self, where: str, identity: Identity) -> str:
+        shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"
+        self._repeats += 1
+        if self._repeats > _MOST_REPEATS:
+            raise InputError(
+                f"{where}: more than {_MOST_REPEATS} records repeat an id, the last of them {shown}",
+                hint="--id-field NAME takes another field as the id; --id-field none does without",
+            )
+        times = identity.occurrence
+        return f"{where}: the id {shown} was there before" + (f", {times} times" if times > 1 else "")
+
+    def _consumed(self, fields: dict[str, Any], looked_at: tuple[str, ...]) -> frozenset[str]:
+        """Return the names of fields that go into what a record asks, where it has them; usable or not."""
+        if self._template is not None:
+            return _NOTHING
+        if self._form == "cookbook":
+            return frozenset(fields).difference(looked_at, _COOKBOOK_META)
+        if self._form == "openai-batch":
+            return record_shapes.BATCH_LINE
+        if fields.get("prompt") is not None:
+            return _PLAIN
+        if record_shapes.is_batch_line(fields):
+            return record_shapes.BATCH_LINE
+        if record_shapes.is_shaped(fields):
+            return self._shaped
+        return record_shapes.GIVEN if record_shapes.is_given(fields) else _PLAIN
+
+    def _prompt(
+        self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...], where: str
+    ) -> Prompt:
+        if consumed is _PLAIN:
+            prompt = record_shapes.plain(fields)
+        elif self._template is not None:
+            prompt = Prompt(text=self._template.render(fields))
+            if not prompt.text:
+                raise RecordError("--template gives an empty prompt")
+        elif consumed is record_shapes.BATCH_LINE:
+            return record_shapes.batch_line(fields)
+        elif consumed is record_shapes.GIVEN:
+            return record_shapes.given(fields)
+        elif self._form == "cookbook":
+            return record_shapes.cookbook_line(fields, consumed)
+        else:
+            moved = [name for name in fields if name in self._sendable and name not in looked_at]
+            prompt = record_shapes.shaped(fields, moved)
+            if moved and self._notice is not None:
+                self._notice(f"sent as parameters: {', '.join(moved)} ({where}); --meta-field NAME keeps one as meta")
+                self._notice = None
+        if prompt.system is None and self._system is not None:
+            prompt.system = self._system.render(fields)
+        if self._images is not None:
+            self._images.add(prompt, fields)
+        prompt.system = prompt.system or None  # an empty one says that the record wants none
+        return prompt
+
+    def _kept(self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...]) -> dict[str, Any]:
+        if self._meta == "none":
+            return {}
+        if self._meta == "all":
+            return {name: fields[name] for name in fields if name not in consumed and name not in looked_at}
+        return {name: value for name, value in fields.items() if name in self._meta}
+
+
+def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> Refused:
+    return Refused(identity, Fault(kind=kind, message=message), meta, fields)
+
+
+IdFields = tuple[tuple[str, tuple[str, ...]], ...]
+"""The fields that may hold an id, in order; each with those that have been looked at by then."""
+
+
+def id_fields(option: str | None) -> IdFields:
+    """Return the fields that may hold the id, as `--id-field` has it: by default `id`, then `custom_id`."""
+    if option is None:
+        return (("id", ("id",)), ("custom_id", ("id", "custom_id")))
+    return () if option == "none" else ((option, (option,)),)
+
+
+def named(fields: Mapping[str, Any], names: IdFields) -> tuple[str | int | None, tuple[str, ...]]:
+    """Return a record's id and the fields looked at for it. Raises RecordError.
+
+    Absent, null and "" are no id.
+    """
+    looked_at: tuple[str, ...] = ()
+    for name, looked_at in names:
+        value = fields.get(name)
+        if value is None or value == "":
+            continue
+        if type(value) not in (int, str):  # not a boolean either, which is an integer to Python
+            raise RecordError(f"{name} must be a string or an integer to be an id")
+        return value, looked_at
+    return None, looked_at

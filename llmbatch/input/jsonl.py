@@ -1,0 +1,133 @@
+"""Inputs with one record a line: JSON Lines and plain text."""
+
+from llmbatch.codec.json import parser_of
+from llmbatch.core.errors import InputError
+from llmbatch.input.entry import DEEPEST, Entry, marked, too_deep
+from llmbatch.input.lines import Lines, Oversized
+
+__all__ = ["JsonLines", "TextLines"]
+
+_ENOUGH = 10
+"""So many first lines that are not JSON: then it is another format."""
+
+
+class JsonLines:
+    """Reads one JSON value a line."""
+
+    def __init__(self, lines: Lines, *, name: str, prefix: str) -> None:
+        self._lines, self._name, self._prefix = lines, name, prefix
+        self._number = 0
+        self._recognised = False
+        self._held: list[Entry] = []
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
+        if not self._recognised:
+            self._recognise()
+        if self._held:
+            entries, self._held = self._held[:limit], self._held[limit:]
+            return entries
+        return self._parse(limit)
+
+    def _recognise(self) -> None:
+        """Hold lines that are not JSON until one is, or until they are so many that it is another format."""
+        while not self._recognised and len(self._held) < _ENOUGH:
+            entries = self._parse(_ENOUGH - len(self._held))
+            if not entries:
+                break
+            self._held += entries
+        if self._held and not self._recognised:
+            count = len(self._held)
+            which = "its only line is not JSON" if count == 1 else f"none of its first {count} lines is JSON"
+            raise InputError(
+                f"{self._name}: {which} ({self._held[0].error})",
+                hint="--input-format text makes every line a prompt; json, csv and tsv are formats too",
+            )
+        self._recognised = True
+
+    def _parse(self, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        while not entries:
+            lines = self._lines.read(limit)
+            if not lines:
+                break
+            number = self._number
+            loads = parser_of([line for line in lines if not isinstance(line, Oversized)])
+            for line in lines:
+                number += 1
+                if isinstance(line, Oversized):
+                    entries.append(_oversized(f"{self._prefix}{number}", line, self._lines.max_line))
+                    self._recognised = True  # it may well be JSON
+                    continue
+                try:
+                    value = loads(line)
+                except (ValueError, RecursionError) as error:
+                    if line.strip():
+                        entries.append(self._unusable(f"{self._prefix}{number}", line, error))
+                    continue
+                self._recognised = True
+                if len(line) > 2 * DEEPEST and _may_be_deep(line) and too_deep(value):
+                    entries.append(_nested(f"{self._prefix}{number}", line))
+                else:
+                    entries.append(Entry(f"{self._prefix}{number}", value))
+            self._number = number
+        return entries
+
+    def _unusable(self, where: str, line: bytes, error: Exception) -> Entry:
+        message = getattr(error, "msg", str(error))
+        if isinstance(error, RecursionError) or message == "depth limit exceeded":
+            self._recognised = True  # only far into brackets does anybody notice
+            return _nested(where, line)
+        try:
+            line.decode()
+        except UnicodeDecodeError as flaw:
+            return Entry(where, None, _not_utf8(where, line, flaw), line)
+        column = getattr(error, "colno", None)
+        at = where if column is None else f"{where} column {column}"
+        return Entry(where, None, f"{at}: not JSON: {message}", line)
+
+
+class TextLines:
+    """Reads one prompt a line."""
+
+    def __init__(self, lines: Lines, *, prefix: str) -> None:
+        self._lines, self._prefix = lines, prefix
+        self._number = 0
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
+        entries: list[Entry] = []
+        while not entries and (lines := self._lines.read(limit)):
+            for line in lines:
+                self._number += 1
+                where = f"{self._prefix}{self._number}"
+                if isinstance(line, Oversized):
+                    entries.append(_oversized(where, line, self._lines.max_line))
+                elif line.strip():
+                    entries.append(_text(where, line))
+        return entries
+
+
+def _text(where: str, line: bytes) -> Entry:
+    try:
+        return Entry(where, {"prompt": line.removesuffix(b"\r").decode()})
+    except UnicodeDecodeError as flaw:
+        return Entry(where, None, _not_utf8(where, line, flaw), line)
+
+
+def _not_utf8(where: str, line: bytes, flaw: UnicodeDecodeError) -> str:
+    column = len(line[: flaw.start].decode()) + 1
+    return f"{where} column {column}: not UTF-8 (byte 0x{line[flaw.start]:02x})"
+
+
+def _may_be_deep(line: bytes) -> bool:
+    return line.count(b"[") + line.count(b"{") > DEEPEST
+
+
+def _nested(where: str, line: bytes) -> Entry:
+    return Entry(where, None, f"{where}: nested deeper than {DEEPEST} levels", line)
+
+
+def _oversized(where: str, line: Oversized, max_line: int) -> Entry:
+    error = f"{where} column {max_line + 1}: {line.length:,} bytes are more than --max-line {max_line:,}"
+    return Entry(where, None, error, marked(line.head, line.length))

@@ -1,0 +1,138 @@
+"""Where records come from: files and stdin, one after the other, opened by name and format."""
+
+import os
+from collections.abc import Sequence
+
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.byte_stream import COMPRESSIONS, Stream, Wake, check, title
+from llmbatch.input.csv_rows import LINE_FIELDS, Table
+from llmbatch.input.entry import Entry, Reader
+from llmbatch.input.json_array import Document
+from llmbatch.input.jsonl import JsonLines, TextLines
+from llmbatch.input.lines import Lines
+from llmbatch.input.parquet import ParquetRows, check_parquet
+
+__all__ = ["FORMATS", "Entry", "Source", "open_source"]
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "cookbook", "parquet")
+
+_SUFFIXES = {
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".parquet": "parquet",
+}
+
+
+class Source:
+    """The entries of all inputs, in order.
+
+    `read` is for one thread; `interrupt` may be called from any other.
+    """
+
+    def __init__(self, inputs: Sequence[tuple[str, str]], *, size: int | None, max_line: int) -> None:
+        self._inputs = list(reversed(inputs))
+        self._several = len(inputs) > 1
+        self._max_line = max_line
+        self._size, self._passed = size, 0
+        self._wake = Wake()
+        self._stream: Stream | ParquetRows | None = None
+        self._reader: Reader | None = None
+
+    def read(self, limit: int) -> list[Entry]:
+        """Return what is there now, at least one entry and at most `limit`; an empty list at the end.
+
+        Blocks while there is nothing. Raises InputError.
+        """
+        while not self._wake.raised:
+            if self._reader is None:
+                if not self._inputs:
+                    break
+                self._reader = self._open(*self._inputs.pop())
+            try:
+                entries = self._reader.read(limit)
+            except InputError:
+                if self._wake.raised:  # what was cut short looks broken
+                    break
+                raise
+            if self._wake.raised:
+                break
+            if entries:
+                return entries
+            self._leave()
+        return []
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the bytes has been read, from 0 to 1; None when an input has no size."""
+        if not self._size:
+            return None
+        stream = self._stream
+        return min(1.0, (self._passed + (0 if stream is None else stream.taken)) / self._size)
+
+    def interrupt(self) -> None:
+        """Make a blocked `read` return an empty list at once, and every later one."""
+        self._wake.ring()
+
+    def close(self) -> None:
+        """Close what is open; `read` must have returned."""
+        self._wake.raised = True
+        self._leave()
+        self._wake.close()
+
+    def _leave(self) -> None:
+        if self._stream is not None:
+            self._passed += self._stream.taken
+            self._stream.close()
+        self._stream = self._reader = None
+
+    def _open(self, path: str, form: str) -> Reader:
+        name = title(path)
+        prefix = f"{name} " if self._several else ""
+        if form == "parquet":
+            self._stream = rows = ParquetRows(path, name=name, prefix=prefix)
+            return rows
+        self._stream = stream = Stream(path, self._wake)
+        match form:
+            case "json":
+                return Document(stream, self._wake, name=name, prefix=f"{prefix}element ")
+            case "csv" | "tsv":
+                delimiter = "," if form == "csv" else "\t"
+                lines = Lines(stream, LINE_FIELDS * self._max_line)
+                return Table(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
+            case "text":
+                return TextLines(Lines(stream, self._max_line), prefix=f"{prefix}line ")
+            case _:
+                return JsonLines(Lines(stream, self._max_line), name=name, prefix=f"{prefix}line ")
+
+
+def open_source(paths: Sequence[str], *, format: str | None, max_line: int) -> Source:
+    """Open inputs; no path and "-" are stdin. `max_line` is in bytes.
+
+    Raises InputError when one of them cannot be read, UsageError when a format is unknown or needs an extra.
+    """
+    names = list(paths) or ["-"]
+    if names.count("-") > 1:
+        raise UsageError("stdin can be read only once, but - is given twice")
+    known = [size for path in names if (size := check(path)) is not None]
+    inputs = [(path, _format(path, format)) for path in names]
+    return Source(inputs, size=sum(known) if len(known) == len(names) else None, max_line=max_line)
+
+
+def _format(path: str, given: str | None) -> str:
+    form = given
+    if form is None:
+        stem, suffix = os.path.splitext(path.lower())
+        if suffix in COMPRESSIONS:
+            suffix = os.path.splitext(stem)[1]
+        form = _SUFFIXES.get(suffix, "jsonl")
+    if form not in FORMATS:
+        raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
+    if form == "parquet":
+        if path == "-" or os.path.splitext(path)[1].lower() in COMPRESSIONS or not os.path.isfile(path):
+            raise UsageError(f"{title(path)}: Parquet is read from a plain file", hint="its index stands at its end")
+        check_parquet()
+    return form

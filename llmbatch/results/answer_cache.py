@@ -1,0 +1,85 @@
+"""Answers by request: where the line stands that answered a key, in this results file or in others."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from llmbatch.core.errors import InputError
+from llmbatch.core.outcome import Completion
+from llmbatch.results.index import Known
+from llmbatch.results.lines import foreign, key_fingerprint, line_at, scan, torn_tail
+
+__all__ = ["Answers"]
+
+OWN, REDO = 0, 1
+"""The sources that this run writes itself."""
+_CARRIED = ("choices", "tool_calls", "refusal", "reasoning", "json", "embedding")
+
+
+class Answers:
+    """An index of good lines by key. For one thread at a time, except that adding and finding may overlap."""
+
+    def __init__(self) -> None:
+        self._known = Known()
+        self._fds: dict[int, int] = {}
+        self._files = ExitStack()
+
+    def use(self, source: int, fd: int) -> None:
+        """Say where the lines of a source are to be read."""
+        self._fds[source] = fd
+
+    def load(self, source: int, fd: int) -> None:
+        """Add the good lines of a file."""
+        self.use(source, fd)
+        for line in scan(fd, torn_tail(fd, os.fstat(fd).st_size)):
+            fields = line.fields
+            if fields is not None and fields["status"] == "ok" and fields.get("key"):
+                self.add(source, fields["key"], line.offset)
+
+    def load_files(self, paths: Sequence[str]) -> None:
+        """Add the good lines of other results files. Raises InputError, or UsageError for what is not one."""
+        for source, name in enumerate(paths, REDO + 1):
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise InputError(f"--reuse {name}: {error.strerror}", "Name a results file.") from error
+            self._files.callback(os.close, fd)
+            first = next(scan(fd, torn_tail(fd, os.fstat(fd).st_size)), None)
+            if first is not None and first.fields is None:
+                raise foreign(Path(name))
+            self.load(source, fd)
+
+    def add(self, source: int, key: str, offset: int) -> None:
+        """Add a line that answers a key; the first one stands."""
+        self._known.add(key_fingerprint(key), source, offset, 0)
+
+    def where(self, key: str) -> int | None:
+        """Return the source of the line that answers a key."""
+        place = self._known.find(key_fingerprint(key))
+        return None if place is None else self._known.key(place)
+
+    def read(self, key: str) -> Completion | None:
+        """Read the answer to a key from its line, without what it cost: that was paid before."""
+        place = self._known.find(key_fingerprint(key))
+        if place is None:
+            return None
+        fd, offset = self._fds[self._known.key(place)], self._known.offset(place)
+        line = line_at(fd, offset)
+        if line is None or line.fields is None or line.fields.get("key") != key:
+            return None
+        fields: dict[str, Any] = line.fields
+        return Completion(
+            text=fields.get("text"),
+            finish_reason=fields.get("finish_reason"),
+            model=fields.get("model"),
+            usage=None,
+            request_id=fields.get("request_id"),
+            extra={name: fields[name] for name in _CARRIED if name in fields},
+            body=fields.get("response"),
+        )
+
+    def close(self) -> None:
+        """Close the other files."""
+        self._files.close()

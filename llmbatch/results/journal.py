@@ -1,0 +1,293 @@
+"""The results file as it grows: whole lines appended, synced as asked, saved elsewhere when the disk refuses."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+
+from llmbatch.core.errors import OutputError
+from llmbatch.core.outcome import Completion, Copy, Outcome, Refused
+from llmbatch.results import disk
+from llmbatch.results.answer_cache import OWN, REDO, Answers
+from llmbatch.results.intents import Intents
+from llmbatch.results.tampering import Held
+
+__all__ = ["Journal"]
+
+SYNC_EVERY = 0.2
+"""Seconds that results may stand un-synced under `--fsync batch`."""
+
+
+class Journal:
+    """Writes outcomes: first answers to the results file, new answers for old lines to the redo file.
+
+    When the disk refuses, the file is cut back to its last whole line, and what could not be written goes to a rescue
+    file, with all that still comes; its records stay in doubt until those lines are put back. The same goes for a file
+    that somebody else moves, replaces or cuts meanwhile, which is looked for once a batch.
+    """
+
+    def __init__(
+        self,
+        results: int,
+        redo: Path,
+        intents: Intents,
+        render: Callable[[Outcome | Refused], bytes],
+        *,
+        path: Path,
+        fsync: str,
+        batch: int,
+        rescue_dir: Path | None,
+        answers: Answers | None = None,
+    ) -> None:
+        self._results = results
+        self._redo_path = redo
+        self._redo: int | None = None
+        self._intents = intents
+        self._render = render
+        self._answers = answers
+        self._path = path
+        self._fsync = fsync
+        self._batch = batch
+        self._rescue_dir = rescue_dir
+        self._rescue: int | None = None
+        self._rescue_path = ""
+        self._rescued = 0
+        self._torn = False
+        """Something half written could not be cut off."""
+        self._refusal: str | None = None
+        """Why nothing more is written there, for people."""
+        self._remedy = "Make room"
+        self._saved = "the answers that were in flight"
+        self._gone = False
+        self._held = [Held(results, path)]
+        self._ends = {results: os.fstat(results).st_size}
+        """Where each file ends, as long as nobody else writes to it."""
+        self._unsynced: dict[int, tuple[int, int]] = {}
+        """Where, in a file, what is not on the disk yet begins and ends."""
+        self._lines = 0
+        self._synced_at = time.monotonic()
+        self._lock = threading.Lock()
+        """Between the writer and who syncs what stood too long."""
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether something written is not on the disk yet, and should be soon."""
+        return bool(self._unsynced) and self._fsync != "never"
+
+    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Append the outcomes. Raises OutputError, naming the rescue file, for every batch that went there."""
+        with self._lock:
+            self._write(outcomes)
+
+    def sync(self) -> None:
+        """Put what is written on the disk. Raises OutputError; after a failed sync nothing more is written there."""
+        with self._lock:
+            failure = self._look_after()
+            self._sync()
+            if failure is not None:
+                raise failure
+
+    def _write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        first: list[Outcome | Refused] = []
+        again: list[Outcome | Refused] = []
+        for outcome in outcomes:
+            (again if isinstance(outcome, Outcome) and outcome.job.redo else first).append(outcome)
+        failure = self._look_after()
+        if first:
+            failure = self._append(self._results, first) or failure
+        if again:
+            failure = self._append(self._open_redo(), again) or failure
+        if failure is not None:
+            raise failure
+        due = self._fsync == "always" or (
+            self._fsync == "batch" and (self._lines >= self._batch or time.monotonic() - self._synced_at >= SYNC_EVERY)
+        )
+        if due:
+            self._sync()
+
+    def _sync(self) -> None:
+        self._lines = 0
+        self._synced_at = time.monotonic()
+        failure = None
+        for fd in sorted(self._unsynced):
+            start, end = self._unsynced.pop(fd)
+            try:
+                disk.sync(fd)
+            except OSError as error:
+                # The kernel may have dropped what it could not write, or may be about to: it goes elsewhere while it
+                # can still be read.
+                self._refuse(error)
+                lines = _between(fd, start, end)
+                count = lines.count(b"\n")
+                failure = self._save([lines], f"{count} answers")
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Close what this object opened."""
+        with suppress(OutputError):
+            if self.unsynced:
+                self._sync()  # what was written before the disk refused
+        for fd in (self._redo, self._rescue):
+            if fd is not None:
+                os.close(fd)
+        self._redo = self._rescue = None
+
+    def _open_redo(self) -> int:
+        """Return the redo file's descriptor, one that is not written to when it cannot be opened."""
+        if self._redo is None and self._refusal is None:
+            try:
+                self._redo = disk.create(self._redo_path)
+                self._ends[self._redo] = os.fstat(self._redo).st_size
+                self._held.append(Held(self._redo, self._redo_path))
+                if self._fsync != "never":
+                    disk.sync_folder(self._redo_path.parent)
+            except OSError as error:
+                self._refuse(error)
+        return self._redo if self._redo is not None else -1
+
+    def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> OutputError | None:
+        """Write outcomes, to the rescue file if need be; return what kept them from where they belong."""
+        gone = self._copy_answers(outcomes) if self._answers is not None else None
+        parts = [self._render(outcome) for outcome in outcomes]
+        lines = b"".join(parts)
+        if self._refusal is None:
+            size = self._ends[fd]
+            try:
+                disk.append(fd, lines)
+            except OSError as error:
+                self._refuse(error)
+                self._torn = not self._cut_back(fd, size) and fd == self._redo
+            else:
+                self._ends[fd] = size + len(lines)
+                self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], self._ends[fd])
+                self._lines += len(outcomes)
+                self._intents.settle(o.job.place for o in outcomes if isinstance(o, Outcome) and o.job.place >= 0)
+                if self._answers is not None:
+                    self._index_answers(fd, size, outcomes, parts)
+                return gone
+        return self._save([lines], f"{len(outcomes)} answers")
+
+    def _look_after(self) -> OutputError | None:
+        """Notice what somebody else did to the files; save what would end with this run."""
+        if self._refusal is not None:
+            return None
+        failure = None
+        for file in self._held:
+            found = file.tampering(self._ends[file.fd])
+            if found is None:
+                continue
+            if self._refusal is None:
+                self._refusal, self._remedy = found.what, found.remedy
+                failure = OutputError(found.what, f"{found.remedy}, then run the same command again.")
+            if found.gone:
+                self._gone, self._saved = True, "all that it held, and the answers that were in flight,"
+                failure = self._save(_content(file.fd), f"what {file.path} held")
+        return failure
+
+    def _refuse(self, error: OSError) -> None:
+        self._refusal = f"cannot write to {self._path}: {error.strerror}"
+
+    def _cut_back(self, fd: int, size: int) -> bool:
+        try:
+            disk.cut(fd, size)
+        except OSError:
+            return False  # the next open finds the torn line and puts it aside
+        return True
+
+    def _copy_answers(self, outcomes: list[Outcome | Refused]) -> OutputError | None:
+        """Put answers in the place of copies. What they copy was written before them, or is in this very batch.
+
+        Copies of what is gone are taken out, and told.
+        """
+        answers = self._answers
+        assert answers is not None
+        here = {
+            outcome.job.key: outcome.verdict
+            for outcome in outcomes
+            if isinstance(outcome, Outcome)
+            and isinstance(outcome.verdict, Completion)
+            and not isinstance(outcome.verdict, Copy)
+        }
+        gone = None
+        for outcome in tuple(outcomes):
+            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Copy):
+                how, key = outcome.verdict.how, outcome.job.key
+                answer = here.get(key) or answers.read(key)
+                if answer is None:
+                    outcomes.remove(outcome)
+                    gone = OutputError(
+                        f"the answer that record {outcome.job.identity.index} shares is gone from {self._path}",
+                        "Run the same command again.",
+                    )
+                    continue
+                outcome.verdict = replace(answer, usage=None, cost=None, extra={**answer.extra, how: True})
+        return gone
+
+    def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | Refused], parts: list[bytes]) -> None:
+        assert self._answers is not None
+        source = OWN if fd == self._results else REDO
+        self._answers.use(source, fd)
+        for outcome, part in zip(outcomes, parts, strict=True):
+            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
+                self._answers.add(source, outcome.job.key, offset)
+            offset += len(part)
+
+    def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:
+        assert self._refusal is not None
+        try:
+            if self._rescue is None:
+                self._rescue, self._rescue_path = tempfile.mkstemp(
+                    prefix=f"{self._path.name}.", suffix=".rescue.jsonl", dir=self._rescue_dir
+                )
+                with suppress(OSError):
+                    disk.sync_folder(Path(self._rescue_path).parent)
+            if self._torn and not self._rescued:
+                disk.append(self._rescue, b"\n")  # its lines will be put behind a piece of a line
+            for piece in pieces:
+                disk.append(self._rescue, piece)
+            disk.sync(self._rescue)
+            self._rescued = os.fstat(self._rescue).st_size
+        except OSError as error:
+            if self._rescue is not None:
+                self._cut_back(self._rescue, self._rescued)
+            return OutputError(
+                f"{self._refusal}; {what} could not be saved elsewhere either: {error.strerror}",
+                "Make room; the records stay in doubt.",
+            )
+        saved = OutputError(
+            f"{self._refusal}; {self._saved} are in {self._rescue_path}",
+            f"{self._remedy + ', put' if self._remedy else 'Put'} them back: {self._back()}; "
+            "then run the same command again.",
+        )
+        saved.rescued = True
+        return saved
+
+    def _back(self) -> str:
+        """Return the shell commands that put the rescued lines where the next run finds them."""
+        steps = [f"cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}"]
+        if self._gone:
+            steps.insert(0, f"touch {quote(str(self._path))}")
+        if self._gone and not self._redo_path.parent.exists():
+            steps.insert(0, f"mkdir -p -m 700 {quote(str(self._redo_path.parent))}")
+        return " && ".join(steps)
+
+
+def _between(fd: int, start: int, end: int) -> bytes:
+    """Read a part of a file, as far as that can still be done."""
+    with suppress(OSError):
+        return os.pread(fd, end - start, start)
+    return b""
+
+
+def _content(fd: int) -> Iterator[bytes]:
+    """Read a whole file, wherever it is written to meanwhile."""
+    offset = 0
+    while piece := os.pread(fd, 1 << 20, offset):
+        offset += len(piece)
+        yield piece

@@ -1,0 +1,234 @@
+"""Results files as they stand: read only, a redone line in the place of the one it redoes, no lock taken."""
+
+import os
+import shutil
+import stat
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from llmbatch.codec import json
+from llmbatch.codec.digest import fingerprint
+from llmbatch.core.errors import InputError, UsageError
+from llmbatch.results.index import Known
+from llmbatch.results.intents import Intent, Intents, boot
+from llmbatch.results.lines import Line, parse, scan, torn_tail
+from llmbatch.results.run_log import last_header
+
+__all__ = ["ResultsFile", "identity_of", "open_results"]
+
+
+class ResultsFile:
+    """One results file, seen as it was when it was opened. Its passes over the lines may be repeated."""
+
+    def __init__(self, name: str, place: Path | None, stack: ExitStack) -> None:
+        self.name = name
+        self.folder = place.with_name(f"{place.name}.state") if place is not None else None
+        # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
+        self.planned = _planned(self.folder)
+        self._redone = _Redone(self.folder, stack)
+        self._file = stack.enter_context(_open(name, place))
+        self.inode = _inode(self._file)
+        size = os.fstat(self._fd).st_size
+        self._end = torn_tail(self._fd, size)
+        self._tail = os.pread(self._fd, size - self._end, self._end)
+
+    @property
+    def torn(self) -> bool:
+        """Whether the file ends in a piece of a line: a crash cut it, or a run is just writing it."""
+        return bool(self._tail.strip()) and parse(self._tail) is None
+
+    @property
+    def inodes(self) -> "set[_Inode]":
+        """Name what is read, in a way that tells whether another path leads to the same."""
+        return {inode for inode in (self.inode, self._redone.inode) if inode is not None}
+
+    def is_redone(self, identity: int) -> bool:
+        """Say whether a record's line is to be replaced by one that is not merged yet."""
+        return self._redone.find(identity) is not None
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines in order, those that are not results too.
+
+        A line of number 0 stands in the redo file only. Raises UsageError when the first line shows that the file is
+        none of ours.
+        """
+        met, number = bytearray(len(self._redone)), 0
+        for line in scan(self._fd, self._end):
+            number = line.number
+            if line.fields is None and number == 1:
+                raise self.refusal(1)
+            yield self._as_it_stands(line, met)
+        if (fields := parse(self._tail)) is not None:
+            yield self._as_it_stands(Line(number + 1, self._end, self._tail, fields), met)
+        elif self.torn and not number and not _may_be_cut(self._tail):
+            raise self.refusal(1)
+        for place, is_met in enumerate(met):
+            if not is_met:
+                yield self._redone.line(place, 0)
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Yield what is in the lines. Raises UsageError for one that is not a result."""
+        for line in self.lines():
+            if line.fields is None:
+                raise self.refusal(line.number)
+            yield line.fields
+
+    def refusal(self, number: int) -> UsageError:
+        """Return the refusal of a line that is not a result."""
+        if number == 1:
+            return UsageError(
+                f"{self.name} is not a results file of llmbatch: line 1 is something else",
+                "What `llmbatch run -o FILE` writes can be read here.",
+            )
+        return UsageError(
+            f"{self.name}, line {number} is not a result line; it may hold a paid answer",
+            "Mend it by hand, or let `llmbatch run … --move-broken` put such lines aside.",
+        )
+
+    def _as_it_stands(self, line: Line, met: bytearray) -> Line:
+        if line.fields is None or not met:
+            return line
+        place = self._redone.find(identity_of(line.fields))
+        if place is None:
+            return line
+        met[place] = 1
+        return self._redone.line(place, line.number)
+
+    @property
+    def _fd(self) -> int:
+        return self._file.fileno()
+
+
+class _Inode(NamedTuple):
+    device: int
+    number: int
+
+
+class _Redone:
+    """The newest line of each record in a redo file: where it stands, in some 40 bytes a line."""
+
+    def __init__(self, folder: Path | None, stack: ExitStack) -> None:
+        self._known = Known()
+        self._lengths = array("Q")
+        self.inode: _Inode | None = None
+        if folder is None:
+            return
+        try:
+            self._file = stack.enter_context((folder / "redo.jsonl").open("rb"))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unreadable(f"{folder}/redo.jsonl", error) from error
+        self.inode = _inode(self._file)
+        fd = self._file.fileno()
+        size = os.fstat(fd).st_size
+        end = torn_tail(fd, size)
+        tail = os.pread(fd, size - end, end)
+        for line in chain(scan(fd, end), (Line(0, end, tail, parse(tail)),)):
+            if line.fields is None:
+                continue
+            place = self._known.add(identity_of(line.fields), 0, line.offset, 0)
+            if place is None:
+                self._lengths.append(len(line.raw))
+            else:
+                self._known.move(place, line.offset)
+                self._lengths[place] = len(line.raw)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, identity: int) -> int | None:
+        return self._known.find(identity)
+
+    def line(self, place: int, number: int) -> Line:
+        offset = self._known.offset(place)
+        raw = os.pread(self._file.fileno(), self._lengths[place], offset)
+        return Line(number, offset, raw, parse(raw))
+
+
+@contextmanager
+def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
+    """Open results files; no name and "-" are stdin, which is copied to an unnamed file first.
+
+    Raises InputError for one that cannot be read, UsageError for one that is given twice.
+    """
+    if names.count("-") > 1:
+        raise UsageError("stdin can be read only once, but - is given twice")
+    with ExitStack() as stack:
+        files: list[ResultsFile] = []
+        opened: set[_Inode] = set()
+        for name in names or ["-"]:
+            file = ResultsFile("stdin" if name == "-" else name, _place(name), stack)
+            if file.inode in opened:
+                raise UsageError(f"{file.name} is given twice", "Its records would count twice.")
+            opened |= file.inodes
+            files.append(file)
+        yield files
+
+
+def identity_of(fields: dict[str, Any]) -> int:
+    """Return the fingerprint of the record that a result is of."""
+    return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+
+
+def _place(name: str) -> Path | None:
+    """Return the file that a name leads to, None for a pipe: nothing can stand beside it."""
+    if name == "-":
+        return None
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"cannot read {name}: it is a directory")
+    return Path(os.path.realpath(name)) if stat.S_ISREG(mode) else None
+
+
+def _open(name: str, place: Path | None) -> BinaryIO:
+    try:
+        if place is not None:
+            return place.open("rb")
+        fd = os.dup(0) if name == "stdin" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as source, ExitStack() as undo:
+            copy = undo.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            undo.pop_all()
+            return copy
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def _planned(folder: Path | None) -> list[tuple[Intent, int]]:
+    """Return the intents of which a request left, as runs left them."""
+    if folder is None or not folder.is_dir():
+        return []
+    try:
+        last_header(folder / "runs.jsonl")  # refuses a newer version
+        return [(intent, mark) for intent, mark in Intents.open(folder, boot())[1] if mark]
+    except OSError as error:
+        raise _unreadable(str(folder), error) from error
+
+
+def _may_be_cut(tail: bytes) -> bool:
+    """Say whether the only piece of a file may be the beginning of a result line."""
+    try:
+        json.loads(tail)
+    except ValueError:
+        beginning = b'{"id":'
+        return tail.startswith(beginning[: len(tail)])
+    return False  # whole, and something else
+
+
+def _inode(file: BinaryIO) -> _Inode:
+    status = os.fstat(file.fileno())
+    return _Inode(status.st_dev, status.st_ino)
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")

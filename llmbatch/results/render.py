@@ -1,0 +1,157 @@
+"""Outcomes as lines: llmbatch's own JSONL, OpenAI's batch lines, or text."""
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Identity
+from llmbatch.core.outcome import Completion, Outcome, Refused, Rejected, Usage
+from llmbatch.core.redact import Redactor
+from llmbatch.results.output_formats import Reshape
+
+__all__ = ["Render", "jsonl", "reshaped"]
+
+_KNOWN_SHAPES = Redactor()
+
+REQUEST_ID = 200
+"""Characters kept of a provider's name for a request: a header may hold a hundred thousand."""
+
+Render = Callable[[Outcome | Refused], bytes]
+"""Makes the line of one outcome, newline included; empty when it has none."""
+
+
+def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
+    """Return the renderer of result lines. `include`: any of `request`, `response`, `input`."""
+
+    def render(outcome: Outcome | Refused) -> bytes:
+        fields = _fields(outcome, include, redact)
+        return json.dumps(fields) + b"\n"
+
+    return render
+
+
+def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redactor) -> dict[str, Any]:
+    if isinstance(outcome, Refused):
+        fields = _identity(outcome.identity)
+        fields |= {"status": "failed", "error": _error(outcome.fault, redact), "attempts": 0}
+        if "input" in include:
+            fields["input"] = outcome.input
+        fields |= {"record": outcome.identity.record, "key": None, "meta": outcome.meta}
+        return fields
+    job, verdict = outcome.job, outcome.verdict
+    fields = _identity(job.identity)
+    if isinstance(verdict, Completion):
+        fields["status"] = "ok"
+        _put_answer(fields, verdict)
+        answer, raw = verdict.body, None
+    else:
+        fields["status"] = "failed"
+        fields["error"] = _error(verdict, redact)
+        fields["attempts"] = job.sent
+        if verdict.billing is Billing.BILLED:
+            fields["billed"] = True
+        if isinstance(verdict, Rejected):
+            _put_answer(fields, verdict.completion)
+        answer, raw = _redacted(verdict.answer, redact), verdict.raw
+    if job.cost is not None or job.paid is not None:
+        # What all answered attempts cost, those before the line is replaced too.
+        fields["cost_usd"] = round((job.cost or 0.0) + (job.paid or 0.0), 12)
+    if raw is not None:
+        fields |= _raw(redact.in_bytes(raw))
+    if job.sent:
+        fields["started_at"] = _timestamp(round(job.started * 1000))
+        fields["latency_s"] = round(job.latency * 1000) / 1000  # a third of what round(seconds, 3) takes
+    fields["attempts"] = job.sent
+    if job.possibly_billed:
+        fields["possibly_billed"] = job.possibly_billed
+    fields["request_id"] = redact.exact(verdict.request_id[:REQUEST_ID]) if verdict.request_id is not None else None
+    if answer is not None:
+        fields["response"] = answer
+    if "request" in include:
+        fields["request"] = job.item
+    if "input" in include:
+        fields["input"] = job.input
+    fields["record"] = job.identity.record
+    fields["key"] = job.key
+    fields["meta"] = job.meta
+    return fields
+
+
+def _put_answer(fields: dict[str, Any], completion: Completion) -> None:
+    extra, usage = completion.extra, completion.usage
+    if "embedding" not in extra:
+        fields["text"] = completion.text
+        fields["finish_reason"] = completion.finish_reason
+    fields["model"] = completion.model
+    if usage is not None:
+        fields["usage"] = _usage(usage)
+    if extra:
+        fields |= extra
+
+
+def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:
+    """Return a renderer that gives the fields of a line another shape."""
+    return lambda outcome: shape(_fields(outcome, include, redact))[0]
+
+
+def _identity(identity: Identity) -> dict[str, Any]:
+    if identity.occurrence:
+        return {"id": identity.id, "occurrence": identity.occurrence, "index": identity.index}
+    return {"id": identity.id, "index": identity.index}
+
+
+def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:
+    code = redact(fault.code) if fault.code is not None else None
+    return {"kind": fault.kind, "status": fault.status, "code": code, "message": redact(fault.message)}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    """Leave out what the provider did not say."""
+    input_tokens, output_tokens, cached, written, reasoning = usage
+    fields = {}
+    if input_tokens is not None:
+        fields["input_tokens"] = input_tokens
+    if output_tokens is not None:
+        fields["output_tokens"] = output_tokens
+    if cached is not None:
+        fields["cached_input_tokens"] = cached
+    if written is not None:
+        fields["cache_write_tokens"] = written
+    if reasoning is not None:
+        fields["reasoning_tokens"] = reasoning
+    return fields
+
+
+def _raw(body: bytes) -> dict[str, str]:
+    """Keep a body that could not be read, byte for byte but for our own key."""
+    try:
+        return {"response": body.decode()}
+    except UnicodeDecodeError:
+        return {"response_base64": base64.b64encode(body).decode()}
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    """Cut secrets out of a provider's error body: some quote the key."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted(item, redact) for item in value]
+    if isinstance(value, dict):
+        return {name: _redacted(item, redact) for name, item in value.items()}
+    return value
+
+
+@lru_cache(maxsize=16)  # records leave many in a millisecond
+def _timestamp(millisecond: int) -> str:
+    """Write milliseconds since 1970 as `2026-11-22T10:00:00.123Z`."""
+    second, part = divmod(millisecond, 1000)
+    return f"{_to_the_second(second)}.{part:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,122 @@
+"""A results file written anew: redone lines put in place, lines sorted, lines taken out. Whole or not at all."""
+
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from llmbatch.codec.digest import fingerprint
+from llmbatch.results import disk
+from llmbatch.results.index import Known
+from llmbatch.results.lines import Line, index_of, scan, torn_tail, whole_lines
+
+__all__ = ["merge", "rewrite", "sort"]
+
+PIECE = 1 << 20
+LAST = 2**64 - 1
+"""No record has a later place; what somebody wrote into a line may be larger."""
+
+
+def merge(results: Path, redo: Path, scratch: Path) -> Known:
+    """Put the lines of the redo file in the place of those they redo; return whose they are. The redo file stays.
+
+    Of several lines of one record the last one counts. A line that has no counterpart is added at the end. Doing it
+    twice changes nothing. Raises OSError.
+    """
+    new, lengths = Known(), array("Q")
+    for line in _lines(redo):
+        if line.fields is not None:
+            earlier = new.add(_identity(line), 0, line.offset, 0)
+            if earlier is None:
+                lengths.append(len(line.raw))
+            else:
+                new.move(earlier, line.offset)
+                lengths[earlier] = len(line.raw)
+    if not len(new):
+        return new
+    with redo.open("rb") as source:
+
+        def line_at(place: int) -> bytes:
+            new.met[place] = 1
+            return os.pread(source.fileno(), lengths[place], new.offset(place)) + b"\n"
+
+        def lines() -> Iterator[bytes]:
+            for line in _lines(results):
+                place = new.find(_identity(line)) if line.fields is not None else None
+                yield line.raw + b"\n" if place is None else line_at(place)
+            for place, is_met in enumerate(new.met):
+                if not is_met:
+                    yield line_at(place)
+
+        disk.replace(scratch, results, _pieces(lines()))
+    return new
+
+
+def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: Path) -> int:
+    """Move the lines that are not to be kept to the file `aside`; return how many. Raises OSError."""
+    moved = sum(not keep(line) for line in _lines(results))
+    if moved:
+        gone = _pieces(line.raw + b"\n" for line in _lines(results) if not keep(line))
+        disk.replace(aside.with_suffix(".new"), aside, gone)
+        disk.replace(scratch, results, _pieces(line.raw + b"\n" for line in _lines(results) if keep(line)))
+    return moved
+
+
+def sort(results: Path, scratch: Path) -> None:
+    """Order the lines by their index. Raises OSError."""
+    begins, ends, indices = array("Q"), array("Q"), array("Q")
+    try:
+        source = results.open("rb")
+    except FileNotFoundError:
+        return
+    with source:
+        fd = source.fileno()
+        for offset, raw in whole_lines(fd, torn_tail(fd, os.fstat(fd).st_size)):
+            if raw.strip():
+                begins.append(offset)
+                ends.append(offset + len(raw) + 1)
+                indices.append(min(max(index_of(raw) or 0, 0), LAST))
+        order = sorted(range(len(indices)), key=indices.__getitem__)
+        if any(place != number for number, place in enumerate(order)):
+            runs = _runs((begins[place], ends[place]) for place in order)
+            disk.replace(scratch, results, _pieces(os.pread(fd, end - begin, begin) for begin, end in runs))
+
+
+def _runs(places: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join what stands together already, a piece at most: a file is nearly in order where answers take alike long."""
+    begin, end = next(places)
+    for first, last in places:
+        if first != end or end - begin >= PIECE:
+            yield begin, end
+            begin = first
+        end = last
+    yield begin, end
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    try:
+        source = path.open("rb")
+    except FileNotFoundError:
+        return
+    with source:
+        fd = source.fileno()
+        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size))
+
+
+def _identity(line: Line) -> int:
+    fields = line.fields
+    return 0 if fields is None else fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Gather lines into pieces that are worth a write."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= PIECE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)

@@ -1,0 +1,68 @@
+"""What each run on a results file was asked to do: one line per run, for people and for the comparison of options."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.errors import UsageError
+from llmbatch.core.version import __version__
+from llmbatch.results import disk
+
+__all__ = ["VERSION", "difference", "last_header", "write_header"]
+
+VERSION = 1
+"""Of the state directory; a newer one is refused."""
+
+
+def last_header(path: Path) -> dict[str, Any] | None:
+    """Return the header of the last run, None when there is none. Raises UsageError for a newer version."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for raw in reversed(lines):
+        try:
+            header = json.loads(raw)
+        except ValueError:
+            continue  # blank, or cut by a crash
+        if isinstance(header, dict) and isinstance(header.get("version"), int):
+            if header["version"] > VERSION:
+                raise UsageError(
+                    f"{path.parent} was written by llmbatch {header.get('llmbatch')}, which is newer than this one",
+                    "Use that version, or start anew with --overwrite.",
+                )
+            return header
+    return None
+
+
+def write_header(path: Path, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
+    """Add the header of this run. Raises OSError."""
+    header = {
+        "version": VERSION,
+        "llmbatch": __version__,
+        "started_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "options": options,
+        "address": address,
+        "inputs": inputs,
+        "changed": changed,
+    }
+    fd = disk.create(path)
+    try:
+        disk.append(fd, b"\n" + json.dumps(header) + b"\n")  # the first newline ends what a crash may have cut
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    disk.sync_folder(path.parent)
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Name the options that differ, with their values."""
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return "; ".join(f"{name}: {_short(before.get(name))} before, {_short(now.get(name))} now" for name in names)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value).decode()
+    return text if len(text) <= 80 else f"{text[:79]}…"

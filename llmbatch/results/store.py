@@ -1,0 +1,362 @@
+"""A results file and what stands beside it: what earlier runs left, and what this run adds."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbatch.codec.digest import fingerprint
+from llmbatch.core.errors import OutputBusy, OutputError, UsageError
+from llmbatch.core.job import Identity, Job
+from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.results import disk
+from llmbatch.results.answer_cache import OWN, Answers
+from llmbatch.results.disk import aside
+from llmbatch.results.index import Known, Trait, traits_of
+from llmbatch.results.intents import MOST, SETTLED, Intent, Intents, boot
+from llmbatch.results.journal import Journal
+from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
+from llmbatch.results.lock import holder_of
+from llmbatch.results.recovery import mend_tail
+from llmbatch.results.resume_policy import KEPT, Action, Before, Judgement, ResumePolicy, is_answered, judge
+from llmbatch.results.rewrite import merge, rewrite, sort
+from llmbatch.results.run_log import last_header, write_header
+from llmbatch.results.stats import amount
+
+__all__ = ["Found", "Store"]
+
+_MET, _AGAIN = 1, 2
+"""What became of a line's record: met in the input; to be sent again."""
+_SEND = Judgement(Action.SEND)
+
+
+@dataclass(slots=True)
+class Found:
+    """What an earlier run left: lines by kind, records in doubt, and how the file was mended, for people."""
+
+    ok: int = 0
+    failed: int = 0
+    in_doubt: int = 0
+    merged: int = 0
+    notices: list[str] = field(default_factory=list)
+
+
+class Store:
+    """One results file, held by this run. Its methods block: call them from a thread."""
+
+    def __init__(self, path: Path, *, fsync: str) -> None:
+        self.path = path
+        self.folder = path.with_name(f"{path.name}.state")
+        self.found = Found()
+        self._fsync = fsync
+        self._fd = -1
+        self._known = Known()
+        self._doubts: dict[int, tuple[int, int]] = {}
+        """Identity to the key in doubt and how many attempts of it."""
+        self._surveyed = bytearray()
+        """What became of each line's record in a first pass over the input."""
+        self._intents: Intents
+        self.is_new = True
+        """Whether there is nothing to compare records with: no line, no doubt."""
+        self.answers: Answers | None = None
+        """Answers by key, once `index_answers` was called."""
+
+    # What earlier runs left.
+
+    def last_header(self) -> dict[str, Any] | None:
+        """Return what the last run on this file was asked to do."""
+        return last_header(self.folder / "runs.jsonl")
+
+    def index_answers(self, reuse: Sequence[str]) -> None:
+        """Learn which requests have answers, here and in other results files. Raises InputError, UsageError."""
+        self.answers = Answers()
+        self.answers.load_files(reuse)
+        self.answers.load(OWN, self._fd)
+
+    def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
+        """Decide about one record of the input; `key` is None for one that cannot be sent."""
+        if self.is_new:
+            return _SEND
+        known, name = self._known, name_of(identity)
+        place = known.find(name)
+        traits, line_key, wanted = None, 0, key_fingerprint(key)
+        if place is not None:
+            known.met[place] = _MET
+            traits, line_key = known.traits(place), known.key(place)
+            if is_answered(traits, line_key, wanted):
+                return KEPT
+        if key is None:
+            if traits is None:
+                return _SEND
+            return KEPT if traits & Trait.OK else Judgement(Action.KEEP_FAILED)
+        doubtful_key, doubts = self._doubts.get(name, (0, 0))
+        judgement = judge(
+            identity,
+            wanted,
+            Before(traits, line_key, doubts, doubtful_key),
+            lambda: str(self._line(place)["record"]) if place is not None else "",
+            policy,
+        )
+        if place is not None and judgement.action is Action.SEND:
+            self._known.met[place] = _AGAIN
+        return judgement
+
+    def orphans(self) -> int:
+        """Count the lines whose record was not met in the input."""
+        return self._known.met.count(0)
+
+    def forget_met(self) -> None:
+        """Begin to count afresh which lines' records are met; remember which were."""
+        self._surveyed = self._known.met
+        self._known.met = bytearray(len(self._known))
+
+    def prior(self, identity: Identity) -> int:
+        """Count the attempts of unknown outcome that earlier runs made for a record."""
+        if self.is_new:
+            return 0
+        name = name_of(identity)
+        doubts = self._doubts.get(name, (0, 0))[1]
+        place = self._known.find(name)
+        if place is not None and self._known.traits(place) & Trait.DOUBTS:
+            # Not the sum: who tried again after that line counted on from its number.
+            doubts = max(doubts, int(self._line(place).get("possibly_billed", 0)))
+        return doubts
+
+    def paid(self, identity: Identity) -> float | None:
+        """Return what the attempts cost that led to a record's line, None when that is not known."""
+        place = self._known.find(name_of(identity))
+        return amount(self._line(place).get("cost_usd")) if place is not None else None
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Yield what is in the lines."""
+        return (line.fields for line in self._scan() if line.fields is not None)
+
+    # What this run does.
+
+    def plan(self, jobs: Sequence[Job]) -> None:
+        """Enter jobs on disk, before their first request may leave. Raises OutputError."""
+        intents = [(name_of(job.identity), key_fingerprint(job.key), job.redo) for job in jobs]
+        marks = [min(MOST, job.possibly_billed) for job in jobs]
+        found = self._intents.tampering()
+        if found is not None:
+            raise OutputError(found.what, "No answer is lost by that; run the same command again.")
+        try:
+            first = self._intents.plan(intents, marks, sync=self._fsync != "never")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
+            ) from error
+        for place, job in enumerate(jobs, first):
+            job.place = place
+
+    def sent(self, jobs: Sequence[Job]) -> None:
+        """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
+        for job in jobs:
+            attempts = job.possibly_billed + 1
+            self._intents.mark(job.place, min(MOST, attempts))
+
+    def came_back(self, jobs: Sequence[Job]) -> None:
+        """Mark that the last attempt's outcome is known."""
+        for job in jobs:
+            self._intents.mark(job.place, min(job.possibly_billed, MOST))
+
+    def journal(self, render: Callable[[Outcome | Refused], bytes], *, batch: int, rescue_dir: Path | None) -> Journal:
+        """Return the sink of this run."""
+        return Journal(
+            self._fd,
+            self.folder / "redo.jsonl",
+            self._intents,
+            render,
+            path=self.path,
+            fsync=self._fsync,
+            batch=batch,
+            rescue_dir=rescue_dir,
+            answers=self.answers,
+        )
+
+    def replaced(self) -> list[tuple[Path, Path]]:
+        """List the files of a run, each with its name while `--overwrite` may still come to nothing."""
+        names = ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl")
+        pairs = [(self.folder / name, self.folder / f"replaced-{name}") for name in names]
+        return [(self.path, self.folder / "replaced.jsonl"), *pairs]
+
+    def write_header(self, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
+        """Write down what this run was asked to do. Raises OutputError."""
+        try:
+            write_header(self.folder / "runs.jsonl", options, address, inputs, changed)
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder}: {error.strerror}", "Make room.") from error
+
+    def finish(self, *, ordered: bool = False) -> None:
+        """Merge what was redone, order the lines if asked, keep only the intents in doubt. Raises OutputError.
+
+        A crash in between is mended by the next open.
+        """
+        try:
+            left = self._intents.left()
+            redo = self.folder / "redo.jsonl"
+            merge(self.path, redo, self.folder / "merged.new")
+            if ordered:
+                sort(self.path, self.folder / "sorted.new")
+            self._intents.begin(left)
+            for done_with in (redo, *(there for _, there in self.replaced())):
+                disk.remove(done_with)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} could not be brought into its final form: {error.strerror}",
+                f"Nothing is lost; make room, then run the same command again. New answers are in {self.folder}.",
+            ) from error
+
+    def prune(self) -> int:
+        """Move the lines whose record was not met to the state folder; return how many. Raises OutputError."""
+
+        def has_record(line: Line) -> bool:
+            place = self._known.find(_name_of(line.fields)) if line.fields is not None else None
+            return place is None or bool(self._known.met[place])  # a line that was not known is of this run
+
+        try:
+            return rewrite(self.path, self.folder / "pruned.new", has_record, aside(self.folder, "pruned", ".jsonl"))
+        except OSError as error:
+            raise OutputError(f"cannot rewrite {self.path}: {error.strerror}", "Make room.") from error
+
+    def kept_lines(self, policy: ResumePolicy) -> Iterator[bytes]:
+        """Yield the lines that this run will not send again, each with its newline.
+
+        Without a survey an answer may still turn out to be sent again.
+        """
+        surveyed = self._surveyed if any(self._surveyed) else None
+        for place, line in enumerate(self._scan()):
+            if surveyed is not None:
+                if surveyed[place] != _AGAIN:
+                    yield line.raw + b"\n"
+                continue
+            fields = line.fields or {}
+            stays = fields.get("status") == "ok" or policy.keep_failed
+            if stays or (fields.get("billed") and not policy.retry_billed):
+                yield line.raw + b"\n"
+
+    # Bringing it into order.
+
+    def hold_results(self) -> None:
+        """Open the results file, or what was renamed to it, and lock it too: it may have another name.
+
+        Raises OutputBusy.
+        """
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = disk.create(self.path)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = holder_of(self._fd)
+            raise OutputBusy(
+                f"{self.path} is held by another run under another name: {holder}", "Wait for it, or stop it."
+            ) from None
+
+    def mend(self, *, move_broken: bool) -> None:
+        """Bring the file into order after whatever ended the run before, and learn what is in it. Raises OSError.
+
+        Killed at any point and done again, it comes to the same end.
+        """
+        redo = self.folder / "redo.jsonl"
+        last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
+        self._intents, left = Intents.open(self.folder, boot())
+        torn = self._mend_tail(self._fd)
+        self._index(move_broken)
+        self._mend_redo(redo)
+        redone = merge(self.path, redo, self.folder / "merged.new")
+        if len(redone):
+            self.found.merged = len(redone)
+            self.hold_results()
+            self._index(move_broken)
+        in_doubt = [
+            (intent, 1 if mark == SETTLED else mark)
+            for intent, mark in left
+            if mark and not self._has_line(intent, mark, redone)
+        ]
+        self._doubts = {intent.identity: (intent.key, mark) for intent, mark in in_doubt}
+        if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
+            # Its intent is lost, with the state directory perhaps; which request it was is not known.
+            in_doubt.append((Intent(torn, 0, False), 1))
+            self._doubts[torn] = (0, 1)
+        self.found.in_doubt = len(in_doubt)
+        self.is_new = not self._known and not self._doubts
+        self._intents.begin(in_doubt)
+        disk.remove(redo)
+
+    def _has_line(self, intent: Intent, mark: int, redone: Known) -> bool:
+        """Say whether what was planned is written: a mark may be older than the line, and after a merge the reverse."""
+        if intent.redo:
+            return mark == SETTLED or redone.find(intent.identity) is not None
+        return self._known.find(intent.identity) is not None
+
+    def _mend_redo(self, redo: Path) -> None:
+        """Put aside what is not a line of ours in the redo file; it may hold a paid answer."""
+        if not redo.exists():
+            return
+        fd = disk.create(redo)
+        try:
+            self._mend_tail(fd)
+        finally:
+            os.close(fd)
+        there = aside(self.folder, "broken-redo", ".jsonl")
+        if rewrite(redo, self.folder / "redo.new", lambda line: line.fields is not None, there):
+            self.found.notices.append(f"broken lines of {redo} were moved to {there}")
+
+    def _mend_tail(self, fd: int) -> int | None:
+        """Mend the end of a file; return whose line was torn there, when that can be read."""
+        torn = mend_tail(fd, self.folder)
+        if torn is None:
+            return None
+        self.found.notices.append(f"a line that a crash cut was moved to {torn.aside}; its record is in doubt")
+        return torn.record
+
+    def _index(self, move_broken: bool) -> None:
+        self._known = known = Known()
+        bad = ok = 0
+        for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
+            fields = line.fields
+            if fields is None:
+                if not move_broken:
+                    raise broken(self.path, line.number)
+                bad += 1
+                continue
+            traits = traits_of(fields)
+            ok += traits & Trait.OK
+            earlier = known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
+            if earlier is not None:
+                raise UsageError(
+                    f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
+                    "Remove one of the two lines, then run the same command again.",
+                )
+        self.found.ok, self.found.failed = ok, len(known) - ok
+        if bad:
+            there = aside(self.folder, "broken", ".jsonl")
+            rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)
+            self.found.notices.append(f"{bad} broken lines were moved to {there}")
+            self.hold_results()
+            self._index(move_broken=False)
+
+    def _scan(self) -> Iterator[Line]:
+        return scan(self._fd, os.fstat(self._fd).st_size)
+
+    def _line(self, place: int) -> dict[str, Any]:
+        """Read a line again."""
+        line = line_at(self._fd, self._known.offset(place))
+        return (line.fields if line is not None else None) or {}
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.answers is not None:
+            self.answers.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if hasattr(self, "_intents"):
+            self._intents.close()
+
+
+def _name_of(fields: dict[str, Any]) -> int:
+    return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))

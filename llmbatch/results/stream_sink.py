@@ -1,0 +1,52 @@
+"""Result lines to stdout, or whatever else is open."""
+
+import os
+import select
+from collections.abc import Sequence
+
+from llmbatch.core.errors import LlmbatchError, OutputError, ReaderGone
+from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.printable import escape_line
+from llmbatch.results.render import Render
+
+__all__ = ["StreamSink"]
+
+
+class StreamSink:
+    """Writes to an open descriptor, stdout as a rule. With `escape` what a terminal acts on is escaped."""
+
+    def __init__(self, fd: int, render: Render, *, escape: bool = False, name: str = "stdout") -> None:
+        self._fd = fd
+        self._name = name
+        self._render = render
+        self._escape = escape
+        self._failure: LlmbatchError | None = None
+
+    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        """Write the outcomes. Raises ReaderGone or OutputError; after the first failure for every batch."""
+        self.write_lines(b"".join([self._render(outcome) for outcome in outcomes]))
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write lines that are rendered already. Raises as `write` does."""
+        if self._failure is not None:
+            raise self._failure
+        view = memoryview(escape_line(lines) if self._escape else lines)
+        try:
+            while view:
+                view = view[_write_some(self._fd, view) :]
+        except BrokenPipeError as error:
+            self._failure = ReaderGone(f"the reader of {self._name} went away")
+            raise self._failure from error
+        except OSError as error:
+            what = f"cannot write to {self._name}: {error.strerror}"
+            self._failure = OutputError(what, "With -o FILE nothing is lost.")
+            raise self._failure from error
+
+
+def _write_some(fd: int, view: memoryview) -> int:
+    """Write what fits; a descriptor that somebody made non-blocking is waited for."""
+    try:
+        return os.write(fd, view)
+    except BlockingIOError:
+        select.select([], [fd], [])
+        return 0

@@ -1,0 +1,283 @@
+"""The parts of a store against simple models of them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from llmbatch.codec.digest import fingerprint
+from llmbatch.core.errors import UsageError
+from llmbatch.core.job import Identity
+from llmbatch.results import disk
+from llmbatch.results import lines as lines_module
+from llmbatch.results.index import Known, Trait
+from llmbatch.results.intents import SETTLED, Intent, Intents
+from llmbatch.results.lines import index_of, parse, scan, torn_tail
+from llmbatch.results.resume_policy import Action, Before, Judgement, ResumePolicy, judge
+from llmbatch.results.rewrite import merge, rewrite, sort
+from tests.results.store_use import run
+from tests.torture.bench import quick_folder, results_of
+
+# Known.
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**50), st.integers(0, 15)))
+)
+def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) -> None:
+    known, model = Known(), dict[int, tuple[int, int, int]]()
+    places: list[int] = []
+    for identity, key, offset, traits in entries:
+        earlier = known.add(identity, key, offset, traits)
+        assert earlier == (places.index(identity) if identity in model else None)
+        if identity not in model:
+            model[identity] = (key, offset, traits)
+            places.append(identity)
+    assert len(known) == len(known.met) == len(model)
+    for identity, (key, offset, traits) in model.items():
+        place = known.find(identity)
+        assert place == places.index(identity)
+        assert (known.key(place), known.offset(place), known.traits(place)) == (key, offset, traits)
+        known.move(place, offset + 1)
+        assert (known.offset(place), known.traits(place)) == (offset + 1, traits)
+
+
+def test_the_packed_table_grows_over_many_entries_that_collide() -> None:
+    known = Known()
+    for number in range(1, 5000):
+        assert known.add(number << 20, number, number, Trait.OK) is None
+    assert all(known.find(number << 20) == number - 1 for number in range(1, 5000))
+    assert known.find(7) is None
+
+
+# Lines.
+
+pieces = st.lists(
+    st.sampled_from([b"\n", b"\r\n", b"\0\0\0", b" ", b"{}", b'{"a":1}', "\u2028é".encode(), b"\xff", b'{"id":"x"']),
+    max_size=30,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pieces, st.integers(1, 9))
+@example([], 1)
+@example([b"\0\0\0"], 1)
+@example([b"{}", b"\n", b"\n", b"\r\n", b"{}"], 1)
+def test_lines_are_found_whatever_the_bytes_and_the_size_of_the_pieces(parts: list[bytes], piece: int) -> None:
+    content = b"".join(parts)
+    with quick_folder() as folder:
+        (folder / "f").write_bytes(content)
+        fd = os.open(folder / "f", os.O_RDONLY)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(lines_module, "CHUNK", piece)
+                end = torn_tail(fd, len(content))
+            assert end == content.rfind(b"\n") + 1
+            found = list(scan(fd, end, piece=piece))
+        finally:
+            os.close(fd)
+    expected = [(number, raw) for number, raw in enumerate(content[:end].split(b"\n")[:-1], 1) if raw.strip()]
+    assert [(line.number, line.raw) for line in found] == expected
+    assert all(content[line.offset :].startswith(line.raw + b"\n") for line in found)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"id":1}',
+        b'{"id":1,"index":0,"status":"ok"}',
+        b'{"id":[],"index":0,"status":"ok","record":"r"}',
+        b'{"id":1,"index":0,"status":"odd","record":"r"}',
+        b'{"id":1,"index":0,"status":["ok"],"record":"r"}',
+        b'{"id":1,"index":0,"status":"ok","record":"r","key":5}',
+        b'{"id":1,"index":0,"status":"ok","record":"r","key":"nothex"}',
+        b'{"id":1,"index":0,"status":"ok","record":"r","occurrence":"1"}',
+    ],
+)
+def test_what_is_not_a_result_is_not_taken_for_one(raw: bytes) -> None:
+    assert parse(raw) is None
+
+
+def test_ids_of_different_types_have_different_fingerprints() -> None:
+    names = [fingerprint(id, "r", n) for id in ("1", 1, None, "r", "") for n in (0, 1)]
+    assert len(set(names)) == len(names) and 0 not in names
+
+
+class Drips:
+    """The module `os`, as disk uses it, writing a byte at a time."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, fd: int, data: Any) -> int:
+        return os.write(fd, data[:1])
+
+
+def test_writes_that_take_one_byte_at_a_time_lose_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "os", Drips())
+    with quick_folder() as folder:
+        assert run(folder / "out.jsonl", ["a", "b", "c"], until=2) == ["a", "b"]
+        assert run(folder / "out.jsonl", ["a", "b", "c"]) == ["c"]
+        assert {line["id"] for line in results_of(folder / "out.jsonl")} == {"a", "b", "c"}
+
+
+# Judgement.
+
+befores = st.builds(
+    Before,
+    traits=st.none() | st.integers(0, 15),
+    key=st.sampled_from([1, 2]),
+    doubts=st.integers(0, 3),
+    doubtful_key=st.sampled_from([0, 1, 2]),
+)
+policies = st.builds(
+    ResumePolicy,
+    keep_failed=st.booleans(),
+    retry_billed=st.booleans(),
+    hold=st.booleans(),
+    changed=st.sampled_from([None, "keep", "rerun"]),
+    keep_edited=st.booleans(),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(befores, st.booleans(), policies)
+def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bool, policy: ResumePolicy) -> None:
+    line_record = "other" if edited else "same"
+    verdict: Judgement = judge(Identity(0, "x", "same"), 1, before, lambda: line_record, policy)
+    ok = before.traits is not None and bool(before.traits & Trait.OK)
+    if ok and before.key == 1:
+        assert verdict.action is Action.KEEP_OK, "an answer to this very request is never asked for again"
+    if policy.hold and before.doubts and before.doubtful_key == 1:
+        assert verdict.action is not Action.SEND, "under hold no request is sent that may have been billed"
+    if verdict.action is Action.SEND:
+        assert verdict.redo == (before.traits is not None), "a line is replaced, never repeated"
+        if ok and not edited:
+            assert policy.changed == "rerun", "other options never send anything by themselves"
+    if verdict.action is Action.CHANGED:
+        assert ok and not edited and policy.changed is None
+    if before.traits is None and not before.doubts:
+        assert verdict == Judgement(Action.SEND)
+
+
+# Rewriting.
+
+
+def line(id: int, index: int, text: str = "") -> bytes:
+    fields = {"id": id, "index": index, "status": "ok", "text": text, "record": "r", "key": "0" * 32, "meta": {}}
+    return json.dumps(fields).encode() + b"\n"
+
+
+ids = st.lists(st.integers(0, 12), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ids.map(lambda some: list(dict.fromkeys(some))), ids, st.sampled_from([b"", b'{"torn', b"\n"]))
+def test_merging_sorting_and_rewriting_twice_is_as_good_as_once(old: list[int], new: list[int], tail: bytes) -> None:
+    with quick_folder() as folder:
+        results, redo, scratch = folder / "out", folder / "redo", folder / "scratch"
+        results.write_bytes(b"".join(line(id, 100 - id, "old") for id in old))
+        redo.write_bytes(b"".join(line(id, 100 - id, f"new {n}") for n, id in enumerate(new)) + tail)
+
+        def texts() -> dict[int, str]:
+            return {fields["id"]: fields["text"] for fields in map(json.loads, results.read_bytes().splitlines())}
+
+        once: list[bytes] = []
+        for _ in range(2):
+            merged = merge(results, redo, scratch)
+            assert len(merged) == len(set(new))
+            once.append(results.read_bytes())
+        assert once[0] == once[1]
+        expected = dict.fromkeys(old, "old") | {id: f"new {n}" for n, id in enumerate(new)}
+        assert texts() == expected and len(results.read_bytes().splitlines()) == len(expected)
+        assert list(texts())[: len(old)] == old, "a merged line stands where the old one stood"
+        for _ in range(2):
+            sort(results, scratch)
+            assert list(texts()) == sorted(expected, reverse=True)
+        before = dict(texts())
+        for moved in (sum(id % 2 for id in expected), 0):
+            assert moved == rewrite(results, scratch, lambda one: (one.fields or {})["id"] % 2 == 0, folder / "aside.x")
+        assert texts() == {id: text for id, text in before.items() if id % 2 == 0}
+        assert not scratch.exists()
+
+
+@given(
+    id=st.integers() | st.text() | st.none() | st.just('"index":5,"status":"'),
+    occurrence=st.integers(0, 3),
+    index=st.integers(0, 2**63),
+    status=st.sampled_from(["ok", "failed", "other"]),
+    spaced=st.booleans(),
+)
+def test_the_beginning_of_a_line_tells_the_same_index_as_all_of_it(
+    id: int | str | None, occurrence: int, index: int, status: str, spaced: bool
+) -> None:
+    repeated = {"occurrence": occurrence} if occurrence else {}
+    fields = {"id": id, **repeated, "index": index, "status": status, "record": "r", "key": None, "meta": {}}
+    separators = None if spaced else (",", ":")
+    for in_ascii in (True, False):
+        raw = json.dumps(fields, separators=separators, ensure_ascii=in_ascii).encode("utf-8", "replace")
+        read = parse(raw)
+        assert index_of(raw) == (read["index"] if read is not None else None)
+
+
+def test_lines_of_no_place_known_stay_where_they_are_or_go_to_the_end(tmp_path: Path) -> None:
+    lines = [b"not ours\n", line(1, 10**30), line(2, 7), line(3, -4)]
+    (tmp_path / "out").write_bytes(b"".join(lines))
+    sort(tmp_path / "out", tmp_path / "scratch")
+    assert (tmp_path / "out").read_bytes() == b"".join([lines[0], lines[3], lines[2], lines[1]])
+
+
+# Intents.
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from([0, 1, 2, 254, SETTLED])), max_size=30), st.booleans())
+def test_intents_come_back_as_they_were_left(steps: list[tuple[int, int]], rebooted: bool) -> None:
+    with quick_folder() as folder:
+        intents, left = Intents.open(folder, "boot")
+        assert list(left) == []
+        intents.begin([])
+        model: dict[int, int] = {}
+        for identity, mark in steps:
+            place = intents.plan([Intent(identity, identity, False)], [0], sync=False)
+            intents.mark(place, mark)
+            model[identity] = mark
+        kept = {intent.identity: mark for intent, mark in intents.left()}
+        assert kept == {identity: mark for identity, mark in model.items() if 0 < mark < SETTLED}
+        intents.close()
+        again, entries = Intents.open(folder, "other" if rebooted else "boot")
+        found = list(entries)
+        expected = {
+            identity: (mark if 0 < mark < SETTLED else 1) if rebooted else mark for identity, mark in model.items()
+        }
+        assert {intent.identity: mark for intent, mark in found} == expected
+        again.begin(found)
+        again.close()
+        assert {i.identity: m for i, m in Intents.open(folder, "boot" if not rebooted else "other")[1]} == expected
+
+
+def test_more_records_than_the_map_had_room_for_keep_their_marks() -> None:
+    with quick_folder() as folder:
+        intents, _ = Intents.open(folder, "boot")
+        intents.begin([(Intent(1, 1, True), 7)])
+        for number in range(300):
+            first = intents.plan([Intent(number * 1000 + n, n, False) for n in range(2, 1000)], [0] * 998, sync=False)
+            intents.mark(first, 3)
+        assert len(intents.left()) == 301
+        intents.close()
+        assert sum(mark == 3 for _, mark in Intents.open(folder, "boot")[1]) == 300
+
+
+def test_intents_of_another_version_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "intents").write_bytes(b"llmbint9" + bytes(100))
+    with pytest.raises(UsageError, match="another version"):
+        Intents.open(tmp_path, "boot")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
+from llmbatch.app.servers import find_endpoint, find_preset
 from llmbatch.core.exchange import Reply
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
@@ -20,7 +21,6 @@ from llmbatch.dialects.router import ByEndpoint
 from llmbatch.dialects.structured_output import Demanding, Demands, response_format
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.settings import MockSettings
-from llmbatch.run.endpoint import find_endpoint, find_preset
 
 __all__ = ["FEATURES", "LACKING", "PROVIDERS", "Feature", "table", "tried"]
 

@@ -15,14 +15,14 @@ import anyio.to_thread
 from llmbatch.api.delivery import Delivery
 from llmbatch.api.options import API_KEY, Options, settings_of
 from llmbatch.api.result import Result
+from llmbatch.app.servers import find_endpoint
+from llmbatch.app.session import Session, open_session
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
 from llmbatch.core.redact import Redactor
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import Supply
 from llmbatch.input.in_memory import Awaited, Collected, Iterated
 from llmbatch.results.reader import open_results
-from llmbatch.run.endpoint import find_endpoint
-from llmbatch.run.session import Session, open_session
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import wire_process
 from llmbatch.ui.say import Teller

@@ -30,7 +30,7 @@ def show(
     """Print what `run` would use without flags: one line per setting, with its origin."""
     import json
 
-    from llmbatch.run.endpoint import secret_values
+    from llmbatch.app.servers import secret_values
 
     run = command("run")
     ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])

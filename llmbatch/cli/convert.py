@@ -46,8 +46,8 @@ def convert(
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch convert FILE... --to SHAPE")
     if to == "parquet" and output is None and os.isatty(1):
         raise UsageError("Parquet is nothing for a terminal", "Add -o OUT, or pipe it.")
-    from llmbatch.run.convert import Shape
-    from llmbatch.run.convert import convert as reshape
+    from llmbatch.app.convert import Shape
+    from llmbatch.app.convert import convert as reshape
     from llmbatch.ui.out import notice, stdout_sink
 
     reshape(

@@ -34,7 +34,7 @@ def providers(
         raise UsageError(f"--format {format}: not a format", "--format table or json.")
     import anyio
 
-    from llmbatch.run import providers as known
+    from llmbatch.app import providers as known
     from llmbatch.ui.out import stdout_sink, terminal_width
 
     found = known.providers(names or [], os.environ)

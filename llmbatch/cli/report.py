@@ -28,7 +28,7 @@ def report(
         raise UsageError(f"--format {format}: not a format", "--format table, json or html.")
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
-    from llmbatch.run.report import report as fold
+    from llmbatch.app.report import report as fold
     from llmbatch.ui.out import notice, stdout_sink, terminal_width
 
     out = stdout_sink()

@@ -19,11 +19,11 @@ from llmbatch.core.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from llmbatch.app.session import View
     from llmbatch.core.redact import Redactor
     from llmbatch.core.settings import Settings
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
-    from llmbatch.run.session import View
     from llmbatch.transport_process.parent import WireProcess
     from llmbatch.ui.say import Say
 
@@ -125,7 +125,7 @@ def run(
 
     settings = resolve(ctx)
     if settings.dry_run:
-        from llmbatch.run.dry_run import dry_run as show_requests
+        from llmbatch.app.dry_run import dry_run as show_requests
 
         raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
     from llmbatch.transport_process.spawn import wire_process
@@ -136,8 +136,8 @@ def run(
 
 
 def _run(settings: "Settings", wire: "WireProcess") -> "Summary":
-    from llmbatch.run.endpoint import find_endpoint
-    from llmbatch.run.session import run as run_session
+    from llmbatch.app.servers import find_endpoint
+    from llmbatch.app.session import run as run_session
     from llmbatch.ui.say import Teller
 
     view = settings.view

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 from llmbatch.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from llmbatch.core.reconciliation import Finding
+    from llmbatch.app.verify import Finding
 
 __all__ = ["verify"]
 
@@ -86,9 +86,9 @@ def _verify(
     Lists records without a result, results without a record, repeated results and broken lines. Nothing is changed,
     no model is needed.
     """
+    from llmbatch.app.verify import Problem
+    from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
-    from llmbatch.core.reconciliation import Problem
-    from llmbatch.run.verify import verify as reconcile
     from llmbatch.ui.out import stdout_sink, terminal_width, write_stderr
 
     if format not in ("table", "json"):

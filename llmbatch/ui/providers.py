@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmbatch.core.providers import Provider
+from llmbatch.app.providers import Provider
 from llmbatch.ui.table import columns, plain_text
 
 __all__ = ["providers_text"]

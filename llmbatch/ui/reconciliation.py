@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from llmbatch.app.verify import Finding, Problem, Reconciliation
 from llmbatch.core.printable import printable
-from llmbatch.core.reconciliation import Finding, Problem, Reconciliation
 from llmbatch.ui.table import facts, plain_text
 
 __all__ = ["reconciliation_text"]

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 import trustme
 
+from llmbatch.app import session
 from llmbatch.cli import main
-from llmbatch.run import session
 
 from .command import Command, Ended, Mock, lines_of
 

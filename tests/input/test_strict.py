@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from llmbatch.app.input import check_strict
 from llmbatch.core.errors import UsageError
 from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Seen
-from llmbatch.input.strict import check_strict
 from llmbatch.input.template import Template
 
 

@@ -113,7 +113,7 @@ def test_text_without_markers_never_imports_jinja():
     code = (
         "import sys\n"
         "from llmbatch.input.decode import Decoder\n"
-        "from llmbatch.input.strict import check_strict\n"
+        "from llmbatch.app.input import check_strict\n"
         "from llmbatch.input.template import Template\n"
         "assert Template.parse('a {b}').render({}) == 'a {b}'\n"
         "assert 'jinja2' not in sys.modules\n"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from llmbatch.app.convert import Shape, convert
 from llmbatch.core.errors import InputError, OutputError, UsageError
 from llmbatch.results import disk
-from llmbatch.run.convert import Shape, convert
 
 from .lines import failed, ok, put
 

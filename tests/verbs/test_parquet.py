@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmbatch.app.convert import Shape, convert
 from llmbatch.core.errors import UsageError
 from llmbatch.results import parquet
-from llmbatch.run.convert import Shape, convert
 
 from .lines import failed, ok, put
 

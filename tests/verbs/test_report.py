@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbatch.app.report import report
 from llmbatch.results.stats import MOST_NAMES, OTHER, Account, Book
-from llmbatch.run.report import report
 from llmbatch.ui.account import account_text
 from llmbatch.ui.page import account_page
 

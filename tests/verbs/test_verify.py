@@ -10,12 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmbatch.app.verify import Finding, Reconciliation, verify
 from llmbatch.cli.verify import spelled_out
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.core.reconciliation import Finding, Reconciliation
 from llmbatch.results.intents import Intent, Intents
 from llmbatch.results.reader import boot, identity_of
-from llmbatch.run.verify import verify
 
 from .lines import Fields, failed, ok, put, record_of
 

@@ -1,11 +1,15 @@
 """The input side of a run: source, decoder and dialect as the settings want them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, cast
 
+from llmbatch.app.jobs import Preparation, Sift
+from llmbatch.app.servers import find_preset
 from llmbatch.codec.schema import Check, NoValidator, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
+from llmbatch.core.outcome import Refused
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
 from llmbatch.dialects.answer_reader import Reader
@@ -17,12 +21,9 @@ from llmbatch.input.entry import Supply
 from llmbatch.input.images import Images
 from llmbatch.input.occurrences import Seen, SeenLately
 from llmbatch.input.source import open_source
-from llmbatch.input.strict import check_strict
 from llmbatch.input.template import Template
-from llmbatch.run.endpoint import find_preset
-from llmbatch.run.prepare import Preparation, Sift
 
-__all__ = ["Reading", "new_dialect", "new_reader"]
+__all__ = ["Reading", "check_strict", "new_dialect", "new_reader"]
 
 REMEMBERED = 1_000_000
 """Identities kept of an endless input that no results file could be compared with anyway."""
@@ -142,3 +143,31 @@ def _check(schema: Any) -> Check:
         raise UsageError("--schema needs an extra", "pip install 'llmbatch[schema]'") from None
     except ValueError as error:
         raise UsageError(f"--schema: not a JSON schema: {error}", "Mend the schema; nothing was sent.") from None
+
+
+_ENOUGH = 10
+
+_BATCH = 256
+
+
+def check_strict(
+    paths: Sequence[str], *, format: str | None, max_line: int, decoder: Decoder, limit: int | None = None
+) -> list[str]:
+    """Return the first problems of the inputs, at most ten; `limit` ends the search after so many records.
+
+    The decoder must be one of its own: it remembers ids. Raises what opening, reading and decoding raise.
+    """
+    problems: list[str] = []
+    index = 0
+    with closing(open_source(paths, format=format, max_line=max_line)) as source:
+        while entries := source.read(_BATCH):
+            for entry in entries:
+                if index == limit:
+                    return problems
+                decoded = decoder.decode(index, entry)
+                index += 1
+                if isinstance(decoded, Refused):
+                    problems.append(decoded.fault.message)
+                    if len(problems) == _ENOUGH:
+                        return problems
+    return problems

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from llmbatch.app.servers import find_preset, is_own_machine
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
@@ -11,7 +12,6 @@ from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.results.stats import amount
-from llmbatch.run.endpoint import find_preset, is_own_machine
 
 __all__ = ["bound", "find_price", "spent_in"]
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmbatch.app.jobs import Sift
+from llmbatch.app.resume import Continuation
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
@@ -22,8 +24,6 @@ from llmbatch.results.output_formats import SHAPES, Missing, Reshape
 from llmbatch.results.render import Render, jsonl, reshaped
 from llmbatch.results.store import Store
 from llmbatch.results.stream_sink import StreamSink
-from llmbatch.run.continuation import Continuation
-from llmbatch.run.prepare import Sift
 
 __all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
 

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from os import stat as stat_of
 from typing import Any
 
+from llmbatch.app.input import Reading
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
@@ -19,7 +20,6 @@ from llmbatch.results.answer_cache import OWN, REDO
 from llmbatch.results.resume_policy import Action, Judgement, ResumePolicy
 from llmbatch.results.run_log import difference
 from llmbatch.results.store import Store
-from llmbatch.run.reading import Reading
 
 __all__ = ["Continuation", "Survey"]
 

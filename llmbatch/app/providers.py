@@ -1,30 +1,60 @@
 """What is known of each provider and of the keys here, and whether it answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import anyio
 
+from llmbatch.app.servers import find_endpoint, find_preset
 from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.providers import Check, Provider
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
 from llmbatch.dialects.providers import PRESETS
-from llmbatch.run.endpoint import find_endpoint, find_preset
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender
 
-__all__ = ["checked", "providers"]
+__all__ = ["Check", "Provider", "checked", "providers"]
 
 MODELS = "/models"
+
 PATIENCE = 10.0
 """Seconds for a list of models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What GET /models said. `models` counts them, where that could be read."""
+
+    ok: bool
+    message: str
+    status: int | None = None
+    models: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One preset as it stands here. `key_set` is whether any of the variables holds something; never what."""
+
+    provider: str
+    base_url: str
+    endpoint: str
+    key_env: tuple[str, ...]
+    key_set: bool
+    needs_key: bool
+    check: Check | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the same as plain values."""
+        fields = asdict(self)
+        if self.check is None:
+            del fields["check"]
+        return fields
 
 
 def providers(names: Sequence[str], environment: Mapping[str, str]) -> list[Provider]:

@@ -7,13 +7,13 @@ import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
 
+from llmbatch.app.prices import bound, find_price, spent_in
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, Settings, StopSettings
 from llmbatch.pacing.cost import FlatPrice, Price
-from llmbatch.run.prices import bound, find_price, spent_in
 
 
 def price_of(provider: str | None = None, base_url: str | None = None) -> Price | None:
@@ -67,7 +67,7 @@ def test_an_address_is_known_by_its_host_and_ones_own_server_costs_nothing_anybo
 
 def test_a_price_list_is_imported_only_where_it_may_help() -> None:
     code = (
-        "import sys; from llmbatch.core.settings import *; from llmbatch.run.prices import find_price; "
+        "import sys; from llmbatch.core.settings import *; from llmbatch.app.prices import find_price; "
         "find_price(Settings(model=ModelSettings(provider='mock'))); "
         "find_price(Settings(model=ModelSettings(provider='openai', price=(1.0, 2.0)))); "
         "print('genai_prices' in sys.modules)"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from llmbatch.app.servers import find_endpoint
 from llmbatch.core.settings import ModelSettings
-from llmbatch.run.endpoint import find_endpoint
 
 OURS = {"base_url": "http://localhost:1/v1", "key_env": "K"}
 

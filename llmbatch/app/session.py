@@ -12,6 +12,11 @@ from random import Random
 
 import anyio
 
+from llmbatch.app.input import Reading, new_dialect, new_reader
+from llmbatch.app.mock_process import mock_process
+from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
+from llmbatch.app.prices import bound, find_price, spent_in
+from llmbatch.app.servers import Endpoint
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
     CeilingReached,
@@ -44,11 +49,6 @@ from llmbatch.pacing.token_bucket import Bucket
 from llmbatch.results.journal import SYNC_EVERY
 from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
-from llmbatch.run.endpoint import Endpoint
-from llmbatch.run.mock_process import mock_process
-from llmbatch.run.output import Output, StreamTo, check_stdout, open_output
-from llmbatch.run.prices import bound, find_price, spent_in
-from llmbatch.run.reading import Reading, new_dialect, new_reader
 from llmbatch.transport_process.channel import WireSettings
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.parent import WireProcess

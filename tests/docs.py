@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from llmbatch.cli.verbs import command
+from llmbatch.cli.lazy_commands import command
 from tests import matrix
 
 README = Path(__file__).parent.parent / "README.md"

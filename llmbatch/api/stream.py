@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, Unpack, cast
 import anyio
 import anyio.to_thread
 
-from llmbatch.api.delivery import Delivery
 from llmbatch.api.options import API_KEY, Options, settings_of
 from llmbatch.api.result import Result
+from llmbatch.api.result_queue import Delivery
 from llmbatch.app.servers import find_endpoint
 from llmbatch.app.session import Session, open_session
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
@@ -25,7 +25,7 @@ from llmbatch.input.in_memory import Awaited, Collected, Iterated
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import wire_process
-from llmbatch.ui.say import Teller
+from llmbatch.ui.streams import Teller
 
 __all__ = ["Records", "Run", "run", "stream"]
 

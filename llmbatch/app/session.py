@@ -38,8 +38,8 @@ from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally, Traffic
 from llmbatch.dialects.answer_reader import Reader
 from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.engine.explain import STALL
 from llmbatch.engine.pipeline import Pipeline
-from llmbatch.engine.stall import STALL
 from llmbatch.input.entry import Supply
 from llmbatch.pacing.concurrency_limit import Limit
 from llmbatch.pacing.cost import Price, Till

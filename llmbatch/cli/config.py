@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from llmbatch.cli import secrets, sources
-from llmbatch.cli.verbs import command
+from llmbatch.cli import secrets, settings_file
+from llmbatch.cli.lazy_commands import command
 
 __all__ = ["config"]
 
@@ -20,7 +20,7 @@ config = typer.Typer(
 @config.command()
 def path() -> None:
     """Print the path of the settings file, whether or not it is there."""
-    print(sources.config_path())
+    print(settings_file.config_path())
 
 
 @config.command()
@@ -34,11 +34,11 @@ def show(
 
     run = command("run")
     ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
-    given = sources.values(ctx)
+    given = settings_file.values(ctx)
     secrets.learn(secret_values(dict(header.partition(":")[::2] for header in given["header"] or ())))
     redact = secrets.redactor()
     for name in (parameter.name for parameter in run.params):
         if name is None or name in ("inputs", "profile"):
             continue
         shown = redact(json.dumps(given[name], default=str))
-        print(f"{name.replace('_', '-')} = {shown}  # {sources.origin(ctx, name)}")
+        print(f"{name.replace('_', '-')} = {shown}  # {settings_file.origin(ctx, name)}")

@@ -48,7 +48,7 @@ def convert(
         raise UsageError("Parquet is nothing for a terminal", "Add -o OUT, or pipe it.")
     from llmbatch.app.convert import Shape
     from llmbatch.app.convert import convert as reshape
-    from llmbatch.ui.out import notice, stdout_sink
+    from llmbatch.ui.streams import notice, stdout_sink
 
     reshape(
         files or [],

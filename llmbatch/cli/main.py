@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbatch.cli.verbs import Verbs
+from llmbatch.cli.lazy_commands import Verbs
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
 from llmbatch.core.version import __version__

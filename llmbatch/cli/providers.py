@@ -35,7 +35,7 @@ def providers(
     import anyio
 
     from llmbatch.app import providers as known
-    from llmbatch.ui.out import stdout_sink, terminal_width
+    from llmbatch.ui.streams import stdout_sink, terminal_width
 
     found = known.providers(names or [], os.environ)
     if check:

@@ -29,7 +29,7 @@ def report(
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.report import report as fold
-    from llmbatch.ui.out import notice, stdout_sink, terminal_width
+    from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
     out = stdout_sink()
     book = fold(files or [], notice=notice)
@@ -38,10 +38,10 @@ def report(
 
         out(json.dumps(book.as_json()) + b"\n")
     elif format == "html":
-        from llmbatch.ui.page import account_page
+        from llmbatch.ui.report_html import account_page
 
         out(account_page(book, files or ["stdin"]))
     else:
-        from llmbatch.ui.account import account_text
+        from llmbatch.ui.report import account_text
 
         out(account_text(book, terminal_width(1)))

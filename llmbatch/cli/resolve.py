@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from llmbatch.cli.sources import RANK, origin, values
+from llmbatch.cli.settings_file import RANK, origin, values
 from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (

@@ -12,7 +12,7 @@ import typer
 
 from llmbatch.cli import options as o
 from llmbatch.cli import secrets
-from llmbatch.cli.sources import Profile
+from llmbatch.cli.settings_file import Profile
 from llmbatch.core.errors import ExitCode, OutputError, UsageError
 from llmbatch.core.printable import printable
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
     from llmbatch.transport_process.parent import WireProcess
-    from llmbatch.ui.say import Say
+    from llmbatch.ui.streams import Say
 
 __all__ = ["run"]
 
@@ -138,7 +138,7 @@ def run(
 def _run(settings: "Settings", wire: "WireProcess") -> "Summary":
     from llmbatch.app.servers import find_endpoint
     from llmbatch.app.session import run as run_session
-    from llmbatch.ui.say import Teller
+    from llmbatch.ui.streams import Teller
 
     view = settings.view
     say, show = _screen(settings)
@@ -162,7 +162,7 @@ def _run(settings: "Settings", wire: "WireProcess") -> "Summary":
 
 def _screen(settings: "Settings") -> "tuple[Say, View | None]":
     """Choose how progress is shown: live on a terminal of its own, else plain lines, nothing when quiet."""
-    from llmbatch.ui.say import say_plainly
+    from llmbatch.ui.streams import say_plainly
 
     if settings.view.quiet:
         return say_plainly, None
@@ -207,7 +207,7 @@ def _can_animate(settings: "Settings") -> bool:
 def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
     """Show the summary, and on an early end what happened, what is saved and how to go on."""
     from llmbatch.codec import json
-    from llmbatch.ui.say import say_plainly
+    from llmbatch.ui.streams import say_plainly
 
     view = settings.view
     if not view.quiet:
@@ -255,6 +255,6 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _say_unless_quiet(settings: "Settings") -> "Say":
-    from llmbatch.ui.say import say_plainly
+    from llmbatch.ui.streams import say_plainly
 
     return (lambda text: None) if settings.view.quiet else say_plainly

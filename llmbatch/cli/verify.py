@@ -89,7 +89,7 @@ def _verify(
     from llmbatch.app.verify import Problem
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
-    from llmbatch.ui.out import stdout_sink, terminal_width, write_stderr
+    from llmbatch.ui.streams import stdout_sink, terminal_width, write_stderr
 
     if format not in ("table", "json"):
         raise UsageError(f"--format {format}: not a format", "--format table or json.")
@@ -119,7 +119,7 @@ def _verify(
         listed = {} if all else {"findings": [one.as_json() for some in examples.values() for one in some]}
         text = json.dumps(account.as_json() | listed) + b"\n"
     else:
-        from llmbatch.ui.reconciliation import reconciliation_text
+        from llmbatch.ui.verify import reconciliation_text
 
         text = reconciliation_text(account, examples, terminal_width(2 if all else 1))
     (write_stderr if all else out)(text)

@@ -17,7 +17,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Copy, Outcome
 from llmbatch.core.ports import Dialect, Observer
-from llmbatch.engine.reasons import cost_reached, gave_up, outage, wait_too_long
+from llmbatch.engine.explain import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.pacing.cost import Till
 from llmbatch.pacing.fail_fast import Breaker
 from llmbatch.pacing.gate import Gate

@@ -15,10 +15,10 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Kept, Outcome, Refused
 from llmbatch.core.ports import Asker, Input, Marks, Observer, Sink
 from llmbatch.engine.dispatch import Dispatch
-from llmbatch.engine.order import Reorder
+from llmbatch.engine.explain import waits
+from llmbatch.engine.offload import Thread
 from llmbatch.engine.pool import Pool
-from llmbatch.engine.stall import waits
-from llmbatch.engine.thread import Thread
+from llmbatch.engine.reorder import Reorder
 from llmbatch.engine.writer import Offload, Writer
 
 __all__ = ["Pipeline", "Progress"]

@@ -8,7 +8,7 @@ from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Finished
 from llmbatch.core.outcome import Outcome, Refused
 from llmbatch.core.ports import Observer, Sink
-from llmbatch.engine.order import Reorder
+from llmbatch.engine.reorder import Reorder
 
 __all__ = ["Offload", "Writer"]
 

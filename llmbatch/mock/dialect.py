@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from llmbatch.mock.faults import Fault
-from llmbatch.mock.manner import OPENAI, Manner
+from llmbatch.mock.error_formats import OPENAI, Manner
+from llmbatch.mock.fault_markers import Fault
 
 __all__ = ["Asked", "Dialect", "Malformed", "Turn"]
 

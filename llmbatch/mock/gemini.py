@@ -7,10 +7,10 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.faults import without_markers
-from llmbatch.mock.manner import GEMINI as GOOGLE
-from llmbatch.mock.manner import Refusal
-from llmbatch.mock.wording import cut, fitting, sentences, shortened, tokens
+from llmbatch.mock.error_formats import GEMINI as GOOGLE
+from llmbatch.mock.error_formats import Refusal
+from llmbatch.mock.fake_text import cut, fitting, sentences, shortened, tokens
+from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["GEMINI"]
 

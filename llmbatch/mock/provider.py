@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from llmbatch.codec import json
-from llmbatch.mock.bent import UNSTREAMED, bend, words
-from llmbatch.mock.chat import CHAT
-from llmbatch.mock.completions import COMPLETIONS
+from llmbatch.mock.anthropic import MESSAGES
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.embeddings import EMBEDDINGS
-from llmbatch.mock.faults import RANDOM, BadMarker, Fault, due, markers
+from llmbatch.mock.error_formats import OPENAI, Manner, Refusal
+from llmbatch.mock.event_streams import STREAM_FAULTS
+from llmbatch.mock.fault_markers import RANDOM, BadMarker, Fault, due, markers
 from llmbatch.mock.gemini import GEMINI
 from llmbatch.mock.limits import Limits, Shortage
-from llmbatch.mock.manner import OPENAI, Manner, Refusal
-from llmbatch.mock.messages import MESSAGES
+from llmbatch.mock.openai_chat import CHAT
+from llmbatch.mock.openai_completions import COMPLETIONS
+from llmbatch.mock.openai_embeddings import EMBEDDINGS
+from llmbatch.mock.openai_responses import RESPONSES
 from llmbatch.mock.reply import Reply
-from llmbatch.mock.responses import RESPONSES
+from llmbatch.mock.reply_faults import UNSTREAMED, bend, words
 from llmbatch.mock.settings import MockSettings
-from llmbatch.mock.stream import STREAM_FAULTS
 
 __all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
 

@@ -19,11 +19,11 @@ import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketStream
 
+from llmbatch.mock.error_formats import OPENAI, Refusal
+from llmbatch.mock.http_writer import BROKEN, Ending, Step, broken, legal, seen_status
 from llmbatch.mock.ledger import Ledger, shown_headers
-from llmbatch.mock.manner import OPENAI, Refusal
 from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
 from llmbatch.mock.settings import MockSettings
-from llmbatch.mock.wire import BROKEN, Ending, Step, broken, legal, seen_status
 
 __all__ = ["run", "serve"]
 

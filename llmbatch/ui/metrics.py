@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmbatch.core.errors import OutputError
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.ui.ticking import ticking
+from llmbatch.ui.timer import ticking
 
 __all__ = ["exposition", "metrics_view"]
 

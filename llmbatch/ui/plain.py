@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.ui.say import Say
-from llmbatch.ui.ticking import ticking
+from llmbatch.ui.streams import Say
+from llmbatch.ui.timer import ticking
 
 __all__ = ["clock", "plain_view", "progress_line", "stall_words"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from llmbatch.app.providers import Provider
-from llmbatch.ui.table import columns, plain_text
+from llmbatch.ui.console import columns, plain_text
 
 __all__ = ["providers_text"]
 

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from llmbatch.core.printable import printable
 from llmbatch.core.tally import Share, Summary
+from llmbatch.ui.console import columns
 from llmbatch.ui.plain import clock
-from llmbatch.ui.table import columns
 
 __all__ = ["show_summary"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmbatch.api.options import Options, settings_of
-from llmbatch.cli.verbs import command
+from llmbatch.cli.lazy_commands import command
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import PaceSettings, Settings, Tolerance
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from llmbatch.cli.verbs import VERBS
+from llmbatch.cli.lazy_commands import VERBS
 from tests.bench.loopback import loopback
 from tests.bench.measure import run
 from tests.bench.programs import ours, prompts, written

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.core import TyperArgument, TyperOption
 
-from llmbatch.cli.verbs import VERBS, command
+from llmbatch.cli.lazy_commands import VERBS, command
 
 TEXTS = ["", " x ", "-", "a=1", "5", "Grüße \u2028 \U0001f600", "no such/file", ".", "/", "\udcff", "\x1b[31m"]
 RUN = command("run")

@@ -3,7 +3,7 @@
 import pytest
 
 from llmbatch.cli import main
-from llmbatch.cli.verbs import VERBS
+from llmbatch.cli.lazy_commands import VERBS
 
 from .conftest import Cli
 

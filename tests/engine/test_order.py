@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.outcome import Completion, Outcome, Refused
-from llmbatch.engine.order import Reorder, index_of
+from llmbatch.engine.reorder import Reorder, index_of
 from tests.support.scripted import job, refusal
 
 

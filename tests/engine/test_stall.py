@@ -7,7 +7,7 @@ from rich.console import Console
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.engine.stall import waits
+from llmbatch.engine.explain import waits
 from llmbatch.ui.live import render
 from llmbatch.ui.plain import progress_line
 from tests.support.scripted import Run, answer, error, job, play

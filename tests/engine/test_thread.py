@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from llmbatch.engine.thread import Thread
+from llmbatch.engine.offload import Thread
 
 PATIENCE = 20.0
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.mock import chat, gemini, messages
-from llmbatch.mock.faults import FAULTS
+from llmbatch.mock import anthropic, gemini, openai_chat
+from llmbatch.mock.fault_markers import FAULTS
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.reply import Reply
 from llmbatch.mock.settings import MockSettings
@@ -60,4 +60,4 @@ def test_every_fault_is_answered_in_every_shape(path: str, fault: str) -> None:
 
 def test_every_dialect_has_the_faults_of_the_shape() -> None:
     elsewhere = {"array-content", "model-length", "no-usage"}
-    assert set(chat._SHAPES) - elsewhere == set(messages._SHAPES) == set(gemini._SHAPES)
+    assert set(openai_chat._SHAPES) - elsewhere == set(anthropic._SHAPES) == set(gemini._SHAPES)

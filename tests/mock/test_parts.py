@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.mock import bent, chat, inputs, responses, stream, wire
-from llmbatch.mock.faults import FAULTS, RANDOM, BadMarker, due, markers, without_markers
+from llmbatch.mock import event_streams, http_writer, openai_chat, openai_embeddings, openai_responses, reply_faults
+from llmbatch.mock.fault_markers import FAULTS, RANDOM, BadMarker, due, markers, without_markers
 from llmbatch.mock.ledger import shown_headers
 from llmbatch.mock.limits import Bucket, Limits, duration
 from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
@@ -142,12 +142,12 @@ def test_any_other_text_asks_for_nothing(text: str) -> None:
 def test_every_fault_has_one_stage() -> None:
     stages = [
         TEXTS,
-        set(chat._SHAPES),
-        set(inputs.DISORDERS),
-        set(responses.STATUSES),
-        set(stream.STREAM_FAULTS),
-        set(bent.REPLIES) - {"bad-utf8"} | {"status"},
-        set(wire.BROKEN),
+        set(openai_chat._SHAPES),
+        set(openai_embeddings.DISORDERS),
+        set(openai_responses.STATUSES),
+        set(event_streams.STREAM_FAULTS),
+        set(reply_faults.REPLIES) - {"bad-utf8"} | {"status"},
+        set(http_writer.BROKEN),
     ]
     assert sorted(name for stage in stages for name in stage) == sorted(FAULTS)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from llmbatch.mock.faults import FAULTS
+from llmbatch.mock.fault_markers import FAULTS
 from llmbatch.mock.server import _raw_socket, run
 from llmbatch.mock.settings import MockSettings
 

@@ -9,7 +9,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answer_reader import Reader
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.request_options import Options
-from llmbatch.mock.faults import FAULTS
+from llmbatch.mock.fault_markers import FAULTS
 from llmbatch.transport.sender import LaneSender
 from tests.e2e.command import Mock
 from tests.support.scripted import job

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from llmbatch.app.report import report
 from llmbatch.results.stats import MOST_NAMES, OTHER, Account, Book
-from llmbatch.ui.account import account_text
-from llmbatch.ui.page import account_page
+from llmbatch.ui.report import account_text
+from llmbatch.ui.report_html import account_page
 
 from .lines import failed, ok, put
 

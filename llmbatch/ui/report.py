@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from llmbatch.results.stats import Account, Book
-from llmbatch.ui.table import columns, facts, plain_text
+from llmbatch.ui.console import columns, facts, plain_text
 
 __all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
 

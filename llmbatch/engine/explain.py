@@ -1,11 +1,13 @@
 """Why a run ends early, in words: what happened, and what to do next. Pure."""
 
+from collections.abc import Sequence
+
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Route
+from llmbatch.core.job import Job, Route
 from llmbatch.pacing.cost import Till
 
-__all__ = ["cost_reached", "gave_up", "outage", "wait_too_long"]
+__all__ = ["STALL", "cost_reached", "gave_up", "outage", "wait_too_long", "waits"]
 
 
 def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
@@ -70,3 +72,26 @@ _ADVICE = {
     Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --retry-billed sends again.",
     Kind.BAD_REQUEST: "Look at one request with --dry-run --limit 1.",
 }
+
+STALL = 60.0
+"""Seconds without a finished record after which people wonder."""
+
+
+def waits(
+    now: float, in_flight: Sequence[tuple[float, Job]], due: Sequence[tuple[float, Job]], *, queued: int, held: bool
+) -> tuple[str, ...]:
+    """Say what each record waits for: an answer since a moment, or its turn at a moment; oldest and soonest first.
+
+    `queued` others could leave now, if the limits let them; under `held` everybody knows why they do not.
+    """
+    said = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
+    said += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
+    if queued and not in_flight and not held:
+        said.append(f"{queued:,} records ready, held back by the limits a minute or by --max-cost")
+    return tuple(said)
+
+
+def _name(job: Job) -> str:
+    identity = job.identity
+    attempt = f", attempt {job.sent}" if job.sent > 1 else ""
+    return f"record {identity.index} (id {identity.id!r}{attempt})"

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.faults import Fault, without_markers
-from llmbatch.mock.manner import MANNERS, Manner, Refusal
+from llmbatch.mock.error_formats import MANNERS, Manner, Refusal
+from llmbatch.mock.fault_markers import Fault, without_markers
 from llmbatch.mock.reply import HTML, Headers, Reply
 
 __all__ = ["REPLIES", "UNSTREAMED", "bend", "words"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Turn
-from llmbatch.mock.manner import OPENAI, Refusal
-from llmbatch.mock.wording import cut
+from llmbatch.mock.error_formats import OPENAI, Refusal
+from llmbatch.mock.fake_text import cut
 
 __all__ = ["STREAM_FAULTS", "chat_events", "completion_events", "response_events"]
 

@@ -4,10 +4,10 @@ from random import Random
 from typing import Any
 
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.faults import without_markers
-from llmbatch.mock.inputs import disorder, one_or_several
-from llmbatch.mock.stream import completion_events
-from llmbatch.mock.wording import sentences, shortened, tokens
+from llmbatch.mock.event_streams import completion_events
+from llmbatch.mock.fake_text import sentences, shortened, tokens
+from llmbatch.mock.fault_markers import without_markers
+from llmbatch.mock.openai_embeddings import disorder, one_or_several
 
 __all__ = ["COMPLETIONS"]
 

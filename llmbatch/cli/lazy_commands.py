@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from llmbatch.cli.given import Command, Group
+from llmbatch.cli.fast_params import Command, Group
 
 __all__ = ["Verbs", "command"]
 

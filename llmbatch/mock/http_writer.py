@@ -7,7 +7,7 @@ from typing import Any
 
 import h11
 
-from llmbatch.mock.faults import Fault
+from llmbatch.mock.fault_markers import Fault
 from llmbatch.mock.reply import Headers, Reply
 
 __all__ = ["BROKEN", "Ending", "Step", "broken", "legal", "seen_status"]

@@ -1,4 +1,4 @@
-"""Lines on stderr for people. Needs no rich, and outlives a stderr that is closed or full."""
+"""Lines on stdout and stderr without rich; writing to a stderr that is closed or full is no error."""
 
 import os
 import time
@@ -9,8 +9,9 @@ from llmbatch.core.events import Event, Finished, Held, Notice, Retrying, Stoppi
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.printable import printable
+from llmbatch.results.stream_sink import StreamSink
 
-__all__ = ["Say", "Teller", "say_plainly"]
+__all__ = ["Say", "Teller", "notice", "say_plainly", "stdout_sink", "terminal_width", "write_stderr"]
 
 Say = Callable[[str], None]
 """Shows one line."""
@@ -18,8 +19,7 @@ Say = Callable[[str], None]
 
 def say_plainly(text: str) -> None:
     """Write a line to stderr; nobody there is no reason to stop."""
-    with suppress(OSError):
-        os.write(2, f"{text}\n".encode("utf-8", "replace"))
+    write_stderr(f"{text}\n".encode("utf-8", "replace"))
 
 
 class Teller:
@@ -65,3 +65,30 @@ def _stopping(reason: str, in_flight: int, grace: float) -> str:
 def _fault(fault: Fault) -> str:
     status = f" (HTTP {fault.status})" if fault.status else ""
     return f"{fault.kind}{status}: {fault.message}"
+
+
+def stdout_sink() -> Callable[[bytes], None]:
+    """Return what writes lines to stdout, escaped where a terminal would act on them.
+
+    It raises ReaderGone or OutputError.
+    """
+    return StreamSink(1, lambda outcome: b"", escape=os.isatty(1)).write_lines
+
+
+def write_stderr(text: bytes) -> None:
+    """Write to stderr; nobody there is no reason to stop."""
+    with suppress(OSError):
+        os.write(2, text)
+
+
+def notice(text: str) -> None:
+    """Say something on stderr."""
+    write_stderr(f"llmbatch: {printable(text)}\n".encode("utf-8", "replace"))
+
+
+def terminal_width(fd: int) -> int | None:
+    """Return how wide the terminal is, None where there is none."""
+    try:
+        return os.get_terminal_size(fd).columns or None
+    except OSError:
+        return None

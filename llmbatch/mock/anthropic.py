@@ -6,9 +6,9 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.faults import without_markers
-from llmbatch.mock.manner import ANTHROPIC, Refusal
-from llmbatch.mock.wording import cut, fitting, sentences, shortened, tokens
+from llmbatch.mock.error_formats import ANTHROPIC, Refusal
+from llmbatch.mock.fake_text import cut, fitting, sentences, shortened, tokens
+from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["MESSAGES"]
 

@@ -5,10 +5,10 @@ from random import Random
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock import stream
+from llmbatch.mock import event_streams
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.faults import without_markers
-from llmbatch.mock.wording import fitting, sentences, shortened, tokens
+from llmbatch.mock.fake_text import fitting, sentences, shortened, tokens
+from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["CHAT"]
 
@@ -181,4 +181,4 @@ _SHAPES: dict[str, _Reshape] = {
 }
 """Faults that change the answer object: the whole, its first choice and that one's message."""
 
-CHAT = Dialect(read, answer, stream.chat_events)
+CHAT = Dialect(read, answer, event_streams.chat_events)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from llmbatch.app.verify import Finding, Problem, Reconciliation
 from llmbatch.core.printable import printable
-from llmbatch.ui.table import facts, plain_text
+from llmbatch.ui.console import facts, plain_text
 
 __all__ = ["reconciliation_text"]
 

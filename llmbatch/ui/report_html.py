@@ -5,7 +5,7 @@ from html import escape
 
 from llmbatch.core.printable import printable
 from llmbatch.results.stats import Book
-from llmbatch.ui.account import MODEL_COLUMNS, account_rows, model_rows
+from llmbatch.ui.report import MODEL_COLUMNS, account_rows, model_rows
 
 __all__ = ["account_page"]
 

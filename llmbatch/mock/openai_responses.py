@@ -5,9 +5,9 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.faults import without_markers
-from llmbatch.mock.stream import response_events
-from llmbatch.mock.wording import fitting, sentences, tokens
+from llmbatch.mock.event_streams import response_events
+from llmbatch.mock.fake_text import fitting, sentences, tokens
+from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["RESPONSES", "STATUSES"]
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
 
-from llmbatch.app.servers import find_endpoint, find_preset
+from llmbatch.app.servers import find_preset, find_servers
 from llmbatch.core.exchange import Reply
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.providers import PRESETS, endpoint_of
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
-from llmbatch.dialects.structured_output import Demanding, Demands, response_format
+from llmbatch.dialects.router import Router
+from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.settings import MockSettings
 
@@ -106,11 +106,11 @@ def tried(row: str, feature: str) -> Any:
     environment = dict.fromkeys(PRESETS[name].key_env, KEY)
     environment |= {"AZURE_OPENAI_ENDPOINT": "https://me.example", "OPENAI_API_VERSION": "2024-10-21"}
     settings = ModelSettings(provider=name, endpoint=endpoint)
-    (_, preset), sent = find_preset(settings, environment), find_endpoint(settings, environment)
+    (_, preset), sent = find_preset(settings, environment), find_servers(settings, environment)
     wanted = FEATURES[feature]
     options = Options(model="m", **wanted.options)
     in_json = wanted.format is not None
-    dialect = Demanding(options, preset, endpoint, wanted.format) if in_json else ByEndpoint(options, preset, endpoint)
+    dialect = JsonRouter(options, preset, endpoint, wanted.format) if in_json else Router(options, preset, endpoint)
     route, item = dialect.item(wanted.prompt())
     request = dialect.request([Job(Identity(0, None, "r"), "k", route, item, {}, 1)])
     root = "/openai" if sent.base_url.endswith("/openai") else "/v1"
@@ -119,7 +119,9 @@ def tried(row: str, feature: str) -> Any:
     mock = Provider(MockSettings(api_key=KEY if preset.key_env else None))
     reply = mock.decide(arrival, now=0.0, wall=0.0).reply
     kind = {"content-type": reply.content_type.decode()}
-    (verdict,) = Reader(Demands(json=in_json)).read(request.expected, Reply(reply.status, kind, reply.content))
+    (verdict,) = AnswerReader(AnswerChecks(json=in_json)).read(
+        request.expected, Reply(reply.status, kind, reply.content)
+    )
     return verdict
 
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from llmbatch.api.result import Result
 from llmbatch.codec import json
 from llmbatch.core.errors import ReaderGone
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results.render import Render
 
-__all__ = ["Delivery"]
+__all__ = ["ResultQueue"]
 
 MOST = 1024
 """Results that may wait for who takes them; then the run waits too."""
 
 
-class Delivery:
+class ResultQueue:
     """A sink whose lines somebody takes as values. Must be made on the loop they are taken on."""
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Delivery:
         self._closed = False
         self._render: Render | None = None
 
-    def rendering(self, render: Render) -> "Delivery":
+    def rendering(self, render: Render) -> "ResultQueue":
         """Set what makes the line of an outcome; return the sink."""
         self._render = render
         return self
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Hand over the outcomes. Raises ReaderGone."""
         assert self._render is not None
         self.write_lines(b"".join([self._render(outcome) for outcome in outcomes]))

@@ -14,18 +14,18 @@ import anyio.to_thread
 
 from llmbatch.api.options import API_KEY, Options, settings_of
 from llmbatch.api.result import Result
-from llmbatch.api.result_queue import Delivery
-from llmbatch.app.servers import find_endpoint
+from llmbatch.api.result_queue import ResultQueue
+from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, open_session
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
 from llmbatch.core.redact import Redactor
 from llmbatch.core.tally import Summary
-from llmbatch.input.entry import Supply
+from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
-from llmbatch.transport_process.spawn import wire_process
-from llmbatch.ui.streams import Teller
+from llmbatch.transport_process.spawn import spawn_transport
+from llmbatch.ui.streams import EventLog
 
 __all__ = ["Records", "Run", "run", "stream"]
 
@@ -64,7 +64,7 @@ async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator
     generator ends the run: what is in flight is dropped. Raises LlmbatchError for what is wrong before the first
     request, and for what ends a run early once all results that came are yielded.
     """
-    live = _Live(records, options, tee=True)
+    live = _BackgroundRun(records, options, tee=True)
     task = asyncio.create_task(live.work())
     try:
         while results := await live.delivery.take():
@@ -92,7 +92,7 @@ def run(records: Records, **options: Unpack[Options]) -> Run:
 
 
 async def _collect(records: Records, options: Options) -> Run:
-    live = _Live(records, options, tee=False)
+    live = _BackgroundRun(records, options, tee=False)
     task = asyncio.create_task(live.work())
     results: list[Result] = []
     try:
@@ -109,15 +109,15 @@ async def _collect(records: Records, options: Options) -> Run:
     return ended
 
 
-class _Live:
+class _BackgroundRun:
     """A run under way, worked off by a task of its own. Raises UsageError for options that do not go."""
 
     def __init__(self, records: Records, options: Options, *, tee: bool) -> None:
         paths, self._source, self._pump = _supply(records)
         self.settings = settings_of(options, paths, tee=tee)
         environment = dict(os.environ) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
-        self._endpoint = find_endpoint(self.settings.model, environment)
-        self.delivery = Delivery()
+        self._endpoint = find_servers(self.settings.model, environment)
+        self.delivery = ResultQueue()
         self.summary: Summary | None = None
         self._failure: Exception | None = None
         self._session: Session | None = None
@@ -170,8 +170,8 @@ class _Live:
         self._ended.set()
 
     def _open(self, stack: ExitStack) -> Session:
-        teller = Teller(_log.info, Redactor(self._endpoint.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
-        wire = stack.enter_context(wire_process())
+        teller = EventLog(_log.info, Redactor(self._endpoint.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
+        wire = stack.enter_context(spawn_transport())
         return stack.enter_context(
             open_session(
                 self.settings, self._endpoint, wire, self.delivery.rendering, source=self._source, observers=(teller,)
@@ -179,7 +179,7 @@ class _Live:
         )
 
 
-def _supply(records: Any) -> tuple[tuple[str, ...], Supply | None, Awaited | None]:
+def _supply(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:
     """Return the paths, or what reads the values; and what is to be pumped. Raises UsageError."""
     if isinstance(records, Path):
         return (str(records),), None, None

@@ -7,23 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from llmbatch.app.input import Reading, new_dialect, new_reader
+from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.prices import bound, find_price
 from llmbatch.app.servers import find_preset
 from llmbatch.codec import json
 from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
 from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import Price, estimate
-from llmbatch.results.index import Known, Trait, traits_of
+from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.lines import key_fingerprint, name_of
 from llmbatch.results.reader import ResultsFile, identity_of, open_results
-from llmbatch.results.resume_policy import Action, Before, Judgement, ResumePolicy, judge
+from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 
-__all__ = ["Foresight", "dry_run", "foresight"]
+__all__ = ["Decide", "dry_run", "foresight"]
 
 
 def dry_run(
@@ -38,7 +38,7 @@ def dry_run(
     dialect, _ = new_dialect(settings), new_reader(settings)  # what the answers have to fit is looked at, too
     with (
         foresight(settings) as foresee,
-        closing(Reading(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
+        closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         jobs = reading.preparation(dialect, bound=bound(settings, bill.price))
         while batch := jobs.records(settings.input.batch_size):
@@ -126,12 +126,12 @@ def _write(fd: int, lines: bytes, *, escape: bool) -> None:
             raise OutputError(f"cannot write to stdout: {error.strerror}") from error
 
 
-Foresight = Callable[[Job | Refused], Judgement]
+Decide = Callable[[Job | InvalidRecord], Decision]
 """Says what would become of a record of the input."""
 
 
 @contextmanager
-def foresight(settings: Settings) -> Iterator[Foresight]:
+def foresight(settings: Settings) -> Iterator[Decide]:
     """Open the results file of the settings for reading; without one everything would be sent.
 
     Changed options count as "send again", since a dry run is how one looks before deciding. Raises UsageError for a
@@ -139,7 +139,7 @@ def foresight(settings: Settings) -> Iterator[Foresight]:
     """
     path = settings.output.path
     if path is None or settings.output.overwrite or not path.exists():
-        yield lambda job: Judgement(Action.SEND)
+        yield lambda job: Decision(Action.SEND)
         return
     resume = settings.resume
     policy = ResumePolicy(resume.keep_failed, resume.retry_billed, resume.in_doubt == "hold", resume.changed or "rerun")
@@ -152,12 +152,12 @@ class _Standing:
 
     def __init__(self, results: ResultsFile, policy: ResumePolicy) -> None:
         self._policy = policy
-        self._known = Known()
+        self._known = ResultIndex()
         self._records = array("Q")
         """Their `record` digests, cut to 64 bits."""
         for line in results.lines():
             if (fields := line.fields) is not None:
-                traits, key = traits_of(fields), key_fingerprint(fields.get("key"))
+                traits, key = flags_of(fields), key_fingerprint(fields.get("key"))
                 if self._known.add(identity_of(fields), key, line.offset, traits) is None:
                     self._records.append(key_fingerprint(fields["record"]))
         self._doubts = {
@@ -166,18 +166,18 @@ class _Standing:
             if self._known.find(intent.identity) is None
         }
 
-    def __call__(self, job: Job | Refused) -> Judgement:
+    def __call__(self, job: Job | InvalidRecord) -> Decision:
         """Judge a record as the run would."""
         name = name_of(job.identity)
         place = self._known.find(name)
         traits = None if place is None else self._known.traits(place)
-        if isinstance(job, Refused):
+        if isinstance(job, InvalidRecord):
             if traits is None:
-                return Judgement(Action.SEND)
-            return Judgement(Action.KEEP_OK if traits & Trait.OK else Action.KEEP_FAILED)
+                return Decision(Action.SEND)
+            return Decision(Action.KEEP_OK if traits & LineFlags.OK else Action.KEEP_FAILED)
         key, doubts = self._doubts.get(name, (0, 0))
         line_key = 0 if place is None else self._known.key(place)
         before = Before(traits, line_key, doubts, key)
         record = job.identity.record
         same = place is not None and self._records[place] == key_fingerprint(record)
-        return judge(job.identity, key_fingerprint(job.key), before, lambda: record if same else "", self._policy)
+        return decide(job.identity, key_fingerprint(job.key), before, lambda: record if same else "", self._policy)

@@ -4,38 +4,38 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, cast
 
-from llmbatch.app.jobs import Preparation, Sift
+from llmbatch.app.jobs import JobReader, SkipDone
 from llmbatch.app.servers import find_preset
 from llmbatch.codec.schema import Check, NoValidator, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
-from llmbatch.dialects.structured_output import Demanding, Demands, response_format
+from llmbatch.dialects.router import Router
+from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
 from llmbatch.input.decode import Decoder, Meta
-from llmbatch.input.entry import Supply
+from llmbatch.input.entry import RecordSource
 from llmbatch.input.images import Images
-from llmbatch.input.occurrences import Seen, SeenLately
+from llmbatch.input.occurrences import Occurrences, RecentOccurrences
 from llmbatch.input.source import open_source
 from llmbatch.input.template import Template
 
-__all__ = ["Reading", "check_strict", "new_dialect", "new_reader"]
+__all__ = ["InputReader", "check_strict", "new_dialect", "new_reader"]
 
 REMEMBERED = 1_000_000
 """Identities kept of an endless input that no results file could be compared with anyway."""
 
 
-class Reading:
+class InputReader:
     """Opens the inputs, unless it is given a `source`.
 
     Raises InputError for one that cannot be read, UsageError for a template that cannot work.
     """
 
-    def __init__(self, settings: Settings, notice: Callable[[str], None], source: Supply | None = None) -> None:
+    def __init__(self, settings: Settings, notice: Callable[[str], None], source: RecordSource | None = None) -> None:
         self._settings = settings
         self._notice = notice
         model, input = settings.model, settings.input
@@ -61,16 +61,16 @@ class Reading:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
     def preparation(
-        self, dialect: Dialect, sift: Sift | None = None, bound: Callable[[Job], float] | None = None
-    ) -> Preparation:
+        self, dialect: Dialect, skip_done: SkipDone | None = None, bound: Callable[[Job], float] | None = None
+    ) -> JobReader:
         """Return the jobs of the input."""
-        return Preparation(
+        return JobReader(
             self._source,
             self._decoder(dialect.params, self._notice),
             dialect,
             limit=self._settings.input.limit,
             include=self._settings.included,
-            sift=sift,
+            skip_done=skip_done,
             shard=self._settings.input.shard,
             bound=bound,
         )
@@ -97,7 +97,7 @@ class Reading:
             system=self._system,
             form=input.format,
             images=self._images,
-            seen=SeenLately(limit=REMEMBERED) if endless else Seen(),
+            seen=RecentOccurrences(limit=REMEMBERED) if endless else Occurrences(),
             notice=notice,
         )
 
@@ -116,18 +116,18 @@ def new_dialect(settings: Settings) -> Dialect:
     )
     endpoint = model.endpoint or preset.endpoint
     if model.json or model.schema is not None:
-        return Demanding(options, preset, endpoint, response_format(model.schema))
-    return ByEndpoint(options, preset, endpoint)
+        return JsonRouter(options, preset, endpoint, response_format(model.schema))
+    return Router(options, preset, endpoint)
 
 
-def new_reader(settings: Settings) -> Reader:
+def new_reader(settings: Settings) -> AnswerReader:
     """Return what reads the answers. Raises UsageError for a schema that is none."""
     model = settings.model
     wants_json = model.json or model.schema is not None
     if not wants_json and not model.fail_on_finish:
-        return Reader()
-    return Reader(
-        Demands(
+        return AnswerReader()
+    return AnswerReader(
+        AnswerChecks(
             finish=model.fail_on_finish,
             json=wants_json,
             check=_check(model.schema) if model.schema is not None else None,
@@ -166,7 +166,7 @@ def check_strict(
                     return problems
                 decoded = decoder.decode(index, entry)
                 index += 1
-                if isinstance(decoded, Refused):
+                if isinstance(decoded, InvalidRecord):
                     problems.append(decoded.fault.message)
                     if len(problems) == _ENOUGH:
                         return problems

@@ -8,25 +8,25 @@ from llmbatch.codec.digest import digest_after, fingerprint
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Kept, Outcome, Refused
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import RecordError
 from llmbatch.input.decode import Decoded, Decoder
-from llmbatch.input.entry import Entry, Supply
+from llmbatch.input.entry import Entry, RecordSource
 from llmbatch.pacing.token_estimate import estimated
 
-__all__ = ["Preparation", "Sift"]
+__all__ = ["JobReader", "SkipDone"]
 
 
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MAY_CAP = frozenset({*_CAPS, "generationConfig"})
 """Fields of a body that may cap its answer."""
 
-Sift = Callable[[list[Job | Refused]], list[Job | Refused | Kept | Outcome]]
+SkipDone = Callable[[list[Job | InvalidRecord]], list[Job | InvalidRecord | AlreadyDone | Outcome]]
 """Replaces the records of a batch that need no request."""
 
 
-class Preparation:
+class JobReader:
     """An input of jobs. `bound` tells the most that one may cost, where that matters; it raises RecordError.
 
     A fault of the settings that shows on the first record is raised, before anything is sent.
@@ -34,13 +34,13 @@ class Preparation:
 
     def __init__(
         self,
-        source: Supply,
+        source: RecordSource,
         decoder: Decoder,
         dialect: Dialect,
         *,
         limit: int | None = None,
         include: frozenset[str] = frozenset(),
-        sift: Sift | None = None,
+        skip_done: SkipDone | None = None,
         shard: tuple[int, int] | None = None,
         bound: Callable[[Job], float] | None = None,
     ) -> None:
@@ -49,18 +49,18 @@ class Preparation:
         self._dialect = dialect
         self._left = limit
         self._keeps_input, self._keeps_body = "input" in include, "response" in include
-        self._sift = sift
+        self._sift = skip_done
         self._shard = shard
         self._bound = bound
         self._keys = _Keys()
         self._index = 0
 
-    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
+    def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
         records = self.records(limit)
         return self._sift(records) if self._sift is not None else [*records]
 
-    def records(self, limit: int) -> list[Job | Refused]:
+    def records(self, limit: int) -> list[Job | InvalidRecord]:
         """Return records as `read` does, but all that the input has."""
         while True:
             entries = self._entries(limit)
@@ -79,7 +79,7 @@ class Preparation:
         self._left -= len(entries)
         return entries
 
-    def _is_mine(self, job: Job | Refused, shard: int, shards: int) -> bool:
+    def _is_mine(self, job: Job | InvalidRecord, shard: int, shards: int) -> bool:
         """Say whether a record falls to this shard. Repeated ids fall to the same, where they are told."""
         identity = job.identity
         return fingerprint(identity.id, identity.record, 0) % shards == shard - 1
@@ -88,9 +88,9 @@ class Preparation:
         """Make a blocked `read` return."""
         self._source.interrupt()
 
-    def _job(self, index: int, entry: Entry) -> Job | Refused:
+    def _job(self, index: int, entry: Entry) -> Job | InvalidRecord:
         decoded = self._decoder.decode(index, entry)
-        if isinstance(decoded, Refused):
+        if isinstance(decoded, InvalidRecord):
             if self._keeps_input:
                 decoded.input = entry.value
             return decoded
@@ -102,7 +102,7 @@ class Preparation:
             hint = f" ({error.hint})" if error.hint else ""
             fault = Fault(kind=Kind.INVALID_RECORD, message=f"{entry.where}: {error.message}{hint}")
             kept = decoded.fields if self._keeps_input else None
-            return Refused(decoded.identity, fault, decoded.meta, kept)
+            return InvalidRecord(decoded.identity, fault, decoded.meta, kept)
 
     def _shape(self, decoded: Decoded) -> Job:
         route, item = self._dialect.item(decoded.prompt)
@@ -119,7 +119,7 @@ class Preparation:
             self._keeps_body or decoded.prompt.body is not None,
         )
         if self._bound is not None:
-            job.worst = self._bound(job)
+            job.worst_cost = self._bound(job)
         return job
 
 

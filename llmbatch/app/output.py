@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmbatch.app.jobs import Sift
-from llmbatch.app.resume import Continuation
+from llmbatch.app.jobs import SkipDone
+from llmbatch.app.resume import ResumePlan
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
-from llmbatch.core.outcome import Kept, Outcome, Refused
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
@@ -42,13 +42,13 @@ StreamTo = Callable[[Render], Stream]
 
 @dataclass(slots=True)
 class Output:
-    """Where outcomes go. With a results file: what it needs before (`sift`) and after (`finish`) a run."""
+    """Where outcomes go. With a results file: what it needs before (`skip_done`) and after (`finish`) a run."""
 
     sink: Sink
     store: Store | None = None
     journal: Journal | None = None
-    sift: Sift | None = None
-    kept: list[Kept] | None = None
+    skip_done: SkipDone | None = None
+    kept: list[AlreadyDone] | None = None
     """All records of the input, when a survey showed that none is to be sent."""
     worked: Callable[[Route], bool] = lambda route: False
     """Tells which routes have answers from earlier runs."""
@@ -94,7 +94,7 @@ def open_output(
     with ExitStack() as stack:
         plain = stream_to(render)
         failures = _failures(settings, render, stack)
-        stream = plain if failures is None else _Apart(plain, failures)
+        stream = plain if failures is None else _ErrorFile(plain, failures)
         if path is None:
             yield Output(stream)
             return
@@ -108,7 +108,7 @@ def open_output(
         )
         if settings.resume.dedupe or settings.resume.reuse:
             store.index_answers(settings.resume.reuse)
-        continuation = Continuation(store, settings, notice)
+        continuation = ResumePlan(store, settings, notice)
         survey = continuation.begin(dialect)
         journal = stack.enter_context(
             closing(
@@ -124,7 +124,7 @@ def open_output(
             _show_kept(store.kept_lines(continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
         kept = survey.kept if survey is not None else None
-        yield Output(sink, store, journal, continuation.sift, kept, continuation.worked)
+        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked)
 
 
 class _Tee:
@@ -134,7 +134,7 @@ class _Tee:
         self._journal = journal
         self._stream: Sink | None = stream
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Write the outcomes. Raises OutputError, or ReaderGone once."""
         self._journal.write(outcomes)
         if self._stream is None:
@@ -147,15 +147,15 @@ class _Tee:
             raise
 
 
-class _Apart:
+class _ErrorFile:
     """Results that pass by, failures to a file of their own."""
 
     def __init__(self, stream: Stream, failures: Stream) -> None:
         self._stream, self._failures = stream, failures
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Write the outcomes. Raises OutputError, ReaderGone."""
-        failed = [isinstance(outcome, Refused) or isinstance(outcome.verdict, Fault) for outcome in outcomes]
+        failed = [isinstance(outcome, InvalidRecord) or isinstance(outcome.verdict, Fault) for outcome in outcomes]
         if any(failed):
             self._failures.write([outcome for outcome, bad in zip(outcomes, failed, strict=True) if bad])
         if not all(failed):

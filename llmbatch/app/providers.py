@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import anyio
 
-from llmbatch.app.servers import find_endpoint, find_preset
+from llmbatch.app.servers import find_preset, find_servers
 from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Reply, Request
@@ -91,7 +91,7 @@ async def checked(found: Sequence[Provider], environment: Mapping[str, str]) -> 
 async def _check(name: str, environment: Mapping[str, str]) -> Check:
     try:
         model = ModelSettings(provider=name)
-        endpoint = find_endpoint(model, environment)
+        endpoint = find_servers(model, environment)
         _, preset = find_preset(model, environment)
     except LlmbatchError as error:
         return Check(ok=False, message=error.message)

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from llmbatch.results.reader import open_results
-from llmbatch.results.stats import Book
+from llmbatch.results.stats import StatsByModel
 
 __all__ = ["report"]
 
 
-def report(names: Sequence[str], *, notice: Callable[[str], None]) -> Book:
+def report(names: Sequence[str], *, notice: Callable[[str], None]) -> StatsByModel:
     """Count the lines of all files, as they stand. Raises InputError, UsageError."""
-    book = Book()
+    book = StatsByModel()
     with open_results(names) as files:
         for file in files:
             book.files += 1

@@ -8,20 +8,20 @@ from hashlib import blake2b
 from os import stat as stat_of
 from typing import Any
 
-from llmbatch.app.input import Reading
+from llmbatch.app.input import InputReader
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Copy, Kept, Outcome, Refused
+from llmbatch.core.outcome import AlreadyDone, CopiedAnswer, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
 from llmbatch.results.answer_cache import OWN, REDO
-from llmbatch.results.resume_policy import Action, Judgement, ResumePolicy
+from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
 from llmbatch.results.run_log import difference
 from llmbatch.results.store import Store
 
-__all__ = ["Continuation", "Survey"]
+__all__ = ["ResumePlan", "Survey"]
 
 LISTED = 10
 """Records held in doubt that are named one by one."""
@@ -35,11 +35,11 @@ class Survey:
     """What a pass over the input, without sending, finds. Counts are of records."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Judgement, bool]] = Counter()
+        self._counts: Counter[tuple[Decision, bool]] = Counter()
         self.worked: set[Route] = set()
         """The routes that have answers."""
 
-    def add(self, judged: Iterable[tuple[Judgement, bool]]) -> None:
+    def add(self, judged: Iterable[tuple[Decision, bool]]) -> None:
         """Count records, each with whether it is unusable."""
         self._counts.update(judged)
 
@@ -68,15 +68,15 @@ class Survey:
         return not self._sum(lambda judgement, refused: judgement.action not in (Action.KEEP_OK, Action.KEEP_FAILED))
 
     @property
-    def kept(self) -> list[Kept]:
+    def kept(self) -> list[AlreadyDone]:
         """The records that keep their lines."""
-        return [Kept.OK] * self.count(Action.KEEP_OK) + [Kept.FAILED] * self.count(Action.KEEP_FAILED)
+        return [AlreadyDone.OK] * self.count(Action.KEEP_OK) + [AlreadyDone.FAILED] * self.count(Action.KEEP_FAILED)
 
-    def _sum(self, which: Callable[[Judgement, bool], bool]) -> int:
+    def _sum(self, which: Callable[[Decision, bool], bool]) -> int:
         return sum(count for (judgement, refused), count in self._counts.items() if which(judgement, refused))
 
 
-class Continuation:
+class ResumePlan:
     """Decides, record by record, what a run on a results file does. Called from the reading thread."""
 
     def __init__(self, store: Store, settings: Settings, notice: Callable[[str], None]) -> None:
@@ -143,13 +143,13 @@ class Continuation:
         """Tell whether the file has an answer from a route; without a survey any answer counts for all."""
         return route in self._worked if self._worked is not None else self._store.found.ok > 0
 
-    def judge(self, job: Job | Refused) -> Judgement:
+    def decide(self, job: Job | InvalidRecord) -> Decision:
         """Decide about one record. Raises UsageError when its options changed and nobody said what to do then.
 
         Of input that can be read only once, without a header to compare with, others may have been sent by then: that
         is ActionNeeded.
         """
-        judgement = self._store.judge(job.identity, job.key, self.policy)
+        judgement = self._store.decide(job.identity, job.key, self.policy)
         if judgement.action is Action.CHANGED:
             what = "the options are not those that"
             if not self._let_through:
@@ -158,9 +158,9 @@ class Continuation:
             raise self._changed(what, told, kind=ActionNeeded)
         return judgement
 
-    def sift(self, entries: list[Job | Refused]) -> list[Job | Refused | Kept | Outcome]:
+    def skip_done(self, entries: list[Job | InvalidRecord]) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
-        sifted: list[Job | Refused | Kept | Outcome] = [*entries]
+        sifted: list[Job | InvalidRecord | AlreadyDone | Outcome] = [*entries]
         if not self._store.is_new or self._store.answers is not None:
             sifted = list(self._decided(entries))
         jobs = [entry for entry in sifted if isinstance(entry, Job)]
@@ -177,11 +177,11 @@ class Continuation:
         survey = Survey()
         # What comes back with a result makes no difference here.
         settings = self._settings._replace(input=input._replace(meta="none"))
-        with closing(Reading(settings, lambda text: None)) as reading:
+        with closing(InputReader(settings, lambda text: None)) as reading:
             preparation = reading.preparation(dialect)
-            judge, policy = self._store.judge, self.policy
+            decide, policy = self._store.decide, self.policy
             while batch := preparation.records(BATCH):
-                judged = [(judge(job.identity, job.key, policy), job.key is None) for job in batch]
+                judged = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
                 survey.add(judged)
                 survey.worked.update(
                     job.route
@@ -190,45 +190,45 @@ class Continuation:
                 )
         return survey
 
-    def _decided(self, entries: list[Job | Refused]) -> Iterator[Job | Refused | Kept | Outcome]:
+    def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
         for entry in entries:
-            judgement = self.judge(entry)
+            judgement = self.decide(entry)
             match judgement.action:
                 case Action.SEND:
                     if isinstance(entry, Job):
                         entry.redo = judgement.redo
                         entry.possibly_billed = self._store.prior(entry.identity)
-                        entry.paid = self._store.paid(entry.identity) if judgement.redo else None
+                        entry.prior_cost = self._store.paid(entry.identity) if judgement.redo else None
                     copy = self._copy(entry)
                     if copy is None and isinstance(entry, Job) and entry.key in self._held:
-                        yield Kept.HELD
+                        yield AlreadyDone.HELD
                     else:
                         yield entry if copy is None else copy
                 case Action.KEEP_OK:
-                    yield Kept.OK
+                    yield AlreadyDone.OK
                 case Action.KEEP_FAILED:
-                    yield Kept.FAILED
+                    yield AlreadyDone.FAILED
                 case Action.HOLD:
                     if isinstance(entry, Job) and self._settings.resume.dedupe:
                         self._held.add(entry.key)
                     self._list_held(entry)
-                    yield Kept.HELD
+                    yield AlreadyDone.HELD
 
-    def _list_held(self, entry: Job | Refused) -> None:
+    def _list_held(self, entry: Job | InvalidRecord) -> None:
         """Name the first records that are held; `verify` lists them all."""
         self._listed += 1
         if self._listed <= LISTED:
             identity = entry.identity
             self._notice(f"held in doubt, never sent again: record {identity.index}, id {identity.id!r}")
 
-    def _copy(self, entry: Job | Refused) -> Outcome | None:
+    def _copy(self, entry: Job | InvalidRecord) -> Outcome | None:
         """Find an answer to the same request, in another results file or, under dedupe, in this one."""
         answers = self._store.answers
         source = answers.where(entry.key) if answers is not None and isinstance(entry, Job) else None
         if source is None or (source == OWN and not self._settings.resume.dedupe):
             return None
         assert isinstance(entry, Job)
-        return Outcome(entry, Copy(how="deduplicated" if source in (OWN, REDO) else "reused"))
+        return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
 
     def _check(self, survey: Survey) -> None:
         changed = survey.count(Action.CHANGED)

@@ -13,7 +13,7 @@ from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
 from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, endpoint_of
 
-__all__ = ["Endpoint", "find_endpoint", "find_preset", "is_own_machine", "secret_values"]
+__all__ = ["Servers", "find_preset", "find_servers", "is_own_machine", "secret_values"]
 
 
 _EXAMPLES = {
@@ -25,7 +25,7 @@ _SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Servers:
     """Where requests go. `secrets` must never be shown; `unused_key` names a variable that would help at a 401.
 
     `base_url` is empty for the built-in mock until its process has said where it listens.
@@ -60,7 +60,7 @@ def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.enviro
     return name, preset.filled(environment)
 
 
-def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpoint:
+def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Servers:
     """Find base URL and key.
 
     Raises UsageError for an unusable URL or key, ActionNeeded when a key is needed and there is none. A preset's key
@@ -113,7 +113,7 @@ def find_endpoint(model: ModelSettings, environment: Mapping[str, str]) -> Endpo
         carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
         headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
     secrets = (*([key] if key else ()), *secret_values(model.headers))
-    return Endpoint(name, base_url, headers, secrets, unused, more_urls)
+    return Servers(name, base_url, headers, secrets, unused, more_urls)
 
 
 def secret_values(headers: Mapping[str, str]) -> list[str]:

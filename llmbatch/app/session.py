@@ -12,11 +12,11 @@ from random import Random
 
 import anyio
 
-from llmbatch.app.input import Reading, new_dialect, new_reader
+from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
-from llmbatch.app.servers import Endpoint
+from llmbatch.app.servers import Servers
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
     CeilingReached,
@@ -27,31 +27,31 @@ from llmbatch.core.errors import (
     OutputError,
     UsageError,
 )
-from llmbatch.core.events import Event, Finished, Held, Notice
+from llmbatch.core.events import Event, Finished, Notice, Paused
 from llmbatch.core.fault import Kind
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Kept, Outcome, Refused
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.core.tally import Summary, Tally, Traffic
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.core.tally import ServerTraffic, Summary, Tally
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.explain import STALL
 from llmbatch.engine.pipeline import Pipeline
-from llmbatch.input.entry import Supply
-from llmbatch.pacing.concurrency_limit import Limit
-from llmbatch.pacing.cost import Price, Till
+from llmbatch.input.entry import RecordSource
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.cost import Budget, Price
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.results.journal import SYNC_EVERY
 from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
-from llmbatch.transport_process.channel import WireSettings
+from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop
-from llmbatch.transport_process.parent import WireProcess
+from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["Session", "StreamTo", "View", "WireLog", "open_session", "run"]
 
@@ -64,8 +64,8 @@ WireLog = Callable[[str], None]
 
 def run(
     settings: Settings,
-    endpoint: Endpoint,
-    wire: WireProcess,
+    endpoint: Servers,
+    wire: TransportProcess,
     *,
     observers: Sequence[Observer] = (),
     view: View | None = None,
@@ -91,11 +91,11 @@ def run(
 @contextmanager
 def open_session(
     settings: Settings,
-    endpoint: Endpoint,
-    wire: WireProcess,
+    endpoint: Servers,
+    wire: TransportProcess,
     stream: StreamTo,
     *,
-    source: Supply | None = None,
+    source: RecordSource | None = None,
     observers: Sequence[Observer] = (),
     wire_log: WireLog | None = None,
 ) -> Iterator["Session"]:
@@ -107,7 +107,7 @@ def open_session(
     price = find_price(settings)
     dialect, reader = new_dialect(settings), new_reader(settings)
     with ExitStack() as stack:
-        reading = stack.enter_context(closing(Reading(settings, _notices(observers), source)))
+        reading = stack.enter_context(closing(InputReader(settings, _notices(observers), source)))
         if settings.input.strict:
             reading.check()
         if settings.model.provider == "mock" and settings.model.base_url is None:
@@ -123,11 +123,11 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        endpoint: Endpoint,
-        wire: WireProcess,
+        endpoint: Servers,
+        wire: TransportProcess,
         dialect: Dialect,
-        reader: Reader,
-        reading: Reading,
+        reader: AnswerReader,
+        reading: InputReader,
         output: Output,
         price: Price | None,
         observers: Sequence[Observer],
@@ -195,9 +195,9 @@ class Session:
         orphans = await self._finish()
         return self._summary(orphans)
 
-    def _wire_settings(self) -> WireSettings:
+    def _wire_settings(self) -> TransportSettings:
         settings = self._settings
-        return WireSettings(
+        return TransportSettings(
             base_urls=self._endpoint.base_urls,
             headers=self._endpoint.headers,
             reader=self._reader,
@@ -216,15 +216,15 @@ class Session:
         """Return the records, or what a survey found of them when there is nothing left to do."""
         if self._output.kept is not None:
             return _AllKept(self._output.kept)
-        return self._reading.preparation(dialect, self._output.sift, bound(self._settings, self._price))
+        return self._reading.preparation(dialect, self._output.skip_done, bound(self._settings, self._price))
 
-    def _till(self) -> Till:
+    def _till(self) -> Budget:
         """Open the till, with what the results file cost so far in it where there is a ceiling."""
         ceiling, store = self._settings.stop.max_cost, self._output.store
         if ceiling is None or self._price is None:
-            return Till(self._price)
+            return Budget(self._price)
         before = spent_in(store.results(), self._price) if store is not None else 0.0
-        return Till(self._price, ceiling=ceiling, before=before)
+        return Budget(self._price, ceiling=ceiling, before=before)
 
     async def _finish(self) -> int:
         """Close the books on the results file; return its lines without a record."""
@@ -239,7 +239,7 @@ class Session:
             return 0
 
     def _notify(self, event: Event) -> None:
-        if isinstance(event, Held):
+        if isinstance(event, Paused):
             self._held = (_why(event), self._clock.monotonic() + event.wait)
         elif isinstance(event, Finished):
             self._finished = self._clock.monotonic()
@@ -338,8 +338,8 @@ class Session:
         self.stopped = reason = min(stops, key=_weight, default=None)
         failed = sum(tally.failed.values())
         kept, dispatch = pipeline.progress.kept, pipeline.dispatch
-        held = dispatch.held + kept[Kept.HELD]
-        total = tally.ok + failed + kept[Kept.OK] + kept[Kept.FAILED] + held
+        held = dispatch.held + kept[AlreadyDone.HELD]
+        total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held
         total += pipeline.writer.unwritten + dispatch.not_started
         if total != pipeline.progress.read:
             raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
@@ -348,20 +348,20 @@ class Session:
         elif held:
             code = ExitCode.HELD
         else:
-            too_many = self._settings.stop.fail_on.exceeded(failed + kept[Kept.FAILED], total)
+            too_many = self._settings.stop.fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total)
             code = ExitCode.FAILURES if too_many else ExitCode.OK
         return Summary(
             read=pipeline.progress.read,
             ok=tally.ok,
             failed=dict(tally.failed),
-            done_before=kept[Kept.OK],
-            failed_before=kept[Kept.FAILED],
+            done_before=kept[AlreadyDone.OK],
+            failed_before=kept[AlreadyDone.FAILED],
             held=held,
             orphans=orphans,
             not_started=pipeline.dispatch.not_started,
             unwritten=pipeline.writer.unwritten,
             requests=pipeline.dispatch.sent,
-            endpoints=[Traffic(*t) for t in pipeline.dispatch.traffic()] if self._endpoint.more_urls else [],
+            endpoints=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if self._endpoint.more_urls else [],
             retries=tally.retries,
             possibly_billed=tally.possibly_billed,
             input_tokens=tally.input_tokens,
@@ -389,10 +389,10 @@ class Session:
 class _AllKept:
     """An input that was read before, and of which every record keeps its line: all of it at once."""
 
-    def __init__(self, kept: list[Kept]) -> None:
+    def __init__(self, kept: list[AlreadyDone]) -> None:
         self._kept = kept
 
-    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
+    def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return everything, whatever the limit: it is one reference a record."""
         kept, self._kept = self._kept, []
         return [*kept]
@@ -419,14 +419,14 @@ _PRECEDENCE = (
 
 def _gates(pace: PaceSettings) -> Callable[[], Gate]:
     """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
-    requests = Bucket(pace.rpm) if pace.rpm is not None else None
-    tokens = Bucket(pace.tpm) if pace.tpm is not None else None
+    requests = TokenBucket(pace.rpm) if pace.rpm is not None else None
+    tokens = TokenBucket(pace.tpm) if pace.tpm is not None else None
 
     def gate() -> Gate:
         return Gate(
-            Limit(pace.concurrency, adaptive=pace.adaptive),
-            requests if requests is not None else Bucket(),
-            tokens if tokens is not None else Bucket(),
+            ConcurrencyLimit(pace.concurrency, adaptive=pace.adaptive),
+            requests if requests is not None else TokenBucket(),
+            tokens if tokens is not None else TokenBucket(),
         )
 
     return gate
@@ -439,13 +439,13 @@ def _weight(stop: LlmbatchError) -> tuple[int, bool]:
 
 def _retry_policy(settings: Settings) -> RetryPolicy:
     retries = settings.patience.retries
-    misfits = settings.model.json_retries
+    unusable_answers = settings.model.json_retries
     if settings.resume.in_doubt == "hold":
-        return RetryPolicy(retries=retries, misfits=misfits, doubtful=0, server=0)
-    return RetryPolicy(retries=retries, misfits=misfits)
+        return RetryPolicy(retries=retries, unusable_answers=unusable_answers, unknown_outcomes=0, server_errors=0)
+    return RetryPolicy(retries=retries, unusable_answers=unusable_answers)
 
 
-def _why(event: Held) -> str:
+def _why(event: Paused) -> str:
     return "rate limited" if event.fault.kind is Kind.RATE_LIMITED else str(event.fault.kind).replace("_", " ")
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.input.decode import Decoder
-from llmbatch.input.occurrences import Seen
+from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
-from llmbatch.results.index import Known, Trait
+from llmbatch.results.index import LineFlags, ResultIndex
 from llmbatch.results.intents import SETTLED
 from llmbatch.results.lines import Line, name_of
 from llmbatch.results.reader import ResultsFile, identity_of, open_results
@@ -120,7 +120,7 @@ def verify(
                 break
             for entry in entries:
                 decoded = decoder.decode(check.account.records, entry)
-                refused = isinstance(decoded, Refused)
+                refused = isinstance(decoded, InvalidRecord)
                 check.record(decoded.identity, entry.where, refused=refused)
         return check.conclude(orphans=limit is None)
 
@@ -132,7 +132,7 @@ class _Check:
         self.account = Reconciliation()
         self._files = files
         self._found = found
-        self._known = Known()
+        self._known = ResultIndex()
         for number, file in enumerate(files):
             if file.torn:
                 self.account.torn.append(file.name)
@@ -161,7 +161,7 @@ class _Check:
             self._tell(Problem.MISSING, _named(identity.id, identity.record, identity.occurrence) | more)
             return
         self._known.met[place] = 1
-        if self._known.traits(place) & Trait.OK:
+        if self._known.traits(place) & LineFlags.OK:
             account.ok += 1
         else:
             account.failed += 1
@@ -186,7 +186,7 @@ class _Check:
         if fields is None:
             self._tell(Problem.BROKEN, self._at(number, line))
             return
-        traits = Trait.OK if fields["status"] == "ok" else 0
+        traits = LineFlags.OK if fields["status"] == "ok" else 0
         here = number << _LINES | line.number
         earlier = self._known.add(identity_of(fields), _digest(fields["record"]), here, traits)
         if earlier is not None:
@@ -232,7 +232,7 @@ def _identifier(id_field: str | None) -> Decoder:
         template=None,
         system=None,
         form=None,
-        seen=Seen(),
+        seen=Occurrences(),
         notice=lambda text: None,
     )
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from llmbatch.core.errors import ExitCode, LlmbatchError
-from llmbatch.transport_process.spawn import LOOK_AT, wire_process
+from llmbatch.transport_process.spawn import LOOK_AT, spawn_transport
 
 __all__ = ["entry"]
 
@@ -22,7 +22,7 @@ def entry() -> None:
         wire = None
         if _will_send(sys.argv):
             with suppress(LlmbatchError):  # tried again, and told, where it is needed
-                wire = stack.enter_context(wire_process())
+                wire = stack.enter_context(spawn_transport())
         from llmbatch.cli.main import run_to_code  # typer: here while much else is imported there
 
         code = run_to_code(wire)

@@ -13,7 +13,7 @@ from llmbatch.core.printable import printable
 from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
-    from llmbatch.transport_process.parent import WireProcess
+    from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["app", "run_to_code"]
 
@@ -40,7 +40,7 @@ def _main(
     pass
 
 
-def run_to_code(wire: "WireProcess | None" = None) -> int:
+def run_to_code(wire: "TransportProcess | None" = None) -> int:
     """Run the command line; return the exit code. `wire` is for a run, which else starts its own."""
     try:
         app(standalone_mode=True, obj=wire)

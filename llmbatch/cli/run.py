@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmbatch.core.settings import Settings
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
-    from llmbatch.transport_process.parent import WireProcess
+    from llmbatch.transport_process.parent import TransportProcess
     from llmbatch.ui.streams import Say
 
 __all__ = ["run"]
@@ -128,28 +128,28 @@ def run(
         from llmbatch.app.dry_run import dry_run as show_requests
 
         raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
-    from llmbatch.transport_process.spawn import wire_process
+    from llmbatch.transport_process.spawn import spawn_transport
 
     # The front door may have started it already.
-    with wire_process() if ctx.obj is None else nullcontext(ctx.obj) as wire:
+    with spawn_transport() if ctx.obj is None else nullcontext(ctx.obj) as wire:
         raise typer.Exit(_run(settings, wire).exit_code)
 
 
-def _run(settings: "Settings", wire: "WireProcess") -> "Summary":
-    from llmbatch.app.servers import find_endpoint
+def _run(settings: "Settings", wire: "TransportProcess") -> "Summary":
+    from llmbatch.app.servers import find_servers
     from llmbatch.app.session import run as run_session
-    from llmbatch.ui.streams import Teller
+    from llmbatch.ui.streams import EventLog
 
     view = settings.view
     say, show = _screen(settings)
-    endpoint = find_endpoint(settings.model, os.environ)
+    endpoint = find_servers(settings.model, os.environ)
     secrets.learn(endpoint.secrets)
     redact = secrets.redactor()
     summary = run_session(
         settings,
         endpoint,
         wire,
-        observers=() if view.quiet else (Teller(say, redact, verbose=view.verbose),),
+        observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
         view=_with_metrics(settings, show),
         stdout_is_terminal=os.isatty(1),
         wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,

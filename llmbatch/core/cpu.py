@@ -3,10 +3,10 @@
 import os
 from contextlib import suppress
 
-__all__ = ["take_turns"]
+__all__ = ["use_batch_scheduling"]
 
 
-def take_turns() -> None:
+def use_batch_scheduling() -> None:
     """Have this thread wait for its turn when it is woken, where the system knows such a policy and grants it (Linux).
 
     Woken for every answer, the process that holds the connections pushed its own run aside sixty times for a hundred

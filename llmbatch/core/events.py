@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 
-__all__ = ["Event", "Finished", "Held", "Notice", "Retrying", "Stopping"]
+__all__ = ["Event", "Finished", "Notice", "Paused", "Retrying", "Stopping"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """These records are written."""
 
-    outcomes: list[Outcome | Refused]
+    outcomes: list[Outcome | InvalidRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Paused:
     """A route is left alone for `wait` seconds from now because of a fault, `added` of them new."""
 
     route: Route
@@ -51,4 +51,4 @@ class Notice:
     text: str
 
 
-Event = Finished | Retrying | Held | Stopping | Notice
+Event = Finished | Retrying | Paused | Stopping | Notice

@@ -7,7 +7,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
 
-__all__ = ["Announced", "Expected", "Heard", "Reply", "Request", "Verdicts"]
+__all__ = ["Expected", "RateLimits", "ReadReply", "Reply", "Request", "Verdicts"]
 
 
 class Expected(NamedTuple):
@@ -52,7 +52,7 @@ class Reply:
     cut: bool = False
 
 
-class Announced(NamedTuple):
+class RateLimits(NamedTuple):
     """Units a minute and units left, None where nothing was said."""
 
     requests: float | None = None
@@ -64,5 +64,5 @@ class Announced(NamedTuple):
 Verdicts: TypeAlias = tuple[Completion | Fault, ...]
 """One for each job of a request, in their order."""
 
-Heard: TypeAlias = tuple[Verdicts, Announced | None]
+ReadReply: TypeAlias = tuple[Verdicts, RateLimits | None]
 """A tuple and no class of its own: one comes for every request, from another process."""

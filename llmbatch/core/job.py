@@ -34,8 +34,8 @@ class Identity:
 class Job:
     """One record, one result line. `tokens` is the estimate of what its request weighs.
 
-    `key` is the digest of the request as sent alone. The counters belong to dispatch: `sent` requests in all, of
-    which `doubtful` and `server` ended without a known outcome; `retries` counts what `--retries` bounds.
+    `key` is the digest of the request as sent alone. The counters: `sent` requests in all, of which
+    `unknown_outcomes` and `server_errors` ended without a known outcome; `retries` counts what `--retries` bounds.
     """
 
     identity: Identity
@@ -50,27 +50,27 @@ class Job:
     """The whole record, kept only for `--include input`."""
     keep_body: bool = False
     """Its line shows the provider's own answer."""
-    place: int = -1
+    intent_slot: int = -1
     """Where its intent stands, -1 without a results file."""
     redo: bool = False
     """The results file has a line for it, which a new one replaces."""
-    worst: float = 0.0
+    worst_cost: float = 0.0
     """The most its request may cost, in US dollars, where `--max-cost` asks."""
-    paid: float | None = None
+    prior_cost: float | None = None
     """What its attempts cost in earlier runs, as the line to be replaced has it."""
     cost: float | None = None
     """What its answered attempts of this run cost, None as long as that is not known."""
-    peers: int = 0
-    """Only jobs of equal `peers` share a request; dispatch sets it once one was split."""
-    misfit: Any = None
+    pack_group: int = 0
+    """Only jobs of equal `pack_group` share a request; dispatch sets it once one was split."""
+    unusable_answer: Any = None
     """A paid answer that is no use, kept while another one is asked for."""
     possibly_billed: int = 0
     """Attempts, those of earlier runs too, whose outcome was never learned."""
     sent: int = 0
     retries: int = 0
-    misfits: int = 0
-    doubtful: int = 0
-    server: int = 0
+    unusable_answers: int = 0
+    unknown_outcomes: int = 0
+    server_errors: int = 0
     refused: tuple[int, int, int] | None = None
     """How often it was refused for pace, and the gate's counts of answers and refusals before the first time."""
     started: float = 0.0

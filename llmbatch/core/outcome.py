@@ -9,7 +9,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.usage import Usage
 
-__all__ = ["Completion", "Copy", "Kept", "Outcome", "Refused", "Rejected", "Usage"]
+__all__ = ["AlreadyDone", "Completion", "CopiedAnswer", "InvalidRecord", "Outcome", "UnusableAnswer", "Usage"]
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Completion:
 
 
 @dataclass(slots=True)
-class Copy(Completion):
+class CopiedAnswer(Completion):
     """An answer that is still to be taken from the line of an equal request; whoever writes it fills it in.
 
     `how` is the field its line says so with: `deduplicated` or `reused`.
@@ -42,7 +42,7 @@ class Copy(Completion):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected(Fault):
+class UnusableAnswer(Fault):
     """A paid answer that is not what was asked for: a failure, and all of the answer."""
 
     completion: Completion
@@ -56,7 +56,7 @@ class Outcome:
     verdict: Completion | Fault
 
 
-class Kept(Enum):
+class AlreadyDone(Enum):
     """A record that needs no request: a results file has its line, or it is held in doubt."""
 
     OK = "ok"
@@ -65,7 +65,7 @@ class Kept(Enum):
 
 
 @dataclass(slots=True)
-class Refused:
+class InvalidRecord:
     """A record that never became a job: not valid, or a repeated id. One failed line, nothing sent."""
 
     identity: Identity

@@ -4,22 +4,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from llmbatch.core.events import Event
-from llmbatch.core.exchange import Heard, Request
+from llmbatch.core.exchange import ReadReply, Request
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Kept, Outcome, Refused
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.prompt import Prompt
 
-__all__ = ["Asker", "Dialect", "Input", "Marks", "Observer", "Sink"]
+__all__ = ["Dialect", "Input", "IntentLog", "Lane", "Observer", "Sink"]
 
 Observer = Callable[[Event], None]
 """Watches a run; quick, synchronous, must not raise."""
 
 
-class Asker(Protocol):
+class Lane(Protocol):
     """One lane: asks one request at a time."""
 
-    def ask(self, request: Request) -> Awaitable[Heard | Fault]:
+    def ask(self, request: Request) -> Awaitable[ReadReply | Fault]:
         """Make one attempt, within the attempt's deadline; return what the answer says, or why there is none."""
         ...
 
@@ -53,7 +53,7 @@ class Dialect(Protocol):
 class Input(Protocol):
     """Where jobs come from. Called from a thread, so it may block."""
 
-    def read(self, limit: int) -> list[Job | Refused | Kept | Outcome]:
+    def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return what is there, at least one and at most `limit`; an empty list at the end of the input."""
         ...
 
@@ -62,7 +62,7 @@ class Input(Protocol):
         ...
 
 
-class Marks(Protocol):
+class IntentLog(Protocol):
     """Remembers, beyond the death of the process, which requests left. Cheap enough for the event loop."""
 
     def sent(self, jobs: Sequence[Job]) -> None:
@@ -77,6 +77,6 @@ class Marks(Protocol):
 class Sink(Protocol):
     """Where results go. Called from a thread, so it may block."""
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Write the outcomes, whole lines only. Raises OutputError or ReaderGone."""
         ...

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
-from llmbatch.core.events import Event, Finished, Held, Retrying
+from llmbatch.core.events import Event, Finished, Paused, Retrying
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.outcome import Completion, Outcome, Refused
+from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.core.usage import Usage
 
-__all__ = ["Share", "Summary", "Tally", "Traffic", "percentiles"]
+__all__ = ["ModelTally", "ServerTraffic", "Summary", "Tally", "percentiles"]
 
 
 MOST_MODELS = 100
@@ -23,7 +23,7 @@ OTHER = "(other)"
 
 
 @dataclass(slots=True)
-class Share:
+class ModelTally:
     """What one model had in a run, by the name it was asked for. `latencies` are those of last attempts."""
 
     ok: int = 0
@@ -63,7 +63,7 @@ class Tally:
     """Folds events; an observer. Counts what is written, never what is only received."""
 
     def __init__(self) -> None:
-        self.models: dict[str, Share] = {}
+        self.models: dict[str, ModelTally] = {}
         self.failed: Counter[str] = Counter()
         """Failed records by kind."""
         self.billed_failures = 0
@@ -80,7 +80,7 @@ class Tally:
         elif isinstance(event, Retrying):
             self.retries += 1
             self._share(event.job.route.model).use(event.fault.usage)
-        elif isinstance(event, Held):
+        elif isinstance(event, Paused):
             self.retries += 1
             self.waited += event.added
 
@@ -115,9 +115,9 @@ class Tally:
         known = [share.cost for share in self.models.values() if share.cost is not None]
         return sum(known) if known else None
 
-    def add(self, outcome: Outcome | Refused) -> None:
+    def add(self, outcome: Outcome | InvalidRecord) -> None:
         """Count one line."""
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, InvalidRecord):
             self.failed[outcome.fault.kind] += 1
             return
         job, verdict = outcome.job, outcome.verdict
@@ -136,11 +136,11 @@ class Tally:
             share.failed += 1
             self._add_failure(verdict)
 
-    def _share(self, model: str) -> Share:
+    def _share(self, model: str) -> ModelTally:
         share = self.models.get(model)
         if share is None:
             name = model if len(self.models) < MOST_MODELS else OTHER
-            share = self.models.setdefault(name, Share())
+            share = self.models.setdefault(name, ModelTally())
         return share
 
     def _add_failure(self, fault: Fault) -> None:
@@ -165,7 +165,7 @@ def percentiles(values: Iterable[float], *ranks: float) -> list[float]:
     return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks] if ordered else []
 
 
-class Traffic(NamedTuple):
+class ServerTraffic(NamedTuple):
     """What went to one of several servers: requests in all, those answered, those refused for pace or overload."""
 
     url: str
@@ -198,8 +198,8 @@ class Summary:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
-    models: dict[str, Share] = field(default_factory=dict)
-    endpoints: list[Traffic] = field(default_factory=list)
+    models: dict[str, ModelTally] = field(default_factory=dict)
+    endpoints: list[ServerTraffic] = field(default_factory=list)
     wall_s: float
     waited_s: float
     latency_s: dict[str, float]

@@ -6,7 +6,7 @@ A reader travels: answers are read in the process that receives them, so that th
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from llmbatch.core.exchange import Expected, Heard, Reply, Verdicts
+from llmbatch.core.exchange import Expected, ReadReply, Reply, Verdicts
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects import (
     anthropic,
@@ -17,30 +17,30 @@ from llmbatch.dialects import (
     openai_responses,
     passthrough,
 )
-from llmbatch.dialects.response_headers import announced
-from llmbatch.dialects.structured_output import Demands, held_against
+from llmbatch.dialects.response_headers import rate_limits
+from llmbatch.dialects.structured_output import AnswerChecks, held_against
 
-__all__ = ["Reader"]
+__all__ = ["AnswerReader"]
 
 _READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
     openai_chat.Chat.name: openai_chat.read,
     openai_completions.Completions.name: openai_completions.read,
     openai_embeddings.Embeddings.name: openai_embeddings.read,
     gemini.Gemini.name: gemini.read,
-    anthropic.Messages.name: anthropic.read,
+    anthropic.Anthropic.name: anthropic.read,
     passthrough.Passthrough.name: passthrough.read,
     openai_responses.Responses.name: openai_responses.read,
 }
 
 
-class Reader(NamedTuple):
+class AnswerReader(NamedTuple):
     """Reads answers. Without demands any good answer will do."""
 
-    demands: Demands | None = None
+    demands: AnswerChecks | None = None
 
-    def hear(self, expected: Expected, reply: Reply) -> Heard:
+    def hear(self, expected: Expected, reply: Reply) -> ReadReply:
         """Return all that an answer says. Never raises for what a server sends."""
-        return self.read(expected, reply), announced(reply.headers)
+        return self.read(expected, reply), rate_limits(reply.headers)
 
     def read(self, expected: Expected, reply: Reply) -> Verdicts:
         """Return one verdict for each job of the request, in their order."""

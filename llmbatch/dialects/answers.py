@@ -10,7 +10,7 @@ from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
-from llmbatch.dialects.error_rules import judge
+from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in
 from llmbatch.dialects.openai_stream import CutStream
 
@@ -60,7 +60,7 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
     """Return the body of an answer, of a stream as it would have been without streaming; or why there is none."""
     if not 200 <= reply.status < 300:
         error, shown = api_error(reply)
-        fault = judge(error, reply.headers)
+        fault = classify(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
     try:
         if reply.headers.get("content-type", "").startswith("text/event-stream") or reply.body.startswith(_EVENT):
@@ -99,7 +99,7 @@ def has_error(body: Any) -> bool:
 
 def embedded_error(body: dict[str, Any], reply: Reply) -> Fault:
     """Read an error that came with status 2xx."""
-    return judge(error_in(body, _status_in(body.get("error") or body)), reply.headers)
+    return classify(error_in(body, _status_in(body.get("error") or body)), reply.headers)
 
 
 def unparsable(reply: Reply, message: str) -> Fault:

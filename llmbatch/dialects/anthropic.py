@@ -13,7 +13,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, count, has_error, read_answer, request_id, unparsable
 from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
-from llmbatch.dialects.error_rules import judge
+from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import note_finish
 from llmbatch.dialects.openai_messages import opened, refuse_foreign, renamed, tool_calls
@@ -21,7 +21,7 @@ from llmbatch.dialects.openai_stream import CutStream
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Messages", "fold", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "Anthropic", "fold", "read", "usage"]
 
 PATH = ENDPOINTS["messages"].path
 
@@ -44,7 +44,7 @@ _STATUSES = {
 """The status an error would have had if the answer had not begun."""
 
 
-class Messages:
+class Anthropic:
     """Builds Anthropic messages."""
 
     name = "messages"
@@ -132,7 +132,7 @@ def _error(body: dict[str, Any], reply: Reply) -> Fault:
     """Judge an error that came with status 200. One that broke off an answer may be charged, whatever it is."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    fault = judge(error_in(body, _STATUSES.get(str(kind), 500)), reply.headers)
+    fault = classify(error_in(body, _STATUSES.get(str(kind), 500)), reply.headers)
     message = body.get("message")
     begun = isinstance(message, dict) and message.get("content")
     return replace(fault, billing=Billing.DOUBTFUL) if begun and fault.billing is not Billing.SERVER else fault

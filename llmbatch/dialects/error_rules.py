@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.dialects.response_headers import retry_after, wait_in_text
 
-__all__ = ["RULES", "ApiError", "Rule", "judge"]
+__all__ = ["RULES", "ApiError", "Rule", "classify"]
 
 
 class ApiError(NamedTuple):
@@ -141,7 +141,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(error: ApiError, headers: Mapping[str, str]) -> Fault:
+def classify(error: ApiError, headers: Mapping[str, str]) -> Fault:
     """Turn an error answer into a fault. The server's `x-should-retry` decides over the table whether to retry."""
     wait = retry_after(headers) or error.wait or wait_in_text(error.message)
     rule = next(rule for rule in RULES if rule.applies(error, wait))

@@ -23,7 +23,7 @@ from llmbatch.dialects.answers import (
     request_id,
     unparsable,
 )
-from llmbatch.dialects.error_rules import judge
+from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import note_finish
 from llmbatch.dialects.openai_messages import refuse_foreign, renamed
@@ -181,7 +181,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     if status == "failed":
         error = body.get("error") or {"message": "the response failed without a reason"}
         code = str(error.get("code")) if isinstance(error, dict) else ""
-        fault = judge(error_in({"error": error}, _STATUS.get(code, 400)), reply.headers)
+        fault = classify(error_in({"error": error}, _STATUS.get(code, 400)), reply.headers)
         return replace(fault, usage=counted, cost=cost)
     if has_error(body):
         return embedded_error(body, reply)

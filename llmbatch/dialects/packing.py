@@ -40,7 +40,7 @@ def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
 
 def _fits(job: Job, first: Job, field: str, rest: bytes) -> bool:
     item = job.item
-    return job.peers == first.peers and isinstance(item.get(field), str) and _all_but(field, item) == rest
+    return job.pack_group == first.pack_group and isinstance(item.get(field), str) and _all_but(field, item) == rest
 
 
 def _all_but(field: str, item: dict[str, Any]) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC
 
 from llmbatch.core.clock import DURATION_PART, duration, positive_number, valid_seconds
-from llmbatch.core.exchange import Announced
+from llmbatch.core.exchange import RateLimits
 
-__all__ = ["announced", "retry_after", "wait_in_text"]
+__all__ = ["rate_limits", "retry_after", "wait_in_text"]
 
 _IN_TEXT = re.compile(
     rf"(?:try again|retry|retry after|resets?) (?:in|after) "
@@ -57,7 +57,7 @@ def _date(text: str) -> float | None:
         return None
 
 
-def announced(headers: Mapping[str, str]) -> Announced | None:
+def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Read the rate-limit headers of an answer; None when there are none.
 
     OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
@@ -70,7 +70,7 @@ def announced(headers: Mapping[str, str]) -> Announced | None:
         limit, left = "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining"
     else:
         return None
-    return Announced(
+    return RateLimits(
         _count(headers.get(limit.format("requests")), least=1.0),
         _count(headers.get(limit.format("tokens")), least=1.0),
         _count(headers.get(left.format("requests")), least=0.0),

@@ -7,7 +7,7 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.anthropic import Messages
+from llmbatch.dialects.anthropic import Anthropic
 from llmbatch.dialects.gemini import Gemini
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.openai_completions import Completions
@@ -17,13 +17,13 @@ from llmbatch.dialects.passthrough import Passthrough
 from llmbatch.dialects.providers import ENDPOINTS, Preset, endpoint_of
 from llmbatch.dialects.request_options import Options
 
-__all__ = ["ByEndpoint"]
+__all__ = ["Router"]
 
 PACK = 64
 """Inputs that share an embeddings request; completions share none unless asked, since one time-out loses all."""
 
 
-class ByEndpoint:
+class Router:
     """The dialects of a run behind one: each record is put in that of its endpoint.
 
     `endpoint` is the name of one, or a path; records that name no path of their own go there, and those that name the
@@ -76,7 +76,7 @@ def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
                 options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage, names=preset.names
             )
         case "messages":
-            return Messages(options, path=path)
+            return Anthropic(options, path=path)
         case "gemini":
             return Gemini(options, path=path)
         case "responses":

@@ -7,14 +7,14 @@ from llmbatch.codec import json
 from llmbatch.codec.schema import Check
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
-from llmbatch.core.outcome import Completion, Rejected
+from llmbatch.core.outcome import Completion, UnusableAnswer
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.finish_reasons import OWN
 from llmbatch.dialects.providers import Preset
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.router import Router
 
-__all__ = ["Demanding", "Demands", "held_against", "parsed", "response_format"]
+__all__ = ["AnswerChecks", "JsonRouter", "held_against", "parsed", "response_format"]
 
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -22,7 +22,7 @@ _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
 _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "responseJsonSchema"})
 
 
-class Demands(NamedTuple):
+class AnswerChecks(NamedTuple):
     """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
 
     `finish` are reasons of ours or a provider's, or `refusal`; `json` says that any other text will not do, `check`
@@ -47,7 +47,7 @@ def response_format(schema: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": described}
 
 
-class Demanding(ByEndpoint):
+class JsonRouter(Router):
     """Asks for JSON in each dialect's own way; `format` is OpenAI's `response_format`."""
 
     def __init__(self, options: Options, preset: Preset, endpoint: str, format: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Demanding(ByEndpoint):
         return route, body
 
 
-def held_against(demands: Demands, answer: Completion) -> Completion | Fault:
+def held_against(demands: AnswerChecks, answer: Completion) -> Completion | Fault:
     """Return an answer that is what was demanded, its JSON with it, or the fault that it is not."""
     ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
     end = next((end for end in ends if isinstance(end, str) and end in demands.finish), None)
@@ -90,8 +90,8 @@ def held_against(demands: Demands, answer: Completion) -> Completion | Fault:
 
 def _rejected(
     answer: Completion, kind: Kind, message: str, *, code: str | None = None, again: bool = False
-) -> Rejected:
-    return Rejected(
+) -> UnusableAnswer:
+    return UnusableAnswer(
         kind=kind,
         message=message,
         code=code,

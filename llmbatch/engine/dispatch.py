@@ -11,19 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from llmbatch.core.errors import LlmbatchError
-from llmbatch.core.events import Held, Notice, Retrying
-from llmbatch.core.exchange import Announced, Request
+from llmbatch.core.events import Notice, Paused, Retrying
+from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Completion, Copy, Outcome
+from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.engine.explain import cost_reached, gave_up, outage, wait_too_long
-from llmbatch.pacing.cost import Till
-from llmbatch.pacing.fail_fast import Breaker
+from llmbatch.pacing.cost import Budget
+from llmbatch.pacing.fail_fast import FailFast
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.load_balancer import Spread
+from llmbatch.pacing.load_balancer import LoadBalancer
 from llmbatch.pacing.retry import RetryPolicy, backoff
-from llmbatch.pacing.token_estimate import Weight
+from llmbatch.pacing.token_estimate import TokenEstimate
 
 __all__ = ["Dispatch", "Patience"]
 
@@ -49,8 +49,8 @@ class _Queue:
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self.gate = gates[0]
-        self.spread = Spread(gates) if len(gates) > 1 else None
-        self.weight = Weight()
+        self.spread = LoadBalancer(gates) if len(gates) > 1 else None
+        self.weight = TokenEstimate()
         self.again: deque[Job] = deque()
         self.fresh: deque[Job] = deque()
         self.turn = False
@@ -85,7 +85,7 @@ class Dispatch:
         notify: Observer,
         hold: bool = False,
         dedupe: bool = False,
-        till: Till | None = None,
+        till: Budget | None = None,
         worked: Callable[[Route], bool] = lambda route: False,
         endpoints: Sequence[str] = ("",),
     ) -> None:
@@ -98,12 +98,12 @@ class Dispatch:
         self._notify = notify
         self._hold_doubts = hold
         self._dedupe = dedupe
-        self._till = till if till is not None else Till()
+        self._till = till if till is not None else Budget()
         self._followers: dict[str, list[Job]] = {}
         """Jobs that wait for the answer to an equal request, by its key."""
         self._answered: set[int] = set()
         """Keys answered in this run, cut to 64 bits."""
-        self._breaker = Breaker(worked)
+        self._breaker = FailFast(worked)
         self._queues: dict[Route, _Queue] = {}
         self._turns: deque[_Queue] = deque()
         self._due: list[tuple[float, int, Job]] = []
@@ -163,7 +163,7 @@ class Dispatch:
             if self._closed or queue.stopped:
                 self._leave(job)
             elif self._dedupe and int(job.key[:16], 16) in self._answered:
-                done.append(Outcome(job, Copy()))
+                done.append(Outcome(job, CopiedAnswer()))
             elif self._dedupe and job.key in self._followers:
                 self._followers[job.key].append(job)
                 self.following += 1
@@ -247,7 +247,9 @@ class Dispatch:
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
             else:
-                paid = verdict if job.misfit is None or verdict.billing is Billing.BILLED else job.misfit
+                paid = (
+                    verdict if job.unusable_answer is None or verdict.billing is Billing.BILLED else job.unusable_answer
+                )
                 done.append(Outcome(job, paid))
                 self._promote(queue, job)
                 if self._breaker.failed(job.route, verdict):
@@ -261,7 +263,7 @@ class Dispatch:
         gate.leave(request)
         return done
 
-    def hear(self, request: Request, said: Announced, now: float) -> None:
+    def hear(self, request: Request, said: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
         self._queues[request.jobs[0].route].gate_of(request).hear(said, now)
 
@@ -283,7 +285,7 @@ class Dispatch:
         """
         self._closed = True
         waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._turns))
-        paid = [Outcome(job, job.misfit) for job in waiting if job.misfit is not None]
+        paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
         self.not_started -= len(paid)
         self.not_started += self.queued + len(self._due) + self.following
         self.queued = self.following = 0
@@ -331,7 +333,7 @@ class Dispatch:
             source.extendleft(reversed(jobs[half:]))
             if not half:
                 if not self.in_flight:
-                    self._end(cost_reached(self._till, sum(job.worst for job in jobs)))
+                    self._end(cost_reached(self._till, sum(job.worst_cost for job in jobs)))
                 return None
             jobs = jobs[:half]
         self.queued -= len(jobs)
@@ -375,7 +377,7 @@ class Dispatch:
         for half in (jobs[middle:], jobs[:middle]):
             peers = next(self._sequence) + 1
             for job in reversed(half):
-                job.peers = peers
+                job.pack_group = peers
                 if self._closed or queue.stopped:
                     self._leave(job)
                 else:
@@ -395,20 +397,20 @@ class Dispatch:
         ) or self._may_pass(queue, gate, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
-                job.doubtful += 1
+                job.unknown_outcomes += 1
                 job.possibly_billed += 1
-                job.peers = next(self._sequence) + 1  # what may have been billed once takes no others with it
+                job.pack_group = next(self._sequence) + 1  # what may have been billed once takes no others with it
             case Billing.SERVER:
-                job.server += 1
+                job.server_errors += 1
                 job.possibly_billed += 1
-                job.peers = next(self._sequence) + 1
+                job.pack_group = next(self._sequence) + 1
             case Billing.UNBILLED if fault.retry and not holds:
                 job.retries += 1
             case Billing.BILLED if fault.retry:
                 if self._closed or queue.stopped:
                     return False
-                job.misfits += 1
-                job.misfit = fault
+                job.unusable_answers += 1
+                job.unusable_answer = fault
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
@@ -439,7 +441,7 @@ class Dispatch:
 
     def _copies(self, job: Job) -> list[Outcome]:
         self._answered.add(int(job.key[:16], 16))
-        return [Outcome(follower, Copy()) for follower in self._release(job)]
+        return [Outcome(follower, CopiedAnswer()) for follower in self._release(job)]
 
     def _promote(self, queue: _Queue, job: Job) -> None:
         """Send the next of the equal requests, since this one brought no answer."""
@@ -486,7 +488,7 @@ class Dispatch:
     def _hold(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> None:
         """Close the gate for everybody on the route, or end the run when patience is out."""
         added = gate.refused(request, fault, now, job.latency, self._random)
-        self._notify(Held(job.route, fault, gate.closed_until - now, added))
+        self._notify(Paused(job.route, fault, gate.closed_until - now, added))
         since = gate.outage_since if queue.spread is None else queue.spread.outage_since
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
@@ -498,7 +500,7 @@ class Dispatch:
         spread = queue.spread
         return (queue.gate,) if spread is None else [spread.gates[place] for place in spread.places]
 
-    def _is_of_endpoint(self, spread: Spread, request: Request, job: Job, fault: Fault) -> bool:
+    def _is_of_endpoint(self, spread: LoadBalancer, request: Request, job: Job, fault: Fault) -> bool:
         """Tell a fault of an endpoint that never worked, while there are others: it costs the job nothing."""
         place = request.endpoint
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is Billing.UNBILLED and not fault.retry
@@ -509,7 +511,7 @@ class Dispatch:
             self._notify(Notice(f"{self._endpoints[place]} is left out from here on: {gave_up(fault, job.route)}"))
         return True
 
-    def _compare(self, spread: Spread, request: Request, verdict: Completion | Fault, now: float) -> None:
+    def _compare(self, spread: LoadBalancer, request: Request, verdict: Completion | Fault, now: float) -> None:
         """Set an endpoint aside that keeps failing while others work, and tell when it works again."""
         place = request.endpoint
         gate, name = spread.gates[place], self._endpoints[place]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
-from llmbatch.pacing.cost import Till
+from llmbatch.pacing.cost import Budget
 
 __all__ = ["STALL", "cost_reached", "gave_up", "outage", "wait_too_long", "waits"]
 
@@ -27,7 +27,7 @@ def outage(fault: Fault, max_outage: float) -> LlmbatchError:
     )
 
 
-def cost_reached(till: Till, worst: float) -> LlmbatchError:
+def cost_reached(till: Budget, worst: float) -> LlmbatchError:
     """Say that the next request might cost more than is left."""
     before = f", ${till.before:,.6g} of it before this run" if till.before else ""
     return CeilingReached(

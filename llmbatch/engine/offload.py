@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 
-from llmbatch.core.cpu import take_turns
+from llmbatch.core.cpu import use_batch_scheduling
 
-__all__ = ["Thread"]
+__all__ = ["Offload"]
 
 
-class Thread:
+class Offload:
     """Takes calls from the loop that it was made on, one at a time, while its context lasts; ends after the last."""
 
     def __init__(self, name: str) -> None:
@@ -41,7 +41,7 @@ class Thread:
         self._calls.put(None)
 
     def _work(self) -> None:
-        take_turns()
+        use_batch_scheduling()
         while (call := self._calls.get()) is not None:
             function, args, done = call
             result = failure = None

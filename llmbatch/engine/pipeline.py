@@ -12,14 +12,14 @@ from llmbatch.core.clock import Clock
 from llmbatch.core.errors import InputError, LlmbatchError, ReaderGone
 from llmbatch.core.events import Stopping
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Kept, Outcome, Refused
-from llmbatch.core.ports import Asker, Input, Marks, Observer, Sink
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
+from llmbatch.core.ports import Input, IntentLog, Lane, Observer, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
-from llmbatch.engine.offload import Thread
+from llmbatch.engine.offload import Offload
 from llmbatch.engine.pool import Pool
 from llmbatch.engine.reorder import Reorder
-from llmbatch.engine.writer import Offload, Writer
+from llmbatch.engine.writer import RunInThread, Writer
 
 __all__ = ["Pipeline", "Progress"]
 
@@ -37,7 +37,7 @@ class Progress:
     """Where a run stands. `read` counts records taken from the input; `stops` holds the reasons to end early."""
 
     read: int = 0
-    kept: Counter[Kept] = field(default_factory=Counter)
+    kept: Counter[AlreadyDone] = field(default_factory=Counter)
     input_ended: bool = False
     stops: list[LlmbatchError] = field(default_factory=list)
 
@@ -51,14 +51,14 @@ class Pipeline:
         input: Input,
         sink: Sink,
         dispatch: Dispatch,
-        open_lane: Callable[[], Asker],
+        open_lane: Callable[[], Lane],
         workers: int,
         batch: int,
         clock: Clock,
         notify: Observer,
         ordered: bool = False,
-        marks: Marks | None = None,
-        offload: Offload | None = None,
+        marks: IntentLog | None = None,
+        offload: RunInThread | None = None,
     ) -> None:
         self.progress = Progress()
         self.dispatch = dispatch
@@ -68,7 +68,7 @@ class Pipeline:
         self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
         self._clock = clock
-        self._reading, self._writing = Thread("llmbatch reading"), Thread("llmbatch writing")
+        self._reading, self._writing = Offload("llmbatch reading"), Offload("llmbatch writing")
         self._offload = offload or self._reading.run
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
@@ -135,7 +135,9 @@ class Pipeline:
             if self._stopping:
                 break
             try:
-                batch: list[Job | Refused | Kept | Outcome] = await self._offload(self._input.read, self._batch)
+                batch: list[Job | InvalidRecord | AlreadyDone | Outcome] = await self._offload(
+                    self._input.read, self._batch
+                )
             except InputError as error:
                 self.progress.stops.append(error)  # what was read before is still good
                 break
@@ -152,8 +154,8 @@ class Pipeline:
             if self.dispatch.skipped:
                 self._skip()
             if len(jobs) < len(batch):
-                self.progress.kept.update(entry for entry in batch if isinstance(entry, Kept))
-                self.writer.put([entry for entry in batch if isinstance(entry, Refused | Outcome)])
+                self.progress.kept.update(entry for entry in batch if isinstance(entry, AlreadyDone))
+                self.writer.put([entry for entry in batch if isinstance(entry, InvalidRecord | Outcome)])
             self._pool.wake(min(len(jobs), self.dispatch.free))
         self.progress.input_ended = True
         self._end_when_done()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import anyio
 
 from llmbatch.core.clock import Clock
-from llmbatch.core.exchange import Heard, Request, Verdicts
+from llmbatch.core.exchange import ReadReply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
-from llmbatch.core.ports import Asker, Marks
+from llmbatch.core.ports import IntentLog, Lane
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer
 
@@ -21,7 +21,7 @@ LONGEST_SLEEP = 3600.0
 """Seconds after which the clock is looked at again: loops refuse timers of many days."""
 
 
-class _Post:
+class _Worker:
     """What a worker has in flight, and since when."""
 
     __slots__ = ("request", "since")
@@ -46,7 +46,7 @@ class Pool:
         writer: Writer,
         clock: Clock,
         changed: Callable[[], None],
-        marks: Marks | None = None,
+        marks: IntentLog | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._writer = writer
@@ -58,14 +58,14 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._ended = False
-        self._posts: list[_Post] = []
+        self._posts: list[_Worker] = []
 
-    async def work(self, lane: Asker) -> None:
+    async def work(self, lane: Lane) -> None:
         """Be one worker, until the pool ends."""
         dispatch, marks = self._dispatch, self._marks
         monotonic, wall = self._clock.monotonic, self._clock.wall
         now = monotonic()
-        post = _Post()
+        post = _Worker()
         self._posts.append(post)
         try:
             while not self._ended:
@@ -94,7 +94,9 @@ class Pool:
             with anyio.CancelScope(shield=True):
                 await lane.aclose()
 
-    def _settle(self, request: Request, heard: Heard | Fault, now: float, *, started: float, latency: float) -> None:
+    def _settle(
+        self, request: Request, heard: ReadReply | Fault, now: float, *, started: float, latency: float
+    ) -> None:
         """Bring what was heard to dispatch, and what is done with that to the writer."""
         dispatch, marks, jobs = self._dispatch, self._marks, request.jobs
         for job in jobs:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 
 __all__ = ["Reorder"]
 
@@ -11,11 +11,11 @@ class Reorder:
     """Holds outcomes back until all before them are there. Indices start at 0 and have no gaps but those skipped."""
 
     def __init__(self) -> None:
-        self._held: dict[int, Outcome | Refused] = {}
+        self._held: dict[int, Outcome | InvalidRecord] = {}
         self._skipped: set[int] = set()
         self._next = 0
 
-    def push(self, outcomes: Sequence[Outcome | Refused]) -> list[Outcome | Refused]:
+    def push(self, outcomes: Sequence[Outcome | InvalidRecord]) -> list[Outcome | InvalidRecord]:
         """Take outcomes in any order; return those that may leave now, in order."""
         for outcome in outcomes:
             self._held[index_of(outcome)] = outcome
@@ -33,7 +33,7 @@ class Reorder:
         """Do not wait for this one: it will have no outcome."""
         self._skipped.add(index)
 
-    def rest(self) -> list[Outcome | Refused]:
+    def rest(self) -> list[Outcome | InvalidRecord]:
         """Return what is still held, in order: the end of a run that stopped early leaves gaps."""
         left = [self._held[index] for index in sorted(self._held)]
         self._held.clear()
@@ -45,6 +45,6 @@ class Reorder:
         return self._next
 
 
-def index_of(outcome: Outcome | Refused) -> int:
+def index_of(outcome: Outcome | InvalidRecord) -> int:
     """Return the place in the input."""
     return (outcome.job.identity if isinstance(outcome, Outcome) else outcome.identity).index

@@ -6,13 +6,13 @@ from typing import Any
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Finished
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.ports import Observer, Sink
 from llmbatch.engine.reorder import Reorder
 
-__all__ = ["Offload", "Writer"]
+__all__ = ["RunInThread", "Writer"]
 
-Offload = Callable[..., Awaitable[Any]]
+RunInThread = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread and returns what it returns."""
 
 GATHER = 0.005
@@ -33,7 +33,7 @@ class Writer:
         *,
         batch: int,
         notify: Observer,
-        offload: Offload,
+        offload: RunInThread,
         fail: Callable[[LlmbatchError], None],
         changed: Callable[[], None],
         reorder: Reorder | None = None,
@@ -45,7 +45,7 @@ class Writer:
         self._notify = notify
         self._offload = offload
         self._reorder = reorder
-        self._incoming: list[Outcome | Refused] = []
+        self._incoming: list[Outcome | InvalidRecord] = []
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -55,7 +55,7 @@ class Writer:
         self.backlog = 0
         self.unwritten = 0
 
-    def put(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def put(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Queue outcomes; never blocks."""
         self._incoming += outcomes
         self.backlog += len(outcomes)
@@ -84,12 +84,12 @@ class Writer:
         if self._reorder is not None:
             await self._write_now(self._reorder.rest())
 
-    async def _write(self, batch: list[Outcome | Refused]) -> None:
+    async def _write(self, batch: list[Outcome | InvalidRecord]) -> None:
         await self._write_now(batch if self._reorder is None else self._reorder.push(batch))
         self.backlog -= len(batch)
         self._changed()
 
-    async def _write_now(self, batch: list[Outcome | Refused]) -> None:
+    async def _write_now(self, batch: list[Outcome | InvalidRecord]) -> None:
         for start in range(0, len(batch), self._batch):
             part = batch[start : start + self._batch]
             try:

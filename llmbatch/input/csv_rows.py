@@ -7,7 +7,7 @@ from llmbatch.core.errors import InputError
 from llmbatch.input.entry import Entry, marked
 from llmbatch.input.lines import Lines, Oversized
 
-__all__ = ["LINE_FIELDS", "Table"]
+__all__ = ["LINE_FIELDS", "CsvRows"]
 
 LINE_FIELDS = 4
 """A line of a table may be this many times as long as a field."""
@@ -15,7 +15,7 @@ LINE_FIELDS = 4
 _BATCH = 256
 
 
-class Table:
+class CsvRows:
     """Reads rows, the first of which names the fields.
 
     A row with too few values lacks the last fields; one with too many is an error. Rows are numbered as in a

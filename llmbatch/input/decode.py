@@ -9,12 +9,12 @@ from llmbatch.codec.json import canonical
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Identity
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.input import record_shapes
 from llmbatch.input.entry import Entry
 from llmbatch.input.images import Images
-from llmbatch.input.occurrences import Seen, SeenLately
+from llmbatch.input.occurrences import Occurrences, RecentOccurrences
 from llmbatch.input.template import Template, TemplateError
 
 __all__ = ["Decoded", "Decoder", "IdFields", "Meta", "id_fields", "named"]
@@ -62,7 +62,7 @@ class Decoder:
         system: Template | None,
         form: str | None,
         images: Images | None = None,
-        seen: Seen | SeenLately,
+        seen: Occurrences | RecentOccurrences,
         notice: Callable[[str], None],
     ) -> None:
         self._sendable = params - meta_fields - record_shapes.OWN
@@ -77,7 +77,7 @@ class Decoder:
         if template is not None and not template.has_fields:
             notice("--template has no {{ field }} in it: every record asks the same")
 
-    def decode(self, index: int, entry: Entry) -> Decoded | Refused:
+    def decode(self, index: int, entry: Entry) -> Decoded | InvalidRecord:
         """Decode the record at a place of the input.
 
         Raises UsageError when a template fails for the very first record, InputError after too many
@@ -182,8 +182,8 @@ class Decoder:
         return {name: value for name, value in fields.items() if name in self._meta}
 
 
-def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> Refused:
-    return Refused(identity, Fault(kind=kind, message=message), meta, fields)
+def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> InvalidRecord:
+    return InvalidRecord(identity, Fault(kind=kind, message=message), meta, fields)
 
 
 IdFields = tuple[tuple[str, tuple[str, ...]], ...]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "Supply", "marked", "too_deep"]
+__all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "RecordSource", "marked", "too_deep"]
 
 DIGEST_BYTES = 65_536
 """How much of something oversized names it, together with its length."""
@@ -34,7 +34,7 @@ class Reader(Protocol):
         ...
 
 
-class Supply(Protocol):
+class RecordSource(Protocol):
     """The entries of a run, one input after the other. `read` is for one thread at a time, `interrupt` for any."""
 
     @property

@@ -5,12 +5,12 @@ from llmbatch.core.errors import InputError
 from llmbatch.input.byte_stream import Stream, Wake
 from llmbatch.input.entry import DEEPEST, Entry, too_deep
 
-__all__ = ["Document"]
+__all__ = ["JsonArray"]
 
 _LARGEST = 256 << 20
 
 
-class Document:
+class JsonArray:
     """Reads the elements of an array."""
 
     def __init__(self, stream: Stream, wake: Wake, *, name: str, prefix: str) -> None:

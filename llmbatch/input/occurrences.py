@@ -2,13 +2,13 @@
 
 from array import array
 
-__all__ = ["Seen", "SeenLately"]
+__all__ = ["Occurrences", "RecentOccurrences"]
 
 _PARTS = 64
 _SMALLEST = 256
 
 
-class Seen:
+class Occurrences:
     """Counts 64-bit fingerprints: open addressing with linear probing.
 
     The table is cut into parts by the topmost bits, each of which grows alone: no insert has to move everything.
@@ -57,7 +57,7 @@ class Seen:
         return before
 
 
-class SeenLately:
+class RecentOccurrences:
     """Counts as `Seen` does, but remembers only the latest: at least `limit` of them and at most twice as many.
 
     A generation is forgotten when the next is full.
@@ -65,7 +65,7 @@ class SeenLately:
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
-        self._young, self._old = Seen(), Seen()
+        self._young, self._old = Occurrences(), Occurrences()
         self._new = 0
         """Fingerprints in the young generation."""
 
@@ -79,7 +79,7 @@ class SeenLately:
             self._young.repeats[fingerprint] = before + 1
         self._new += 1
         if self._new >= self._limit:
-            self._young, self._old, self._new = Seen(), self._young, 0
+            self._young, self._old, self._new = Occurrences(), self._young, 0
         return before
 
 

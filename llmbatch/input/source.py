@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.byte_stream import COMPRESSIONS, Stream, Wake, check, title
-from llmbatch.input.csv_rows import LINE_FIELDS, Table
+from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
-from llmbatch.input.json_array import Document
+from llmbatch.input.json_array import JsonArray
 from llmbatch.input.jsonl import JsonLines, TextLines
 from llmbatch.input.lines import Lines
 from llmbatch.input.parquet import ParquetRows, check_parquet
@@ -98,11 +98,11 @@ class Source:
         self._stream = stream = Stream(path, self._wake)
         match form:
             case "json":
-                return Document(stream, self._wake, name=name, prefix=f"{prefix}element ")
+                return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
             case "csv" | "tsv":
                 delimiter = "," if form == "csv" else "\t"
                 lines = Lines(stream, LINE_FIELDS * self._max_line)
-                return Table(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
+                return CsvRows(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
             case "text":
                 return TextLines(Lines(stream, self._max_line), prefix=f"{prefix}line ")
             case _:

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.error_formats import ANTHROPIC, Refusal
 from llmbatch.mock.fake_text import cut, fitting, sentences, shortened, tokens
 from llmbatch.mock.fault_markers import without_markers
@@ -20,32 +20,34 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 _THOUGHT = "Let me think. The question is short."
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
     version = body.pop("anthropic-version", None)
     if not version:
-        raise Malformed("anthropic-version: header is required")
+        raise MalformedRequest("anthropic-version: header is required")
     model, messages, most = body.get("model"), body.get("messages"), body.get("max_tokens")
     if not isinstance(model, str) or not model:
-        raise Malformed("model: Field required")
+        raise MalformedRequest("model: Field required")
     if type(most) is not int or most < 1:
-        raise Malformed("max_tokens: Field required" if most is None else "max_tokens: Input should be at least 1")
+        raise MalformedRequest(
+            "max_tokens: Field required" if most is None else "max_tokens: Input should be at least 1"
+        )
     if not isinstance(messages, list) or not messages:
-        raise Malformed("messages: at least one message is required")
+        raise MalformedRequest("messages: at least one message is required")
     for name in _SAMPLING if version >= _NO_SAMPLING else ():
         if name in body:
-            raise Malformed(f"{name}: Extra inputs are not permitted")
+            raise MalformedRequest(f"{name}: Extra inputs are not permitted")
     prompt, size = "", tokens(_text(body.get("system"), "system"))
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise Malformed(f"messages.{index}: Input should be an object")
+            raise MalformedRequest(f"messages.{index}: Input should be an object")
         if message.get("role") not in ("user", "assistant"):
-            raise Malformed(f"messages.{index}.role: Input should be 'user' or 'assistant'")
+            raise MalformedRequest(f"messages.{index}.role: Input should be 'user' or 'assistant'")
         text = _text(message.get("content"), f"messages.{index}.content")
         size += tokens(text) + _PER_MESSAGE
         if message["role"] == "user":
             prompt = text
-    return Asked(body, model, prompt, size, size + min(most, _TYPICAL_ANSWER), body.get("stream") is True)
+    return MockRequest(body, model, prompt, size, size + min(most, _TYPICAL_ANSWER), body.get("stream") is True)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _text(content: Any, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(block, dict) and "type" in block for block in content):
-        raise Malformed(f"{where}: Input should be a valid string or a list of blocks")
+        raise MalformedRequest(f"{where}: Input should be a valid string or a list of blocks")
     return "".join(block["text"] for block in content if isinstance(block.get("text"), str))
 
 
@@ -149,7 +151,7 @@ def _forced_tool(body: dict[str, Any]) -> dict[str, Any] | None:
     return known[0] if known and choice.get("type") == "any" else None
 
 
-def _usage(asked: Asked, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _usage(asked: MockRequest, blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """Count tokens; the system blocks marked for the cache are said to have been there already."""
     system = asked.body.get("system")
     marked = [block for block in system if "cache_control" in block] if isinstance(system, list) else []

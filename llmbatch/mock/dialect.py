@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from llmbatch.mock.error_formats import OPENAI, Manner
+from llmbatch.mock.error_formats import OPENAI, ErrorFormat
 from llmbatch.mock.fault_markers import Fault
 
-__all__ = ["Asked", "Dialect", "Malformed", "Turn"]
+__all__ = ["Dialect", "MalformedRequest", "MockRequest", "Turn"]
 
 
-class Malformed(ValueError):
+class MalformedRequest(ValueError):
     """A request body the API would refuse; `param` is the field to blame."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -19,7 +19,7 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MockRequest:
     """A request body that was read. `weight`, prompt and room for an answer, counts against the limit."""
 
     body: dict[str, Any]
@@ -37,7 +37,7 @@ class Turn:
     `serial` numbers the answer, `created` dates it. `text` replaces the words when a fault wants other ones.
     """
 
-    asked: Asked
+    asked: MockRequest
     seed: str
     serial: int
     created: int
@@ -51,8 +51,8 @@ class Dialect(NamedTuple):
     `headers` are those of the request that become fields of the body that is read.
     """
 
-    read: Callable[[dict[str, Any]], Asked]
+    read: Callable[[dict[str, Any]], MockRequest]
     answer: Callable[[Turn], dict[str, Any]]
     stream: Callable[[dict[str, Any], Turn], list[bytes]] | None
-    manner: Manner = OPENAI
+    manner: ErrorFormat = OPENAI
     headers: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from llmbatch.codec import json
 from llmbatch.mock.limits import Level, duration
 from llmbatch.mock.reply import Headers, Reply
 
-__all__ = ["ANTHROPIC", "GEMINI", "MANNERS", "OPENAI", "Manner", "Refusal"]
+__all__ = ["ANTHROPIC", "ERROR_FORMATS", "GEMINI", "OPENAI", "ErrorFormat", "Refusal"]
 
 
 class Refusal(NamedTuple):
@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
     wait_ms: str = ""
 
 
-class Manner(NamedTuple):
+class ErrorFormat(NamedTuple):
     """One provider's: `refuse` words a refusal, `limits` tells the levels of the buckets at a wall time.
 
     `request_id` is the header that names the request, None where the body does.
@@ -123,9 +123,9 @@ def _anthropic_limits(levels: Sequence[Level], wall: float) -> Headers:
     ]
 
 
-OPENAI = Manner(_openai, _openai_limits, b"x-request-id")
-ANTHROPIC = Manner(_anthropic, _anthropic_limits, b"request-id")
-GEMINI = Manner(_gemini, lambda levels, wall: [], None)
+OPENAI = ErrorFormat(_openai, _openai_limits, b"x-request-id")
+ANTHROPIC = ErrorFormat(_anthropic, _anthropic_limits, b"request-id")
+GEMINI = ErrorFormat(_gemini, lambda levels, wall: [], None)
 
-MANNERS = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
+ERROR_FORMATS = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
 """By the names that a fault knows them by."""

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.error_formats import GEMINI as GOOGLE
 from llmbatch.mock.error_formats import Refusal
 from llmbatch.mock.fake_text import cut, fitting, sentences, shortened, tokens
@@ -23,33 +23,33 @@ _KNOWN = frozenset(
 )  # fmt: skip
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does: strictly, but no deeper than the answer needs."""
     streamed = body.pop("method") == "streamGenerateContent"
     body = _camel(body)
     for name in body:
         if name not in _KNOWN:
-            raise Malformed(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
+            raise MalformedRequest(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
-        raise Malformed("* GenerateContentRequest.contents: contents is not specified")
+        raise MalformedRequest("* GenerateContentRequest.contents: contents is not specified")
     prompt, size = "", tokens(_text(body.get("systemInstruction"), "system_instruction"))
     for index, content in enumerate(contents):
         text = _text(content, f"contents[{index}]")
         if content.get("role", "user") not in ("user", "model"):
-            raise Malformed("Please use a valid role: user, model.")
+            raise MalformedRequest("Please use a valid role: user, model.")
         size += tokens(text)
         if content.get("role", "user") == "user":
             prompt = text
     if not isinstance(body.setdefault("generationConfig", {}), dict):
-        raise Malformed("Invalid value at 'generation_config'")
+        raise MalformedRequest("Invalid value at 'generation_config'")
     config = body["generationConfig"] = _camel(body["generationConfig"])
     for name, most in (("candidateCount", _MOST_CANDIDATES), ("maxOutputTokens", 2**31)):
         value = config.get(name)
         if value is not None and not (type(value) is int and 1 <= value <= most):
-            raise Malformed(f"Invalid value at 'generation_config.{name}': from 1 to {most}")
+            raise MalformedRequest(f"Invalid value at 'generation_config.{name}': from 1 to {most}")
     room = (config.get("maxOutputTokens") or _TYPICAL_ANSWER) * (config.get("candidateCount") or 1)
-    return Asked(body, body["model"], prompt, size, size + room, streamed)
+    return MockRequest(body, body["model"], prompt, size, size + room, streamed)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _text(content: Any, where: str) -> str:
         return ""
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise Malformed(f"Invalid value at '{where}.parts'")
+        raise MalformedRequest(f"Invalid value at '{where}.parts'")
     return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 

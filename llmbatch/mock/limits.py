@@ -4,10 +4,10 @@ from collections import deque
 from math import ceil, inf
 from typing import NamedTuple
 
-__all__ = ["Bucket", "Level", "Limits", "Shortage", "duration"]
+__all__ = ["Level", "MockBucket", "MockLimits", "Shortage", "duration"]
 
 
-class Bucket:
+class MockBucket:
     """A full bucket whose tokens come back `window` seconds after each was taken.
 
     Unlike one that refills at a steady rate, it lets no window of that length exceed the limit.
@@ -65,12 +65,12 @@ class Level(NamedTuple):
     reset: float
 
 
-class Limits:
+class MockLimits:
     """The buckets a provider has; either may be missing."""
 
     def __init__(self, *, rpm: int | None, tpm: int | None, window: float = 60.0) -> None:
         limits = {"requests": rpm, "tokens": tpm}
-        self._buckets = {name: Bucket(limit, window) for name, limit in limits.items() if limit is not None}
+        self._buckets = {name: MockBucket(limit, window) for name, limit in limits.items() if limit is not None}
 
     def admit(self, tokens: int, now: float) -> Shortage | None:
         """Take one request of that many tokens from all buckets, or from none and say which one is short."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock import event_streams
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.fake_text import fitting, sentences, shortened, tokens
 from llmbatch.mock.fault_markers import without_markers
 
@@ -17,13 +17,13 @@ _PER_MESSAGE = 4
 _MOST_CHOICES = 128
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
     model, messages = body.get("model"), body.get("messages")
     if not isinstance(model, str) or not model:
-        raise Malformed("you must provide a model parameter", "model")
+        raise MalformedRequest("you must provide a model parameter", "model")
     if not isinstance(messages, list) or not messages:
-        raise Malformed("Missing required parameter: 'messages'.", "messages")
+        raise MalformedRequest("Missing required parameter: 'messages'.", "messages")
     prompt, counted = "", 0
     for index, message in enumerate(messages):
         text = _text(message, f"messages[{index}]")
@@ -33,9 +33,9 @@ def read(body: dict[str, Any]) -> Asked:
     for name, most in (("n", _MOST_CHOICES), ("max_tokens", 2**53), ("max_completion_tokens", 2**53)):
         value = body.get(name)
         if value is not None and not (type(value) is int and 1 <= value <= most):
-            raise Malformed(f"Invalid '{name}': an integer from 1 to {most} was expected.", name)
+            raise MalformedRequest(f"Invalid '{name}': an integer from 1 to {most} was expected.", name)
     room = (_limit(body) or _TYPICAL_ANSWER) * (body.get("n") or 1)
-    return Asked(body, model, prompt, counted, counted + room, body.get("stream") is True)
+    return MockRequest(body, model, prompt, counted, counted + room, body.get("stream") is True)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -63,12 +63,14 @@ def answer(turn: Turn) -> dict[str, Any]:
 
 def _text(message: Any, where: str) -> str:
     if not isinstance(message, dict):
-        raise Malformed(f"Invalid type for '{where}': expected an object.", where)
+        raise MalformedRequest(f"Invalid type for '{where}': expected an object.", where)
     content = message.get("content")
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise Malformed(f"Invalid type for '{where}.content': expected one of a string or array of objects.", where)
+        raise MalformedRequest(
+            f"Invalid type for '{where}.content': expected one of a string or array of objects.", where
+        )
     return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
 
 

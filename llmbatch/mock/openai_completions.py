@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.event_streams import completion_events
 from llmbatch.mock.fake_text import sentences, shortened, tokens
 from llmbatch.mock.fault_markers import without_markers
@@ -14,19 +14,19 @@ __all__ = ["COMPLETIONS"]
 _USUAL = 16  # the longest answer, in tokens, where the request names none
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise Malformed("you must provide a model parameter", "model")
+        raise MalformedRequest("you must provide a model parameter", "model")
     prompts = one_or_several(body, "prompt")
     for name in ("n", "max_tokens"):
         value = body.get(name)
         if value is not None and not (type(value) is int and value >= 1):
-            raise Malformed(f"Invalid '{name}': a positive integer was expected.", name)
+            raise MalformedRequest(f"Invalid '{name}': a positive integer was expected.", name)
     counted = sum(map(tokens, prompts))
     room = (body.get("max_tokens") or _USUAL) * (body.get("n") or 1) * len(prompts)
-    return Asked(body, model, "\n".join(prompts), counted, counted + room, body.get("stream") is True)
+    return MockRequest(body, model, "\n".join(prompts), counted, counted + room, body.get("stream") is True)
 
 
 def answer(turn: Turn) -> dict[str, Any]:

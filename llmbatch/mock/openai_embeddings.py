@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.fake_text import tokens
 
 __all__ = ["DISORDERS", "EMBEDDINGS", "disorder", "one_or_several"]
@@ -14,18 +14,18 @@ __all__ = ["DISORDERS", "EMBEDDINGS", "disorder", "one_or_several"]
 _DIMENSIONS = 8
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
     model, dimensions = body.get("model"), body.get("dimensions")
     if not isinstance(model, str) or not model:
-        raise Malformed("you must provide a model parameter", "model")
+        raise MalformedRequest("you must provide a model parameter", "model")
     if dimensions is not None and not (type(dimensions) is int and 1 <= dimensions <= 4096):
-        raise Malformed("Invalid 'dimensions': an integer from 1 to 4096 was expected.", "dimensions")
+        raise MalformedRequest("Invalid 'dimensions': an integer from 1 to 4096 was expected.", "dimensions")
     if body.get("encoding_format") not in (None, "float", "base64"):
-        raise Malformed("Invalid 'encoding_format': 'float' or 'base64' was expected.", "encoding_format")
+        raise MalformedRequest("Invalid 'encoding_format': 'float' or 'base64' was expected.", "encoding_format")
     inputs = one_or_several(body, "input")
     counted = sum(map(tokens, inputs))
-    return Asked(body, model, "\n".join(inputs), counted, counted, stream=False)
+    return MockRequest(body, model, "\n".join(inputs), counted, counted, stream=False)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def answer(turn: Turn) -> dict[str, Any]:
     return answered
 
 
-def _vector(asked: Asked, text: str) -> list[float] | str:
+def _vector(asked: MockRequest, text: str) -> list[float] | str:
     rng, size = Random(f"{asked.model}:{text}"), asked.body.get("dimensions") or _DIMENSIONS
     packed = struct.pack(f"<{size}f", *(rng.uniform(-1, 1) for _ in range(size)))
     if asked.body.get("encoding_format") == "base64":
@@ -63,13 +63,15 @@ def one_or_several(body: dict[str, Any], name: str) -> list[str]:
         given = [given]
     inputs = given if isinstance(given, list) else [given]
     if not inputs or len(inputs) > _MOST:
-        raise Malformed(f"'{name}' takes from 1 to {_MOST} inputs.", name)
+        raise MalformedRequest(f"'{name}' takes from 1 to {_MOST} inputs.", name)
     texts = []
     for place, one in enumerate(inputs):
         if isinstance(one, list) and one and all(type(token) is int for token in one):
             one = " ".join(map(str, one))
         if not isinstance(one, str) or not one:
-            raise Malformed(f"Invalid '{name}[{place}]': a non-empty string or array of tokens was expected.", name)
+            raise MalformedRequest(
+                f"Invalid '{name}[{place}]': a non-empty string or array of tokens was expected.", name
+            )
         texts.append(one)
     return texts
 

@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
 from llmbatch.mock.event_streams import response_events
 from llmbatch.mock.fake_text import fitting, sentences, tokens
 from llmbatch.mock.fault_markers import without_markers
@@ -19,24 +19,24 @@ STATUSES = {"failed": "failed", "unfinished": "in_progress"}
 _THOUGHT = "Let me think. The question is short."
 
 
-def read(body: dict[str, Any]) -> Asked:
+def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
     model, given = body.get("model"), body.get("input")
     if not isinstance(model, str) or not model:
-        raise Malformed("Missing required parameter: 'model'.", "model")
+        raise MalformedRequest("Missing required parameter: 'model'.", "model")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list) or not items:
-        raise Malformed("Missing required parameter: 'input'.", "input")
+        raise MalformedRequest("Missing required parameter: 'input'.", "input")
     most = body.get("max_output_tokens")
     if most is not None and not (type(most) is int and most >= 1):
-        raise Malformed("Invalid 'max_output_tokens': a positive integer was expected.", "max_output_tokens")
+        raise MalformedRequest("Invalid 'max_output_tokens': a positive integer was expected.", "max_output_tokens")
     prompt, counted = "", tokens(body.get("instructions") or "")
     for place, item in enumerate(items):
         text = _text(item, f"input[{place}]")
         counted += tokens(text) + _PER_ITEM
         if item.get("role") == "user":
             prompt = text
-    return Asked(body, model, prompt, counted, counted + (most or _TYPICAL_ANSWER), body.get("stream") is True)
+    return MockRequest(body, model, prompt, counted, counted + (most or _TYPICAL_ANSWER), body.get("stream") is True)
 
 
 def answer(turn: Turn) -> dict[str, Any]:
@@ -130,15 +130,15 @@ def _forced(body: dict[str, Any]) -> dict[str, Any] | None:
 
 def _text(item: Any, where: str) -> str:
     if not isinstance(item, dict):
-        raise Malformed(f"Invalid type for '{where}': expected an object.", where)
+        raise MalformedRequest(f"Invalid type for '{where}': expected an object.", where)
     content = item.get("content")
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise Malformed(f"Invalid type for '{where}.content': expected a string or an array of objects.", where)
+        raise MalformedRequest(f"Invalid type for '{where}.content': expected a string or an array of objects.", where)
     for part in content:
         if part.get("type") not in ("input_text", "input_image", "input_file", "output_text", "refusal"):
-            raise Malformed(f"Invalid value: '{part.get('type')}' at '{where}.content'.", where)
+            raise MalformedRequest(f"Invalid value: '{part.get('type')}' at '{where}.content'.", where)
     return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
 
 

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 from llmbatch.codec import json
 from llmbatch.mock.anthropic import MESSAGES
-from llmbatch.mock.dialect import Asked, Dialect, Malformed, Turn
-from llmbatch.mock.error_formats import OPENAI, Manner, Refusal
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
+from llmbatch.mock.error_formats import OPENAI, ErrorFormat, Refusal
 from llmbatch.mock.event_streams import STREAM_FAULTS
 from llmbatch.mock.fault_markers import RANDOM, BadMarker, Fault, due, markers
 from llmbatch.mock.gemini import GEMINI
-from llmbatch.mock.limits import Limits, Shortage
+from llmbatch.mock.limits import MockLimits, Shortage
 from llmbatch.mock.openai_chat import CHAT
 from llmbatch.mock.openai_completions import COMPLETIONS
 from llmbatch.mock.openai_embeddings import EMBEDDINGS
@@ -82,7 +82,7 @@ class Provider:
 
     def __init__(self, settings: MockSettings) -> None:
         self._settings = settings
-        self._limits = Limits(rpm=settings.rpm, tpm=settings.tpm, window=settings.window)
+        self._limits = MockLimits(rpm=settings.rpm, tpm=settings.tpm, window=settings.window)
         self._attempts: Counter[str] = Counter()
 
     def decide(self, arrival: Arrival, *, now: float, wall: float) -> Verdict:
@@ -105,13 +105,13 @@ class Provider:
             wanted = ((name, arrival.headers.get(name.encode())) for name in dialect.headers)
             told = {name: value.decode("latin-1") for name, value in wanted if value is not None}
             asked = dialect.read(_body(arrival.body) | fields | told)
-        except Malformed as error:
+        except MalformedRequest as error:
             return _refused(Refusal(400, str(error), param=error.param), manner)
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
         levels = manner.limits(self._limits.levels(now), wall)
         return verdict._replace(prompt=asked.prompt[:200], headers=levels, request_id=manner.request_id)
 
-    def _answer(self, dialect: Dialect, asked: Asked, arrival: Arrival, *, now: float, wall: float) -> Verdict:
+    def _answer(self, dialect: Dialect, asked: MockRequest, arrival: Arrival, *, now: float, wall: float) -> Verdict:
         settings, manner = self._settings, dialect.manner
         if asked.model == "missing-model":
             said = f"The model `{asked.model}` does not exist or you do not have access to it."
@@ -170,7 +170,7 @@ def _dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
     return None
 
 
-def _refused(refusal: Refusal, manner: Manner) -> Verdict:
+def _refused(refusal: Refusal, manner: ErrorFormat) -> Verdict:
     return Verdict(manner.refuse(refusal), request_id=manner.request_id)
 
 
@@ -178,9 +178,9 @@ def _body(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except ValueError as error:
-        raise Malformed(f"We could not parse the JSON body of your request. ({error})") from error
+        raise MalformedRequest(f"We could not parse the JSON body of your request. ({error})") from error
     if not isinstance(body, dict):
-        raise Malformed("The JSON body of your request must be an object.")
+        raise MalformedRequest("The JSON body of your request must be an object.")
     return body
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.error_formats import MANNERS, Manner, Refusal
+from llmbatch.mock.error_formats import ERROR_FORMATS, ErrorFormat, Refusal
 from llmbatch.mock.fault_markers import Fault, without_markers
 from llmbatch.mock.reply import HTML, Headers, Reply
 
@@ -49,7 +49,7 @@ def words(fault: Fault | None, prompt: str) -> str | None:
     return None
 
 
-def bend(reply: Reply, fault: Fault, manner: Manner) -> Reply:
+def bend(reply: Reply, fault: Fault, manner: ErrorFormat) -> Reply:
     """Return what the fault makes of a good reply; the same one when it belongs to another stage."""
     if fault.name == "status":
         return _status(fault.options, manner)
@@ -57,15 +57,15 @@ def bend(reply: Reply, fault: Fault, manner: Manner) -> Reply:
     return change(reply, fault.options) if change else reply
 
 
-def _status(options: dict[str, Any], manner: Manner) -> Reply:
+def _status(options: dict[str, Any], manner: ErrorFormat) -> Reply:
     code, shape = options["code"], options["body"]
     message = options["message"].replace("_", " ") or f"The mock was told to answer {code}."
     given = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
     headers: Headers = [(key.encode(), _header(value)) for key, value in given if value]
     wait, name = options["retry-after"], options["code-name"]
-    if shape in MANNERS or not shape:
+    if shape in ERROR_FORMATS or not shape:
         refusal = Refusal(code, message, options["type"] or None, code=name or None, wait=wait)
-        reply = MANNERS.get(shape, manner).refuse(refusal)
+        reply = ERROR_FORMATS.get(shape, manner).refuse(refusal)
         reply.headers = [(key, _header(value.decode("latin-1"))) for key, value in reply.headers] + headers
         return reply
     if wait:

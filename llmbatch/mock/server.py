@@ -44,7 +44,7 @@ async def serve(settings: MockSettings, *, started: Callable[[str], None] = _unh
     """Serve until cancelled; `started` gets the base URL once connections are accepted."""
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
-        house = _House(settings, ledger)
+        house = _Server(settings, ledger)
         async with await anyio.create_tcp_listener(local_host=settings.host, local_port=settings.port) as listener:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
@@ -122,7 +122,7 @@ class _TooLarge(Exception):
     """The request body exceeds what is accepted."""
 
 
-class _House:
+class _Server:
     """What all connections share."""
 
     def __init__(self, settings: MockSettings, ledger: Ledger | None) -> None:
@@ -142,7 +142,7 @@ class _House:
 class _Connection:
     """One client: reads requests, lets the provider decide, plays the steps of the answer."""
 
-    def __init__(self, house: _House, stream: SocketStream, number: int) -> None:
+    def __init__(self, house: _Server, stream: SocketStream, number: int) -> None:
         self._house = house
         self._stream = stream
         self._number = number

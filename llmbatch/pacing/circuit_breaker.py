@@ -4,7 +4,7 @@ import math
 
 from llmbatch.core.exchange import Request
 
-__all__ = ["Parking"]
+__all__ = ["CircuitBreaker"]
 
 FACTOR, LONGEST = 2.5, 30.0
 """Each probe that is refused multiplies the wait for the next, up to so many seconds."""
@@ -20,7 +20,7 @@ TOGETHER = 0.005
 """Seconds' worth of departures that may leave at once: finer timers cost more than they spread."""
 
 
-class Parking:
+class CircuitBreaker:
     """The pause of one route. While `careful` is unset everything is as usual and nothing here need be asked.
 
     A refusal is quick and an answer is not: a probe that is on its way for twice as long as the last refusal took was

@@ -8,7 +8,7 @@ since the latency of a model follows the length of its answers.
 import math
 from collections import deque
 
-__all__ = ["Limit"]
+__all__ = ["ConcurrencyLimit"]
 
 START = 8.0
 """The limit after the canary came back."""
@@ -29,7 +29,7 @@ DRIFT = 1.0005
 """By so much the best latency known fades with every look, lest one lucky minute rule for ever."""
 
 
-class Limit:
+class ConcurrencyLimit:
     """The limit of one route. Fixed at `ceiling` unless `adaptive`. `why` says what moved it last, for people."""
 
     def __init__(self, ceiling: int, *, adaptive: bool) -> None:

@@ -8,7 +8,7 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion, Usage
 
-__all__ = ["FlatPrice", "Price", "Till", "estimate", "terms_of", "worst_case"]
+__all__ = ["Budget", "FlatPrice", "Price", "estimate", "terms_of", "worst_case"]
 
 MILLION = 1e6
 
@@ -69,7 +69,7 @@ def _longest(job: Job) -> int | None:
 _FREE = (Billing.UNBILLED, Billing.THROTTLED)
 
 
-class Till:
+class Budget:
     """Prices attempts as they settle, and lets none leave that might cost more than is left.
 
     `before` is what earlier runs spent under the same ceiling. What may have been billed without an answer, or has no
@@ -94,7 +94,7 @@ class Till:
         """Set aside the worst case of a request; False when the ceiling forbids it."""
         if self.ceiling == math.inf:
             return True
-        worst = sum(job.worst for job in jobs)
+        worst = sum(job.worst_cost for job in jobs)
         if self.spent + self._reserved + worst > self.ceiling:
             self.short = True
             return False
@@ -113,6 +113,6 @@ class Till:
             job.cost = cost if job.cost is None else job.cost + cost
         if self.ceiling < math.inf:
             free = isinstance(verdict, Fault) and verdict.billing in _FREE
-            self.spent += cost if cost is not None else 0.0 if free else job.worst
-            self._reserved -= job.worst
+            self.spent += cost if cost is not None else 0.0 if free else job.worst_cost
+            self._reserved -= job.worst_cost
             self.short = False

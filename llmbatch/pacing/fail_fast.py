@@ -6,7 +6,7 @@ from collections.abc import Callable
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Route
 
-__all__ = ["Breaker"]
+__all__ = ["FailFast"]
 
 FEW = 3
 """So many records of a route fail for a common reason, and none succeeded: it is the reason, not the records."""
@@ -14,7 +14,7 @@ MANY = 20
 """The same for a plain 400 that names no common reason: an unbroken row as long as this."""
 
 
-class Breaker:
+class FailFast:
     """Counts, per route, the records that ended in faults which others would meet too.
 
     `worked` tells of successes in earlier runs. What worked once is not given up for such faults: they are waited out,

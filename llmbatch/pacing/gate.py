@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-from llmbatch.core.exchange import Announced, Request
+from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job
-from llmbatch.pacing.circuit_breaker import Parking
-from llmbatch.pacing.concurrency_limit import Limit
-from llmbatch.pacing.rate_estimator import AdmittedRate
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.circuit_breaker import CircuitBreaker
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.rate_estimator import RateEstimator
+from llmbatch.pacing.token_bucket import TokenBucket
 
 __all__ = ["Gate"]
 
@@ -28,17 +28,17 @@ class Gate:
     route began to refuse or fail for free, None while it works.
     """
 
-    def __init__(self, limit: Limit, requests: Bucket, tokens: Bucket) -> None:
+    def __init__(self, limit: ConcurrencyLimit, requests: TokenBucket, tokens: TokenBucket) -> None:
         self.limit = limit
         self.requests = requests
         self.tokens = tokens
-        self.parking = Parking(careful=limit.adaptive)
+        self.parking = CircuitBreaker(careful=limit.adaptive)
         self.in_flight = 0
         self.sent = 0
         self.refusals = 0
         self.answers = 0
         self.outage_since: float | None = None
-        self._rate = AdmittedRate()
+        self._rate = RateEstimator()
         self._rate_limited = False
         self._paced_at = -math.inf
 
@@ -117,7 +117,7 @@ class Gate:
         others = refusals - refusals_before - times + 1
         return times if answers - answers_before >= max(times, 4 * others) else 0
 
-    def hear(self, said: Announced, now: float) -> None:
+    def hear(self, said: RateLimits, now: float) -> None:
         """Learn the limits a server announces, where the user named none."""
         for bucket, rate, left in (
             (self.requests, said.requests, said.requests_left),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from llmbatch.pacing.fail_fast import FEW
 from llmbatch.pacing.gate import Gate
 
-__all__ = ["STORM", "Spread"]
+__all__ = ["STORM", "LoadBalancer"]
 
 STORM = 5
 """Server errors in a row set an endpoint aside while others work."""
 
 
-class Spread:
+class LoadBalancer:
     """The gates of one route, one for each endpoint. `places` are those still in use; `aside` are parked for faults."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:

@@ -6,7 +6,7 @@ refused until it admits again, it did so whatever kind of limit it has.
 
 from collections import deque
 
-__all__ = ["AdmittedRate"]
+__all__ = ["RateEstimator"]
 
 MINUTE = 60.0
 WINDOW = 60.25
@@ -19,7 +19,7 @@ CYCLE = 30.0
 """Seconds that sending and being refused must have taken together: less may be a gap that a burst left in a window."""
 
 
-class AdmittedRate:
+class RateEstimator:
     """Watches the counts of requests sent and refused. `mark` is due once a second, at a departure."""
 
     def __init__(self) -> None:

@@ -25,14 +25,14 @@ def backoff(attempt: int, base: float, random: Random) -> float:
 class RetryPolicy(NamedTuple):
     """How often a record's request may be sent again, by what the failed attempt may have cost.
 
-    `doubtful` and `server` bound what may already be billed; both are 0 under `--in-doubt hold`.
+    `unknown_outcomes` and `server_errors` bound what may already be billed; both are 0 under `--in-doubt hold`.
     """
 
     retries: int = 5
-    misfits: int = 0
+    unusable_answers: int = 0
     """Extra attempts for a paid answer that is not what was asked for."""
-    doubtful: int = 1
-    server: int = 2
+    unknown_outcomes: int = 1
+    server_errors: int = 2
 
     def wait(self, job: Job, fault: Fault, random: Random) -> float | None:
         """Return the seconds until the job may be sent again, None when it may not. Counters include this attempt.
@@ -44,17 +44,17 @@ class RetryPolicy(NamedTuple):
             return None
         match fault.billing:
             case Billing.BILLED:
-                return 0.0 if 0 < job.misfits <= self.misfits else None
+                return 0.0 if 0 < job.unusable_answers <= self.unusable_answers else None
             case Billing.THROTTLED:
                 wait = backoff(1, 1.0, random)
             case Billing.DOUBTFUL:
-                if job.doubtful > self.doubtful:
+                if job.unknown_outcomes > self.unknown_outcomes:
                     return None
-                wait = backoff(job.doubtful, 2.0, random)
+                wait = backoff(job.unknown_outcomes, 2.0, random)
             case Billing.SERVER:
-                if job.server > self.server:
+                if job.server_errors > self.server_errors:
                     return None
-                wait = backoff(job.server, 2.0, random)
+                wait = backoff(job.server_errors, 2.0, random)
             case Billing.UNBILLED:
                 if job.retries > self.retries:
                     return None

@@ -7,7 +7,7 @@ and that is a 429. And no second holds much more than its share: providers enfor
 import math
 from collections import deque
 
-__all__ = ["Bucket", "Taken"]
+__all__ = ["Taken", "TokenBucket"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
@@ -23,7 +23,7 @@ Taken = list[float]
 """When units were taken, and how many."""
 
 
-class Bucket:
+class TokenBucket:
     """Admits up to `rate` units in any window; infinite until a rate is known.
 
     Amounts are reserved when a request leaves and corrected when its answer tells the truth. What is larger than the

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["Weight", "estimated"]
+__all__ = ["TokenEstimate", "estimated"]
 
 _BLOB = re.compile(rb"[A-Za-z0-9+/=_-]{4096,}")
 """Base64: no text has words of that length."""
@@ -29,7 +29,7 @@ def estimated(body: bytes) -> int:
     return tokens + size // 4
 
 
-class Weight:
+class TokenEstimate:
     """Estimates one route's tokens. Both directions count, as in most providers' tokens per minute."""
 
     def __init__(self) -> None:

@@ -8,21 +8,21 @@ from typing import Any
 
 from llmbatch.core.errors import InputError
 from llmbatch.core.outcome import Completion
-from llmbatch.results.index import Known
+from llmbatch.results.index import ResultIndex
 from llmbatch.results.lines import foreign, key_fingerprint, line_at, scan, torn_tail
 
-__all__ = ["Answers"]
+__all__ = ["AnswerCache"]
 
 OWN, REDO = 0, 1
 """The sources that this run writes itself."""
 _CARRIED = ("choices", "tool_calls", "refusal", "reasoning", "json", "embedding")
 
 
-class Answers:
+class AnswerCache:
     """An index of good lines by key. For one thread at a time, except that adding and finding may overlap."""
 
     def __init__(self) -> None:
-        self._known = Known()
+        self._known = ResultIndex()
         self._fds: dict[int, int] = {}
         self._files = ExitStack()
 

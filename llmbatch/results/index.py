@@ -6,12 +6,12 @@ An open-addressing table of line numbers over three arrays: about 30 bytes a lin
 from array import array
 from typing import Any
 
-__all__ = ["Known", "Trait", "traits_of"]
+__all__ = ["LineFlags", "ResultIndex", "flags_of"]
 
 _TRAITS = 4
 
 
-class Trait:
+class LineFlags:
     """What the index must know of a line: bits of an integer, since enum flags would be a quarter of its time."""
 
     OK = 1
@@ -22,19 +22,19 @@ class Trait:
     """Its `possibly_billed` is not 0."""
 
 
-def traits_of(fields: dict[str, Any]) -> int:
+def flags_of(fields: dict[str, Any]) -> int:
     """Return what the index must know of a line with these fields."""
-    traits = Trait.OK if fields["status"] == "ok" else 0
+    traits = LineFlags.OK if fields["status"] == "ok" else 0
     if fields.get("billed"):
-        traits |= Trait.BILLED
+        traits |= LineFlags.BILLED
     if fields.get("key") is None:
-        traits |= Trait.INVALID
+        traits |= LineFlags.INVALID
     if fields.get("possibly_billed"):
-        traits |= Trait.DOUBTS
+        traits |= LineFlags.DOUBTS
     return traits
 
 
-class Known:
+class ResultIndex:
     """Lines by identity. A line is named by its place, 0 for the first added."""
 
     def __init__(self) -> None:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.results import disk
-from llmbatch.results.index import Known
-from llmbatch.results.tampering import Held, Tampering
+from llmbatch.results.index import ResultIndex
+from llmbatch.results.tampering import OpenFile, Tampering
 
 __all__ = ["MOST", "SETTLED", "Intent", "Intents", "boot"]
 
@@ -60,7 +60,7 @@ class Intents:
         self._turn = 0
         """Which of the two files of marks goes with the entries."""
         self._fd = -1
-        self._held: Held
+        self._held: OpenFile
         self._count = 0
         self._room = 0
         """The size of the file of entries."""
@@ -92,7 +92,7 @@ class Intents:
         self._turn = turn
         disk.remove(before)
         self._fd = disk.create(self._path, appending=False)
-        self._held = Held(self._fd, self._path)
+        self._held = OpenFile(self._fd, self._path)
         self._count = len(kept)
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
         self._map(len(marks))
@@ -204,7 +204,7 @@ class Intents:
 
 def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent, int]]:
     """Yield the last entry of each identity with its mark: it was planned knowing those before."""
-    last, repeated = Known(), False
+    last, repeated = ResultIndex(), False
     for place, intent in _unpack(data):
         earlier = last.add(intent.identity, 0, place, 0)
         if earlier is not None:

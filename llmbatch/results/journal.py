@@ -11,11 +11,11 @@ from pathlib import Path
 from shlex import quote
 
 from llmbatch.core.errors import OutputError
-from llmbatch.core.outcome import Completion, Copy, Outcome, Refused
+from llmbatch.core.outcome import Completion, CopiedAnswer, InvalidRecord, Outcome
 from llmbatch.results import disk
-from llmbatch.results.answer_cache import OWN, REDO, Answers
+from llmbatch.results.answer_cache import OWN, REDO, AnswerCache
 from llmbatch.results.intents import Intents
-from llmbatch.results.tampering import Held
+from llmbatch.results.tampering import OpenFile
 
 __all__ = ["Journal"]
 
@@ -36,13 +36,13 @@ class Journal:
         results: int,
         redo: Path,
         intents: Intents,
-        render: Callable[[Outcome | Refused], bytes],
+        render: Callable[[Outcome | InvalidRecord], bytes],
         *,
         path: Path,
         fsync: str,
         batch: int,
         rescue_dir: Path | None,
-        answers: Answers | None = None,
+        answers: AnswerCache | None = None,
     ) -> None:
         self._results = results
         self._redo_path = redo
@@ -64,7 +64,7 @@ class Journal:
         self._remedy = "Make room"
         self._saved = "the answers that were in flight"
         self._gone = False
-        self._held = [Held(results, path)]
+        self._held = [OpenFile(results, path)]
         self._ends = {results: os.fstat(results).st_size}
         """Where each file ends, as long as nobody else writes to it."""
         self._unsynced: dict[int, tuple[int, int]] = {}
@@ -79,7 +79,7 @@ class Journal:
         """Whether something written is not on the disk yet, and should be soon."""
         return bool(self._unsynced) and self._fsync != "never"
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Append the outcomes. Raises OutputError, naming the rescue file, for every batch that went there."""
         with self._lock:
             self._write(outcomes)
@@ -92,9 +92,9 @@ class Journal:
             if failure is not None:
                 raise failure
 
-    def _write(self, outcomes: Sequence[Outcome | Refused]) -> None:
-        first: list[Outcome | Refused] = []
-        again: list[Outcome | Refused] = []
+    def _write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
+        first: list[Outcome | InvalidRecord] = []
+        again: list[Outcome | InvalidRecord] = []
         for outcome in outcomes:
             (again if isinstance(outcome, Outcome) and outcome.job.redo else first).append(outcome)
         failure = self._look_after()
@@ -144,14 +144,14 @@ class Journal:
             try:
                 self._redo = disk.create(self._redo_path)
                 self._ends[self._redo] = os.fstat(self._redo).st_size
-                self._held.append(Held(self._redo, self._redo_path))
+                self._held.append(OpenFile(self._redo, self._redo_path))
                 if self._fsync != "never":
                     disk.sync_folder(self._redo_path.parent)
             except OSError as error:
                 self._refuse(error)
         return self._redo if self._redo is not None else -1
 
-    def _append(self, fd: int, outcomes: list[Outcome | Refused]) -> OutputError | None:
+    def _append(self, fd: int, outcomes: list[Outcome | InvalidRecord]) -> OutputError | None:
         """Write outcomes, to the rescue file if need be; return what kept them from where they belong."""
         gone = self._copy_answers(outcomes) if self._answers is not None else None
         parts = [self._render(outcome) for outcome in outcomes]
@@ -167,7 +167,9 @@ class Journal:
                 self._ends[fd] = size + len(lines)
                 self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], self._ends[fd])
                 self._lines += len(outcomes)
-                self._intents.settle(o.job.place for o in outcomes if isinstance(o, Outcome) and o.job.place >= 0)
+                self._intents.settle(
+                    o.job.intent_slot for o in outcomes if isinstance(o, Outcome) and o.job.intent_slot >= 0
+                )
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
                 return gone
@@ -200,7 +202,7 @@ class Journal:
             return False  # the next open finds the torn line and puts it aside
         return True
 
-    def _copy_answers(self, outcomes: list[Outcome | Refused]) -> OutputError | None:
+    def _copy_answers(self, outcomes: list[Outcome | InvalidRecord]) -> OutputError | None:
         """Put answers in the place of copies. What they copy was written before them, or is in this very batch.
 
         Copies of what is gone are taken out, and told.
@@ -212,11 +214,11 @@ class Journal:
             for outcome in outcomes
             if isinstance(outcome, Outcome)
             and isinstance(outcome.verdict, Completion)
-            and not isinstance(outcome.verdict, Copy)
+            and not isinstance(outcome.verdict, CopiedAnswer)
         }
         gone = None
         for outcome in tuple(outcomes):
-            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Copy):
+            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, CopiedAnswer):
                 how, key = outcome.verdict.how, outcome.job.key
                 answer = here.get(key) or answers.read(key)
                 if answer is None:
@@ -229,7 +231,7 @@ class Journal:
                 outcome.verdict = replace(answer, usage=None, cost=None, extra={**answer.extra, how: True})
         return gone
 
-    def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | Refused], parts: list[bytes]) -> None:
+    def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | InvalidRecord], parts: list[bytes]) -> None:
         assert self._answers is not None
         source = OWN if fd == self._results else REDO
         self._answers.use(source, fd)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from llmbatch.codec import json
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.results.index import Known
+from llmbatch.results.index import ResultIndex
 from llmbatch.results.intents import Intent, Intents, boot
 from llmbatch.results.lines import Line, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
@@ -113,7 +113,7 @@ class _Redone:
     """The newest line of each record in a redo file: where it stands, in some 40 bytes a line."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
-        self._known = Known()
+        self._known = ResultIndex()
         self._lengths = array("Q")
         self.inode: _Inode | None = None
         if folder is None:

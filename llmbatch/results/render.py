@@ -9,7 +9,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity
-from llmbatch.core.outcome import Completion, Outcome, Refused, Rejected, Usage
+from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, UnusableAnswer, Usage
 from llmbatch.core.redact import Redactor
 from llmbatch.results.output_formats import Reshape
 
@@ -20,22 +20,22 @@ _KNOWN_SHAPES = Redactor()
 REQUEST_ID = 200
 """Characters kept of a provider's name for a request: a header may hold a hundred thousand."""
 
-Render = Callable[[Outcome | Refused], bytes]
+Render = Callable[[Outcome | InvalidRecord], bytes]
 """Makes the line of one outcome, newline included; empty when it has none."""
 
 
 def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
     """Return the renderer of result lines. `include`: any of `request`, `response`, `input`."""
 
-    def render(outcome: Outcome | Refused) -> bytes:
+    def render(outcome: Outcome | InvalidRecord) -> bytes:
         fields = _fields(outcome, include, redact)
         return json.dumps(fields) + b"\n"
 
     return render
 
 
-def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redactor) -> dict[str, Any]:
-    if isinstance(outcome, Refused):
+def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: Redactor) -> dict[str, Any]:
+    if isinstance(outcome, InvalidRecord):
         fields = _identity(outcome.identity)
         fields |= {"status": "failed", "error": _error(outcome.fault, redact), "attempts": 0}
         if "input" in include:
@@ -54,12 +54,12 @@ def _fields(outcome: Outcome | Refused, include: frozenset[str], redact: Redacto
         fields["attempts"] = job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, UnusableAnswer):
             _put_answer(fields, verdict.completion)
         answer, raw = _redacted(verdict.answer, redact), verdict.raw
-    if job.cost is not None or job.paid is not None:
+    if job.cost is not None or job.prior_cost is not None:
         # What all answered attempts cost, those before the line is replaced too.
-        fields["cost_usd"] = round((job.cost or 0.0) + (job.paid or 0.0), 12)
+        fields["cost_usd"] = round((job.cost or 0.0) + (job.prior_cost or 0.0), 12)
     if raw is not None:
         fields |= _raw(redact.in_bytes(raw))
     if job.sent:

@@ -5,9 +5,9 @@ from enum import Enum
 from typing import NamedTuple
 
 from llmbatch.core.job import Identity
-from llmbatch.results.index import Trait
+from llmbatch.results.index import LineFlags
 
-__all__ = ["KEPT", "Action", "Before", "Judgement", "ResumePolicy", "is_answered", "judge"]
+__all__ = ["KEPT", "Action", "Before", "Decision", "ResumePolicy", "decide", "is_answered"]
 
 
 class Action(Enum):
@@ -33,7 +33,7 @@ class Before(NamedTuple):
     doubtful_key: int
 
 
-class Judgement(NamedTuple):
+class Decision(NamedTuple):
     """The action; `redo` when there is a line that a new answer replaces; `edited` when the record changed."""
 
     action: Action
@@ -41,7 +41,7 @@ class Judgement(NamedTuple):
     edited: bool = False
 
 
-KEPT = Judgement(Action.KEEP_OK)
+KEPT = Decision(Action.KEEP_OK)
 
 
 class ResumePolicy(NamedTuple):
@@ -57,31 +57,31 @@ class ResumePolicy(NamedTuple):
 
 def is_answered(traits: int, line_key: int, key: int) -> bool:
     """Say whether a line is an answer to this very request: then nothing else matters."""
-    return line_key == key and traits & Trait.OK != 0
+    return line_key == key and traits & LineFlags.OK != 0
 
 
-def judge(
+def decide(
     identity: Identity, key: int, before: Before, line_record: Callable[[], str], policy: ResumePolicy
-) -> Judgement:
+) -> Decision:
     """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
     redo = before.traits is not None
     if before.traits is not None and is_answered(before.traits, before.key, key):
         return KEPT
     if before.doubts and policy.hold and before.doubtful_key in (0, key):
-        return Judgement(Action.HOLD, redo)
+        return Decision(Action.HOLD, redo)
     if before.traits is None:
-        return Judgement(Action.SEND)
+        return Decision(Action.SEND)
     same = before.key == key
-    if before.traits & Trait.OK:
+    if before.traits & LineFlags.OK:
         if line_record() != identity.record:
-            return Judgement(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
+            return Decision(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
         if policy.changed is None:
-            return Judgement(Action.CHANGED)
-        return Judgement(Action.KEEP_OK) if policy.changed == "keep" else Judgement(Action.SEND, redo=True)
-    if policy.keep_failed and not before.traits & Trait.INVALID:
-        return Judgement(Action.KEEP_FAILED)
-    if same and before.traits & Trait.BILLED and not policy.retry_billed:
-        return Judgement(Action.KEEP_FAILED)
-    if same and before.traits & Trait.DOUBTS and policy.hold:
-        return Judgement(Action.HOLD, redo)
-    return Judgement(Action.SEND, redo=True)
+            return Decision(Action.CHANGED)
+        return Decision(Action.KEEP_OK) if policy.changed == "keep" else Decision(Action.SEND, redo=True)
+    if policy.keep_failed and not before.traits & LineFlags.INVALID:
+        return Decision(Action.KEEP_FAILED)
+    if same and before.traits & LineFlags.BILLED and not policy.retry_billed:
+        return Decision(Action.KEEP_FAILED)
+    if same and before.traits & LineFlags.DOUBTS and policy.hold:
+        return Decision(Action.HOLD, redo)
+    return Decision(Action.SEND, redo=True)

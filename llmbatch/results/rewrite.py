@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmbatch.codec.digest import fingerprint
 from llmbatch.results import disk
-from llmbatch.results.index import Known
+from llmbatch.results.index import ResultIndex
 from llmbatch.results.lines import Line, index_of, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
@@ -17,13 +17,13 @@ LAST = 2**64 - 1
 """No record has a later place; what somebody wrote into a line may be larger."""
 
 
-def merge(results: Path, redo: Path, scratch: Path) -> Known:
+def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     """Put the lines of the redo file in the place of those they redo; return whose they are. The redo file stays.
 
     Of several lines of one record the last one counts. A line that has no counterpart is added at the end. Doing it
     twice changes nothing. Raises OSError.
     """
-    new, lengths = Known(), array("Q")
+    new, lengths = ResultIndex(), array("Q")
     for line in _lines(redo):
         if line.fields is not None:
             earlier = new.add(_identity(line), 0, line.offset, 0)

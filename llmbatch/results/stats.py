@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-__all__ = ["Account", "Book", "amount"]
+__all__ = ["Stats", "StatsByModel", "amount"]
 
 MOST_NAMES = 100
 """Models and kinds that are told apart; a hostile file has a new one on every line."""
@@ -18,7 +18,7 @@ _RANKS = {"p50": 50, "p95": 95, "p99": 99}
 
 
 @dataclass(slots=True)
-class Account:
+class Stats:
     """The lines of one model, or of all."""
 
     ok: int = 0
@@ -90,7 +90,7 @@ class Account:
         if isinstance(started, str) and len(started) == 24:
             self._note(started, started)
 
-    def include(self, other: "Account") -> None:
+    def include(self, other: "Stats") -> None:
         """Add another account to this one."""
         self.ok += other.ok
         for kind, count in other.failures.items():
@@ -145,12 +145,12 @@ class Account:
         self.last_started_at = max(self.last_started_at or last, last)
 
 
-class Book:
+class StatsByModel:
     """The accounts of all lines, by the model that answered; None for lines that name none, as failures do."""
 
     def __init__(self) -> None:
         self.files = 0
-        self.models: dict[str | None, Account] = {}
+        self.models: dict[str | None, Stats] = {}
 
     def add(self, line: dict[str, Any]) -> None:
         """Count one result line."""
@@ -158,17 +158,17 @@ class Book:
         name = _told_apart(model, self.models) if isinstance(model, str) else None
         account = self.models.get(name)
         if account is None:
-            account = self.models[name] = Account()
+            account = self.models[name] = Stats()
         account.add(line)
 
-    def total(self) -> Account:
+    def total(self) -> Stats:
         """Return the account of all lines."""
-        total = Account()
+        total = Stats()
         for account in self.models.values():
             total.include(account)
         return total
 
-    def by_model(self) -> list[tuple[str, Account]]:
+    def by_model(self) -> list[tuple[str, Stats]]:
         """Return the accounts of the models, the busiest first; that of lines without a model at the end."""
         named = [(name, account) for name, account in self.models.items() if name is not None]
         named.sort(key=lambda pair: (-pair[1].records, pair[0]))

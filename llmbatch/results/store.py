@@ -10,17 +10,17 @@ from typing import Any
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results import disk
-from llmbatch.results.answer_cache import OWN, Answers
+from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import aside
-from llmbatch.results.index import Known, Trait, traits_of
+from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents, boot
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
 from llmbatch.results.lock import holder_of
 from llmbatch.results.recovery import mend_tail
-from llmbatch.results.resume_policy import KEPT, Action, Before, Judgement, ResumePolicy, is_answered, judge
+from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, is_answered
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
 from llmbatch.results.stats import amount
@@ -29,7 +29,7 @@ __all__ = ["Found", "Store"]
 
 _MET, _AGAIN = 1, 2
 """What became of a line's record: met in the input; to be sent again."""
-_SEND = Judgement(Action.SEND)
+_SEND = Decision(Action.SEND)
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Store:
         self.found = Found()
         self._fsync = fsync
         self._fd = -1
-        self._known = Known()
+        self._known = ResultIndex()
         self._doubts: dict[int, tuple[int, int]] = {}
         """Identity to the key in doubt and how many attempts of it."""
         self._surveyed = bytearray()
@@ -60,7 +60,7 @@ class Store:
         self._intents: Intents
         self.is_new = True
         """Whether there is nothing to compare records with: no line, no doubt."""
-        self.answers: Answers | None = None
+        self.answers: AnswerCache | None = None
         """Answers by key, once `index_answers` was called."""
 
     # What earlier runs left.
@@ -71,11 +71,11 @@ class Store:
 
     def index_answers(self, reuse: Sequence[str]) -> None:
         """Learn which requests have answers, here and in other results files. Raises InputError, UsageError."""
-        self.answers = Answers()
+        self.answers = AnswerCache()
         self.answers.load_files(reuse)
         self.answers.load(OWN, self._fd)
 
-    def judge(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Judgement:
+    def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
         if self.is_new:
             return _SEND
@@ -90,9 +90,9 @@ class Store:
         if key is None:
             if traits is None:
                 return _SEND
-            return KEPT if traits & Trait.OK else Judgement(Action.KEEP_FAILED)
+            return KEPT if traits & LineFlags.OK else Decision(Action.KEEP_FAILED)
         doubtful_key, doubts = self._doubts.get(name, (0, 0))
-        judgement = judge(
+        judgement = decide(
             identity,
             wanted,
             Before(traits, line_key, doubts, doubtful_key),
@@ -119,7 +119,7 @@ class Store:
         name = name_of(identity)
         doubts = self._doubts.get(name, (0, 0))[1]
         place = self._known.find(name)
-        if place is not None and self._known.traits(place) & Trait.DOUBTS:
+        if place is not None and self._known.traits(place) & LineFlags.DOUBTS:
             # Not the sum: who tried again after that line counted on from its number.
             doubts = max(doubts, int(self._line(place).get("possibly_billed", 0)))
         return doubts
@@ -149,20 +149,22 @@ class Store:
                 f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
             ) from error
         for place, job in enumerate(jobs, first):
-            job.place = place
+            job.intent_slot = place
 
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
         for job in jobs:
             attempts = job.possibly_billed + 1
-            self._intents.mark(job.place, min(MOST, attempts))
+            self._intents.mark(job.intent_slot, min(MOST, attempts))
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the last attempt's outcome is known."""
         for job in jobs:
-            self._intents.mark(job.place, min(job.possibly_billed, MOST))
+            self._intents.mark(job.intent_slot, min(job.possibly_billed, MOST))
 
-    def journal(self, render: Callable[[Outcome | Refused], bytes], *, batch: int, rescue_dir: Path | None) -> Journal:
+    def journal(
+        self, render: Callable[[Outcome | InvalidRecord], bytes], *, batch: int, rescue_dir: Path | None
+    ) -> Journal:
         """Return the sink of this run."""
         return Journal(
             self._fd,
@@ -286,7 +288,7 @@ class Store:
         self._intents.begin(in_doubt)
         disk.remove(redo)
 
-    def _has_line(self, intent: Intent, mark: int, redone: Known) -> bool:
+    def _has_line(self, intent: Intent, mark: int, redone: ResultIndex) -> bool:
         """Say whether what was planned is written: a mark may be older than the line, and after a merge the reverse."""
         if intent.redo:
             return mark == SETTLED or redone.find(intent.identity) is not None
@@ -314,7 +316,7 @@ class Store:
         return torn.record
 
     def _index(self, move_broken: bool) -> None:
-        self._known = known = Known()
+        self._known = known = ResultIndex()
         bad = ok = 0
         for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
             fields = line.fields
@@ -323,8 +325,8 @@ class Store:
                     raise broken(self.path, line.number)
                 bad += 1
                 continue
-            traits = traits_of(fields)
-            ok += traits & Trait.OK
+            traits = flags_of(fields)
+            ok += traits & LineFlags.OK
             earlier = known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
             if earlier is not None:
                 raise UsageError(

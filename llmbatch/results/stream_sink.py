@@ -5,7 +5,7 @@ import select
 from collections.abc import Sequence
 
 from llmbatch.core.errors import LlmbatchError, OutputError, ReaderGone
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.printable import escape_line
 from llmbatch.results.render import Render
 
@@ -22,7 +22,7 @@ class StreamSink:
         self._escape = escape
         self._failure: LlmbatchError | None = None
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Write the outcomes. Raises ReaderGone or OutputError; after the first failure for every batch."""
         self.write_lines(b"".join([self._render(outcome) for outcome in outcomes]))
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Held", "Tampering"]
+__all__ = ["OpenFile", "Tampering"]
 
 
 class Tampering(NamedTuple):
@@ -17,7 +17,7 @@ class Tampering(NamedTuple):
     """No name leads to the file any more: what it holds ends with the descriptor."""
 
 
-class Held:
+class OpenFile:
     """A file that is held open, and the name under which it was opened."""
 
     def __init__(self, fd: int, path: Path) -> None:

@@ -8,7 +8,7 @@ import httpx
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.head import Head
 
-__all__ = ["Exchange", "Trace"]
+__all__ = ["BaseLane", "Trace"]
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Trace:
     """A byte of the answer arrived."""
 
 
-class Exchange(httpx.AsyncBaseTransport, ABC):
+class BaseLane(httpx.AsyncBaseTransport, ABC):
     """A transport that also tells how far a request got.
 
     httpx's own objects cost as much as the sending does; the run calls `exchange`, and httpx whatever it likes.

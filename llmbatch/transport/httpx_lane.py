@@ -7,16 +7,16 @@ from typing import Any
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.head import Head, joined
 from llmbatch.transport.limits import AnswerTooLarge, Limits, socket_options
 
-__all__ = ["ReferenceLane"]
+__all__ = ["HttpxLane"]
 
 _PIECE = 256 * 1024
 
 
-class ReferenceLane(Exchange):
+class HttpxLane(BaseLane):
     """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after all but a clean answer.
 
     Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only if

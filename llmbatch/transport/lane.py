@@ -11,16 +11,16 @@ from collections.abc import Callable
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.connection import Connection
 from llmbatch.transport.dial import dial
 from llmbatch.transport.head import Head
 from llmbatch.transport.limits import Limits
 
-__all__ = ["Lane"]
+__all__ = ["Http11Lane"]
 
 
-class Lane(Exchange):
+class Http11Lane(BaseLane):
     """A transport of one kept-alive connection; one request at a time, no proxy, no HTTP/2.
 
     The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the trace

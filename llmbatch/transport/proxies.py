@@ -7,16 +7,16 @@ import httpx
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.loopback import is_loopback
-from llmbatch.transport.base import Exchange
-from llmbatch.transport.httpx_lane import ReferenceLane
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.base import BaseLane
+from llmbatch.transport.httpx_lane import HttpxLane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.tls import shared_context
 
 __all__ = ["lane_opener", "proxy_for"]
 
 
-def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], Exchange]:
+def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) -> Callable[[], BaseLane]:
     """Return a function that makes one more lane to the base URL. Connections open with the first request.
 
     Raises UsageError for a proxy or certificates that cannot be used.
@@ -26,7 +26,7 @@ def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) ->
         tls()  # now: certificates that are none are told before anything is sent
     proxy = proxy_for(httpx.URL(base_url))
     if proxy is None:
-        return lambda: Lane(limits=limits, tls=tls)
+        return lambda: Http11Lane(limits=limits, tls=tls)
     try:
         served = httpx.URL(proxy).scheme in ("http", "https")
     except httpx.InvalidURL:
@@ -36,7 +36,7 @@ def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) ->
             f"the proxy {proxy.split('://')[0]}://… is not supported",
             "Use an http:// proxy, or NO_PROXY for this host.",
         )
-    return lambda: ReferenceLane(limits=limits, tls=tls, proxy=proxy)
+    return lambda: HttpxLane(limits=limits, tls=tls, proxy=proxy)
 
 
 def proxy_for(url: httpx.URL) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.transport.base import Exchange, Trace
+from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
 from llmbatch.transport.errors import fault_of, timed_out
@@ -21,7 +21,7 @@ WireLog = Callable[[str], None]
 class LaneSender:
     """Sends over one lane, whose requests begin with these heads."""
 
-    def __init__(self, lane: Exchange, heads: Heads, *, limits: Limits, log: WireLog | None = None) -> None:
+    def __init__(self, lane: BaseLane, heads: Heads, *, limits: Limits, log: WireLog | None = None) -> None:
         self._lane = lane
         self._heads = heads
         self._limits = limits

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 
-__all__ = ["Channel", "WireSettings"]
+__all__ = ["Channel", "TransportSettings"]
 
 _SIZE = struct.Struct("<Q")
 
@@ -114,13 +114,13 @@ class Channel(asyncio.Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WireSettings:
+class TransportSettings:
     """Where requests go, and how long for. Times in seconds; `lanes` may be open at once."""
 
     base_urls: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)
     ca_file: str | None
-    reader: Reader
+    reader: AnswerReader
     """Reads the answers there."""
     connect: float
     attempt: float

@@ -9,16 +9,16 @@ import socket
 import traceback
 from collections.abc import Callable
 
-from llmbatch.core.cpu import take_turns
+from llmbatch.core.cpu import use_batch_scheduling
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Fault
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
-from llmbatch.transport_process.channel import Channel, WireSettings
+from llmbatch.transport_process.channel import Channel, TransportSettings
 from llmbatch.transport_process.event_loop import new_loop
 
 __all__ = ["main"]
@@ -33,19 +33,19 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()
-    take_turns()
+    use_batch_scheduling()
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_Desk().serve(socket.socket(fileno=0)))
+        runner.run(_RequestServer().serve(socket.socket(fileno=0)))
 
 
-class _Desk:
+class _RequestServer:
     """Takes orders to lanes. The first message is the settings; each lane has one order at a time."""
 
     def __init__(self) -> None:
         self._orders: dict[int, asyncio.Future[Order]] = {}
         """What the worker of each lane waits for."""
         self._open_sender: Callable[[], Sender] | None = None
-        self._reader = Reader()
+        self._reader = AnswerReader()
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve until the process ends."""
@@ -55,8 +55,8 @@ class _Desk:
             await loop.create_unix_connection(lambda: self._channel, sock=sock)
             await loop.create_future()
 
-    def _took(self, message: Order | WireSettings) -> None:
-        if isinstance(message, WireSettings):
+    def _took(self, message: Order | TransportSettings) -> None:
+        if isinstance(message, TransportSettings):
             try:
                 self._open_sender = _opener(message, self._channel.put if message.logged else None)
             except LlmbatchError as error:
@@ -85,7 +85,7 @@ class _Desk:
             del body, reply  # or both would live until the next order
 
 
-def _opener(settings: WireSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
+def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
     """Return what makes senders. Raises UsageError."""
     _allow_sockets(settings.lanes, len(settings.base_urls))
     limits = Limits(connect=settings.connect, attempt=settings.attempt)

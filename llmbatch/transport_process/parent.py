@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from typing import IO
 
 from llmbatch.core.errors import LlmbatchError, OutOfMemory
-from llmbatch.core.exchange import Heard, Request
+from llmbatch.core.exchange import ReadReply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.transport_process.channel import Channel, WireSettings
+from llmbatch.transport_process.channel import Channel, TransportSettings
 
-__all__ = ["RemoteLane", "WireProcess"]
+__all__ = ["RemoteLane", "TransportProcess"]
 
 
-class WireProcess:
+class TransportProcess:
     """Lanes in another process. While it is `connected`, each `lane` is one more connection."""
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> None:
@@ -27,7 +27,7 @@ class WireProcess:
         """What it writes to stderr."""
         self._channel: Channel | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._awaited: list[asyncio.Future[Heard | Fault] | None] = []
+        self._awaited: list[asyncio.Future[ReadReply | Fault] | None] = []
         """What each lane has in flight."""
         self._log: Callable[[str], None] | None = None
         self._lost: Callable[[LlmbatchError], None] | None = None
@@ -35,7 +35,7 @@ class WireProcess:
     @asynccontextmanager
     async def connected(
         self,
-        settings: WireSettings,
+        settings: TransportSettings,
         *,
         log: Callable[[str], None] | None,
         lost: Callable[[LlmbatchError], None],
@@ -64,7 +64,7 @@ class WireProcess:
         self._awaited.append(None)
         return RemoteLane(self._channel, self._awaited, len(self._awaited) - 1)
 
-    def _took(self, message: tuple[int, Heard | Fault] | str | LlmbatchError | None) -> None:
+    def _took(self, message: tuple[int, ReadReply | Fault] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:
             lane, result = message
             awaited = self._awaited[lane]
@@ -117,15 +117,15 @@ class WireProcess:
 class RemoteLane:
     """A connection in the other process, which reads the answers too."""
 
-    def __init__(self, channel: Channel, awaited: list[asyncio.Future[Heard | Fault] | None], lane: int) -> None:
+    def __init__(self, channel: Channel, awaited: list[asyncio.Future[ReadReply | Fault] | None], lane: int) -> None:
         self._channel = channel
         self._awaited = awaited
         self._lane = lane
         self._loop = asyncio.get_running_loop()
 
-    def ask(self, request: Request) -> asyncio.Future[Heard | Fault]:
+    def ask(self, request: Request) -> asyncio.Future[ReadReply | Fault]:
         """Make one attempt, within the attempt's deadline, which is kept over there."""
-        awaited: asyncio.Future[Heard | Fault] = self._loop.create_future()
+        awaited: asyncio.Future[ReadReply | Fault] = self._loop.create_future()
         self._awaited[self._lane] = awaited
         self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.endpoint))
         return awaited

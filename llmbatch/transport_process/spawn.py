@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from llmbatch.core.errors import LlmbatchError
 
 if TYPE_CHECKING:
-    from llmbatch.transport_process.parent import WireProcess
+    from llmbatch.transport_process.parent import TransportProcess
 
-__all__ = ["LOOK_AT", "PROGRAM", "wire_process"]
+__all__ = ["LOOK_AT", "PROGRAM", "spawn_transport"]
 
 LOOK_AT = (200_000, 20, 100)
 """When to look for cycles (`gc.set_threshold`), in both processes. What a record needs dies by itself, and what is
@@ -30,7 +30,7 @@ _PATIENCE = 5.0
 
 
 @contextmanager
-def wire_process() -> Iterator["WireProcess"]:
+def spawn_transport() -> Iterator["TransportProcess"]:
     """Start the process; end it with the context. It also ends, at once, when ours does, even by SIGKILL.
 
     Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
@@ -55,9 +55,9 @@ def wire_process() -> Iterator["WireProcess"]:
             ) from error
         with process:
             try:
-                from llmbatch.transport_process.parent import WireProcess
+                from llmbatch.transport_process.parent import TransportProcess
 
-                yield WireProcess(ours, process, last_words)
+                yield TransportProcess(ours, process, last_words)
             finally:
                 ours.close()
                 process.terminate()  # it may still be importing, and not listen yet

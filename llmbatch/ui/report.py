@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from llmbatch.results.stats import Account, Book
+from llmbatch.results.stats import Stats, StatsByModel
 from llmbatch.ui.console import columns, facts, plain_text
 
 __all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
@@ -12,7 +12,7 @@ __all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
 MODEL_COLUMNS = ("model", "records", "ok", "failed", "tokens in", "out", "cost", "p50", "p95", "p99")
 
 
-def account_text(book: Book, width: int | None) -> bytes:
+def account_text(book: StatsByModel, width: int | None) -> bytes:
     """Write the account down, models line by line when there are several."""
 
     def parts() -> Iterator[RenderableType]:
@@ -24,7 +24,7 @@ def account_text(book: Book, width: int | None) -> bytes:
     return plain_text(parts(), width)
 
 
-def account_rows(files: int, total: Account) -> list[tuple[str, str]]:
+def account_rows(files: int, total: Stats) -> list[tuple[str, str]]:
     """Return the facts, those that matter first; what is zero and usual is left out."""
     rows = [("records", f"{total.records:,}"), ("  ok", f"{total.ok:,}"), ("  failed", f"{total.failed:,}")]
     rows += [(f"    {kind}", f"{count:,}") for kind, count in total.failures.most_common()]
@@ -58,14 +58,14 @@ def account_rows(files: int, total: Account) -> list[tuple[str, str]]:
     return rows
 
 
-def model_rows(book: Book) -> list[tuple[str, ...]]:
+def model_rows(book: StatsByModel) -> list[tuple[str, ...]]:
     """Return a row for each model, none unless there are several."""
     if len(book.models) - (None in book.models) < 2:
         return []
     return [_model_row(name, account) for name, account in book.by_model()]
 
 
-def _model_row(name: str, account: Account) -> tuple[str, ...]:
+def _model_row(name: str, account: Stats) -> tuple[str, ...]:
     latency = account.latency_s()
     return (
         name,

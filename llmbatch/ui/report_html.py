@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from llmbatch.core.printable import printable
-from llmbatch.results.stats import Book
+from llmbatch.results.stats import StatsByModel
 from llmbatch.ui.report import MODEL_COLUMNS, account_rows, model_rows
 
 __all__ = ["account_page"]
@@ -19,7 +19,7 @@ th:first-child, td:first-child { text-align: left; white-space: pre-wrap }
 """
 
 
-def account_page(book: Book, names: Sequence[str]) -> bytes:
+def account_page(book: StatsByModel, names: Sequence[str]) -> bytes:
     """Write the account down. Whatever comes from a file is escaped."""
     total = book.total()
     share = 100 * total.ok / total.records if total.records else 0.0

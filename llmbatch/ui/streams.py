@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from llmbatch.core.events import Event, Finished, Held, Notice, Retrying, Stopping
+from llmbatch.core.events import Event, Finished, Notice, Paused, Retrying, Stopping
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.printable import printable
 from llmbatch.results.stream_sink import StreamSink
 
-__all__ = ["Say", "Teller", "notice", "say_plainly", "stdout_sink", "terminal_width", "write_stderr"]
+__all__ = ["EventLog", "Say", "notice", "say_plainly", "stdout_sink", "terminal_width", "write_stderr"]
 
 Say = Callable[[str], None]
 """Shows one line."""
@@ -22,7 +22,7 @@ def say_plainly(text: str) -> None:
     write_stderr(f"{text}\n".encode("utf-8", "replace"))
 
 
-class Teller:
+class EventLog:
     """An observer that says what happens: notices always, failures and retries when `verbose`."""
 
     def __init__(self, say: Say, redact: Callable[[str], str], *, verbose: bool) -> None:
@@ -46,7 +46,7 @@ class Teller:
                         self._tell(f"failed: record {identity.index} (id {identity.id!r}): {_fault(fault)}")
             case Retrying(job, fault, wait) if self._verbose:
                 self._tell(f"record {job.identity.index} is sent again in {wait:.1f} s: {_fault(fault)}")
-            case Held(_, fault, wait) if wait > 5.0 or self._verbose:
+            case Paused(_, fault, wait) if wait > 5.0 or self._verbose:
                 now = time.monotonic()
                 if now - self._held_said > 5.0:
                     self._held_said = now

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch.core.printable import printable
-from llmbatch.core.tally import Share, Summary
+from llmbatch.core.tally import ModelTally, Summary
 from llmbatch.ui.console import columns
 from llmbatch.ui.plain import clock
 
@@ -31,7 +31,7 @@ def show_summary(console: Console, summary: Summary) -> None:
         console.print(columns(_ENDPOINT_COLUMNS, rows))
 
 
-def _model_row(name: str, share: Share) -> tuple[str, ...]:
+def _model_row(name: str, share: ModelTally) -> tuple[str, ...]:
     latency = share.as_json()["latency_s"]
     return (
         name,

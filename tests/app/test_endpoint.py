@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llmbatch.app.servers import find_endpoint
+from llmbatch.app.servers import find_servers
 from llmbatch.core.settings import ModelSettings
 
 OURS = {"base_url": "http://localhost:1/v1", "key_env": "K"}
@@ -20,6 +20,6 @@ OURS = {"base_url": "http://localhost:1/v1", "key_env": "K"}
     ],
 )
 def test_the_key_goes_in_one_header(model: dict[str, Any], carrier: str, value: str) -> None:
-    endpoint = find_endpoint(ModelSettings(**OURS, **model), {"K": "secret"})
+    endpoint = find_servers(ModelSettings(**OURS, **model), {"K": "secret"})
     assert [(name, said) for name, said in endpoint.headers.items() if "secret" in said] == [(carrier, value)]
     assert endpoint.secrets == ("secret",)

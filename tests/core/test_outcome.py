@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.outcome import Completion, Copy, Rejected, Usage
+from llmbatch.core.outcome import Completion, CopiedAnswer, UnusableAnswer, Usage
 
 texts = st.text() | st.none()
 counts = st.integers(0, 2**53) | st.none()
@@ -36,7 +36,7 @@ fault: dict[str, Any] = {
     "answer": values,
 }
 faults = st.builds(Fault, **fault)
-rejections = st.builds(Rejected, completion=completions, **fault)
+rejections = st.builds(UnusableAnswer, completion=completions, **fault)
 
 
 @given(st.lists(completions | faults | rejections))
@@ -50,5 +50,5 @@ def test_a_verdict_is_the_same_on_the_other_side(verdicts: list[Completion | Fau
 
 
 def test_a_copy_stays_one() -> None:
-    there = pickle.loads(pickle.dumps(Copy(how="reused")))
-    assert type(there) is Copy and there.how == "reused"
+    there = pickle.loads(pickle.dumps(CopiedAnswer(how="reused")))
+    assert type(there) is CopiedAnswer and there.how == "reused"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.events import Finished, Held, Notice, Retrying, Stopping
+from llmbatch.core.events import Finished, Notice, Paused, Retrying, Stopping
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
 from llmbatch.core.tally import MOST_MODELS, OTHER, Tally, percentiles
-from llmbatch.results.stats import Account
+from llmbatch.results.stats import Stats
 from tests.support.scripted import ROUTE, job, refusal
 
 LATENCY = st.floats(0, 1000, width=32)
@@ -76,8 +76,8 @@ def test_requests_and_doubtful_attempts_are_those_of_written_jobs() -> None:
 def test_retries_and_waiting_are_counted_as_they_happen() -> None:
     tally, fault = Tally(), Fault(kind=Kind.RATE_LIMITED, message="")
     tally(Retrying(job(0), fault, 2.0))
-    tally(Held(ROUTE, fault, wait=9.0, added=4.0))
-    tally(Held(ROUTE, fault, wait=9.0, added=0.0))
+    tally(Paused(ROUTE, fault, wait=9.0, added=4.0))
+    tally(Paused(ROUTE, fault, wait=9.0, added=0.0))
     tally(Notice("hello"))
     tally(Stopping("done", 0, 0.0))
     assert (tally.retries, tally.waited) == (3, 4.0)
@@ -110,7 +110,7 @@ def test_no_more_models_are_told_apart_than_anybody_reads() -> None:
 
 def test_records_that_shared_a_request_are_one_request_together() -> None:
     line = {"status": "ok", "attempts": 1, "packed": 3, "model": "m"}
-    account = Account()
+    account = Stats()
     for _ in range(6):
         account.add(line)
     account.add({"status": "ok", "attempts": 2, "model": "m"})

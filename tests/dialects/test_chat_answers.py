@@ -11,7 +11,7 @@ from llmbatch.codec.json import dumps
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import Chat, usage
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
@@ -24,7 +24,7 @@ def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False,
     one.keep_body = keep
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = Reader().read(CHAT.request([one]).expected, reply)
+    (verdict,) = AnswerReader().read(CHAT.request([one]).expected, reply)
     return verdict
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from llmbatch.codec.schema import compiled
 from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.outcome import Completion, Rejected
+from llmbatch.core.outcome import Completion, UnusableAnswer
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.providers import PRESETS
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.structured_output import Demanding, Demands, parsed, response_format
+from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, parsed, response_format
 
 STRICT = {
     "type": "object",
@@ -34,24 +34,24 @@ values = st.recursive(
 )
 
 
-def ending(*reasons: str) -> Demands:
-    return Demands(finish=frozenset(reasons))
+def ending(*reasons: str) -> AnswerChecks:
+    return AnswerChecks(finish=frozenset(reasons))
 
 
-def dialect(schema: Any = STRICT, endpoint: str = "chat") -> Demanding:
-    return Demanding(Options(model="m"), PRESETS["openai"], endpoint, response_format(schema))
+def dialect(schema: Any = STRICT, endpoint: str = "chat") -> JsonRouter:
+    return JsonRouter(Options(model="m"), PRESETS["openai"], endpoint, response_format(schema))
 
 
-def wanting(schema: Any = STRICT) -> Demands:
-    return Demands(json=True, check=compiled(schema) if schema is not None else None)
+def wanting(schema: Any = STRICT) -> AnswerChecks:
+    return AnswerChecks(json=True, check=compiled(schema) if schema is not None else None)
 
 
-def read(demands: Demands, message: dict[str, Any], finish: str = "stop") -> Completion | Fault:
+def read(demands: AnswerChecks, message: dict[str, Any], finish: str = "stop") -> Completion | Fault:
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
     answer = {"model": "m-1", "choices": [choice], "usage": usage}
     reply = Reply(200, {"x-request-id": "req_1"}, json.dumps(answer).encode())
-    (verdict,) = Reader(demands).read(Expected("chat"), reply)
+    (verdict,) = AnswerReader(demands).read(Expected("chat"), reply)
     return verdict
 
 
@@ -189,10 +189,10 @@ def test_an_answer_that_fits_has_its_value() -> None:
     ],
 )
 def test_an_answer_that_does_not_is_a_paid_failure(
-    demands: Demands, message: dict[str, Any], finish: str, kind: str, said: str
+    demands: AnswerChecks, message: dict[str, Any], finish: str, kind: str, said: str
 ) -> None:
     verdict = read(demands, message, finish)
-    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict, UnusableAnswer)
     assert (verdict.kind, verdict.billing, verdict.retry, verdict.request_id) == (kind, Billing.BILLED, False, "req_1")
     assert said in verdict.message
     assert verdict.completion.text == message["content"] and verdict.usage is verdict.completion.usage is not None
@@ -204,10 +204,10 @@ def test_an_end_that_is_no_word_is_none_of_those(finish: Any) -> None:
 
 
 def test_other_ends_and_faults_pass() -> None:
-    assert isinstance(read(Demands(finish=frozenset({"length"})), {"content": "whole"}), Completion)
+    assert isinstance(read(AnswerChecks(finish=frozenset({"length"})), {"content": "whole"}), Completion)
     reply = Reply(500, {}, b"")
-    (fault,) = Reader(wanting()).read(Expected("chat"), reply)
-    assert not isinstance(fault, Rejected)
+    (fault,) = AnswerReader(wanting()).read(Expected("chat"), reply)
+    assert not isinstance(fault, UnusableAnswer)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.providers import ENDPOINTS, OWN_SERVER, Preset
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.router import Router
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
 
-def spoken(endpoint: str = "chat", preset: Preset = OWN_SERVER) -> ByEndpoint:
-    return ByEndpoint(Options(model="m"), preset, endpoint)
+def spoken(endpoint: str = "chat", preset: Preset = OWN_SERVER) -> Router:
+    return Router(Options(model="m"), preset, endpoint)
 
 
 def test_a_record_that_names_no_path_goes_to_the_endpoint_of_the_run() -> None:
@@ -38,7 +38,7 @@ def test_a_batch_line_of_an_unknown_path_is_refused_with_the_flag_that_sends_it(
 
 def test_the_model_may_stand_in_the_path_where_nothing_of_it_ends_the_path() -> None:
     preset = Preset(base_url="", path="/deployments/{model}{endpoint}?api-version=2")
-    dialect = ByEndpoint(Options(model="a?b#c é"), preset, "chat")
+    dialect = Router(Options(model="a?b#c é"), preset, "chat")
     path = "/deployments/a%3Fb%23c%20%C3%A9/chat/completions?api-version=2"
     assert dialect.item(Prompt(text="hi"))[0] == Route(path, "a?b#c é", "chat")
     assert dialect.item(Prompt(body=BODY, path="/chat/completions"))[0].path == path

@@ -14,7 +14,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.gemini import Gemini, usage
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
@@ -216,7 +216,7 @@ def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False,
     dialect = Gemini(Options())
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = Reader().read(dialect.request([one]).expected, reply)
+    (verdict,) = AnswerReader().read(dialect.request([one]).expected, reply)
     return verdict
 
 

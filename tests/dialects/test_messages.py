@@ -13,8 +13,8 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer_reader import Reader
-from llmbatch.dialects.anthropic import Messages, usage
+from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.anthropic import Anthropic, usage
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
@@ -26,7 +26,7 @@ CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '
 
 
 def item(prompt: Prompt, **options: Any) -> dict[str, Any]:
-    return Messages(Options(**{"model": "m", **options})).item(prompt)[1]
+    return Anthropic(Options(**{"model": "m", **options})).item(prompt)[1]
 
 
 def ask(**params: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def ask(**params: Any) -> dict[str, Any]:
 
 
 def test_a_prompt_is_asked_with_a_cap_since_the_api_wants_one() -> None:
-    route, body = Messages(Options(model="m")).item(Prompt(text="hi"))
+    route, body = Anthropic(Options(model="m")).item(Prompt(text="hi"))
     assert route == Route("/messages", "m", "messages")
     assert body == {"model": "m", "messages": [USER], "max_tokens": 4096}
 
@@ -172,7 +172,7 @@ def test_a_ready_body_is_sent_as_given_with_what_the_api_requires() -> None:
 
 
 def test_streaming_is_a_matter_of_the_request_and_not_of_the_item() -> None:
-    dialect = Messages(Options(model="m", stream=True))
+    dialect = Anthropic(Options(model="m", stream=True))
     one = job(0)
     one.route, one.item = dialect.item(Prompt(text="hi"))
     assert json.loads(dialect.request([one]).body) == {**one.item, "stream": True}
@@ -198,10 +198,10 @@ def test_a_record_becomes_a_body_or_is_refused_and_nothing_else(prompt: Prompt) 
 def read(body: Any, status: int = 200, *, cut: bool = False, keep: bool = False, **headers: str) -> Completion | Fault:
     one = job(0)
     one.keep_body = keep
-    dialect = Messages(Options())
+    dialect = Anthropic(Options())
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, cut=cut)
-    (verdict,) = Reader().read(dialect.request([one]).expected, reply)
+    (verdict,) = AnswerReader().read(dialect.request([one]).expected, reply)
     return verdict
 
 

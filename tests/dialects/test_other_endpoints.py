@@ -13,7 +13,7 @@ from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_completions import Completions
 from llmbatch.dialects.openai_embeddings import Embeddings
 from llmbatch.dialects.passthrough import Passthrough
@@ -26,7 +26,7 @@ def read(dialect: Dialect, prompt: Prompt, answer: Any, **headers: str) -> Compl
     route, item = dialect.item(prompt)
     asked = Job(Identity(0, None, "r"), "k", route, item, {}, 1)
     raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    (verdict,) = Reader().read(dialect.request([asked]).expected, Reply(200, headers, raw))
+    (verdict,) = AnswerReader().read(dialect.request([asked]).expected, Reply(200, headers, raw))
     return verdict
 
 

@@ -14,7 +14,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_completions import Completions
 from llmbatch.dialects.openai_embeddings import Embeddings
 from llmbatch.dialects.packing import share
@@ -40,7 +40,7 @@ def jobs(dialect: Any, number: int) -> list[Job]:
 
 def read(dialect: Any, asked: Sequence[Job], answer: Any, status: int = 200) -> tuple[Completion | Fault, ...]:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return Reader().read(dialect.request(asked).expected, Reply(status, {}, body))
+    return AnswerReader().read(dialect.request(asked).expected, Reply(status, {}, body))
 
 
 def vectors(*indices: int | None, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from llmbatch.core.prompt import Prompt
 from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.router import Router
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
@@ -36,8 +36,8 @@ def test_what_the_environment_says_is_filled_in_as_far_as_it_is_there() -> None:
     [("mistral", {"random_seed": 7, "max_tokens": 5}), ("ollama", {"seed": 7, "max_tokens": 5})],
 )
 def test_parameters_go_by_the_providers_own_names(provider: str, sent: dict[str, int]) -> None:
-    by_flags = ByEndpoint(Options(model="m", defaults={"seed": 7}, max_tokens=5), PRESETS[provider], "chat")
-    by_record = ByEndpoint(Options(model="m"), PRESETS[provider], "chat")
+    by_flags = Router(Options(model="m", defaults={"seed": 7}, max_tokens=5), PRESETS[provider], "chat")
+    by_record = Router(Options(model="m"), PRESETS[provider], "chat")
     for dialect, params in ((by_flags, {}), (by_record, {"seed": 7, "max_completion_tokens": 5})):
         _, body = dialect.item(Prompt(text="hi", params=params))
         assert {name: value for name, value in body.items() if name not in ("model", "messages")} == sent
@@ -49,5 +49,5 @@ def test_parameters_go_by_the_providers_own_names(provider: str, sent: dict[str,
     + [(name, "max_tokens") for name in ("together", "fireworks", "openrouter", "deepseek", "vllm", "llamacpp")],
 )
 def test_a_token_cap_has_the_name_the_provider_knows(provider: str, cap: str) -> None:
-    dialect = ByEndpoint(Options(model="m", max_tokens=9), PRESETS[provider], "chat")
+    dialect = Router(Options(model="m", max_tokens=9), PRESETS[provider], "chat")
     assert dialect.item(Prompt(text="hi"))[1][cap] == 9

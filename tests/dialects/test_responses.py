@@ -9,7 +9,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_responses import Responses
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
@@ -24,7 +24,7 @@ def body(prompt: Prompt, **options: Any) -> dict[str, Any]:
 def read(answer: Any, **headers: str) -> Completion | Fault:
     raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     dialect = Responses(Options())
-    (verdict,) = Reader().read(dialect.request([job(1)]).expected, Reply(200, headers, raw))
+    (verdict,) = AnswerReader().read(dialect.request([job(1)]).expected, Reply(200, headers, raw))
     return verdict
 
 

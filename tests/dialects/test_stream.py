@@ -10,7 +10,7 @@ from llmbatch.codec.sse import MOST_LINES, events
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.openai_stream import CutStream, fold
 from llmbatch.dialects.request_options import Options
@@ -28,7 +28,7 @@ DONE = b"data: [DONE]\n\n"
 
 def read(stream: bytes) -> Completion | Fault:
     chat = Chat(Options())
-    (verdict,) = Reader().read(
+    (verdict,) = AnswerReader().read(
         chat.request((job(0),)).expected, Reply(200, {"content-type": "text/event-stream"}, stream)
     )
     return verdict
@@ -116,7 +116,7 @@ def test_a_stream_is_asked_for_with_its_usage_where_the_provider_takes_the_quest
 def test_a_stream_that_is_called_something_else_is_read_all_the_same() -> None:
     chat, stream = Chat(Options()), chunk({"content": "a"}, "stop") + DONE
     for beginning in (b"", b": ping\n\n", b"event: message\n"):
-        (verdict,) = Reader().read(
+        (verdict,) = AnswerReader().read(
             chat.request((job(0),)).expected, Reply(200, {"content-type": "text/plain"}, beginning + stream)
         )
         assert isinstance(verdict, Completion) and verdict.text == "a"

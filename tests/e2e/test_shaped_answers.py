@@ -25,7 +25,7 @@ def schema(tmp_path: Path) -> str:
 def test_answers_are_parsed_and_checked_and_misfits_are_kept(
     llmbatch: Command, mock: Mock, schema: str, tmp_path: Path
 ) -> None:
-    prompts = ["fits well", "misfit [[mock:text value={%22stars%22:%22four%22} times=2]]"]
+    prompts = ["fits well", "unusable_answer [[mock:text value={%22stars%22:%22four%22} times=2]]"]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     run = ("run", "p.jsonl", *mock("--schema", schema, "-o", "out.jsonl", "--price", "1,1"))
     assert llmbatch(*run).code == 1
@@ -35,11 +35,11 @@ def test_answers_are_parsed_and_checked_and_misfits_are_kept(
     assert (bad["text"], bad["json"]) == ('{"stars":"four"}', {"stars": "four"})
     assert bad["usage"]["output_tokens"] and bad["cost_usd"] > 0
     once = llmbatch(*run)
-    assert once.code == 1 and len(mock.ledger("misfit")) == 1
+    assert once.code == 1 and len(mock.ledger("unusable_answer")) == 1
     again = llmbatch(*run, "--retry-billed", "--json-retries", 3)
     assert again.code == 0, again.stderr
     mended = next(line for line in lines_of(tmp_path / "out.jsonl") if line["index"] == 1)
-    assert mended["status"] == "ok" and mended["attempts"] == 2 and len(mock.ledger("misfit")) == 3
+    assert mended["status"] == "ok" and mended["attempts"] == 2 and len(mock.ledger("unusable_answer")) == 3
     assert mended["cost_usd"] > 2 * bad["cost_usd"]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmbatch.core.errors import ExitCode
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.pacing.cost import FlatPrice, Till
+from llmbatch.pacing.cost import Budget, FlatPrice
 from tests.support.scripted import TIMED_OUT, error, job, play
 
 CENT = FlatPrice(0.0, 10_000.0)
@@ -31,7 +31,7 @@ def test_a_run_spends_up_to_its_ceiling_and_ends_there_to_be_continued(
 ) -> None:
     jobs = [job(index) for index in range(len(lengths))]
     for one in jobs:
-        one.worst = 0.1
+        one.worst_cost = 0.1
     bill = 0.0
     doubtful = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
 
@@ -46,7 +46,7 @@ def test_a_run_spends_up_to_its_ceiling_and_ends_there_to_be_continued(
         bill += lengths[one.identity.index] / 100
         return 1.0 + one.identity.index % 3, counted(lengths[one.identity.index])
 
-    till = Till(CENT, ceiling=ceiling)
+    till = Budget(CENT, ceiling=ceiling)
     run = play(jobs, script, workers=workers, till=till)
     assert bill <= ceiling + 1e-9
     assert math.isclose(till.spent, bill, abs_tol=1e-9)

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.errors import ActionNeeded, CeilingReached
-from llmbatch.core.events import Event, Held, Notice, Retrying
+from llmbatch.core.events import Event, Notice, Paused, Retrying
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Completion, Copy, Outcome
+from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.engine.dispatch import Dispatch, Patience
-from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import fixed_gate, job
 
 OK = Completion("t", "stop", "m", None)
@@ -72,7 +72,7 @@ class Packing:
 
     def pack(self, waiting: Sequence[Job]) -> int:
         peers = waiting[0].peers
-        return sum(1 for _ in takewhile(lambda job: job.peers == peers, islice(waiting, self._limit)))
+        return sum(1 for _ in takewhile(lambda job: job.pack_group == peers, islice(waiting, self._limit)))
 
     def request(self, jobs: Sequence[Job]) -> Request:
         return Request(tuple(jobs), jobs[0].route.path, b"", Expected("chat"))
@@ -168,8 +168,8 @@ class Driver:
 
 GATES: dict[str, Callable[[int], Gate]] = {
     "fixed": fixed_gate,
-    "adaptive": lambda limit: Gate(Limit(limit, adaptive=True), Bucket(), Bucket()),
-    "limited": lambda limit: Gate(Limit(limit, adaptive=True), Bucket(30.0), Bucket(2000.0)),
+    "adaptive": lambda limit: Gate(ConcurrencyLimit(limit, adaptive=True), TokenBucket(), TokenBucket()),
+    "limited": lambda limit: Gate(ConcurrencyLimit(limit, adaptive=True), TokenBucket(30.0), TokenBucket(2000.0)),
 }
 
 
@@ -652,7 +652,7 @@ def test_a_refusal_for_pace_counts_once_for_a_packed_request() -> None:
     d = dispatch(pack=4, events=events)
     d.add([job(n) for n in range(4)])
     d.settle(take(d), (LIMITED,) * 4, 0.0)
-    assert sum(isinstance(event, Held) for event in events) == 1
+    assert sum(isinstance(event, Paused) for event in events) == 1
     assert len(take(d, 100.0).jobs) == 4
 
 
@@ -672,7 +672,7 @@ def test_equal_requests_are_sent_once_and_the_answer_serves_all() -> None:
     request = take(d)
     assert d.take(0.0) is None and d.outstanding == 5
     done = d.settle(request, (OK,), 0.0)
-    assert [(o.job.identity.index, isinstance(o.verdict, Copy)) for o in done] == [(n, n > 0) for n in range(5)]
+    assert [(o.job.identity.index, isinstance(o.verdict, CopiedAnswer)) for o in done] == [(n, n > 0) for n in range(5)]
 
 
 def test_an_equal_request_that_comes_later_takes_the_answer_at_once() -> None:
@@ -681,7 +681,7 @@ def test_an_equal_request_that_comes_later_takes_the_answer_at_once() -> None:
     d.add([first])
     settle_next(d, OK)
     (outcome,) = d.add([later])
-    assert outcome.job is later and isinstance(outcome.verdict, Copy) and d.take(0.0) is None
+    assert outcome.job is later and isinstance(outcome.verdict, CopiedAnswer) and d.take(0.0) is None
 
 
 def test_when_the_first_of_equal_requests_fails_the_next_is_sent() -> None:
@@ -749,7 +749,7 @@ def test_the_attempts_of_a_job_are_counted_by_what_they_may_have_cost() -> None:
     d.add([one])
     for now, verdict in enumerate([FREE, LIMITED, TIMED_OUT, BROKEN, OK]):
         settle_next(d, verdict, now * 1000.0)
-    assert (one.sent, one.retries, one.doubtful, one.server, one.possibly_billed) == (5, 1, 1, 1, 2)
+    assert (one.sent, one.retries, one.unknown_outcomes, one.server_errors, one.possibly_billed) == (5, 1, 1, 1, 2)
 
 
 def test_retries_and_holds_are_told() -> None:
@@ -760,17 +760,17 @@ def test_retries_and_holds_are_told() -> None:
     settle_next(d, replace(LIMITED, wait=7.0))
     retrying, held = events
     assert isinstance(retrying, Retrying) and retrying.wait == 3.0
-    assert isinstance(held, Held) and (held.wait, held.added) == (7.0, 7.0)
+    assert isinstance(held, Paused) and (held.wait, held.added) == (7.0, 7.0)
 
 
 MISFIT = replace(PAID, kind=Kind.NOT_JSON, retry=True)
 
 
-def paid_again(misfits: int) -> Dispatch:
+def paid_again(unusable_answers: int) -> Dispatch:
     return Dispatch(
         dialect=Packing(),  # type: ignore[arg-type]
         new_gate=lambda: fixed_gate(9),
-        policy=RetryPolicy(retries=5, misfits=misfits),
+        policy=RetryPolicy(retries=5, unusable_answers=unusable_answers),
         patience=Patience(),
         random=lambda: 0.5,
         notify=lambda event: None,

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.outcome import Completion, Outcome, Refused
+from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.engine.reorder import Reorder, index_of
 from tests.support.scripted import job, refusal
 
 
-def outcome(index: int) -> Outcome | Refused:
+def outcome(index: int) -> Outcome | InvalidRecord:
     return Outcome(job(index), Completion("t", None, None, None)) if index % 3 else refusal(index)
 
 

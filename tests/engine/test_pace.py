@@ -14,11 +14,12 @@ from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.engine.dispatch import Patience
-from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import Run, error, job, play
 from tests.support.services import (
+    BurstBucket,
     Concurrency,
     FixedWindow,
     Latency,
@@ -27,7 +28,6 @@ from tests.support.services import (
     Queue,
     Service,
     SlidingWindow,
-    TokenBucket,
     constant,
     log_normal,
 )
@@ -59,7 +59,7 @@ def run_against(service: Service, records: object, gate: Gate | None, *alongside
 
 
 def adaptive(ceiling: int = 256, *, rpm: float | None = None, tpm: float | None = None) -> Gate:
-    return Gate(Limit(ceiling, adaptive=True), Bucket(rpm), Bucket(tpm))
+    return Gate(ConcurrencyLimit(ceiling, adaptive=True), TokenBucket(rpm), TokenBucket(tpm))
 
 
 def mean(latency: float, sigma: float = 0.6) -> float:
@@ -101,8 +101,8 @@ def test_an_unknown_limit_on_concurrency_is_found_and_held(
     [
         SlidingWindow,
         lambda rpm: FixedWindow(rpm, 20.0),
-        lambda rpm: TokenBucket(rpm, rpm),
-        lambda rpm: TokenBucket(rpm, rpm / 6),
+        lambda rpm: BurstBucket(rpm, rpm),
+        lambda rpm: BurstBucket(rpm, rpm / 6),
     ],
     ids=["sliding window", "fixed window", "full bucket", "bucket of ten seconds"],
 )
@@ -127,7 +127,7 @@ def test_a_rate_that_counts_refused_requests_too_is_found() -> None:
 
 
 def test_a_rate_that_doubles_is_found_again() -> None:
-    class Doubling(TokenBucket):
+    class Doubling(BurstBucket):
         def admits(self, now: float, in_flight: int, units: float) -> bool:
             self._rate = 10.0 if now < 3 * MINUTE else 20.0
             return super().admits(now, in_flight, units)
@@ -220,7 +220,9 @@ def test_an_outage_is_met_by_one_probe_at_a_time_and_costs_no_record(
     result: Reply | Fault, ceiling: int | None
 ) -> None:
     service = Service(latency=log_normal(1.0), outages=[Outage(20.0, 140.0, result)])
-    gate = adaptive() if ceiling is None else Gate(Limit(ceiling, adaptive=False), Bucket(), Bucket())
+    gate = (
+        adaptive() if ceiling is None else Gate(ConcurrencyLimit(ceiling, adaptive=False), TokenBucket(), TokenBucket())
+    )
 
     run = run_against(service, (job(index) for index in range(8_000)), gate)
 

@@ -25,7 +25,7 @@ from llmbatch.core.errors import (
 from llmbatch.core.events import Event, Finished, Stopping
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.job import Job
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.engine import pipeline as engine_pipeline
 from llmbatch.engine.dispatch import Patience
 from llmbatch.pacing.retry import RetryPolicy
@@ -116,7 +116,7 @@ def test_nothing_is_kept_of_a_record_that_is_written() -> None:
         __slots__ = ("__weakref__",)
 
     class Forgetful(MemorySink):
-        def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+        def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
             self.batches.append(len(outcomes))
 
     seen: list[weakref.ref[Seen]] = []
@@ -149,7 +149,7 @@ def test_an_empty_input_is_a_run_without_results() -> None:
 
 
 def test_records_that_are_not_valid_are_written_without_being_sent() -> None:
-    records: list[Job | Refused] = [refusal(n) if n % 3 else job(n) for n in range(90)]
+    records: list[Job | InvalidRecord] = [refusal(n) if n % 3 else job(n) for n in range(90)]
     run = play(records, always(answer()))
     assert len(run.world.sent) == 30 and sorted(run.sink.indices) == list(range(90))
 
@@ -550,13 +550,13 @@ def test_an_observer_may_stop_the_run() -> None:
 
 
 def test_an_input_that_breaks_lets_what_is_in_flight_finish() -> None:
-    broken: list[Job | Refused | Exception] = [*jobs(20), InputError("gone")]
+    broken: list[Job | InvalidRecord | Exception] = [*jobs(20), InputError("gone")]
     run = play(broken, lambda r, n: (5.0, answer()), workers=20, batch=30)
     assert run.sink.ok == 20 and [str(s) for s in run.stops] == ["gone"] and adds_up(run)
 
 
 def test_an_input_that_breaks_leaves_what_was_not_sent_yet_for_the_next_run() -> None:
-    broken: list[Job | Refused | Exception] = [*jobs(20), InputError("gone")]
+    broken: list[Job | InvalidRecord | Exception] = [*jobs(20), InputError("gone")]
     run = play(broken, lambda r, n: (5.0, answer()), workers=30, batch=4)
     assert run.sink.ok + run.dispatch.not_started == 20 and run.sink.ok == len(run.world.sent)
 

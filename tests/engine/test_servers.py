@@ -9,9 +9,9 @@ from llmbatch.core.events import Event, Notice
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.engine.dispatch import Patience
-from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import Attempt, Run, answer, error, job, play
 
 GONE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)
@@ -51,7 +51,7 @@ def run_at(
         batch=32,
         random=random.Random(2).random,
         endpoints=urls,
-        new_gate=lambda: Gate(Limit(workers, adaptive=adaptive), Bucket(), Bucket()),
+        new_gate=lambda: Gate(ConcurrencyLimit(workers, adaptive=adaptive), TokenBucket(), TokenBucket()),
         **options,  # type: ignore[arg-type]
     )
 
@@ -156,7 +156,7 @@ def test_each_has_a_pace_of_its_own() -> None:
         batch=32,
         random=random.Random(2).random,
         endpoints=["http://0", "http://1"],
-        new_gate=lambda: Gate(Limit(64, adaptive=True), Bucket(), Bucket()),
+        new_gate=lambda: Gate(ConcurrencyLimit(64, adaptive=True), TokenBucket(), TokenBucket()),
     )
     assert run.sink.ok == 8000
     assert peaks[0] == 4 and peaks[1] >= 50

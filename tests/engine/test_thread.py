@@ -11,14 +11,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from llmbatch.engine.offload import Thread
+from llmbatch.engine.offload import Offload
 
 PATIENCE = 20.0
 
 
-def within(use: Callable[[Thread], Coroutine[Any, Any, None]]) -> None:
+def within(use: Callable[[Offload], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        thread = Thread("tested")
+        thread = Offload("tested")
         with thread:
             await use(thread)
 
@@ -26,7 +26,7 @@ def within(use: Callable[[Thread], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_a_call_returns_what_the_function_returns_from_another_thread() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         assert await thread.run(divmod, 7, 2) == (3, 1)
         assert await thread.run(threading.get_ident) != threading.get_ident()
 
@@ -35,7 +35,7 @@ def test_a_call_returns_what_the_function_returns_from_another_thread() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="the policy is Linux's")
 def test_it_takes_turns_with_the_loop() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         assert await thread.run(os.sched_getscheduler, 0) == os.SCHED_BATCH
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
@@ -47,7 +47,7 @@ def test_what_a_function_raises_is_raised_and_the_next_call_goes_through(error: 
     def fail() -> None:
         raise error
 
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         with pytest.raises(type(error)) as caught:
             await thread.run(fail)
         assert caught.value is error
@@ -57,7 +57,7 @@ def test_what_a_function_raises_is_raised_and_the_next_call_goes_through(error: 
 
 
 def test_even_the_end_of_an_iterator_is_no_reason_to_hang() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         with pytest.raises(RuntimeError):
             await asyncio.wait_for(thread.run(next, iter(())), 5.0)
 
@@ -65,7 +65,7 @@ def test_even_the_end_of_an_iterator_is_no_reason_to_hang() -> None:
 
 
 def test_calls_are_made_one_after_the_other_in_their_order() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         seen: list[int] = []
         await asyncio.gather(*(thread.run(seen.append, n) for n in range(100)))
         assert seen == list(range(100))
@@ -74,7 +74,7 @@ def test_calls_are_made_one_after_the_other_in_their_order() -> None:
 
 
 def test_the_loop_goes_on_meanwhile() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         gate = threading.Event()
         waiting = asyncio.ensure_future(thread.run(gate.wait, 5.0))
         await asyncio.sleep(0.01)
@@ -86,7 +86,7 @@ def test_the_loop_goes_on_meanwhile() -> None:
 
 
 def test_who_is_cancelled_waits_until_the_function_is_through() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         through: list[bool] = []
 
         def slow() -> None:
@@ -102,7 +102,7 @@ def test_who_is_cancelled_waits_until_the_function_is_through() -> None:
 
 
 def test_a_task_that_is_cancelled_all_the_same_leaves_the_thread_to_others() -> None:
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         given_up = asyncio.ensure_future(thread.run(time.sleep, 0.02))
         await asyncio.sleep(0)
         given_up.cancel()
@@ -116,7 +116,7 @@ def test_a_task_that_is_cancelled_all_the_same_leaves_the_thread_to_others() -> 
 def test_it_ends_with_its_context() -> None:
     seen: list[threading.Thread] = []
 
-    async def use(thread: Thread) -> None:
+    async def use(thread: Offload) -> None:
         seen.append(await thread.run(threading.current_thread))
 
     within(use)

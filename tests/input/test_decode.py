@@ -14,11 +14,11 @@ from llmbatch.codec.json import canonical
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.fault import Kind
 from llmbatch.core.job import Identity
-from llmbatch.core.outcome import Refused
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.prompt import Prompt
 from llmbatch.input.decode import Decoded, Decoder
 from llmbatch.input.entry import Entry
-from llmbatch.input.occurrences import Seen
+from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.template import Template
 
 
@@ -31,7 +31,7 @@ def decoder(**changes: Any) -> Decoder:
         "template": None,
         "system": None,
         "form": None,
-        "seen": Seen(),
+        "seen": Occurrences(),
         "notice": lambda text: None,
     }
     return Decoder(**{**settings, **changes})
@@ -47,9 +47,9 @@ def decode(value: Any, **changes: Any) -> Decoded:
     return decoded
 
 
-def refuse(value: Any, **changes: Any) -> Refused:
+def refuse(value: Any, **changes: Any) -> InvalidRecord:
     decoded = decoder(**changes).decode(4, entry(value))
-    assert isinstance(decoded, Refused), decoded
+    assert isinstance(decoded, InvalidRecord), decoded
     return decoded
 
 
@@ -204,8 +204,8 @@ def test_unusable_line_is_refused_with_a_digest_of_its_bytes():
     broken = Entry("line 5", None, "line 5 column 2: not JSON: why", b"{x")
     decoding = decoder()
     first, second = decoding.decode(0, broken), decoding.decode(1, broken)
-    assert isinstance(first, Refused)
-    assert isinstance(second, Refused)
+    assert isinstance(first, InvalidRecord)
+    assert isinstance(second, InvalidRecord)
     assert first.fault.message == "line 5 column 2: not JSON: why"
     assert first.identity == Identity(0, None, digest(b"raw", b"{x"), 0)
     assert second.identity.occurrence == 1
@@ -254,13 +254,13 @@ def test_template_failure_stops_at_the_first_record_and_fails_a_later_one():
     with pytest.raises(UsageError, match="line 1: --template: the record has no field 'q'") as caught:
         decoding.decode(0, entry({"r": 1}, 1))
     assert caught.value.hint == "its fields are: r"
-    assert isinstance(decoding.decode(1, entry({"r": 1}, 2)), Refused)
+    assert isinstance(decoding.decode(1, entry({"r": 1}, 2)), InvalidRecord)
     with pytest.raises(UsageError, match="--system"):
         decoder(system=Template.parse("{{ q }}", "--system")).decode(0, entry({"prompt": "x"}))
 
 
 def test_first_record_without_a_prompt_is_only_refused():
-    assert isinstance(decoder().decode(0, entry({"q": 1})), Refused)
+    assert isinstance(decoder().decode(0, entry({"q": 1})), InvalidRecord)
 
 
 @pytest.mark.parametrize(("system", "expected"), [(None, "default"), ("own", "own"), ("", None)])
@@ -297,9 +297,9 @@ def test_repeated_id_is_refused_even_after_an_invalid_record():
     first = decoding.decode(0, entry({"id": "q", "prompt": 7}, 1))
     second = decoding.decode(1, entry({"id": "q", "prompt": "x", "row": 1}, 2))
     third = decoding.decode(2, entry({"id": "q", "prompt": "y"}, 3))
-    assert isinstance(first, Refused)
-    assert isinstance(second, Refused)
-    assert isinstance(third, Refused)
+    assert isinstance(first, InvalidRecord)
+    assert isinstance(second, InvalidRecord)
+    assert isinstance(third, InvalidRecord)
     assert first.fault.kind is Kind.INVALID_RECORD
     assert second.fault.kind is third.fault.kind is Kind.DUPLICATE_ID
     assert second.fault.message == "line 2: the id 'q' was there before"
@@ -335,7 +335,7 @@ def test_numbering_equals_a_naive_model(records, id_field):
             id = None
         name = (type(id), id) if id is not None else canonical(fields)
         assert decoded.identity == Identity(index, id, digest(canonical(fields)), counter[name])
-        duplicate = isinstance(decoded, Refused) and decoded.fault.kind is Kind.DUPLICATE_ID
+        duplicate = isinstance(decoded, InvalidRecord) and decoded.fault.kind is Kind.DUPLICATE_ID
         assert duplicate == (id is not None and counter[name] > 0)
         counter[name] += 1
 

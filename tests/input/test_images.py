@@ -11,7 +11,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.providers import PRESETS
 from llmbatch.dialects.request_options import Options
-from llmbatch.dialects.router import ByEndpoint
+from llmbatch.dialects.router import Router
 from llmbatch.input import images
 from llmbatch.input.images import Images
 
@@ -43,7 +43,7 @@ def test_each_dialect_has_them_in_its_shape(root: Path) -> None:
     fields = {"image": ["a.png", "deep/b.pdf", "https://images.example/c.png"]}
 
     def content(endpoint: str) -> Any:
-        dialect = ByEndpoint(Options(model="m", max_tokens=9), PRESETS["openai"], endpoint)
+        dialect = Router(Options(model="m", max_tokens=9), PRESETS["openai"], endpoint)
         body = dialect.item(added(root, fields))[1]
         return (body.get("messages") or body.get("input") or body.get("contents"))[0]
 
@@ -76,7 +76,7 @@ def test_each_dialect_has_them_in_its_shape(root: Path) -> None:
 
 @pytest.mark.parametrize("endpoint", ["embeddings", "completions"])
 def test_an_endpoint_without_a_place_for_them_fails_the_record(root: Path, endpoint: str) -> None:
-    dialect = ByEndpoint(Options(model="m"), PRESETS["openai"], endpoint)
+    dialect = Router(Options(model="m"), PRESETS["openai"], endpoint)
     with pytest.raises(RecordError):
         dialect.item(added(root, {"image": "a.png"}))
 

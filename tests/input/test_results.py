@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job, Route
-from llmbatch.core.outcome import Completion, Outcome, Refused, Usage
+from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, Usage
 from llmbatch.core.redact import MARK, Redactor
 from llmbatch.results.output_formats import as_batch_line, as_raw_text, as_text
 from llmbatch.results.render import jsonl, reshaped
@@ -58,19 +58,19 @@ def paid(raw: bytes, **changes: Any) -> Fault:
     return no(kind=Kind.UNPARSABLE, billing=Billing.BILLED, status=200, code=None, raw=raw, **changes)
 
 
-def refused(**changes: Any) -> Refused:
+def refused(**changes: Any) -> InvalidRecord:
     fault = Fault(kind=Kind.INVALID_RECORD, message="line 3: not JSON")
-    return Refused(Identity(2, None, "90cd"), fault, {}, **changes)
+    return InvalidRecord(Identity(2, None, "90cd"), fault, {}, **changes)
 
 
-def line(outcome: Outcome | Refused, *include: str) -> dict[str, Any]:
+def line(outcome: Outcome | InvalidRecord, *include: str) -> dict[str, Any]:
     written = jsonl(include=frozenset(include), redact=Redactor(["s3cret"]))(outcome)
     assert written.count(b"\n") == 1 and written.endswith(b"\n")
     return json.loads(written)  # type: ignore[no-any-return]
 
 
 def test_a_good_line_has_the_fields_of_the_contract_in_their_order() -> None:
-    assert list(line(Outcome(job(cost=0.000004, paid=0.000008), ok())).items()) == [
+    assert list(line(Outcome(job(cost=0.000004, prior_cost=0.000008), ok())).items()) == [
         ("id", "q1"),
         ("index", 0),
         ("status", "ok"),
@@ -253,7 +253,7 @@ def test_the_text_of_an_answer_is_never_changed() -> None:
 # OpenAI's batch lines
 
 
-def batch(outcome: Outcome | Refused) -> dict[str, Any]:
+def batch(outcome: Outcome | InvalidRecord) -> dict[str, Any]:
     return json.loads(reshaped(as_batch_line, include=frozenset(), redact=Redactor())(outcome))  # type: ignore[no-any-return]
 
 
@@ -305,7 +305,7 @@ def test_a_request_id_is_short_and_holds_no_key() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
-def test_no_text_is_null(outcome: Outcome | Refused) -> None:
+def test_no_text_is_null(outcome: Outcome | InvalidRecord) -> None:
     assert reshaped(as_text, include=frozenset(), redact=Redactor())(outcome) == b"null\n"
 
 
@@ -314,5 +314,5 @@ def test_raw_text_is_the_text_itself() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
-def test_without_text_there_is_no_raw_line(outcome: Outcome | Refused) -> None:
+def test_without_text_there_is_no_raw_line(outcome: Outcome | InvalidRecord) -> None:
     assert reshaped(as_raw_text, include=frozenset(), redact=Redactor())(outcome) == b""

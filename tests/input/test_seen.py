@@ -6,14 +6,14 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.input.occurrences import Seen, SeenLately
+from llmbatch.input.occurrences import Occurrences, RecentOccurrences
 
 FINGERPRINT = st.integers(0, 2**64 - 1) | st.integers(0, 5) | st.integers(2**64 - 5, 2**64 - 1)
 
 
 @given(st.lists(FINGERPRINT, max_size=300))
 def test_counts_like_a_counter(fingerprints):
-    seen, counter = Seen(), Counter()
+    seen, counter = Occurrences(), Counter()
     for fingerprint in fingerprints:
         assert seen.add(fingerprint) == counter[fingerprint]
         counter[fingerprint] += 1
@@ -21,7 +21,7 @@ def test_counts_like_a_counter(fingerprints):
 
 @given(st.lists(st.integers(0, 30), max_size=200), st.integers(1, 40))
 def test_remembers_at_least_the_latest(fingerprints, limit):
-    seen, counter = SeenLately(limit=limit), Counter()
+    seen, counter = RecentOccurrences(limit=limit), Counter()
     for place, fingerprint in enumerate(fingerprints):
         before = seen.add(fingerprint)
         assert before <= counter[fingerprint]
@@ -34,20 +34,20 @@ def test_growth_keeps_everything_in_few_bytes():
     fingerprints = [random.Random(7).getrandbits(64) for _ in range(1)] + [
         number * 0x9E3779B97F4A7C15 % 2**64 for number in range(1, 100_000)
     ]
-    seen = Seen()
+    seen = Occurrences()
     assert not any(map(seen.add, fingerprints))
     assert 12 <= sum(map(len, seen._parts)) * 8 / len(fingerprints) <= 26
     assert [seen.add(fingerprint) for fingerprint in fingerprints] == [1] * len(fingerprints)
 
 
 def test_old_generations_are_forgotten():
-    seen = SeenLately(limit=100)
+    seen = RecentOccurrences(limit=100)
     assert not any(seen.add(number << 32) for number in range(1, 1001))
     assert seen.add(1 << 32) == 0
     assert seen.add(1000 << 32) == 1
 
 
 def test_counts_are_carried_into_the_next_generation():
-    seen = SeenLately(limit=3)
+    seen = RecentOccurrences(limit=3)
     assert [seen.add(number) for number in (7, 7, 7, 8, 9)] == [0, 1, 2, 0, 0]
     assert [seen.add(7), seen.add(7), seen.add(8), seen.add(7)] == [3, 4, 1, 5]

@@ -12,16 +12,16 @@ import pytest
 from llmbatch.core.errors import OutputError, ReaderGone
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Identity
-from llmbatch.core.outcome import Outcome, Refused
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results.stream_sink import StreamSink
 
 
-def numbered(*numbers: int) -> list[Outcome | Refused]:
-    return [Refused(Identity(n, None, "r"), Fault(kind=Kind.INVALID_RECORD, message=""), {}) for n in numbers]
+def numbered(*numbers: int) -> list[Outcome | InvalidRecord]:
+    return [InvalidRecord(Identity(n, None, "r"), Fault(kind=Kind.INVALID_RECORD, message=""), {}) for n in numbers]
 
 
-def render(outcome: Outcome | Refused) -> bytes:
-    assert isinstance(outcome, Refused)
+def render(outcome: Outcome | InvalidRecord) -> bytes:
+    assert isinstance(outcome, InvalidRecord)
     return b'{"n":%d,"pad":"%s"}\n' % (outcome.identity.index, b"x" * 80)
 
 

@@ -7,7 +7,7 @@ import pytest
 from llmbatch.app.input import check_strict
 from llmbatch.core.errors import UsageError
 from llmbatch.input.decode import Decoder
-from llmbatch.input.occurrences import Seen
+from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.template import Template
 
 
@@ -20,7 +20,7 @@ def check(path: Path, template: str | None = None, limit: int | None = None) -> 
         template=None if template is None else Template.parse(template),
         system=None,
         form=None,
-        seen=Seen(),
+        seen=Occurrences(),
         notice=lambda text: None,
     )
     return check_strict([str(path)], format=None, max_line=1000, decoder=decoder, limit=limit)

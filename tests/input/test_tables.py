@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmbatch.core.errors import InputError
 from llmbatch.input.byte_stream import Stream
-from llmbatch.input.csv_rows import LINE_FIELDS, Table
+from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry
 from llmbatch.input.lines import Lines
 
@@ -31,7 +31,7 @@ class Chunks:
 
 def read(*pieces: bytes, delimiter: str = ",", max_field: int = 1000, limit: int = 64) -> list[Entry]:
     lines = Lines(cast(Stream, Chunks(*pieces)), LINE_FIELDS * max_field)
-    table = Table(lines, delimiter=delimiter, max_field=max_field, name="in.csv", prefix="")
+    table = CsvRows(lines, delimiter=delimiter, max_field=max_field, name="in.csv", prefix="")
     entries: list[Entry] = []
     while batch := table.read(limit):
         assert len(batch) <= limit

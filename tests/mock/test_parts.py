@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmbatch.mock import event_streams, http_writer, openai_chat, openai_embeddings, openai_responses, reply_faults
 from llmbatch.mock.fault_markers import FAULTS, RANDOM, BadMarker, due, markers, without_markers
 from llmbatch.mock.ledger import shown_headers
-from llmbatch.mock.limits import Bucket, Limits, duration
+from llmbatch.mock.limits import MockBucket, MockLimits, duration
 from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
 from llmbatch.mock.settings import MockSettings
 
@@ -34,7 +34,7 @@ def asked(prompt: str, **fields: Any) -> bytes:
 
 @given(st.integers(1, 20), st.lists(st.integers(0, 15_000), max_size=120))
 def test_no_window_of_a_minute_exceeds_the_limit(per_minute: int, gaps: list[int]) -> None:
-    bucket, now, admitted = Bucket(per_minute, 60_000), 0, []
+    bucket, now, admitted = MockBucket(per_minute, 60_000), 0, []
     bucket.capacity = per_minute  # milliseconds as the unit of time, so that sums are exact
     for gap in gaps:
         now += gap
@@ -47,7 +47,7 @@ def test_no_window_of_a_minute_exceeds_the_limit(per_minute: int, gaps: list[int
 
 @given(st.integers(1, 50), st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50)), max_size=60))
 def test_the_wait_told_is_enough_and_not_more(limit: int, requests: list[tuple[float, int]]) -> None:
-    bucket, now = Bucket(limit), 0.0
+    bucket, now = MockBucket(limit), 0.0
     for gap, amount in requests:
         now += gap
         wait = bucket.wait(amount, now)
@@ -64,7 +64,7 @@ def test_the_wait_told_is_enough_and_not_more(limit: int, requests: list[tuple[f
 
 
 def test_a_refused_request_takes_nothing_from_the_other_bucket() -> None:
-    limits = Limits(rpm=5, tpm=10)
+    limits = MockLimits(rpm=5, tpm=10)
     assert limits.admit(8, 0.0) is None
     shortage = limits.admit(8, 15.0)
     assert shortage is not None
@@ -73,7 +73,7 @@ def test_a_refused_request_takes_nothing_from_the_other_bucket() -> None:
 
 
 def test_a_short_window_gives_its_share_of_the_minute() -> None:
-    bucket = Bucket(600, 1.0)
+    bucket = MockBucket(600, 1.0)
     assert bucket.left(0.0) == 10
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Route
-from llmbatch.pacing.fail_fast import FEW, MANY, Breaker
+from llmbatch.pacing.fail_fast import FEW, MANY, FailFast
 
 A, B = Route("/chat/completions", "a"), Route("/chat/completions", "b")
 
@@ -16,17 +16,17 @@ QUOTA = Fault(kind=Kind.RATE_LIMITED, message="", scope=Scope.ROUTE, status=429)
 BAD = Fault(kind=Kind.BAD_REQUEST, message="", status=400)
 
 
-def failures_until_it_breaks(breaker: Breaker, fault: Fault, route: Route = A, most: int = 1000) -> int | None:
+def failures_until_it_breaks(breaker: FailFast, fault: Fault, route: Route = A, most: int = 1000) -> int | None:
     return next((n for n in range(1, most + 1) if breaker.failed(route, fault)), None)
 
 
 @pytest.mark.parametrize("fault", [KEY, CREDIT, UNREACHABLE, MODEL, QUOTA])
 def test_a_few_records_are_enough_when_nothing_ever_worked(fault: Fault) -> None:
-    assert failures_until_it_breaks(Breaker(), fault) == FEW
+    assert failures_until_it_breaks(FailFast(), fault) == FEW
 
 
 def test_a_plain_400_needs_a_long_row() -> None:
-    assert failures_until_it_breaks(Breaker(), BAD) == MANY
+    assert failures_until_it_breaks(FailFast(), BAD) == MANY
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_a_plain_400_needs_a_long_row() -> None:
     ],
 )
 def test_what_speaks_of_one_record_or_one_moment_never_counts(fault: Fault) -> None:
-    assert failures_until_it_breaks(Breaker(), fault) is None
+    assert failures_until_it_breaks(FailFast(), fault) is None
 
 
 @pytest.mark.parametrize("fault", [KEY, CREDIT, UNREACHABLE, MODEL, BAD])
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_model_that_worked_once_is_never_given_up(fault: Fault, earlier: bool) -> None:
-    breaker = Breaker(lambda route: earlier)
+    breaker = FailFast(lambda route: earlier)
     if not earlier:
         breaker.succeeded(A)
     assert failures_until_it_breaks(breaker, fault) is None
@@ -55,7 +55,7 @@ def test_a_model_that_worked_once_is_never_given_up(fault: Fault, earlier: bool)
 
 
 def test_a_daily_quota_is_used_up_by_successes() -> None:
-    breaker = Breaker()
+    breaker = FailFast()
     breaker.succeeded(A)
     assert failures_until_it_breaks(breaker, QUOTA, most=FEW - 1) is None
     breaker.succeeded(A)
@@ -63,14 +63,14 @@ def test_a_daily_quota_is_used_up_by_successes() -> None:
 
 
 def test_models_are_counted_apart() -> None:
-    breaker = Breaker()
+    breaker = FailFast()
     breaker.succeeded(B)
     assert failures_until_it_breaks(breaker, MODEL, A) == FEW
     assert failures_until_it_breaks(breaker, MODEL, B) is None
 
 
 def test_different_reasons_do_not_add_up() -> None:
-    breaker = Breaker()
+    breaker = FailFast()
     for _ in range(50):
         assert not breaker.failed(A, KEY)
         assert not breaker.failed(A, MODEL)

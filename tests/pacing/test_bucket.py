@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.pacing.token_bucket import BURST, Bucket, Taken
+from llmbatch.pacing.token_bucket import BURST, Taken, TokenBucket
 
 RATE = 120.0
 
 
-def leave(bucket: Bucket, now: float, amount: float) -> tuple[float, Taken]:
+def leave(bucket: TokenBucket, now: float, amount: float) -> tuple[float, Taken]:
     """Leave as soon as the bucket allows it; return when that was, and what was reserved."""
     while (opens := bucket.opens(now, amount)) > now:
         now = opens
@@ -20,7 +20,7 @@ def leave(bucket: Bucket, now: float, amount: float) -> tuple[float, Taken]:
     return now, taken
 
 
-def departures(bucket: Bucket, amounts: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def departures(bucket: TokenBucket, amounts: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Let each amount leave as soon as it may, but not before so long after the one before."""
     now, left = 0.0, []
     for pause, amount in amounts:
@@ -35,14 +35,14 @@ def fullest_minute(left: list[tuple[float, float]]) -> float:
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, RATE)), max_size=60))
 def test_no_minute_holds_more_than_the_rate(amounts: list[tuple[float, float]]) -> None:
-    assert fullest_minute(departures(Bucket(RATE), amounts)) <= RATE + 1e-6
+    assert fullest_minute(departures(TokenBucket(RATE), amounts)) <= RATE + 1e-6
 
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, RATE), st.floats(0.0, 1.0), st.floats(0, 100)), max_size=60))
 def test_no_minute_holds_more_than_the_rate_when_estimates_were_too_high(
     amounts: list[tuple[float, float, float, float]],
 ) -> None:
-    bucket, now, used = Bucket(RATE), 0.0, []
+    bucket, now, used = TokenBucket(RATE), 0.0, []
     answers: list[tuple[float, Taken, float]] = []
     for pause, amount, share, latency in amounts:
         now += pause
@@ -57,26 +57,26 @@ def test_no_minute_holds_more_than_the_rate_when_estimates_were_too_high(
 
 @given(st.integers(2, 400))
 def test_requests_of_one_kind_leave_evenly(count: int) -> None:
-    times = [when for when, _ in departures(Bucket(RATE), [(0.0, 1.0)] * count)]
+    times = [when for when, _ in departures(TokenBucket(RATE), [(0.0, 1.0)] * count)]
     assert sum(when < 1.0 for when in times) <= (BURST + 1.0) * RATE / 60 + 1
     assert times[-1] <= (count - 1) * 60.25 / RATE + 1.0
 
 
 @given(st.lists(st.floats(0.1, 50 * RATE), min_size=1, max_size=20))
 def test_whatever_its_size_everything_leaves_within_minutes(amounts: list[float]) -> None:
-    left = departures(Bucket(RATE), [(0.0, amount) for amount in amounts])
+    left = departures(TokenBucket(RATE), [(0.0, amount) for amount in amounts])
     allowed = list(accumulate(max(1.0, amount / RATE) for amount in amounts))
     assert all(when <= 61.0 * (minutes + 1) for (when, _), minutes in zip(left, allowed, strict=True))
 
 
 def test_what_is_larger_than_the_bucket_goes_alone() -> None:
-    bucket = Bucket(RATE)
+    bucket = TokenBucket(RATE)
     first, giant, after = departures(bucket, [(0.0, 1.0), (0.0, 5 * RATE), (0.0, 1.0)])
     assert giant[0] >= first[0] + 60.0 and after[0] >= giant[0] + 60.0
 
 
 def test_a_guess_is_a_little_low_returns_and_then_grows_fast() -> None:
-    bucket = Bucket()
+    bucket = TokenBucket()
     bucket.guess(600.0, 0.0)
     rates = []
     for minute in range(5):
@@ -88,7 +88,7 @@ def test_a_guess_is_a_little_low_returns_and_then_grows_fast() -> None:
 
 
 def test_what_the_user_names_is_not_guessed_or_learned() -> None:
-    bucket = Bucket(RATE)
+    bucket = TokenBucket(RATE)
     bucket.guess(7.0, 0.0)
     bucket.learn(7.0, 0.0, 0.0)
     assert bucket.rate == RATE and not bucket.guessed

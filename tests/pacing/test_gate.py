@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.pacing.concurrency_limit import Limit
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import fixed_gate, job
 
 BUSY = Fault(kind=Kind.OVERLOADED, message="", billing=Billing.THROTTLED, retry=True, status=503)
@@ -74,7 +74,7 @@ class Traffic:
 
 
 def adaptive(ceiling: int = 256) -> Gate:
-    return Gate(Limit(ceiling, adaptive=True), Bucket(), Bucket())
+    return Gate(ConcurrencyLimit(ceiling, adaptive=True), TokenBucket(), TokenBucket())
 
 
 def test_a_new_gate_is_open() -> None:

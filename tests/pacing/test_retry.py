@@ -21,9 +21,9 @@ def resends(policy: RetryPolicy, billing: Billing) -> int:
     while count < 50:
         match billing:
             case Billing.DOUBTFUL:
-                one.doubtful += 1
+                one.unknown_outcomes += 1
             case Billing.SERVER:
-                one.server += 1
+                one.server_errors += 1
             case Billing.UNBILLED:
                 one.retries += 1
         if policy.wait(one, fault(billing), lambda: 0.0) is None:
@@ -47,7 +47,7 @@ def test_backoff_uses_the_whole_range() -> None:
 @given(st.sampled_from([b for b in Billing if b is not Billing.BILLED]), st.floats(0.001, 1e6), st.floats(0, 0.999))
 def test_what_the_server_asks_is_a_minimum_with_little_more(billing: Billing, asked: float, r: float) -> None:
     one = job(0)
-    one.retries = one.doubtful = one.server = 1
+    one.retries = one.unknown_outcomes = one.server_errors = 1
     wait = RetryPolicy().wait(one, fault(billing, asked), lambda: r)
     assert wait is not None and asked <= wait <= max(asked, 2.0) + min(10.0, 1 + asked / 10)
 
@@ -69,7 +69,7 @@ def test_a_plain_500_is_sent_again_twice_whatever_retries_says(retries: int) -> 
 
 @pytest.mark.parametrize("billing", [Billing.DOUBTFUL, Billing.SERVER])
 def test_under_hold_nothing_that_may_be_billed_is_sent_again(billing: Billing) -> None:
-    assert resends(RetryPolicy(doubtful=0, server=0), billing) == 0
+    assert resends(RetryPolicy(unknown_outcomes=0, server_errors=0), billing) == 0
 
 
 def test_being_throttled_costs_no_retry() -> None:

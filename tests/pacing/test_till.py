@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.pacing.cost import FlatPrice, Till, estimate, worst_case
+from llmbatch.pacing.cost import Budget, FlatPrice, estimate, worst_case
 
 PRICE = FlatPrice(2.0, 10.0)
 
@@ -30,11 +30,11 @@ def fault(billing: Billing, **more: object) -> Fault:
 def test_whatever_is_sent_and_however_it_ends_the_bill_stays_under_the_ceiling(
     data: st.DataObject, before: float
 ) -> None:
-    till, flying, billed = Till(PRICE, ceiling=0.01, before=before), list[Job](), before
+    till, flying, billed = Budget(PRICE, ceiling=0.01, before=before), list[Job](), before
     for _ in range(data.draw(st.integers(1, 40))):
         if flying and data.draw(st.booleans()):
             one = flying.pop(data.draw(st.integers(0, len(flying) - 1)))
-            most = one.worst
+            most = one.worst_cost
             billing = data.draw(st.sampled_from([None, *Billing]))
             if billing is None:
                 usage = Usage(data.draw(st.integers(0, one.tokens * 4)), data.draw(st.integers(0, one.token_cap or 0)))
@@ -46,29 +46,29 @@ def test_whatever_is_sent_and_however_it_ends_the_bill_stays_under_the_ceiling(
                 billed += 0.0 if billing in (Billing.UNBILLED, Billing.THROTTLED) else data.draw(st.floats(0, most))
         else:
             one = job(data.draw(st.integers(1, 100)), data.draw(st.integers(1, 300)))
-            one.worst = worst_case(PRICE, one) or 0.0
+            one.worst_cost = worst_case(PRICE, one) or 0.0
             if till.reserve([one]):
                 flying.append(one)
             else:
                 assert till.short
-        assert billed + sum(one.worst for one in flying) <= max(till.ceiling, before) * (1 + 1e-9)
+        assert billed + sum(one.worst_cost for one in flying) <= max(till.ceiling, before) * (1 + 1e-9)
 
 
 def test_a_request_that_does_not_fit_waits_for_one_in_flight_to_cost_less_than_it_might() -> None:
     one, other = job(), job()
-    one.worst = other.worst = 0.6
-    till = Till(PRICE, ceiling=1.0)
+    one.worst_cost = other.worst_cost = 0.6
+    till = Budget(PRICE, ceiling=1.0)
     assert till.reserve([one])
     assert not till.reserve([other]) and till.short
     assert till.left == 1.0
     till.settle(one, answer(Usage(10, 10)))
     assert not till.short and till.reserve([other])
     assert till.left == pytest.approx(1.0 - 0.00012)
-    assert Till(PRICE).left is None
+    assert Budget(PRICE).left is None
 
 
 def test_a_job_costs_what_all_its_answers_cost_and_the_providers_own_figure_wins() -> None:
-    one, till = job(), Till(PRICE)
+    one, till = job(), Budget(PRICE)
     till.settle(one, fault(Billing.UNBILLED))
     assert one.cost is None
     till.settle(one, fault(Billing.SERVER, usage=Usage(1000, 0)))
@@ -78,9 +78,9 @@ def test_a_job_costs_what_all_its_answers_cost_and_the_providers_own_figure_wins
 
 def test_without_a_price_a_cost_is_unknown_not_nothing() -> None:
     one = job()
-    Till().settle(one, answer(Usage(1000, 1000)))
+    Budget().settle(one, answer(Usage(1000, 1000)))
     assert one.cost is None
-    Till(PRICE).settle(one, answer(None))
+    Budget(PRICE).settle(one, answer(None))
     assert one.cost is None
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_is_asked_for_by_another_name_has_the_price_of_the_one_that
             return 1.0 if model == "m-2026-05" else None
 
     one = job()
-    Till(ByModel()).settle(one, answer(Usage(1, 1), model="m-2026-05"))
+    Budget(ByModel()).settle(one, answer(Usage(1, 1), model="m-2026-05"))
     assert one.cost == 1.0
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.dialects.error_rules import ApiError, judge
+from llmbatch.dialects.error_rules import ApiError, classify
 from llmbatch.dialects.errors import api_error
 
 FREE, THROTTLED, DOUBTFUL, SERVER = Billing.UNBILLED, Billing.THROTTLED, Billing.DOUBTFUL, Billing.SERVER
@@ -19,7 +19,7 @@ RECORD, ROUTE, RUN = Scope.RECORD, Scope.ROUTE, Scope.RUN
 def verdict(status: int, body: Any, **headers: str) -> Fault:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     error, _ = api_error(Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, content))
-    return judge(error, {k.replace("_", "-"): v for k, v in headers.items()})
+    return classify(error, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 def openai(message: str = "sorry", *, type: str | None = None, code: Any = None) -> dict[str, Any]:
@@ -483,7 +483,7 @@ def test_no_error_page_is_too_odd_to_judge(status: int, page: bytes) -> None:
 
 @given(st.integers(100, 599), st.text(max_size=30), st.text(max_size=30))
 def test_every_error_has_a_row(status: int, message: str, code: str) -> None:
-    assert judge(ApiError(status, message, code), {}).status == status
+    assert classify(ApiError(status, message, code), {}).status == status
 
 
 def test_a_code_that_only_repeats_the_status_gives_way_to_a_name() -> None:

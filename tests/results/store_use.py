@@ -31,7 +31,7 @@ def run(path: Path, names: Iterable[str], *, until: int = 10**9, policy: ResumeP
         jobs = []
         for index, name in enumerate(names):
             one = job(name, index)
-            judgement = store.judge(one.identity, one.key, policy)
+            judgement = store.decide(one.identity, one.key, policy)
             if judgement.action is Action.SEND:
                 one.redo, one.possibly_billed = judgement.redo, store.prior(one.identity)
                 jobs.append(one)

@@ -14,10 +14,10 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 from llmbatch.results import disk
 from llmbatch.results import lines as lines_module
-from llmbatch.results.index import Known, Trait
+from llmbatch.results.index import LineFlags, ResultIndex
 from llmbatch.results.intents import SETTLED, Intent, Intents
 from llmbatch.results.lines import index_of, parse, scan, torn_tail
-from llmbatch.results.resume_policy import Action, Before, Judgement, ResumePolicy, judge
+from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 from llmbatch.results.rewrite import merge, rewrite, sort
 from tests.results.store_use import run
 from tests.torture.bench import quick_folder, results_of
@@ -30,7 +30,7 @@ from tests.torture.bench import quick_folder, results_of
     st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**50), st.integers(0, 15)))
 )
 def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) -> None:
-    known, model = Known(), dict[int, tuple[int, int, int]]()
+    known, model = ResultIndex(), dict[int, tuple[int, int, int]]()
     places: list[int] = []
     for identity, key, offset, traits in entries:
         earlier = known.add(identity, key, offset, traits)
@@ -48,9 +48,9 @@ def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) ->
 
 
 def test_the_packed_table_grows_over_many_entries_that_collide() -> None:
-    known = Known()
+    known = ResultIndex()
     for number in range(1, 5000):
-        assert known.add(number << 20, number, number, Trait.OK) is None
+        assert known.add(number << 20, number, number, LineFlags.OK) is None
     assert all(known.find(number << 20) == number - 1 for number in range(1, 5000))
     assert known.find(7) is None
 
@@ -153,8 +153,8 @@ policies = st.builds(
 @given(befores, st.booleans(), policies)
 def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bool, policy: ResumePolicy) -> None:
     line_record = "other" if edited else "same"
-    verdict: Judgement = judge(Identity(0, "x", "same"), 1, before, lambda: line_record, policy)
-    ok = before.traits is not None and bool(before.traits & Trait.OK)
+    verdict: Decision = decide(Identity(0, "x", "same"), 1, before, lambda: line_record, policy)
+    ok = before.traits is not None and bool(before.traits & LineFlags.OK)
     if ok and before.key == 1:
         assert verdict.action is Action.KEEP_OK, "an answer to this very request is never asked for again"
     if policy.hold and before.doubts and before.doubtful_key == 1:
@@ -166,7 +166,7 @@ def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bo
     if verdict.action is Action.CHANGED:
         assert ok and not edited and policy.changed is None
     if before.traits is None and not before.doubts:
-        assert verdict == Judgement(Action.SEND)
+        assert verdict == Decision(Action.SEND)
 
 
 # Rewriting.

@@ -88,7 +88,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
                     start : start + 4
                 ]
                 for one in jobs:
-                    verdict = opened.judge(one.identity, one.key, ResumePolicy(changed="rerun"))
+                    verdict = opened.decide(one.identity, one.key, ResumePolicy(changed="rerun"))
                     one.redo, one.possibly_billed = verdict.redo, opened.prior(one.identity)
                 opened.plan(jobs)
                 for one in jobs:
@@ -120,7 +120,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
             for name in sent - have:
                 id, key = name.split(" ")
                 one = job(id, names.index(id), key=int(key, 16) >> 64)
-                verdict = opened.judge(one.identity, one.key, ResumePolicy(hold=True, changed="rerun"))
+                verdict = opened.decide(one.identity, one.key, ResumePolicy(hold=True, changed="rerun"))
                 assert verdict.action is not Action.SEND, f"{name} was sent, and forgotten at {number}"
 
 

@@ -9,25 +9,25 @@ from typing import Any
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Event, Finished
-from llmbatch.core.exchange import Heard, Reply, Request
+from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Identity, Job, Route
-from llmbatch.core.outcome import Completion, Outcome, Refused
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import PATH, Chat
 from llmbatch.dialects.request_options import Options
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.pipeline import Pipeline
-from llmbatch.pacing.concurrency_limit import Limit
-from llmbatch.pacing.cost import Till
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
-from llmbatch.pacing.token_bucket import Bucket
+from llmbatch.pacing.token_bucket import TokenBucket
 
 from .virtual_time import LoopClock, run_virtually
 
 ROUTE = Route(PATH, "m")
-READER = Reader()
+READER = AnswerReader()
 
 Attempt = tuple[float, Reply | Fault]
 """How long an attempt takes, and what comes of it."""
@@ -50,12 +50,12 @@ def job(index: int, model: str = "m") -> Job:
 
 def fixed_gate(limit: int) -> Gate:
     """Make a gate that only counts."""
-    return Gate(Limit(limit, adaptive=False), Bucket(), Bucket())
+    return Gate(ConcurrencyLimit(limit, adaptive=False), TokenBucket(), TokenBucket())
 
 
-def refusal(index: int) -> Refused:
+def refusal(index: int) -> InvalidRecord:
     """Make a record that is not valid."""
-    return Refused(Identity(index, None, f"record-{index}"), Fault(kind=Kind.INVALID_RECORD, message="no"), {})
+    return InvalidRecord(Identity(index, None, f"record-{index}"), Fault(kind=Kind.INVALID_RECORD, message="no"), {})
 
 
 def answer(text: str = "yes") -> Reply:
@@ -94,7 +94,7 @@ class ScriptedLane:
         self._world = world
         world.opened += 1
 
-    async def ask(self, request: Request) -> Heard | Fault:
+    async def ask(self, request: Request) -> ReadReply | Fault:
         world = self._world
         duration, result = self._script(request, len(world.sent))
         world.sent.append((asyncio.get_running_loop().time(), request.jobs[0].identity.index))
@@ -113,18 +113,18 @@ class ScriptedLane:
 class MemoryInput:
     """Records from an iterable, endless if it is; an exception in it is raised."""
 
-    def __init__(self, records: Iterable[Job | Refused | Exception]) -> None:
-        self._records: Iterator[Job | Refused | Exception] = iter(records)
+    def __init__(self, records: Iterable[Job | InvalidRecord | Exception]) -> None:
+        self._records: Iterator[Job | InvalidRecord | Exception] = iter(records)
         self._held: Exception | None = None
         self.read_count = 0
         self.interrupted = False
 
-    def read(self, limit: int) -> list[Job | Refused]:
+    def read(self, limit: int) -> list[Job | InvalidRecord]:
         if self.interrupted:
             return []
         if self._held is not None:
             raise self._held
-        batch: list[Job | Refused] = []
+        batch: list[Job | InvalidRecord] = []
         for record in islice(self._records, limit):
             if isinstance(record, Exception):
                 self._held = record
@@ -143,13 +143,13 @@ class MemorySink:
     """Remembers outcomes; after `good` of them it fails with `failure`, as often as it is asked."""
 
     def __init__(self, failure: LlmbatchError | None = None, good: int = 0) -> None:
-        self.outcomes: list[Outcome | Refused] = []
+        self.outcomes: list[Outcome | InvalidRecord] = []
         self.batches: list[int] = []
         self.refused_batches = 0
         self._failure = failure
         self._good = good
 
-    def write(self, outcomes: Sequence[Outcome | Refused]) -> None:
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         if self._failure is not None and len(self.outcomes) >= self._good:
             self.refused_batches += 1
             raise self._failure
@@ -200,7 +200,7 @@ class Run:
 
 
 def new_run(
-    records: Iterable[Job | Refused | Exception],
+    records: Iterable[Job | InvalidRecord | Exception],
     script: Script,
     *,
     workers: int = 4,
@@ -214,7 +214,7 @@ def new_run(
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
     endpoints: Sequence[str] = ("",),
-    till: Till | None = None,
+    till: Budget | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
     world, events = World(), list[Event]()
@@ -266,7 +266,7 @@ async def finish(run: Run, *alongside: Callable[[Run], Awaitable[None]]) -> Run:
 
 
 def play(
-    records: Iterable[Job | Refused | Exception],
+    records: Iterable[Job | InvalidRecord | Exception],
     script: Script,
     *alongside: Callable[[Run], Awaitable[None]],
     **options: Any,

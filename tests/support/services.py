@@ -13,6 +13,7 @@ from llmbatch.core.fault import Fault
 from .scripted import Attempt, answer, error
 
 __all__ = [
+    "BurstBucket",
     "Concurrency",
     "FixedWindow",
     "Latency",
@@ -20,7 +21,6 @@ __all__ = [
     "Queue",
     "Service",
     "SlidingWindow",
-    "TokenBucket",
     "constant",
     "log_normal",
 ]
@@ -82,7 +82,7 @@ class FixedWindow:
         self._sum += units
 
 
-class TokenBucket:
+class BurstBucket:
     """A bucket of `burst` units that fills evenly."""
 
     def __init__(self, per_minute: float, burst: float) -> None:

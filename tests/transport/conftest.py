@@ -13,14 +13,14 @@ import uvloop
 from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.transport.head import Heads
-from llmbatch.transport.httpx_lane import ReferenceLane
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.httpx_lane import HttpxLane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.sender import LaneSender
 from llmbatch.transport.tls import shared_context
 
 T = TypeVar("T")
-LaneClass = type[Lane] | type[ReferenceLane]
+LaneClass = type[Http11Lane] | type[HttpxLane]
 Open = Callable[..., AbstractAsyncContextManager[LaneSender]]
 
 
@@ -75,7 +75,7 @@ def run(request: pytest.FixtureRequest) -> Run:
     return run
 
 
-@pytest.fixture(params=[Lane, ReferenceLane], ids=["ours", "reference"])
+@pytest.fixture(params=[Http11Lane, HttpxLane], ids=["ours", "reference"])
 def lane_class(request: pytest.FixtureRequest) -> LaneClass:
     """One of the two lanes."""
     return request.param  # type: ignore[no-any-return]
@@ -98,7 +98,9 @@ def opening(lane_class: LaneClass) -> Open:
         numbers = Limits(**limits)
         tls = shared_context(ca_file)
         lane = (
-            Lane(limits=numbers, tls=tls) if lane_class is Lane else ReferenceLane(limits=numbers, tls=tls, proxy=proxy)
+            Http11Lane(limits=numbers, tls=tls)
+            if lane_class is Http11Lane
+            else HttpxLane(limits=numbers, tls=tls, proxy=proxy)
         )
         sender = LaneSender(lane, Heads(url, headers or {}), limits=numbers, log=log)
         try:

@@ -4,7 +4,7 @@ import pytest
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
 from .scripted import Peer, Script, answering, ending, ok, saying, serving
@@ -249,7 +249,7 @@ def test_endless_interim_answers_are_cut_off(run: Run, opening: Open, lane_class
     async def scene() -> None:
         interim = b"HTTP/1.1 102 Processing\r\nx: %s\r\n\r\n" % (b"y" * 4000)
         async with serving(_more(b"", interim)) as server, opening(server.url, attempt=0.15) as sender:
-            kind = Kind.PROTOCOL if lane_class is Lane else Kind.TIMEOUT
+            kind = Kind.PROTOCOL if lane_class is Http11Lane else Kind.TIMEOUT
             assert_fault(await sender.send(asking()), kind, Billing.DOUBTFUL)
 
     run(scene())
@@ -279,7 +279,7 @@ def test_chunks_of_hardly_any_body_are_cut_off(run: Run, opening: Open, lane_cla
         script = _more(CHUNKED, b"1;a=" + b"b" * 4000 + b"\r\nx\r\n")
         async with serving(script) as server, opening(server.url, body=1 << 17, attempt=0.15) as sender:
             result = await sender.send(asking())
-            if lane_class is Lane:
+            if lane_class is Http11Lane:
                 assert_fault(result, Kind.TOO_LARGE, Billing.BILLED, retry=False)
             else:
                 assert_fault(result, Kind.TIMEOUT, Billing.DOUBTFUL)

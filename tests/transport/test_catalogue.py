@@ -6,7 +6,7 @@ import pytest
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.answer_reader import Reader
+from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.request_options import Options
 from llmbatch.mock.fault_markers import FAULTS
@@ -101,7 +101,7 @@ async def verdict(sender: LaneSender, prompt: str) -> Completion | Fault:
     reply = await sender.send(request)
     if isinstance(reply, Fault):
         return reply
-    (read,) = Reader().read(request.expected, reply)
+    (read,) = AnswerReader().read(request.expected, reply)
     return read
 
 

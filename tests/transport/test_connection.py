@@ -13,7 +13,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Kind
 from llmbatch.transport.base import Trace
 from llmbatch.transport.connection import Connection
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
@@ -154,7 +154,7 @@ def test_lost_between_connecting_and_writing_never_hangs(
         async with serving(script) as server, opening(server.url, attempt=2.0) as sender:
             assert_fault(await sender.send(asking()), Kind.CONNECTION, Billing.UNBILLED)
 
-    if lane_class is Lane:
+    if lane_class is Http11Lane:
         run(scene())
 
 
@@ -162,7 +162,7 @@ def test_a_write_that_fails_is_not_billed(run: Run, opening: Open, lane_class: L
     async def scene() -> None:
         async with serving(saying(ok(b"1")), answering(ok(b"2"))) as server, opening(server.url) as sender:
             assert body_of(await sender.send(asking())) == b"1"
-            connection = cast(Connection, cast(Lane, sender._lane)._connection)
+            connection = cast(Connection, cast(Http11Lane, sender._lane)._connection)
             assert connection._transport is not None
             number = connection._transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=socket.dup(number)) as double:
@@ -171,5 +171,5 @@ def test_a_write_that_fails_is_not_billed(run: Run, opening: Open, lane_class: L
             assert body_of(await sender.send(asking())) == b"2"
             assert len(server.requests) == 2
 
-    if lane_class is Lane:
+    if lane_class is Http11Lane:
         run(scene())

@@ -10,7 +10,7 @@ import pytest
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.transport.connection import Connection
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
 from .scripted import Peer, answering, ok, serving
@@ -75,7 +75,7 @@ def test_an_early_answer_is_the_answer(run: Run, opening: Open, status: bytes, l
         async def script(peer: Peer) -> None:
             await peer.head()
             await peer.say(ok(b"no", status=status))
-            if lane_class is Lane:
+            if lane_class is Http11Lane:
                 await asyncio.Event().wait()
             await peer.gone()
 
@@ -83,7 +83,7 @@ def test_an_early_answer_is_the_answer(run: Run, opening: Open, status: bytes, l
             result = await sender.send(asking(LARGE))
             assert isinstance(result, Reply), result
             assert (result.status, result.body) == (int(status[:3]), b"no")
-            if lane_class is Lane:
+            if lane_class is Http11Lane:
                 assert body_of(await sender.send(asking())) == b"2"
 
     run(scene())
@@ -100,7 +100,7 @@ def test_an_early_answer_outlives_a_reset(run: Run, opening: Open, lane_class: L
 
         async with serving(script, answering(ok(b"2"))) as server, opening(server.url) as sender:
             result = await sender.send(asking(LARGE))
-            if lane_class is Lane:
+            if lane_class is Http11Lane:
                 assert isinstance(result, Reply) and result.status == 413, result
             else:
                 assert_fault(result, Kind.CONNECTION, Billing.UNBILLED)
@@ -121,7 +121,7 @@ def test_an_answer_begun_early_and_cut_is_doubtful(run: Run, opening: Open, lane
         async with serving(script) as server, opening(server.url) as sender:
             result = await sender.send(asking(LARGE))
             assert isinstance(result, Fault), result
-            assert result.billing is (Billing.DOUBTFUL if lane_class is Lane else Billing.UNBILLED)
+            assert result.billing is (Billing.DOUBTFUL if lane_class is Http11Lane else Billing.UNBILLED)
 
     run(scene())
 
@@ -136,7 +136,7 @@ def test_a_deadline_within_an_early_answer_is_doubtful(run: Run, opening: Open, 
             await asyncio.Event().wait()
 
         async with serving(script) as server, opening(server.url, attempt=0.15) as sender:
-            billing = Billing.DOUBTFUL if lane_class is Lane else Billing.UNBILLED
+            billing = Billing.DOUBTFUL if lane_class is Http11Lane else Billing.UNBILLED
             assert_fault(await sender.send(asking(LARGE)), Kind.TIMEOUT, billing)
 
     run(scene())

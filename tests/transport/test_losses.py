@@ -15,7 +15,7 @@ from llmbatch.transport import dial
 from llmbatch.transport.base import Trace
 from llmbatch.transport.connection import Connection
 from llmbatch.transport.head import Head
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.tls import shared_context
 
@@ -184,7 +184,7 @@ def test_a_dead_first_address_does_not_hold_the_next_one_up(
             async with asyncio.timeout(1.0):
                 assert body_of(await sender.send(asking())) == b"1"
 
-    if lane_class is Lane:
+    if lane_class is Http11Lane:
         run(scene())
 
 
@@ -208,7 +208,7 @@ def test_nothing_is_left_of_connections_that_were_lost(size: int) -> None:
 
     async def scene() -> tuple[int, int]:
         async with serving(hang_up) as server:
-            lane = Lane(limits=Limits(), tls=shared_context(None))
+            lane = Http11Lane(limits=Limits(), tls=shared_context(None))
             for _ in range(5):
                 request = httpx.Request("POST", server.url, content=b"x" * size)
                 with pytest.raises(httpx.HTTPError):

@@ -8,8 +8,8 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.core.loopback import is_loopback
 from llmbatch.transport.head import Heads
-from llmbatch.transport.httpx_lane import ReferenceLane
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.httpx_lane import HttpxLane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener, proxy_for
 from llmbatch.transport.sender import LaneSender
@@ -60,7 +60,7 @@ def test_this_machine_is_known(host: str, proxied: pytest.MonkeyPatch) -> None:
     assert is_loopback(host)
     url = f"http://[{host}]:8000/v1" if host == "::1" else f"http://{host}:8000/v1"
     assert proxy_for(httpx.URL(url)) is None
-    assert isinstance(lane_opener(url, limits=Limits())(), Lane)
+    assert isinstance(lane_opener(url, limits=Limits())(), Http11Lane)
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
@@ -71,7 +71,7 @@ def test_other_machines_are_not_mistaken_for_it(host: str) -> None:
 @pytest.mark.parametrize("url", ["http://api.example/v1", "https://api.example/v1", "http://10.0.0.1:8000"])
 def test_other_machines_are_asked_through_the_proxy(url: str, proxied: pytest.MonkeyPatch) -> None:
     assert proxy_for(httpx.URL(url)) == PROXY
-    assert isinstance(lane_opener(url, limits=Limits())(), ReferenceLane)
+    assert isinstance(lane_opener(url, limits=Limits())(), HttpxLane)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_proxy_that_cannot_serve_is_the_users_error(proxy: str, proxied: pytes
 
 
 def sender(url: str, proxy: str) -> LaneSender:
-    lane = ReferenceLane(limits=Limits(), tls=shared_context(None), proxy=proxy)
+    lane = HttpxLane(limits=Limits(), tls=shared_context(None), proxy=proxy)
     return LaneSender(lane, Heads(url, {"authorization": "Bearer sk-secret"}), limits=Limits())
 
 

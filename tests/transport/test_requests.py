@@ -12,7 +12,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Billing, Kind, Scope
 from llmbatch.transport.head import Heads
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits, socket_options
 from llmbatch.transport.sender import LaneSender
 from llmbatch.transport.tls import shared_context
@@ -124,7 +124,7 @@ def test_a_host_of_ones_own_replaces_the_address(run: Run, opening: Open) -> Non
     ],
 )
 def test_a_header_that_cannot_be_sent_is_refused_unseen(name: str, value: str) -> None:
-    lane = Lane(limits=Limits(), tls=shared_context(None))
+    lane = Http11Lane(limits=Limits(), tls=shared_context(None))
     with pytest.raises(UsageError) as caught:
         LaneSender(lane, Heads("http://127.0.0.1:1", {name: value}), limits=Limits())
     assert "sk-secret" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__!r}"

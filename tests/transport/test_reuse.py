@@ -4,7 +4,7 @@ import asyncio
 
 from llmbatch.core.fault import Billing, Kind
 from llmbatch.transport.head import Heads
-from llmbatch.transport.lane import Lane
+from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.sender import LaneSender
 
@@ -122,7 +122,7 @@ def test_unasked_bytes_end_an_idle_connection(run: Run, opening: Open, lane_clas
         async with serving(saying(ok(b"1")), answering(ok(b"2"))) as server, opening(server.url) as sender:
             assert body_of(await sender.send(asking())) == b"1"
             await server.peers[0].say(ok(b"poison"))
-            if lane_class is Lane:
+            if lane_class is Http11Lane:
                 await server.peers[0].over.wait()
             assert body_of(await sender.send(asking())) == b"2"
 

@@ -12,7 +12,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.transport.head import Heads
-from llmbatch.transport.httpx_lane import ReferenceLane
+from llmbatch.transport.httpx_lane import HttpxLane
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender
@@ -332,7 +332,7 @@ def test_a_proxy_sees_nothing_but_the_name(run: Run, context: ssl.SSLContext, ca
 
         async with serving(script) as server:
             tls = shared_context(ca_file)
-            lane = ReferenceLane(limits=Limits(), tls=tls, proxy=f"http://127.0.0.1:{server.port}")
+            lane = HttpxLane(limits=Limits(), tls=tls, proxy=f"http://127.0.0.1:{server.port}")
             key = {"authorization": "Bearer sk-secret"}
             sender = LaneSender(lane, Heads("https://localhost/v1", key), limits=Limits())
             for _ in range(2):

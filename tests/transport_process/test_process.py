@@ -12,22 +12,22 @@ import pytest
 
 from llmbatch.codec.schema import compiled
 from llmbatch.core.errors import LlmbatchError, UsageError
-from llmbatch.core.exchange import Announced, Expected, Request
+from llmbatch.core.exchange import Expected, RateLimits, Request
 from llmbatch.core.fault import Fault, Kind
-from llmbatch.core.outcome import Completion, Rejected
-from llmbatch.dialects.answer_reader import Reader
-from llmbatch.dialects.structured_output import Demands
+from llmbatch.core.outcome import Completion, UnusableAnswer
+from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.structured_output import AnswerChecks
 from llmbatch.transport_process import spawn
-from llmbatch.transport_process.channel import WireSettings
-from llmbatch.transport_process.parent import RemoteLane, WireProcess
-from llmbatch.transport_process.spawn import wire_process
+from llmbatch.transport_process.channel import TransportSettings
+from llmbatch.transport_process.parent import RemoteLane, TransportProcess
+from llmbatch.transport_process.spawn import spawn_transport
 
 PATIENCE = 20.0
 
-SETTINGS = WireSettings(
+SETTINGS = TransportSettings(
     base_urls=("http://127.0.0.1:1/v1",),
     headers={"authorization": "Bearer key"},
-    reader=Reader(),
+    reader=AnswerReader(),
     ca_file=None,
     connect=5.0,
     attempt=10.0,
@@ -100,7 +100,7 @@ async def ended(condition: asyncio.Future[LlmbatchError]) -> LlmbatchError:
 
 
 def test_replies_come_back_to_the_lane_that_asked_over_connections_that_are_kept() -> None:
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with (
             serving() as server,
             wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
@@ -114,12 +114,12 @@ def test_replies_come_back_to_the_lane_that_asked_over_connections_that_are_kept
             assert server.connections == 3
             assert all(b"authorization: Bearer key" in request for request in server.requests)
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
 
 
 def test_requests_go_to_the_endpoint_they_name_and_faults_come_back_as_values() -> None:
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with serving() as server:
             settings = replace(SETTINGS, base_urls=("http://127.0.0.1:1/v1", server.url))
             async with wire.connected(settings, log=None, lost=lost_nothing):
@@ -128,26 +128,26 @@ def test_requests_go_to_the_endpoint_they_name_and_faults_come_back_as_values() 
                 assert isinstance(refused, Fault) and refused.kind is Kind.CONNECTION
                 assert isinstance(await heard(lane, order(b"{}", 1)), Completion)
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
 
 
 def test_answers_are_held_against_what_is_demanded_and_say_what_limits_there_are() -> None:
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with serving() as server:
             server.headers = b"X-RateLimit-Limit-Requests: 600\r\n"
-            demands = Demands(json=True, check=compiled({"type": "object", "required": ["stars"]}), again=True)
-            settings = replace(SETTINGS, base_urls=(server.url,), reader=Reader(demands))
+            demands = AnswerChecks(json=True, check=compiled({"type": "object", "required": ["stars"]}), again=True)
+            settings = replace(SETTINGS, base_urls=(server.url,), reader=AnswerReader(demands))
             async with wire.connected(settings, log=None, lost=lost_nothing):
                 lane = wire.lane()
                 good, announced = await asyncio.wait_for(lane.ask(order(chat('{"stars": 4}'))), PATIENCE)
                 assert good[0].extra["json"] == {"stars": 4}
-                assert announced == Announced(requests=600)
+                assert announced == RateLimits(requests=600)
                 bad = await heard(lane, order(chat("{}")))
-                assert isinstance(bad, Rejected) and bad.kind is Kind.SCHEMA and bad.retry
+                assert isinstance(bad, UnusableAnswer) and bad.kind is Kind.SCHEMA and bad.retry
                 assert bad.completion.text == "{}"
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
 
 
@@ -157,7 +157,7 @@ def test_an_answer_nested_as_deep_as_is_read_comes_back(level: bytes) -> None:
     for _ in range(200):
         body = level % body
 
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with (
             serving() as server,
             wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
@@ -168,20 +168,20 @@ def test_an_answer_nested_as_deep_as_is_read_comes_back(level: bytes) -> None:
             refused = await heard(lane, order(level % body))
             assert isinstance(refused, Fault) and refused.raw == level % body
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
 
 
 def test_every_attempt_is_told_where_that_was_asked() -> None:
     told: list[str] = []
 
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with serving() as server:
             settings = replace(SETTINGS, base_urls=(server.url,), logged=True)
             async with wire.connected(settings, log=told.append, lost=lost_nothing):
                 await heard(wire.lane(), order(b"{}"))
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
     assert told == ["POST /chat 2 B on a new connection -> 200, 2 B"]
 
@@ -195,18 +195,18 @@ def test_every_attempt_is_told_where_that_was_asked() -> None:
         replace(SETTINGS, lanes=100_000_000),
     ],
 )
-def test_settings_that_do_not_go_are_refused_before_the_first_request(settings: WireSettings) -> None:
-    async def connected(wire: WireProcess) -> None:
+def test_settings_that_do_not_go_are_refused_before_the_first_request(settings: TransportSettings) -> None:
+    async def connected(wire: TransportProcess) -> None:
         async with wire.connected(settings, log=None, lost=lost_nothing):
             raise AssertionError("connected")
 
-    with wire_process() as wire, pytest.raises(UsageError) as refused:
+    with spawn_transport() as wire, pytest.raises(UsageError) as refused:
         asyncio.run(connected(wire))
     assert refused.value.hint
 
 
 def test_a_dropped_lane_takes_no_answer_and_hanging_up_closes_every_connection() -> None:
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with serving() as server:
             server.silent = True
             async with wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing):
@@ -218,18 +218,18 @@ def test_a_dropped_lane_takes_no_answer_and_hanging_up_closes_every_connection()
                 await lane.aclose()
             await asyncio.wait_for(server.left.wait(), PATIENCE)
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
 
 
 def test_its_death_is_told_and_its_end_is_waited_for() -> None:
-    async def asked(wire: WireProcess) -> LlmbatchError:
+    async def asked(wire: TransportProcess) -> LlmbatchError:
         lost: asyncio.Future[LlmbatchError] = asyncio.get_running_loop().create_future()
         async with wire.connected(SETTINGS, log=None, lost=lost.set_result):
             os.kill(wire.pid, signal.SIGKILL)
             return await ended(lost)
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         assert "the process that holds the connections was killed by SIGKILL" in asyncio.run(asked(wire)).message
     with pytest.raises(ProcessLookupError):
         os.kill(wire.pid, 0)
@@ -244,7 +244,7 @@ def test_a_failure_at_this_end_is_told_without_waiting_for_the_other_one(error: 
     def log(line: str) -> None:
         raise error
 
-    async def asked(wire: WireProcess) -> LlmbatchError:
+    async def asked(wire: TransportProcess) -> LlmbatchError:
         lost: asyncio.Future[LlmbatchError] = asyncio.get_running_loop().create_future()
         async with wire.connected(replace(SETTINGS, logged=True), log=log, lost=lost.set_result):
             attempt = asyncio.ensure_future(wire.lane().ask(order(b"{}")))
@@ -259,7 +259,7 @@ def test_a_failure_at_this_end_is_told_without_waiting_for_the_other_one(error: 
     signal.signal(signal.SIGALRM, stuck)
     signal.alarm(int(PATIENCE))
     try:
-        with wire_process() as wire:
+        with spawn_transport() as wire:
             assert told in asyncio.run(asked(wire)).message
     finally:
         signal.alarm(0)
@@ -276,21 +276,21 @@ def test_what_it_fails_of_is_told(program: str, told_of: str, monkeypatch: pytes
     monkeypatch.setattr(spawn, "PROGRAM", program)
     told: list[str] = []
 
-    async def connected(wire: WireProcess) -> None:
+    async def connected(wire: TransportProcess) -> None:
         async with wire.connected(SETTINGS, log=told.append, lost=lost_nothing):
             raise AssertionError("connected")
 
-    with wire_process() as wire, pytest.raises(LlmbatchError, match=f"ended with 1: {told_of}"):
+    with spawn_transport() as wire, pytest.raises(LlmbatchError, match=f"ended with 1: {told_of}"):
         asyncio.run(connected(wire))
     assert "Traceback" in told[0]
 
 
 def test_a_process_that_dies_at_once_is_told_as_well() -> None:
-    async def connected(wire: WireProcess) -> None:
+    async def connected(wire: TransportProcess) -> None:
         async with wire.connected(SETTINGS, log=None, lost=lost_nothing):
             raise AssertionError("connected")
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         os.kill(wire.pid, signal.SIGKILL)
         with pytest.raises(LlmbatchError, match="the process that holds the connections"):
             asyncio.run(connected(wire))
@@ -298,7 +298,7 @@ def test_a_process_that_dies_at_once_is_told_as_well() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_who_stops_all_processes_of_a_run_leaves_it_time_for_what_is_in_flight(number: int) -> None:
-    async def asked(wire: WireProcess) -> None:
+    async def asked(wire: TransportProcess) -> None:
         async with (
             serving() as server,
             wire.connected(replace(SETTINGS, base_urls=(server.url,)), log=None, lost=lost_nothing),
@@ -306,13 +306,13 @@ def test_who_stops_all_processes_of_a_run_leaves_it_time_for_what_is_in_flight(n
             os.kill(wire.pid, number)
             assert isinstance(await heard(wire.lane(), order(b"{}")), Completion)
 
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         asyncio.run(asked(wire))
     with pytest.raises(ProcessLookupError):
         os.kill(wire.pid, 0)
 
 
 def test_no_signal_of_the_terminal_reaches_it() -> None:
-    with wire_process() as wire:
+    with spawn_transport() as wire:
         assert os.getsid(wire.pid) != os.getsid(0)
         assert os.getpgid(wire.pid) != os.getpgid(0)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch.app.report import report
-from llmbatch.results.stats import MOST_NAMES, OTHER, Account, Book
+from llmbatch.results.stats import MOST_NAMES, OTHER, Stats, StatsByModel
 from llmbatch.ui.report import account_text
 from llmbatch.ui.report_html import account_page
 
@@ -21,8 +21,8 @@ from .lines import failed, ok, put
 NASTY = "\x1b]0;x\x07\x9b31m<script>&\u202e[/x]\"'"
 
 
-def book_of(lines: list[Any]) -> Book:
-    book = Book()
+def book_of(lines: list[Any]) -> StatsByModel:
+    book = StatsByModel()
     book.files = 1
     for line in lines:
         book.add(line)
@@ -76,7 +76,7 @@ def test_answers_without_a_price_are_told_but_not_those_that_were_paid_elsewhere
 
 def test_nothing_at_all_is_an_account_too() -> None:
     assert book_of([]).as_json()["latency_s"] == {}
-    assert b"records" in account_text(Book(), None) and b"records" in account_page(Book(), [])
+    assert b"records" in account_text(StatsByModel(), None) and b"records" in account_page(StatsByModel(), [])
 
 
 JUNK = st.recursive(
@@ -102,7 +102,7 @@ def test_no_field_is_trusted(lines: list[tuple[bool, dict[str, Any]]]) -> None:
 @given(st.lists(st.sampled_from(["m-1", "m-2", "m-3", None]), max_size=12))
 def test_the_total_is_the_sum_of_the_models(models: list[str | None]) -> None:
     lines = [ok(None, 0, model=model, cost_usd=0.25, latency_s=place) for place, model in enumerate(models)]
-    one = Account()
+    one = Stats()
     for line in lines:
         one.add(line)
     book = book_of(lines)

@@ -15,8 +15,7 @@ from llmbatch.app.report import report
 from llmbatch.results.stats import MOST_NAMES, OTHER, Stats, StatsByModel
 from llmbatch.ui.report import account_text
 from llmbatch.ui.report_html import account_page
-
-from .lines import failed, ok, put
+from tests.support.result_lines import failed, ok, put
 
 NASTY = "\x1b]0;x\x07\x9b31m<script>&\u202e[/x]\"'"
 

@@ -13,8 +13,7 @@ import pytest
 from llmbatch.app.convert import Shape, convert
 from llmbatch.core.errors import InputError, OutputError, UsageError
 from llmbatch.results import disk
-
-from .lines import failed, ok, put
+from tests.support.result_lines import failed, ok, put
 
 BODY = {"id": "c", "object": "chat.completion"}
 

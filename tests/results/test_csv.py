@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.results.csv import COLUMNS, cell, result_row, row
-
-from .lines import failed, ok
+from tests.support.result_lines import failed, ok
 
 FORMULA = "=+-@\t\r\0"
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8) | st.text(FORMULA + "\"',; \na", max_size=8)

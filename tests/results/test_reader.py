@@ -11,8 +11,7 @@ import pytest
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.reader import open_results
 from llmbatch.results.rewrite import merge
-
-from .lines import failed, ok, put
+from tests.support.result_lines import failed, ok, put
 
 
 def read(*names: str) -> list[Any]:

@@ -12,8 +12,7 @@ import pytest
 from llmbatch.app.convert import Shape, convert
 from llmbatch.core.errors import UsageError
 from llmbatch.results import parquet
-
-from .lines import failed, ok, put
+from tests.support.result_lines import failed, ok, put
 
 
 def table(*names: str, output: Path | None = None, **shape: Any) -> pa.Table:

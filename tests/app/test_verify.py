@@ -15,8 +15,7 @@ from llmbatch.cli.verify import spelled_out
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.intents import Intent, Intents
 from llmbatch.results.reader import boot, identity_of
-
-from .lines import Fields, failed, ok, put, record_of
+from tests.support.result_lines import Fields, failed, ok, put, record_of
 
 
 def check(inputs: list[str], results: list[str], **options: Any) -> tuple[Reconciliation, list[Fields]]:

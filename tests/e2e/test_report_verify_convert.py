@@ -10,8 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.e2e.command import LLMBATCH, SAMPLES, Command, lines_of
-
-from .lines import failed, ok, put
+from tests.support.result_lines import failed, ok, put
 
 
 def test_a_run_is_verified_reported_and_converted(llmbatch: Command, tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from llmbatch.dialects.request_options import Options
 NUMBERS = count()
 
 
-def job(dialect: Any, text: str, *, tokens: int = 1, peers: int = 0, **params: Any) -> Job:
+def job(dialect: Any, text: str, *, tokens: int = 1, pack_group: int = 0, **params: Any) -> Job:
     route, item = dialect.item(Prompt(text=text, params=params))
     made = Job(Identity(next(NUMBERS), None, "r"), "k", route, item, {}, tokens)
-    made.peers = peers
+    made.pack_group = pack_group
     return made
 
 
@@ -57,7 +57,7 @@ def vectors(*indices: int | None, **more: Any) -> dict[str, Any]:
         ([{}] * 9, 4),
         ([{}, {"dimensions": 3}], 2),
         ([{"user": 1}], 1),
-        ([{}, {"peers": 7}], 2),
+        ([{}, {"pack_group": 7}], 2),
         ([{"tokens": 60_000}, {"tokens": 60_000}], 2),
     ],
 )

@@ -71,8 +71,8 @@ class Packing:
         self._limit = limit
 
     def pack(self, waiting: Sequence[Job]) -> int:
-        peers = waiting[0].peers
-        return sum(1 for _ in takewhile(lambda job: job.pack_group == peers, islice(waiting, self._limit)))
+        pack_group = waiting[0].pack_group
+        return sum(1 for _ in takewhile(lambda job: job.pack_group == pack_group, islice(waiting, self._limit)))
 
     def request(self, jobs: Sequence[Job]) -> Request:
         return Request(tuple(jobs), jobs[0].route.path, b"", Expected("chat"))
@@ -236,7 +236,7 @@ def test_what_may_be_billed_is_bounded_for_every_job(script: list[Completion | F
             drive.settle(0, [verdict])
         elif d.outstanding:
             drive.wait()
-    assert all(j.doubtful <= 2 and j.server <= 3 for j in all_jobs)
+    assert all(j.unknown_outcomes <= 2 and j.server_errors <= 3 for j in all_jobs)
 
 
 # order
@@ -636,7 +636,7 @@ def test_a_refused_request_is_halved_until_the_one_to_blame_is_alone() -> None:
     assert sizes == [8, 4, 4, 2, 1, 1, 2]
     assert [o.job.identity.index for o in done if isinstance(o.verdict, Fault)] == [5]
     assert sorted(o.job.identity.index for o in done) == list(range(8))
-    assert all(j.retries == j.doubtful == j.server == 0 for j in jobs)
+    assert all(j.retries == j.unknown_outcomes == j.server_errors == 0 for j in jobs)
 
 
 @pytest.mark.parametrize("fault", [TIMED_OUT, BROKEN])

@@ -17,10 +17,10 @@ from llmbatch.app.mock_process import mock_process
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
 from llmbatch.app.servers import Servers
+from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
     CeilingReached,
-    ExitCode,
     InputError,
     Interrupted,
     LlmbatchError,
@@ -35,7 +35,7 @@ from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.core.tally import ServerTraffic, Summary, Tally
+from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dispatch import Dispatch, Patience
 from llmbatch.engine.explain import STALL
@@ -193,7 +193,16 @@ class Session:
             if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
                 raise stop
         orphans = await self._finish()
-        return self._summary(orphans)
+        self.stopped = why_it_stopped(pipeline)
+        return summarize(
+            self.stopped,
+            pipeline,
+            self._tally,
+            self._endpoint,
+            fail_on=settings.stop.fail_on,
+            wall_s=self._clock.monotonic() - self._began,
+            orphans=orphans,
+        )
 
     def _wire_settings(self) -> TransportSettings:
         settings = self._settings
@@ -331,60 +340,6 @@ class Session:
         done = self._tally.done + progress.kept.total()
         return min(1.0, done * part / progress.read)
 
-    def _summary(self, orphans: int) -> Summary:
-        """Sum up. Raises LlmbatchError, a bug, when the numbers do not add up to the input."""
-        tally, pipeline = self._tally, self._pipeline
-        stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
-        self.stopped = reason = min(stops, key=_weight, default=None)
-        failed = sum(tally.failed.values())
-        kept, dispatch = pipeline.progress.kept, pipeline.dispatch
-        held = dispatch.held + kept[AlreadyDone.HELD]
-        total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held
-        total += pipeline.writer.unwritten + dispatch.not_started
-        if total != pipeline.progress.read:
-            raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
-        if reason is not None:
-            code = reason.exit_code
-        elif held:
-            code = ExitCode.HELD
-        else:
-            too_many = self._settings.stop.fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total)
-            code = ExitCode.FAILURES if too_many else ExitCode.OK
-        return Summary(
-            read=pipeline.progress.read,
-            ok=tally.ok,
-            failed=dict(tally.failed),
-            done_before=kept[AlreadyDone.OK],
-            failed_before=kept[AlreadyDone.FAILED],
-            held=held,
-            orphans=orphans,
-            not_started=pipeline.dispatch.not_started,
-            unwritten=pipeline.writer.unwritten,
-            requests=pipeline.dispatch.sent,
-            endpoints=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if self._endpoint.more_urls else [],
-            retries=tally.retries,
-            possibly_billed=tally.possibly_billed,
-            input_tokens=tally.input_tokens,
-            output_tokens=tally.output_tokens,
-            cost_usd=tally.cost,
-            models=dict(tally.models),
-            wall_s=self._clock.monotonic() - self._began,
-            waited_s=tally.waited,
-            latency_s=tally.latency_s(),
-            stopped=reason.message if reason is not None else None,
-            hint=self._hint(reason),
-            exit_code=code,
-        )
-
-    def _hint(self, reason: LlmbatchError | None) -> str | None:
-        """Say what to do next; after a refused key, name the flag that would send the one that was found."""
-        if reason is None:
-            return None
-        unused = self._endpoint.unused_key
-        if unused is not None and self._tally.failed.get(Kind.UNAUTHORIZED):
-            return f"{unused} is set but was not sent to this host; --key-env {unused} sends it."
-        return reason.hint
-
 
 class _AllKept:
     """An input that was read before, and of which every record keeps its line: all of it at once."""
@@ -402,21 +357,6 @@ class _AllKept:
         self._kept = []
 
 
-_PRECEDENCE = (
-    ExitCode.BUG,
-    ExitCode.OUTPUT,
-    ExitCode.INTERRUPT,
-    ExitCode.TERMINATED,
-    ExitCode.HANGUP,
-    ExitCode.READER_GONE,
-    ExitCode.USAGE,
-    ExitCode.INPUT,
-    ExitCode.ACTION,
-    ExitCode.CEILING,
-    ExitCode.HELD,
-)
-
-
 def _gates(pace: PaceSettings) -> Callable[[], Gate]:
     """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
     requests = TokenBucket(pace.rpm) if pace.rpm is not None else None
@@ -430,11 +370,6 @@ def _gates(pace: PaceSettings) -> Callable[[], Gate]:
         )
 
     return gate
-
-
-def _weight(stop: LlmbatchError) -> tuple[int, bool]:
-    """Order the reasons to end early: the first is told."""
-    return _PRECEDENCE.index(stop.exit_code), not (isinstance(stop, OutputError) and stop.rescued)
 
 
 def _retry_policy(settings: Settings) -> RetryPolicy:

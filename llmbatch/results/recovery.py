@@ -2,29 +2,26 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.codec.digest import fingerprint
 from llmbatch.results import disk
 from llmbatch.results.disk import aside
 from llmbatch.results.lines import parse, torn_tail
+from llmbatch.results.rewrite import rewrite
 
-__all__ = ["Torn", "could_be_ours", "mend_tail"]
+__all__ = ["could_be_ours", "mend_redo", "mend_tail"]
 
 _BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
 
 
-class Torn(NamedTuple):
-    """A piece of a line: where it was put, and the fingerprint of the record that is in doubt, when it tells."""
+def mend_tail(fd: int, folder: Path, notice: Callable[[str], None]) -> int | None:
+    """End a whole last line that lacks its newline; move a torn one to the state folder. Raises OSError.
 
-    aside: Path
-    record: int | None
-
-
-def mend_tail(fd: int, folder: Path) -> Torn | None:
-    """End a whole last line that lacks its newline; put a torn one into the state folder. Raises OSError."""
+    Return the fingerprint of the record whose line was torn, which is in doubt then, when the piece tells it.
+    """
     size = os.fstat(fd).st_size
     end = torn_tail(fd, size)
     if end == size:
@@ -43,7 +40,22 @@ def mend_tail(fd: int, folder: Path) -> Torn | None:
     disk.sync_folder(folder)
     disk.cut(fd, end)
     disk.sync(fd)
-    return Torn(there, _record(tail))
+    notice(f"a line that a crash cut was moved to {there}; its record is in doubt")
+    return _record(tail)
+
+
+def mend_redo(redo: Path, folder: Path, notice: Callable[[str], None]) -> None:
+    """Move what is not a line of ours in the redo file to the state folder; it may hold a paid answer."""
+    if not redo.exists():
+        return
+    fd = disk.create(redo)
+    try:
+        mend_tail(fd, folder, notice)
+    finally:
+        os.close(fd)
+    there = aside(folder, "broken-redo", ".jsonl")
+    if rewrite(redo, folder / "redo.new", lambda line: line.fields is not None, there):
+        notice(f"broken lines of {redo} were moved to {there}")
 
 
 def could_be_ours(fd: int) -> bool:

@@ -19,7 +19,7 @@ from llmbatch.results.intents import MOST, SETTLED, Intent, Intents, boot
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
 from llmbatch.results.lock import holder_of
-from llmbatch.results.recovery import mend_tail
+from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, is_answered
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
@@ -265,9 +265,9 @@ class Store:
         redo = self.folder / "redo.jsonl"
         last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
         self._intents, left = Intents.open(self.folder, boot())
-        torn = self._mend_tail(self._fd)
+        torn = mend_tail(self._fd, self.folder, self.found.notices.append)
         self._index(move_broken)
-        self._mend_redo(redo)
+        mend_redo(redo, self.folder, self.found.notices.append)
         redone = merge(self.path, redo, self.folder / "merged.new")
         if len(redone):
             self.found.merged = len(redone)
@@ -293,27 +293,6 @@ class Store:
         if intent.redo:
             return mark == SETTLED or redone.find(intent.identity) is not None
         return self._known.find(intent.identity) is not None
-
-    def _mend_redo(self, redo: Path) -> None:
-        """Put aside what is not a line of ours in the redo file; it may hold a paid answer."""
-        if not redo.exists():
-            return
-        fd = disk.create(redo)
-        try:
-            self._mend_tail(fd)
-        finally:
-            os.close(fd)
-        there = aside(self.folder, "broken-redo", ".jsonl")
-        if rewrite(redo, self.folder / "redo.new", lambda line: line.fields is not None, there):
-            self.found.notices.append(f"broken lines of {redo} were moved to {there}")
-
-    def _mend_tail(self, fd: int) -> int | None:
-        """Mend the end of a file; return whose line was torn there, when that can be read."""
-        torn = mend_tail(fd, self.folder)
-        if torn is None:
-            return None
-        self.found.notices.append(f"a line that a crash cut was moved to {torn.aside}; its record is in doubt")
-        return torn.record
 
     def _index(self, move_broken: bool) -> None:
         self._known = known = ResultIndex()

@@ -5,7 +5,7 @@ import time
 from datetime import datetime, tzinfo
 
 from llmbatch.core.clock import SystemClock
-from llmbatch.results import aside, lock, run_log
+from llmbatch.results import disk, lock, run_log
 
 __all__ = ["turn_back"]
 
@@ -33,4 +33,4 @@ def turn_back() -> None:
 
     SystemClock.wall = staticmethod(now)  # type: ignore[method-assign]
     run_log.datetime = lock.datetime = Datetime  # type: ignore[attr-defined]
-    aside.time = Time  # type: ignore[attr-defined]
+    disk.time = Time  # type: ignore[attr-defined]

@@ -1,0 +1,101 @@
+"""Sum up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
+
+from llmbatch.app.servers import Servers
+from llmbatch.core.errors import ExitCode, LlmbatchError, OutputError
+from llmbatch.core.fault import Kind
+from llmbatch.core.outcome import AlreadyDone
+from llmbatch.core.settings import Tolerance
+from llmbatch.core.tally import ServerTraffic, Summary, Tally
+from llmbatch.engine.pipeline import Pipeline
+
+__all__ = ["summarize", "why_it_stopped"]
+
+_PRECEDENCE = (
+    ExitCode.BUG,
+    ExitCode.OUTPUT,
+    ExitCode.INTERRUPT,
+    ExitCode.TERMINATED,
+    ExitCode.HANGUP,
+    ExitCode.READER_GONE,
+    ExitCode.USAGE,
+    ExitCode.INPUT,
+    ExitCode.ACTION,
+    ExitCode.CEILING,
+    ExitCode.HELD,
+)
+
+
+def why_it_stopped(pipeline: Pipeline) -> LlmbatchError | None:
+    """Return the gravest reason for which a run ended early, or None when it went through its input."""
+    stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
+    return min(stops, key=_precedence, default=None)
+
+
+def summarize(
+    reason: LlmbatchError | None,
+    pipeline: Pipeline,
+    tally: Tally,
+    servers: Servers,
+    *,
+    fail_on: Tolerance,
+    wall_s: float,
+    orphans: int,
+) -> Summary:
+    """Sum up a run that has ended, for `reason` if early; `orphans` are lines of the results file without a record.
+
+    Raises LlmbatchError, a bug, when the numbers do not add up to the input.
+    """
+    failed = sum(tally.failed.values())
+    kept, dispatch = pipeline.progress.kept, pipeline.dispatch
+    held = dispatch.held + kept[AlreadyDone.HELD]
+    total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held
+    total += pipeline.writer.unwritten + dispatch.not_started
+    if total != pipeline.progress.read:
+        raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
+    if reason is not None:
+        code = reason.exit_code
+    elif held:
+        code = ExitCode.HELD
+    else:
+        too_many = fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total)
+        code = ExitCode.FAILURES if too_many else ExitCode.OK
+    return Summary(
+        read=pipeline.progress.read,
+        ok=tally.ok,
+        failed=dict(tally.failed),
+        done_before=kept[AlreadyDone.OK],
+        failed_before=kept[AlreadyDone.FAILED],
+        held=held,
+        orphans=orphans,
+        not_started=pipeline.dispatch.not_started,
+        unwritten=pipeline.writer.unwritten,
+        requests=pipeline.dispatch.sent,
+        endpoints=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],
+        retries=tally.retries,
+        possibly_billed=tally.possibly_billed,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        cost_usd=tally.cost,
+        models=dict(tally.models),
+        wall_s=wall_s,
+        waited_s=tally.waited,
+        latency_s=tally.latency_s(),
+        stopped=reason.message if reason is not None else None,
+        hint=_hint(reason, tally, servers),
+        exit_code=code,
+    )
+
+
+def _hint(reason: LlmbatchError | None, tally: Tally, servers: Servers) -> str | None:
+    """Say what to do next; after a refused key, name the flag that would send the one that was found."""
+    if reason is None:
+        return None
+    unused = servers.unused_key
+    if unused is not None and tally.failed.get(Kind.UNAUTHORIZED):
+        return f"{unused} is set but was not sent to this host; --key-env {unused} sends it."
+    return reason.hint
+
+
+def _precedence(stop: LlmbatchError) -> tuple[int, bool]:
+    """Order the reasons to end early: the first is reported."""
+    return _PRECEDENCE.index(stop.exit_code), not (isinstance(stop, OutputError) and stop.rescued)

@@ -51,7 +51,7 @@ bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of
 bench-pace: .venv/installed-dev  ## share of a service's capacity that is used, and refusals, beside a semaphore: 8 minutes
 	$(BIN)/python -m tests.bench.pace
 
-docs: .venv/installed-dev  ## write the table of flags into the README
+docs: .venv/installed-dev  ## write the tables of the README and the map of modules
 	$(BIN)/python -m tests.docs
 
 torture: .venv/installed-dev  ## a thousand kills, and what they cost

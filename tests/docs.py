@@ -1,12 +1,17 @@
-"""Write the tables of flags and of providers into the README: `make docs`."""
+"""Write what is generated into the READMEs: the tables of flags and providers, and the map of modules. `make docs`."""
 
+import ast
 import re
 from pathlib import Path
 
 from llmbatch.cli.lazy_commands import command
 from tests import matrix
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PACKAGE = ROOT / "llmbatch"
+INSIDE = PACKAGE / "README.md"
+BEGIN, END = "<!-- map -->\n", "<!-- end of map -->"
 HEAD = "| flag | default | |\n|---|---|---|\n"
 
 
@@ -34,5 +39,30 @@ def written(readme: str) -> str:
     return readme
 
 
+def first_line(module: Path) -> str:
+    """Return what a module says of itself in one line."""
+    return (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
+
+
+def map_of_modules() -> str:
+    """Return a table for each package: what it holds, module by module."""
+    packages = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+    tables = []
+    for package in packages:
+        modules = sorted(path for path in package.glob("*.py") if path.name != "__init__.py")
+        rows = [f"| `{path.stem}` | {first_line(path).replace('|', chr(92) + '|')} |\n" for path in modules]
+        tables.append(
+            f"### {package.name}\n\n{first_line(package / '__init__.py')}\n\n| | |\n|---|---|\n{''.join(rows)}\n"
+        )
+    return "".join(tables)
+
+
+def mapped(readme: str) -> str:
+    """Return the package's README with the map as it is now."""
+    before, _, rest = readme.partition(BEGIN)
+    return before + BEGIN + "\n" + map_of_modules() + END + rest.partition(END)[2]
+
+
 if __name__ == "__main__":
+    INSIDE.write_text(mapped(INSIDE.read_text()))
     README.write_text(written(README.read_text()))

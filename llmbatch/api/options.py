@@ -76,6 +76,7 @@ class Options(TypedDict, total=False):
     timeout: float
     connect_timeout: float
     retries: int
+    wait_ready: float
     max_wait: float
     max_outage: float
     deadline: float
@@ -116,6 +117,7 @@ _LEAST = {
     "json_retries": 0,
     "timeout": 0.001,
     "connect_timeout": 0.001,
+    "wait_ready": 0,
     "max_wait": 0,
     "max_outage": 0,
     "deadline": 0,

@@ -81,6 +81,7 @@ __all__ = [
     "Timeout",
     "Tpm",
     "Verbose",
+    "WaitReady",
 ]
 
 
@@ -303,6 +304,15 @@ ConnectTimeout = Annotated[str, _option("Patience", "Longest wait for a connecti
 Retries = Annotated[
     int,
     _option("Patience", "Extra attempts a record for faults that cost nothing.", "--retries", metavar="N"),
+]
+WaitReady = Annotated[
+    str,
+    _option(
+        "Patience",
+        "How long to wait, before the first answer, for a server that cannot be reached yet or is loading its model.",
+        "--wait-ready",
+        metavar="DURATION",
+    ),
 ]
 MaxWait = Annotated[str, _option("Patience", "Longest wait a server may ask for.", "--max-wait", metavar="S")]
 MaxOutage = Annotated[

@@ -83,6 +83,7 @@ def resolve(ctx: typer.Context) -> Settings:
             timeout=_seconds("--timeout", given["timeout"]),
             connect_timeout=_seconds("--connect-timeout", given["connect_timeout"]),
             retries=_at_least("--retries", given["retries"], 0),
+            wait_ready=_seconds("--wait-ready", given["wait_ready"], zero=True),
             max_wait=_seconds("--max-wait", given["max_wait"], zero=True),
             max_outage=_seconds("--max-outage", given["max_outage"], zero=True),
         ),

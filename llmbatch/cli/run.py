@@ -74,6 +74,7 @@ def run(
     timeout: o.Timeout = "600",
     connect_timeout: o.ConnectTimeout = "10",
     retries: o.Retries = 5,
+    wait_ready: o.WaitReady = "0",
     max_wait: o.MaxWait = "600",
     max_outage: o.MaxOutage = "900",
     fail_on: o.FailOn = "0",

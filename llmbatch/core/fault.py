@@ -1,5 +1,6 @@
 """What can go wrong with a request: a value that is counted, retried or recorded, never raised."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
@@ -66,6 +67,9 @@ class Scope(Enum):
     """Everything: the key, the credit, the address."""
 
 
+_LOADING = re.compile(r"\b(?:loading|warming up|starting up|not (?:yet )?ready|not (?:yet )?loaded)\b", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why an attempt brought no answer.
@@ -89,3 +93,8 @@ class Fault:
     answer: Any = None
     cost: float | None = None
     usage: Usage | None = None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the server is there but not ready: a 503 that says so, as while an inference server loads a model."""
+        return self.status == 503 and _LOADING.search(f"{self.message} {self.code or ''}".replace("_", " ")) is not None

@@ -120,6 +120,8 @@ class PatienceSettings(NamedTuple):
     timeout: float = 600.0
     connect_timeout: float = 10.0
     retries: int = 5
+    wait_ready: float = 0.0
+    """How long a server that cannot be reached yet, or is loading, is waited for before the first answer."""
     max_wait: float = 600.0
     max_outage: float = 900.0
 

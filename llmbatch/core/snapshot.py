@@ -1,8 +1,57 @@
-"""Where a run stands at one moment, for displays."""
+"""Where a run stands at one moment, and what keeps each route from sending more, for displays."""
 
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Snapshot"]
+__all__ = ["Cause", "RouteState", "Snapshot"]
+
+
+class Cause(StrEnum):
+    """What keeps a route from sending more; the names that the summary uses."""
+
+    NAMED_RATE = "named_rate"
+    """`--rpm` or `--tpm`."""
+    ANNOUNCED_RATE = "announced_rate"
+    """A limit that the server told in its headers."""
+    LEARNED_RATE = "learned_rate"
+    """A limit per minute that the server's refusals showed."""
+    WALL = "wall"
+    """The service as a whole refuses, or refused when more was in flight."""
+    SCATTERED = "scattered_refusals"
+    """Some requests are refused whatever the load is; only their own records wait."""
+    OUTAGE = "outage"
+    """The server cannot be reached, or keeps failing."""
+    LOADING = "loading"
+    """The server is not ready yet: `--wait-ready`."""
+    LATENCY = "latency"
+    """More in flight would only make answers slower."""
+    CEILING = "ceiling"
+    """`-c`, or `--max-concurrency`."""
+    GROWING = "growing"
+    """More may be in flight soon: the run is still finding out how much."""
+    INPUT = "input"
+    """Records arrive more slowly than they are answered."""
+
+
+RATES = frozenset({Cause.NAMED_RATE, Cause.ANNOUNCED_RATE, Cause.LEARNED_RATE})
+
+
+class RouteState(NamedTuple):
+    """One route, at one server. `cause` is None while nothing limits it, as when its last requests are in flight.
+
+    `rate` is the limit per minute, in `unit`, where the cause is one. `share` is the share of requests that are
+    refused, where that is the cause. `closed_for` is for how many more seconds nothing is sent.
+    """
+
+    name: str
+    in_flight: int
+    allowed: int
+    cause: Cause | None
+    rate: float | None = None
+    unit: str = "requests"
+    share: float | None = None
+    closed_for: float = 0.0
 
 
 class Snapshot(NamedTuple):
@@ -30,3 +79,4 @@ class Snapshot(NamedTuple):
     left: float | None = None
     stalled: float = 0.0
     waits: tuple[str, ...] = ()
+    routes: Sequence[RouteState] = ()

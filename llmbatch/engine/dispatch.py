@@ -17,6 +17,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
+from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.engine.explain import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.fail_fast import FailFast
@@ -154,6 +155,18 @@ class Dispatch:
         """Return how many requests may be in flight, over all routes, and what moved that last."""
         gates = self._gates()
         return sum(gate.now for gate in gates), gates[0].why if gates else ""
+
+    def routes(self, now: float, *, input_ended: bool) -> list[RouteState]:
+        """Tell of each route, at each of its servers, what keeps it from sending more."""
+        states = []
+        for route, queue in self._queues.items():
+            for server, gate in zip(self._endpoints, self._all_gates(queue), strict=True):
+                state = gate.state(route.model if queue.spread is None else f"{route.model} at {server}", now)
+                if not (queue.again or queue.fresh):
+                    idle = None if input_ended or self._closed else Cause.INPUT
+                    state = state._replace(cause=idle, closed_for=0.0)
+                states.append(state)
+        return states
 
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that an answer of this run serves too, under dedupe."""
@@ -492,6 +505,9 @@ class Dispatch:
         since = gate.outage_since if queue.spread is None else queue.spread.outage_since
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
+
+    def _all_gates(self, queue: _Queue) -> Sequence[Gate]:
+        return (queue.gate,) if queue.spread is None else queue.spread.gates
 
     def _gates(self) -> list[Gate]:
         return [gate for queue in self._turns for gate in self._gates_of(queue)]

@@ -8,6 +8,8 @@ since the latency of a model follows the length of its answers.
 import math
 from collections import deque
 
+from llmbatch.core.snapshot import Cause
+
 __all__ = ["ConcurrencyLimit"]
 
 START = 8.0
@@ -64,6 +66,15 @@ class ConcurrencyLimit:
     def starting(self) -> bool:
         """Whether it still doubles with every round trip."""
         return self._slow_start and self._limit < self._ceiling
+
+    @property
+    def cause(self) -> Cause:
+        """What keeps the limit from being higher."""
+        if self._limit >= self._ceiling:
+            return Cause.CEILING
+        if self._held or self._last_guard > self._last_cut:
+            return Cause.LATENCY
+        return Cause.GROWING if self._plateau is None else Cause.WALL
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
         """Learn from an answer, if adaptive. `in_flight` counts it too: what was on its way when it came back."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job
+from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.rate_estimator import RateEstimator
@@ -60,6 +61,16 @@ class Gate:
     def closed_until(self) -> float:
         """Return until when nobody may pass."""
         return self.parking.closed_until if self.parking.careful else -math.inf
+
+    def state(self, name: str, now: float) -> RouteState:
+        """Tell what keeps the route from sending more, if it has something to send."""
+        state = RouteState(name, self.in_flight, self.now, None)
+        if self.closed_until > now or self.parking.awaits_probe or self.parking.probe is not None:
+            return state._replace(cause=Cause.WALL, closed_for=max(0.0, self.closed_until - now))
+        for bucket, unit in ((self.requests, "requests"), (self.tokens, "tokens")):
+            if bucket.opens(now, 1.0) > now:
+                return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
+        return state._replace(cause=self.limit.cause) if self.in_flight >= self.now else state
 
     def opens(self, now: float, weight: float) -> float:
         """Return when an attempt of so many tokens may start: `now` or earlier for at once.

@@ -7,6 +7,8 @@ and that is a 429. And no second holds much more than its share: providers enfor
 import math
 from collections import deque
 
+from llmbatch.core.snapshot import Cause
+
 __all__ = ["Taken", "TokenBucket"]
 
 WINDOW = 60.25
@@ -47,6 +49,13 @@ class TokenBucket:
     def guessed(self) -> bool:
         """Whether the rate is a guess."""
         return self._guess is not None
+
+    @property
+    def origin(self) -> Cause:
+        """Where the rate comes from."""
+        if self._named:
+            return Cause.NAMED_RATE
+        return Cause.LEARNED_RATE if self.guessed else Cause.ANNOUNCED_RATE
 
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
+from llmbatch.app.redo import parse_redo
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
     InputSettings,
@@ -13,6 +14,7 @@ from llmbatch.core.settings import (
     OutputSettings,
     PaceSettings,
     PatienceSettings,
+    Redo,
     ResumeSettings,
     Settings,
     StopSettings,
@@ -88,6 +90,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     ordered: bool
     include: Collection[Literal["request", "response", "input"]]
+    redo: str
     keep_failed: bool
     retry_billed: bool
     in_doubt: Literal["retry", "hold"]
@@ -181,7 +184,12 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             tee=tee and path is not None,
             include=frozenset(_several(given, "include")),
         ),
-        resume=_filled(ResumeSettings(), given, reuse=tuple(str(name) for name in _several(given, "reuse"))),
+        resume=_filled(
+            ResumeSettings(),
+            given,
+            redo=_redo(given),
+            reuse=tuple(str(name) for name in _several(given, "reuse")),
+        ),
     )
 
 
@@ -218,6 +226,14 @@ def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:
     """Return a section of the settings with what was given under the names of its fields, and with what was made."""
     own = {name: given[name] for name in settings._fields if name in given}
     return settings._replace(**(own | made))
+
+
+def _redo(given: Mapping[str, Any]) -> Redo:
+    names = {"keep_failed": "none", "retry_billed": "all", "redo": given.get("redo")}
+    wanted = {name: value for name, value in names.items() if given.get(name)}
+    if len(set(wanted.values())) > 1:
+        raise UsageError(f"{' and '.join(wanted)} contradict each other", "Keep one of them.")
+    return parse_redo(str(next(iter(wanted.values()), "unbilled")))
 
 
 def _several(given: Mapping[str, Any], name: str) -> Collection[Any]:

@@ -141,8 +141,7 @@ def foresight(settings: Settings) -> Iterator[Decide]:
     if path is None or settings.output.overwrite or not path.exists():
         yield lambda job: Decision(Action.SEND)
         return
-    resume = settings.resume
-    policy = ResumePolicy(resume.keep_failed, resume.retry_billed, resume.in_doubt == "hold", resume.changed or "rerun")
+    policy = ResumePolicy.of(settings.resume, settings.resume.changed or "rerun")
     with open_results([str(path)]) as (results,):
         yield _Standing(results, policy)
 

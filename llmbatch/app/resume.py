@@ -97,12 +97,7 @@ class ResumePlan:
         self._remembered = "keep" if changed == "keep" else None
         self._held: set[str] = set()
         """Requests that are in doubt: under dedupe the copies of a record wait with it."""
-        self.policy = ResumePolicy(
-            keep_failed=resume.keep_failed,
-            retry_billed=resume.retry_billed,
-            hold=resume.in_doubt == "hold",
-            changed=changed,
-        )
+        self.policy = ResumePolicy.of(resume, changed)
 
     def begin(self, dialect: Dialect) -> Survey | None:
         """Say what is there and what will be done, and write down what this run was asked to do.
@@ -199,7 +194,7 @@ class ResumePlan:
                         entry.redo = judgement.redo
                         entry.possibly_billed = self._store.prior(entry.identity)
                         entry.prior_cost = self._store.paid(entry.identity) if judgement.redo else None
-                    copy = self._copy(entry)
+                    copy = None if self.policy.is_named(entry.identity.id) else self._copy(entry)
                     if copy is None and isinstance(entry, Job) and entry.key in self._held:
                         yield AlreadyDone.HELD
                     else:

@@ -22,7 +22,7 @@ __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
 
 _BATCH = 256
 
-_LINES = 40
+_LINES = 34
 """Bits that number a line; the number of its file stands above them."""
 
 

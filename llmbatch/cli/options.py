@@ -62,6 +62,7 @@ __all__ = [
     "Prune",
     "Quiet",
     "Raw",
+    "Redo",
     "RescueDir",
     "Retries",
     "RetryBilled",
@@ -385,8 +386,19 @@ Fsync = Annotated[
         metavar="batch|always|never",
     ),
 ]
-KeepFailed = Annotated[bool, _option("Resume", "Leave failed records of an earlier run as they are.", "--keep-failed")]
-RetryBilled = Annotated[bool, _option("Resume", "Send failures again that have a paid answer.", "--retry-billed")]
+Redo = Annotated[
+    str | None,
+    _option(
+        "Resume",
+        "What is sent again of the records that have a result: failures that cost nothing (the default), none, "
+        "all failures (paid answers that were no use too), failures of some kinds, or the ids in a file, "
+        "answered or not.",
+        "--redo",
+        metavar="unbilled|none|all|KIND,...|@FILE",
+    ),
+]
+KeepFailed = Annotated[bool, _option("Resume", "The same as --redo none.", "--keep-failed")]
+RetryBilled = Annotated[bool, _option("Resume", "The same as --redo all.", "--retry-billed")]
 InDoubt = Annotated[
     str,
     _option(

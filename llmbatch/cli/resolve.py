@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from llmbatch.app.redo import parse_redo
 from llmbatch.cli.settings_file import RANK, origin, values
 from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
@@ -20,6 +21,7 @@ from llmbatch.core.settings import (
     OutputSettings,
     PaceSettings,
     PatienceSettings,
+    Redo,
     ResumeSettings,
     Settings,
     StopSettings,
@@ -178,8 +180,7 @@ def _output(given: dict[str, Any]) -> OutputSettings:
 def _resume(given: dict[str, Any]) -> ResumeSettings:
     changed = given["changed"]
     return ResumeSettings(
-        keep_failed=given["keep_failed"],
-        retry_billed=given["retry_billed"],
+        redo=_redo(given),
         in_doubt=_choice("--in-doubt", given["in_doubt"], ("retry", "hold")),
         changed=_choice("--changed", changed, ("rerun", "keep")) if changed is not None else None,
         dedupe=given["dedupe"],
@@ -188,6 +189,16 @@ def _resume(given: dict[str, Any]) -> ResumeSettings:
         move_broken=given["move_broken"],
         fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),
     )
+
+
+def _redo(given: dict[str, Any]) -> Redo:
+    """Read `--redo` or one of its other names. Raises UsageError for two that differ."""
+    names = {"--keep-failed": "none" if given["keep_failed"] else None}
+    names |= {"--retry-billed": "all" if given["retry_billed"] else None, "--redo": given["redo"]}
+    wanted = {option: value for option, value in names.items() if value is not None}
+    if len(set(wanted.values())) > 1:
+        raise UsageError(f"{' and '.join(wanted)} contradict each other", "Keep one of them.")
+    return parse_redo(next(iter(wanted.values()), "unbilled"))
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -92,6 +92,7 @@ def run(
     tee: o.Tee = False,
     fsync: o.Fsync = "batch",
     rescue_dir: o.RescueDir = None,
+    redo: o.Redo = None,
     keep_failed: o.KeepFailed = False,
     retry_billed: o.RetryBilled = False,
     in_doubt: o.InDoubt = "retry",

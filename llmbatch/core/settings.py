@@ -13,6 +13,7 @@ __all__ = [
     "OutputSettings",
     "PaceSettings",
     "PatienceSettings",
+    "Redo",
     "ResumeSettings",
     "Settings",
     "StopSettings",
@@ -152,11 +153,21 @@ class OutputSettings(NamedTuple):
     rescue_dir: Path | None = None
 
 
+class Redo(NamedTuple):
+    """Which records that have a result are sent again, once the rest of their request is the same."""
+
+    failures: str = "unbilled"
+    """`unbilled`: failures that cost nothing; `none`; `all`: those with a paid answer too."""
+    kinds: frozenset[str] = frozenset()
+    """Instead of `failures`: failures of these kinds, paid or not."""
+    ids: frozenset[str | int] | None = None
+    """Instead of both: the records with these ids, whether failed or answered."""
+
+
 class ResumeSettings(NamedTuple):
     """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
 
-    keep_failed: bool = False
-    retry_billed: bool = False
+    redo: Redo = Redo()
     in_doubt: str = "retry"
     changed: str | None = None
     prune: bool = False

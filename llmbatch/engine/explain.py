@@ -69,7 +69,7 @@ _ADVICE = {
     Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again.",
     Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
     Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
-    Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --retry-billed sends again.",
+    Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --redo all sends again.",
     Kind.BAD_REQUEST: "Look at one request with --dry-run --limit 1.",
 }
 

@@ -6,9 +6,16 @@ An open-addressing table of line numbers over three arrays: about 30 bytes a lin
 from array import array
 from typing import Any
 
-__all__ = ["LineFlags", "ResultIndex", "flags_of"]
+from llmbatch.core.fault import Kind
 
-_TRAITS = 4
+__all__ = ["LineFlags", "ResultIndex", "flags_of", "kind_of"]
+
+_FLAGS = 4
+_TRAITS = _FLAGS + 6
+"""How many bits hold what is known of a line: its flags, and above them the number of its failure's kind."""
+
+_KINDS: tuple[str | None, ...] = (None, *map(str, Kind))
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 class LineFlags:
@@ -31,7 +38,16 @@ def flags_of(fields: dict[str, Any]) -> int:
         traits |= LineFlags.INVALID
     if fields.get("possibly_billed"):
         traits |= LineFlags.DOUBTS
+    if not traits & LineFlags.OK:
+        error = fields.get("error")
+        kind = error.get("kind") if isinstance(error, dict) else None
+        traits |= _NUMBERS.get(kind if isinstance(kind, str) else None, 0) << _FLAGS
     return traits
+
+
+def kind_of(traits: int) -> str | None:
+    """Return the kind of a failure from what `flags_of` returned for its line."""
+    return _KINDS[traits >> _FLAGS]
 
 
 class ResultIndex:
@@ -90,7 +106,7 @@ class ResultIndex:
         self._places[place] = offset << _TRAITS | (self._places[place] & (1 << _TRAITS) - 1)
 
     def traits(self, place: int) -> int:
-        """Return what kind of line it is, as `Trait` has it."""
+        """Return what kind of line it is, as `flags_of` has it."""
         return self._places[place] & (1 << _TRAITS) - 1
 
     def _grow(self) -> None:

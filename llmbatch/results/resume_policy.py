@@ -5,7 +5,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from llmbatch.core.job import Identity
-from llmbatch.results.index import LineFlags
+from llmbatch.core.settings import Redo, ResumeSettings
+from llmbatch.results.index import LineFlags, kind_of
 
 __all__ = ["KEPT", "Action", "Before", "Decision", "ResumePolicy", "decide", "is_answered"]
 
@@ -47,16 +48,39 @@ KEPT = Decision(Action.KEEP_OK)
 class ResumePolicy(NamedTuple):
     """The flags that speak of resuming. `changed` is rerun, keep or None: stop."""
 
-    keep_failed: bool = False
-    retry_billed: bool = False
+    redo: Redo = Redo()
     hold: bool = False
     changed: str | None = None
     keep_edited: bool = False
     """Set when a mass edit is answered with keep."""
 
+    @classmethod
+    def of(cls, resume: ResumeSettings, changed: str | None) -> "ResumePolicy":
+        """Return the policy of a run; `changed` is what holds for it, from its flag or from an earlier run."""
+        return cls(redo=resume.redo, hold=resume.in_doubt == "hold", changed=changed)
+
+    def is_named(self, id: str | int | None) -> bool:
+        """Say whether `--redo @IDS` names a record: then it is sent even if it was answered."""
+        return self.redo.ids is not None and id in self.redo.ids
+
+    def redoes(self, id: str | int | None, traits: int, *, same: bool) -> bool:
+        """Say whether a record whose line is a failure is sent again; `same` if its request is still the same.
+
+        One that was never sent, because it was invalid then, always is.
+        """
+        if traits & LineFlags.INVALID:
+            return True
+        if self.redo.ids is not None:
+            return id in self.redo.ids
+        if self.redo.kinds:
+            return kind_of(traits) in self.redo.kinds
+        if self.redo.failures == "unbilled":
+            return not (same and traits & LineFlags.BILLED)
+        return self.redo.failures == "all"
+
 
 def is_answered(traits: int, line_key: int, key: int) -> bool:
-    """Say whether a line is an answer to this very request: then nothing else matters."""
+    """Say whether a line is an answer to this very request: then nothing else matters, unless the id is named."""
     return line_key == key and traits & LineFlags.OK != 0
 
 
@@ -65,7 +89,8 @@ def decide(
 ) -> Decision:
     """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
     redo = before.traits is not None
-    if before.traits is not None and is_answered(before.traits, before.key, key):
+    named = redo and policy.is_named(identity.id)
+    if before.traits is not None and is_answered(before.traits, before.key, key) and not named:
         return KEPT
     if before.doubts and policy.hold and before.doubtful_key in (0, key):
         return Decision(Action.HOLD, redo)
@@ -73,14 +98,14 @@ def decide(
         return Decision(Action.SEND)
     same = before.key == key
     if before.traits & LineFlags.OK:
+        if named:
+            return Decision(Action.SEND, redo=True)
         if line_record() != identity.record:
             return Decision(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
         if policy.changed is None:
             return Decision(Action.CHANGED)
         return Decision(Action.KEEP_OK) if policy.changed == "keep" else Decision(Action.SEND, redo=True)
-    if policy.keep_failed and not before.traits & LineFlags.INVALID:
-        return Decision(Action.KEEP_FAILED)
-    if same and before.traits & LineFlags.BILLED and not policy.retry_billed:
+    if not policy.redoes(identity.id, before.traits, same=same):
         return Decision(Action.KEEP_FAILED)
     if same and before.traits & LineFlags.DOUBTS and policy.hold:
         return Decision(Action.HOLD, redo)

@@ -85,7 +85,7 @@ class Store:
         if place is not None:
             known.met[place] = _MET
             traits, line_key = known.traits(place), known.key(place)
-            if is_answered(traits, line_key, wanted):
+            if is_answered(traits, line_key, wanted) and not policy.is_named(identity.id):
                 return KEPT
         if key is None:
             if traits is None:
@@ -234,9 +234,11 @@ class Store:
                 if surveyed[place] != _AGAIN:
                     yield line.raw + b"\n"
                 continue
-            fields = line.fields or {}
-            stays = fields.get("status") == "ok" or policy.keep_failed
-            if stays or (fields.get("billed") and not policy.retry_billed):
+            fields = line.fields or {"status": "ok"}
+            id, traits = fields.get("id"), flags_of(fields)
+            failed = traits & ~(LineFlags.OK | LineFlags.INVALID)  # an invalid record may be invalid still
+            sent = policy.is_named(id) if traits & LineFlags.OK else policy.redoes(id, failed, same=True)
+            if not sent:
                 yield line.raw + b"\n"
 
     # Bringing it into order.

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import UsageError
+from llmbatch.core.fault import Kind
 from llmbatch.core.job import Identity
+from llmbatch.core.settings import Redo
 from llmbatch.results import disk
 from llmbatch.results import lines as lines_module
-from llmbatch.results.index import LineFlags, ResultIndex
+from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import SETTLED, Intent, Intents
 from llmbatch.results.lines import index_of, parse, scan, torn_tail
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
@@ -27,7 +29,9 @@ from tests.torture.bench import quick_folder, results_of
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**50), st.integers(0, 15)))
+    st.lists(
+        st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**50), st.integers(0, 1023))
+    )
 )
 def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) -> None:
     known, model = ResultIndex(), dict[int, tuple[int, int, int]]()
@@ -132,17 +136,23 @@ def test_writes_that_take_one_byte_at_a_time_lose_none(monkeypatch: pytest.Monke
 
 # Judgement.
 
+
+def failure(kind: str, **more: Any) -> dict[str, Any]:
+    return {"status": "failed", "key": "1" * 32, "error": {"kind": kind}, **more}
+
+
+NAMED, OTHER = Redo(ids=frozenset({"x"})), Redo(ids=frozenset({"y", 7}))
+
 befores = st.builds(
     Before,
-    traits=st.none() | st.integers(0, 15),
+    traits=st.none() | st.integers(0, 15) | st.builds(lambda kind: flags_of(failure(kind)), st.sampled_from(Kind)),
     key=st.sampled_from([1, 2]),
     doubts=st.integers(0, 3),
     doubtful_key=st.sampled_from([0, 1, 2]),
 )
 policies = st.builds(
     ResumePolicy,
-    keep_failed=st.booleans(),
-    retry_billed=st.booleans(),
+    redo=st.sampled_from([*map(Redo, ("unbilled", "none", "all")), Redo(kinds=frozenset({"schema"})), NAMED, OTHER]),
     hold=st.booleans(),
     changed=st.sampled_from([None, "keep", "rerun"]),
     keep_edited=st.booleans(),
@@ -155,18 +165,54 @@ def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bo
     line_record = "other" if edited else "same"
     verdict: Decision = decide(Identity(0, "x", "same"), 1, before, lambda: line_record, policy)
     ok = before.traits is not None and bool(before.traits & LineFlags.OK)
-    if ok and before.key == 1:
+    named = policy.redo == NAMED
+    if ok and before.key == 1 and not named:
         assert verdict.action is Action.KEEP_OK, "an answer to this very request is never asked for again"
     if policy.hold and before.doubts and before.doubtful_key == 1:
         assert verdict.action is not Action.SEND, "under hold no request is sent that may have been billed"
     if verdict.action is Action.SEND:
         assert verdict.redo == (before.traits is not None), "a line is replaced, never repeated"
-        if ok and not edited:
+        if ok and not edited and not named:
             assert policy.changed == "rerun", "other options never send anything by themselves"
     if verdict.action is Action.CHANGED:
         assert ok and not edited and policy.changed is None
     if before.traits is None and not before.doubts:
         assert verdict == Decision(Action.SEND)
+
+
+@pytest.mark.parametrize(
+    ("redo", "sent"),
+    [
+        (Redo("unbilled"), {"timeout", "rate_limited"}),
+        (Redo("none"), set()),
+        (Redo("all"), {"timeout", "rate_limited", "schema", "not_json"}),
+        (Redo(kinds=frozenset({"schema", "timeout"})), {"schema", "timeout"}),
+        (NAMED, {"timeout", "rate_limited", "schema", "not_json"}),
+        (OTHER, set()),
+    ],
+)
+def test_each_failure_is_sent_again_by_the_redo_that_means_it(redo: Redo, sent: set[str]) -> None:
+    lines = [
+        failure("timeout"),
+        failure("rate_limited"),
+        *(failure(kind, billed=True) for kind in ("schema", "not_json")),
+    ]
+    again = {
+        line["error"]["kind"]
+        for line in lines
+        if decide(Identity(0, "x", "r"), 1, Before(flags_of(line), 1, 0, 0), lambda: "r", ResumePolicy(redo)).action
+        is Action.SEND
+    }
+    assert again == sent
+    invalid = flags_of({"status": "failed", "key": None, "error": {"kind": "invalid_record"}})
+    verdict = decide(Identity(0, "x", "r"), 1, Before(invalid, 0, 0, 0), lambda: "r", ResumePolicy(redo))
+    assert verdict.action is Action.SEND, "a record that was invalid and no longer is was never sent"
+
+
+def test_an_answer_is_sent_again_when_its_id_is_named() -> None:
+    for before in (Before(LineFlags.OK, 1, 0, 0), Before(LineFlags.OK, 2, 0, 0)):
+        verdict = decide(Identity(0, "x", "same"), 1, before, lambda: "same", ResumePolicy(NAMED))
+        assert verdict == Decision(Action.SEND, redo=True)
 
 
 # Rewriting.

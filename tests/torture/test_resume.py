@@ -91,6 +91,18 @@ def test_a_failure_that_was_paid_for_is_sent_again_only_when_told(world: World) 
     assert world.results()["paid"]["status"] == "ok"
 
 
+def test_redo_sends_failures_of_some_kinds_and_named_ids_again(world: World, tmp_path: Path) -> None:
+    asked = prompts("a", "b", "bad [[mock:status code=400 times=1]]", "paid [[mock:html times=1]]")
+    world.run(asked)
+    world.asked()
+    assert world.run(asked, "--redo", "unparsable").code == 1 and world.asked() == ["paid"]
+    (tmp_path / "ids").write_text("b\n")
+    ended = world.run(asked, "--redo", f"@{tmp_path / 'ids'}", "--dedupe")
+    assert ended.code == 1 and world.asked() == ["b"], "answered or not, and not from what was answered before"
+    assert world.run(asked, "--redo", "none", "--retry-billed").code == 2
+    assert world.run(asked).code == 0 and world.asked() == ["bad"]
+
+
 def test_an_edited_record_is_sent_again_and_its_line_replaced(world: World) -> None:
     world.run(prompts("a", "b", "c"))
     world.asked()

@@ -37,7 +37,7 @@ from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import STALL
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.input.entry import RecordSource
@@ -162,12 +162,12 @@ class Session:
                 dialect=dialect,
                 new_gate=_gates(settings.pace),
                 policy=_retry_policy(settings),
-                patience=Patience(patience.max_wait, patience.max_outage),
+                patience=patience,
                 random=Random().random,
                 notify=self._notify,
                 hold=settings.resume.in_doubt == "hold",
                 dedupe=settings.resume.dedupe,
-                till=self._till(),
+                budget=self._budget(),
                 worked=self._output.worked,
                 endpoints=self._endpoint.base_urls,
             ),
@@ -227,8 +227,8 @@ class Session:
             return _AllKept(self._output.kept)
         return self._reading.preparation(dialect, self._output.skip_done, bound(self._settings, self._price))
 
-    def _till(self) -> Budget:
-        """Open the till, with what the results file cost so far in it where there is a ceiling."""
+    def _budget(self) -> Budget:
+        """Make the budget; under a ceiling it holds what the results file cost so far."""
         ceiling, store = self._settings.stop.max_cost, self._output.store
         if ceiling is None or self._price is None:
             return Budget(self._price)

@@ -1,4 +1,4 @@
-"""What is sent next, and what becomes of it: every queue and every decision of a run. Pure, the clock passed in.
+"""Decides what is sent next and what becomes of each answer: all queues of a run. Pure, the clock passed in.
 
 A queue per route, a heap of jobs due later, a gate per route. Workers take requests and bring verdicts back; they
 never wait for a record or at a gate themselves.
@@ -17,6 +17,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.engine.explain import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.pacing.cost import Budget
@@ -26,46 +27,38 @@ from llmbatch.pacing.load_balancer import LoadBalancer
 from llmbatch.pacing.retry import RetryPolicy, backoff
 from llmbatch.pacing.token_estimate import TokenEstimate
 
-__all__ = ["Dispatch", "Patience"]
+__all__ = ["Dispatch"]
 
 
-BLIP = 2
-"""Extra attempts, with the route parked, before a refused key or account that worked is believed to be refused."""
-APART, ITS_OWN = 4, 12
-"""A job that is refused so often for pace while hardly any other is waits for itself, and in the end fails."""
-
-
-class Patience:
-    """How long a run waits: `max_wait` for one request of the server's, `max_outage` for it to work again; seconds."""
-
-    def __init__(self, max_wait: float = 600.0, max_outage: float = 900.0) -> None:
-        self.max_wait = max_wait
-        self.max_outage = max_outage
+CONFIRMATIONS = 2
+"""Extra attempts, one probe at a time, before a key or account that worked counts as refused."""
+SINGLED_OUT, HOPELESS = 4, 12
+"""A job that is refused so often for pace while hardly any other is waits on its own, and in the end fails."""
 
 
 class _Queue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
-    __slots__ = ("again", "confirmed", "fresh", "gate", "spread", "stopped", "turn", "weight")
+    __slots__ = ("again", "balancer", "confirmed", "fresh", "gate", "retried_last", "stopped", "weight")
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self.gate = gates[0]
-        self.spread = LoadBalancer(gates) if len(gates) > 1 else None
+        self.balancer = LoadBalancer(gates) if len(gates) > 1 else None
         self.weight = TokenEstimate()
         self.again: deque[Job] = deque()
         self.fresh: deque[Job] = deque()
-        self.turn = False
+        self.retried_last = False
         self.stopped = False
         self.confirmed = -1
         """How many answers there were when a fault of the account turned out to be no passing one."""
 
     def source(self) -> deque[Job]:
-        """Return whose turn it is: retries first, but every second time new ones, so that neither starves the other."""
-        return self.fresh if not self.again or (self.turn and self.fresh) else self.again
+        """Return what is sent from next: retries and new jobs in turn, so that neither starves the other."""
+        return self.fresh if not self.again or (self.retried_last and self.fresh) else self.again
 
     def gate_of(self, request: Request) -> Gate:
         """Return the gate that a request went through."""
-        return self.gate if self.spread is None else self.spread.gates[request.endpoint]
+        return self.gate if self.balancer is None else self.balancer.gates[request.endpoint]
 
     def weigh(self, jobs: Iterable[Job]) -> float:
         """Estimate the tokens of a request."""
@@ -81,12 +74,12 @@ class Dispatch:
         dialect: Dialect,
         new_gate: Callable[[], Gate],
         policy: RetryPolicy,
-        patience: Patience,
+        patience: PatienceSettings,
         random: Callable[[], float],
         notify: Observer,
         hold: bool = False,
         dedupe: bool = False,
-        till: Budget | None = None,
+        budget: Budget | None = None,
         worked: Callable[[Route], bool] = lambda route: False,
         endpoints: Sequence[str] = ("",),
     ) -> None:
@@ -99,14 +92,14 @@ class Dispatch:
         self._notify = notify
         self._hold_doubts = hold
         self._dedupe = dedupe
-        self._till = till if till is not None else Budget()
+        self._budget = budget if budget is not None else Budget()
         self._followers: dict[str, list[Job]] = {}
         """Jobs that wait for the answer to an equal request, by its key."""
         self._answered: set[int] = set()
         """Keys answered in this run, cut to 64 bits."""
-        self._breaker = FailFast(worked)
+        self._fail_fast = FailFast(worked)
         self._queues: dict[Route, _Queue] = {}
-        self._turns: deque[_Queue] = deque()
+        self._rotation: deque[_Queue] = deque()
         self._due: list[tuple[float, int, Job]] = []
         self._sequence = itertools.count()
         self._closed = False
@@ -134,7 +127,7 @@ class Dispatch:
     @property
     def left(self) -> float | None:
         """Return how many dollars may still be spent, None without a ceiling."""
-        return self._till.left
+        return self._budget.left
 
     def due(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are due next, each with its time."""
@@ -161,7 +154,7 @@ class Dispatch:
         states = []
         for route, queue in self._queues.items():
             for server, gate in zip(self._endpoints, self._all_gates(queue), strict=True):
-                state = gate.state(route.model if queue.spread is None else f"{route.model} at {server}", now)
+                state = gate.state(route.model if queue.balancer is None else f"{route.model} at {server}", now)
                 if not (queue.again or queue.fresh):
                     idle = None if input_ended or self._closed else Cause.INPUT
                     state = state._replace(cause=idle, closed_for=0.0)
@@ -174,7 +167,7 @@ class Dispatch:
         for job in jobs:
             queue = self._queues.get(job.route) or self._open(job.route)
             if self._closed or queue.stopped:
-                self._leave(job)
+                self._leave_out(job)
             elif self._dedupe and int(job.key[:16], 16) in self._answered:
                 done.append(Outcome(job, CopiedAnswer()))
             elif self._dedupe and job.key in self._followers:
@@ -189,7 +182,7 @@ class Dispatch:
 
     def traffic(self) -> list[tuple[str, int, int, int]]:
         """Return for each endpoint how many requests it got, how many it answered and how many it refused."""
-        gates = [queue.spread.gates if queue.spread is not None else (queue.gate,) for queue in self._turns]
+        gates = [queue.balancer.gates if queue.balancer is not None else (queue.gate,) for queue in self._rotation]
         return [
             (
                 name,
@@ -204,11 +197,11 @@ class Dispatch:
         """Hand out a request that may be sent now, None when there is none."""
         if self._due and self._due[0][0] <= now:
             self._requeue_due(now)
-        if not self.queued or self._till.short:
+        if not self.queued or self._budget.short:
             return None
-        for passed, queue in enumerate(self._turns, 1):
-            if (queue.fresh or queue.again) and self._opens(queue, now) <= now:
-                self._turns.rotate(-passed)
+        for passed, queue in enumerate(self._rotation, 1):
+            if (queue.fresh or queue.again) and self._opening(queue, now) <= now:
+                self._rotation.rotate(-passed)
                 return self._request(queue, now)
         return None
 
@@ -216,17 +209,17 @@ class Dispatch:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
         at = self._due[0][0] if self._due else math.inf
         if self.queued:
-            for queue in self._turns:
+            for queue in self._rotation:
                 if queue.fresh or queue.again:
-                    at = min(at, self._opens(queue, now))
+                    at = min(at, self._opening(queue, now))
         # What came due since `take` looked is due now.
-        return max(now, at) if not self._till.short else math.inf
+        return max(now, at) if not self._budget.short else math.inf
 
     def holds(self, now: float) -> bool:
         """Tell whether jobs of a route wait until it is time to ask its server again."""
         return any(
             min(gate.closed_until for gate in self._gates_of(queue)) > now
-            for queue in self._turns
+            for queue in self._rotation
             if queue.again or queue.fresh
         )
 
@@ -234,29 +227,29 @@ class Dispatch:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
         jobs = request.jobs
         queue = self._queues[jobs[0].route]
-        spread = queue.spread
-        gate = queue.gate if spread is None else spread.gates[request.endpoint]
+        balancer = queue.balancer
+        gate = queue.gate if balancer is None else balancer.gates[request.endpoint]
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
-        apart: list[Job] = []
+        to_split: list[Job] = []
         refusal: Fault | None = None
-        heard = False  # the gate counts requests, not jobs
+        told = False  # the gate counts requests, not jobs
         for place, job in enumerate(jobs):
             verdict = verdicts[place]
-            self._till.settle(job, verdict)
+            self._budget.settle(job, verdict)
             if isinstance(verdict, Completion):
-                if not heard:
+                if not told:
                     self._learn(queue, gate, request, verdicts, now)
-                    heard = True
-                self._breaker.succeeded(job.route)
+                    told = True
+                self._fail_fast.succeeded(job.route)
                 done.append(Outcome(job, verdict))
                 if self._dedupe:
                     done += self._copies(job)
             elif verdict.split and len(jobs) > 1:
-                apart.append(job)
+                to_split.append(job)
                 refusal = verdict
-            elif self._again(queue, gate, request, job, verdict, now, hold=not heard):
-                heard = True
+            elif self._retry(queue, gate, request, job, verdict, now, hold=not told):
+                told = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
             else:
@@ -265,20 +258,20 @@ class Dispatch:
                 )
                 done.append(Outcome(job, paid))
                 self._promote(queue, job)
-                if self._breaker.failed(job.route, verdict):
+                if self._fail_fast.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
         if refusal is not None:
-            self._split(queue, apart, refusal)
-        if spread is not None:
-            self._compare(spread, request, verdicts[0], now)
-        if gate.parking.probe is request and isinstance(verdicts[0], Fault):
+            self._split(queue, to_split, refusal)
+        if balancer is not None:
+            self._compare(balancer, request, verdicts[0], now)
+        if gate.breaker.probe is request and isinstance(verdicts[0], Fault):
             gate.probed(request, verdicts[0], now, jobs[0].latency, self._random)
         gate.leave(request)
         return done
 
-    def hear(self, request: Request, said: RateLimits, now: float) -> None:
+    def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
-        self._queues[request.jobs[0].route].gate_of(request).hear(said, now)
+        self._queues[request.jobs[0].route].gate_of(request).announced(limits, now)
 
     def drop(self, request: Request) -> None:
         """Take back a request that was cancelled: its jobs stay without an outcome."""
@@ -297,14 +290,14 @@ class Dispatch:
         Jobs that have a paid answer already, and wait for a better one, are returned with that.
         """
         self._closed = True
-        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._turns))
+        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._rotation))
         paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
         self.not_started -= len(paid)
         self.not_started += self.queued + len(self._due) + self.following
         self.queued = self.following = 0
         self._followers.clear()
         self._due.clear()
-        for queue in self._turns:
+        for queue in self._rotation:
             queue.again.clear()
             queue.fresh.clear()
         return paid
@@ -313,13 +306,13 @@ class Dispatch:
         """Return why a person must act, at the end of a run: a route that was left out, or that never worked."""
         if self.left_out is not None:
             return self.left_out
-        for route, fault in self._breaker.hopeless().items():
+        for route, fault in self._fail_fast.hopeless().items():
             return gave_up(fault, route)
         return None
 
     def _open(self, route: Route) -> _Queue:
         queue = self._queues[route] = _Queue([self._new_gate() for _ in self._endpoints])
-        self._turns.append(queue)
+        self._rotation.append(queue)
         return queue
 
     def _requeue_due(self, now: float) -> None:
@@ -328,25 +321,25 @@ class Dispatch:
             self._queues[job.route].again.append(job)
             self.queued += 1
 
-    def _opens(self, queue: _Queue, now: float) -> float:
+    def _opening(self, queue: _Queue, now: float) -> float:
         """Return when the next request of a queue may be sent."""
-        weight, spread = 0.0, queue.spread
-        if queue.gate.tokens.binds if spread is None else spread.weighs:
+        weight, balancer = 0.0, queue.balancer
+        if queue.gate.tokens.binds if balancer is None else balancer.weighs:
             source = queue.source()
             weight = queue.weigh(itertools.islice(source, self._dialect.pack(source)))
-        return queue.gate.opens(now, weight) if spread is None else spread.opens(now, weight)
+        return queue.gate.opens(now, weight) if balancer is None else balancer.opens(now, weight)
 
     def _request(self, queue: _Queue, now: float) -> Request | None:
         source = queue.source()
-        queue.turn = source is queue.again
+        queue.retried_last = source is queue.again
         count = self._dialect.pack(source)
         jobs = (source.popleft(),) if count == 1 else tuple(source.popleft() for _ in range(count))
-        while not self._till.reserve(jobs):
+        while not self._budget.reserve(jobs):
             half = len(jobs) // 2
             source.extendleft(reversed(jobs[half:]))
             if not half:
                 if not self.in_flight:
-                    self._end(cost_reached(self._till, sum(job.worst_cost for job in jobs)))
+                    self._end(cost_reached(self._budget, sum(job.worst_cost for job in jobs)))
                 return None
             jobs = jobs[:half]
         self.queued -= len(jobs)
@@ -355,12 +348,12 @@ class Dispatch:
         for job in jobs:
             job.sent += 1
         request = self._dialect.request(jobs)
-        gate, spread = queue.gate, queue.spread
-        if gate.tokens.binds if spread is None else spread.weighs:
+        gate, balancer = queue.gate, queue.balancer
+        if gate.tokens.binds if balancer is None else balancer.weighs:
             request.weight = queue.weigh(jobs)
-        if spread is not None:
-            request.endpoint = spread.least_busy(now, request.weight)
-            gate = spread.gates[request.endpoint]
+        if balancer is not None:
+            request.endpoint = balancer.least_busy(now, request.weight)
+            gate = balancer.gates[request.endpoint]
         gate.enter(now, request)
         return request
 
@@ -384,7 +377,7 @@ class Dispatch:
             gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
-        """Send the halves of a refused request apart, before all others: the job to blame is found in a few steps."""
+        """Queue the halves of a refused request, before all others: the job to blame is found in a few steps."""
         self._notify(Retrying(jobs[0], fault, 0.0))
         middle = len(jobs) // 2
         for half in (jobs[middle:], jobs[:middle]):
@@ -392,16 +385,16 @@ class Dispatch:
             for job in reversed(half):
                 job.pack_group = peers
                 if self._closed or queue.stopped:
-                    self._leave(job)
+                    self._leave_out(job)
                 else:
                     queue.again.appendleft(job)
                     self.queued += 1
 
-    def _again(
+    def _retry(
         self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float, *, hold: bool
     ) -> bool:
         """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
-        if queue.spread is not None and self._is_of_endpoint(queue.spread, request, job, fault):
+        if queue.balancer is not None and self._is_of_endpoint(queue.balancer, request, job, fault):
             queue.again.append(job)
             self.queued += 1
             return True
@@ -427,18 +420,18 @@ class Dispatch:
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
-        if queue.spread is None or not queue.spread.others_work(request.endpoint):
+        if queue.balancer is None or not queue.balancer.others_work(request.endpoint):
             self._check_wait(fault)
         alone = gate.singled_out(job) if holds else 0
-        if alone >= ITS_OWN:
+        if alone >= HOPELESS:
             return False
-        if alone >= APART:
-            wait = backoff(min(alone - APART, 3) + 1, 1.0, self._random)
+        if alone >= SINGLED_OUT:
+            wait = backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
         if holds and hold:
             self._hold(queue, gate, request, job, fault, now)
         if self._closed or queue.stopped:
-            self._leave(job)
-        elif holds and alone < APART:
+            self._leave_out(job)
+        elif holds and alone < SINGLED_OUT:
             queue.again.append(job)
             self.queued += 1
         else:
@@ -463,14 +456,14 @@ class Dispatch:
             return
         if self._closed or queue.stopped:
             for follower in followers:
-                self._leave(follower)
+                self._leave_out(follower)
             return
         self._followers[job.key] = followers[1:]
         self.following += len(followers) - 1
         queue.fresh.append(followers[0])
         self.queued += 1
 
-    def _leave(self, job: Job) -> None:
+    def _leave_out(self, job: Job) -> None:
         left = [job, *self._release(job)]
         self.not_started += len(left)
         if not self._closed:
@@ -481,19 +474,19 @@ class Dispatch:
         unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
         if not unreachable:
             return False
-        if queue.spread is not None and queue.spread.others_work(request.endpoint):
+        if queue.balancer is not None and queue.balancer.others_work(request.endpoint):
             return True
-        return self._breaker.has_succeeded(request.jobs[0].route)
+        return self._fail_fast.has_succeeded(request.jobs[0].route)
 
     def _may_pass(self, queue: _Queue, gate: Gate, job: Job, fault: Fault) -> bool:
         """Tell a key or an account that is refused only for a moment, after answers: a few probes must confirm it."""
-        if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._breaker.has_succeeded(job.route):
+        if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._fail_fast.has_succeeded(job.route):
             return False
         answers = gate.answers
         if queue.confirmed == answers:
             return False
         job.retries += 1
-        if job.retries > min(BLIP, self._policy.retries):
+        if job.retries > min(CONFIRMATIONS, self._policy.retries):
             queue.confirmed = answers
             return False
         return True
@@ -502,46 +495,50 @@ class Dispatch:
         """Close the gate for everybody on the route, or end the run when patience is out."""
         added = gate.refused(request, fault, now, job.latency, self._random)
         self._notify(Paused(job.route, fault, gate.closed_until - now, added))
-        since = gate.outage_since if queue.spread is None else queue.spread.outage_since
+        since = gate.outage_since if queue.balancer is None else queue.balancer.outage_since
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
 
     def _all_gates(self, queue: _Queue) -> Sequence[Gate]:
-        return (queue.gate,) if queue.spread is None else queue.spread.gates
+        return (queue.gate,) if queue.balancer is None else queue.balancer.gates
 
     def _gates(self) -> list[Gate]:
-        return [gate for queue in self._turns for gate in self._gates_of(queue)]
+        return [gate for queue in self._rotation for gate in self._gates_of(queue)]
 
     def _gates_of(self, queue: _Queue) -> Sequence[Gate]:
-        spread = queue.spread
-        return (queue.gate,) if spread is None else [spread.gates[place] for place in spread.places]
+        balancer = queue.balancer
+        return (queue.gate,) if balancer is None else [balancer.gates[place] for place in balancer.places]
 
-    def _is_of_endpoint(self, spread: LoadBalancer, request: Request, job: Job, fault: Fault) -> bool:
+    def _is_of_endpoint(self, balancer: LoadBalancer, request: Request, job: Job, fault: Fault) -> bool:
         """Tell a fault of an endpoint that never worked, while there are others: it costs the job nothing."""
         place = request.endpoint
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is Billing.UNBILLED and not fault.retry
-        if not common or spread.gates[place].answers or self._closed or not spread.others(place):
+        if not common or balancer.gates[place].answers or self._closed or not balancer.others(place):
             return False
-        if spread.is_hopeless(place):
-            spread.leave_out(place)
+        if balancer.is_hopeless(place):
+            balancer.leave_out(place)
             self._notify(Notice(f"{self._endpoints[place]} is left out from here on: {gave_up(fault, job.route)}"))
         return True
 
-    def _compare(self, spread: LoadBalancer, request: Request, verdict: Completion | Fault, now: float) -> None:
+    def _compare(self, balancer: LoadBalancer, request: Request, verdict: Completion | Fault, now: float) -> None:
         """Set an endpoint aside that keeps failing while others work, and tell when it works again."""
         place = request.endpoint
-        gate, name = spread.gates[place], self._endpoints[place]
+        gate, name = balancer.gates[place], self._endpoints[place]
         if isinstance(verdict, Completion):
-            if place in spread.aside and gate.outage_since is None:
-                spread.aside.discard(place)
+            if place in balancer.suspended and gate.outage_since is None:
+                balancer.suspended.discard(place)
                 self._notify(Notice(f"{name} works again"))
             return
         lost = verdict.kind is Kind.CONNECTION and verdict.scope is Scope.RUN
         broken = verdict.billing in (Billing.SERVER, Billing.DOUBTFUL) or (verdict.kind is Kind.CONNECTION and not lost)
-        if broken and spread.is_storm(place) and spread.others_work(place):
+        if broken and balancer.is_storm(place) and balancer.others_work(place):
             gate.set_aside(request, now, request.jobs[0].latency, self._random)
-        if gate.outage_since is not None and place not in spread.aside and (lost or broken or gate.parking.walled):
-            spread.aside.add(place)
+        if (
+            gate.outage_since is not None
+            and place not in balancer.suspended
+            and (lost or broken or gate.breaker.walled)
+        ):
+            balancer.suspended.add(place)
             self._notify(Notice(f"{name} is set aside, one request at a time tries it again: {verdict.message}"))
 
     def _check_wait(self, fault: Fault) -> None:
@@ -554,7 +551,7 @@ class Dispatch:
         if queue.stopped or self._closed:
             return
         reason = gave_up(fault, route)
-        others = any(not q.stopped for q in self._turns if q is not queue)
+        others = any(not q.stopped for q in self._rotation if q is not queue)
         if fault.scope is Scope.RUN or not others:
             self._end(reason)
             return
@@ -565,7 +562,7 @@ class Dispatch:
             self._due = [due for due in self._due if due[2].route != route]
             heapq.heapify(self._due)
         for job in (*queue.again, *queue.fresh, *(due[2] for due in late)):
-            self._leave(job)
+            self._leave_out(job)
         queue.again.clear()
         queue.fresh.clear()
         self._notify(Notice(f"model {route.model!r} is left out from here on: {reason}"))

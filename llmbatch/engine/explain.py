@@ -1,4 +1,4 @@
-"""Why a run ends early, in words: what happened, and what to do next. Pure."""
+"""Says why a run ends early or waits: what happened, and what to do next. Pure."""
 
 from collections.abc import Sequence
 
@@ -27,11 +27,11 @@ def outage(fault: Fault, max_outage: float) -> LlmbatchError:
     )
 
 
-def cost_reached(till: Budget, worst: float) -> LlmbatchError:
+def cost_reached(budget: Budget, worst: float) -> LlmbatchError:
     """Say that the next request might cost more than is left."""
-    before = f", ${till.before:,.6g} of it before this run" if till.before else ""
+    before = f", ${budget.before:,.6g} of it before this run" if budget.before else ""
     return CeilingReached(
-        f"--max-cost ${till.ceiling:,.6g}: ${till.spent:,.6g} is spent{before}, "
+        f"--max-cost ${budget.ceiling:,.6g}: ${budget.spent:,.6g} is spent{before}, "
         f"and the next request may cost up to ${worst:,.6g}",
         "Raise --max-cost, or lower --max-tokens if answers are short; then run the same command again.",
     )
@@ -84,11 +84,11 @@ def waits(
 
     `queued` others could leave now, if the limits let them; under `held` everybody knows why they do not.
     """
-    said = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
-    said += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
+    lines = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
+    lines += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
     if queued and not in_flight and not held:
-        said.append(f"{queued:,} records ready, held back by the limits a minute or by --max-cost")
-    return tuple(said)
+        lines.append(f"{queued:,} records ready, held back by the limits a minute or by --max-cost")
+    return tuple(lines)
 
 
 def _name(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""A thread of its own for calls that block: a trip there and back costs 38 us of CPU, to those of anyio 62."""
+"""Runs blocking calls on a thread of their own: cheaper than the thread pool of anyio."""
 
 import asyncio
 import threading

@@ -24,8 +24,8 @@ from llmbatch.engine.writer import RunInThread, Writer
 __all__ = ["Pipeline", "Progress"]
 
 AHEAD, LIGHT = 4, 500
-"""Batches that are read ahead while their records have so many tokens on average: the next one may wait 5 ms for the
-disk, in which 200 records are sent. Of heavier ones, which are sent slower and fill memory, one batch."""
+"""Batches that are read ahead while their records have at most so many tokens on average: the next one may wait for the
+disk, while many records are sent. Heavier records are sent slower and fill memory: one batch of those."""
 SHOWN = 3
 """Records of each kind that are named when a run seems to stall."""
 WINDOW = 10_000
@@ -73,7 +73,7 @@ class Pipeline:
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
         self._ahead = 1
-        self._hungry = False
+        self._wants_room = False
         """The feeder waits for room."""
         self._stopping = False
         self._workers_scope: anyio.CancelScope | None = None
@@ -161,21 +161,24 @@ class Pipeline:
         self._end_when_done()
 
     async def _until_room(self) -> None:
-        self._hungry = True
+        self._wants_room = True
         while not self._has_room() and not self._stopping:
             self._room.clear()
             await self._room.wait()
-        self._hungry = False
+        self._wants_room = False
 
     def _has_room(self) -> bool:
         dispatch, batch = self.dispatch, self._batch
         if self._reorder is not None and self.progress.read - self._reorder.next_index > WINDOW - batch:
             return False
-        far = 4 * self._workers + 1000
+        most = 4 * self._workers + 1000
         return (
             # Behind the records of a model that is held there may be those of another.
-            (dispatch.queued <= max(self._ahead * batch, self._workers) or (dispatch.queued <= far and self._is_held()))
-            and dispatch.waiting <= far
+            (
+                dispatch.queued <= max(self._ahead * batch, self._workers)
+                or (dispatch.queued <= most and self._is_held())
+            )
+            and dispatch.waiting <= most
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )
 
@@ -188,7 +191,7 @@ class Pipeline:
             self.stop(dispatch.stop, grace=math.inf)
         if dispatch.skipped:
             self._skip()
-        if self._hungry and self._has_room():
+        if self._wants_room and self._has_room():
             self._room.set()
         if self.progress.input_ended:
             self._end_when_done()

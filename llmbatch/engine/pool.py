@@ -22,7 +22,7 @@ LONGEST_SLEEP = 3600.0
 
 
 class _Worker:
-    """What a worker has in flight, and since when."""
+    """The request that a worker has in flight, and since when."""
 
     __slots__ = ("request", "since")
 
@@ -58,15 +58,15 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._ended = False
-        self._posts: list[_Worker] = []
+        self._slots: list[_Worker] = []
 
     async def work(self, lane: Lane) -> None:
-        """Be one worker, until the pool ends."""
+        """Work as one worker until the pool ends."""
         dispatch, marks = self._dispatch, self._marks
         monotonic, wall = self._clock.monotonic, self._clock.wall
         now = monotonic()
-        post = _Worker()
-        self._posts.append(post)
+        slot = _Worker()
+        self._slots.append(slot)
         try:
             while not self._ended:
                 request = dispatch.take(now)
@@ -80,34 +80,34 @@ class Pool:
                 if marks is not None:
                     marks.sent(request.jobs)
                 started, since = wall(), monotonic()
-                post.since, post.request = since, request
+                slot.since, slot.request = since, request
                 try:
-                    heard = await lane.ask(request)
+                    reply = await lane.ask(request)
                 except BaseException:
                     dispatch.drop(request)
                     raise
-                post.request = None
+                slot.request = None
                 now = monotonic()
-                self._settle(request, heard, now, started=started, latency=now - since)
-                del request, heard  # or both would live until the next answer
+                self._settle(request, reply, now, started=started, latency=now - since)
+                del request, reply  # or both would live until the next answer
         finally:
             with anyio.CancelScope(shield=True):
                 await lane.aclose()
 
     def _settle(
-        self, request: Request, heard: ReadReply | Fault, now: float, *, started: float, latency: float
+        self, request: Request, reply: ReadReply | Fault, now: float, *, started: float, latency: float
     ) -> None:
-        """Bring what was heard to dispatch, and what is done with that to the writer."""
+        """Bring a reply to dispatch, and what is done with that to the writer."""
         dispatch, marks, jobs = self._dispatch, self._marks, request.jobs
         for job in jobs:
             job.started = started
             job.latency = latency
-        if isinstance(heard, Fault):
-            verdicts: Verdicts = (heard,) * len(jobs)
+        if isinstance(reply, Fault):
+            verdicts: Verdicts = (reply,) * len(jobs)
         else:
-            verdicts, announced = heard
+            verdicts, announced = reply
             if announced is not None:
-                dispatch.hear(request, announced, now)
+                dispatch.learn_limits(request, announced, now)
         done = dispatch.settle(request, verdicts, now)
         if marks is not None and (not done or len(jobs) > 1):
             # What is done is settled once its line is written.
@@ -119,8 +119,8 @@ class Pool:
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are longest in flight, each with its time of departure."""
-        flying = [(post.since, request) for post in self._posts if (request := post.request) is not None]
-        oldest = heapq.nsmallest(most, flying, key=lambda pair: pair[0])
+        busy = [(slot.since, request) for slot in self._slots if (request := slot.request) is not None]
+        oldest = heapq.nsmallest(most, busy, key=lambda pair: pair[0])
         return [(since, job) for since, request in oldest for job in request.jobs][:most]
 
     def wake(self, most: int = 1) -> None:

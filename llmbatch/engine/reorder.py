@@ -1,4 +1,4 @@
-"""Results back in the order of the input, within a bounded window. Pure."""
+"""Puts results back in the order of the input, within a bounded window. Pure."""
 
 from collections.abc import Sequence
 

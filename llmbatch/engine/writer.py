@@ -1,4 +1,4 @@
-"""The only way out: outcomes to the sink, in batches, off the event loop."""
+"""Writes outcomes to the sink, in batches, off the event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ RunInThread = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread and returns what it returns."""
 
 GATHER = 0.005
-"""Seconds from one batch to the next that is not full: a trip to a thread costs 0.1 ms. What comes after a pause is
+"""Seconds from one batch to the next that is not full: each one costs a trip to a thread. What comes after a pause is
 written at once."""
 
 

@@ -1,4 +1,4 @@
-"""The circuit breaker: tells a fault that every record would meet from one record's bad luck. Pure."""
+"""Ends a route early when every record would fail alike. Pure."""
 
 from collections import Counter
 from collections.abc import Callable

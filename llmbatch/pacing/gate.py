@@ -33,7 +33,7 @@ class Gate:
         self.limit = limit
         self.requests = requests
         self.tokens = tokens
-        self.parking = CircuitBreaker(careful=limit.adaptive)
+        self.breaker = CircuitBreaker(careful=limit.adaptive)
         self.in_flight = 0
         self.sent = 0
         self.refusals = 0
@@ -46,12 +46,12 @@ class Gate:
     @property
     def now(self) -> int:
         """Return how many may be in flight."""
-        return self.parking.allowed(self.limit.now) if self.parking.careful else self.limit.now
+        return self.breaker.allowed(self.limit.now) if self.breaker.careful else self.limit.now
 
     @property
     def why(self) -> str:
         """Say what moved that last, for people."""
-        if self.parking.careful and (parked := self.parking.why) is not None:
+        if self.breaker.careful and (parked := self.breaker.why) is not None:
             return parked
         if self.requests.guessed and self.in_flight < self.limit.now:
             return f"at {self.requests.rate:,.0f} a minute, learned from refusals"
@@ -60,12 +60,12 @@ class Gate:
     @property
     def closed_until(self) -> float:
         """Return until when nobody may pass."""
-        return self.parking.closed_until if self.parking.careful else -math.inf
+        return self.breaker.closed_until if self.breaker.careful else -math.inf
 
     def state(self, name: str, now: float) -> RouteState:
         """Tell what keeps the route from sending more, if it has something to send."""
         state = RouteState(name, self.in_flight, self.now, None)
-        if self.closed_until > now or self.parking.awaits_probe or self.parking.probe is not None:
+        if self.closed_until > now or self.breaker.awaits_probe or self.breaker.probe is not None:
             return state._replace(cause=Cause.WALL, closed_for=max(0.0, self.closed_until - now))
         for bucket, unit in ((self.requests, "requests"), (self.tokens, "tokens")):
             if bucket.opens(now, 1.0) > now:
@@ -79,7 +79,7 @@ class Gate:
         """
         if self.in_flight >= self.limit.now:
             return math.inf
-        opens = self.parking.opens(self.in_flight) if self.parking.careful else -math.inf
+        opens = self.breaker.opens(self.in_flight) if self.breaker.careful else -math.inf
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
@@ -91,9 +91,9 @@ class Gate:
         if now >= self._rate.due:
             self._rate.mark(now, self.sent - self.refusals)
         self.sent += 1
-        if self.parking.careful:
-            walled = self.parking.walled
-            if self.parking.left(now, request, self.in_flight, self.limit.now):
+        if self.breaker.careful:
+            walled = self.breaker.walled
+            if self.breaker.left(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
         self.in_flight += 1
         if self.requests.binds:
@@ -104,19 +104,19 @@ class Gate:
     def leave(self, request: Request) -> None:
         """Count an attempt out, after its verdicts."""
         self.in_flight -= 1
-        if self.parking.probe is request:
-            self.parking.give_up_probe()
+        if self.breaker.probe is request:
+            self.breaker.give_up_probe()
 
     def probed(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> None:
         """Note that a probe ended in a fault of its own. Before `leave`; whoever refuses a request is there."""
         if fault.status is not None and fault.status < 500:
             self._proved(now, took)
         else:
-            self.parking.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
+            self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
 
     def set_aside(self, request: Request, now: float, took: float, random: Callable[[], float]) -> None:
         """Close because the server keeps failing, until a probe brings an answer."""
-        if self.parking.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
+        if self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
 
     def singled_out(self, job: Job) -> int:
@@ -128,11 +128,11 @@ class Gate:
         others = refusals - refusals_before - times + 1
         return times if answers - answers_before >= max(times, 4 * others) else 0
 
-    def hear(self, said: RateLimits, now: float) -> None:
+    def announced(self, limits: RateLimits, now: float) -> None:
         """Learn the limits a server announces, where the user named none."""
         for bucket, rate, left in (
-            (self.requests, said.requests, said.requests_left),
-            (self.tokens, said.tokens, said.tokens_left),
+            (self.requests, limits.requests, limits.requests_left),
+            (self.tokens, limits.tokens, limits.tokens_left),
         ):
             bucket.learn(rate, left, now)
 
@@ -141,13 +141,13 @@ class Gate:
         self.answers += 1
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
-        if self.parking.careful:
+        if self.breaker.careful:
             self._proved(now, round_trip)
 
     def _proved(self, now: float, round_trip: float) -> None:
         """Go on after a pause."""
-        walled, limit = self.parking.walled, self.limit
-        if self.parking.succeeded(now, round_trip, limit.now, adaptive=limit.adaptive, growing=limit.starting):
+        walled, limit = self.breaker.walled, self.limit
+        if self.breaker.succeeded(now, round_trip, limit.now, adaptive=limit.adaptive, growing=limit.starting):
             self._reopened(now - round_trip, walled=walled)
 
     def _reopened(self, now: float, *, walled: bool) -> None:
@@ -162,18 +162,18 @@ class Gate:
         the refusal took.
         """
         self.refusals += 1
-        before = max(self.parking.closed_until, now) if self.parking.careful else now
+        before = max(self.breaker.closed_until, now) if self.breaker.careful else now
         base = self._base()
         lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
-        if self.parking.refused(request, now, took, fault.wait or 0.0, base, random(), lost=lost, quick=limited):
+        if self.breaker.refused(request, now, took, fault.wait or 0.0, base, random(), lost=lost, quick=limited):
             if self.outage_since is None:
                 self.outage_since = now
             self._rate_limited = limited
             if not lost:
                 self._learn(now)
-        elif limited and self.parking.row == 1:
+        elif limited and self.breaker.row == 1:
             self.limit.refused_too()
-        return max(0.0, self.parking.closed_until - before)
+        return max(0.0, self.breaker.closed_until - before)
 
     def _base(self) -> float:
         """Return the seconds to wait after a first refusal that names no time."""
@@ -187,22 +187,22 @@ class Gate:
         limit, others = self.limit, self.in_flight - 1
         if not limit.adaptive:
             return
-        alone = self.parking.row > 1
+        alone = self.breaker.row > 1
         paced = self.requests.guessed and others < limit.now - 1
         if self._rate_limited:
             rate = self._rate.refused(now, self.sent, self.refusals)
             if self.requests.guessed:
                 before, settled = self.requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
                 rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
-            self.parking.drag = 2.0 ** min(self._rate.repeated, 2)
+            self.breaker.drag = 2.0 ** min(self._rate.repeated, 2)
             self._pace(rate, now)
-            if alone and not self.parking.asked:
-                self.parking.look_in_at(self._rate.window_ends(), now)
+            if alone and not self.breaker.asked:
+                self.breaker.look_in_at(self._rate.window_ends(), now)
         if alone:
             if self._rate_limited and not self.requests.guessed:
                 limit.refused_alone(others)
         elif not paced:
-            limit.refused(now, self.parking.closed_until - now, others)
+            limit.refused(now, self.breaker.closed_until - now, others)
 
     def _pace(self, rate: float | None, now: float) -> None:
         if rate is not None and self.limit.adaptive:

@@ -1,4 +1,4 @@
-"""One route at several endpoints: which of them is asked next, and which is left alone. Pure."""
+"""Chooses among several servers of one route, and suspends those that fail. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ STORM = 5
 
 
 class LoadBalancer:
-    """The gates of one route, one for each endpoint. `places` are those still in use; `aside` are parked for faults."""
+    """The gates of one route, one for each server. `places` are those in use; `suspended` ones are only probed."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self.gates = tuple(gates)
         self.places = list(range(len(gates)))
-        self.aside: set[int] = set()
-        self._hard = [0] * len(gates)
-        self._row = [(0, 0)] * len(gates)
+        self.suspended: set[int] = set()
+        self._fatal_faults = [0] * len(gates)
+        self._errors = [(0, 0)] * len(gates)
         """Errors of the server since an answer, and how many answers there were."""
 
     @property
@@ -63,15 +63,15 @@ class LoadBalancer:
     def is_storm(self, place: int) -> bool:
         """Note an error of the server; True when there was a row of them, with no answer between."""
         answers = self.gates[place].answers
-        row, before = self._row[place]
+        row, before = self._errors[place]
         row = row + 1 if answers == before else 1
-        self._row[place] = row, answers
+        self._errors[place] = row, answers
         return row >= STORM
 
     def is_hopeless(self, place: int) -> bool:
         """Note a fault that everything at this endpoint meets which never worked; True when it is to be left out."""
-        self._hard[place] += 1
-        return self._hard[place] >= FEW and place in self.places
+        self._fatal_faults[place] += 1
+        return self._fatal_faults[place] >= FEW and place in self.places
 
     def leave_out(self, place: int) -> None:
         """Ask this endpoint no more. There must be another."""

@@ -1,4 +1,4 @@
-"""What a request weighs in tokens, learned from what answers report. Pure."""
+"""Estimates the tokens of a request; learns from the usage that answers report. Pure."""
 
 import re
 

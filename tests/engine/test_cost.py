@@ -46,10 +46,10 @@ def test_a_run_spends_up_to_its_ceiling_and_ends_there_to_be_continued(
         bill += lengths[one.identity.index] / 100
         return 1.0 + one.identity.index % 3, counted(lengths[one.identity.index])
 
-    till = Budget(CENT, ceiling=ceiling)
-    run = play(jobs, script, workers=workers, till=till)
+    budget = Budget(CENT, ceiling=ceiling)
+    run = play(jobs, script, workers=workers, budget=budget)
     assert bill <= ceiling + 1e-9
-    assert math.isclose(till.spent, bill, abs_tol=1e-9)
+    assert math.isclose(budget.spent, bill, abs_tol=1e-9)
     assert run.accounted == run.pipeline.progress.read
     stops = run.pipeline.progress.stops
     if stops:

@@ -18,7 +18,8 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.prompt import Prompt
-from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.core.settings import PatienceSettings
+from llmbatch.engine.dispatch import Dispatch
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
@@ -86,7 +87,7 @@ def dispatch(
     limit: int = 4,
     pack: int = 1,
     policy: RetryPolicy | None = None,
-    patience: Patience | None = None,
+    patience: PatienceSettings | None = None,
     random: Callable[[], float] = lambda: 0.5,
     events: list[Event] | None = None,
     dedupe: bool = False,
@@ -97,7 +98,7 @@ def dispatch(
         dialect=Packing(pack),
         new_gate=new_gate or (lambda: fixed_gate(limit)),
         policy=policy or RetryPolicy(),
-        patience=patience or Patience(),
+        patience=patience or PatienceSettings(),
         random=random,
         notify=(events if events is not None else []).append,
         dedupe=dedupe,
@@ -346,14 +347,14 @@ def test_being_refused_any_number_of_times_costs_no_retry() -> None:
 
 
 def test_a_wait_longer_than_max_wait_ends_the_run() -> None:
-    d = dispatch(patience=Patience(max_wait=60.0))
+    d = dispatch(patience=PatienceSettings(max_wait=60.0))
     d.add([job(0)])
     settle_next(d, replace(LIMITED, wait=61.0))
     assert isinstance(d.stop, CeilingReached) and "--max-wait 60" in str(d.stop)
 
 
 def test_a_wait_of_max_wait_is_waited() -> None:
-    d = dispatch(patience=Patience(max_wait=60.0))
+    d = dispatch(patience=PatienceSettings(max_wait=60.0))
     d.add([job(0)])
     settle_next(d, replace(LIMITED, wait=60.0))
     assert d.stop is None
@@ -361,14 +362,14 @@ def test_a_wait_of_max_wait_is_waited() -> None:
 
 @pytest.mark.parametrize("fault", [FREE, TIMED_OUT, BROKEN])
 def test_a_wait_longer_than_max_wait_ends_the_run_whatever_the_fault(fault: Fault) -> None:
-    d = dispatch(patience=Patience(max_wait=60.0))
+    d = dispatch(patience=PatienceSettings(max_wait=60.0))
     d.add([job(0)])
     settle_next(d, replace(fault, wait=86400.0))
     assert isinstance(d.stop, CeilingReached)
 
 
 def test_an_outage_longer_than_max_outage_ends_the_run() -> None:
-    d = dispatch(patience=Patience(max_outage=900.0))
+    d = dispatch(patience=PatienceSettings(max_outage=900.0))
     d.add([job(0)])
     now = 0.0
     while d.stop is None and now < 3000.0:
@@ -379,7 +380,7 @@ def test_an_outage_longer_than_max_outage_ends_the_run() -> None:
 
 
 def test_an_answer_in_between_ends_an_outage() -> None:
-    d = dispatch(patience=Patience(max_outage=900.0))
+    d = dispatch(patience=PatienceSettings(max_outage=900.0))
     d.add([job(n) for n in range(50)])
     now = 0.0
     for _ in range(40):
@@ -406,7 +407,7 @@ def test_a_server_that_was_there_and_cannot_be_reached_is_waited_for_at_no_cost(
 
 
 def test_a_server_that_stays_away_longer_than_max_outage_ends_the_run() -> None:
-    d = dispatch(patience=Patience(max_outage=900.0))
+    d = dispatch(patience=PatienceSettings(max_outage=900.0))
     d.add([job(n) for n in range(9)])
     settle_next(d, OK)
     now = 0.0
@@ -565,7 +566,7 @@ def test_a_resume_with_answers_is_never_stopped_by_what_would_stop_a_first_run(f
 
 
 def test_a_resume_with_answers_waits_for_a_server_that_is_not_there() -> None:
-    d = dispatch(worked=lambda route: True, patience=Patience(max_outage=100.0))
+    d = dispatch(worked=lambda route: True, patience=PatienceSettings(max_outage=100.0))
     d.add([job(n) for n in range(9)])
     now = 0.0
     while d.stop is None:
@@ -771,7 +772,7 @@ def paid_again(unusable_answers: int) -> Dispatch:
         dialect=Packing(),  # type: ignore[arg-type]
         new_gate=lambda: fixed_gate(9),
         policy=RetryPolicy(retries=5, unusable_answers=unusable_answers),
-        patience=Patience(),
+        patience=PatienceSettings(),
         random=lambda: 0.5,
         notify=lambda event: None,
     )

@@ -13,7 +13,7 @@ from llmbatch.core.errors import CeilingReached
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job
-from llmbatch.engine.dispatch import Patience
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
@@ -240,7 +240,7 @@ def test_an_outage_is_met_by_one_probe_at_a_time_and_costs_no_record(
 def test_an_outage_without_end_ends_the_run() -> None:
     service = Service(latency=log_normal(1.0), outages=[Outage(20.0, math.inf, BUSY)])
 
-    run = run_against(service, (job(n) for n in range(8_000)), None, patience=Patience(max_outage=300.0))
+    run = run_against(service, (job(n) for n in range(8_000)), None, patience=PatienceSettings(max_outage=300.0))
 
     assert isinstance(run.stops[0], CeilingReached) and "--max-outage 300" in str(run.stops[0])
     assert 320.0 <= run.took <= 400.0

@@ -26,8 +26,8 @@ from llmbatch.core.events import Event, Finished, Stopping
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.engine import pipeline as engine_pipeline
-from llmbatch.engine.dispatch import Patience
 from llmbatch.pacing.retry import RetryPolicy
 from tests.support.scripted import (
     TIMED_OUT,
@@ -321,7 +321,7 @@ def test_a_wait_of_many_hours_is_waited_when_the_user_allows_it() -> None:
     run = play(
         jobs(20),
         first_then([(1.0, error(429, retry_after="50000"))], (1.0, answer())),
-        patience=Patience(max_wait=100_000, max_outage=100_000),
+        patience=PatienceSettings(max_wait=100_000, max_outage=100_000),
     )
     assert run.sink.ok == 20 and run.took > 50_000
 
@@ -516,7 +516,10 @@ def test_stopping_is_told_once_with_what_is_in_flight() -> None:
 
 def test_a_run_that_waits_for_a_rate_limit_can_be_stopped() -> None:
     run = play(
-        jobs(100), always(error(429, retry_after="500")), at(10.0, stop(STOPPED, math.inf)), patience=Patience(600, 9e9)
+        jobs(100),
+        always(error(429, retry_after="500")),
+        at(10.0, stop(STOPPED, math.inf)),
+        patience=PatienceSettings(600, 9e9),
     )
     assert run.took == pytest.approx(10.0, abs=0.1) and adds_up(run)
 

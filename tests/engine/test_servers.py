@@ -8,7 +8,7 @@ from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.events import Event, Notice
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
-from llmbatch.engine.dispatch import Patience
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
@@ -123,7 +123,7 @@ def test_a_run_ends_when_all_refuse_the_key() -> None:
 def test_a_run_waits_as_long_as_one_works_and_ends_when_all_were_down_for_too_long() -> None:
     servers = Servers(0.1, 0.1)
     servers.ails = {0: (3.0, 1e9, BUSY), 1: (200.0, 1e9, BUSY)}
-    run = run_at(servers, 1_000_000, patience=Patience(max_outage=100.0))
+    run = run_at(servers, 1_000_000, patience=PatienceSettings(max_outage=100.0))
     assert isinstance(run.stops[0], CeilingReached)
     assert 300.0 <= run.took <= 340.0 and run.sink.failed == 0
     assert run.accounted == run.pipeline.progress.read

@@ -30,7 +30,7 @@ def fault(billing: Billing, **more: object) -> Fault:
 def test_whatever_is_sent_and_however_it_ends_the_bill_stays_under_the_ceiling(
     data: st.DataObject, before: float
 ) -> None:
-    till, flying, billed = Budget(PRICE, ceiling=0.01, before=before), list[Job](), before
+    budget, flying, billed = Budget(PRICE, ceiling=0.01, before=before), list[Job](), before
     for _ in range(data.draw(st.integers(1, 40))):
         if flying and data.draw(st.booleans()):
             one = flying.pop(data.draw(st.integers(0, len(flying) - 1)))
@@ -39,40 +39,40 @@ def test_whatever_is_sent_and_however_it_ends_the_bill_stays_under_the_ceiling(
             if billing is None:
                 usage = Usage(data.draw(st.integers(0, one.tokens * 4)), data.draw(st.integers(0, one.token_cap or 0)))
                 told = data.draw(st.booleans())
-                till.settle(one, answer(usage if told else None))
+                budget.settle(one, answer(usage if told else None))
                 billed += PRICE.of("m", usage, {}) or 0.0
             else:
-                till.settle(one, fault(billing))
+                budget.settle(one, fault(billing))
                 billed += 0.0 if billing in (Billing.UNBILLED, Billing.THROTTLED) else data.draw(st.floats(0, most))
         else:
             one = job(data.draw(st.integers(1, 100)), data.draw(st.integers(1, 300)))
             one.worst_cost = worst_case(PRICE, one) or 0.0
-            if till.reserve([one]):
+            if budget.reserve([one]):
                 flying.append(one)
             else:
-                assert till.short
-        assert billed + sum(one.worst_cost for one in flying) <= max(till.ceiling, before) * (1 + 1e-9)
+                assert budget.short
+        assert billed + sum(one.worst_cost for one in flying) <= max(budget.ceiling, before) * (1 + 1e-9)
 
 
 def test_a_request_that_does_not_fit_waits_for_one_in_flight_to_cost_less_than_it_might() -> None:
     one, other = job(), job()
     one.worst_cost = other.worst_cost = 0.6
-    till = Budget(PRICE, ceiling=1.0)
-    assert till.reserve([one])
-    assert not till.reserve([other]) and till.short
-    assert till.left == 1.0
-    till.settle(one, answer(Usage(10, 10)))
-    assert not till.short and till.reserve([other])
-    assert till.left == pytest.approx(1.0 - 0.00012)
+    budget = Budget(PRICE, ceiling=1.0)
+    assert budget.reserve([one])
+    assert not budget.reserve([other]) and budget.short
+    assert budget.left == 1.0
+    budget.settle(one, answer(Usage(10, 10)))
+    assert not budget.short and budget.reserve([other])
+    assert budget.left == pytest.approx(1.0 - 0.00012)
     assert Budget(PRICE).left is None
 
 
 def test_a_job_costs_what_all_its_answers_cost_and_the_providers_own_figure_wins() -> None:
-    one, till = job(), Budget(PRICE)
-    till.settle(one, fault(Billing.UNBILLED))
+    one, budget = job(), Budget(PRICE)
+    budget.settle(one, fault(Billing.UNBILLED))
     assert one.cost is None
-    till.settle(one, fault(Billing.SERVER, usage=Usage(1000, 0)))
-    till.settle(one, answer(Usage(1000, 1000), cost=0.5))
+    budget.settle(one, fault(Billing.SERVER, usage=Usage(1000, 0)))
+    budget.settle(one, answer(Usage(1000, 1000), cost=0.5))
     assert one.cost == pytest.approx(0.502)
 
 

@@ -62,7 +62,7 @@ class Traffic:
 
     def fail(self, request: Request, fault: Fault, after: float = 0.05) -> None:
         self.now += after
-        if self.gate.parking.probe is request:
+        if self.gate.breaker.probe is request:
             self.gate.probed(request, fault, self.now, self.now - self.left[id(request)], lambda: self.draw)
         self.gate.leave(request)
 
@@ -121,7 +121,7 @@ def test_a_crowd_that_is_refused_together_counts_as_one_refusal(gate: Gate) -> N
     closed_until = gate.closed_until
     for request in crowd[1:]:
         traffic.refuse(request, after=1e-4)
-    assert gate.closed_until == closed_until and gate.parking.row == 1
+    assert gate.closed_until == closed_until and gate.breaker.row == 1
 
 
 @pytest.mark.parametrize("fault", [BUSY, GONE, limited()])

@@ -13,10 +13,11 @@ from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import PATH, Chat
 from llmbatch.dialects.request_options import Options
-from llmbatch.engine.dispatch import Dispatch, Patience
+from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.cost import Budget
@@ -208,13 +209,13 @@ def new_run(
     ordered: bool = False,
     sink: MemorySink | None = None,
     policy: RetryPolicy | None = None,
-    patience: Patience | None = None,
+    patience: PatienceSettings | None = None,
     random: Callable[[], float] = lambda: 0.5,
     offload: Callable[..., Awaitable[Any]] | None = inline,
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
     endpoints: Sequence[str] = ("",),
-    till: Budget | None = None,
+    budget: Budget | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
     world, events = World(), list[Event]()
@@ -229,10 +230,10 @@ def new_run(
         dialect=dialect,
         new_gate=new_gate or (lambda: fixed_gate(workers)),
         policy=policy or RetryPolicy(),
-        patience=patience or Patience(),
+        patience=patience or PatienceSettings(),
         random=random,
         notify=notify,
-        till=till,
+        budget=budget,
         endpoints=endpoints,
     )
     pipeline = Pipeline(

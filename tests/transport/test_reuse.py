@@ -194,7 +194,7 @@ def test_ended_before_the_body_was_whole_is_not_billed(run: Run, opening: Open) 
     run(scene())
 
 
-_KIND = {"Lane": Kind.PROTOCOL, "ReferenceLane": Kind.TIMEOUT}
+_KIND = {"Http11Lane": Kind.PROTOCOL, "HttpxLane": Kind.TIMEOUT}
 
 
 def test_a_second_answer_in_the_same_packet_poisons_nothing(run: Run, opening: Open) -> None:

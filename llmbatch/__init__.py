@@ -63,8 +63,6 @@ def __getattr__(name: str) -> Any:
         if name in names:
             from importlib import import_module
 
-            module = import_module(home)
-            # All at once: importing the package `run` has just put it where the function of that name belongs.
-            globals().update({each: getattr(module, each) for each in names})
-            return globals()[name]
+            found = globals()[name] = getattr(import_module(home), name)
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

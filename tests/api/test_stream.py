@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -295,10 +296,22 @@ def test_importing_it_imports_nothing_heavy() -> None:
     assert shown.stdout == "[]\n", shown.stderr
 
 
-def test_the_names_are_there_in_any_order() -> None:
-    script = "import llmbatch; llmbatch.stream; assert callable(llmbatch.run), llmbatch.run; dir(llmbatch.Result)"
+def test_the_names_are_there_whatever_was_imported_before() -> None:
+    script = (
+        "import pkgutil, importlib, llmbatch;"
+        "[importlib.import_module(f'llmbatch.{each.name}') for each in pkgutil.iter_modules(llmbatch.__path__)"
+        " if each.name != '__main__'];"
+        "import llmbatch.app.session;"
+        "assert callable(llmbatch.run) and callable(llmbatch.stream), (llmbatch.run, llmbatch.stream)"
+    )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE)
     assert shown.returncode == 0, shown.stderr
+
+
+def test_no_part_of_the_package_has_the_name_of_what_it_offers() -> None:
+    """A package of that name, once imported, would stand where the function belongs."""
+    parts = {each.name for each in pkgutil.iter_modules(llmbatch.__path__)}
+    assert parts.isdisjoint(llmbatch.__all__)
 
 
 def test_types_are_those_of_the_values(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
 from llmbatch.dialects.error_rules import classify
-from llmbatch.dialects.errors import LARGEST, api_error, beginning, error_in
+from llmbatch.dialects.errors import LARGEST, api_error, beginning
 from llmbatch.dialects.openai_stream import CutStream
 
 __all__ = [
@@ -19,9 +19,7 @@ __all__ = [
     "Verdict",
     "alone",
     "count",
-    "embedded_error",
     "gave_up",
-    "has_error",
     "judged",
     "own_cost",
     "parsed",
@@ -92,16 +90,6 @@ def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Com
     return read
 
 
-def has_error(body: Any) -> bool:
-    """Tell whether an answer of status 2xx is an error: gateways send such, providers too once the model has begun."""
-    return isinstance(body, dict) and (bool(body.get("error")) or body.get("object") == "error")
-
-
-def embedded_error(body: dict[str, Any], reply: Reply) -> Fault:
-    """Read an error that came with status 2xx."""
-    return classify(error_in(body, _status_in(body.get("error") or body)), reply.headers)
-
-
 def unparsable(reply: Reply, message: str) -> Fault:
     """Return the fault for a paid answer that cannot be read; its body is kept.
 
@@ -154,11 +142,3 @@ def count(value: Any) -> int | None:
         return value if 0 <= value < 2**53 else None
     countable = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if countable and 0 <= value < 2**53 else None
-
-
-def _status_in(error: Any) -> int:
-    """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and code.isdecimal():
-        code = int(code[:4])
-    return code if isinstance(code, int) and 400 <= code < 600 else 500

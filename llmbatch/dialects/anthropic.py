@@ -11,8 +11,9 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, count, read_answer, request_id, unparsable
 from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
+from llmbatch.dialects.embedded_errors import has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import note_finish

@@ -11,7 +11,8 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, embedded_error, has_error, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, count, read_answer, request_id, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import normalised, note_finish
 from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
 from llmbatch.dialects.openai_messages import opened, refuse_foreign, tool_calls

@@ -9,16 +9,8 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import (
-    alone,
-    embedded_error,
-    gave_up,
-    has_error,
-    own_cost,
-    read_answer,
-    request_id,
-    unparsable,
-)
+from llmbatch.dialects.answers import alone, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import normalised, note_finish
 from llmbatch.dialects.openai_chat import usage
 from llmbatch.dialects.openai_stream import fold_completion, streamed

@@ -12,7 +12,8 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, embedded_error, has_error, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat import usage
 from llmbatch.dialects.openai_messages import refuse_foreign
 from llmbatch.dialects.packing import count_sharing, packed, read_packed

@@ -12,17 +12,8 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.core.usage import Usage
-from llmbatch.dialects.answers import (
-    alone,
-    count,
-    embedded_error,
-    gave_up,
-    has_error,
-    own_cost,
-    read_answer,
-    request_id,
-    unparsable,
-)
+from llmbatch.dialects.answers import alone, count, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import note_finish

@@ -9,7 +9,8 @@ from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.answers import Fold, Verdict, embedded_error, has_error, judged, own_cost, parsed, unparsable
+from llmbatch.dialects.answers import Fold, Verdict, judged, own_cost, parsed, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat import usage
 
 __all__ = ["count_sharing", "packed", "read_packed", "share"]

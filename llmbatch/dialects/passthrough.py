@@ -9,7 +9,8 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.answers import alone, embedded_error, has_error, read_answer, request_id
+from llmbatch.dialects.answers import alone, read_answer, request_id
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS, usage
 from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.request_options import Options, Routes, complete

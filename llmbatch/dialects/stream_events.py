@@ -1,0 +1,76 @@
+"""The events of a stream as every dialect wants them: JSON objects, without pings, and errors in one place. Pure."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from llmbatch.codec import json
+from llmbatch.codec.sse import events
+from llmbatch.dialects.embedded_errors import has_error
+
+__all__ = ["DONE", "ERROR", "StreamEvent", "is_empty", "merged_usage", "stream_events"]
+
+DONE = "[DONE]"
+ERROR = "error"
+
+_PINGS = frozenset({"ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"})
+
+
+class StreamEvent(NamedTuple):
+    """An event: the name it has in the stream, or DONE, or ERROR; and its object."""
+
+    name: str
+    value: dict[str, Any]
+
+
+def stream_events(stream: bytes) -> Iterator[StreamEvent]:
+    """Yield the events that say something.
+
+    An error, in whatever shape, is called ERROR and is the last one, since `[DONE]` behind it proves nothing; its
+    object is one that `has_error` is true of. `[DONE]` is the last one, too. Raises ValueError for an event that is
+    not a JSON object.
+    """
+    for name, data in events(stream):
+        if data.startswith(b"[DONE]"):
+            yield StreamEvent(DONE, {})
+            return
+        if name in _PINGS or data[:16].strip().decode("latin-1").lower() in _PINGS:
+            continue
+        for value in _objects(name, data):
+            if name == ERROR or has_error(value):
+                yield StreamEvent(ERROR, value if has_error(value) else {"error": value})
+                return
+            if value.get("type") not in _PINGS:
+                yield StreamEvent(name, value)
+
+
+def _objects(name: str, data: bytes) -> list[dict[str, Any]]:
+    """Parse the data of an event; some servers put their objects into a list."""
+    try:
+        value = json.loads_shallow(data)
+    except ValueError:
+        if name != ERROR:
+            raise
+        value = data.decode("utf-8", "replace")
+    values = value if isinstance(value, list) else [value]
+    if all(isinstance(one, dict) for one in values):
+        return values
+    if name == ERROR:
+        return [{"error": value or "an error without words"}]
+    raise ValueError("an event is not a JSON object")
+
+
+def is_empty(value: Any) -> bool:
+    """Tell whether a field of an event says nothing: zero and false do say something."""
+    return value is None or value == "" or value == [] or value == {}
+
+
+def merged_usage(before: Any, now: Any) -> Any:
+    """Return the usage of a stream that told it several times.
+
+    Counts only grow: null is no news, and neither is a zero where there was a number.
+    """
+    if not isinstance(now, dict):
+        return before
+    if not isinstance(before, dict):
+        return now
+    return before | {name: value for name, value in now.items() if value or name not in before}

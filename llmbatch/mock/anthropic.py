@@ -89,21 +89,21 @@ def events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
     begun = {**answered, "content": [], "stop_reason": None, "stop_details": None, "stop_sequence": None}
     if used:
         begun["usage"] = {**used, "output_tokens": 1}
-    said = [_event("message_start", message=begun), _event("ping")]
+    sent = [_event("message_start", message=begun), _event("ping")]
     for index, block in enumerate(answered.get("content") or ()):
-        said += _pieces(index, block)
+        sent += _pieces(index, block)
     match turn.fault.name if turn.fault else None:
         case "stream-cut":
-            return said[: len(said) // 2]
+            return sent[: len(sent) // 2]
         case "stream-error":
             broken = ANTHROPIC.refuse(Refusal(529, "Overloaded"))
-            return [*said[: len(said) // 2], b"event: error\ndata: " + broken.body + b"\n\n"]
+            return [*sent[: len(sent) // 2], b"event: error\ndata: " + broken.body + b"\n\n"]
         case name:
             delta = {key: answered[key] for key in ("stop_reason", "stop_sequence", "stop_details")}
-            said.append(
+            sent.append(
                 _event("message_delta", delta=delta, usage={"output_tokens": (used or {}).get("output_tokens", 0)})
             )
-            return said if name == "no-done" else [*said, _event("message_stop")]
+            return sent if name == "no-done" else [*sent, _event("message_stop")]
 
 
 def _text(content: Any, where: str) -> str:
@@ -152,12 +152,12 @@ def _forced_tool(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _usage(asked: MockRequest, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count tokens; the system blocks marked for the cache are said to have been there already."""
+    """Count tokens; the system blocks marked for the cache count as read from it."""
     system = asked.body.get("system")
     marked = [block for block in system if "cache_control" in block] if isinstance(system, list) else []
     cached = tokens(_text(marked, "system"))
     thoughts = sum(tokens(block.get("thinking", "")) for block in blocks)
-    said = sum(
+    written = sum(
         tokens(block.get("text") or (json.dumps(block["input"]).decode() if "input" in block else ""))
         for block in blocks
     )
@@ -166,7 +166,7 @@ def _usage(asked: MockRequest, blocks: list[dict[str, Any]]) -> dict[str, Any]:
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": thoughts + said,
+        "output_tokens": thoughts + written,
         "output_tokens_details": {"thinking_tokens": thoughts},
         "server_tool_use": None,
         "service_tier": "standard",

@@ -1,4 +1,4 @@
-"""What the provider asks of a dialect: to read a request body, to answer it, to stream the answer. Pure."""
+"""The interface of a dialect: read a request body, answer it, stream the answer. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class MockRequest:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one answer is made from. Equal `seed` and request give equal words.
+    """What one answer is made from. Equal seeds and requests give equal text.
 
-    `serial` numbers the answer, `created` dates it. `text` replaces the words when a fault wants other ones.
+    `serial` numbers the answer, `created` dates it. `text` replaces the generated text where a fault asks for it.
     """
 
     asked: MockRequest
@@ -46,13 +46,13 @@ class Turn:
 
 
 class Dialect(NamedTuple):
-    """One API: `read` raises Malformed; `stream` cuts the answer into server-sent events, if it can be streamed.
+    """One API: `read` raises MalformedRequest; `stream` cuts the answer into server-sent events, if it can be streamed.
 
-    `headers` are those of the request that become fields of the body that is read.
+    `headers` are request headers that `read` gets as fields of the body.
     """
 
     read: Callable[[dict[str, Any]], MockRequest]
     answer: Callable[[Turn], dict[str, Any]]
     stream: Callable[[dict[str, Any], Turn], list[bytes]] | None
-    manner: ErrorFormat = OPENAI
+    error_format: ErrorFormat = OPENAI
     headers: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How each provider puts a refusal, and what it tells of its limits and requests in headers. Pure."""
+"""Error bodies and rate-limit headers in each provider's format. Pure."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ __all__ = ["ANTHROPIC", "ERROR_FORMATS", "GEMINI", "OPENAI", "ErrorFormat", "Ref
 
 
 class Refusal(NamedTuple):
-    """Why a request is not answered, before a provider puts it in its words.
+    """Why a request is not answered, before it is written in a provider's format.
 
     `type` and `code` left out are the usual ones for the status. The waits, in seconds and milliseconds, are text: a
     fault may write them in any form.
@@ -28,7 +28,7 @@ class Refusal(NamedTuple):
 
 
 class ErrorFormat(NamedTuple):
-    """One provider's: `refuse` words a refusal, `limits` tells the levels of the buckets at a wall time.
+    """One provider's format: `refuse` makes the error reply, `limits` the headers for bucket levels at a wall time.
 
     `request_id` is the header that names the request, None where the body does.
     """
@@ -51,7 +51,7 @@ _GRPC = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUST
          404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
          504: "DEADLINE_EXCEEDED"}  # fmt: skip
 _BUCKETS = ("requests", "tokens")
-"""Types of OpenAI's that only say which limit it was."""
+"""OpenAI's error types that only name the limit."""
 
 
 def _openai(refusal: Refusal) -> Reply:
@@ -80,7 +80,7 @@ def _anthropic(refusal: Refusal) -> Reply:
 
 
 def _gemini(refusal: Refusal) -> Reply:
-    """Put the wait in the body and no header; a code is a status, or the name of a quota, or else a reason."""
+    """Write the wait into the body, not a header. A code is a status, the name of a quota, or else a reason."""
     status, code, details = _GRPC.get(refusal.status, "UNKNOWN"), refusal.code or "", []
     if code.startswith("Generate"):
         details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": code}]})
@@ -128,4 +128,4 @@ ANTHROPIC = ErrorFormat(_anthropic, _anthropic_limits, b"request-id")
 GEMINI = ErrorFormat(_gemini, lambda levels, wall: [], None)
 
 ERROR_FORMATS = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
-"""By the names that a fault knows them by."""
+"""By the name that a fault marker uses for them."""

@@ -1,4 +1,4 @@
-"""A finished answer to the server-sent events it would have been streamed as. Pure."""
+"""Cuts a finished answer into the server-sent events of a stream. Pure."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,26 +28,26 @@ def completion_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
 def response_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
     """Cut a response into events with names and numbers; the last one holds it whole."""
     begun = answered | {"status": "in_progress", "output": [], "usage": None}
-    said: list[dict[str, Any]] = [
+    sent: list[dict[str, Any]] = [
         {"type": f"response.{what}", "response": begun} for what in ("created", "in_progress")
     ]
     for place, item in enumerate(answered["output"]):
-        said.append({"type": "response.output_item.added", "output_index": place, "item": item | {"content": []}})
+        sent.append({"type": "response.output_item.added", "output_index": place, "item": item | {"content": []}})
         for index, part in enumerate(item.get("content") or ()):
             kind, field = ("refusal", "refusal") if part["type"] == "refusal" else ("output_text", "text")
             where = {"item_id": item["id"], "output_index": place, "content_index": index}
-            said += [{"type": f"response.{kind}.delta", **where, "delta": piece} for piece in cut(part[field])]
-        said.append({"type": "response.output_item.done", "output_index": place, "item": item})
+            sent += [{"type": f"response.{kind}.delta", **where, "delta": piece} for piece in cut(part[field])]
+        sent.append({"type": "response.output_item.done", "output_index": place, "item": item})
     name = turn.fault.name if turn.fault else None
     if name in ("stream-cut", "stream-error"):
-        said = said[: len(said) // 2]
+        sent = sent[: len(sent) // 2]
     if name == "stream-error":
-        said.append({"type": "error", "code": "server_error", "message": "The server had an error.", "param": None})
+        sent.append({"type": "error", "code": "server_error", "message": "The server had an error.", "param": None})
     elif name != "stream-cut":
-        said.append({"type": f"response.{answered['status']}", "response": answered})
+        sent.append({"type": f"response.{answered['status']}", "response": answered})
     return [
         b"event: " + one["type"].encode() + b"\n" + _event(one | {"sequence_number": number})
-        for number, one in enumerate(said)
+        for number, one in enumerate(sent)
     ]
 
 
@@ -89,8 +89,8 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     yield piece({"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None})
     for key in ("reasoning_content", "content", "refusal"):
-        said = message.get(key)
-        for part in cut(said) if isinstance(said, str) else said or ():
+        text = message.get(key)
+        for part in cut(text) if isinstance(text, str) else text or ():
             yield piece({key: [part] if isinstance(part, dict) else part})
     for index, call in enumerate(message.get("tool_calls", ())):
         arguments = call["function"]["arguments"]

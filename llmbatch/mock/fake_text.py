@@ -1,4 +1,4 @@
-"""Words for answers: plain sentences, JSON that fits a simple schema, both drawn from a seed; their size and pieces."""
+"""Text for answers, drawn from a seed: plain sentences, or JSON that fits a simple schema. Counts and cuts tokens."""
 
 import re
 from math import ceil, floor
@@ -22,12 +22,12 @@ _MOST_PIECES = 12
 
 
 def sentences(prompt: str, rng: Random, count: int = 3) -> str:
-    """Quote the beginning of the prompt, so that a person sees what is answered, and add sentences."""
+    """Quote the beginning of the prompt, so that a person sees which one it answers, and add sentences."""
     quoted = " ".join(prompt[:240].split())
     if len(quoted) > 60:
         quoted = quoted[:59] + "…"
-    said = (f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}." for _ in range(count))
-    return " ".join((f"You asked: '{quoted}'", *said))
+    words = (f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}." for _ in range(count))
+    return " ".join((f"You asked: '{quoted}'", *words))
 
 
 def fitting(schema: Any, rng: Random, *, root: Any = None, depth: int = 0) -> Any:

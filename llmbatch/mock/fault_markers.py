@@ -1,4 +1,4 @@
-"""Scripted faults: the markers in a prompt, the table of what they may say, and which one is due. Pure.
+"""Scripted faults: the markers in a prompt, the options of each fault, and which one is due. Pure.
 
 A marker is `[[mock:NAME key=value ...]]`; values are URL-quoted where they hold spaces or brackets. Several
 markers in one prompt follow each other: each one is due `times` times, one without `times` for ever.
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 __all__ = ["FAULTS", "RANDOM", "BadMarker", "Fault", "due", "markers", "without_markers"]
 
 FAULTS: dict[str, dict[str, Any]] = {
-    # The words of the answer.
+    # The text of the answer.
     "text": {"value": ""},
     "echo": {},
     "control": {},
@@ -69,7 +69,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "br": {},
     "huge-headers": {"kb": 256},
     "extra-bytes": {},
-    # What happens on the wire.
+    # How the reply is sent.
     "hang": {},
     "reset": {"where": ("before", "headers", "body")},
     "close": {},
@@ -90,7 +90,7 @@ _MARKER = re.compile(r"\[\[mock:([^\s\]]*)((?:\s+[^\s\]]+)*)\s*\]\]")
 
 
 class BadMarker(ValueError):
-    """A marker that says something the table does not know."""
+    """A marker with an unknown fault, option or value."""
 
 
 class Fault(NamedTuple):
@@ -110,7 +110,7 @@ def markers(text: str) -> list[Fault]:
 
 
 def without_markers(text: str) -> str:
-    """Return the prompt as a person would have written it."""
+    """Return the prompt without its markers."""
     return _MARKER.sub("", text).strip() if "[[mock:" in text else text
 
 

@@ -75,19 +75,19 @@ def events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
     """Cut an answer into chunks that are answers themselves; a fault may leave out some."""
     frame = {key: value for key, value in answered.items() if key != "candidates"}
     pieces = [piece for candidate in answered.get("candidates") or () for piece in _pieces(candidate)]
-    said = [_event({"candidates": [piece], **frame}) for piece in pieces] or [_event(frame)]
+    sent = [_event({"candidates": [piece], **frame}) for piece in pieces] or [_event(frame)]
     match turn.fault.name if turn.fault else None:
         case "stream-cut" | "no-done":
-            return said[: len(said) // 2]
+            return sent[: len(sent) // 2]
         case "stream-error":
             broken = GOOGLE.refuse(Refusal(503, "The model is overloaded."))
-            return [*said[: len(said) // 2], b"data: " + broken.body + b"\r\n\r\n"]
+            return [*sent[: len(sent) // 2], b"data: " + broken.body + b"\r\n\r\n"]
         case _:
-            return said
+            return sent
 
 
 def _camel(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields under the names of the wire; snake case is taken too, and the official client mixes both."""
+    """Return the fields in camel case; the API accepts snake case too, and the official client mixes both."""
     return {re.sub("_([a-z])", lambda letter: letter[1].upper(), name): value for name, value in fields.items()}
 
 
@@ -148,14 +148,14 @@ def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _usage(prompt_tokens: int, candidates: Any) -> dict[str, Any]:
-    """Count tokens: thoughts apart, and nothing said of candidates where there are none."""
-    thoughts = said = 0
+    """Count tokens, thoughts by themselves; a count of 0 is left out."""
+    thoughts = written = 0
     for part in (part for candidate in candidates for part in candidate.get("content", {}).get("parts", ())):
         if part.get("thought"):
             thoughts += tokens(part["text"])
         else:
-            said += tokens(part.get("text") or json.dumps(part.get("functionCall")).decode())
-    counts = {"promptTokenCount": prompt_tokens, "candidatesTokenCount": said, "thoughtsTokenCount": thoughts}
+            written += tokens(part.get("text") or json.dumps(part.get("functionCall")).decode())
+    counts = {"promptTokenCount": prompt_tokens, "candidatesTokenCount": written, "thoughtsTokenCount": thoughts}
     return {**{name: count for name, count in counts.items() if count}, "totalTokenCount": sum(counts.values())}
 
 

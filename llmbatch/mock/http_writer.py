@@ -1,4 +1,4 @@
-"""A reply to the bytes of HTTP/1.1: legal ones through h11, broken ones by hand. Pure."""
+"""Writes replies as HTTP/1.1: legal ones through h11, broken ones by hand. Pure."""
 
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -42,7 +42,7 @@ def legal(connection: h11.Connection, reply: Reply, headers: Headers, *, method:
 
 
 def broken(reply: Reply, headers: Headers, fault: Fault) -> Iterator[Step]:
-    """Yield what a fault of the wire makes of a reply. The connection is not used again."""
+    """Yield a reply with a fault in its HTTP. The connection is not used again."""
     yield from BROKEN[fault.name](
         reply, [(b"content-type", reply.content_type), *reply.headers, *headers], fault.options
     )
@@ -73,7 +73,7 @@ _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 def _head(reply: Reply, headers: Headers, *framing: tuple[bytes, bytes]) -> bytes:
-    """Write a head by hand: it may say what h11 would refuse to."""
+    """Write a head by hand: h11 would refuse some of them."""
     lines = [b"HTTP/1.1 %d %s" % (reply.status, _reason(reply.status))]
     lines += [name + b": " + value for name, value in (*headers, *framing, (b"connection", b"close"))]
     return b"\r\n".join(lines) + b"\r\n\r\n"

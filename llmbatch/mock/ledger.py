@@ -1,4 +1,4 @@
-"""The ledger: one JSON line for each request the provider got, so that a test can prove what was sent."""
+"""The ledger: a file with one JSON line for each request, so that tests can prove what was sent."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Rate limits: buckets of requests and tokens. Pure; given the clock."""
+"""Rate limits: buckets of requests and tokens. Pure, the clock passed in."""
 
 from collections import deque
 from math import ceil, inf
@@ -38,7 +38,7 @@ class MockBucket:
         return inf
 
     def take(self, amount: int, now: float) -> None:
-        """Take tokens that `wait` said are there."""
+        """Take tokens, after `wait` returned 0."""
         self._taken.append((now, amount))
         self._used += amount
 

@@ -129,9 +129,9 @@ def _usage(prompt_tokens: int, choices: list[dict[str, Any]]) -> dict[str, Any]:
         message = choice["message"]
         content = message["content"]
         reasoning += tokens(message.get("reasoning_content") or "")
-        said = content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+        text = content if isinstance(content, str) else "".join(part["text"] for part in content or ())
         calls = "".join(call["function"]["arguments"] for call in message.get("tool_calls", ()))
-        completion += tokens(said + (message["refusal"] or "") + calls)
+        completion += tokens(text + (message["refusal"] or "") + calls)
     completion += reasoning
     return {
         "prompt_tokens": prompt_tokens,

@@ -1,4 +1,4 @@
-"""The provider: one request to one verdict, without I/O; it keeps the counters that real providers keep."""
+"""The provider: decides on one request at a time, without I/O, and keeps the counters that real providers keep."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ from llmbatch.mock.openai_completions import COMPLETIONS
 from llmbatch.mock.openai_embeddings import EMBEDDINGS
 from llmbatch.mock.openai_responses import RESPONSES
 from llmbatch.mock.reply import Reply
-from llmbatch.mock.reply_faults import UNSTREAMED, bend, words
+from llmbatch.mock.reply_faults import UNSTREAMED, apply_fault, fault_text
 from llmbatch.mock.settings import MockSettings
 
 __all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
@@ -37,9 +37,9 @@ DIALECTS: dict[str, Dialect] = {
     r"/messages": MESSAGES,
     r"/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)": GEMINI,
 }
-"""What is answered, by path below `/v1`, `/v1beta` or `/openai/v1`: a pattern for the whole of it.
+"""The dialect for each path below `/v1`, `/v1beta` or `/openai/v1`; each pattern matches the whole path.
 
-The named groups of a path become fields of the body that is read, and win over those of the same name.
+The named groups of a pattern become fields of the request body and replace fields of the same name.
 """
 
 _ROOTS = re.compile(r"/v1beta(?=/)|(/openai)?/v1(?=/)")
@@ -62,7 +62,7 @@ class Arrival(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of a request: the reply, `delay` seconds later, bent on the wire if the fault says so."""
+    """What becomes of a request: the reply, `delay` seconds later, broken on the wire if the fault says so."""
 
     reply: Reply
     delay: float = 0.0
@@ -92,42 +92,42 @@ class Provider:
         if arrival.method == "GET" and path == "/health":
             return Verdict(Reply(200, b'{"status":"ok"}'))
         found = _dialect_at(path) if arrival.method == "POST" else None
-        manner = found[0].manner if found else OPENAI
-        if stranger := self._stranger(arrival.headers):
-            return _refused(stranger, manner)
+        error_format = found[0].error_format if found else OPENAI
+        if refusal := self._check_key(arrival.headers):
+            return _refused(refusal, error_format)
         if arrival.method == "GET" and path in ("/models", "/openai/models"):
             return Verdict(_models())
         if found is None:
-            said = f"Invalid URL ({arrival.method} {arrival.path})"
-            return _refused(Refusal(404, said, code="unknown_url"), manner)
+            message = f"Invalid URL ({arrival.method} {arrival.path})"
+            return _refused(Refusal(404, message, code="unknown_url"), error_format)
         try:
             dialect, fields = found
             wanted = ((name, arrival.headers.get(name.encode())) for name in dialect.headers)
             told = {name: value.decode("latin-1") for name, value in wanted if value is not None}
             asked = dialect.read(_body(arrival.body) | fields | told)
         except MalformedRequest as error:
-            return _refused(Refusal(400, str(error), param=error.param), manner)
+            return _refused(Refusal(400, str(error), param=error.param), error_format)
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
-        levels = manner.limits(self._limits.levels(now), wall)
-        return verdict._replace(prompt=asked.prompt[:200], headers=levels, request_id=manner.request_id)
+        levels = error_format.limits(self._limits.levels(now), wall)
+        return verdict._replace(prompt=asked.prompt[:200], headers=levels, request_id=error_format.request_id)
 
     def _answer(self, dialect: Dialect, asked: MockRequest, arrival: Arrival, *, now: float, wall: float) -> Verdict:
-        settings, manner = self._settings, dialect.manner
+        settings, error_format = self._settings, dialect.error_format
         if asked.model == "missing-model":
-            said = f"The model `{asked.model}` does not exist or you do not have access to it."
-            return _refused(Refusal(404, said), manner)
+            message = f"The model `{asked.model}` does not exist or you do not have access to it."
+            return _refused(Refusal(404, message), error_format)
         try:
             script = markers(asked.prompt)
         except BadMarker as error:
-            return _refused(Refusal(400, str(error), param="messages", code="bad_mock_marker"), manner)
+            return _refused(Refusal(400, str(error), param="messages", code="bad_mock_marker"), error_format)
         if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
             shortage = Shortage("requests", settings.concurrency_limit, 1.0)
-            return _refused(_too_many(shortage, "concurrent requests"), manner)
+            return _refused(_too_many(shortage, "concurrent requests"), error_format)
         if short := self._limits.admit(asked.weight, now):
-            return _refused(_too_many(short, f"{short.bucket} per min"), manner)
+            return _refused(_too_many(short, f"{short.bucket} per min"), error_format)
         seed = f"{settings.seed}:{arrival.key}"
         fault = self._fault(script, asked.prompt, seed)
-        turn = Turn(asked, seed, arrival.serial, int(wall), fault, words(fault, asked.prompt))
+        turn = Turn(asked, seed, arrival.serial, int(wall), fault, fault_text(fault, asked.prompt))
         delay = settings.latency + (fault.after if fault else 0.0)
         if settings.jitter:
             delay += Random(f"{seed}:delay").uniform(0, settings.jitter)
@@ -147,7 +147,7 @@ class Provider:
         self._attempts[what] += 1
         return self._attempts[what] - 1
 
-    def _stranger(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    def _check_key(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
         """Return the refusal for a caller without the right key."""
         if self._settings.api_key is None:
             return None
@@ -170,8 +170,8 @@ def _dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
     return None
 
 
-def _refused(refusal: Refusal, manner: ErrorFormat) -> Verdict:
-    return Verdict(manner.refuse(refusal), request_id=manner.request_id)
+def _refused(refusal: Refusal, error_format: ErrorFormat) -> Verdict:
+    return Verdict(error_format.refuse(refusal), request_id=error_format.request_id)
 
 
 def _body(raw: bytes) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _reply(dialect: Dialect, turn: Turn) -> Reply:
         reply = Reply(200, b"", b"text/event-stream; charset=utf-8", pieces=dialect.stream(answered, turn))
     else:
         reply = Reply(200, json.dumps(answered))
-    return bend(reply, turn.fault, dialect.manner) if turn.fault else reply
+    return apply_fault(reply, turn.fault, dialect.error_format) if turn.fault else reply
 
 
 def _models() -> Reply:
@@ -202,9 +202,9 @@ def _models() -> Reply:
 def _too_many(shortage: Shortage, what: str) -> Refusal:
     """Refuse for pace; a request too large for the bucket gets no time to come back at."""
     if isinf(shortage.wait):
-        said = f"Request too large on {what}: Limit {shortage.limit}. It must be reduced in order to run."
-        return Refusal(429, said, shortage.bucket)
+        message = f"Request too large on {what}: Limit {shortage.limit}. It must be reduced in order to run."
+        return Refusal(429, message, shortage.bucket)
     milliseconds = ceil(shortage.wait * 1000)
-    said = f"Rate limit reached on {what}: Limit {shortage.limit}. Please try again in {milliseconds / 1000:g}s."
+    message = f"Rate limit reached on {what}: Limit {shortage.limit}. Please try again in {milliseconds / 1000:g}s."
     seconds = max(1, ceil(shortage.wait))
-    return Refusal(429, said, shortage.bucket, wait=str(seconds), wait_ms=str(milliseconds))
+    return Refusal(429, message, shortage.bucket, wait=str(seconds), wait_ms=str(milliseconds))

@@ -1,4 +1,4 @@
-"""An answer before it is put on the wire."""
+"""An HTTP reply before it is written to a connection."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ HTML = b"text/html; charset=utf-8"
 
 @dataclass(slots=True)
 class Reply:
-    """Status, body, and what is unusual about them."""
+    """Status, headers and body."""
 
     status: int
     body: bytes
@@ -21,7 +21,7 @@ class Reply:
     pieces: list[bytes] | None = None
     """The body of a stream: sent chunked, piece by piece, instead of `body`."""
     tail: bytes = b""
-    """Bytes that follow the answer though nobody asked for them."""
+    """Stray bytes that follow the answer."""
 
     @property
     def content(self) -> bytes:

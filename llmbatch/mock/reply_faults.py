@@ -1,6 +1,6 @@
-"""Faults that change what is said: the words before an answer is built, the reply after. Pure.
+"""Faults that change the text of an answer, or the reply that is built from it. Pure.
 
-Everything here is legal HTTP, sent like any other reply and followed by more on the same connection.
+All of them are legal HTTP: the reply is sent like any other, and the connection stays open.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from llmbatch.mock.error_formats import ERROR_FORMATS, ErrorFormat, Refusal
 from llmbatch.mock.fault_markers import Fault, without_markers
 from llmbatch.mock.reply import HTML, Headers, Reply
 
-__all__ = ["REPLIES", "UNSTREAMED", "bend", "words"]
+__all__ = ["REPLIES", "UNSTREAMED", "apply_fault", "fault_text"]
 
 _PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>%s</title></head>\n<body><center><h1>%s</h1></center>"
@@ -29,7 +29,7 @@ _CONTROL = (
 )
 
 
-def words(fault: Fault | None, prompt: str) -> str | None:
+def fault_text(fault: Fault | None, prompt: str) -> str | None:
     """Return the text a fault puts in place of the answer's."""
     if fault is None:
         return None
@@ -49,15 +49,15 @@ def words(fault: Fault | None, prompt: str) -> str | None:
     return None
 
 
-def bend(reply: Reply, fault: Fault, manner: ErrorFormat) -> Reply:
-    """Return what the fault makes of a good reply; the same one when it belongs to another stage."""
+def apply_fault(reply: Reply, fault: Fault, error_format: ErrorFormat) -> Reply:
+    """Return what the fault makes of a good reply; the same reply when the fault belongs to another stage."""
     if fault.name == "status":
-        return _status(fault.options, manner)
+        return _status(fault.options, error_format)
     change = REPLIES.get(fault.name)
     return change(reply, fault.options) if change else reply
 
 
-def _status(options: dict[str, Any], manner: ErrorFormat) -> Reply:
+def _status(options: dict[str, Any], error_format: ErrorFormat) -> Reply:
     code, shape = options["code"], options["body"]
     message = options["message"].replace("_", " ") or f"The mock was told to answer {code}."
     given = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
@@ -65,7 +65,7 @@ def _status(options: dict[str, Any], manner: ErrorFormat) -> Reply:
     wait, name = options["retry-after"], options["code-name"]
     if shape in ERROR_FORMATS or not shape:
         refusal = Refusal(code, message, options["type"] or None, code=name or None, wait=wait)
-        reply = ERROR_FORMATS.get(shape, manner).refuse(refusal)
+        reply = ERROR_FORMATS.get(shape, error_format).refuse(refusal)
         reply.headers = [(key, _header(value.decode("latin-1"))) for key, value in reply.headers] + headers
         return reply
     if wait:
@@ -154,7 +154,7 @@ REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
     "huge-headers": _huge_headers,
     "extra-bytes": _junk_after,
 }
-"""Faults that change a reply; `status` replaces it, in the manner of the provider."""
+"""Faults that change a reply; `status` replaces it, in the error format of the provider."""
 
 UNSTREAMED = frozenset({"nan", "huge-number", "deep", "bom", "bad-utf8"})
 """Faults inside a JSON body; a request for a stream gets that body all the same."""

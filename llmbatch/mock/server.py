@@ -30,28 +30,28 @@ __all__ = ["run", "serve"]
 _LARGEST_BODY = 64 * 2**20
 _READ = 2**18
 _LINGER = 5.0  # seconds a client gets to read the end of an answer and to close its side
-_ON_THE_WIRE = 0.01  # seconds for what was sent to leave the buffers of the event loop, before a reset
+_FLUSH = 0.01  # seconds for what was sent to leave the buffers of the event loop, before a reset
 _CLOSE = (b"connection", b"close")
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
-def _unheard(_: str) -> None:
-    """Tell nobody the address."""
+def _ignore(_: str) -> None:
+    """Ignore the address."""
 
 
-async def serve(settings: MockSettings, *, started: Callable[[str], None] = _unheard) -> None:
+async def serve(settings: MockSettings, *, started: Callable[[str], None] = _ignore) -> None:
     """Serve until cancelled; `started` gets the base URL once connections are accepted."""
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
-        house = _Server(settings, ledger)
+        server = _Server(settings, ledger)
         async with await anyio.create_tcp_listener(local_host=settings.host, local_port=settings.port) as listener:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
-            await listener.serve(house.welcome)
+            await listener.serve(server.accept)
 
 
-def run(settings: MockSettings, *, started: Callable[[str], None] = _unheard, until_stdin_closes: bool = False) -> None:
+def run(settings: MockSettings, *, started: Callable[[str], None] = _ignore, until_stdin_closes: bool = False) -> None:
     """Serve until SIGINT or SIGTERM, or until standard input ends, as it does when a parent dies.
 
     Raises OSError when it cannot listen or cannot open the ledger.
@@ -72,11 +72,11 @@ def run(settings: MockSettings, *, started: Callable[[str], None] = _unheard, un
         with suppress(KeyboardInterrupt):  # a Ctrl-C before the signals are received
             anyio.run(main, backend="asyncio", backend_options={"use_uvloop": find_spec("uvloop") is not None})
     except ExceptionGroup as group:
-        raise _alone(group) from None
+        raise _unwrap(group) from None
 
 
-def _alone(error: Exception) -> Exception:
-    """Return the one error a task group wrapped, so that an address in use is an OSError to the caller."""
+def _unwrap(error: Exception) -> Exception:
+    """Unwrap the single error of a task group, so that an address in use reaches the caller as an OSError."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -96,8 +96,8 @@ def _end_with_stdin() -> None:
 def _raw_socket(stream: SocketStream) -> Any:
     """Return the socket of a stream, None when the connection is gone.
 
-    Asked for anew each time: the event loop closes a broken one, and its descriptor is soon another's. anyio
-    reads the peer's name on the way, which fails in the manner of the loop where there is no peer.
+    Call it each time: the event loop may close a broken socket, and its descriptor is soon reused. anyio also reads
+    the name of the peer, which raises an error of the event loop's own where there is no peer any more.
     """
     try:
         raw = stream.extra(SocketAttribute.raw_socket)
@@ -123,7 +123,7 @@ class _TooLarge(Exception):
 
 
 class _Server:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self, settings: MockSettings, ledger: Ledger | None) -> None:
         self.provider = Provider(settings)
@@ -132,24 +132,24 @@ class _Server:
         self.in_flight = 0
         self._connections = count(1)
 
-    async def welcome(self, stream: SocketStream) -> None:
-        """Serve one connection to its end, whatever the client does."""
+    async def accept(self, stream: SocketStream) -> None:
+        """Serve one connection until it ends; a client that vanishes is no error."""
         async with stream:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await _Connection(self, stream, next(self._connections)).serve()
 
 
 class _Connection:
-    """One client: reads requests, lets the provider decide, plays the steps of the answer."""
+    """One connection: reads requests, asks the provider what to answer, and sends the steps of the answer."""
 
-    def __init__(self, house: _Server, stream: SocketStream, number: int) -> None:
-        self._house = house
+    def __init__(self, server: _Server, stream: SocketStream, number: int) -> None:
+        self._server = server
         self._stream = stream
         self._number = number
         self._http = h11.Connection(h11.SERVER)
 
     async def serve(self) -> None:
-        """Answer requests until the connection is to end, and end it."""
+        """Answer requests until the connection must end, then end it."""
         ending = Ending.CLOSE
         try:
             while isinstance(request := await self._next_event(), h11.Request):
@@ -162,7 +162,7 @@ class _Connection:
                 reply = OPENAI.refuse(Refusal(error.error_status_hint, f"Bad HTTP request: {error}"))
                 await self._play(legal(self._http, reply, [_CLOSE], method=b""))
         if ending is Ending.RESET:
-            await anyio.sleep(_ON_THE_WIRE)
+            await anyio.sleep(_FLUSH)
             _cut_off(self._stream)
             return
         await self._stream.send_eof()
@@ -170,15 +170,15 @@ class _Connection:
             await self._until_closed()
 
     async def _exchange(self, request: h11.Request) -> Ending | None:
-        self._house.in_flight += 1
+        self._server.in_flight += 1
         try:
             return await self._play(await self._decide(request))
         finally:
-            self._house.in_flight -= 1
+            self._server.in_flight -= 1
 
     async def _decide(self, request: h11.Request) -> Iterator[Step]:
-        """Read the body, get the verdict, wait. The ledger line is written on any way out."""
-        house, serial, began = self._house, next(self._house.serials), time.monotonic()
+        """Read the body, get the verdict, wait. The ledger line is written however this ends."""
+        server, serial, began = self._server, next(self._server.serials), time.monotonic()
         line: dict[str, Any] = {
             "n": serial,
             "t_start": time.time(),
@@ -190,7 +190,7 @@ class _Connection:
             "fault": None,
             "billed": False,
             "conn": self._number,
-            "in_flight": house.in_flight,
+            "in_flight": server.in_flight,
             "aborted": True,
         }
         try:
@@ -203,9 +203,9 @@ class _Connection:
                 dict(request.headers),
                 body,
                 key,
-                house.in_flight,
+                server.in_flight,
             )
-            verdict = house.provider.decide(arrival, now=began, wall=line["t_start"])
+            verdict = server.provider.decide(arrival, now=began, wall=line["t_start"])
             status = seen_status(verdict.reply, verdict.fault)
             fault = verdict.fault and verdict.fault.name
             line.update(prompt=verdict.prompt, fault=fault, billed=is_billed(status))
@@ -218,9 +218,9 @@ class _Connection:
             reply = OPENAI.refuse(Refusal(413, f"The request body is larger than {_LARGEST_BODY} bytes."))
             return legal(self._http, reply, [_CLOSE], method=request.method)
         finally:
-            if house.ledger:
+            if server.ledger:
                 line.update(t_end=time.time(), headers=shown_headers(request.headers))
-                house.ledger.write(line)
+                server.ledger.write(line)
 
     def _steps(self, method: bytes, verdict: Verdict, serial: int, began: float) -> Iterator[Step]:
         headers = [
@@ -233,7 +233,7 @@ class _Connection:
         return legal(self._http, verdict.reply, headers, method=method)
 
     async def _play(self, steps: Iterator[Step]) -> Ending | None:
-        """Send and wait as told; return how the connection must end, None if it need not."""
+        """Send bytes and wait, step by step; return how the connection must end, None if it stays open."""
         for step in steps:
             if isinstance(step, bytes):
                 if step:
@@ -273,7 +273,7 @@ class _Connection:
                 self._http.receive_data(b"")
 
     async def _until_closed(self) -> None:
-        """Wait for the client to close its side; what it sends meanwhile is nobody's business."""
+        """Wait for the client to close its side; ignore what it sends meanwhile."""
         with suppress(anyio.EndOfStream):
             while True:
                 await self._stream.receive(_READ)

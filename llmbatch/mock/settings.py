@@ -1,4 +1,4 @@
-"""What a mock provider is told before it starts."""
+"""The settings of a mock provider."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ __all__ = ["MockSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockSettings:
-    """Where the provider listens, how fast it answers, what it refuses and remembers. Times in seconds."""
+    """Where the provider listens, how fast it answers, what it refuses, and what it logs. Times in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -1,4 +1,4 @@
-"""Messages between our two processes: several travel together, but never so many that the other side has to wait."""
+"""Messages between the two processes, sent in small batches so that neither side has to wait for the other."""
 
 import asyncio
 import pickle
@@ -14,63 +14,62 @@ __all__ = ["Channel", "TransportSettings"]
 _SIZE = struct.Struct("<Q")
 
 TOGETHER = 16
-"""Messages that travel together at most, or a sixteenth of what may be in flight. All that a turn of the loop brings
-would be most of it: the two processes would work by turns. Sixteen take a sixth off the time of a run of 64 workers;
-each alone costs more CPU."""
+"""The largest batch, unless a sixteenth of what may be in flight is more. One iteration of the event loop produces most
+of what is in flight: sent as one batch, the two processes would take turns. One message a batch costs more CPU."""
 
 
 class Channel(asyncio.Protocol):
-    """One end of a socket pair. `took` gets each message that comes.
+    """One end of a socket pair. `received` is called with each message.
 
-    `lost` is called once when the connection is over: with None when the other end hung up, or with what went wrong.
-    For want of memory a message may fail to be written or read, and who waits for it must know.
+    `lost` is called once when the connection ends: with None when the other end closed it, else with the error. A
+    message may fail to be written or read when memory runs out; whoever waits for it must learn that.
 
-    Messages are whatever pickle takes: only processes of ours have an end. What waits to be written is bounded by
-    what is in flight, so writing is never paused.
+    Messages are pickled, which is safe since both ends are ours. What waits to be written is bounded by what is in
+    flight, so writing is never paused.
     """
 
-    def __init__(self, took: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
-        self._took = took
+    def __init__(self, received: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
+        self._on_message = received
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
-        """What went wrong at this end."""
-        self._leaving: list[Any] = []
+        """The first error at this end."""
+        self._batch: list[Any] = []
         self._parts: list[bytes] = []
         self._received = 0
         self._needed = _SIZE.size
         self._together = TOGETHER
 
     def expect(self, in_flight: int) -> None:
-        """Learn how many messages there may be under way."""
+        """Set how many messages may be in flight; larger batches pay then."""
         self._together = max(TOGETHER, in_flight // 16)
 
     def put(self, message: Any) -> None:
-        """Send a message, at the latest when this turn of the loop is over."""
-        leaving = self._leaving
-        if not leaving:
+        """Send a message, at the latest at the end of this iteration of the event loop."""
+        batch = self._batch
+        if not batch:
             self._loop.call_soon(self._flush)
-        leaving.append(message)
-        if len(leaving) >= self._together:
+        batch.append(message)
+        if len(batch) >= self._together:
             self._flush()
 
     def close(self) -> None:
-        """Hang up, without another word."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def _flush(self) -> None:
-        if not self._leaving:
-            return  # they left before
+        if not self._batch:
+            return  # sent before
         try:
-            batch = pickle.dumps(self._leaving, pickle.HIGHEST_PROTOCOL)
+            pickled = pickle.dumps(self._batch, pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             self._break(error)
             return
-        self._leaving = []
+        self._batch = []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(_SIZE.pack(len(batch)) + batch)
+            self._transport.write(_SIZE.pack(len(pickled)) + pickled)
 
     def _break(self, error: Exception) -> None:
         self._error = error
@@ -79,12 +78,12 @@ class Channel(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)  # what is written leaves at once, not when the turn is over
+        self._transport.set_write_buffer_limits(high=0)  # write at once, not at the end of the iteration
 
     def data_received(self, data: bytes) -> None:
-        """Hand on every message of the batches that are whole."""
+        """Pass on the messages of every complete batch."""
         try:
             self._read(data)
         except Exception as error:
@@ -102,28 +101,28 @@ class Channel(asyncio.Protocol):
             self._needed = _SIZE.size if end < begin else _SIZE.size + _SIZE.unpack_from(received, at)[0]
             if end - at < self._needed:
                 break
-            batch, at = received[begin : at + self._needed], at + self._needed
-            for message in pickle.loads(batch):
-                self._took(message)
+            pickled, at = received[begin : at + self._needed], at + self._needed
+            for message in pickle.loads(pickled):
+                self._on_message(message)
         self._parts = [bytes(received[at:])] if at < end else []
         self._received = end - at
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Say that nothing more will come."""
+        """Report the end of the connection."""
         self._lost(self._error or error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportSettings:
-    """Where requests go, and how long for. Times in seconds; `lanes` may be open at once."""
+    """Where requests go, and how long they may take in seconds. `lanes` may be open at once."""
 
     base_urls: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)
     ca_file: str | None
     reader: AnswerReader
-    """Reads the answers there."""
+    """Reads the answers in the other process."""
     connect: float
     attempt: float
     lanes: int
     logged: bool
-    """Every attempt is told in a line."""
+    """Whether every attempt is logged in a line."""

@@ -1,4 +1,4 @@
-"""The process that holds the connections: requests come over its stdin, what answers say goes back the same way."""
+"""The process that holds the connections: gets requests over its stdin, sends back what it read from the answers."""
 
 import asyncio
 import gc
@@ -24,12 +24,12 @@ from llmbatch.transport_process.event_loop import new_loop
 __all__ = ["main"]
 
 Order = tuple[int, str, str, bytes, Expected, int]
-"""A lane, and of a request what is sent, what is expected and the endpoint."""
+"""Lane, method, path, body, what the answer is expected to be, index of the server."""
 
 
 def main() -> None:
-    """Serve whoever holds the other end of stdin, until they hang up."""
-    # Who stops a whole group of processes means the run: it lets what is in flight arrive, and hangs up then.
+    """Serve the process at the other end of stdin, until it closes the connection."""
+    # A signal to the process group is for the run: it lets what is in flight arrive, then closes the connection.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()
@@ -39,11 +39,11 @@ def main() -> None:
 
 
 class _RequestServer:
-    """Takes orders to lanes. The first message is the settings; each lane has one order at a time."""
+    """Sends requests on lanes. The first message is the settings; each lane has one request at a time."""
 
     def __init__(self) -> None:
         self._orders: dict[int, asyncio.Future[Order]] = {}
-        """What the worker of each lane waits for."""
+        """The next order of each lane, which its worker waits for."""
         self._open_sender: Callable[[], Sender] | None = None
         self._reader = AnswerReader()
 
@@ -51,11 +51,11 @@ class _RequestServer:
         """Serve until the process ends."""
         self._loop = loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as self._workers:
-            self._channel = Channel(self._took, _leave)
+            self._channel = Channel(self._received, _leave)
             await loop.create_unix_connection(lambda: self._channel, sock=sock)
             await loop.create_future()
 
-    def _took(self, message: Order | TransportSettings) -> None:
+    def _received(self, message: Order | TransportSettings) -> None:
         if isinstance(message, TransportSettings):
             try:
                 self._open_sender = _opener(message, self._channel.put if message.logged else None)
@@ -73,20 +73,20 @@ class _RequestServer:
         order.set_result(message)
 
     async def _work(self, lane: int) -> None:
-        """Be one lane's worker."""
+        """Send the requests of one lane, one after the other."""
         assert self._open_sender is not None
         orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
-        hear = self._reader.hear
+        read = self._reader.hear
         while True:
             _, method, path, body, expected, endpoint = await orders[lane]
             orders[lane] = loop.create_future()
             reply = await sender.send(Request((), path, body, expected, method, endpoint))
-            channel.put((lane, reply if isinstance(reply, Fault) else hear(expected, reply)))
+            channel.put((lane, reply if isinstance(reply, Fault) else read(expected, reply)))
             del body, reply  # or both would live until the next order
 
 
 def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
-    """Return what makes senders. Raises UsageError."""
+    """Return a function that makes senders. Raises UsageError."""
     _allow_sockets(settings.lanes, len(settings.base_urls))
     limits = Limits(connect=settings.connect, attempt=settings.attempt)
     ends = [
@@ -111,7 +111,7 @@ def _allow_sockets(lanes: int, endpoints: int) -> None:
 
 
 def _leave(error: Exception | None) -> None:
-    """End at once: what is not on its way back yet is in doubt over there, and nothing more may be sent."""
+    """Exit at once: the run counts what has not been sent back as in doubt, so nothing more may be sent."""
     if error is not None and not isinstance(error, ConnectionError):
         traceback.print_exception(error)
         os._exit(1)

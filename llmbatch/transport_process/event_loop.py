@@ -1,4 +1,4 @@
-"""The event loop of both processes: uvloop where there is one."""
+"""The event loop of both processes: uvloop where it is installed."""
 
 import asyncio
 
@@ -6,16 +6,16 @@ __all__ = ["has_uvloop", "new_loop"]
 
 
 def has_uvloop() -> bool:
-    """Tell whether the faster loop is there."""
+    """Tell whether uvloop is installed."""
     try:
-        import uvloop  # noqa: F401  # only whether it is there
+        import uvloop  # noqa: F401  # only to see whether it is installed
     except ImportError:
         return False
     return True
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make the faster loop, or else the standard one."""
+    """Make a uvloop event loop, or else a standard one."""
     if has_uvloop():
         import uvloop
 

@@ -1,4 +1,4 @@
-"""The process that holds the connections, seen from the one that runs: told what to do, given requests."""
+"""The run's side of the process that holds the connections: sends it settings and requests, gets answers."""
 
 import asyncio
 import signal
@@ -19,16 +19,15 @@ __all__ = ["RemoteLane", "TransportProcess"]
 class TransportProcess:
     """Lanes in another process. While it is `connected`, each `lane` is one more connection."""
 
-    def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> None:
+    def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
         self.pid = process.pid
         self._sock = sock
         self._process = process
-        self._last_words = last_words
-        """What it writes to stderr."""
+        self._stderr = stderr
         self._channel: Channel | None = None
         self._ready: asyncio.Future[None] | None = None
         self._awaited: list[asyncio.Future[ReadReply | Fault] | None] = []
-        """What each lane has in flight."""
+        """The answer that each lane waits for."""
         self._log: Callable[[str], None] | None = None
         self._lost: Callable[[LlmbatchError], None] | None = None
 
@@ -40,14 +39,14 @@ class TransportProcess:
         log: Callable[[str], None] | None,
         lost: Callable[[LlmbatchError], None],
     ) -> AsyncIterator[None]:
-        """Say what will be asked, wait until it can be; afterwards drop everything, and the process ends.
+        """Send the settings and wait until it is ready; on exit drop what is in flight and end the process.
 
-        `lost` is told when it ends on its own. Raises UsageError for settings that do not go.
+        `lost` is called when the process ends on its own. Raises UsageError for settings that cannot work.
         """
         loop = asyncio.get_running_loop()
         self._log = log
         self._ready = loop.create_future()
-        _, channel = await loop.create_unix_connection(lambda: Channel(self._took, self._ended), sock=self._sock)
+        _, channel = await loop.create_unix_connection(lambda: Channel(self._received, self._ended), sock=self._sock)
         channel.expect(settings.lanes)
         try:
             channel.put(settings)
@@ -64,7 +63,7 @@ class TransportProcess:
         self._awaited.append(None)
         return RemoteLane(self._channel, self._awaited, len(self._awaited) - 1)
 
-    def _took(self, message: tuple[int, ReadReply | Fault] | str | LlmbatchError | None) -> None:
+    def _received(self, message: tuple[int, ReadReply | Fault] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:
             lane, result = message
             awaited = self._awaited[lane]
@@ -86,9 +85,9 @@ class TransportProcess:
             self._lost(self._reason(error))
 
     def _reason(self, error: Exception | None) -> LlmbatchError:
-        """Tell which end it was: theirs hangs up by dying, and of a failure of ours it knows nothing yet."""
+        """Tell which process failed: theirs closes the connection only by ending; else the error is ours."""
         if error is None or isinstance(error, ConnectionError):
-            return self._obituary()
+            return self._cause_of_death()
         if isinstance(error, MemoryError):
             return OutOfMemory()
         return LlmbatchError(
@@ -96,18 +95,20 @@ class TransportProcess:
             "Run the same command again: with -o what is recorded is kept.",
         )
 
-    def _obituary(self) -> LlmbatchError:
-        """Tell what it died of: a signal, or an exception, whose traceback goes to the log."""
-        code = self._process.wait()  # it hung up by ending
-        words = self._last_words.read().decode("utf-8", "replace").strip().splitlines()
+    def _cause_of_death(self) -> LlmbatchError:
+        """Return what ended the process: a signal, or an exception, whose traceback goes to the log."""
+        code = self._process.wait()  # it closed the connection by ending
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         if self._log is not None:
-            for line in words:
+            for line in lines:
                 self._log(line)
         if code < 0:
             cause = f"was killed by {signal.Signals(-code).name}, perhaps for want of memory"
         else:
-            said = [word for line in words if (word := line.strip(" |+-"))]  # a group of exceptions comes in a frame
-            cause = f"ended with {code}: {said[-1] if said else 'no reason given'}"
+            reasons = [
+                text for line in lines if (text := line.strip(" |+-"))
+            ]  # a group of exceptions is printed in a frame
+            cause = f"ended with {code}: {reasons[-1] if reasons else 'no reason given'}"
         return LlmbatchError(
             f"the process that holds the connections {cause}",
             "Run the same command again: with -o what is recorded is kept.",
@@ -124,12 +125,12 @@ class RemoteLane:
         self._loop = asyncio.get_running_loop()
 
     def ask(self, request: Request) -> asyncio.Future[ReadReply | Fault]:
-        """Make one attempt, within the attempt's deadline, which is kept over there."""
+        """Make one attempt; the other process enforces its deadline."""
         awaited: asyncio.Future[ReadReply | Fault] = self._loop.create_future()
         self._awaited[self._lane] = awaited
         self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.endpoint))
         return awaited
 
     async def aclose(self) -> None:
-        """Let go of what is in flight: its answer is not taken any more."""
+        """Ignore the answer to what is in flight."""
         self._awaited[self._lane] = None

@@ -16,37 +16,36 @@ if TYPE_CHECKING:
 __all__ = ["LOOK_AT", "PROGRAM", "spawn_transport"]
 
 LOOK_AT = (200_000, 20, 100)
-"""When to look for cycles (`gc.set_threshold`), in both processes. What a record needs dies by itself, and what is
-imported stays: looking as often as by default costs a twentieth of a short run and a tenth of a long one, at 50,000
-still 4 % with 4,000 requests in flight."""
+"""Thresholds of the garbage collector (`gc.set_threshold`) in both processes. The objects of a record are freed without
+it and imported modules stay, so that collecting as often as by default would only cost time."""
 
 PROGRAM = (
     f"import gc, sys; gc.set_threshold(*{LOOK_AT}); sys.path[:] = sys.argv[1:]; "
     "from llmbatch.transport_process.child import main; main()"
 )
-"""It finds the modules that this process found, wherever they are."""
+"""It gets this process's module search path as arguments."""
 _PATIENCE = 5.0
-"""Seconds for the other process to end once it was hung up on."""
+"""Seconds for the other process to end once its connection is closed."""
 
 
 @contextmanager
 def spawn_transport() -> Iterator["TransportProcess"]:
-    """Start the process; end it with the context. It also ends, at once, when ours does, even by SIGKILL.
+    """Start the process; end it on exit. It also ends at once when this process does, even by SIGKILL.
 
-    Its imports take place beside ours: the earlier it is started, the earlier the first request leaves.
+    Both processes import their modules at the same time: start it early, and the first request leaves early.
     """
     ours, theirs = socket.socketpair()
-    words, saying = os.pipe()
-    os.set_blocking(saying, False)  # who says more than a pipe takes must not wait for a listener
-    with ours, open(words, "rb") as last_words:
+    stderr_read, stderr_write = os.pipe()
+    os.set_blocking(stderr_write, False)  # a full pipe must not block it: nobody reads before it ends
+    with ours, open(stderr_read, "rb") as stderr:
         try:
-            with theirs, open(saying, "wb"):
+            with theirs, open(stderr_write, "wb"):
                 process = subprocess.Popen(
                     [sys.executable, "-c", PROGRAM, *sys.path],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    stderr=saying,
-                    start_new_session=True,  # Ctrl-C is ours to answer: what is in flight has time to arrive
+                    stderr=stderr_write,
+                    start_new_session=True,  # Ctrl-C goes to the run alone: what is in flight has time to arrive
                 )
         except OSError as error:
             raise LlmbatchError(
@@ -57,10 +56,10 @@ def spawn_transport() -> Iterator["TransportProcess"]:
             try:
                 from llmbatch.transport_process.parent import TransportProcess
 
-                yield TransportProcess(ours, process, last_words)
+                yield TransportProcess(ours, process, stderr)
             finally:
                 ours.close()
-                process.terminate()  # it may still be importing, and not listen yet
+                process.terminate()  # it may still be importing
                 try:
                     process.wait(_PATIENCE)
                 except subprocess.TimeoutExpired:

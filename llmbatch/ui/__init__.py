@@ -1,1 +1,1 @@
-"""What people see, on stderr. The home of rich; the engine never imports it."""
+"""Progress, notices and summaries on stderr. The only package that imports rich; the engine never imports it."""

@@ -18,17 +18,17 @@ __all__ = ["columns", "facts", "is_terminal", "plain_text", "stderr_console"]
 
 
 def is_terminal(fd: int) -> bool:
-    """Say whether a descriptor is a terminal that can be drawn on."""
+    """Tell whether a descriptor is a terminal that understands cursor movements."""
     return os.isatty(fd) and os.environ.get("TERM", "") != "dumb"
 
 
 class _Stderr(io.TextIOBase):
-    """Stderr that never fails: a terminal that hung up, a full disk or nobody there is no reason to stop."""
+    """Stderr that never fails: a terminal that is gone or a full disk must not stop a run."""
 
     encoding = "utf-8"
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write as much as possible; return the length of the text."""
         left = memoryview(text.encode("utf-8", "replace"))
         with suppress(OSError):
             while left:
@@ -40,7 +40,7 @@ class _Stderr(io.TextIOBase):
         return 2
 
     def isatty(self) -> bool:
-        """Say whether it is a terminal."""
+        """Tell whether it is a terminal."""
         return os.isatty(2)
 
 

@@ -1,4 +1,4 @@
-"""Live progress on a terminal: pulled five times a second, so that ten thousand records a second cost it nothing."""
+"""Live progress on a terminal, redrawn five times a second however many records finish."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ __all__ = ["LiveView"]
 
 
 class LiveView:
-    """Shows a run while its context lasts; lines said meanwhile go above the display."""
+    """Shows a run while its context lasts; other lines appear above the display."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

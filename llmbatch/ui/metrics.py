@@ -1,4 +1,4 @@
-"""`--metrics-file`: where the run stands, in Prometheus' text format, for a node exporter to pick up."""
+"""`--metrics-file`: progress in Prometheus' text format, for the textfile collector of a node exporter."""
 
 import os
 from collections.abc import Callable, Iterator

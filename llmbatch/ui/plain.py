@@ -14,7 +14,7 @@ EVERY = 30.0
 
 
 def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]:
-    """Return a view that says where the run stands, from a thread of its own."""
+    """Return a view that writes a progress line every half minute, from a thread of its own."""
 
     @contextmanager
     def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
@@ -25,7 +25,7 @@ def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextMa
 
 
 def progress_line(now: Snapshot) -> str:
-    """Put a snapshot in words."""
+    """Write a snapshot as one line."""
     done = now.ok + now.failed
     rate = done / now.wall if now.wall > 0 else 0.0
     parts = [f"{done:,} done", f"{now.failed:,} failed", f"{now.in_flight:,} in flight", f"{rate:,.1f}/s"]

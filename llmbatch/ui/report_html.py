@@ -1,4 +1,4 @@
-"""What results files add up to, as one page of HTML that needs nothing else and runs nothing."""
+"""The report as one self-contained page of HTML, without scripts."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -20,7 +20,7 @@ th:first-child, td:first-child { text-align: left; white-space: pre-wrap }
 
 
 def account_page(book: StatsByModel, names: Sequence[str]) -> bytes:
-    """Write the account down. Whatever comes from a file is escaped."""
+    """Write the page. Everything that comes from a file is escaped."""
     total = book.total()
     share = 100 * total.ok / total.records if total.records else 0.0
     bar = (

@@ -1,4 +1,4 @@
-"""Lines on stdout and stderr without rich; writing to a stderr that is closed or full is no error."""
+"""Writes lines to stdout and stderr without rich; a stderr that is closed or full is no error."""
 
 import os
 import time
@@ -18,12 +18,12 @@ Say = Callable[[str], None]
 
 
 def say_plainly(text: str) -> None:
-    """Write a line to stderr; nobody there is no reason to stop."""
+    """Write a line to stderr; errors are ignored."""
     write_stderr(f"{text}\n".encode("utf-8", "replace"))
 
 
 class EventLog:
-    """An observer that says what happens: notices always, failures and retries when `verbose`."""
+    """An observer that writes a line for each notice, and, when `verbose`, for each failure and retry."""
 
     def __init__(self, say: Say, redact: Callable[[str], str], *, verbose: bool) -> None:
         self._say = say
@@ -32,7 +32,7 @@ class EventLog:
         self._held_said = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Say what happened, if it is worth a line."""
+        """Write a line about the event, if it is worth one."""
         match event:
             case Notice(text):
                 self._tell(text)
@@ -68,7 +68,7 @@ def _fault(fault: Fault) -> str:
 
 
 def stdout_sink() -> Callable[[bytes], None]:
-    """Return what writes lines to stdout, escaped where a terminal would act on them.
+    """Return a function that writes lines to stdout, control characters escaped where it is a terminal.
 
     It raises ReaderGone or OutputError.
     """
@@ -76,13 +76,13 @@ def stdout_sink() -> Callable[[bytes], None]:
 
 
 def write_stderr(text: bytes) -> None:
-    """Write to stderr; nobody there is no reason to stop."""
+    """Write to stderr; errors are ignored."""
     with suppress(OSError):
         os.write(2, text)
 
 
 def notice(text: str) -> None:
-    """Say something on stderr."""
+    """Write a notice to stderr."""
     write_stderr(f"llmbatch: {printable(text)}\n".encode("utf-8", "replace"))
 
 

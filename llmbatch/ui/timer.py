@@ -1,4 +1,4 @@
-"""Something done every so often, on a thread of its own, while a context lasts."""
+"""Calls a function at intervals, on a thread of its own, while a context lasts."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ __all__ = ["ticking"]
 
 @contextmanager
 def ticking(seconds: float, do: Callable[[], None]) -> Iterator[None]:
-    """Do it every so many seconds; not at the beginning and not at the end."""
+    """Call `do` every so many seconds, not at the beginning nor at the end."""
     over = threading.Event()
 
     def tick() -> None:

@@ -1,4 +1,4 @@
-"""How input and results fit together, as a table and the first things that are wrong."""
+"""The reconciliation of input and results: a table, then examples of each problem."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _WORDS = {
 def reconciliation_text(
     account: Reconciliation, examples: Mapping[Problem, Sequence[Finding]], width: int | None
 ) -> bytes:
-    """Write the account down, and under it the examples of each problem."""
+    """Write the table, then examples of each problem."""
 
     def parts() -> Iterator[RenderableType]:
         yield facts(_rows(account))
@@ -62,7 +62,7 @@ def _rows(account: Reconciliation) -> list[tuple[str, str]]:
 
 
 def _one(place: Mapping[str, Any]) -> str:
-    """Put one finding in words."""
+    """Describe one finding."""
     parts = []
     if place.get("id") is not None:
         parts.append(f"id {place['id']!r}")

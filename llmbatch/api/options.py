@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 from llmbatch.app.redo import parse_redo
+from llmbatch.codec.json import is_unicode, unwritable
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
     InputSettings,
@@ -202,6 +203,13 @@ def _check(given: Mapping[str, Any]) -> None:
     for name, choices in _CHOICES.items():
         if name in given and given[name] not in choices:
             raise UsageError(f"{name}={given[name]!r} is not one of {', '.join(choices)}")
+    for name in ("model", "template", "system"):
+        if not is_unicode(str(given.get(name, ""))):
+            raise UsageError(f"{name} holds text that is not Unicode", "Decode it from the encoding that it has.")
+    for name in ("params", "overrides", "schema", "temperature"):
+        flaw = unwritable(given.get(name))
+        if flaw is not None:
+            raise UsageError(f"{name} holds {flaw}", "Give what JSON can carry.")
     for name, least in _LEAST.items():
         if name in given and not (isinstance(given[name], int | float) and given[name] >= least):
             raise UsageError(f"{name}={given[name]!r} is not a number of {least:g} or more")

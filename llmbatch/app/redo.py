@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 
 from llmbatch.codec import json
+from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Kind
 from llmbatch.core.settings import Redo
@@ -35,10 +36,10 @@ def _read_ids(path: str) -> frozenset[str | int]:
     A bare number names both the number and the text: `jq -r .id` writes them alike.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
-            lines = [line.strip() for line in file]
+        with open(path, "rb") as file:
+            lines = [line.strip() for line in decode_text(file.read()).split("\n")]
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--redo @{path}: {reason}", "Name a file with one id on each line.") from None
     ids = frozenset(id for line in lines if line for id in _ids(line))
     if not ids:

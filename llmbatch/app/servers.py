@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
+from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
@@ -124,9 +125,11 @@ def secret_values(headers: Mapping[str, str]) -> list[str]:
 def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:
     if model.key_file is not None:
         try:
-            text = model.key_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--key-file {model.key_file}: {_reason(error)}", "Name a readable text file.") from None
+            text = decode_text(model.key_file.read_bytes())
+        except (OSError, ValueError) as error:
+            # Where a byte is wrong would show a part of the key.
+            reason = getattr(error, "strerror", None) or str(error).partition(" (")[0]
+            raise UsageError(f"--key-file {model.key_file}: {reason}", "Name a readable file of UTF-8 text.") from None
         key = _clean(text.strip(), str(model.key_file))
         if key is None:
             raise ActionNeeded(f"--key-file {model.key_file} is empty", "Put the key into it.")
@@ -151,10 +154,6 @@ def _clean(key: str | None, source: str) -> str | None:
             f"the key in {source} holds a line break, control or non-ASCII character", "Set it again without."
         )
     return key
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "cannot be read" if isinstance(error, OSError) else "is not text"
 
 
 def _check_url(url: str) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from llmbatch.cli import secrets, settings_file
 from llmbatch.cli.lazy_commands import command
+from llmbatch.core.errors import UsageError
 
 __all__ = ["config"]
 
@@ -20,7 +21,10 @@ config = typer.Typer(
 @config.command()
 def path() -> None:
     """Print the path of the settings file, whether or not it is there."""
-    print(settings_file.config_path())
+    path = settings_file.config_path()
+    if path is None:
+        raise UsageError("there is no home folder for a settings file", "Set HOME or XDG_CONFIG_HOME.")
+    print(path)
 
 
 @config.command()

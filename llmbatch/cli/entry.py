@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -17,6 +18,7 @@ def entry() -> None:
     """Run the command line and leave with its exit code."""
     gc.set_threshold(*LOOK_AT)
     _occupy_standard_streams()
+    _drop_impossible_sizes()
     code: int = ExitCode.INTERRUPT
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         wire = None
@@ -36,15 +38,24 @@ def _will_send(words: Sequence[str]) -> bool:
 
 
 def _occupy_standard_streams() -> None:
-    """Put something at a closed stdin, stdout or stderr, lest a file of ours gets its number and foreign text.
+    """Open something in the place of a closed stdin, stdout or stderr, so that no other file gets its number.
 
-    What stands in for stdout cannot be written to, so that results do not vanish there.
+    What stands in for stdin cannot be read and what stands in for stdout cannot be written, so that whoever needs them
+    notices.
     """
-    for fd, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, flags)
+
+
+def _drop_impossible_sizes() -> None:
+    """Remove COLUMNS and LINES where they cannot be the size of a terminal: rich believes even a 0."""
+    for name, least in (("COLUMNS", 20), ("LINES", 5)):
+        value = os.environ.get(name)
+        if value is not None and not (re.fullmatch("[0-9]{1,4}", value) and int(value) >= least):
+            del os.environ[name]
 
 
 def _silence(stream: TextIO | None, fd: int) -> None:

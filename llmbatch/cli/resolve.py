@@ -13,6 +13,8 @@ import typer
 
 from llmbatch.app.redo import parse_redo
 from llmbatch.cli.settings_file import RANK, origin, values
+from llmbatch.codec.json import is_unicode, unwritable
+from llmbatch.codec.text import decode_text
 from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
@@ -38,9 +40,10 @@ _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
     given = values(ctx)
+    _check_text(given)
     provider, base_urls = _one_server(ctx)
     key_env, key_file = _one_key(ctx)
-    output = _output(given)
+    output = _output(ctx, given)
     return Settings(
         input=InputSettings(
             paths=tuple(given["inputs"] or ()),
@@ -111,6 +114,19 @@ def resolve(ctx: typer.Context) -> Settings:
     )
 
 
+def _check_text(given: dict[str, Any]) -> None:
+    """Refuse text that no request can carry. Names of files may be any bytes. Raises UsageError."""
+    for name, value in given.items():
+        for text in value if isinstance(value, list) else [value]:
+            is_file = name == "inputs" or (name in ("template", "system", "redo") and str(text).startswith("@"))
+            if isinstance(text, str) and not is_file and not is_unicode(text):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} is not UTF-8 text: {text.encode(errors='surrogateescape')!r}",
+                    "Set the terminal to UTF-8, or put the text into a file in UTF-8.",
+                )
+
+
 def _one_server(ctx: typer.Context) -> tuple[str | None, list[str]]:
     """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count.
 
@@ -141,15 +157,17 @@ def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
     return one, other
 
 
-def _output(given: dict[str, Any]) -> OutputSettings:
+def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
     path: Path | None = given["output"]
     if path == Path("-"):
         path = None
     form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
+    if given["raw"] and origin(ctx, "output_format") == "default":
+        form = "text"
+    if given["raw"] and form != "text":
+        raise UsageError(f"--raw is text, not {form}", "Leave one of them out.")
     if path is not None and form != "jsonl" and not given["tee"]:
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
-    if given["raw"] and form != "text":
-        raise UsageError("--raw goes with --output-format text", "Add it, or leave --raw out.")
     if given["tee"] and given["ordered"]:
         raise UsageError("--ordered and --tee do not go together", "FILE is ordered at the end, stdout cannot be.")
     for option in ("overwrite", "tee", "dedupe", "reuse", "prune", "move_broken"):
@@ -234,10 +252,13 @@ def _schema(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_no_constant)
+        schema = json.loads(decode_text(path.read_bytes()))
+        flaw = unwritable(schema)
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--schema {path}: {reason}", "Name a file that holds one JSON schema.") from None
+        flaw = getattr(error, "strerror", None) or str(error)
+    if flaw is not None:
+        raise UsageError(f"--schema {path}: {flaw}", "Name a file in UTF-8 that holds one JSON schema.")
+    return schema
 
 
 def _json_retries(given: dict[str, Any]) -> int:
@@ -269,15 +290,25 @@ def _pairs(option: str, values: Sequence[str] | None) -> dict[str, Any]:
         name, equals, text = value.partition("=")
         if not name or not equals:
             raise UsageError(f"{option} {value!r} is not K=V", f"Example: {option} top_p=0.9")
-        try:
-            pairs[name] = json.loads(text, parse_constant=_no_constant)
-        except ValueError:
-            pairs[name] = text
+        pairs[name] = _json_or_text(f"{option} {name}", text)
     return pairs
 
 
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
+def _json_or_text(option: str, text: str) -> Any:
+    """Read JSON if it is some, else take the text as it is. Raises UsageError for what no JSON can carry."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:  # JSON, but with thousands of digits or levels
+        raise UsageError(f"{option}: {error}", _AS_TEXT) from None
+    flaw = unwritable(value)
+    if flaw is not None:
+        raise UsageError(f"{option} holds {flaw}", _AS_TEXT)
+    return value
+
+
+_AS_TEXT = "A value is JSON if it parses; text that looks like JSON goes into double quotes: '\"…\"'."
 
 
 def _headers(values: Sequence[str] | None) -> dict[str, str]:

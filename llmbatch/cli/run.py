@@ -12,7 +12,7 @@ import typer
 
 from llmbatch.cli import options as o
 from llmbatch.cli import secrets
-from llmbatch.cli.settings_file import Profile
+from llmbatch.cli.settings_file import Profile, unknown_variables
 from llmbatch.core.errors import ExitCode, OutputError, UsageError
 from llmbatch.core.printable import printable
 
@@ -126,6 +126,11 @@ def run(
     from llmbatch.cli.resolve import resolve
 
     settings = resolve(ctx)
+    if not settings.view.quiet and (unknown := unknown_variables(ctx)):
+        from llmbatch.ui.streams import notice
+
+        for text in unknown:
+            notice(text)
     if settings.dry_run:
         from llmbatch.app.dry_run import dry_run as show_requests
 

@@ -9,7 +9,7 @@ import typer
 
 from llmbatch.core.errors import UsageError
 
-__all__ = ["RANK", "Profile", "config_path", "origin", "values"]
+__all__ = ["RANK", "Profile", "config_path", "origin", "unknown_variables", "values"]
 
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins, strongest first."""
@@ -20,10 +20,48 @@ if TYPE_CHECKING:
 _PROFILE_KEYS = "llmbatch.profile"
 
 
-def config_path() -> Path:
-    """Return where the settings file is, or would be."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "llmbatch" / "config.toml"
+_FILES = frozenset(
+    [
+        "ca_file",
+        "error_file",
+        "key_file",
+        "metrics_file",
+        "output",
+        "rescue_dir",
+        "reuse",
+        "root",
+        "schema",
+        "summary_file",
+    ]
+)
+"""Parameters that name files."""
+
+_MAY_NAME_FILES = frozenset(["redo", "system", "template"])
+"""Parameters that name a file after an @."""
+
+
+def config_path() -> Path | None:
+    """Return where the settings file is, or would be; None for a user who has no home folder."""
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(folder):  # as the standard has it
+        home = _home()
+        if home is None:
+            return None
+        folder = os.path.join(home, ".config")
+    return Path(folder) / "llmbatch" / "config.toml"
+
+
+def _home() -> str | None:
+    """Return the home folder, None where neither HOME nor the list of users tells it."""
+    home = os.environ.get("HOME")
+    if not home:
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return home if os.path.isabs(home) else None
 
 
 def origin(ctx: "Context", name: str) -> str:
@@ -50,7 +88,40 @@ def values(ctx: "Context") -> dict[str, Any]:
         if name in found and getattr(parameter, "multiple", False) and origin(ctx, name) == "environment":
             lines = os.environ[variable].splitlines() if isinstance(variable, str) else []
             found[name] = [line.strip() for line in lines if line.strip()]
-    return found
+    return {name: _in_home(name, value) for name, value in found.items()}
+
+
+def _in_home(name: str, value: Any) -> Any:
+    """Put the home folder in the place of a leading `~` of a file's name: only shells do, and not everywhere."""
+    if isinstance(value, list):
+        return [_in_home(name, each) for each in value]
+    if name not in _FILES | _MAY_NAME_FILES or value is None:
+        return value
+    at, path = ("@", str(value)[1:]) if name in _MAY_NAME_FILES else ("", str(value))
+    if not path.startswith("~") or not str(value).startswith(at):
+        return value
+    if path[1:2] not in ("", "/"):
+        return type(value)(at + os.path.expanduser(path))
+    home = _home()
+    if home is None:
+        option = name.replace("_", "-")
+        raise UsageError(f"--{option} {path}: there is no home folder", "Set HOME, or write the path from / on.")
+    return type(value)(at + home + path[1:])
+
+
+def unknown_variables(ctx: "Context") -> list[str]:
+    """Say which LLMBATCH_ variables no option reads, each with the nearest that one does."""
+    known = {p.envvar for p in ctx.command.params if isinstance(p.envvar, str)} | _OTHER_VARIABLES
+    told = []
+    for name in sorted(os.environ):
+        if name.startswith("LLMBATCH_") and name not in known and name != ctx.params.get("key_env"):
+            near = get_close_matches(name, known, n=1)
+            told.append(f"the variable {name} is not read by anything" + (f"; did you mean {near[0]}?" if near else ""))
+    return told
+
+
+_OTHER_VARIABLES = {"LLMBATCH_API_KEY", "LLMBATCH_LIMITS_TOKEN", "LLMBATCH_MOCK_KEY"}
+"""Variables that are no option's of `run`."""
 
 
 def _load(ctx: typer.Context, name: str | None) -> str | None:
@@ -59,11 +130,9 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
         return name
     path = config_path()
     try:
-        tables = _toml(path)
-    except FileNotFoundError:
-        tables = {}
+        tables = _toml(path) if path is not None and _is_there(path) else {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {error}", "Mend or move the file.") from None
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}", "Mend or move the file.") from None
     profiles = tables.pop("profile", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise UsageError(f"{path}: a profile is a table", "Write [profile.NAME] above its settings.")
@@ -79,15 +148,26 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def _is_there(path: Path) -> bool:
+    """Say whether there is a settings file. A home that is no folder, or that may not be looked into, has none."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def _toml(path: Path) -> dict[str, Any]:
     """Read a file of TOML. Raises OSError, and ValueError for what is none."""
-    text = path.read_text(encoding="utf-8")
+    from llmbatch.codec.text import decode_text
+
+    text = decode_text(path.read_bytes())
     import tomllib
 
     return tomllib.loads(text)
 
 
-def _named(ctx: typer.Context, table: dict[str, Any], known: dict[str, Any], path: Path) -> dict[str, Any]:
+def _named(ctx: typer.Context, table: dict[str, Any], known: dict[str, Any], path: Path | None) -> dict[str, Any]:
     """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for what cannot be."""
     found = {}
     for key, value in table.items():

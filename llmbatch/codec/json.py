@@ -5,12 +5,22 @@ nested deeper than 254. Where that would change or lose something, the standard 
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
-__all__ = ["canonical", "dumps", "loads", "loads_rounded", "loads_shallow", "parser_of"]
+__all__ = [
+    "canonical",
+    "dumps",
+    "is_unicode",
+    "loads",
+    "loads_rounded",
+    "loads_shallow",
+    "parser_of",
+    "unwritable",
+]
 
 DEEPEST = 200
 """Nesting that everything which walks or writes a value can still follow, however deep its own stack."""
@@ -92,6 +102,40 @@ def canonical(value: Any) -> bytes:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return _dumps_stdlib(value, sort_keys=True)
+
+
+def unwritable(value: Any, depth: int = DEEPEST) -> str | None:
+    """Say why a value that a person set cannot stand in JSON as it is; None when it can.
+
+    Integers beyond 64 bits count too: JSON could write them, but hardly any server reads them as they are.
+    """
+    match value:
+        case None | bool():
+            return None
+        case str():
+            return None if is_unicode(value) else "text that is not Unicode (bytes that are not UTF-8)"
+        case int():
+            return None if -(1 << 63) <= value < 1 << 64 else "an integer of more than 64 bits"
+        case float():
+            return None if math.isfinite(value) else f"{value}, which is not a number in JSON"
+        case dict() | list() | tuple() if not depth:
+            return f"more than {DEEPEST} levels"
+        case dict():
+            if not all(isinstance(name, str) for name in value):
+                return "an object with a name that is not text"
+            return next(filter(None, (unwritable(each, depth - 1) for pair in value.items() for each in pair)), None)
+        case list() | tuple():
+            return next(filter(None, (unwritable(each, depth - 1) for each in value)), None)
+    return f"a {type(value).__name__}"
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether text has no lone surrogates: Python makes them of arguments that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _dumps_stdlib(value: Any, *, sort_keys: bool) -> bytes:

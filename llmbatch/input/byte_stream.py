@@ -1,5 +1,6 @@
 """The bytes of one input as they come: polled, so that waiting can be cut short, and decompressed."""
 
+import fcntl
 import io
 import os
 import select
@@ -91,6 +92,8 @@ def check(path: str) -> int | None:
     try:
         status = os.fstat(0) if path == "-" else os.stat(path)
         mode = status.st_mode
+        if path == "-" and fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            raise InputError("cannot read stdin: it is closed", "Name a file, or connect stdin to something.")
         if stat.S_ISDIR(mode):
             raise InputError(f"cannot read {title(path)}: it is a directory")
         if path != "-" and stat.S_ISREG(mode):

@@ -1,11 +1,13 @@
 """Prompt templates: Jinja, sandboxed and strict, and not even imported for a text without markers."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmbatch.codec.json import dumps
+from llmbatch.codec.json import dumps, is_unicode
+from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import RecordError
 
@@ -39,6 +41,13 @@ class Template:
         """Read a text or, after "@", a file; `option` is whom error messages blame. Raises UsageError."""
         if text.startswith("@"):
             text = _read(text[1:], option)
+        elif not is_unicode(text):
+            raise UsageError(f"{option} is not Unicode text", "Put it into a file in UTF-8 and write @FILE.")
+        elif os.path.isfile(text.strip()):
+            raise UsageError(
+                f"{option} {text.strip()} is the name of a file, and would be sent as it is",
+                f"{option} @{text.strip()} reads it.",
+            )
         if not any(marker in text for marker in _MARKERS):
             return cls(text.removesuffix("\n").removesuffix("\r"), None, option)
         from jinja2 import TemplateSyntaxError
@@ -63,7 +72,7 @@ class Template:
 
 def _read(path: str, option: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return decode_text(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{option}: cannot read {path!r}: {reason}") from error

@@ -90,6 +90,13 @@ def test_one_of_several_may_stand_alone() -> None:
         {"shard": (5, 4)},
         {"shard": 2},
         {"pack": 0},
+        {"params": {"top_p": math.inf}},
+        {"params": {"stop": b"bytes"}},
+        {"overrides": {"logit_bias": {"a": [math.nan]}}},
+        {"schema": {"const": 2**64}},
+        {"temperature": math.nan},
+        {"template": "Caf\udce9"},
+        {"redo": "shema"},
     ],
 )
 def test_values_that_cannot_be_are_usage_errors(options: dict[str, Any]) -> None:

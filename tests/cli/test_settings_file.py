@@ -7,6 +7,8 @@ import pytest
 
 from llmbatch.cli import main
 
+from .conftest import Cli
+
 
 @pytest.fixture
 def show(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Show":
@@ -68,3 +70,62 @@ def test_a_variable_of_an_option_that_repeats_has_a_value_on_each_line(show: Sho
     assert shown["header"] == '["X-Title: my own run", "X-Other:  two  spaces"]  # environment'
     assert shown["param"] == '["stop=[\\"a b\\"]"]  # environment'
     assert show("", LLMBATCH_HEADER="")["header"] == "[]  # default"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_setting(show: Show) -> None:
+    assert show('\ufeffmodel = "m-7"')["model"] == '"m-7"  # file'
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+def test_settings_in_utf_16_or_32_are_refused_by_name(encoding: str, cli: Cli, home: Path) -> None:
+    (home / "config/llmbatch").mkdir(parents=True)
+    (home / "config/llmbatch/config.toml").write_bytes('model = "m"\n'.encode(encoding))
+    code, said = cli("config", "show")
+    assert code == 2 and "config.toml" in said and encoding.upper()[:6] in said
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_setting_names_a_file(
+    show: Show, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    toml = 'output = "~/r.jsonl"\nreuse = ["~/a.jsonl", "b~.jsonl"]\nca-file = "~"\n'
+    toml += 'template = "@~/t"\nsystem = "~ is a tilde"\n'
+    shown = show(toml, LLMBATCH_SUMMARY_FILE="~/s.json")
+    assert shown["output"] == f'"{home}/r.jsonl"  # file'
+    assert shown["reuse"] == f'["{home}/a.jsonl", "b~.jsonl"]  # file'
+    assert shown["template"] == f'"@{home}/t"  # file'
+    assert shown["system"] == '"~ is a tilde"  # file'
+    assert shown["ca-file"] == f'"{home}"  # file'
+    assert shown["summary-file"] == f'"{home}/s.json"  # environment'
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/nowhere/at/all", "", "relative"])
+def test_without_a_usable_home_there_are_no_settings(place: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", place)
+    monkeypatch.setattr("pwd.getpwuid", _no_user)
+    code, said = cli("run", "nosuch.jsonl", "-m", "m", "-p", "mock")
+    assert code == 3 and "nosuch.jsonl" in said
+    monkeypatch.setenv("LLMBATCH_OUTPUT", "~/r.jsonl")
+    if not place.startswith("/"):
+        code, said = cli("run", "nosuch.jsonl", "-m", "m", "-p", "mock")
+        assert code == 2 and "no home folder" in said and "--output" in said
+        code, said = cli("config", "path")
+        assert code == 2 and "no home folder" in said
+
+
+def _no_user(number: int) -> None:
+    raise KeyError(number)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("LLMBATCH_MODLE", "LLMBATCH_MODEL"), ("LLMBATCH_MAX_TOKEN", "LLMBATCH_MAX_TOKENS")]
+)
+def test_a_variable_that_nothing_reads_is_told_with_the_nearest(
+    name: str, near: str, cli: Cli, one_record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LLMBATCH_MY_OWN", "a key")
+    _, said = cli("run", "nosuch.jsonl", "-m", "m", "--key-env", "LLMBATCH_MY_OWN")
+    assert f"{name} is not read by anything; did you mean {near}?" in said and "LLMBATCH_MY_OWN" not in said
+    assert name not in cli("run", "nosuch.jsonl", "-m", "m", "-q")[1]

@@ -37,7 +37,31 @@ USAGE = [
     (("-m", "m", "--input-format", "yaml"), "--input-format jsonl|"),
     (("-m", "m", "--output-format", "jsonlines"), "Did you mean jsonl?"),
     (("-m", "m", "--output-format", "text", "-o", "x"), "-o is always llmbatch JSONL"),
-    (("-m", "m", "--raw"), "--output-format text"),
+    (("-m", "m", "--raw", "--output-format", "openai-batch"), "--raw is text, not openai-batch"),
+    (("-m", "m", "--raw", "-o", "x"), "-o is always llmbatch JSONL"),
+    (("-m", "m", "--redo", "shema"), "Did you mean schema?"),
+    (("-m", "m", "--redo", "all", "--keep-failed"), "contradict"),
+    (("-m", "m", "--redo", "@nosuchfile"), "--redo @nosuchfile"),
+    (("-m", "m", "-t", "in.jsonl"), "--template @in.jsonl"),
+    (("-m", "m", "-s", "./in.jsonl"), "--system @./in.jsonl"),
+    (("-m", "m", "-t", "Caf\udce9: {{ prompt }}"), "--template is not UTF-8 text"),
+    (("-m", "m", "--system", "Caf\udce9"), "--system is not UTF-8 text"),
+    (
+        (
+            "-m",
+            "m\udcff",
+        ),
+        "--model is not UTF-8 text",
+    ),
+    (("-m", "m", "--param", "stop=\udcff"), "--param is not UTF-8 text"),
+    (("-m", "m", "--header", "X: \udcff"), "--header"),
+    (("-m", "m", "--param", "top_p=1e400"), "--param top_p holds inf"),
+    (("-m", "m", "--param", "top_p=NaN"), "--param top_p holds nan"),
+    (("-m", "m", "--override", 'bias={"a":[-Infinity]}'), "--override bias holds -inf"),
+    (("-m", "m", "--override", f"seed={2**64}"), "more than 64 bits"),
+    (("-m", "m", "--param", f"seed={'9' * 5000}"), "--param seed"),
+    (("-m", "m", "--param", "x=" + "[" * 9000 + "]" * 9000), "--param x"),
+    (("-m", "m", "--param", 'stop="\\ud800"'), "not Unicode"),
     (("-m", "m", "--overwrite"), "--overwrite needs -o"),
     (("-m", "m", "--include", "everything"), "--include 'everything'"),
     (("-m", "m", "--summary", "xml"), "--summary 'xml'"),
@@ -126,3 +150,25 @@ def test_a_key_no_header_can_carry_is_refused_without_being_shown(
         flags = ("--key-env", "MINE") if way == "--key-env" else ()
     code, said = cli("run", one_record, "-m", "m", *flags)
     assert code == 2 and "sk-" not in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+@pytest.mark.parametrize("option", ["--key-file", "--schema", "--template", "--system", "--redo"])
+def test_files_of_options_in_utf_16_or_32_are_refused_by_name(
+    option: str, encoding: str, cli: Cli, home: Path, one_record: str
+) -> None:
+    (home / "file").write_bytes('{"type": "object"}\r\n'.encode(encoding))
+    at = "@" if option in ("--template", "--system", "--redo") else ""
+    code, said = cli("run", one_record, "-m", "m", "--base-url", "http://localhost:1/v1", option, f"{at}file")
+    assert code == 2 and option in said and encoding.upper()[:6] in said
+
+
+@pytest.mark.parametrize("option", ["--key-file", "--schema", "--template", "--redo"])
+def test_files_of_options_may_begin_with_a_byte_order_mark(
+    option: str, cli: Cli, home: Path, one_record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").write_bytes(b'\xef\xbb\xbf{"type":"object"}\r\n')
+    at = "@" if option in ("--template", "--redo") else ""
+    code, said = cli("run", "nosuch.jsonl", "-m", "m", "--base-url", "http://localhost:1/v1", option, f"{at}file")
+    redo = option == "--redo"  # an object without an id
+    assert (code == 2 and "names no id" in said) if redo else (code == 3 and "nosuch.jsonl" in said)

@@ -1,0 +1,63 @@
+"""UTF-8 text from files that people made: a byte order mark is dropped, UTF-16 and UTF-32 are named."""
+
+import codecs
+from collections.abc import Iterator
+
+__all__ = ["HEAD", "decode_text", "wide_encoding"]
+
+HEAD = 4096
+"""Bytes of a file that are enough to tell its encoding."""
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16, whose mark is the beginning of this one
+    (codecs.BOM_UTF32_BE, "UTF-32BE"),
+    (codecs.BOM_UTF16_LE, "UTF-16LE"),
+    (codecs.BOM_UTF16_BE, "UTF-16BE"),
+)
+
+
+def decode_text(data: bytes) -> str:
+    """Decode the content of a file. Raises ValueError, whose text completes "the file …"."""
+    encoding = wide_encoding(data[:HEAD])
+    if encoding is not None:
+        raise ValueError(f"is {encoding} text, not UTF-8")
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"is not UTF-8 text (line {line}, byte 0x{data[error.start]:02x})") from None
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """Name the encoding of text that begins so when it is UTF-16 or UTF-32, with or without a byte order mark."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    if b"\0" not in head:
+        return None
+    return next((name for _, name in _MARKS if _fits(head, name)), None)
+
+
+def _fits(head: bytes, name: str) -> bool:
+    """Say whether bytes without a mark read better in a wide encoding than as UTF-8."""
+    try:
+        text = codecs.getincrementaldecoder(name)().decode(head)  # what is cut off at the end does not matter
+    except UnicodeDecodeError:
+        return False
+    newlines = head.count(b"\n", 0, len(head) - len(head) % 4)
+    if not text or not _is_readable(text) or 2 * text.count("\n") < newlines:
+        return False
+    if 2 * sum(character < "\x80" for character in text) >= len(text):
+        return True
+    # Foreign letters, like Cyrillic: as UTF-8 they are control characters or nothing at all.
+    return not all(_is_readable(part) for part in _as_utf8(head))
+
+
+def _as_utf8(head: bytes) -> Iterator[str]:
+    """Yield the text between NUL characters; one that is not UTF-8 is shown by a control character."""
+    for part in head.split(b"\0"):
+        yield part.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}", "\x01")
+
+
+def _is_readable(text: str) -> bool:
+    return not any(character < " " and character not in "\t\n\r\f" for character in text)

@@ -21,7 +21,7 @@ from llmbatch.pacing.cost import Price, estimate
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.lines import key_fingerprint, name_of
 from llmbatch.results.reader import ResultsFile, identity_of, open_results
-from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
+from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide, in_doubt
 
 __all__ = ["Decide", "dry_run", "foresight"]
 
@@ -159,11 +159,7 @@ class _Standing:
                 traits, key = flags_of(fields), key_fingerprint(fields.get("key"))
                 if self._known.add(identity_of(fields), key, line.offset, traits) is None:
                     self._records.append(key_fingerprint(fields["record"]))
-        self._doubts = {
-            intent.identity: (intent.key, mark)
-            for intent, mark in results.planned
-            if self._known.find(intent.identity) is None
-        }
+        self._doubts = results.doubts(self._known)
 
     def __call__(self, job: Job | InvalidRecord) -> Decision:
         """Judge a record as the run would."""
@@ -174,9 +170,9 @@ class _Standing:
             if traits is None:
                 return Decision(Action.SEND)
             return Decision(Action.KEEP_OK if traits & LineFlags.OK else Action.KEEP_FAILED)
-        key, doubts = self._doubts.get(name, (0, 0))
+        key = key_fingerprint(job.key)
         line_key = 0 if place is None else self._known.key(place)
-        before = Before(traits, line_key, doubts, key)
+        before = Before(traits, line_key, in_doubt(self._doubts, name, key, self._policy))
         record = job.identity.record
         same = place is not None and self._records[place] == key_fingerprint(record)
-        return decide(job.identity, key_fingerprint(job.key), before, lambda: record if same else "", self._policy)
+        return decide(job.identity, key, before, lambda: record if same else "", self._policy)

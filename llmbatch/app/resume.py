@@ -95,8 +95,6 @@ class ResumePlan:
         self._let_through = False
         """Whether a record was let through to be sent."""
         self._remembered = "keep" if changed == "keep" else None
-        self._held: set[str] = set()
-        """Requests that are in doubt: under dedupe the copies of a record wait with it."""
         self.policy = ResumePolicy.of(resume, changed)
 
     def begin(self, dialect: Dialect) -> Survey | None:
@@ -191,23 +189,28 @@ class ResumePlan:
             match judgement.action:
                 case Action.SEND:
                     if isinstance(entry, Job):
-                        entry.redo = judgement.redo
-                        entry.possibly_billed = self._store.prior(entry.identity)
-                        entry.prior_cost = self._store.paid(entry.identity) if judgement.redo else None
+                        self._continue(entry, judgement)
                     copy = None if self.policy.is_named(entry.identity.id) else self._copy(entry)
-                    if copy is None and isinstance(entry, Job) and entry.key in self._held:
-                        yield AlreadyDone.HELD
-                    else:
-                        yield entry if copy is None else copy
+                    yield entry if copy is None else copy
                 case Action.KEEP_OK:
                     yield AlreadyDone.OK
                 case Action.KEEP_FAILED:
                     yield AlreadyDone.FAILED
                 case Action.HOLD:
-                    if isinstance(entry, Job) and self._settings.resume.dedupe:
-                        self._held.add(entry.key)
-                    self._list_held(entry)
-                    yield AlreadyDone.HELD
+                    copy = self._copy(entry)
+                    if copy is None:
+                        self._list_held(entry)
+                        yield AlreadyDone.HELD
+                    else:
+                        self._continue(copy.job, judgement)
+                        copy.job.intent_slot = self._store.place_in_doubt(copy.job)
+                        yield copy  # an answer to the same request, which costs nothing
+
+    def _continue(self, job: Job, decision: Decision) -> None:
+        """Let a job count on from what earlier runs left of it."""
+        job.redo = decision.redo
+        job.possibly_billed = self._store.prior(job.identity, job.key)
+        job.prior_cost = self._store.paid(job.identity) if decision.redo else None
 
     def _list_held(self, entry: Job | InvalidRecord) -> None:
         """Name the first records that are held; `verify` lists them all."""

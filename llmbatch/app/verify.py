@@ -1,5 +1,6 @@
 """Each input record against its results: missing, orphaned, repeated, broken. Reads, and changes nothing."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,8 +15,7 @@ from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
 from llmbatch.results.index import LineFlags, ResultIndex
-from llmbatch.results.intents import SETTLED
-from llmbatch.results.lines import Line, name_of
+from llmbatch.results.lines import Line, key_fingerprint, name_of
 from llmbatch.results.reader import ResultsFile, identity_of, open_results
 
 __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
@@ -133,17 +133,14 @@ class _Check:
         self._files = files
         self._found = found
         self._known = ResultIndex()
+        self._records = array("Q")
+        """The digest of each line's record, cut to 64 bits."""
         for number, file in enumerate(files):
             if file.torn:
                 self.account.torn.append(file.name)
             for line in file.lines():
                 self._line(number, line)
-        self._in_doubt = {
-            intent.identity
-            for file in files
-            for intent, mark in file.planned
-            if not self._has_line(file, intent.identity, redo=intent.redo, settled=mark == SETTLED)
-        }
+        self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._known)}
         self.account.in_doubt = len(self._in_doubt)
 
     def record(self, identity: Identity, where: str, *, refused: bool) -> None:
@@ -165,7 +162,7 @@ class _Check:
             account.ok += 1
         else:
             account.failed += 1
-        account.edited += self._known.key(place) != _digest(identity.record)
+        account.edited += self._records[place] != _digest(identity.record)
 
     def conclude(self, *, orphans: bool) -> Reconciliation:
         """Look for lines whose record was not met, and close the account."""
@@ -188,8 +185,10 @@ class _Check:
             return
         traits = LineFlags.OK if fields["status"] == "ok" else 0
         here = number << _LINES | line.number
-        earlier = self._known.add(identity_of(fields), _digest(fields["record"]), here, traits)
-        if earlier is not None:
+        earlier = self._known.add(identity_of(fields), key_fingerprint(fields.get("key")), here, traits)
+        if earlier is None:
+            self._records.append(_digest(fields["record"]))
+        else:
             first = self._known.offset(earlier)
             file, at = self._files[first >> _LINES], first & (1 << _LINES) - 1
             self._tell(
@@ -206,12 +205,6 @@ class _Check:
         if place is not None and not self._known.met[place]:
             self._known.met[place] = 1
             self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
-
-    def _has_line(self, file: ResultsFile, identity: int, *, redo: bool, settled: bool) -> bool:
-        """Say whether what was planned is written, as the next run would see it."""
-        if redo:
-            return settled or file.is_redone(identity)
-        return self._known.find(identity) is not None
 
     def _at(self, number: int, line: Line) -> dict[str, Any]:
         """Say where a line stands; without a number it is in the redo file."""

@@ -1,9 +1,12 @@
 """`llmbatch mock`: serve the built-in provider."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from llmbatch.mock.random_refusals import RandomRefusal
 
 __all__ = ["mock"]
 
@@ -14,10 +17,28 @@ def mock(
     seed: Annotated[int, typer.Option(help="Answers, jitter and random faults follow from it.")] = 0,
     latency: Annotated[float, typer.Option(help="Seconds before an answer.", min=0)] = 0.0,
     jitter: Annotated[float, typer.Option(help="Up to so many seconds more.", min=0)] = 0.0,
+    sigma: Annotated[float, typer.Option(help="Spread of the latency, lognormal; 0.3 is usual.", min=0)] = 0.0,
+    slots: Annotated[int | None, typer.Option(help="Requests worked on at once; others queue.", min=1)] = None,
+    refusal_latency: Annotated[float, typer.Option(help="Seconds before a refusal.", min=0)] = 0.0,
     rpm: Annotated[int | None, typer.Option(help="Requests a minute; beyond: 429.", min=1)] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens a minute; beyond: 429.", min=1)] = None,
+    window: Annotated[
+        float, typer.Option(help="Seconds in which --rpm and --tpm allow their share.", min=0.001)
+    ] = 60.0,
+    burst: Annotated[int | None, typer.Option(help="--rpm is a bucket of this size that refills.", min=1)] = None,
+    announce: Annotated[bool, typer.Option(help="Tell of limits in headers, and how long to wait.")] = True,
+    loading: Annotated[float, typer.Option(help="Seconds after the start in which a model loads: 503.", min=0)] = 0.0,
     concurrency_limit: Annotated[int | None, typer.Option(help="Requests in flight; beyond: 429.", min=1)] = None,
     fault_rate: Annotated[float, typer.Option(help="Share of requests that fail.", min=0, max=1)] = 0.0,
+    random_refusals: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Refuse a share of all requests, as 429:0.05:1; repeatable.", metavar="CODE:SHARE[:RETRY_AFTER]"
+        ),
+    ] = None,
+    silent_close: Annotated[
+        float, typer.Option(help="Share of streamed answers after which the connection is lost.", min=0, max=1)
+    ] = 0.0,
     ledger: Annotated[Path | None, typer.Option(help="Append a line for every request to this file.")] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="LLMBATCH_MOCK_KEY", help="The only key that is let in.")
@@ -39,10 +60,19 @@ def mock(
         seed=seed,
         latency=latency,
         jitter=jitter,
+        sigma=sigma,
+        slots=slots,
+        refusal_latency=refusal_latency,
         rpm=rpm,
         tpm=tpm,
+        window=window,
+        burst=burst,
+        announce=announce,
+        loading=loading,
         concurrency_limit=concurrency_limit,
         fault_rate=fault_rate,
+        random_refusals=tuple(map(_random_refusal, random_refusals or ())),
+        silent_close=silent_close,
         ledger=str(ledger) if ledger is not None else None,
         api_key=api_key,
     )
@@ -50,3 +80,15 @@ def mock(
         run(settings, started=lambda url: print(url, flush=True))
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}", "Try --port 0.") from error
+
+
+def _random_refusal(text: str) -> "RandomRefusal":
+    from llmbatch.core.errors import UsageError
+    from llmbatch.mock.random_refusals import RandomRefusal
+
+    try:
+        return RandomRefusal.parse(text)
+    except ValueError:
+        raise UsageError(
+            f"--random-refusals {text!r} is not CODE:SHARE[:RETRY_AFTER]", "Examples: 429:0.05, 503:0.1:2."
+        ) from None

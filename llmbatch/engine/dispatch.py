@@ -97,6 +97,8 @@ class Dispatch:
         """Jobs that wait for the answer to an equal request, by its key."""
         self._answered: set[int] = set()
         """Keys answered in this run, cut to 64 bits."""
+        self._held_keys: set[str] = set()
+        """Keys of jobs held in doubt: under dedupe a later equal job is held as well."""
         self._fail_fast = FailFast(worked)
         self._queues: dict[Route, _Queue] = {}
         self._rotation: deque[_Queue] = deque()
@@ -170,6 +172,8 @@ class Dispatch:
                 self._leave_out(job)
             elif self._dedupe and int(job.key[:16], 16) in self._answered:
                 done.append(Outcome(job, CopiedAnswer()))
+            elif job.key in self._held_keys:
+                self.held += 1
             elif self._dedupe and job.key in self._followers:
                 self._followers[job.key].append(job)
                 self.following += 1
@@ -252,6 +256,8 @@ class Dispatch:
                 told = True
             elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
                 self.held += 1 + len(self._release(job))
+                if self._dedupe:
+                    self._held_keys.add(job.key)
             else:
                 paid = (
                     verdict if job.unusable_answer is None or verdict.billing is Billing.BILLED else job.unusable_answer

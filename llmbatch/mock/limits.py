@@ -4,7 +4,7 @@ from collections import deque
 from math import ceil, inf
 from typing import NamedTuple
 
-__all__ = ["Level", "MockBucket", "MockLimits", "Shortage", "duration"]
+__all__ = ["Level", "MockBucket", "MockLimits", "RefillingBucket", "Shortage", "duration"]
 
 
 class MockBucket:
@@ -48,6 +48,41 @@ class MockBucket:
         return self.window - (now - self._taken[-1][0]) if self._taken else 0.0
 
 
+class RefillingBucket:
+    """A bucket of `capacity` tokens that refills evenly, at a rate per minute."""
+
+    def __init__(self, per_minute: int, capacity: int) -> None:
+        self.per_minute = per_minute
+        self.capacity = capacity
+        self._level = float(capacity)
+        self._at = 0.0
+
+    def left(self, now: float) -> int:
+        """Return how many tokens can be taken now."""
+        self._refill(now)
+        return int(self._level + 1e-9)
+
+    def wait(self, amount: int, now: float) -> float:
+        """Return the seconds until `amount` fits: 0 if it does now, infinity if it never will."""
+        if amount > self.capacity:
+            return inf
+        self._refill(now)
+        return max(0.0, (amount - 1e-9 - self._level) * 60 / self.per_minute)
+
+    def take(self, amount: int, now: float) -> None:
+        """Take tokens, after `wait` returned 0."""
+        self._refill(now)
+        self._level -= amount
+
+    def reset(self, now: float) -> float:
+        """Return the seconds in which as much would flow in as the limit is above what is left."""
+        return (self.per_minute - self.left(now)) * 60 / self.per_minute
+
+    def _refill(self, now: float) -> None:
+        self._level = min(self.capacity, self._level + (now - self._at) * self.per_minute / 60)
+        self._at = now
+
+
 class Shortage(NamedTuple):
     """Why a request is refused: the bucket that is short ("requests" or "tokens") and for how long."""
 
@@ -68,9 +103,12 @@ class Level(NamedTuple):
 class MockLimits:
     """The buckets a provider has; either may be missing."""
 
-    def __init__(self, *, rpm: int | None, tpm: int | None, window: float = 60.0) -> None:
-        limits = {"requests": rpm, "tokens": tpm}
-        self._buckets = {name: MockBucket(limit, window) for name, limit in limits.items() if limit is not None}
+    def __init__(self, *, rpm: int | None, tpm: int | None, window: float = 60.0, burst: int | None = None) -> None:
+        self._buckets: dict[str, MockBucket | RefillingBucket] = {}
+        if rpm is not None:
+            self._buckets["requests"] = MockBucket(rpm, window) if burst is None else RefillingBucket(rpm, burst)
+        if tpm is not None:
+            self._buckets["tokens"] = MockBucket(tpm, window)
 
     def admit(self, tokens: int, now: float) -> Shortage | None:
         """Take one request of that many tokens from all buckets, or from none and say which one is short."""

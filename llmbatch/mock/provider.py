@@ -16,11 +16,13 @@ from llmbatch.mock.error_formats import OPENAI, ErrorFormat, Refusal
 from llmbatch.mock.event_streams import STREAM_FAULTS
 from llmbatch.mock.fault_markers import RANDOM, BadMarker, Fault, due, markers
 from llmbatch.mock.gemini import GEMINI
+from llmbatch.mock.latency import Latency
 from llmbatch.mock.limits import MockLimits, Shortage
 from llmbatch.mock.openai_chat import CHAT
 from llmbatch.mock.openai_completions import COMPLETIONS
 from llmbatch.mock.openai_embeddings import EMBEDDINGS
 from llmbatch.mock.openai_responses import RESPONSES
+from llmbatch.mock.random_refusals import RandomRefusal, drawn
 from llmbatch.mock.reply import Reply
 from llmbatch.mock.reply_faults import UNSTREAMED, apply_fault, fault_text
 from llmbatch.mock.settings import MockSettings
@@ -70,6 +72,8 @@ class Verdict(NamedTuple):
     prompt: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
     request_id: bytes | None = b"x-request-id"
+    silent_close: bool = False
+    """Whether the connection is lost after it, unannounced."""
 
 
 def is_billed(status: int | None) -> bool:
@@ -80,9 +84,11 @@ def is_billed(status: int | None) -> bool:
 class Provider:
     """Decides on requests, in the order they arrive."""
 
-    def __init__(self, settings: MockSettings) -> None:
+    def __init__(self, settings: MockSettings, *, now: float = 0.0) -> None:
         self._settings = settings
-        self._limits = MockLimits(rpm=settings.rpm, tpm=settings.tpm, window=settings.window)
+        self._ready = now + settings.loading
+        self._limits = MockLimits(rpm=settings.rpm, tpm=settings.tpm, window=settings.window, burst=settings.burst)
+        self._latency = Latency(settings)
         self._attempts: Counter[str] = Counter()
 
     def decide(self, arrival: Arrival, *, now: float, wall: float) -> Verdict:
@@ -108,7 +114,9 @@ class Provider:
         except MalformedRequest as error:
             return _refused(Refusal(400, str(error), param=error.param), error_format)
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
-        levels = error_format.limits(self._limits.levels(now), wall)
+        if verdict.reply.status != 200:
+            verdict = verdict._replace(delay=max(verdict.delay, self._settings.refusal_latency))
+        levels = error_format.limits(self._limits.levels(now), wall) if self._settings.announce else []
         return verdict._replace(prompt=asked.prompt[:200], headers=levels, request_id=error_format.request_id)
 
     def _answer(self, dialect: Dialect, asked: MockRequest, arrival: Arrival, *, now: float, wall: float) -> Verdict:
@@ -120,18 +128,36 @@ class Provider:
             script = markers(asked.prompt)
         except BadMarker as error:
             return _refused(Refusal(400, str(error), param="messages", code="bad_mock_marker"), error_format)
+        if now < self._ready:
+            return _refused(Refusal(503, "Loading model", type="unavailable_error"), error_format)
+        seed = f"{settings.seed}:{arrival.key}"
+        if random := self._random_refusal(seed):
+            message = f"The mock refuses {random.share:.0%} of all requests at random."
+            return _refused(Refusal(random.status, message, wait=random.retry_after), error_format)
         if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
             shortage = Shortage("requests", settings.concurrency_limit, 1.0)
-            return _refused(_too_many(shortage, "concurrent requests"), error_format)
+            return self._too_many(shortage, "concurrent requests", error_format)
         if short := self._limits.admit(asked.weight, now):
-            return _refused(_too_many(short, f"{short.bucket} per min"), error_format)
-        seed = f"{settings.seed}:{arrival.key}"
+            return self._too_many(short, f"{short.bucket} per min", error_format)
         fault = self._fault(script, asked.prompt, seed)
         turn = Turn(asked, seed, arrival.serial, int(wall), fault, fault_text(fault, asked.prompt))
-        delay = settings.latency + (fault.after if fault else 0.0)
-        if settings.jitter:
-            delay += Random(f"{seed}:delay").uniform(0, settings.jitter)
-        return Verdict(_reply(dialect, turn), delay, fault)
+        delay = self._latency.delay(now, seed) + (fault.after if fault else 0.0)
+        reply = _reply(dialect, turn)
+        silent = reply.pieces is not None and Random(f"{seed}:close:{arrival.serial}").random() < settings.silent_close
+        return Verdict(reply, delay, fault, silent_close=silent)
+
+    def _too_many(self, shortage: Shortage, what: str, error_format: ErrorFormat) -> Verdict:
+        refusal = _too_many(shortage, what)
+        if not self._settings.announce:
+            refusal = refusal._replace(message=f"Rate limit reached on {what}.", wait="", wait_ms="")
+        return _refused(refusal, error_format)
+
+    def _random_refusal(self, seed: str) -> RandomRefusal | None:
+        """Draw whether this attempt is refused, the same for the same attempt at equal requests."""
+        refusals = self._settings.random_refusals
+        return (
+            drawn(refusals, Random(f"{seed}:refusal:{self._count(f'{seed}:refusal')}").random()) if refusals else None
+        )
 
     def _fault(self, script: list[Fault], prompt: str, seed: str) -> Fault | None:
         """Return the fault that is due; attempts are counted only where they matter."""

@@ -126,7 +126,7 @@ class _Server:
     """The state that all connections share."""
 
     def __init__(self, settings: MockSettings, ledger: Ledger | None) -> None:
-        self.provider = Provider(settings)
+        self.provider = Provider(settings, now=time.monotonic())
         self.ledger = ledger
         self.serials = count(1)
         self.in_flight = 0
@@ -147,6 +147,8 @@ class _Connection:
         self._stream = stream
         self._number = number
         self._http = h11.Connection(h11.SERVER)
+        self._lost = False
+        """Whether the connection is closed as soon as more comes in, as by a server whose keep-alive time is over."""
 
     async def serve(self) -> None:
         """Answer requests until the connection must end, then end it."""
@@ -154,6 +156,9 @@ class _Connection:
         try:
             while isinstance(request := await self._next_event(), h11.Request):
                 ending = await self._exchange(request) or Ending.CLOSE
+                if self._lost:
+                    await self._next_bytes()
+                    ending = Ending.RESET
                 if ending is Ending.RESET or self._http.our_state is not h11.DONE:
                     break
                 self._http.start_next_cycle()
@@ -212,6 +217,7 @@ class _Connection:
             if verdict.delay:
                 await anyio.sleep(verdict.delay)
             line.update(status=status, aborted=bool(verdict.delay) and self._is_gone())
+            self._lost = verdict.silent_close
             return self._steps(request.method, verdict, serial, began)
         except _TooLarge:
             line.update(status=413, aborted=False)
@@ -271,6 +277,11 @@ class _Connection:
                 self._http.receive_data(await self._stream.receive(_READ))
             except anyio.EndOfStream:
                 self._http.receive_data(b"")
+
+    async def _next_bytes(self) -> None:
+        """Wait until the client sends anything more, or closes its side."""
+        with suppress(anyio.EndOfStream):
+            await self._stream.receive(1)
 
     async def _until_closed(self) -> None:
         """Wait for the client to close its side; ignore what it sends meanwhile."""

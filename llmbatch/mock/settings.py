@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from llmbatch.mock.random_refusals import RandomRefusal
+
 __all__ = ["MockSettings"]
 
 
@@ -16,14 +18,30 @@ class MockSettings:
     """Before the answer begins."""
     jitter: float = 0.0
     """Added to the latency: uniform between 0 and this, the same for equal requests."""
+    sigma: float = 0.0
+    """The spread of a lognormal latency: its median is the latency, and two thirds lie within a factor of e**sigma."""
+    slots: int | None = None
+    """So many requests are worked on at once, each for the latency; the others queue."""
+    refusal_latency: float = 0.0
+    """Before a refusal."""
     rpm: int | None = None
     tpm: int | None = None
     window: float = 60.0
     """The time over which `rpm` and `tpm` are enforced; with 1.0, a sixtieth of them each second."""
+    burst: int | None = None
+    """`rpm` is a bucket of this size that refills evenly, instead of a limit on any window."""
+    announce: bool = True
+    """Tell of limits in headers, and after a refusal for how long to wait."""
+    loading: float = 0.0
+    """So many seconds after the start a model is still being loaded: 503."""
     concurrency_limit: int | None = None
     """More requests in flight than this are refused with 429."""
     fault_rate: float = 0.0
     """The share of requests that meet a random fault, the same one for the same attempt at equal requests."""
+    random_refusals: tuple[RandomRefusal, ...] = ()
+    """Shares of the requests that are refused whatever the load is."""
+    silent_close: float = 0.0
+    """After this share of streamed answers the connection looks open, but is closed once the next request comes."""
     ledger: str | None = None
     """A file that gets one JSON line per request."""
     api_key: str | None = None

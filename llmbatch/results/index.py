@@ -101,9 +101,10 @@ class ResultIndex:
         """Return where in the file a line begins."""
         return self._places[place] >> _TRAITS
 
-    def move(self, place: int, offset: int) -> None:
-        """Let a line begin elsewhere."""
-        self._places[place] = offset << _TRAITS | (self._places[place] & (1 << _TRAITS) - 1)
+    def replace(self, place: int, key: int, offset: int, traits: int) -> None:
+        """Let another line of the same record stand there."""
+        self._keys[place] = key
+        self._places[place] = offset << _TRAITS | traits
 
     def traits(self, place: int) -> int:
         """Return what kind of line it is, as `flags_of` has it."""

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.results import disk
-from llmbatch.results.index import ResultIndex
 from llmbatch.results.tampering import OpenFile, Tampering
 
 __all__ = ["MOST", "SETTLED", "Intent", "Intents", "boot"]
@@ -68,7 +67,7 @@ class Intents:
 
     @classmethod
     def open(cls, folder: Path, boot: str) -> "tuple[Intents, Iterator[tuple[Intent, int]]]":
-        """Look at the two files; return also the entries left with their marks, one per identity.
+        """Look at the two files; return also the entries left with their marks, one per identity and key.
 
         After a reboot every mark counts as sent. Nothing can be planned before `begin`. Raises UsageError for files of
         a newer version.
@@ -141,7 +140,7 @@ class Intents:
             marks[place] = SETTLED
 
     def left(self) -> list[tuple[Intent, int]]:
-        """Return the entries that are neither planned only nor settled, with their marks, one per identity."""
+        """Return the entries that are neither planned only nor settled, with their marks, one per identity and key."""
         assert self._marks is not None
         marks = self._marks[: self._count]
         if not marks.translate(None, b"\0\xff"):
@@ -203,16 +202,11 @@ class Intents:
 
 
 def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent, int]]:
-    """Yield the last entry of each identity with its mark: it was planned knowing those before."""
-    last, repeated = ResultIndex(), False
+    """Yield the last entry of each request with its mark: it was planned knowing those before."""
+    last: dict[tuple[int, int], tuple[Intent, int]] = {}
     for place, intent in _unpack(data):
-        earlier = last.add(intent.identity, 0, place, 0)
-        if earlier is not None:
-            last.move(earlier, place)
-            repeated = True
-    for place, intent in _unpack(data):
-        if not repeated or last.offset(last.find(intent.identity) or 0) == place:
-            yield intent, mark_of(place)
+        last[intent.identity, intent.key] = intent, mark_of(place)
+    yield from last.values()
 
 
 def _packed(intents: Iterable[tuple[int, int, bool]]) -> bytes:

@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 from llmbatch.codec import json
 from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import ResultIndex
 from llmbatch.results.intents import Intent, Intents, boot
-from llmbatch.results.lines import Line, parse, scan, torn_tail
+from llmbatch.results.lines import Line, key_fingerprint, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
 
 __all__ = ["ResultsFile", "identity_of", "open_results"]
@@ -29,7 +30,7 @@ class ResultsFile:
         self.name = name
         self.folder = place.with_name(f"{place.name}.state") if place is not None else None
         # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
-        self.planned = _planned(self.folder)
+        self._planned = _planned(self.folder)
         self._redone = _Redone(self.folder, stack)
         self._file = stack.enter_context(_open(name, place))
         self.inode = _inode(self._file)
@@ -47,9 +48,9 @@ class ResultsFile:
         """Name what is read, in a way that tells whether another path leads to the same."""
         return {inode for inode in (self.inode, self._redone.inode) if inode is not None}
 
-    def is_redone(self, identity: int) -> bool:
-        """Say whether a record's line is to be replaced by one that is not merged yet."""
-        return self._redone.find(identity) is not None
+    def doubts(self, lines: ResultIndex) -> Doubts:
+        """Return the requests in doubt, given the lines of the records."""
+        return unresolved(self._planned, lines, self._redone.index)
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines in order, those that are not results too.
@@ -113,7 +114,7 @@ class _Redone:
     """The newest line of each record in a redo file: where it stands, in some 40 bytes a line."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
-        self._known = ResultIndex()
+        self.index = ResultIndex()
         self._lengths = array("Q")
         self.inode: _Inode | None = None
         if folder is None:
@@ -132,21 +133,22 @@ class _Redone:
         for line in chain(scan(fd, end), (Line(0, end, tail, parse(tail)),)):
             if line.fields is None:
                 continue
-            place = self._known.add(identity_of(line.fields), 0, line.offset, 0)
+            key = key_fingerprint(line.fields.get("key"))
+            place = self.index.add(identity_of(line.fields), key, line.offset, 0)
             if place is None:
                 self._lengths.append(len(line.raw))
             else:
-                self._known.move(place, line.offset)
+                self.index.replace(place, key, line.offset, 0)
                 self._lengths[place] = len(line.raw)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.index)
 
     def find(self, identity: int) -> int | None:
-        return self._known.find(identity)
+        return self.index.find(identity)
 
     def line(self, place: int, number: int) -> Line:
-        offset = self._known.offset(place)
+        offset = self.index.offset(place)
         raw = os.pread(self._file.fileno(), self._lengths[place], offset)
         return Line(number, offset, raw, parse(raw))
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from llmbatch.core.job import Identity
 from llmbatch.core.settings import Redo, ResumeSettings
+from llmbatch.results.doubts import Doubts
 from llmbatch.results.index import LineFlags, kind_of
 
-__all__ = ["KEPT", "Action", "Before", "Decision", "ResumePolicy", "decide", "is_answered"]
+__all__ = ["KEPT", "Action", "Before", "Decision", "ResumePolicy", "decide", "in_doubt", "is_answered"]
 
 
 class Action(Enum):
@@ -24,14 +25,13 @@ class Action(Enum):
 class Before(NamedTuple):
     """What earlier runs left of a record.
 
-    `traits` is None without a line. `doubts` counts attempts of unknown outcome, of the request `doubtful_key`, 0 when
-    that is not known either. `record` is that of the line, asked for only when needed.
+    `traits` is None without a line, `key` that of the line. `doubts` counts attempts of unknown outcome that may have
+    been of the request which is decided about.
     """
 
     traits: int | None
     key: int
     doubts: int
-    doubtful_key: int
 
 
 class Decision(NamedTuple):
@@ -51,13 +51,15 @@ class ResumePolicy(NamedTuple):
     redo: Redo = Redo()
     hold: bool = False
     changed: str | None = None
+    dedupe: bool = False
+    """One answer serves all records that ask for the same: so does one doubt."""
     keep_edited: bool = False
     """Set when a mass edit is answered with keep."""
 
     @classmethod
     def of(cls, resume: ResumeSettings, changed: str | None) -> "ResumePolicy":
         """Return the policy of a run; `changed` is what holds for it, from its flag or from an earlier run."""
-        return cls(redo=resume.redo, hold=resume.in_doubt == "hold", changed=changed)
+        return cls(redo=resume.redo, hold=resume.in_doubt == "hold", changed=changed, dedupe=resume.dedupe)
 
     def is_named(self, id: str | int | None) -> bool:
         """Say whether `--redo @IDS` names a record: then it is sent even if it was answered."""
@@ -79,6 +81,11 @@ class ResumePolicy(NamedTuple):
         return self.redo.failures == "all"
 
 
+def in_doubt(doubts: Doubts, identity: int, key: int, policy: ResumePolicy) -> int:
+    """Count the attempts in doubt that may have been of a request; all that share its key count under dedupe."""
+    return doubts.attempts(identity, key) or (policy.dedupe and key in doubts.keys)
+
+
 def is_answered(traits: int, line_key: int, key: int) -> bool:
     """Say whether a line is an answer to this very request: then nothing else matters, unless the id is named."""
     return line_key == key and traits & LineFlags.OK != 0
@@ -92,7 +99,7 @@ def decide(
     named = redo and policy.is_named(identity.id)
     if before.traits is not None and is_answered(before.traits, before.key, key) and not named:
         return KEPT
-    if before.doubts and policy.hold and before.doubtful_key in (0, key):
+    if before.doubts and policy.hold:
         return Decision(Action.HOLD, redo)
     if before.traits is None:
         return Decision(Action.SEND)

@@ -8,7 +8,7 @@ from pathlib import Path
 from llmbatch.codec.digest import fingerprint
 from llmbatch.results import disk
 from llmbatch.results.index import ResultIndex
-from llmbatch.results.lines import Line, index_of, scan, torn_tail, whole_lines
+from llmbatch.results.lines import Line, index_of, key_fingerprint, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -26,11 +26,12 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     new, lengths = ResultIndex(), array("Q")
     for line in _lines(redo):
         if line.fields is not None:
-            earlier = new.add(_identity(line), 0, line.offset, 0)
+            key = key_fingerprint(line.fields.get("key"))
+            earlier = new.add(_identity(line), key, line.offset, 0)
             if earlier is None:
                 lengths.append(len(line.raw))
             else:
-                new.move(earlier, line.offset)
+                new.replace(earlier, key, line.offset, 0)
                 lengths[earlier] = len(line.raw)
     if not len(new):
         return new

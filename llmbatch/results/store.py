@@ -14,13 +14,14 @@ from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import aside
+from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.intents import MOST, SETTLED, Intent, Intents, boot
+from llmbatch.results.intents import MOST, Intent, Intents, boot
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
 from llmbatch.results.lock import holder_of
 from llmbatch.results.recovery import mend_redo, mend_tail
-from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, is_answered
+from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
 from llmbatch.results.stats import amount
@@ -30,6 +31,8 @@ __all__ = ["Found", "Store"]
 _MET, _AGAIN = 1, 2
 """What became of a line's record: met in the input; to be sent again."""
 _SEND = Decision(Action.SEND)
+_UNSURE = LineFlags.DOUBTS | LineFlags.OK
+"""Of these a failure that may have been billed has only the first."""
 
 
 @dataclass(slots=True)
@@ -53,8 +56,9 @@ class Store:
         self._fsync = fsync
         self._fd = -1
         self._known = ResultIndex()
-        self._doubts: dict[int, tuple[int, int]] = {}
-        """Identity to the key in doubt and how many attempts of it."""
+        self._doubts = Doubts()
+        self._unsure_keys: set[int] = set()
+        """The keys of failed lines that may have been billed."""
         self._surveyed = bytearray()
         """What became of each line's record in a first pass over the input."""
         self._intents: Intents
@@ -91,11 +95,10 @@ class Store:
             if traits is None:
                 return _SEND
             return KEPT if traits & LineFlags.OK else Decision(Action.KEEP_FAILED)
-        doubtful_key, doubts = self._doubts.get(name, (0, 0))
         judgement = decide(
             identity,
             wanted,
-            Before(traits, line_key, doubts, doubtful_key),
+            Before(traits, line_key, in_doubt(self._doubts, name, wanted, policy)),
             lambda: str(self._line(place)["record"]) if place is not None else "",
             policy,
         )
@@ -112,17 +115,30 @@ class Store:
         self._surveyed = self._known.met
         self._known.met = bytearray(len(self._known))
 
-    def prior(self, identity: Identity) -> int:
-        """Count the attempts of unknown outcome that earlier runs made for a record."""
+    def prior(self, identity: Identity, key: str) -> int:
+        """Count the attempts of unknown outcome that earlier runs made of a record's request."""
         if self.is_new:
             return 0
-        name = name_of(identity)
-        doubts = self._doubts.get(name, (0, 0))[1]
+        name, wanted = name_of(identity), key_fingerprint(key)
+        doubts = self._doubts.attempts(name, wanted)
         place = self._known.find(name)
-        if place is not None and self._known.traits(place) & LineFlags.DOUBTS:
+        if place is not None and self._known.key(place) == wanted:
             # Not the sum: who tried again after that line counted on from its number.
-            doubts = max(doubts, int(self._line(place).get("possibly_billed", 0)))
+            doubts = max(doubts, self._possibly_billed(place))
         return doubts
+
+    def place_in_doubt(self, job: Job) -> int:
+        """Return where the intent stands by which a job's request is in doubt, -1 if by none."""
+        wanted = name_of(job.identity), key_fingerprint(job.key)
+        places = (place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
+        return next(places, -1)
+
+    def _possibly_billed(self, place: int) -> int:
+        """Return the attempts of unknown outcome that a line reports."""
+        if not self._known.traits(place) & LineFlags.DOUBTS:
+            return 0
+        count = self._line(place).get("possibly_billed", 0)
+        return count if isinstance(count, int) and count > 0 else 0
 
     def paid(self, identity: Identity) -> float | None:
         """Return what the attempts cost that led to a record's line, None when that is not known."""
@@ -139,6 +155,9 @@ class Store:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
         intents = [(name_of(job.identity), key_fingerprint(job.key), job.redo) for job in jobs]
         marks = [min(MOST, job.possibly_billed) for job in jobs]
+        for intent, attempts in self._replaced_doubts(jobs):
+            intents.append(intent)
+            marks.append(min(MOST, attempts))
         found = self._intents.tampering()
         if found is not None:
             raise OutputError(found.what, "No answer is lost by that; run the same command again.")
@@ -150,6 +169,17 @@ class Store:
             ) from error
         for place, job in enumerate(jobs, first):
             job.intent_slot = place
+
+    def _replaced_doubts(self, jobs: Sequence[Job]) -> Iterator[tuple[Intent, int]]:
+        """Yield what only the lines tell that are about to be replaced: requests in doubt, other than the new ones."""
+        known = self._known
+        for job in jobs:
+            place = known.find(name_of(job.identity)) if job.redo else None
+            if place is None or known.key(place) == key_fingerprint(job.key) or known.traits(place) & LineFlags.OK:
+                continue
+            attempts = self._possibly_billed(place)
+            if attempts:
+                yield Intent(name_of(job.identity), known.key(place), redo=True), attempts
 
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
@@ -275,29 +305,19 @@ class Store:
             self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
-        in_doubt = [
-            (intent, 1 if mark == SETTLED else mark)
-            for intent, mark in left
-            if mark and not self._has_line(intent, mark, redone)
-        ]
-        self._doubts = {intent.identity: (intent.key, mark) for intent, mark in in_doubt}
+        self._doubts = unresolved(left, self._known, redone)
+        self._doubts.keys |= self._unsure_keys
         if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
             # Its intent is lost, with the state directory perhaps; which request it was is not known.
-            in_doubt.append((Intent(torn, 0, False), 1))
-            self._doubts[torn] = (0, 1)
-        self.found.in_doubt = len(in_doubt)
+            self._doubts.add(Intent(torn, 0, redo=False), 1)
+        self.found.in_doubt = len(self._doubts)
         self.is_new = not self._known and not self._doubts
-        self._intents.begin(in_doubt)
+        self._intents.begin(self._doubts)
         disk.remove(redo)
-
-    def _has_line(self, intent: Intent, mark: int, redone: ResultIndex) -> bool:
-        """Say whether what was planned is written: a mark may be older than the line, and after a merge the reverse."""
-        if intent.redo:
-            return mark == SETTLED or redone.find(intent.identity) is not None
-        return self._known.find(intent.identity) is not None
 
     def _index(self, move_broken: bool) -> None:
         self._known = known = ResultIndex()
+        self._unsure_keys = set[int]()
         bad = ok = 0
         for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
             fields = line.fields
@@ -307,8 +327,11 @@ class Store:
                 bad += 1
                 continue
             traits = flags_of(fields)
+            key = key_fingerprint(fields.get("key"))
             ok += traits & LineFlags.OK
-            earlier = known.add(_name_of(fields), key_fingerprint(fields.get("key")), line.offset, traits)
+            if traits & _UNSURE == LineFlags.DOUBTS:
+                self._unsure_keys.add(key)
+            earlier = known.add(_name_of(fields), key, line.offset, traits)
             if earlier is not None:
                 raise UsageError(
                     f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",

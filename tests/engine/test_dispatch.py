@@ -93,6 +93,7 @@ def dispatch(
     dedupe: bool = False,
     new_gate: Callable[[], Gate] | None = None,
     worked: Callable[[Route], bool] = lambda route: False,
+    hold: bool = False,
 ) -> Dispatch:
     return Dispatch(
         dialect=Packing(pack),
@@ -103,6 +104,7 @@ def dispatch(
         notify=(events if events is not None else []).append,
         dedupe=dedupe,
         worked=worked,
+        hold=hold,
     )
 
 
@@ -690,6 +692,15 @@ def test_when_the_first_of_equal_requests_fails_the_next_is_sent() -> None:
     d.add(equal_jobs(3))
     settle_next(d, BAD)
     assert [o.job.identity.index for o in settle_next(d, OK)] == [1, 2]
+
+
+def test_an_equal_request_that_comes_after_one_was_held_is_held_as_well() -> None:
+    d = dispatch(dedupe=True, hold=True, policy=RetryPolicy(unknown_outcomes=0, server_errors=0))
+    first, waiting, later = equal_jobs(3)
+    d.add([first, waiting])
+    assert settle_next(d, TIMED_OUT) == [] and d.held == 2
+    assert d.add([later]) == [] and d.held == 3
+    assert d.take(0.0) is None and d.outstanding == 0
 
 
 def test_equal_requests_for_a_model_that_is_left_out_are_all_named() -> None:

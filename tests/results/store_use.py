@@ -33,7 +33,7 @@ def run(path: Path, names: Iterable[str], *, until: int = 10**9, policy: ResumeP
             one = job(name, index)
             judgement = store.decide(one.identity, one.key, policy)
             if judgement.action is Action.SEND:
-                one.redo, one.possibly_billed = judgement.redo, store.prior(one.identity)
+                one.redo, one.possibly_billed = judgement.redo, store.prior(one.identity, one.key)
                 jobs.append(one)
         sent = _send(store, jobs, until)
         if until >= len(jobs):

@@ -600,3 +600,28 @@ def test_equal_requests_of_a_held_record_are_held_too_under_dedupe(world: World)
     for _ in range(2):
         assert world.run(asked, "--in-doubt", "hold", "--dedupe").code == 7
     assert world.asked() == ["same"]
+
+
+def test_a_doubt_outlives_an_edit_and_its_answer(world: World) -> None:
+    first, second = {"id": "a", "prompt": "first [[mock:cut]]"}, {"id": "a", "prompt": "second"}
+    assert world.run([first], "--in-doubt", "hold").code == 7
+    assert world.run([second], "--in-doubt", "hold").code == 0
+    assert world.run([first], "--in-doubt", "hold").code == 7
+    assert world.run([second], "--in-doubt", "hold").code == 0
+    assert world.asked() == ["first", "second"]
+
+
+def test_under_dedupe_the_order_of_the_records_does_not_matter_to_what_is_held(world: World) -> None:
+    asked = [{"id": name, "prompt": "same [[mock:cut times=1]]"} for name in ("a", "b", "c")]
+    for records in (asked, asked[::-1], asked[1:], [*asked, {"id": "new", "prompt": asked[0]["prompt"]}]):
+        assert world.run(records, "--in-doubt", "hold", "--dedupe").code == 7
+    assert world.asked() == ["same"]
+
+
+def test_an_answer_in_another_file_resolves_a_doubt(world: World) -> None:
+    asked = [{"id": "a", "prompt": "same [[mock:cut times=1]]"}]
+    assert world.run(asked, "--in-doubt", "hold").code == 7
+    other = world.disk / "other.jsonl"
+    assert world.run(asked, output=other).code == 0
+    assert world.run(asked, "--in-doubt", "hold", "--reuse", other).code == 0
+    assert world.asked() == ["same", "same"] and world.results()["a"]["reused"]

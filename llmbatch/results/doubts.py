@@ -1,0 +1,73 @@
+"""Requests that left and whose outcome was never learned, by record and request, until a line resolves them."""
+
+from collections.abc import Iterable, Iterator
+
+from llmbatch.results.index import ResultIndex
+from llmbatch.results.intents import SETTLED, Intent
+
+__all__ = ["Doubts", "unresolved"]
+
+
+class Doubts:
+    """How many attempts of each request are in doubt.
+
+    A request is named by the fingerprints of its record and of its key; a key of 0 stands for a request that is not
+    known, which may be any of its record.
+    """
+
+    def __init__(self, entries: Iterable[tuple[Intent, int]] = ()) -> None:
+        self._entries: dict[int, dict[int, tuple[Intent, int]]] = {}
+        self.keys: set[int] = set()
+        """The keys in doubt, whatever the record: under `--dedupe` one answer would serve all that share a key."""
+        for intent, attempts in entries:
+            self.add(intent, attempts)
+
+    def __len__(self) -> int:
+        """Count the records that have a request in doubt."""
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[tuple[Intent, int]]:
+        """Yield the intents in doubt, each with its attempts."""
+        for requests in self._entries.values():
+            yield from requests.values()
+
+    def __contains__(self, identity: int) -> bool:
+        """Say whether any request of a record is in doubt."""
+        return identity in self._entries
+
+    def add(self, intent: Intent, attempts: int) -> None:
+        """Add a request, or replace what is known of it."""
+        self._entries.setdefault(intent.identity, {})[intent.key] = intent, attempts
+        if intent.key:
+            self.keys.add(intent.key)
+
+    def attempts(self, identity: int, key: int) -> int:
+        """Count the attempts in doubt that may have been of this request."""
+        requests = self._entries.get(identity)
+        if requests is None:
+            return 0
+        return sum(attempts for _, attempts in (requests[k] for k in {0, key} if k in requests))
+
+
+def unresolved(planned: Iterable[tuple[Intent, int]], lines: ResultIndex, redone: ResultIndex) -> Doubts:
+    """Return what is in doubt of the intents that runs left, given the lines and those that redo older ones.
+
+    A mark may be older than the line, since it is not synced with it, and after a merge the reverse.
+    """
+    return Doubts(
+        (intent, 1 if mark == SETTLED else mark)
+        for intent, mark in planned
+        if mark and not _has_line(intent, mark, lines, redone)
+    )
+
+
+def _has_line(intent: Intent, mark: int, lines: ResultIndex, redone: ResultIndex) -> bool:
+    """Say whether the outcome of an intent is written."""
+    place = lines.find(intent.identity)
+    if place is not None and not intent.key:
+        return True
+    if not intent.redo:
+        return place is not None and lines.key(place) == intent.key
+    # A line of this request may be the one that it was to replace.
+    again = redone.find(intent.identity)
+    return mark == SETTLED or (again is not None and redone.key(again) == intent.key)

@@ -1,15 +1,14 @@
 """Results files in another shape, to a file that appears whole or not at all, or to stdout."""
 
 import os
-import stat
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbatch.app.files import NamedFile, check_files, resolve_target, results_read
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
 from llmbatch.results import disk
@@ -18,7 +17,7 @@ from llmbatch.results.output_formats import SHAPES, Missing
 from llmbatch.results.parquet import Survey, parquet_pieces
 from llmbatch.results.reader import ResultsFile, open_results
 
-__all__ = ["Shape", "check_stdout", "check_target", "convert", "whole_file"]
+__all__ = ["Shape", "convert"]
 
 _MOST_COLUMNS = 1000
 
@@ -57,19 +56,27 @@ def convert(
         check_parquet()
     with ExitStack() as stack:
         files = stack.enter_context(open_results(names))
-        target = check_target(output, "-o", files) if output is not None else None
-        if target is None:
-            check_stdout(files)
-        failures = check_target(error_file, "--error-file", files) if error_file is not None else None
-        if target is not None and target == failures:
-            raise UsageError("-o and --error-file name the same file", "Leave --error-file out to have all in one.")
+        _check_targets(names, output, error_file)
         for file in files:
             if file.torn:
                 notice(f"{file.name} ends in a piece of a line, which is left out")
-        pieces = _pieces(files, shape, survey=target is None)
-        write = stack.enter_context(whole_file(target)) if target is not None else stdout
-        write_failure = stack.enter_context(whole_file(failures)) if failures is not None else write
+        pieces = _pieces(files, shape, survey=output is None)
+        write = stack.enter_context(_whole_file(output, "-o")) if output is not None else stdout
+        write_failure = write
+        if error_file is not None:
+            write_failure = stack.enter_context(_whole_file(error_file, "--error-file"))
         _pour(pieces, write, write_failure)
+
+
+def _check_targets(names: Sequence[str], output: Path | None, error_file: Path | None) -> None:
+    """Make sure that nothing which is read is written over. Raises UsageError."""
+    written = [] if output is not None else [NamedFile("stdout", 1)]
+    for option, path in (("-o", output), ("--error-file", error_file)):
+        if path is not None:
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise UsageError(f"{option} {path} is not a regular file", "Leave it out to write to stdout.")
+            written.append(NamedFile(f"{option} {path}", path))
+    check_files(written, *results_read(names))
 
 
 def _pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool) -> Iterator[_Piece]:
@@ -182,68 +189,16 @@ class _Portion:
         self._size = 0
 
 
-def check_target(path: Path, option: str, sources: Sequence[ResultsFile]) -> Path:
-    """Return where a file will stand, links resolved. Raises UsageError where that would cost anybody results."""
-    target = Path(os.path.realpath(path))
-    try:
-        status = target.stat()
-    except OSError:
-        status = None  # not there, or writing will tell
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{option} {path} is not a regular file", "Leave it out to write to stdout.")
-    if status is not None and any((status.st_dev, status.st_ino) in source.inodes for source in sources):
-        raise UsageError(f"{option} {path} is one of the files that are read", "Choose another name.")
-    if target.with_name(f"{target.name}.state").exists():
-        raise UsageError(f"{option} {path} holds the results of a run", "Choose another name, or remove it first.")
-    if any(source.folder in target.parents for source in sources):
-        raise UsageError(f"{option} {path} is among what a run needs to go on", "Choose another folder.")
-    return target
-
-
-def check_stdout(sources: Sequence[ResultsFile]) -> None:
-    """Make sure that stdout is not one of the files that are read: `>>` would add to results what is none."""
-    try:
-        status = os.fstat(1)
-    except OSError:
-        return  # writing will tell
-    if any((status.st_dev, status.st_ino) in source.inodes for source in sources):
-        raise UsageError("stdout is one of the files that are read", "Choose another file.")
-
-
 @contextmanager
-def whole_file(target: Path) -> Iterator[Callable[[bytes], None]]:
+def _whole_file(path: Path, option: str) -> Iterator[Write]:
     """Give a function that writes; the file gets its name when the context ends well. Raises OutputError.
 
     A new file is private to its owner, one that is replaced keeps its mode.
     """
     try:
-        fd, scratch = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".new", dir=target.parent)
-    except OSError as error:
-        raise _refused(target, error) from error
-    try:
-        try:
-            with suppress(FileNotFoundError):
-                os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
-
-            def write(data: bytes) -> None:
-                try:
-                    disk.append(fd, data)
-                except OSError as error:
-                    raise _refused(target, error) from error
-
+        with disk.whole_file(resolve_target(path, f"{option} {path}")) as write:
             yield write
-            disk.sync(fd)
-        finally:
-            os.close(fd)
-        os.rename(scratch, target)
-        disk.sync_folder(target.parent)
-    except BaseException as error:
-        with suppress(FileNotFoundError):
-            os.unlink(scratch)
-        if isinstance(error, OSError):
-            raise _refused(target, error) from error
-        raise
-
-
-def _refused(target: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {target}: {error.strerror or error}", "Nothing of it was kept; make room.")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}", "Nothing of it was kept; make room."
+        ) from error

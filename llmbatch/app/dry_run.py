@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.prices import bound, find_price
 from llmbatch.app.servers import find_preset
@@ -30,6 +31,7 @@ def dry_run(
     settings: Settings, *, say: Callable[[str], None], stdout: int = 1, stdout_is_terminal: bool = False
 ) -> int:
     """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises."""
+    check_settings(settings, stdout=stdout)
     name, preset = find_preset(settings.model)
     base_url = (settings.model.base_url or preset.base_url).rstrip("/")
     counts: Counter[str] = Counter()

@@ -3,11 +3,15 @@
 import fcntl
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
+from llmbatch.app.files import is_stream, open_stream, resolve_target
 from llmbatch.app.jobs import SkipDone
 from llmbatch.app.resume import ResumePlan
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
@@ -52,6 +56,7 @@ class Output:
     """All records of the input, when a survey showed that none is to be sent."""
     worked: Callable[[Route], bool] = lambda route: False
     """Tells which routes have answers from earlier runs."""
+    failures: "_FailureFile | None" = None
 
     def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
@@ -59,6 +64,8 @@ class Output:
         That is known, and lines are pruned and ordered, only when the input was read to its end. Where the disk
         `refused`, the next run does it, once there is room. Raises OutputError.
         """
+        if self.failures is not None:
+            self.failures.begin()
         if self.store is None or self.journal is None:
             return 0
         self.journal.sync()
@@ -93,10 +100,11 @@ def open_output(
     render = _render(settings, redact)
     with ExitStack() as stack:
         plain = stream_to(render)
-        failures = _failures(settings, render, stack)
-        stream = plain if failures is None else _ErrorFile(plain, failures)
+        error_file = settings.output.error_file
+        failures = stack.enter_context(closing(_FailureFile(error_file, render))) if error_file is not None else None
+        stream = plain if failures is None else _Split(plain, failures)
         if path is None:
-            yield Output(stream)
+            yield Output(stream, failures=failures)
             return
         store = stack.enter_context(
             open_store(
@@ -121,10 +129,10 @@ def open_output(
         )
         sink: Sink = journal
         if settings.output.tee:
-            _show_kept(store.kept_lines(continuation.policy), plain, failures, _shape(settings))
+            _show_kept(partial(store.kept_lines, continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
         kept = survey.kept if survey is not None else None
-        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked)
+        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked, failures)
 
 
 class _Tee:
@@ -147,10 +155,10 @@ class _Tee:
             raise
 
 
-class _ErrorFile:
+class _Split:
     """Results that pass by, failures to a file of their own."""
 
-    def __init__(self, stream: Stream, failures: Stream) -> None:
+    def __init__(self, stream: Stream, failures: "_FailureFile") -> None:
         self._stream, self._failures = stream, failures
 
     def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
@@ -162,30 +170,67 @@ class _ErrorFile:
             self._stream.write([outcome for outcome, bad in zip(outcomes, failed, strict=True) if not bad])
 
 
-def _show_kept(lines: Iterator[bytes], stream: Stream, failures: Stream | None, shape: Reshape | None) -> None:
-    """Write the lines that stay to stdout. Raises UsageError for those that do not have what their shape needs."""
+class _FailureFile:
+    """The file of failures, emptied when the run has something to say: a run that is refused leaves it as it was."""
+
+    def __init__(self, path: Path, render: Render) -> None:
+        self._path = path
+        self._render = render
+        self._fd: int | None = None
+        self._sink: StreamSink | None = None
+
+    def begin(self) -> StreamSink:
+        """Empty the file, if that was not done yet. Raises OutputError."""
+        if self._sink is None:
+            try:
+                self._fd = self._open()
+            except OSError as error:
+                raise OutputError(f"--error-file {self._path}: {error.strerror}", "Name another file.") from error
+            self._sink = StreamSink(self._fd, self._render, name=str(self._path))
+        return self._sink
+
+    def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
+        """Write the outcomes. Raises OutputError, ReaderGone."""
+        self.begin().write(outcomes)
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write lines that are rendered already. Raises as `write` does."""
+        self.begin().write_lines(lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def _open(self) -> int:
+        if is_stream(self._path):
+            return open_stream(self._path)
+        target = resolve_target(self._path, f"--error-file {self._path}")
+        return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+
+def _show_kept(
+    kept: Callable[[], Iterator[bytes]], stream: Stream, failures: Stream | None, shape: Reshape | None
+) -> None:
+    """Write the lines that stay to stdout. Raises UsageError, with nothing written, for one that has no such shape."""
+    if shape is None:
+        for line in kept():
+            stream.write_lines(line)
+        return
+    deque(_shaped(kept(), shape), maxlen=0)
+    for piece, failed in _shaped(kept(), shape):
+        (failures if failed and failures is not None else stream).write_lines(piece)
+
+
+def _shaped(lines: Iterator[bytes], shape: Reshape) -> Iterator[tuple[bytes, bool]]:
     for line in lines:
         try:
-            piece, failed = (line, False) if shape is None else shape(parse(line) or {})
+            yield shape(parse(line) or {})
         except Missing as error:
             raise UsageError(
                 f"a line of the results file {error}, which its shape on stdout consists of",
                 f"Run with --include {','.join(error.parts)} from the start.",
             ) from error
-        (failures if failed and failures is not None else stream).write_lines(piece)
-
-
-def _failures(settings: Settings, render: Render, stack: ExitStack) -> Stream | None:
-    """Open the file of failures. Raises UsageError."""
-    path = settings.output.error_file
-    if path is None:
-        return None
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(f"--error-file {path}: {error.strerror}", "Name a file that can be written.") from error
-    stack.callback(os.close, fd)
-    return StreamSink(fd, render, name=str(path))
 
 
 def _shape(settings: Settings) -> Reshape | None:

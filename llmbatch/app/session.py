@@ -12,6 +12,7 @@ from random import Random
 
 import anyio
 
+from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
@@ -84,7 +85,9 @@ def run(
 
     check_stdout(settings, stdout, _notices(observers))
     _tune_interpreter()
-    with open_session(settings, endpoint, wire, stream, observers=observers, wire_log=wire_log) as session:
+    with open_session(
+        settings, endpoint, wire, stream, stdout=stdout, observers=observers, wire_log=wire_log
+    ) as session:
         return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
 
 
@@ -96,14 +99,16 @@ def open_session(
     stream: StreamTo,
     *,
     source: RecordSource | None = None,
+    stdout: int | None = None,
     observers: Sequence[Observer] = (),
     wire_log: WireLog | None = None,
 ) -> Iterator["Session"]:
     """Open what a run needs; records come from `source` or the inputs that the settings name, and leave by `wire`.
 
-    `stream` makes the sink that stands for stdout. May read all of the input and of the results file, and blocks
-    meanwhile. Raises LlmbatchError; nothing was sent then.
+    `stream` makes the sink for results that pass by, on the descriptor `stdout` if they go to one. May read all of the
+    input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
+    check_settings(settings, stdin=source is None, stdout=stdout)
     price = find_price(settings)
     dialect, reader = new_dialect(settings), new_reader(settings)
     with ExitStack() as stack:
@@ -189,9 +194,9 @@ class Session:
                     watchers.start_soon(self._sync_now_and_then)
                     await pipeline.run()
                     watchers.cancel_scope.cancel()
-        for stop in pipeline.progress.stops:
-            if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
-                raise stop
+                for stop in pipeline.progress.stops:
+                    if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
+                        raise stop
         orphans = await self._finish()
         self.stopped = why_it_stopped(pipeline)
         return summarize(

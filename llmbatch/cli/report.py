@@ -28,9 +28,11 @@ def report(
         raise UsageError(f"--format {format}: not a format", "--format table, json or html.")
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
+    from llmbatch.app.files import check_stdout
     from llmbatch.app.report import report as fold
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
+    check_stdout(files or [])
     out = stdout_sink()
     book = fold(files or [], notice=notice)
     if format == "json":

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from llmbatch.app.redo import parse_redo
-from llmbatch.cli.settings_file import RANK, origin, values
+from llmbatch.cli.settings_file import RANK, config_path, origin, values
 from llmbatch.codec.json import is_unicode, unwritable
 from llmbatch.codec.text import decode_text
 from llmbatch.core.clock import duration
@@ -107,10 +107,11 @@ def resolve(ctx: typer.Context) -> Settings:
             debug=given["debug"],
             color=_choice("--color", given["color"], ("auto", "always", "never")),
             summary=_choice("--summary", given["summary"], ("table", "json", "none")),
-            summary_file=_writable(given["summary_file"]),
+            summary_file=given["summary_file"],
             metrics_file=given["metrics_file"],
         ),
         dry_run=given["dry_run"],
+        read_files=_read_files(given),
     )
 
 
@@ -397,11 +398,14 @@ def _at_least(option: str, value: Any, least: int) -> Any:
     return value
 
 
-def _writable(path: Path | None) -> Path | None:
-    """Refuse at the start what could not be written at the end."""
-    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
-        raise UsageError(f"--summary-file {path} cannot be written to", "Name a file that can.")
-    return path
+def _read_files(given: dict[str, Any]) -> tuple[tuple[str, Path], ...]:
+    redo: str | None = given["redo"]
+    files: dict[str, Path | None] = {
+        "the settings file": config_path(),
+        "--schema": given["schema"],
+        "--redo": Path(redo[1:]) if redo is not None and redo.startswith("@") else None,
+    }
+    return tuple((words, path) for words, path in files.items() if path is not None)
 
 
 def _seconds(option: str, text: str, *, zero: bool = False) -> float:

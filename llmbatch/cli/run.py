@@ -5,7 +5,6 @@ import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +12,7 @@ import typer
 from llmbatch.cli import options as o
 from llmbatch.cli import secrets
 from llmbatch.cli.settings_file import Profile, unknown_variables
-from llmbatch.core.errors import ExitCode, OutputError, UsageError
+from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
@@ -213,6 +212,7 @@ def _can_animate(settings: "Settings") -> bool:
 
 def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
     """Show the summary, and on an early end what happened, what is saved and how to go on."""
+    from llmbatch.app.files import write_whole
     from llmbatch.codec import json
     from llmbatch.ui.streams import say_plainly
 
@@ -236,7 +236,7 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
         say_plainly(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
         say_plainly("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     if view.summary_file is not None:
-        _write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n")
+        write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
 
 
 def _same_command() -> str:
@@ -252,13 +252,6 @@ def _saved(settings: "Settings", summary: "Summary") -> str:
         f"{summary.ok + summary.done_before:,} ok, {failed + summary.failed_before:,} failed{where}; "
         f"{summary.held:,} in doubt, {summary.not_started:,} read but not started"
     )
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "Choose another --summary-file.") from error
 
 
 def _say_unless_quiet(settings: "Settings") -> "Say":

@@ -86,6 +86,7 @@ def _verify(
     Lists records without a result, results without a record, repeated results and broken lines. Nothing is changed,
     no model is needed.
     """
+    from llmbatch.app.files import check_stdout
     from llmbatch.app.verify import Problem
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
@@ -97,6 +98,7 @@ def _verify(
         raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
     if "-" in output and (not inputs or "-" in inputs):
         raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
+    check_stdout(output, inputs or ())
     out = stdout_sink()
     examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
 

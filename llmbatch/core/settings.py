@@ -201,6 +201,8 @@ class Settings(NamedTuple):
     resume: ResumeSettings = ResumeSettings()
     view: ViewSettings = ViewSettings()
     dry_run: bool = False
+    read_files: tuple[tuple[str, Path], ...] = ()
+    """Further files that the settings were read from, each with the option that names it: none is written over."""
 
     @property
     def included(self) -> frozenset[str]:

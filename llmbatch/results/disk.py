@@ -1,20 +1,22 @@
 """Every call that changes a file of a run, in one place, so that tests can make any of them fail."""
 
+import errno
 import os
 import stat
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
-__all__ = ["append", "aside", "create", "cut", "remove", "replace", "reserve", "sync", "sync_folder"]
+__all__ = ["append", "aside", "create", "cut", "remove", "replace", "reserve", "sync", "sync_folder", "whole_file"]
 
 
-def create(path: Path, *, exclusive: bool = False, appending: bool = True) -> int:
-    """Open for reading and writing; a new file is private to its owner. Never follows a link planted at the end."""
+def create(path: Path, *, exclusive: bool = False, appending: bool = True, mode: int = 0o600) -> int:
+    """Open for reading and writing; a new file is private to its owner. A link at the end is never followed."""
     flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND if appending else 0) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o600)
+    return os.open(path, flags | (os.O_EXCL if exclusive else 0), mode)
 
 
 def append(fd: int, data: bytes) -> None:
@@ -51,27 +53,54 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def replace(source: Path, target: Path, chunks: Iterable[bytes]) -> None:
-    """Write `source` anew, sync it, and give it the name `target`: whole or not at all, whenever the power fails.
+@contextmanager
+def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that writes; the file gets its name when the context ends well: whole or not at all.
 
-    A file that is replaced keeps its mode.
+    Until then it is `scratch`, or a new file beside the target whose name nobody can guess. A file that is replaced
+    keeps its mode and, where that is allowed, its owner; `mode` is that of a new one. Only a regular file is replaced,
+    and a link at the end of `target` is not followed. Raises OSError.
     """
-    remove(source)
-    fd = create(source, exclusive=True)
+    if scratch is None:
+        stem = os.fsdecode(os.fsencode(target.name)[:100])
+        scratch = target.with_name(f".{stem}.{os.urandom(8).hex()}.new")
+    else:
+        remove(scratch)
+    fd = create(scratch, exclusive=True, mode=mode)
     try:
-        with suppress(FileNotFoundError):
-            os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
-        for chunk in chunks:
-            append(fd, chunk)
+        if (replaced := _regular(target)) is not None:
+            with suppress(OSError):
+                os.fchown(fd, replaced.st_uid, replaced.st_gid)
+            os.fchmod(fd, stat.S_IMODE(replaced.st_mode))
+        yield partial(append, fd)
         sync(fd)
-        os.rename(source, target)
+        _regular(target)
+        os.rename(scratch, target)
     except BaseException:
         with suppress(OSError):
-            remove(source)  # it would take the room that is missing
+            remove(scratch)  # it would take the room that is missing
         raise
     finally:
         os.close(fd)
     sync_folder(target.parent)
+
+
+def replace(scratch: Path, target: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file anew as `scratch`, then give it the name `target`. Raises OSError."""
+    with whole_file(target, scratch=scratch) as write:
+        for chunk in chunks:
+            write(chunk)
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """Return the status of a regular file, None for a name that is free. Raises OSError for anything else."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EEXIST, "it is not a regular file")
+    return status
 
 
 def remove(path: Path) -> None:

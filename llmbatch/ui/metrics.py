@@ -1,10 +1,10 @@
 """`--metrics-file`: progress in Prometheus' text format, for the textfile collector of a node exporter."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from llmbatch.app.files import write_whole
 from llmbatch.core.errors import OutputError
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.timer import ticking
@@ -15,23 +15,21 @@ EVERY = 5.0
 
 
 def metrics_view(path: Path) -> Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]:
-    """Return a view that writes the file now, every five seconds and at the end.
+    """Return a view that writes the file every five seconds once something was sent, and at the end.
 
-    Entering raises OutputError when it cannot be written. Later failures cost a sample, never the run.
+    A run that is refused leaves the file as it was. A failure to write costs a sample, never the run.
     """
 
     @contextmanager
     def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
         def write() -> None:
-            with suppress(OutputError):
-                _write(path, snapshot())
+            now = snapshot()
+            if now.in_flight or now.waiting or now.ok or now.failed:
+                _write(path, now)
 
+        with ticking(EVERY, write):
+            yield
         _write(path, snapshot())
-        try:
-            with ticking(EVERY, write):
-                yield
-        finally:
-            write()
 
     return view
 
@@ -62,10 +60,5 @@ def exposition(now: Snapshot) -> str:
 
 
 def _write(path: Path, now: Snapshot) -> None:
-    """Replace the file, so that whoever reads it sees it whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(exposition(now))
-        beside.rename(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", "Choose another --metrics-file.") from error
+    with suppress(OutputError):
+        write_whole(path, exposition(now).encode(), "--metrics-file")

@@ -155,8 +155,8 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path, target: str) -> None:
         shaped([put(tmp_path / "r.jsonl", [ok("a", 0)])], "text", Path(target))
 
 
-def test_a_folder_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError):
+def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
         shaped([put(tmp_path / "r.jsonl", [ok("a", 0)])], "text", tmp_path / "nowhere" / "out")
 
 

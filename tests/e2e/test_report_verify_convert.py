@@ -92,7 +92,7 @@ def test_stdin_is_a_results_file_like_any_other(llmbatch: Command, tmp_path: Pat
         (("convert", "r.jsonl", "--to", "openai-batch"), 2, "--include response"),
         (("convert", "r.jsonl", "--to", "xml"), 2, "text, csv or parquet"),
         (("convert", "r.jsonl", "--to", "csv", "--raw"), 2, "--raw"),
-        (("convert", "r.jsonl", "--to", "text", "-o", "r.jsonl"), 2, "one of the files"),
+        (("convert", "r.jsonl", "--to", "text", "-o", "r.jsonl"), 2, "same file"),
         (("report", "r.jsonl", "r.jsonl"), 2, "given twice"),
         (("report", "r.jsonl", "--format", "pdf"), 2, "--format"),
         (("report", "-", "-"), 2, "only once"),
@@ -125,6 +125,32 @@ def test_results_are_not_written_behind_themselves(llmbatch: Command, tmp_path: 
     before = Path(put(tmp_path / "r.jsonl", [ok("a", 0)])).read_bytes()
     assert llmbatch.shell("llmbatch convert r.jsonl --to text >> r.jsonl").code == 2
     assert (tmp_path / "r.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llmbatch report r.jsonl --format json >> r.jsonl",
+        "llmbatch verify in.jsonl -o r.jsonl --all >> in.jsonl",
+        "llmbatch verify in.jsonl -o r.jsonl >> alias.jsonl",
+        "llmbatch convert alias.jsonl --to text >> r.jsonl",
+        "llmbatch convert - --to text < r.jsonl >> r.jsonl",
+        "llmbatch run in.jsonl -p mock >> in.jsonl",
+        "llmbatch run -p mock < in.jsonl >> in.jsonl",
+        "llmbatch run in.jsonl -p mock --dry-run >> in.jsonl",
+        "llmbatch run in.jsonl -p mock -t @t.txt >> t.txt",
+        "llmbatch run in.jsonl -p mock -o r2.jsonl --tee >> in.jsonl",
+    ],
+)
+def test_stdout_is_never_what_is_read(llmbatch: Command, tmp_path: Path, line: str) -> None:
+    put(tmp_path / "in.jsonl", [{"id": "a", "prompt": "x"}])
+    put(tmp_path / "r.jsonl", [ok("a", 0)])
+    (tmp_path / "t.txt").write_text("{{ prompt }}")
+    (tmp_path / "alias.jsonl").symlink_to("r.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    done = llmbatch.shell(line)
+    assert done.code == 2 and "stdout is the same file" in done.stderr, done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
 
 def test_a_full_disk_is_exit_6(llmbatch: Command, tmp_path: Path) -> None:

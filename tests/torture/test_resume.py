@@ -499,13 +499,16 @@ def test_what_is_not_a_file_is_refused(world: World, kind: str) -> None:
     else:
         path = Path("/dev/full")
     ended = world.run(prompts("a"), output=path)
-    assert ended.code == 2 and "not a regular file" in ended.stderr and world.asked() == []
+    told = "is a folder" if kind == "folder" else "not a regular file"
+    assert ended.code == 2 and told in ended.stderr and world.asked() == []
 
 
-@pytest.mark.parametrize("path", [Path("/proc/out.jsonl"), Path("none/out.jsonl")])
-def test_where_one_cannot_write_nothing_is_sent(world: World, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "told"), [(Path("/proc/out.jsonl"), "cannot write"), (Path("none/out.jsonl"), "no folder none")]
+)
+def test_where_one_cannot_write_nothing_is_sent(world: World, path: Path, told: str) -> None:
     ended = world.run(prompts("a"), output=path)
-    assert ended.code == 2 and "cannot write" in ended.stderr and world.asked() == []
+    assert ended.code == 2 and told in ended.stderr and world.asked() == []
 
 
 # How it ends.

@@ -1,0 +1,293 @@
+"""Files that a command reads and writes: compared before anything is opened for writing, and written whole.
+
+Two names are of one file when device and inode are the same, links followed. A file that does not exist yet is known
+by its folder and its name.
+"""
+
+import errno
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from llmbatch.core.errors import OutputError, UsageError
+from llmbatch.core.settings import Settings
+from llmbatch.results import disk
+
+__all__ = [
+    "NamedFile",
+    "check_files",
+    "check_settings",
+    "is_stream",
+    "open_stream",
+    "resolve_target",
+    "results_read",
+    "write_whole",
+]
+
+_MOST_LINKS = 40
+
+
+class NamedFile(NamedTuple):
+    """A file, or an open descriptor, and the words that name it for people."""
+
+    words: str
+    path: str | os.PathLike[str] | int
+
+
+class _Place(NamedTuple):
+    """Where a file is: its device and inode; or those of its folder and the name that it will have."""
+
+    device: int
+    inode: int
+    name: str | None = None
+
+
+def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None = None) -> None:
+    """Compare the files of a run: the input from `stdin`, and `stdout` where results go there.
+
+    Raises UsageError; nothing was written.
+    """
+    output = settings.output
+    if output.path is not None:
+        check_results_path(output.path)
+    written = [] if settings.dry_run else list(_written(settings))
+    if stdout is not None and (output.path is None or output.tee or settings.dry_run):
+        written.append(NamedFile("stdout", stdout))
+    check_files(written, list(_read(settings, stdin)), [output.path] if output.path is not None else [])
+
+
+def _written(settings: Settings) -> Iterator[NamedFile]:
+    output, view = settings.output, settings.view
+    if output.path is not None:
+        yield NamedFile(f"-o {output.path}", output.path)
+    for option, path in (
+        ("--error-file", output.error_file),
+        ("--summary-file", view.summary_file),
+        ("--metrics-file", view.metrics_file),
+    ):
+        if path is not None:
+            check_writable(path, option)
+            yield NamedFile(f"{option} {path}", path)
+
+
+def _read(settings: Settings, stdin: bool) -> Iterator[NamedFile]:
+    model = settings.model
+    paths = settings.input.paths
+    if stdin and (not paths or "-" in paths):
+        yield NamedFile("stdin", 0)
+    yield from (NamedFile(f"the input {path}", path) for path in paths if path != "-")
+    for option, text in (("--template", model.template), ("--system", model.system)):
+        if text is not None and text.startswith("@"):
+            yield NamedFile(option, text[1:])
+    for option, path in (("--key-file", model.key_file), ("--ca-file", model.ca_file), *settings.read_files):
+        if path is not None:
+            yield NamedFile(option, path)
+    yield from (NamedFile(f"--reuse {path}", path) for path in settings.resume.reuse)
+    if settings.dry_run and settings.output.path is not None:
+        yield NamedFile(f"-o {settings.output.path}", settings.output.path)
+
+
+def check_results_path(path: Path) -> None:
+    """Refuse a results file that is a folder, or lies in none. Raises UsageError."""
+    if os.path.isdir(path):
+        raise UsageError(f"-o {path} is a folder", f"Name a file in it: -o {path / 'results.jsonl'}")
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"-o {path}: there is no folder {path.parent}", "Make it first, or name another file.")
+
+
+def check_files(written: Sequence[NamedFile], read: Sequence[NamedFile], results: Sequence[Path]) -> None:
+    """Compare what is written with what is read, and with each other.
+
+    `results` are results files, read or written: what lies in their state folders, and in those of others, is not
+    written to by name. Raises UsageError.
+    """
+    sources = [(place, file) for file in read if (place := _place_of(file.path)) is not None]
+    targets: list[tuple[_Place, NamedFile]] = []
+    own = {os.path.realpath(path) for path in results}
+    for file in written:
+        place = _place(file)
+        if place is None:
+            continue
+        for other, source in sources:
+            if place == other:
+                raise UsageError(
+                    f"{file.words} is the same file as {source.words}, which is read",
+                    "Choose another file; nothing was changed.",
+                )
+        for other, target in targets:
+            if _same(place, other, file):
+                raise UsageError(
+                    f"{file.words} is the same file as {target.words}", "Choose another file; nothing was changed."
+                )
+        if not isinstance(file.path, int):
+            _check_states(file.words, Path(os.path.realpath(file.path)), own)
+        targets.append((place, file))
+
+
+def results_read(names: Sequence[str]) -> tuple[list[NamedFile], list[Path]]:
+    """Return what a command that reads results files reads, for `check_files`, and the results files by themselves."""
+    read = [NamedFile("stdin", 0) if name == "-" else NamedFile(name, name) for name in names or ("-",)]
+    paths = [Path(name) for name in names if name != "-"]
+    read += [NamedFile(f"{path}.state/redo.jsonl", f"{path}.state/redo.jsonl") for path in paths]
+    return read, paths
+
+
+def check_stdout(results: Sequence[str], inputs: Sequence[str] = ()) -> None:
+    """Make sure that a command which only reads does not write its stdout into what it reads. Raises UsageError."""
+    read, paths = results_read(results)
+    check_files([NamedFile("stdout", 1)], [*read, *(NamedFile(path, path) for path in inputs if path != "-")], paths)
+
+
+def _check_states(words: str, target: Path, own: set[str]) -> None:
+    """Refuse to write what belongs to the results of a run, unless it is the results file itself."""
+    for folder in (target, *target.parents):
+        if _is_state(folder) or (folder.suffix == ".state" and str(folder.with_suffix("")) in own):
+            raise UsageError(f"{words} is among what a run needs to go on", "Choose another folder.")
+    if str(target) not in own and os.path.isdir(f"{target}.state"):
+        raise UsageError(f"{words} holds the results of a run", "Choose another name, or remove it first.")
+
+
+def _is_state(folder: Path) -> bool:
+    return folder.name.endswith(".state") and os.path.exists(folder / "runs.jsonl")
+
+
+def _place(file: NamedFile) -> _Place | None:
+    """Return where a file is or will be; None for what cannot be written over. Raises UsageError."""
+    try:
+        place = _place_of(file.path)
+        if place is not None or isinstance(file.path, int) or os.path.exists(file.path):
+            return place
+        target = Path(os.path.realpath(file.path))
+        folder = os.stat(target.parent)
+    except OSError as error:
+        raise UsageError(f"{file.words}: {error.strerror}", "Name a file in a folder that is there.") from error
+    return _Place(folder.st_dev, folder.st_ino, target.name)
+
+
+def _place_of(path: str | os.PathLike[str] | int) -> _Place | None:
+    """Return where a file is; None for one that is not there, a device, a FIFO, a closed descriptor."""
+    try:
+        status = os.fstat(path) if isinstance(path, int) else os.stat(path)
+    except (OSError, ValueError):
+        return None  # whoever opens it says why
+    return _Place(status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _same(one: _Place, other: _Place, file: NamedFile) -> bool:
+    """Say whether two files are the same, also where a file system takes names that differ in case for one."""
+    if one == other:
+        return True
+    if one[:2] != other[:2] or one.name is None or other.name is None or _folded(one.name) != _folded(other.name):
+        return False
+    assert not isinstance(file.path, int)
+    return _folds_names(Path(os.path.realpath(file.path)).parent)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _folds_names(folder: Path) -> bool:
+    """Say whether a folder takes names that differ in case for one: by a file that is made and removed again."""
+    probe = folder / f".llmbatch-{os.urandom(8).hex()}"
+    try:
+        os.close(disk.create(probe, exclusive=True))
+    except OSError:
+        return False  # writing there will fail as well
+    try:
+        return probe.with_name(probe.name.upper()).exists()
+    finally:
+        disk.remove(probe)
+
+
+def resolve_target(path: Path, words: str) -> Path:
+    """Follow the links of a file that will be replaced. Raises UsageError for one that somebody else may have planted.
+
+    The rule is the kernel's (`fs.protected_symlinks`): where all may write, as in /tmp, a link leads somewhere only
+    when it is of this user or of the owner of the folder.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            link = os.lstat(path)
+            folder = os.stat(path.parent)
+        except OSError:
+            break
+        if not stat.S_ISLNK(link.st_mode):
+            break
+        if not _is_trusted(link, folder):
+            raise UsageError(f"{words} is a symbolic link of another user", "Remove it, or choose another folder.")
+        path = path.parent / os.readlink(path)
+    return Path(os.path.realpath(path))
+
+
+def _is_trusted(link: os.stat_result, folder: os.stat_result) -> bool:
+    open_to_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    return not open_to_all or link.st_uid in (os.geteuid(), folder.st_uid)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse, before anything is sent, what could not be written later. Raises UsageError."""
+    target = resolve_target(path, f"{option} {path}")
+    if os.path.isdir(path):
+        raise UsageError(f"{option} {path} is a folder", "Name a file in it.")
+    if is_stream(path):
+        fine = os.access(path, os.W_OK)
+    else:
+        fine = os.access(target.parent, os.W_OK | os.X_OK) and (not target.exists() or os.access(target, os.W_OK))
+    if not fine:
+        raise UsageError(f"{option} {path} cannot be written to", "Name a file in a folder that can be written to.")
+
+
+def write_whole(path: Path, data: bytes, option: str) -> None:
+    """Write a file that others read: whole, or not at all.
+
+    A device, a FIFO and what stdout or stderr lead to are no files to replace: they are written to, a FIFO only when
+    somebody reads it. Raises OutputError.
+    """
+    try:
+        if is_stream(path):
+            _write_to(path, data)
+        else:
+            with disk.whole_file(resolve_target(path, f"{option} {path}"), mode=0o666) as write:
+                write(data)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OutputError(f"nobody reads {option} {path}", "Start its reader first.") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}", f"Choose another {option}.") from error
+
+
+def is_stream(path: Path) -> bool:
+    """Say whether a path leads to what is written to as it is: a device, a FIFO, what stdout or stderr is open on."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return not stat.S_ISREG(status.st_mode) or _standard_stream(status) is not None
+
+
+def _standard_stream(status: os.stat_result) -> int | None:
+    for fd in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(fd), status):
+                return fd
+    return None
+
+
+def open_stream(path: Path) -> int:
+    """Open what is written to as it is. Raises OSError, ENXIO for a FIFO that nobody reads."""
+    fd = _standard_stream(os.stat(path))
+    if fd is not None:
+        return os.dup(fd)  # its position moves with ours: neither writes over the other
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _write_to(path: Path, data: bytes) -> None:
+    fd = open_stream(path)
+    try:
+        disk.append(fd, data)
+    finally:
+        os.close(fd)

@@ -204,12 +204,12 @@ def test_each_failure_is_sent_again_by_the_redo_that_means_it(redo: Redo, sent: 
     }
     assert again == sent
     invalid = flags_of({"status": "failed", "key": None, "error": {"kind": "invalid_record"}})
-    verdict = decide(Identity(0, "x", "r"), 1, Before(invalid, 0, 0, 0), lambda: "r", ResumePolicy(redo))
+    verdict = decide(Identity(0, "x", "r"), 1, Before(invalid, 0, 0), lambda: "r", ResumePolicy(redo))
     assert verdict.action is Action.SEND, "a record that was invalid and no longer is was never sent"
 
 
 def test_an_answer_is_sent_again_when_its_id_is_named() -> None:
-    for before in (Before(LineFlags.OK, 1, 0), Before(LineFlags.OK, 2, 0, 0)):
+    for before in (Before(LineFlags.OK, 1, 0), Before(LineFlags.OK, 2, 0)):
         verdict = decide(Identity(0, "x", "same"), 1, before, lambda: "same", ResumePolicy(NAMED))
         assert verdict == Decision(Action.SEND, redo=True)
 

@@ -49,7 +49,7 @@ def summarize(
     kept, dispatch = pipeline.progress.kept, pipeline.dispatch
     held = dispatch.held + kept[AlreadyDone.HELD]
     total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held
-    total += pipeline.writer.unwritten + dispatch.not_started
+    total += pipeline.writer.unwritten + dispatch.not_started + dispatch.dropped
     if total != pipeline.progress.read:
         raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
     if reason is not None:
@@ -67,7 +67,8 @@ def summarize(
         failed_before=kept[AlreadyDone.FAILED],
         held=held,
         orphans=orphans,
-        not_started=pipeline.dispatch.not_started,
+        dropped=dispatch.dropped,
+        not_started=dispatch.not_started,
         unwritten=pipeline.writer.unwritten,
         requests=pipeline.dispatch.sent,
         endpoints=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],

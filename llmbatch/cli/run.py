@@ -250,7 +250,7 @@ def _saved(settings: "Settings", summary: "Summary") -> str:
     failed = sum(summary.failed.values())
     return (
         f"{summary.ok + summary.done_before:,} ok, {failed + summary.failed_before:,} failed{where}; "
-        f"{summary.held:,} in doubt, {summary.not_started:,} read but not started"
+        f"{summary.held + summary.dropped:,} in doubt, {summary.not_started:,} read but not started"
     )
 
 

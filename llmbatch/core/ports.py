@@ -73,6 +73,10 @@ class IntentLog(Protocol):
         """Note that the last attempt is settled, as far as the jobs' counters do not say otherwise."""
         ...
 
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Put paid answers on disk for jobs that ask for a better one. Blocks; raises OutputError."""
+        ...
+
 
 class Sink(Protocol):
     """Where results go. Called from a thread, so it may block."""

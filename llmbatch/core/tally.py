@@ -178,9 +178,10 @@ class ServerTraffic(NamedTuple):
 class Summary:
     """How a run ended.
 
-    `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `unwritten` + `not_started`, asserted by the
-    run itself. `models` are the shares of the models that were asked, `endpoints` those of the servers where there are
-    several, `orphans` lines of the results file without a record in the input.
+    `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `dropped` + `unwritten` + `not_started`,
+    asserted by the run itself. `held` and `dropped` are in doubt: the latter were in flight when the run was ended.
+    `models` are the shares of the models that were asked, `endpoints` those of the servers where there are several,
+    `orphans` lines of the results file without a record in the input.
     """
 
     read: int
@@ -189,6 +190,7 @@ class Summary:
     done_before: int = 0
     failed_before: int = 0
     held: int = 0
+    dropped: int = 0
     orphans: int = 0
     not_started: int
     unwritten: int
@@ -218,6 +220,7 @@ class Summary:
             "done_before": self.done_before,
             "failed_before": self.failed_before,
             "held": self.held,
+            "dropped": self.dropped,
             "orphans": self.orphans,
             "not_started": self.not_started,
             "unwritten": self.unwritten,

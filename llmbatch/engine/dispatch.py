@@ -118,6 +118,13 @@ class Dispatch:
         """Jobs that may have been billed and will not be sent again: no line, in doubt."""
         self.not_started = 0
         """Jobs that were read but will have no line in this run."""
+        self.dropped = 0
+        """Jobs whose request was cancelled on its way: no line, and nobody knows whether it is billed."""
+        self.unrecorded: list[Outcome] = []
+        """Paid answers that are no use, to be recorded before another one is asked for (`recorded`)."""
+        self._recording = 0
+        self._answered_before: list[Outcome] = []
+        """Jobs that will not be sent again, with the paid answer that they have."""
         self.left_out: LlmbatchError | None = None
         """Why a route was stopped while others went on."""
 
@@ -138,7 +145,7 @@ class Dispatch:
     @property
     def outstanding(self) -> int:
         """Count the jobs that have no outcome yet."""
-        return self.queued + len(self._due) + self.in_flight + self.following
+        return self.queued + len(self._due) + self.in_flight + self.following + self._recording
 
     @property
     def free(self) -> int:
@@ -254,7 +261,7 @@ class Dispatch:
                 refusal = verdict
             elif self._retry(queue, gate, request, job, verdict, now, hold=not told):
                 told = True
-            elif self._hold_doubts and verdict.billing in (Billing.DOUBTFUL, Billing.SERVER):
+            elif self._holds_in_doubt(job, verdict):
                 self.held += 1 + len(self._release(job))
                 if self._dedupe:
                     self._held_keys.add(job.key)
@@ -273,17 +280,53 @@ class Dispatch:
         if gate.breaker.probe is request and isinstance(verdicts[0], Fault):
             gate.probed(request, verdicts[0], now, jobs[0].latency, self._random)
         gate.leave(request)
+        if self._answered_before:
+            done += self._answered_before
+            self._answered_before = []
         return done
+
+    def _holds_in_doubt(self, job: Job, fault: Fault) -> bool:
+        """Tell whether a job is left in doubt: under hold, unless it has an answer that was paid for."""
+        doubtful = fault.billing in (Billing.DOUBTFUL, Billing.SERVER)
+        return self._hold_doubts and doubtful and job.unusable_answer is None
 
     def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
         self._queues[request.jobs[0].route].gate_of(request).announced(limits, now)
 
-    def drop(self, request: Request) -> None:
-        """Take back a request that was cancelled: its jobs stay without an outcome."""
+    def drop(self, request: Request) -> list[Outcome]:
+        """Take back a request that was cancelled: its jobs are in doubt.
+
+        Those that have a paid answer, and waited for a better one, are returned with that.
+        """
         self._queues[request.jobs[0].route].gate_of(request).leave(request)
         self.in_flight -= len(request.jobs)
-        self.not_started += len(request.jobs)
+        paid: list[Outcome] = []
+        for job in request.jobs:
+            if job.unusable_answer is None:
+                self.dropped += 1
+            else:
+                job.possibly_billed += 1
+                paid.append(Outcome(job, job.unusable_answer))
+        return paid
+
+    def take_unrecorded(self) -> list[Outcome]:
+        """Return the paid answers that wait to be recorded; their jobs go on with `recorded`."""
+        unrecorded, self.unrecorded = self.unrecorded, []
+        return unrecorded
+
+    def recorded(self, outcomes: Iterable[Outcome], now: float) -> list[Outcome]:
+        """Ask again for what is recorded now; return those for which nothing is sent any more."""
+        done: list[Outcome] = []
+        for outcome in outcomes:
+            job = outcome.job
+            self._recording -= 1
+            if self._closed or self._queues[job.route].stopped:
+                done.append(outcome)
+                self._leave_all(self._release(job))
+            else:
+                heapq.heappush(self._due, (now, next(self._sequence), job))
+        return done
 
     def take_skipped(self) -> list[Job]:
         """Return the jobs of stopped routes that were left since the last call."""
@@ -441,7 +484,11 @@ class Dispatch:
             queue.again.append(job)
             self.queued += 1
         else:
-            heapq.heappush(self._due, (now + wait, next(self._sequence), job))
+            if fault.billing is Billing.BILLED:
+                self.unrecorded.append(Outcome(job, fault))
+                self._recording += 1
+            else:
+                heapq.heappush(self._due, (now + wait, next(self._sequence), job))
             self._notify(Retrying(job, fault, wait))
         return True
 
@@ -470,10 +517,18 @@ class Dispatch:
         self.queued += 1
 
     def _leave_out(self, job: Job) -> None:
-        left = [job, *self._release(job)]
-        self.not_started += len(left)
+        """Send a job no more in this run: one that has a paid answer ends with that."""
+        followers = self._release(job)
+        if job.unusable_answer is not None:
+            self._answered_before.append(Outcome(job, job.unusable_answer))
+            self._leave_all(followers)
+        else:
+            self._leave_all([job, *followers])
+
+    def _leave_all(self, jobs: list[Job]) -> None:
+        self.not_started += len(jobs)
         if not self._closed:
-            self.skipped += left
+            self.skipped += jobs
 
     def _is_outage(self, queue: _Queue, request: Request, fault: Fault) -> bool:
         """Tell a server that cannot be reached any more from an address that never worked."""

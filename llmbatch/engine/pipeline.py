@@ -85,8 +85,12 @@ class Pipeline:
             fail=self._output_failed,
             changed=self._room.set,
             reorder=self._reorder,
+            record=marks.record if marks is not None else None,
+            recorded=self._ask_again,
         )
-        self._pool = Pool(dispatch, writer=self.writer, clock=clock, changed=self._changed, marks=marks)
+        self._pool = Pool(
+            dispatch, writer=self.writer, clock=clock, changed=self._changed, record=self.writer.record, marks=marks
+        )
 
     async def run(self) -> None:
         """Run to the end of the input, or until stopped; `progress.stops` says why."""
@@ -195,6 +199,13 @@ class Pipeline:
             self._room.set()
         if self.progress.input_ended:
             self._end_when_done()
+
+    def _ask_again(self, outcomes: list[Outcome]) -> None:
+        """Let jobs go on whose paid answer is recorded, as far as there is a place for records."""
+        if done := self.dispatch.recorded(outcomes, self._clock.monotonic()):
+            self.writer.put(done)
+        self._pool.wake(len(outcomes))
+        self._changed()
 
     def _skip(self) -> None:
         """Let nobody wait for the results of a model that is left out."""

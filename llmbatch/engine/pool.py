@@ -11,6 +11,7 @@ from llmbatch.core.clock import Clock
 from llmbatch.core.exchange import ReadReply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
+from llmbatch.core.outcome import Outcome
 from llmbatch.core.ports import IntentLog, Lane
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.writer import Writer
@@ -46,12 +47,14 @@ class Pool:
         writer: Writer,
         clock: Clock,
         changed: Callable[[], None],
+        record: Callable[[list[Outcome]], None],
         marks: IntentLog | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._writer = writer
         self._clock = clock
         self._changed = changed
+        self._record = record
         self._marks = marks
         self._loop = asyncio.get_running_loop()
         self._idle: list[asyncio.Future[None]] = []
@@ -84,7 +87,8 @@ class Pool:
                 try:
                     reply = await lane.ask(request)
                 except BaseException:
-                    dispatch.drop(request)
+                    if paid := dispatch.drop(request):
+                        self._writer.put(paid)
                     raise
                 slot.request = None
                 now = monotonic()
@@ -115,6 +119,8 @@ class Pool:
             marks.came_back([job for job in jobs if id(job) not in settled])
         if done:
             self._writer.put(done)
+        if dispatch.unrecorded:
+            self._record(dispatch.take_unrecorded())
         self._changed()
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:

@@ -37,6 +37,8 @@ class Writer:
         fail: Callable[[LlmbatchError], None],
         changed: Callable[[], None],
         reorder: Reorder | None = None,
+        record: Callable[[Sequence[Outcome]], None] | None = None,
+        recorded: Callable[[list[Outcome]], None] = lambda outcomes: None,
     ) -> None:
         self._sink = sink
         self._fail = fail
@@ -45,7 +47,9 @@ class Writer:
         self._notify = notify
         self._offload = offload
         self._reorder = reorder
+        self._record, self._recorded = record, recorded
         self._incoming: list[Outcome | InvalidRecord] = []
+        self._to_record: list[Outcome] = []
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -64,6 +68,14 @@ class Writer:
         elif self._timer is None:
             self._timer = self._loop.call_at(self._next, self._due.set)
 
+    def record(self, outcomes: list[Outcome]) -> None:
+        """Record paid answers that are not the last word, where anything records them; then tell `recorded`."""
+        if self._record is None:
+            self._recorded(outcomes)
+        else:
+            self._to_record += outcomes
+            self._due.set()
+
     def close(self) -> None:
         """Say that nothing more comes; `run` ends when all is written."""
         self._closed = True
@@ -71,18 +83,28 @@ class Writer:
 
     async def run(self) -> None:
         """Write until closed."""
-        while self._incoming or not self._closed:
+        while self._incoming or self._to_record or not self._closed:
             if not self._closed:
                 await self._due.wait()
                 self._due.clear()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            if self._to_record:
+                await self._record_now()
             batch, self._incoming = self._incoming, []
             self._next = self._loop.time() + GATHER
             await self._write(batch)
         if self._reorder is not None:
             await self._write_now(self._reorder.rest())
+
+    async def _record_now(self) -> None:
+        outcomes, self._to_record = self._to_record, []
+        try:
+            await self._offload(self._record, outcomes)
+        except LlmbatchError as error:
+            self._fail(error)  # which ends the run: they are written once more, as what became of their jobs
+        self._recorded(outcomes)
 
     async def _write(self, batch: list[Outcome | InvalidRecord]) -> None:
         await self._write_now(batch if self._reorder is None else self._reorder.push(batch))

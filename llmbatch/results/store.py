@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,9 @@ class Store:
         self._surveyed = bytearray()
         """What became of each line's record in a first pass over the input."""
         self._intents: Intents
+        self._planning = threading.Lock()
+        """Between the reader of the input and the writer of results."""
+        self._journal: Journal
         self.is_new = True
         """Whether there is nothing to compare records with: no line, no doubt."""
         self.answers: AnswerCache | None = None
@@ -162,7 +166,8 @@ class Store:
         if found is not None:
             raise OutputError(found.what, "No answer is lost by that; run the same command again.")
         try:
-            first = self._intents.plan(intents, marks, sync=self._fsync != "never")
+            with self._planning:
+                first = self._intents.plan(intents, marks, sync=self._fsync != "never")
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
@@ -196,7 +201,7 @@ class Store:
         self, render: Callable[[Outcome | InvalidRecord], bytes], *, batch: int, rescue_dir: Path | None
     ) -> Journal:
         """Return the sink of this run."""
-        return Journal(
+        self._journal = Journal(
             self._fd,
             self.folder / "redo.jsonl",
             self._intents,
@@ -207,6 +212,20 @@ class Store:
             rescue_dir=rescue_dir,
             answers=self.answers,
         )
+        return self._journal
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Write paid answers for which a better one is asked: each is its record's line until then. Raises OutputError.
+
+        What is in doubt from here on is the request for the better answer, so that is planned anew.
+        """
+        self._journal.write(outcomes)
+        if self._fsync != "never":
+            self._journal.sync()
+        jobs = [outcome.job for outcome in outcomes]
+        for job in jobs:
+            job.redo = True
+        self.plan(jobs)
 
     def replaced(self) -> list[tuple[Path, Path]]:
         """List the files of a run, each with its name while `--overwrite` may still come to nothing."""

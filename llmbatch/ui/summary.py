@@ -53,6 +53,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         (summary.done_before, "  done before"),
         (summary.failed_before, "  failed before"),
         (summary.held, "  held in doubt"),
+        (summary.dropped, "  dropped in flight, in doubt"),
         (summary.not_started, "  not started"),
         (summary.unwritten, "  not written"),
         (summary.orphans, "lines without a record"),

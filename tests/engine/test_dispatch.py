@@ -748,8 +748,8 @@ def test_after_closing_an_answer_in_flight_still_counts(verdict: Completion | Fa
 def test_a_request_that_was_dropped_leaves_its_place_and_its_jobs_uncounted_as_done() -> None:
     d = dispatch(limit=1, pack=2)
     d.add([job(n) for n in range(3)])
-    d.drop(take(d))
-    assert (d.in_flight, d.not_started) == (0, 2) and d.take(0.0) is not None
+    assert d.drop(take(d)) == []
+    assert (d.in_flight, d.dropped, d.not_started) == (0, 2, 0) and d.take(0.0) is not None
 
 
 # what is told
@@ -793,22 +793,48 @@ def test_a_paid_answer_that_does_not_fit_is_asked_again_as_often_as_allowed() ->
     dispatch = paid_again(2)
     dispatch.add([job(0)])
     for _ in range(2):
-        request = dispatch.take(0.0)
-        assert request is not None and dispatch.settle(request, [MISFIT], 0.0) == []
-    request = dispatch.take(0.0)
-    assert request is not None
-    (done,) = dispatch.settle(request, [MISFIT], 0.0)
+        ask_again(dispatch)
+    (done,) = settle_next(dispatch, MISFIT)
     assert (done.verdict, done.job.sent, dispatch.outstanding) == (MISFIT, 3, 0)
+
+
+def ask_again(d: Dispatch) -> None:
+    """Settle one request with a paid answer that does not fit, and go on as when it is recorded."""
+    assert settle_next(d, MISFIT) == [] and d.take(0.0) is None and d.outstanding
+    assert d.recorded(d.take_unrecorded(), 0.0) == []
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_every_way_out_hands_back_a_paid_answer_that_waits_for_a_better_one(hold: bool) -> None:
+    def waiting() -> Dispatch:
+        d = dispatch(hold=hold, policy=RetryPolicy(unusable_answers=1, unknown_outcomes=0, server_errors=0))
+        d.add([job(0)])
+        return d
+
+    d = waiting()  # stopped before it is recorded
+    settle_next(d, MISFIT)
+    unrecorded = d.take_unrecorded()
+    assert d.close() == [] and [o.verdict for o in d.recorded(unrecorded, 0.0)] == [MISFIT] and not d.outstanding
+    d = waiting()  # the better one is cancelled
+    ask_again(d)
+    (paid,) = d.drop(take(d))
+    assert (paid.verdict, paid.job.possibly_billed, d.dropped, d.outstanding) == (MISFIT, 1, 0, 0)
+    d = waiting()  # the outcome of the better one is never learned
+    ask_again(d)
+    (paid,) = settle_next(d, TIMED_OUT)
+    assert (paid.verdict, paid.job.possibly_billed, d.held, d.outstanding) == (MISFIT, 1, 0, 0)
+    d = waiting()  # the better one is refused, and the run is over
+    ask_again(d)
+    request = take(d)
+    d.close()
+    assert [o.verdict for o in d.settle(request, [LIMITED], 0.0)] == [MISFIT] and not d.outstanding + d.not_started
 
 
 def test_a_paid_answer_outlives_the_attempt_to_get_a_better_one() -> None:
     dispatch = paid_again(1)
     dispatch.add([job(0)])
-    request = dispatch.take(0.0)
-    assert request is not None and dispatch.settle(request, [MISFIT], 0.0) == []
-    request = dispatch.take(0.0)
-    assert request is not None
-    (done,) = dispatch.settle(request, [BAD], 0.0)
+    ask_again(dispatch)
+    (done,) = settle_next(dispatch, BAD)
     assert done.verdict is MISFIT
 
 
@@ -818,6 +844,7 @@ def test_a_paid_answer_is_written_when_the_run_ends_before_a_better_one() -> Non
     first, second = dispatch.take(0.0), dispatch.take(0.0)
     assert first is not None and second is not None
     dispatch.settle(first, [MISFIT], 0.0)
+    dispatch.recorded(dispatch.take_unrecorded(), 0.0)
     assert [outcome.verdict for outcome in dispatch.close()] == [MISFIT]
     assert [outcome.verdict for outcome in dispatch.settle(second, [MISFIT], 0.0)] == [MISFIT]
     assert (dispatch.outstanding, dispatch.not_started) == (0, 0)

@@ -197,7 +197,9 @@ class Run:
     @property
     def accounted(self) -> int:
         """What every record that was read became, summed up."""
-        return len(self.sink.outcomes) + self.pipeline.writer.unwritten + self.dispatch.not_started
+        return (
+            len(self.sink.outcomes) + self.pipeline.writer.unwritten + self.dispatch.not_started + self.dispatch.dropped
+        )
 
 
 def new_run(

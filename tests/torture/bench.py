@@ -161,7 +161,7 @@ class World:
 
     def __init__(self, bench: Bench, provider: Provider, folder: Path, name: str = "") -> None:
         self._name = name or str(folder)
-        self._bench, self._provider, self.folder = bench, provider, folder
+        self.bench, self.provider, self.folder = bench, provider, folder
         self.disk, self.rescue = folder / "disk", folder / "rescue"
         self.disk.mkdir(parents=True, exist_ok=True)
         self.rescue.mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ class World:
     @property
     def to_provider(self) -> tuple[str, ...]:
         """The flags that lead a run to the provider."""
-        return ("--base-url", self._provider.base_url, "-m", "m")
+        return ("--base-url", self.provider.base_url, "-m", "m")
 
     def run(
         self,
@@ -193,7 +193,7 @@ class World:
         else:
             write_records(self.source, [self.own(record) for record in records])
         order = ("-" if stdin else self.source, *self.to_provider, "-o", output or self.output, "-c", 2, "-b", 2)
-        return self._bench.run(
+        return self.bench.run(
             self.disk,
             *(*order, "--rescue-dir", self.rescue, *more),
             trap=trap,
@@ -213,17 +213,17 @@ class World:
 
     def asked(self) -> list[str]:
         """Return the first words of the prompts that the provider got since the last question."""
-        return [word for entry in self._provider.new_entries() for word in _words(entry)]
+        return [word for entry in self.provider.new_entries() for word in _words(entry)]
 
     def billed(self) -> Counter[str]:
         """Count what was charged since the last question, by the first word of the prompt."""
-        return Counter(word for entry in self._provider.new_entries() if entry["billed"] for word in _words(entry))
+        return Counter(word for entry in self.provider.new_entries() if entry["billed"] for word in _words(entry))
 
     def answers_received(self) -> set[str]:
         """Return whose answers left the provider since the last question."""
         return {
             word
-            for entry in self._provider.new_entries()
+            for entry in self.provider.new_entries()
             if entry["status"] == 200 and not entry["aborted"]
             for word in _words(entry)
         }

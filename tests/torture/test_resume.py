@@ -628,3 +628,30 @@ def test_an_answer_in_another_file_resolves_a_doubt(world: World) -> None:
     assert world.run(asked, output=other).code == 0
     assert world.run(asked, "--in-doubt", "hold", "--reuse", other).code == 0
     assert world.asked() == ["same", "same"] and world.results()["a"]["reused"]
+
+
+UNFIT = "x [[mock:text value=nope times=1]] [[mock:status code=429 retry-after=0 times=1]] [[mock:text value=nope]]"
+JSON = ("--json", "--json-retries", 2)
+
+
+@pytest.mark.parametrize("policy", ["hold", "retry"])
+def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World, policy: str) -> None:
+    """Killed at any operation: what the line does not tell is at most the one request that was in flight."""
+    for at in range(22, 120, 3):
+        first = World(world.bench, world.provider, world.folder / str(at), f"{policy}{at}")
+        asked = [{"id": "x", "prompt": UNFIT}]
+        ended = first.run(asked, *JSON, "--in-doubt", policy, trap=first.trap(at))
+        files = [path.read_bytes() for path in (first.output, first.redo) if path.exists()]
+        kept = [json.loads(line) for file in files for line in file.split(b"\n")[:-1]]
+        billed = first.billed()["x"]
+        known = max((line["attempts"] for line in kept), default=0)
+        assert billed <= known + 1, f"killed at {ended.struck} {at}: {billed} were billed, {known} are on disk"
+        again = first.run(asked, *JSON, "--in-doubt", policy)
+        billed += first.billed()["x"]
+        line = first.results().get("x")
+        reported = line["attempts"] + line.get("possibly_billed", 0) if line is not None else 0
+        assert billed <= max(known + 1, reported), f"killed at {ended.struck} {at}: {billed} of {reported}"
+        assert again.code in ((7, 1) if policy == "hold" else (1,))
+        if not ended.killed:
+            return
+    raise AssertionError("the run does not end")

@@ -10,6 +10,7 @@ from llmbatch.app.redo import parse_redo
 from llmbatch.codec.json import is_unicode, unwritable
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
+    APPEND_EXCLUDES,
     InputSettings,
     ModelSettings,
     OutputSettings,
@@ -98,6 +99,7 @@ class Options(TypedDict, total=False):
     changed: Literal["rerun", "keep"]
     dedupe: bool
     reuse: Sequence[str | os.PathLike[str]]
+    append: bool
     prune: bool
     move_broken: bool
     rescue_dir: str | os.PathLike[str]
@@ -128,7 +130,7 @@ _LEAST = {
     "grace": 0,
     "max_cost": 0,
 }
-_NEED_OUTPUT = ("overwrite", "dedupe", "reuse", "prune", "move_broken")
+_NEED_OUTPUT = ("overwrite", "dedupe", "reuse", "append", "prune", "move_broken")
 
 
 def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) -> Settings:
@@ -228,6 +230,9 @@ def _check(given: Mapping[str, Any]) -> None:
     for name in _NEED_OUTPUT:
         if given.get(name) and "output" not in given:
             raise UsageError(f"{name} needs output", "Name the results file: output=PATH.")
+    for name, why in APPEND_EXCLUDES.items():
+        if given.get("append") and given.get(name):
+            raise UsageError(f"append and {name} do not go together", why)
 
 
 def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:

@@ -61,7 +61,8 @@ class Output:
     def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
 
-        That is known, and lines are pruned and ordered, only when the input was read to its end. Where the disk
+        That is known, and lines are pruned and ordered, only when the input was read to its end; with `append` such
+        lines are those of other inputs and do not count. Where the disk
         `refused`, the next run does it, once there is room. Raises OutputError.
         """
         if self.failures is not None:
@@ -72,7 +73,8 @@ class Output:
         if refused:
             return 0
         self.store.finish(ordered=complete and settings.output.ordered)
-        orphans = self.store.orphans() if complete and settings.input.limit is None else 0
+        counted = complete and settings.input.limit is None and not settings.resume.append
+        orphans = self.store.orphans() if counted else 0
         if orphans and settings.resume.prune:
             self.store.prune()
         return orphans

@@ -2,7 +2,7 @@
 
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from hashlib import blake2b
 from os import stat as stat_of
@@ -29,6 +29,8 @@ BATCH = 32
 """Records that a survey reads at a time: few enough to stay in the processor's caches, a sixth faster than 1,024."""
 FEW_EDITS = 20
 """So many edited records are sent again without asking."""
+FEW_RESULTS = 20
+"""So many results may belong to no record of the input without a question."""
 
 
 class Survey:
@@ -63,6 +65,11 @@ class Survey:
         return self._sum(lambda judgement, refused: refused and judgement.action is Action.SEND)
 
     @property
+    def records(self) -> int:
+        """Count all."""
+        return self._counts.total()
+
+    @property
     def is_done(self) -> bool:
         """Whether every record keeps its line."""
         return not self._sum(lambda judgement, refused: judgement.action not in (Action.KEEP_OK, Action.KEEP_FAILED))
@@ -88,6 +95,7 @@ class ResumePlan:
         model = settings.model
         self._address = " ".join(filter(None, (model.base_url or model.provider or "openai", *model.more_urls)))
         self._address_before = header.get("address") if header is not None else None
+        self._inputs_before: list[str] = header.get("inputs", []) if header is not None else []
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
@@ -121,7 +129,9 @@ class ResumePlan:
                 )
             else:
                 self._check(survey)
-                self._notice(f"continuing {self._store.path}: {_plan(survey, self._store.orphans())}")
+                if not self._settings.resume.append:
+                    self._check_input(survey, dialect)
+                self._notice(f"continuing {self._store.path}: {self._plan(survey)}")
         if self._address_before not in (None, self._address):
             self._notice(f"the address changed: {self._address_before} before, {self._address} now")
         self._store.write_header(
@@ -239,6 +249,45 @@ class ResumePlan:
                 "--changed rerun sends them, --changed keep keeps the old answers.",
             )
 
+    def _check_input(self, survey: Survey, dialect: Dialect) -> None:
+        """Refuse an input to which none of many results belongs: it is another one, or FILE is. Raises UsageError."""
+        results = self._store.found.ok + self._store.found.failed
+        if results <= FEW_RESULTS or not survey.records or self._store.orphans() < results:
+            return
+        if self._settings.input.limit is not None and self._belongs_further_on(dialect):
+            return
+        raise UsageError(
+            f"none of the {results:,} results in {self._store.path} belongs to {_listed(self._settings.input.paths)}: "
+            f"they are of {_listed(self._inputs_before)}; nothing was sent",
+            "Choose another -o, let the file grow with --append, or start anew with --overwrite.",
+        )
+
+    def _belongs_further_on(self, dialect: Dialect) -> bool:
+        """Say whether a result belongs to a record beyond `--limit`."""
+        results = self._store.orphans()
+        settings = self._settings._replace(input=self._settings.input._replace(meta="none", limit=None))
+        with closing(InputReader(settings, lambda text: None)) as reading:
+            preparation = reading.preparation(dialect)
+            while self._store.orphans() == results and (batch := preparation.records(BATCH)):
+                for job in batch:
+                    self._store.decide(job.identity, job.key, self.policy)
+        return self._store.orphans() < results
+
+    def _plan(self, survey: Survey) -> str:
+        parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.refused:,} to send"]
+        others = "lines of other inputs" if self._settings.resume.append else "lines without a record in the input"
+        for count, what in (
+            (survey.again, "of them for another time"),
+            (survey.edited, "of them edited"),
+            (survey.count(Action.KEEP_FAILED), "failures kept"),
+            (survey.count(Action.HOLD), "held in doubt"),
+            (survey.refused, "unusable"),
+            (self._store.orphans(), others),
+        ):
+            if count:
+                parts.append(f"{count:,} {what}")
+        return ", ".join(parts)
+
     def _keeps_edits(self, survey: Survey) -> bool:
         return self.policy.changed == "keep" and self._are_many(survey.edited)
 
@@ -292,19 +341,10 @@ def _text(option: str | None) -> str | None:
     return f"{option[:40]}… {blake2b(json.dumps(option), digest_size=4).hexdigest()}"
 
 
-def _plan(survey: Survey, orphans: int) -> str:
-    parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.refused:,} to send"]
-    for count, what in (
-        (survey.again, "of them for another time"),
-        (survey.edited, "of them edited"),
-        (survey.count(Action.KEEP_FAILED), "failures kept"),
-        (survey.count(Action.HOLD), "held in doubt"),
-        (survey.refused, "unusable"),
-        (orphans, "lines without a record in the input"),
-    ):
-        if count:
-            parts.append(f"{count:,} {what}")
-    return ", ".join(parts)
+def _listed(inputs: Sequence[str]) -> str:
+    """Name inputs, the first few of many."""
+    more = f" and {len(inputs) - LISTED:,} more" if len(inputs) > LISTED else ""
+    return (", ".join(inputs[:LISTED]) or "another input") + more
 
 
 def _rereadable(paths: tuple[str, ...]) -> bool:

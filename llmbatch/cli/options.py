@@ -422,6 +422,9 @@ Reuse = Annotated[
     list[str] | None,
     _option("Resume", "Take answers to equal requests from another results file.", "--reuse", metavar="FILE"),
 ]
+Append = Annotated[
+    bool, _option("Resume", "FILE grows by another input each time; its other lines are history.", "--append")
+]
 Prune = Annotated[bool, _option("Resume", "Move lines whose record is gone to FILE.state/.", "--prune")]
 MoveBroken = Annotated[bool, _option("Resume", "Move broken lines to FILE.state/.", "--move-broken")]
 RescueDir = Annotated[

@@ -18,6 +18,7 @@ from llmbatch.codec.text import decode_text
 from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
+    APPEND_EXCLUDES,
     InputSettings,
     ModelSettings,
     OutputSettings,
@@ -171,9 +172,12 @@ def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
     if given["tee"] and given["ordered"]:
         raise UsageError("--ordered and --tee do not go together", "FILE is ordered at the end, stdout cannot be.")
-    for option in ("overwrite", "tee", "dedupe", "reuse", "prune", "move_broken"):
+    for option in ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken"):
         if given[option] and path is None:
             raise UsageError(f"--{option.replace('_', '-')} needs -o FILE", "Name the results file.")
+    for option, why in APPEND_EXCLUDES.items():
+        if given["append"] and given[option]:
+            raise UsageError(f"--append and --{option} do not go together", why)
     error_file: Path | None = given["error_file"]
     if error_file is not None and form not in ("openai-batch", "cookbook"):
         raise UsageError("--error-file needs --output-format openai-batch or cookbook", "Add it, or leave it out.")
@@ -204,6 +208,7 @@ def _resume(given: dict[str, Any]) -> ResumeSettings:
         changed=_choice("--changed", changed, ("rerun", "keep")) if changed is not None else None,
         dedupe=given["dedupe"],
         reuse=tuple(given["reuse"] or ()),
+        append=given["append"],
         prune=given["prune"],
         move_broken=given["move_broken"],
         fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),

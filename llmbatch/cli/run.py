@@ -98,6 +98,7 @@ def run(
     changed: o.Changed = None,
     dedupe: o.Dedupe = False,
     reuse: o.Reuse = None,
+    append: o.Append = False,
     prune: o.Prune = False,
     move_broken: o.MoveBroken = False,
     quiet: o.Quiet = False,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = [
+    "APPEND_EXCLUDES",
     "InputSettings",
     "ModelSettings",
     "OutputSettings",
@@ -164,12 +165,22 @@ class Redo(NamedTuple):
     """Instead of both: the records with these ids, whether failed or answered."""
 
 
+APPEND_EXCLUDES = {
+    "overwrite": "One adds to FILE, the other replaces it.",
+    "prune": "It would take out the lines of all other inputs.",
+    "ordered": "Lines of several inputs have no common order.",
+}
+"""Options that `append` does not go with, and why."""
+
+
 class ResumeSettings(NamedTuple):
     """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
 
     redo: Redo = Redo()
     in_doubt: str = "retry"
     changed: str | None = None
+    append: bool = False
+    """Whether FILE grows by other inputs: lines without a record in this one are history, not orphans."""
     prune: bool = False
     move_broken: bool = False
     dedupe: bool = False

@@ -4,32 +4,61 @@ from typing import Any
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
-from llmbatch.dialects.error_rules import classify
+from llmbatch.dialects.error_rules import classify, implied_status
 from llmbatch.dialects.errors import error_in
 
 __all__ = ["embedded_error", "has_error"]
 
-_PAYLOADS = ("choices", "candidates", "content", "output", "data")
+_PAYLOADS = (
+    "choices",
+    "candidates",
+    "content",
+    "output",
+    "data",
+    "text",
+    "response",
+    "result",
+    "generated_text",
+    "embedding",
+    "embeddings",
+)
 """Where answers are. What has one of them and a message beside it may be an answer that says `success`."""
+
+_SUCCESSES = ("", "0", "ok", "success", "succeeded", "successful", "completed", "true")
+_FAILURES = ("error", "failed", "failure", "fail")
 
 
 def has_error(body: Any) -> bool:
     """Tell whether an answer of status 2xx is an error: gateways send such, providers too once the model has begun."""
     if not isinstance(body, dict):
-        return False
+        return isinstance(body, list) and bool(body) and isinstance(body[0], dict) and has_error(body[0])
     if body.get("error") or "error" in (body.get("object"), body.get("type")):
         return True
-    return isinstance(body.get("message"), str) and bool(body.get("code")) and not any(map(body.get, _PAYLOADS))
+    return not any(map(body.get, _PAYLOADS)) and _is_error_alone(body)
 
 
-def embedded_error(body: dict[str, Any], reply: Reply) -> Fault:
-    """Read an error that came with status 2xx."""
-    return classify(error_in(body, _status_in(body.get("error") or body)), reply.headers)
+def embedded_error(body: Any, reply: Reply) -> Fault:
+    """Read an error that came with status 2xx: it is judged as if it had come with the status that it speaks of."""
+    error = error_in(body, reply.status)
+    error.status = implied_status(error)
+    return classify(error, reply.headers)
 
 
-def _status_in(error: Any) -> int:
-    """Find the HTTP status that a gateway hid in a 200; 500 when it says none."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and code.isdecimal():
-        code = int(code[:4])
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
+def _is_error_alone(body: dict[str, Any]) -> bool:
+    """Tell whether an object without an answer has the shape of an error."""
+    if body.get("success") is False or body.get("ok") is False or body.get("status") in _FAILURES:
+        return True
+    base = body.get("base_resp")  # MiniMax sends it with answers, too
+    if isinstance(base, dict) and not _is_success(base.get("status_code", 0)):
+        return True
+    words = any(isinstance(body.get(name), str) for name in ("message", "msg", "Message", "error_msg", "title"))
+    for name in ("code", "error_code", "status", "statusCode", "status_code", "__type", "errcode"):
+        if words and name in body and body[name] is not None and not _is_success(body[name]):
+            return True
+    return any(bool(body.get(name)) for name in ("errors", "detail", "error_code", "error_msg", "fault", "Error"))
+
+
+def _is_success(code: Any) -> bool:
+    if isinstance(code, str):
+        return code.lower() in _SUCCESSES or code.startswith("2")
+    return code in (0, None, True) or (isinstance(code, int) and 200 <= code < 300)

@@ -1,20 +1,30 @@
-"""What an error answer means: the decision table, as data. First match wins.
+"""What an error answer means: the decision table, as data. The first row that applies decides.
 
-Sources: the providers' error pages and SDKs for what an error is; for what is charged, public billing ledgers that
-found 503s free and gateway time-outs paid for.
+A row goes by the status, by the names that an error has (codes, types) and by the words of its message; error_words has
+both, with their sources. What is charged follows public billing ledgers, which found 503s free and gateway time-outs
+paid for.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.dialects import error_words as words
 from llmbatch.dialects.response_headers import retry_after, wait_in_text
 
-__all__ = ["RULES", "ApiError", "Rule", "classify"]
+__all__ = ["RULES", "ApiError", "Rule", "classify", "implied_status"]
 
 
-class ApiError(NamedTuple):
-    """An error answer with its many shapes ironed out. `wait` is what the body asked for, in seconds."""
+@dataclass
+class ApiError:
+    """An error answer, whatever shape it had. `wait` is what the body asked for, in seconds.
+
+    `code` and `type` are shown; `names` are all that the body gave. `inner_status` is the HTTP status that the body
+    states by itself.
+    """
 
     status: int
     message: str
@@ -22,16 +32,32 @@ class ApiError(NamedTuple):
     type: str | None = None
     wait: float | None = None
     per_day: bool = False
+    names: tuple[str, ...] = ()
+    inner_status: int | None = None
+
+    @cached_property
+    def labels(self) -> str:
+        """Its names as patterns see them, with a space around each."""
+        return words.labelled(self.code, self.type, *self.names)
+
+    @cached_property
+    def words(self) -> str:
+        """Its message as patterns see it."""
+        return words.unquoted(self.message)
 
 
 class Rule(NamedTuple):
-    """A row of the table: it applies when every condition given holds. `retry` None leaves the default, no."""
+    """A row of the table: it applies when every condition it has holds; of `names` and `words` one is enough.
+
+    `unless` are words that make the row void.
+    """
 
     kind: Kind
     statuses: frozenset[int] | None = None
-    codes: frozenset[str] | None = None
-    phrases: tuple[str, ...] | None = None
-    waits: bool = False
+    names: re.Pattern[str] | None = None
+    words: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    waits: bool | None = None
     per_day: bool = False
     billing: Billing = Billing.UNBILLED
     scope: Scope = Scope.RECORD
@@ -41,104 +67,96 @@ class Rule(NamedTuple):
         """Say whether this row describes the error."""
         if self.statuses is not None and error.status not in self.statuses:
             return False
-        if self.codes is not None and error.code not in self.codes and error.type not in self.codes:
+        if self.waits is not None and self.waits is not (wait is not None):
             return False
-        if self.phrases is not None:
-            message = error.message.lower()
-            if not any(phrase in message for phrase in self.phrases):
-                return False
-        return not (self.waits and wait is None) and not (self.per_day and not error.per_day)
+        if self.per_day and not error.per_day:
+            return False
+        if self.names is None and self.words is None:
+            return True
+        if self.names is not None and self.names.search(error.labels):
+            return True
+        if self.words is None or not self.words.search(error.words):
+            return False
+        return self.unless is None or not (self.unless.search(error.words) or self.unless.search(error.labels))
 
 
 def _of(*statuses: int | range) -> frozenset[int]:
     return frozenset(s for item in statuses for s in (item if isinstance(item, range) else (item,)))
 
 
+_ANY_REFUSAL = _of(400, 401, 403, 412, 413, 422, 424, 429, 434, 451, 500, 503)
+_OF_ONE_RECORD = _of(400, 402, 403, 406, 409, 413, 415, 422, 424, 451, 500)
+
 RULES: tuple[Rule, ...] = (
     Rule(
-        codes=frozenset(
-            {
-                "insufficient_quota",
-                "credit_balance_exhausted",
-                "organization_spend_limit_exceeded",
-                "project_spend_limit_exceeded",
-                "organization_usage_limit_exceeded",
-                "billing_hard_limit_reached",
-                "enforced_spend_limit_reached",
-                "contract_spend_limit_reached",
-                "billing_error",
-                "billing_not_active",
-                "payment_required",
-            }
-        ),
-        kind=Kind.NO_CREDIT,
-        scope=Scope.RUN,
-    ),
-    Rule(statuses=_of(402), waits=True, kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, retry=True),
-    Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
-    Rule(
-        statuses=_of(400, 403, 429),
-        phrases=(
-            "available credits",
-            "monthly spending limit",
-            "credit balance is too low",
-            "reached your specified api usage limits",
-            "reached your specified workspace api usage limits",
-        ),
-        kind=Kind.NO_CREDIT,
-        scope=Scope.RUN,
-    ),
-    Rule(
-        codes=frozenset({"invalid_api_key", "authentication_error", "api_key_invalid", "authentication"}),
-        kind=Kind.UNAUTHORIZED,
-        scope=Scope.RUN,
-    ),
-    Rule(statuses=_of(401), kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
-    Rule(statuses=_of(400), codes=frozenset({"failed_precondition"}), kind=Kind.FORBIDDEN, scope=Scope.RUN),
-    Rule(statuses=_of(429), phrases=("required for long context requests",), kind=Kind.CONTEXT_LENGTH),
-    Rule(
-        statuses=_of(range(400, 429), range(430, 500), 200, 500),
-        codes=frozenset({"context_length_exceeded", "exceed_context_size_error", "token_limit_exceeded"}),
-        kind=Kind.CONTEXT_LENGTH,
-    ),
-    Rule(
-        statuses=_of(range(400, 429), range(430, 500), 200, 500),
-        phrases=(
-            "maximum context length is",
-            "model's context length",
-            "exceeds the available context size",
-            "exceed context limit",
-            "prompt is too long",
-            "exceeds the maximum number of tokens allowed",
-            "maximum input length",
-        ),
-        kind=Kind.CONTEXT_LENGTH,
-    ),
-    Rule(
-        codes=frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}),
-        kind=Kind.CONTENT_FILTER,
-    ),
-    Rule(statuses=_of(429), per_day=True, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
-    Rule(statuses=_of(429), kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
-    Rule(
-        statuses=_of(498, 503, 529),
-        kind=Kind.OVERLOADED,
+        statuses=_of(429),
+        words=words.ALLOCATED_QUOTA,
+        kind=Kind.RATE_LIMITED,
         billing=Billing.THROTTLED,
         scope=Scope.ROUTE,
         retry=True,
     ),
+    Rule(names=words.NO_CREDIT_NAMES, kind=Kind.NO_CREDIT, scope=Scope.RUN),
+    Rule(statuses=_of(402), waits=True, kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, retry=True),
+    Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
+    Rule(
+        statuses=_ANY_REFUSAL,
+        words=words.NO_CREDIT_WORDS,
+        unless=words.PACE_WORDS,
+        waits=False,
+        kind=Kind.NO_CREDIT,
+        scope=Scope.RUN,
+    ),
+    Rule(names=words.KEY_NAMES, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(statuses=_of(401), kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(statuses=_of(400, 403, 500), words=words.KEY_WORDS, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(statuses=_of(400), names=words.PRECONDITION_NAMES, kind=Kind.FORBIDDEN, scope=Scope.RUN),
+    Rule(statuses=_of(429), words=words.LONG_CONTEXT_PLAN, kind=Kind.CONTEXT_LENGTH),
+    Rule(
+        statuses=_OF_ONE_RECORD,
+        names=words.CONTEXT_NAMES,
+        words=words.CONTEXT_WORDS,
+        unless=words.FIELD_WORDS,
+        kind=Kind.CONTEXT_LENGTH,
+    ),
+    Rule(
+        statuses=_OF_ONE_RECORD | _of(429),
+        names=words.FILTER_NAMES,
+        kind=Kind.CONTENT_FILTER,
+    ),
+    Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=words.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
+    Rule(statuses=_of(429), per_day=True, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
+    Rule(statuses=_of(429), kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
+    Rule(statuses=_of(498, 503, 529), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
+    Rule(statuses=_of(403, 404, 501), words=words.INPUT_WORDS, kind=Kind.BAD_REQUEST),
     Rule(statuses=_of(403), kind=Kind.FORBIDDEN, scope=Scope.ROUTE),
     Rule(statuses=_of(404), kind=Kind.NOT_FOUND, scope=Scope.ROUTE),
     Rule(statuses=_of(405, 501), kind=Kind.CONFIGURATION, scope=Scope.RUN),
     Rule(statuses=_of(408), kind=Kind.TIMEOUT, billing=Billing.DOUBTFUL, retry=True),
     Rule(statuses=_of(409, 425), kind=Kind.SERVER_ERROR, retry=True),
     Rule(statuses=_of(413, 414, 431), kind=Kind.TOO_LARGE),
-    Rule(statuses=_of(500), kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),
+    # Google gives up with 499 under load, TGI and Bedrock say 424 when the model behind them failed.
+    Rule(statuses=_of(499), kind=Kind.GATEWAY, billing=Billing.DOUBTFUL, retry=True),
+    Rule(statuses=_of(424, 500), names=words.REFUSAL_NAMES, words=words.REFUSAL_WORDS, kind=Kind.BAD_REQUEST),
+    Rule(statuses=_of(424, 500), kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),
     Rule(statuses=_of(502, 504, range(520, 528), 530), kind=Kind.GATEWAY, billing=Billing.DOUBTFUL, retry=True),
     Rule(statuses=_of(range(500, 600)), kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),
     Rule(statuses=_of(range(300, 400)), kind=Kind.REDIRECT, scope=Scope.RUN),
     Rule(kind=Kind.BAD_REQUEST),
 )
+
+
+def implied_status(error: ApiError) -> int:
+    """Return the HTTP status that an error inside a 200 would have had, by its own words; 500 when it says none."""
+    if error.inner_status is not None:
+        return error.inner_status
+    for status, pattern in words.IMPLIED_BY_NAMES:
+        if pattern.search(error.labels):
+            return status
+    for status, pattern in words.IMPLIED_BY_WORDS:
+        if pattern.search(error.words):
+            return status
+    return 500
 
 
 def classify(error: ApiError, headers: Mapping[str, str]) -> Fault:

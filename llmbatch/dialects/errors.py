@@ -1,13 +1,17 @@
-"""The error bodies of all providers, read into one shape."""
+"""The error bodies of all servers, read into one shape: whatever they call their words, the words are found."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import events
 from llmbatch.core.clock import duration
 from llmbatch.core.exchange import Reply
 from llmbatch.dialects.error_rules import ApiError
 
-__all__ = ["LARGEST", "api_error", "beginning", "error_in"]
+__all__ = ["BYTE_ORDER_MARK", "LARGEST", "api_error", "beginning", "error_in"]
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 MESSAGE = 1000
 """Characters of a provider's message that are kept."""
@@ -16,15 +20,62 @@ LARGEST = 1024 * 1024
 """Bytes of an error body that are read; of a larger one the beginning is shown, as text."""
 EVIDENCE = 64 * 1024
 
+DEEPEST = 6
+"""Objects within each other in which the words of an error are looked for."""
+MOST = 5
+"""Entries of a list of errors that are told."""
+
+_HOLDERS = (
+    "error",
+    "errors",
+    "detail",
+    "message",
+    "base_resp",
+    "fault",
+    "responsemetadata",
+    "response",
+    "header",
+    "exception",
+    "err",
+)
+"""Fields whose object or list holds the error proper: OpenAI and its copies, Azure and Cloudflare, FastAPI, nested
+proxies, MiniMax, Apigee, Volcengine, Tencent, Spark."""
+
+_WORDS = (
+    "message",
+    "msg",
+    "detail",
+    "error_description",
+    "error_msg",
+    "error_message",
+    "errormessage",
+    "status_msg",
+    "statusmessage",
+    "faultstring",
+    "description",
+    "reason",
+    "title",
+)
+"""Fields that hold the words of an error, the best first."""
+
+_NAMES = ("code", "type", "status", "error_code", "errorcode", "errcode", "error_type", "__type", "reason", "exception")
+"""Fields that name an error."""
+
+_STATUSES = ("code", "status", "status_code", "statuscode", "http_status", "httpstatus", "http_code", "error_code")
+"""Fields that may state the HTTP status of an error."""
+
 
 def api_error(reply: Reply) -> tuple[ApiError, Any]:
     """Read a reply whose status is not a success; return the error and the body as JSON or text."""
     if len(reply.body) > LARGEST:
         return ApiError(reply.status, _page(reply)), beginning(reply)
+    content = reply.body.removeprefix(BYTE_ORDER_MARK)
     try:
-        body = json.loads_shallow(reply.body)
+        body = json.loads_shallow(content)
     except ValueError:
-        return ApiError(reply.status, _page(reply)), reply.body.decode("utf-8", "replace")
+        body = _in_stream(content)
+        if body is None:
+            return ApiError(reply.status, _page(reply)), reply.body.decode("utf-8", "replace")
     return error_in(body, reply.status), body
 
 
@@ -34,43 +85,202 @@ def beginning(reply: Reply) -> str:
 
 
 def error_in(body: Any, status: int) -> ApiError:
-    """Read an error body.
+    """Read an error body. Raises nothing, whatever shape it has.
 
-    Known shapes: {"error": {...}} (OpenAI, Anthropic, Gemini), the same flat or in a list (Mistral, old vLLM, Gemini),
-    {"error": "text"} (Ollama, xAI), {"message"} or {"detail"} (gateways, FastAPI). OpenRouter's own canonical name of
-    the error and the words of the provider behind it stand in the metadata.
+    The objects from the outermost to the innermost are read in turn, and the words of each are told once. What tells
+    more than they do is added: the provider's own words behind OpenRouter's, the details of Azure's and Google's
+    errors, the fields that FastAPI found wrong (without what the record said there).
     """
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict):
-        return ApiError(status, _text(body) or f"HTTP {status}")
-    error = body.get("error") or body
-    if not isinstance(error, dict):
-        return ApiError(status, _text(error) or f"HTTP {status}", code=_code(body.get("code")))
-    details = error.get("details")
-    metadata = error.get("metadata")
-    code = _code(error.get("code"))
-    if code == str(status):  # says no more than the status: the type or Gemini's name for it says more
-        code = None
-    if isinstance(details, dict) and details.get("error_code"):
-        code = _code(details["error_code"])
-    inner = error.get("innererror")
-    if isinstance(inner, dict) and inner.get("code"):
-        code = code or _code(inner["code"])
-    if isinstance(metadata, dict) and metadata.get("error_type"):
-        code = _code(metadata["error_type"])
-    message = _text(error.get("message") or error.get("detail")) or f"HTTP {status}"
-    if isinstance(metadata, dict) and metadata.get("raw"):
-        message = f"{message}: {_text(metadata['raw'])}"
-    wait, per_day, reason = _google(details)
+    layers, rest = _layers(body)
+    said: list[str] = []
+    names: list[str] = []
+    for fields in layers:
+        _tell(said, _words_of(fields))
+        names += _names_of(fields)
+    if isinstance(rest, str) and _is_name(rest):
+        names.append(rest)
+        if not said:
+            said.append(rest)
+    else:
+        _tell(said, _text(rest), first=bool(layers))
+    error = layers[-1] if layers else {}
+    for fields in layers:
+        for more in _details(fields):
+            _tell(said, more)
+    if not said and body not in ({}, [], None, ""):
+        said.append(_text(body))
+    wait, per_day, reason = _google(error.get("details"))
     return ApiError(
         status=status,
-        message=message[:MESSAGE],
-        code=reason or code,
-        type=_code(error.get("type") or error.get("status")),
-        wait=wait,
+        message=": ".join(said)[:MESSAGE] or f"HTTP {status}",
+        code=reason or _code_of(layers, status),
+        type=_name(error.get("type") or error.get("status") or error.get("__type")),
+        wait=wait if wait is not None else _wait_of(layers),
         per_day=per_day,
+        names=tuple(names),
+        inner_status=_status_of(layers),
     )
+
+
+def _layers(body: Any) -> tuple[list[dict[str, Any]], Any]:
+    """Open an error body: its objects from the outermost to the innermost, field names in lower case, and the rest.
+
+    JSON within a text is opened too. The rest is what the innermost holder has that is no object.
+    """
+    layers: list[dict[str, Any]] = []
+    value = body
+    while len(layers) < DEEPEST:
+        if isinstance(value, str):
+            value = _as_json(value)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+            continue
+        if not isinstance(value, dict):
+            return layers, value
+        fields = {str(name).lower(): inner for name, inner in value.items()}
+        layers.append(fields)
+        value = next((fields[name] for name in _HOLDERS if _holds(name, fields.get(name))), None)
+    return layers, value
+
+
+def _holds(name: str, value: Any) -> bool:
+    """Tell whether a field leads on to the error proper."""
+    if isinstance(value, str):
+        return bool(value) and (name == "error" or value[:1] in "{[")
+    return isinstance(value, dict | list) and bool(value)
+
+
+def _as_json(text: str) -> Any:
+    """Return what a text holds as JSON, or the text."""
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads_shallow(text[:LARGEST].encode("utf-8", "replace"))
+        except ValueError:
+            pass
+    return text
+
+
+def _words_of(fields: Mapping[str, Any]) -> str:
+    return next((text for name in _WORDS if isinstance(text := fields.get(name), str) and _is_words(text)), "")
+
+
+def _is_words(text: str) -> bool:
+    return bool(text.strip()) and not isinstance(_as_json(text), dict | list)
+
+
+def _is_name(text: str) -> bool:
+    """Tell a name, as `invalid_grant`, from words."""
+    return bool(text) and len(text) <= 100 and " " not in text
+
+
+def _tell(said: list[str], more: str, *, first: bool = False) -> None:
+    """Add words that were not told yet."""
+    more = more[:MESSAGE]
+    if more and not any(more in told for told in said):
+        said.insert(0 if first else len(said), more)
+
+
+def _names_of(fields: Mapping[str, Any]) -> Iterator[str]:
+    for field in _NAMES:
+        if (name := _name(fields.get(field))) is not None:
+            yield name
+    base = fields.get("status_code")
+    if "status_msg" in fields and isinstance(base, int | str):  # MiniMax's own numbers, which others use otherwise
+        yield f"base_resp_{base}"
+    inner: Any = fields.get("innererror")
+    for _ in range(3):
+        if not isinstance(inner, dict):
+            break
+        if (name := _name(inner.get("code"))) is not None:
+            yield name
+        inner = inner.get("innererror")
+    for holder in ("metadata", "details"):
+        about = fields.get(holder)
+        if isinstance(about, dict):
+            for field in ("error_type", "error_code", "code"):
+                if (name := _name(about.get(field))) is not None:
+                    yield name
+            if about.get("flagged_input") or about.get("reasons"):  # OpenRouter's moderation
+                yield "flagged"
+
+
+def _details(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an object tells beside its words."""
+    metadata, details = fields.get("metadata"), fields.get("details")
+    if isinstance(metadata, dict):
+        if raw := metadata.get("raw"):
+            inner = error_in(_as_json(raw), 0) if isinstance(raw, str) else error_in(raw, 0)
+            yield inner.message
+        if isinstance(reasons := metadata.get("reasons"), list):
+            yield ", ".join(str(reason) for reason in reasons[:MOST])
+    if isinstance(details, str):
+        yield details
+    elif isinstance(details, list):
+        yield _listed(entry for entry in details if isinstance(entry, dict))
+    for name in ("detail", "errors", "issues"):
+        entries = fields.get(name)
+        if isinstance(entries, list) and len(entries) > 1:
+            yield _listed(entries)
+        elif name == "errors" and isinstance(entries, dict):  # ASP.NET: the messages of each field
+            yield "; ".join(f"{field}: {_flat(text)}" for field, text in [*entries.items()][:MOST])
+    if isinstance(where := fields.get("loc"), list):  # FastAPI, a single one
+        yield "at " + ".".join(str(step) for step in where)
+
+
+def _listed(entries: Iterable[Any]) -> str:
+    """Tell several errors, of which each has words and may say where it lies."""
+    told = []
+    for entry in entries:
+        if isinstance(entry, str):
+            told.append(entry)
+        elif isinstance(entry, dict):
+            fields = {str(name).lower(): inner for name, inner in entry.items()}
+            words, where = _words_of(fields), fields.get("loc") or fields.get("target") or fields.get("path")
+            place = ".".join(str(step) for step in where) if isinstance(where, list) else where
+            if words:
+                told.append(f"{place}: {words}" if place else words)
+        if len(told) == MOST:
+            break
+    return "; ".join(told)
+
+
+def _flat(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _code_of(layers: list[dict[str, Any]], status: int) -> str | None:
+    """Find the name that says most: of the error proper, else of what holds it. A mere status says nothing."""
+    for fields in reversed(layers):
+        about = (fields.get("details"), fields.get("metadata"), fields, fields.get("innererror"))
+        for holder, names in zip(about, (("error_code",), ("error_type",), (), ("code",)), strict=True):
+            own = names or ("code", "error_code", "errorcode", "errcode", "status_code")
+            for name in own:
+                code = _name(holder.get(name)) if isinstance(holder, dict) else None
+                if code is not None and code != str(status):
+                    return code
+    return None
+
+
+def _status_of(layers: list[dict[str, Any]]) -> int | None:
+    """Find the HTTP status that a body states by itself, that of the error proper first."""
+    for fields in reversed(layers):
+        for name in _STATUSES:
+            value = fields.get(name)
+            if isinstance(value, str) and value.isdecimal() and len(value) == 3:
+                value = int(value)
+            if isinstance(value, int) and 400 <= value < 600:
+                return value
+    return None
+
+
+def _wait_of(layers: list[dict[str, Any]]) -> float | None:
+    """Find a wait that a body asks for beside its words, in seconds."""
+    for fields in reversed(layers):
+        for name in ("retry_after", "retryafter", "retry_after_seconds"):
+            value = fields.get(name)
+            if isinstance(value, int | float | str) and not isinstance(value, bool):
+                return duration(str(value))
+    return None
 
 
 def _google(details: Any) -> tuple[float | None, bool, str | None]:
@@ -90,14 +300,28 @@ def _google(details: Any) -> tuple[float | None, bool, str | None]:
     return wait, per_day, reason
 
 
-def _code(value: Any) -> str | None:
-    return str(value).lower() if isinstance(value, str | int) and value != "" else None
+def _name(value: Any) -> str | None:
+    """Return a code or type in lower case, None for what is none."""
+    named = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return str(value).lower()[:MESSAGE] if named else None
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value[:MESSAGE]
-    return json.dumps(value).decode()[:MESSAGE] if value else ""
+    return json.dumps(value).decode()[:MESSAGE] if value and not isinstance(value, bool) else ""
+
+
+def _in_stream(content: bytes) -> Any:
+    """Return the first JSON of an error that came as an event stream, None when it is no stream."""
+    if not content.lstrip().startswith((b"data:", b"event:")):
+        return None
+    for event in events(content):
+        try:
+            return json.loads_shallow(event.data)
+        except ValueError:
+            continue
+    return None
 
 
 def _page(reply: Reply) -> str:

@@ -20,6 +20,9 @@ _IN_TEXT = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
+_HTTP_DATE = re.compile(r"\w{3,9}, [^,]+")
+"""One of several dates in a header."""
+
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read `retry-after-ms`, then `retry-after` as seconds or as an HTTP date; seconds, or None.
@@ -27,16 +30,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     A date is compared with the answer's own `date`, since the local clock may be wrong; without one there is no way
     to tell and the date is ignored. (RFC 9110, 10.2.3.)
     """
-    milliseconds = positive_number(headers.get("retry-after-ms", ""))
+    milliseconds = positive_number(headers.get("retry-after-ms", "").partition(",")[0])
     if milliseconds is not None:
         return valid_seconds(milliseconds / 1000)
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
-    seconds = duration(value)
-    if seconds is not None:
-        return seconds
-    until, now = _date(value), _date(headers.get("date", ""))
+    # A server and its proxy may both send one, which come joined by commas; the longer wait satisfies both.
+    seconds = [wait for part in value.split(",") if (wait := duration(part)) is not None]
+    if seconds:
+        return max(seconds)
+    dates, now = _HTTP_DATE.findall(value) or [value], _date(headers.get("date", ""))
+    until = max((date for text in dates if (date := _date(text)) is not None), default=None)
     return valid_seconds(until - now) if until is not None and now is not None else None
 
 

@@ -90,8 +90,10 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Join the values of each name with commas, in the order they came."""
+    """Join the different values of each name with commas, in the order they came."""
     values: dict[str, list[str]] = {}
     for name, value in fields:
-        values.setdefault(name, []).append(value)
+        several = values.setdefault(name, [])
+        if value not in several:  # a header and its repetition by a proxy say one thing
+            several.append(value)
     return {name: ", ".join(several) for name, several in values.items()}

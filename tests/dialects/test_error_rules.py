@@ -350,23 +350,6 @@ def test_an_error_answer_means(status: int, body: Any, headers: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    "phrase",
-    [
-        "This model's maximum context length is 8192 tokens",
-        "the model's context length",
-        "the request exceeds the available context size",
-        "input length and max_tokens exceed context limit",
-        "prompt is too long: 200001 tokens",
-        "The input token count (9) exceeds the maximum number of tokens allowed (8)",
-        "maximum input length",
-    ],
-)
-@pytest.mark.parametrize("status", [400, 413, 422, 500])
-def test_a_context_overflow_is_known_by_its_words(phrase: str, status: int) -> None:
-    assert verdict(status, openai(phrase)).kind is Kind.CONTEXT_LENGTH
-
-
-@pytest.mark.parametrize(
     ("status", "body", "headers", "wait"),
     [
         (429, openai(), {"retry_after": "7"}, 7.0),

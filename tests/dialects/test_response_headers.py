@@ -178,3 +178,18 @@ def test_other_messages_say_nothing(message: str) -> None:
 def test_no_message_raises(message: str) -> None:
     seconds = wait_in_text(message)
     assert seconds is None or (math.isfinite(seconds) and seconds > 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3, 3", 3.0),
+        ("3, 5", 5.0),
+        ("2s,1m", 60.0),
+        ("soon, 4", 4.0),
+        ("Fri, 27 Nov 2026 10:00:05 GMT, Fri, 27 Nov 2026 10:00:05 GMT", 5.0),
+        ("Fri, 27 Nov 2026 10:00:05 GMT, Fri, 27 Nov 2026 10:00:09 GMT", 9.0),
+    ],
+)
+def test_a_wait_that_is_said_twice_is_the_longer_one(value: str, seconds: float) -> None:
+    assert retry_after({"retry-after": value, "date": "Fri, 27 Nov 2026 10:00:00 GMT"}) == seconds

@@ -206,7 +206,7 @@ def test_headers_are_folded_in_lower_case(run: Run, opening: Open) -> None:
         run, opening, kept(ok(b"{}", b"X-Limit: 1", b"x-limit: 2", b"X-LIMIT: 2", b"Retry-After:  7 ", b"x-e: \xe9"))
     )
     assert isinstance(result, Reply)
-    assert result.headers == {"x-limit": "1, 2, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
+    assert result.headers == {"x-limit": "1, 2", "retry-after": "7", "x-e": "é", "content-length": "2"}
 
 
 @pytest.mark.parametrize("status", [301, 429, 503, 999])

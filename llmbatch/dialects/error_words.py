@@ -1,0 +1,243 @@
+r"""The names and words by which servers refuse: patterns, each of a kind of wording rather than of a sentence.
+
+Names (codes and types) are compared without case and punctuation and with a space around each, so that
+`DataInspectionFailed` and `data_inspection_failed` are one and ` 1113 ` is that code alone. Words are compared in lower
+case, without what a message quotes. They say a relation ("exceeds", "is longer than", "not enough"), because messages
+quote prompts and models that merely mention things. Every gap is bounded.
+
+Sources: error pages of OpenAI, Anthropic, Gemini, Azure, Bedrock, DashScope, Volcengine, Zhipu, Moonshot, MiniMax,
+DeepSeek, OpenRouter, xAI, Groq, Venice; the code of vLLM, SGLang, TGI, llama.cpp, LM Studio, Ollama, one-api, new-api
+and LiteLLM (`exception_mapping_utils`); public reports of each.
+"""
+
+import re
+
+__all__ = [
+    "ACCOUNT_WORDS",
+    "ALLOCATED_QUOTA",
+    "CONTEXT_NAMES",
+    "CONTEXT_WORDS",
+    "FIELD_WORDS",
+    "FILTER_NAMES",
+    "FILTER_WORDS",
+    "IMPLIED_BY_NAMES",
+    "IMPLIED_BY_WORDS",
+    "INPUT_WORDS",
+    "KEY_NAMES",
+    "KEY_WORDS",
+    "LONG_CONTEXT_PLAN",
+    "NO_CREDIT_NAMES",
+    "NO_CREDIT_WORDS",
+    "PACE_WORDS",
+    "PRECONDITION_NAMES",
+    "REFUSAL_NAMES",
+    "REFUSAL_WORDS",
+    "label",
+    "labelled",
+    "unquoted",
+]
+
+_PUNCTUATION = re.compile(r"[^a-z0-9]+")
+_QUOTED = re.compile(r"""(?<!\w)'(?:[^']|(?<=\w)'(?=\w))*'(?!\w)|"[^"]*"|`[^`]*`|“[^”]*”|«[^»]*»""")
+_PLAIN = re.compile(r".[\w.]*.")
+
+
+def label(name: str) -> str:
+    """Return a name as patterns see it."""
+    return _PUNCTUATION.sub("", name.lower())
+
+
+def labelled(*names: str | None) -> str:
+    """Return names as patterns see them, a space around each."""
+    return f" {' '.join(dict.fromkeys(label(name) for name in names if name))} "
+
+
+def unquoted(message: str) -> str:
+    """Return a message as patterns see it: one line in lower case, without what it quotes.
+
+    A quotation of one plain word stays: it is a field. So do the quotes of JSON: an error quoted whole is no prompt.
+    """
+    text = message.lower()
+    if '{"' not in text and "{'" not in text:
+        text = _QUOTED.sub(lambda quoted: quoted[0] if _PLAIN.fullmatch(quoted[0]) else "_", text)
+    return " ".join(text.split())
+
+
+def _any(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(alternatives))
+
+
+# No credit.
+
+NO_CREDIT_NAMES = _any(
+    r"insufficient(?:user|account|token|api)?(?:quota|balance|credits?|funds?)(?:error)? ",  # OpenAI, new-api, MiniMax
+    r"creditbalance(?:exhausted|toolow)",  # Anthropic
+    r"(?:spend(?:ing)?|usage|hard|budget|credit)limit(?:exceeded|reached)",
+    r"(?:budget|billing)(?:hardlimit)?(?:exceeded|reached|notactive|error)",  # LiteLLM, OpenAI, Anthropic
+    r"exceededbudget|budgetlimit|paymentrequired|outofcredits?| (?:reject)?nocredits? ",
+    r"exceededcurrentquota",  # Moonshot
+    r"arrear|overdue|freetieronly",  # DashScope, Volcengine
+    r"balance(?:isnot|not)enough|preconsumetokenquotafailed",  # new-api
+    r" baseresp1008 | 1113 ",  # MiniMax, Zhipu
+)
+_MONEY = r"(?:balance|credits?|funds?|quota|budget)"
+NO_CREDIT_WORDS = _any(
+    rf"insufficient (?:[\w$]+ ){{0,4}}{_MONEY}\b",
+    rf"not enough (?:\w+ ){{0,2}}{_MONEY}\b",
+    rf"\b{_MONEY}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
+    r"(?:not enough|insufficient|exhausted|depleted|used up|too low|empty|negative|run out|ran out)",
+    rf"(?:out|short) of {_MONEY}\b",
+    rf"(?:no|zero) (?:remaining |available |more )?{_MONEY}\b",
+    rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{_MONEY}\b",  # xAI
+    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) limits?) (?:\w+ ){0,2}(?:exceeded|reached|hit)",
+    r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
+    r"(?:budget|spend(?:ing)? limit|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
+    r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
+    r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
+    r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
+    r"add (?:\w+ ){0,3}(?:credits|funds)",
+    r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
+    r"余额不足|欠费|额度(?:不足|已?用(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
+)
+PACE_WORDS = _any(
+    r"per[ _-]?(?:second|minute|min|hour|day)\b",
+    r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
+    r"quota exceeded for|quota metric|resourceexhausted",  # Gemini
+    r"\bresets?\b",  # Zhipu's plans
+)
+"""What is a matter of time, though money is spoken of."""
+ALLOCATED_QUOTA = _any("allocated quota exceeded")
+"""DashScope gives a limit on tokens a minute the name of an empty account."""
+
+# Context length.
+
+CONTEXT_NAMES = _any(
+    r"context(?:length|window|size|overflow|limit)|tokenlimitexceeded",  # OpenAI, LiteLLM, llama.cpp, OpenRouter
+    r"(?:prompt|input)(?:is)?toolong",
+    r" 1261 ",  # Zhipu
+)
+_ASKED = r"(?:prompt|inputs?|requests?|messages?|conversation|context|sequence|tokens?|text|document|query)"
+_WINDOW = (
+    r"(?:context (?:length|window|size|limit)|token limit\b|number of (?:input |prompt )?tokens|limit of \d"
+    r"|(?:maximum|max|model'?s?|available|allowed) (?:\w+ ){0,3}?"
+    r"(?:(?:context|model|prompt|input|sequence|token)s?(?: token)?(?: (?:length|window|size|limit|count))?|length)\b)"
+)
+CONTEXT_WORDS = _any(
+    # OpenAI, vLLM, SGLang, Mistral, xAI
+    r"(?:maximum|max|model'?s?|supported) (?:\w+ ){0,2}?(?:context|model|prompt|sequence|input)s? (?:token )?"
+    r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
+    r"context (?:length|window|size) (?:of |is )?(?:only )?\d",
+    # Anthropic, Bedrock, Moonshot, llama.cpp
+    rf"\b{_ASKED}\b.{{0,80}}?\btoo (?:long|(?:large|big) (?:for|to process))",
+    # vLLM, SGLang, LM Studio
+    rf"\b{_ASKED}\b.{{0,80}}?(?:longer|greater|larger|more) than (?:\w+ ){{0,4}}?{_WINDOW}",
+    # Gemini, llama.cpp, Ollama, Moonshot, Copilot, Anthropic, OpenAI's Responses
+    rf"(?<!max_)(?<!max)\b{_ASKED}\b.{{0,80}}?\bexceed(?:s|ed|ing)?\b(?: \w+| \S{{1,3}}){{0,3}}? {_WINDOW}",
+    # MiniMax, LM Studio, Ollama
+    r"context (?:length|window|size|limit)\b.{0,30}\b(?:exceed|overflow|is full|too small)|context (?:the )?overflow",
+    r"contextwindowexceeded|context_length_exceeded",  # LiteLLM
+    r"too many (?:input |prompt |total )?tokens",  # Cohere, Bedrock
+    rf"\b{_ASKED}\b[^.]{{0,40}}\bexpected maxlength",  # Bedrock
+    r"(?:reduce|shorten) (?:the |your )?(?:(?:length|size|number)(?: of)? )?(?:tokens in )?(?:the |your )?"
+    r"(?:prompt|input|messages|conversation)\b",  # Groq
+    r"\binputs\b\W{0,3}(?:tokens )?.{0,40}must (?:be <=|have less than|not exceed) \d",  # TGI
+    r"current length is \d+ while limit is",  # Cerebras
+    r"range of input length",  # DashScope
+    r"\btokens? to keep from the initial prompt",  # LM Studio
+    r"(?:输入|上下文|提示词|prompt|token).{0,20}(?:过长|超长|超过|超出)",  # Zhipu
+)
+FIELD_WORDS = _any(r"""\buser['"`]?: """, r"per[ _-]?minute", r"try again later", r"output tokens? (?:limit|exceed)")
+"""What is about a field or the pace, though lengths are spoken of."""
+LONG_CONTEXT_PLAN = _any("required for long context requests")
+"""Anthropic's 429 for what the plan does not cover."""
+
+# Content filters.
+
+FILTER_NAMES = _any(
+    r"contentfilter|content(?:policy|moderation|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
+    r"datainspection|sensitive|riskdetection",  # DashScope, Volcengine
+    r"moderation(?:failed|blocked|error)|safety(?:check|filter|violation)| flagged |guardrail",
+    r"prohibitedcontent|inappropriatecontent|policyviolation",
+    r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
+)
+FILTER_WORDS = _any(
+    r"violat\w+ (?:\S+ ){0,6}?(?:polic(?:y|ies)|guidelines?|rules|standards|contentsecurity)",  # xAI, Volcengine
+    r"\b(?:content|usage|safety|moderation) "
+    r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|check|system)s?\b",
+    r"(?:inappropriate|sensitive|unsafe|harmful|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
+    r"(?:content|information|words?)\b",
+    r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for)\b",  # OpenRouter
+    r"considered high risk|new_sensitive",  # Moonshot, MiniMax
+    r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
+    r"敏感|不安全|违规内容|内容(?:审核|安全)",  # Zhipu
+)
+ACCOUNT_WORDS = _any(
+    r"(?:account|organi[sz]ation|project|user|team|access|api key) (?:\w+ ){0,6}?"
+    r"(?:disabled|suspended|terminated|locked|banned|deactivated|restricted|revoked)",
+    r"账[号户].{0,12}(?:锁定|封禁)",
+)
+"""What befell the account, though policies are spoken of."""
+
+# Keys, for those who do not say so with 401.
+
+KEY_NAMES = _any(
+    r"(?:invalid|incorrect|expired|missing)(?:api)?(?:key|token|authentication)(?:error)? ",
+    r"apikey(?:invalid|expired|notfound)| authentication(?:error)? |unauthenticated",
+    r" baseresp(?:1004|2049) ",  # MiniMax
+)
+KEY_WORDS = _any(
+    r"(?:invalid|incorrect|expired|missing|unknown|wrong) (?:or \w+ )?api[ _-]?key\b",
+    r"\bapi[ _-]?key (?:is |was )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
+    r"login fail|not logged in",  # MiniMax
+)
+
+# What one record holds and this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.
+
+_MEDIA = r"(?:images?|vision|audio|video|files?|pdf|document|media|multi-?modal\w*|modalit(?:y|ies)|attachment)s?"
+INPUT_WORDS = _any(
+    rf"(?:support|accept|handle|process|allow)\w* (?:\w+ ){{0,3}}?{_MEDIA}\b",
+    rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:(?:is |are )?not|isn't|aren't) (?:\w+ )?"
+    r"(?:supported|allowed|accepted|available|enabled)",
+    rf"(?:invalid|unsupported|corrupt\w*|malformed|unreadable) (?:\w+ ){{0,2}}?{_MEDIA}\b",
+    r"(?:cannot|could not|(?:unable|failed) to) (?:\w+ )?(?:load|decode|download|fetch|process|open|read) "
+    rf"(?:\w+ ){{0,2}}?{_MEDIA}\b",
+)
+
+# A 500 that refuses what was sent.
+
+REFUSAL_NAMES = _any(
+    r" invalid(?:request|argument|parameter|params|input|prompt|value|type)?(?:error|exception)? ",
+    r" badrequest(?:error)? |validation(?:error|exception)|unprocessable|unsupported|notsupported|stringtoolong",
+)
+REFUSAL_WORDS = _any(
+    r"\bnot supported\b|\bunsupported\b|(?:does not|doesn't|do not|cannot|can't) support|\bonly supports?\b",
+    r"\binvalid (?:\w+ )?(?:request|argument|parameter|param|value|input|json|schema|grammar|role|base64)",
+    r"(?:failed|unable) to (?:parse|compile|validate) (?:\w+ ){0,2}?"
+    r"(?:grammar|messages?|tools?|schema|json|template|input|prompt|request|arguments?)\b",
+    r"roles must alternate|chat template",
+    INPUT_WORDS.pattern,
+)
+PRECONDITION_NAMES = _any(r" failedprecondition ")
+"""Gemini's, for a country or an account without billing."""
+
+# The status that an error inside a 200 would have had.
+
+IMPLIED_BY_NAMES = (
+    (429, _any(r"ratelimit|toomanyrequests|throttl|resourceexhausted| baseresp(?:1002|1039|1041) ")),
+    (529, _any(r"overload|capacity|serverbusy")),
+    (503, _any(r"unavailable")),
+    (401, KEY_NAMES),
+    (401, _any(r"unauthori[sz]ed")),
+    (403, _any(r"permission|forbidden|accessdenied")),
+    (404, _any(r"notfound|doesnotexist")),
+    (413, _any(r"toolarge")),
+    (504, _any(r"timeout|timedout|deadlineexceeded| baseresp1001 ")),
+    (400, REFUSAL_NAMES),
+    (400, _any(r" baseresp(?:1042|2013) ")),
+)
+IMPLIED_BY_WORDS = (
+    (429, _any(r"rate[ -]limit|too many requests|requests? too frequent|请求(?:过于)?频繁|速率限制")),
+    (401, KEY_WORDS),
+    (401, _any(r"unauthori[sz]ed|not authenticated|authentication (?:failed|required)")),
+    (503, _any(r"overloaded|(?:at|over|no) capacity|service unavailable|server (?:is )?busy|try again later")),
+)

@@ -1,0 +1,412 @@
+"""What servers say, and how they wrap it: each wording is the kind it means, and a mere mention is none."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.core.exchange import Reply
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
+from llmbatch.dialects.error_rules import classify
+from llmbatch.dialects.errors import api_error
+
+
+def verdict(status: int, body: Any, **headers: str) -> Fault:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    error, _ = api_error(Reply(status, named, content))
+    return classify(error, named)
+
+
+def in_200(body: Any) -> Fault:
+    assert has_error(body)
+    return embedded_error(body, Reply(200, {}, json.dumps(body).encode()))
+
+
+def says(message: str, *, type: str | None = None, code: Any = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": type, "param": None, "code": code}}
+
+
+TOO_LONG = [
+    "The decoder prompt (length 21535) is longer than the maximum model length of 16384.",
+    "The encoder prompt (length 600) is longer than the maximum model length of 512. Consider a larger one.",
+    "You passed 5000 input tokens and requested 100. However, the model's context length is only 4096 tokens",
+    "This model's maximum context length is 4096 tokens. However, your prompt contains at least 5000 input tokens.",
+    "'max_tokens' is too large: 2000. This model's maximum context length is 4096 tokens and yours has 2104 input",
+    "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of 5000.",
+    "The input (61709 tokens) is longer than the model's context length (40960 tokens).",
+    "Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens).",
+    "Prompt contains 33000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 `inputs` tokens and 100",
+    "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000",
+    "the request exceeds the available context size, try increasing it",
+    "request (5212 tokens) exceeds the available context size (4096 tokens), try increasing it",
+    "input is too large to process. increase the physical batch size",
+    "The number of tokens to keep from the initial prompt is greater than the context length. Try a larger context.",
+    "Trying to keep the first 9000 tokens when context the overflows. The model is loaded with one of only 4096.",
+    "However, the model is loaded with context length of only 4096 tokens, which is not enough.",
+    "the input length exceeds the context length",
+    "Context size has been exceeded.",
+    "Input is too long for requested model.",
+    "Malformed input request: expected maxLength: 2048, actual: 3000, please reformat your input and try again.",
+    "Too many input tokens",
+    "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]",
+    "Invalid request: Your request exceeded model token limit: 8192 (requested: 9001)",
+    "Input token length too long",
+    "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+    "invalid params, context window exceeds limit (2013)",
+    "Please reduce the length of the messages or completion. Current length is 12000 while limit is 8192",
+    "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).",
+    "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000.",
+    "prompt token count of 130000 exceeds the limit of 128000",
+    "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+    "Your input exceeds the context window of this model. Please adjust your input and try again.",
+    "litellm.ContextWindowExceededError: litellm.BadRequestError: the prompt did not fit",
+    "Prompt 超长",
+    "输入内容过长，请缩短后重试",
+]
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("words", TOO_LONG)
+def test_a_prompt_that_is_too_long_is_known_by_what_is_said_of_it(words: str, status: int) -> None:
+    fault = verdict(status, says(words, code=status))
+    assert (fault.kind, fault.scope, fault.retry) == (Kind.CONTEXT_LENGTH, Scope.RECORD, False)
+    assert fault.message == words
+
+
+NO_CREDIT: list[tuple[int, Any]] = [
+    (429, says("Your account org-1 is suspended due to insufficient balance", type="exceeded_current_quota_error")),
+    (429, says("Insufficient balance or no resource package. Please recharge.", code="1113")),
+    (429, says("您的账户已欠费，请充值后重试", code="1113")),
+    (429, says("Budget has been exceeded! Current cost: 10.51, Max budget: 10.00", type="budget_exceeded", code="429")),
+    (400, says("ExceededBudget: User=u over budget. Spend=0.1, Budget=0.05", code="400")),
+    (400, says("Access denied, please make sure your account is in good standing.", type="Arrearage")),
+    (
+        403,
+        {
+            "error": {
+                "code": "AccountOverdueError",
+                "message": "The request failed because your account has an overdue balance.",
+            }
+        },
+    ),
+    (403, says("The free tier of the model has been exhausted.", code="AllocationQuota.FreeTierOnly")),
+    (500, {"type": "error", "error": {"type": "insufficient_balance_error", "message": "insufficient balance (1008)"}}),
+    (403, says("user quota is not enough (request id: 2024)", type="new_api_error", code="insufficient_user_quota")),
+    (403, says("token quota is not enough, token remain quota: $0.1", code="pre_consume_token_quota_failed")),
+    (403, says("用户额度不足, 剩余额度: ¥0.00")),
+    (403, {"code": "permission-denied", "error": "Your newly created team doesn't have any credits yet."}),
+    (403, says("Key limit exceeded (monthly limit). Manage it in the settings", code=403)),
+    (429, says("You exceeded your current quota, please check your plan and billing details.")),
+    (401, says("You have insufficient credits to make this request")),
+    (402, says("Insufficient USD or Diem balance to complete request.")),
+    (400, says("There is not enough credit left: your spending limit has been reached")),
+    (503, {"detail": "Your account has run out of funds: the balance is negative"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), NO_CREDIT)
+def test_an_account_without_money_is_known_by_any_of_its_signs(status: int, body: Any) -> None:
+    fault = verdict(status, body)
+    assert (fault.kind, fault.scope, fault.retry, fault.billing) == (Kind.NO_CREDIT, Scope.RUN, False, Billing.UNBILLED)
+
+
+PACE: list[Any] = [
+    says(
+        "Rate limit reached for m in organization org-x on tokens per min. Please add a payment method to your account."
+    ),
+    says("Allocated quota exceeded, please increase your quota limit.", type="insufficient_quota"),
+    {
+        "error": {
+            "code": 429,
+            "status": "RESOURCE_EXHAUSTED",
+            "message": "You exceeded your current quota, please check your plan and billing details.",
+        }
+    },
+    says("Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 10:00:00", code="1308"),
+    says("You exceeded your current quota: 3 requests per minute. Please retry in 20s."),
+]
+
+
+@pytest.mark.parametrize("body", PACE)
+def test_a_matter_of_pace_is_no_matter_of_money(body: Any) -> None:
+    fault = verdict(429, body)
+    assert (fault.kind, fault.billing, fault.retry) == (Kind.RATE_LIMITED, Billing.THROTTLED, True)
+
+
+FILTERED: list[tuple[int, Any]] = [
+    (400, says("Input data may contain inappropriate content.", code="data_inspection_failed")),
+    (400, {"code": "DataInspectionFailed", "message": "Output data may be off.", "request_id": "r"}),
+    (
+        400,
+        says(
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy.", code="invalid_prompt"
+        ),
+    ),
+    (400, says("Your request was rejected as a result of our safety system.")),
+    (400, says("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.")),
+    (400, says("Output blocked by content filtering policy", type="invalid_request_error")),
+    (400, says("系统检测到输入或生成内容可能包含不安全或敏感内容", code="1301")),
+    (400, says("The request failed because the input text may contain it", code="InputTextSensitiveContentDetected")),
+    (400, says("The request could not be processed", code="OutputTextRiskDetection")),
+    (400, says("The request was rejected because it was considered high risk", type="content_filter")),
+    (
+        403,
+        {
+            "code": "no permission",
+            "error": "Content violates usage guidelines. Team: t, API key ID: k, Failed check: C",
+        },
+    ),
+    (403, {"error": {"code": 403, "message": "Your chosen model requires it", "metadata": {"reasons": ["violence"]}}}),
+    (403, {"error": "Your generation was blocked due to the model provider's content policies."}),
+    (403, says("Request blocked by guardrail", code=403)),
+    (500, {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
+    (422, {"detail": "This text goes against our content guidelines"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), FILTERED)
+def test_a_filter_speaks_of_one_record(status: int, body: Any) -> None:
+    fault = verdict(status, body)
+    assert (fault.kind, fault.scope, fault.retry) == (Kind.CONTENT_FILTER, Scope.RECORD, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "Your organization has been disabled for violating our usage policies."),
+        (403, "Access to your account was suspended: it violates the content policy"),
+    ],
+)
+def test_an_account_that_was_locked_is_no_filter(status: int, words: str) -> None:
+    assert verdict(status, says(words)).kind is Kind.FORBIDDEN
+
+
+MENTIONS: list[tuple[int, Any, Kind]] = [
+    (404, says("The model `my context length exceeded model` does not exist"), Kind.NOT_FOUND),
+    (
+        400,
+        says("Invalid value: 'the prompt is too long, isn't it'. Supported values are: 'low' and 'high'."),
+        Kind.BAD_REQUEST,
+    ),
+    (400, says('Unknown parameter: "insufficient balance of content policy".'), Kind.BAD_REQUEST),
+    (400, says("Could not find the tool “what is the maximum context length of 4096 tokens”"), Kind.BAD_REQUEST),
+    (
+        400,
+        says("max_tokens is too large: 50000. This model supports at most 16384 completion tokens."),
+        Kind.BAD_REQUEST,
+    ),
+    (
+        400,
+        says("max_tokens: 50000 > 8192, which is the maximum allowed number of output tokens for m"),
+        Kind.BAD_REQUEST,
+    ),
+    (400, says("Input validation error: `max_new_tokens` must be <= 512. Given: 1024"), Kind.BAD_REQUEST),
+    (400, says("Invalid 'user': string too long. Expected a string with maximum length 64"), Kind.BAD_REQUEST),
+    (404, says("No endpoints found for m-context-length"), Kind.NOT_FOUND),
+    (422, {"detail": [{"loc": ["body", "n"], "msg": "not a number", "input": "prompt is too long"}]}, Kind.BAD_REQUEST),
+    (429, says("Request too large for m on tokens per min: Limit 30000, Requested 40000."), Kind.RATE_LIMITED),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), MENTIONS)
+def test_what_is_only_mentioned_means_nothing(status: int, body: Any, kind: Kind) -> None:
+    assert verdict(status, body).kind is kind
+
+
+THIS_RECORD = [
+    (404, "No endpoints found that support image input"),
+    (404, "No endpoints found that support input audio"),
+    (403, "This model does not support file attachments"),
+    (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+    (500, "Failed to load image or audio file"),
+    (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
+    (500, "Failed to parse grammar"),
+    (500, "Invalid request: tool_choice is not supported"),
+    (424, "unsupported content type for this model"),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), THIS_RECORD)
+def test_what_this_record_holds_stops_no_other_and_is_not_asked_again(status: int, words: str) -> None:
+    fault = verdict(status, says(words))
+    assert (fault.kind, fault.scope, fault.retry) == (Kind.BAD_REQUEST, Scope.RECORD, False)
+
+
+@pytest.mark.parametrize(("status", "billing"), [(499, Billing.DOUBTFUL), (424, Billing.SERVER), (500, Billing.SERVER)])
+def test_a_server_that_gave_up_is_asked_again(status: int, billing: Billing) -> None:
+    fault = verdict(status, says("The operation was cancelled."))
+    assert (fault.retry, fault.billing) == (True, billing)
+
+
+SPOKEN: list[tuple[Any, str]] = [
+    (
+        {
+            "success": False,
+            "errors": [{"code": 7003, "message": "Could not route to that"}],
+            "messages": [],
+            "result": None,
+        },
+        "Could not route",
+    ),
+    ({"errors": [{"message": "first"}, {"message": "second"}]}, "first; second"),
+    ({"Message": "User is not authorized", "__type": "AccessDenied"}, "not authorized"),
+    ({"detail": "Not enough"}, "Not enough"),
+    (
+        {"detail": [{"loc": ["body", "messages", 0], "msg": "field required", "type": "missing"}]},
+        "field required: at body.messages.0",
+    ),
+    ({"detail": [{"loc": ["body", "a"], "msg": "x1"}, {"loc": ["body", "b"], "msg": "x2"}]}, "body.a: x1; body.b: x2"),
+    ({"detail": {"error": "nested", "code": 5}}, "nested"),
+    ({"title": "One or more errors", "status": 400, "errors": {"Messages": ["is required"]}}, "Messages: is required"),
+    (
+        {
+            "error": {
+                "code": "BadArgument",
+                "message": "Multiple errors",
+                "details": [{"target": "top_p", "message": "too high"}],
+            }
+        },
+        "top_p: too high",
+    ),
+    ({"error": "Bad Request", "message": "the real words", "status": 400}, "the real words"),
+    ({"fault": {"faultstring": "Quota violated", "detail": {"errorcode": "policies.Quota"}}}, "Quota violated"),
+    ({"ResponseMetadata": {"Error": {"Code": "X", "Message": "volc words"}}}, "volc words"),
+    ({"Response": {"Error": {"Code": "X", "Message": "tencent words"}}}, "tencent words"),
+    ({"error_code": 336, "error_msg": "baidu words"}, "baidu words"),
+    ({"header": {"code": 11200, "message": "spark words"}}, "spark words"),
+    (
+        {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"its words"}}'}}},
+        "its words",
+    ),
+    ({"message": '{"error":{"message":"wrapped words"}}'}, "wrapped words"),
+    ({"error": {"type": "invalid_request_error"}}, "invalid_request_error"),
+    ({"whatever": {"it": "says"}}, "says"),
+    (["plain words"], "plain words"),
+    (b"\xef\xbb\xbf" + b'{"error":{"message":"after a mark"}}', "after a mark"),
+    (b'event: error\ndata: {"error":{"message":"as an event"}}\n\n', "as an event"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), SPOKEN)
+def test_the_words_of_a_server_reach_the_line(body: Any, words: str) -> None:
+    fault = verdict(400, body)
+    assert words in fault.message
+    assert fault.message.count(words) == 1
+
+
+INSIDE: list[tuple[Any, Kind, Scope, Billing]] = [
+    (
+        {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
+        Kind.RATE_LIMITED,
+        Scope.ROUTE,
+        Billing.THROTTLED,
+    ),
+    ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    ({"base_resp": {"status_code": 1008, "status_msg": "x"}}, Kind.NO_CREDIT, Scope.RUN, Billing.UNBILLED),
+    ({"base_resp": {"status_code": 1027, "status_msg": "x"}}, Kind.CONTENT_FILTER, Scope.RECORD, Billing.UNBILLED),
+    ({"code": 429, "message": "slow"}, Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    ({"code": "401", "msg": "who"}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    (says("x", type="rate_limit_error", code="rate_limit_exceeded"), Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    (says("Too many requests, please slow down"), Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    (says("x", type="authentication_error"), Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    (says("The prompt is too long"), Kind.CONTEXT_LENGTH, Scope.RECORD, Billing.UNBILLED),
+    (says("flagged by moderation"), Kind.CONTENT_FILTER, Scope.RECORD, Billing.UNBILLED),
+    (
+        says("tool failed", type="invalid_request_error", code="tool_use_failed"),
+        Kind.BAD_REQUEST,
+        Scope.RECORD,
+        Billing.UNBILLED,
+    ),
+    ({"error": {"message": "x", "status_code": 400}}, Kind.BAD_REQUEST, Scope.RECORD, Billing.UNBILLED),
+    ({"error": "model is overloaded"}, Kind.OVERLOADED, Scope.ROUTE, Billing.THROTTLED),
+    ({"success": False, "message": "no"}, Kind.SERVER_ERROR, Scope.RECORD, Billing.SERVER),
+    ({"detail": "Not authenticated"}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    ({"status": "error", "message": "insufficient balance"}, Kind.NO_CREDIT, Scope.RUN, Billing.UNBILLED),
+    ([{"error": {"code": 503, "message": "x"}}], Kind.OVERLOADED, Scope.ROUTE, Billing.THROTTLED),
+    ({"title": "Forbidden", "status": 403, "detail": "x"}, Kind.FORBIDDEN, Scope.ROUTE, Billing.UNBILLED),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "scope", "billing"), INSIDE)
+def test_an_error_inside_a_200_is_what_it_says_of_itself(body: Any, kind: Kind, scope: Scope, billing: Billing) -> None:
+    fault = in_200(body)
+    assert (fault.kind, fault.scope, fault.billing) == (kind, scope, billing)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"content": "x"}}], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"choices": [{}], "error": None, "code": 0, "message": "success"},
+        {"code": 200, "message": "ok"},
+        {"code": "Success", "msg": "fine", "data": {"text": "x"}},
+        {"success": True, "errors": [], "result": {"response": "x"}},
+        {"message": {"role": "assistant", "content": "x"}, "done": True},
+        {"id": "m", "type": "message", "content": [], "stop_reason": "end_turn"},
+        {"object": "list", "data": []},
+        {"status": "completed", "output": []},
+        {"status": "incomplete", "output": [], "error": None},
+        [{"generated_text": "x"}],
+        [],
+        {},
+        "text",
+        None,
+    ],
+)
+def test_an_answer_is_no_error(body: Any) -> None:
+    assert not has_error(body)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "error",
+                        "errors",
+                        "detail",
+                        "message",
+                        "code",
+                        "base_resp",
+                        "status_code",
+                        "status_msg",
+                        "header",
+                        "metadata",
+                        "raw",
+                        "loc",
+                        "success",
+                        "status",
+                        "fault",
+                        "innererror",
+                    ]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=14,
+    )
+)
+def test_no_body_inside_a_200_is_too_odd(body: Any) -> None:
+    has_error(body)
+    assert embedded_error(body, Reply(200, {}, b"")).message
+
+
+@pytest.mark.parametrize(
+    "piece", ["a ", "'", '"', "“", "`", "prompt ", "exceeds ", "insufficient a ", "input is not ", "( ", "余额", "max "]
+)
+def test_words_are_judged_in_a_moment_whatever_repeats_in_them(piece: str) -> None:
+    import time
+
+    began = time.process_time()
+    for status in (400, 403, 429, 500):
+        verdict(status, says(piece * 5000))
+    assert time.process_time() - began < 0.5

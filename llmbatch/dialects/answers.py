@@ -10,6 +10,7 @@ from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
 from llmbatch.core.usage import Usage
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import LARGEST, api_error, beginning
 from llmbatch.dialects.openai_stream import CutStream
@@ -81,7 +82,10 @@ def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Com
     try:
         read = verdict(body, reply)
     except (TypeError, AttributeError, LookupError, ValueError) as error:
-        return unparsable(reply, f"the answer has another shape than was asked for: {type(error).__name__}: {error}")
+        if not has_error(body):
+            why = f"{type(error).__name__}: {error}"
+            return unparsable(reply, f"the answer has another shape than was asked for: {why}")
+        read = embedded_error(body, reply)
     if keep_body:
         if isinstance(read, Completion):
             read.body = body

@@ -48,8 +48,8 @@ bench-readme: .venv/installed-dev  ## write what these two measured into the REA
 bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of make test
 	$(BIN)/pytest tests/bench
 
-bench-pace: .venv/installed-dev  ## share of a service's capacity that is used, and refusals, beside a semaphore: 8 minutes
-	$(BIN)/python -m tests.bench.pace
+bench-pace: .venv/installed-dev  ## jobs on services as they are, beside a fixed number and the openai client: 15 minutes; FLAGS=--full
+	$(BIN)/python -m tests.bench.pace $(FLAGS)
 
 docs: .venv/installed-dev  ## write the tables of the README and the map of modules
 	$(BIN)/python -m tests.docs

@@ -1,106 +1,116 @@
-"""Print how much of what a service allows is used, and how much of what is asked it refuses: `make bench-pace`.
+"""Print how fast jobs end on services as they are, beside what a user could do by hand: `make bench-pace`.
 
-Real sockets to the built-in mock; its ledger is the judge. Each client has a provider of its own and the same time.
+Real sockets to the built-in mock, whose ledger is the judge. Each row is a service that nobody was told of, and a job;
+each client has a provider of its own. Times are from the first request to the last answer, start-up apart.
 """
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+from tests.bench.pace_rows import ROWS, Client, Figures, Row, Service
+from tests.bench.readme import between
 from tests.torture.bench import Provider
 
-Command = Callable[[str, Path, float], Sequence[object]]
-"""Makes the command of a client from a base URL, an input and how many seconds it has."""
+BEGIN, END = "<!-- make bench-pace -->\n", "<!-- end of make bench-pace -->\n"
 
 
-@dataclass(frozen=True)
-class Service:
-    """A provider with a limit that nobody is told, but for what its headers say. `capacity` is in answers a second."""
-
-    name: str
-    flags: tuple[str, ...]
-    capacity: float
-
-
-def at_once(limit: int, latency: float, jitter: float) -> Service:
-    """Return a service that answers so many requests at once, in latency plus up to jitter seconds."""
-    flags = ("--concurrency-limit", str(limit), "--latency", str(latency), "--jitter", str(jitter))
-    return Service(f"{limit} at once", flags, limit / (latency + jitter / 2))
-
-
-def a_minute(limit: int, latency: float, jitter: float) -> Service:
-    """Return a service that answers so many requests in any minute."""
-    flags = ("--rpm", str(limit), "--latency", str(latency), "--jitter", str(jitter))
-    return Service(f"{limit:,} a minute", flags, limit / 60)
-
-
-def llmbatch(*flags: object) -> Command:
-    """Run llmbatch with these flags."""
-
-    def command(base_url: str, source: Path, seconds: float) -> Sequence[object]:
-        run = (sys.executable, "-m", "llmbatch", "run", source, "--base-url", base_url, "-m", "m", "-q")
-        out = ("-o", source.with_name("out.jsonl"), "--overwrite", "--deadline", f"{seconds}s", "--grace", "0")
-        return (*run, *out, *flags)
-
-    return command
-
-
-def semaphore(base_url: str, source: Path, seconds: float) -> Sequence[object]:
-    """Run the script."""
-    return (sys.executable, Path(__file__).with_name("semaphore.py"), base_url, source, 200, seconds)
-
-
-SCENES: tuple[tuple[Service, dict[str, Command]], ...] = (
-    (
-        at_once(32, 0.5, 0.5),
-        {"llmbatch -c auto": llmbatch(), "llmbatch -c 200": llmbatch("-c", 200), "semaphore(200)": semaphore},
-    ),
-    (
-        a_minute(2400, 0.5, 0.5),
-        {
-            "llmbatch -c auto": llmbatch(),
-            "llmbatch --rpm 2400": llmbatch("--rpm", 2400),
-            "llmbatch -c 200": llmbatch("-c", 200),
-            "semaphore(200)": semaphore,
-        },
-    ),
-)
-
-
-def measure(service: Service, client: Command, seconds: float) -> tuple[float, float]:
-    """Return answers a second, and which share of the requests was refused, in so many seconds from the first."""
-    with tempfile.TemporaryDirectory() as name, closing(Provider(Path(name), *service.flags)) as provider:
+def measure(service: Service, client: Client, seed: int) -> Figures:
+    """Run one client against a service of its own."""
+    with tempfile.TemporaryDirectory() as name, closing(Provider(Path(name), *service.flags, "--seed", str(seed))) as p:
         folder = Path(name)
         source = folder / "in.jsonl"
-        count = int(service.capacity * seconds * 2) + 400
-        source.write_text("".join(json.dumps({"id": n, "prompt": f"number {n}"}) + "\n" for n in range(count)))
-        command = [str(word) for word in client(provider.base_url, source, seconds + 2)]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        time.sleep(2)  # what the deadline dropped is still in the provider's hands
-        entries = provider.new_entries()
-    began = min(entry["t_start"] for entry in entries)
-    within = [entry for entry in entries if entry["t_end"] <= began + seconds]
-    answered = sum(entry["status"] == 200 and not entry["aborted"] for entry in within)
-    return answered / seconds, sum(entry["status"] == 429 for entry in within) / len(within)
+        source.write_text(
+            "".join(json.dumps({"id": n, "prompt": f"number {n}"}) + "\n" for n in range(service.records))
+        )
+        command = [str(word) for word in client.command(p.base_url, source, service.patience)]
+        environment = os.environ | {"LLMBATCH_API_KEY": "key", "XDG_CONFIG_HOME": name}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        if service.dies_after is None:
+            stdout, stderr = process.communicate()
+            entries = p.new_entries()
+            if not entries:
+                sys.exit(f"{client.name} sent nothing: {stderr}")
+            return service.figures(entries, client, stdout, stderr)
+        while not p.new_entries():
+            time.sleep(0.01)
+        time.sleep(service.dies_after)
+        p.kill()
+        stdout, stderr = process.communicate()
+        return service.figures([], client, stdout, stderr)
+
+
+def run(row: Row, seeds: int, together: int) -> list[list[str]]:
+    """Run a row's clients, one after the other, each with all seeds; return the cells of its lines."""
+    found: dict[str, list[Figures]] = {}
+    with ThreadPoolExecutor(together) as pool:
+        for client in row.clients:
+            jobs = [pool.submit(measure, row.service, client, seed) for seed in range(1, seeds + 1)]
+            found[client.name] = [job.result() for job in jobs]
+    return [
+        [row.name, name, *row.cells(_medians(figures)), row.verdict(name, {n: _medians(f) for n, f in found.items()})]
+        for name, figures in found.items()
+    ]
+
+
+def _medians(figures: Sequence[Figures]) -> Figures:
+    return Figures(*(median(values) for values in zip(*figures, strict=True)))
+
+
+HEADINGS = ("service and job", "client", "seconds", "ideal", "refused", "sent again early", "against the bar")
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """Write the table with the command that measured it."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, ["---"] * len(HEADINGS), *report["rows"])]
+    return f"Measured with `{report['command']}` ({report['where']}; {report['how']}):\n\n" + "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pace", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each client")
+    parser.add_argument("--rows", default=",".join(ROWS), metavar="N,...", help="which of the eleven")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="the median of so many")
+    parser.add_argument("--full", action="store_true", help="one seed at a time, so that none takes CPU from another")
+    parser.add_argument(
+        "--json", type=Path, default=Path("build/bench-pace.json"), metavar="PATH", help="also written to"
+    )
+    parser.add_argument("--readme", type=Path, metavar="JSON", help="write this report into the README")
     given = parser.parse_args()
-    print(f"{'service':18}{'client':22}{'answered/s':>12}{'of capacity':>13}{'refused':>10}")
-    for service, clients in SCENES:
-        for name, client in clients.items():
-            rate, refused = measure(service, client, given.seconds)
-            share = rate / service.capacity
-            print(f"{service.name:18}{name:22}{rate:>12.1f}{share:>13.1%}{refused:>10.1%}", flush=True)
+    if given.readme:
+        between(BEGIN, END, as_markdown(json.loads(given.readme.read_text())))
+        return
+    chosen = given.rows.split(",")
+    if unknown := set(chosen) - ROWS.keys():
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    together = 1 if given.full else given.seeds
+    print("{:60}{:26}{:>9}{:>9}{:>9}{:>9}  {}".format(*HEADINGS[:5], "early", HEADINGS[6]))
+    rows = []
+    for name in chosen:
+        for cells in run(ROWS[name], given.seeds, together):
+            print("{:60}{:26}{:>9}{:>9}{:>9}{:>9}  {}".format(*cells), flush=True)
+            rows.append(cells)
+    report = {
+        "command": " ".join(["make bench-pace" if len(sys.argv) == 1 else "python -m tests.bench.pace", *sys.argv[1:]]),
+        "where": f"{os.cpu_count()} cores, Python {platform.python_version()}, {date.today():%d %B %Y}",
+        "how": f"median of {given.seeds} seeds, {'one at a time' if together == 1 else f'{together} at once'}, "
+        "latencies at full length",
+        "rows": rows,
+    }
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {given.json}")
 
 
 if __name__ == "__main__":

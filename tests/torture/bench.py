@@ -71,6 +71,11 @@ class Provider:
             entries += [entry for entry in got if entry["key"] is not None and entry["prompt"]]
         return entries
 
+    def kill(self) -> None:
+        """Let it die without a word."""
+        self._process.kill()
+        self._process.wait(10)
+
     def close(self) -> None:
         """Stop it."""
         self._process.terminate()

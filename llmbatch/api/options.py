@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 from llmbatch.app.redo import parse_redo
+from llmbatch.app.table_names import results_path
 from llmbatch.codec.json import is_unicode, unwritable
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import (
@@ -142,7 +143,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             raise UsageError("base_url is an empty list", "Name a server, or leave it out.")
         given["base_url"], *more = urls
         given["more_urls"] = tuple(more)
-    path = Path(given["output"]) if "output" in given else None
+    path, table = results_path(Path(given["output"])) if "output" in given else (None, None)
     concurrency = given.get("concurrency", "auto")
     most = given.get("max_concurrency", PaceSettings().concurrency)
     pack = given.get("pack", "auto")
@@ -183,6 +184,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             OutputSettings(),
             given,
             path=path,
+            table=table,
             rescue_dir=Path(given["rescue_dir"]) if "rescue_dir" in given else None,
             tee=tee and path is not None,
             include=frozenset(_several(given, "include")),

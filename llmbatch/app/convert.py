@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.app.files import NamedFile, check_files, resolve_target, results_read
+from llmbatch.app.table_names import results_path_of
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
 from llmbatch.results import disk
@@ -17,11 +18,13 @@ from llmbatch.results.output_formats import SHAPES, Missing
 from llmbatch.results.parquet import Survey, parquet_pieces
 from llmbatch.results.reader import ResultsFile, open_results
 
-__all__ = ["Shape", "convert"]
+__all__ = ["Shape", "convert", "shaped_pieces"]
 
 _MOST_COLUMNS = 1000
 
 _PIECE = 1 << 16
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 Write = Callable[[bytes], None]
 
@@ -55,12 +58,13 @@ def convert(
     if shape.to == "parquet":
         check_parquet()
     with ExitStack() as stack:
+        names = [results_path_of(name) for name in names]
         files = stack.enter_context(open_results(names))
         _check_targets(names, output, error_file)
         for file in files:
             if file.torn:
                 notice(f"{file.name} ends in a piece of a line, which is left out")
-        pieces = _pieces(files, shape, survey=output is None)
+        pieces = shaped_pieces(files, shape, survey=output is None)
         write = stack.enter_context(_whole_file(output, "-o")) if output is not None else stdout
         write_failure = write
         if error_file is not None:
@@ -79,19 +83,21 @@ def _check_targets(names: Sequence[str], output: Path | None, error_file: Path |
     check_files(written, *results_read(names))
 
 
-def _pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool) -> Iterator[_Piece]:
-    """Return what is to be written. With `survey` all lines are known to be fit for it."""
+def shaped_pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool = False) -> Iterator[_Piece]:
+    """Return what is to be written. With `survey` all lines are known to be fit for it. Raises UsageError."""
     if shape.to == "parquet":
         return ((piece, False) for piece in parquet_pieces(_lines_of(files), _survey(files, shape.meta)))
-    if shape.to == "csv" and shape.meta is None:
-        return _table(files, _columns(files))  # which has read them all
+    if shape.to in _DELIMITERS and shape.meta is None:
+        return _table(files, _columns(files), _DELIMITERS[shape.to])  # which has read them all
     if survey:
         deque(_shaped(files, shape), maxlen=0)
     return _shaped(files, shape)
 
 
 def _shaped(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
-    return _table(files, shape.meta or ()) if shape.to == "csv" else _lines(files, shape)
+    if shape.to in _DELIMITERS:
+        return _table(files, shape.meta or (), _DELIMITERS[shape.to])
+    return _lines(files, shape)
 
 
 def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
@@ -109,11 +115,11 @@ def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
-def _table(files: Sequence[ResultsFile], meta: Sequence[str]) -> Iterator[_Piece]:
-    yield row([*COLUMNS, *(f"{META}{name}" for name in meta)]), False
+def _table(files: Sequence[ResultsFile], meta: Sequence[str], delimiter: str) -> Iterator[_Piece]:
+    yield row([*COLUMNS, *(f"{META}{name}" for name in meta)], delimiter), False
     for file, line in _results(files):
         try:
-            yield row(result_row(line, meta)), False
+            yield row(result_row(line, meta), delimiter), False
         except ValueError as error:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 

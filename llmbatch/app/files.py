@@ -63,8 +63,10 @@ def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None
 def _written(settings: Settings) -> Iterator[NamedFile]:
     output, view = settings.output, settings.view
     if output.path is not None:
-        yield NamedFile(f"-o {output.path}", output.path)
+        table = output.table
+        yield NamedFile(f"-o {output.path}" if table is None else f"{output.path} (for -o {table})", output.path)
     for option, path in (
+        ("-o", output.table),
         ("--error-file", output.error_file),
         ("--summary-file", view.summary_file),
         ("--metrics-file", view.metrics_file),

@@ -9,11 +9,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llmbatch.app.files import is_stream, open_stream, resolve_target
 from llmbatch.app.jobs import SkipDone
 from llmbatch.app.resume import ResumePlan
+from llmbatch.app.table_names import results_path_of
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
@@ -28,6 +29,9 @@ from llmbatch.results.output_formats import SHAPES, Missing, Reshape
 from llmbatch.results.render import Render, jsonl, reshaped
 from llmbatch.results.store import Store
 from llmbatch.results.stream_sink import StreamSink
+
+if TYPE_CHECKING:
+    from llmbatch.app.table import Table
 
 __all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
 
@@ -57,6 +61,7 @@ class Output:
     worked: Callable[[Route], bool] = lambda route: False
     """Tells which routes have answers from earlier runs."""
     failures: "_FailureFile | None" = None
+    table: "Table | None" = None
 
     def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
@@ -77,6 +82,8 @@ class Output:
         orphans = self.store.orphans() if counted else 0
         if orphans and settings.resume.prune:
             self.store.prune()
+        if self.table is not None:
+            self.table.write()
         return orphans
 
 
@@ -108,6 +115,7 @@ def open_output(
         if path is None:
             yield Output(stream, failures=failures)
             return
+        table = _table(settings, path, notice)
         store = stack.enter_context(
             open_store(
                 path,
@@ -117,7 +125,7 @@ def open_output(
             )
         )
         if settings.resume.dedupe or settings.resume.reuse:
-            store.index_answers(settings.resume.reuse)
+            store.index_answers([results_path_of(name) for name in settings.resume.reuse])
         continuation = ResumePlan(store, settings, notice)
         survey = continuation.begin(dialect)
         journal = stack.enter_context(
@@ -134,7 +142,20 @@ def open_output(
             _show_kept(partial(store.kept_lines, continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
         kept = survey.kept if survey is not None else None
-        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked, failures)
+        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked, failures, table)
+
+
+def _table(settings: Settings, results: Path, notice: Callable[[str], None]) -> "Table | None":
+    """Return the table that is written when the run ends, if `-o` names one, and say so. Raises UsageError."""
+    path = settings.output.table
+    if path is None:
+        return None
+    from llmbatch.app.table import Table
+
+    table = Table(path, results, overwrite=settings.output.overwrite)
+    table.check()
+    notice(f"results are kept in {results}; {path} is written from it when the run ends")
+    return table
 
 
 class _Tee:

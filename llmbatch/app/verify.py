@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from llmbatch.app.table_names import results_path_of
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import InvalidRecord
@@ -110,7 +111,10 @@ def verify(
     Needs no model and no template: a record is known by its id, or by the digest of its fields as they were before
     templates. Raises InputError, UsageError.
     """
-    with closing(open_source(inputs, format=input_format, max_line=max_line)) as source, open_results(results) as files:
+    with (
+        closing(open_source(inputs, format=input_format, max_line=max_line)) as source,
+        open_results([results_path_of(name) for name in results]) as files,
+    ):
         check = _Check(files, found)
         decoder = _identifier(id_field)
         while limit is None or check.account.records < limit:

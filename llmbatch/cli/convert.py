@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.app.table_names import shape_named
 from llmbatch.core.errors import UsageError
 
 __all__ = ["convert"]
 
+_SHAPES = ("openai-batch", "cookbook", "text", "csv", "tsv", "parquet")
+
 
 def convert(
-    to: Annotated[str, typer.Option("--to", metavar="openai-batch|cookbook|text|csv|parquet", help="The shape.")],
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
@@ -21,11 +23,19 @@ def convert(
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Written whole or not at all. Default: stdout."),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="openai-batch|cookbook|text|csv|tsv|parquet",
+            help="The shape. Default: what the name of OUT says.",
+        ),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", "-r", help="With text: the text itself, failures left out.")] = False,
     meta_columns: Annotated[
         str | None,
         typer.Option(
-            metavar="all|none|FIELD,...", help="With csv or parquet: which fields of meta become columns. Default: all."
+            metavar="all|none|FIELD,...", help="With a table: which fields of meta become columns. Default: all."
         ),
     ] = None,
     error_file: Annotated[
@@ -34,13 +44,19 @@ def convert(
 ) -> None:
     """Write results files in another shape, as they stand, one line or row for each record.
 
-    llmbatch convert results.jsonl --to csv -o results.csv
+    llmbatch convert results.jsonl -o results.csv
     llmbatch convert results.jsonl --to text --raw | less
-    llmbatch convert shard-*.jsonl --to parquet -o results.parquet
+    llmbatch convert shard-*.jsonl -o results.parquet
     llmbatch convert done.jsonl --to openai-batch --error-file errors.jsonl > out.jsonl
 
     CSV is safe to open: text that a spreadsheet would take for a formula gets a leading apostrophe.
     """
+    if to is None:
+        to = shape_named(output) if output is not None else None
+    if to is None:
+        raise UsageError(
+            "no shape", f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like."
+        )
     _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file)
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch convert FILE... --to SHAPE")
@@ -62,11 +78,11 @@ def convert(
 
 def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
     """Refuse what cannot be, and options that would do nothing."""
-    if to not in ("openai-batch", "cookbook", "text", "csv", "parquet"):
-        raise UsageError(f"--to {to}: no such shape", "--to openai-batch, cookbook, text, csv or parquet.")
+    if to not in _SHAPES:
+        raise UsageError(f"--to {to}: no such shape", f"--to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}.")
     for given, option, shapes in (
         (raw, "--raw", ("text",)),
-        (meta_columns is not None, "--meta-columns", ("csv", "parquet")),
+        (meta_columns is not None, "--meta-columns", ("csv", "tsv", "parquet")),
         (error_file is not None, "--error-file", ("openai-batch", "cookbook")),
     ):
         if given and to not in shapes:

@@ -355,7 +355,14 @@ Grace = Annotated[
 ]
 
 Output = Annotated[
-    Path | None, _option("Output", "The results file. Default: stdout.", "--output", "-o", metavar="FILE")
+    Path | None,
+    _option(
+        "Output",
+        "The results file; with X.csv, .tsv or .parquet it is X.jsonl, and X.csv is written from it. Default: stdout.",
+        "--output",
+        "-o",
+        metavar="FILE",
+    ),
 ]
 Overwrite = Annotated[bool, _option("Output", "Replace the results file.", "--overwrite")]
 Ordered = Annotated[bool, _option("Output", "Results in the order of the input.", "--ordered", "-k")]

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from llmbatch.app.redo import parse_redo
+from llmbatch.app.table_names import results_path
 from llmbatch.cli.settings_file import RANK, config_path, origin, values
 from llmbatch.codec.json import is_unicode, unwritable
 from llmbatch.codec.text import decode_text
@@ -160,9 +161,7 @@ def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
 
 
 def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
-    path: Path | None = given["output"]
-    if path == Path("-"):
-        path = None
+    path, table = results_path(given["output"]) if given["output"] not in (None, Path("-")) else (None, None)
     form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
     if given["raw"] and origin(ctx, "output_format") == "default":
         form = "text"
@@ -189,6 +188,7 @@ def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
         raise UsageError(f"--rescue-dir {rescue} cannot be written to", "Name a directory that can.")
     return OutputSettings(
         path=path,
+        table=table,
         overwrite=given["overwrite"],
         ordered=given["ordered"],
         tee=given["tee"],

@@ -143,6 +143,8 @@ class OutputSettings(NamedTuple):
     """Where results go and in what shape."""
 
     path: Path | None = None
+    table: Path | None = None
+    """Where the results are written as a table, too, when the run ends."""
     overwrite: bool = False
     ordered: bool = False
     tee: bool = False

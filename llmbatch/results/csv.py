@@ -1,4 +1,4 @@
-"""Rows for spreadsheets: CSV that every reader splits alike and no spreadsheet takes for a formula.
+"""Rows for spreadsheets: CSV and TSV that every reader splits alike and no spreadsheet takes for a formula.
 
 Quoted as RFC 4180 has it. Quoting does not keep a spreadsheet from running `=HYPERLINK(…)`, a leading apostrophe does
 (OWASP ASVS 1.2.10); it is put before text that begins like a formula, never before numbers. Lines end in a newline
@@ -31,7 +31,11 @@ META = "meta."
 """What the columns of a record's own fields begin with."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
-_QUOTED = re.compile('[",\r\n\0]|^[ \t]|[ \t]$')
+_QUOTED = {
+    ",": re.compile('[",\r\n\0]|^[ \t]|[ \t]$'),
+    "\t": re.compile('["\t\r\n\0]|^ | $'),
+}
+"""What must be quoted, by delimiter."""
 
 
 def result_row(line: dict[str, Any], meta: Sequence[str]) -> list[Any]:
@@ -54,9 +58,11 @@ def result_row(line: dict[str, Any], meta: Sequence[str]) -> list[Any]:
     ]
 
 
-def row(values: Iterable[Any]) -> bytes:
-    """Encode one row, newline included."""
-    return (",".join([_quoted(cell(value)) for value in values]) + "\n").encode("utf-8", "replace")
+def row(values: Iterable[Any], delimiter: str = ",") -> bytes:
+    """Encode one row, newline included; the delimiter is a comma or a tab."""
+    must_be_quoted = _QUOTED[delimiter].search
+    cells = [_quoted(text) if must_be_quoted(text := cell(value)) else text for value in values]
+    return (delimiter.join(cells) + "\n").encode("utf-8", "replace")
 
 
 def cell(value: Any) -> str:
@@ -69,9 +75,7 @@ def cell(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    if _QUOTED.search(text):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from llmbatch.results.lock import locked
 from llmbatch.results.recovery import could_be_ours
 from llmbatch.results.store import Store
 
-__all__ = ["open_store"]
+__all__ = ["is_ours", "open_store"]
 
 LOOKED_AT = 100
 """Lines that show, when the first one does not, whether a file is ours."""
@@ -75,8 +75,8 @@ def _begin_folder(store: Store, overwrite: bool) -> bool:
         kind = None
     if kind is not None and not stat.S_ISREG(kind):
         raise UsageError(f"-o {store.path} is not a regular file", "Leave -o out to write results to stdout.")
-    if kind is not None and not overwrite:
-        _refuse_foreign(store.path)
+    if kind is not None and not overwrite and not is_ours(store.path):
+        raise foreign(store.path)  # before anything is made beside it
     try:
         store.folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -98,16 +98,15 @@ def _remove_folder(folder: Path) -> None:
         folder.rmdir()
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Look at a file before anything is made beside it: most of its first lines must be ours."""
+def is_ours(path: Path) -> bool:
+    """Say whether most of the first lines of a file are results; an empty file may become ours."""
     with path.open("rb") as source:
         fd = source.fileno()
         if not could_be_ours(fd):
-            raise foreign(path)
+            return False
         lines = scan(fd, torn_tail(fd, os.fstat(fd).st_size))
         first = [line.fields is not None for line in islice(lines, LOOKED_AT)]
-    if first and not first[0] and 2 * sum(first) <= len(first):
-        raise foreign(path)
+    return not first or first[0] or 2 * sum(first) > len(first)
 
 
 def _set_aside(store: Store) -> None:

@@ -14,6 +14,7 @@ import orjson
 __all__ = [
     "canonical",
     "dumps",
+    "first_value",
     "is_unicode",
     "loads",
     "loads_rounded",
@@ -74,6 +75,19 @@ def loads_shallow(data: bytes) -> Any:
     if brackets > DEEPEST and _deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
     return value
+
+
+def first_value(data: bytes) -> tuple[Any, bytes]:
+    """Parse the JSON that a text begins with, as `loads_shallow` does; return it and what follows.
+
+    Raises ValueError.
+    """
+    text = data.decode().lstrip()
+    try:
+        end = json.JSONDecoder().raw_decode(text)[1]
+    except RecursionError:
+        raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
+    return loads_shallow(text[:end].encode()), text[end:].encode()
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -1,13 +1,19 @@
-"""Server-sent events: bytes of a finished stream to the data of its events. Pure."""
+"""Server-sent events: the bytes of a finished stream to the data of its events. Pure."""
 
 from collections.abc import Iterator
 from io import BytesIO
 from typing import NamedTuple
 
-__all__ = ["MOST_LINES", "Event", "events"]
+__all__ = ["MOST_LINES", "CutStream", "Event", "events", "looks_like_events"]
 
 MOST_LINES = 2_000_000
-"""Three to an event, and an event to a token: more than any model says, and less than a second to read."""
+"""Three to an event, and an event to a token: more than any model writes, and less than a second to read."""
+
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+class CutStream(ValueError):
+    """The stream ended before its end."""
 
 
 class Event(NamedTuple):
@@ -17,22 +23,38 @@ class Event(NamedTuple):
     data: bytes
 
 
+def looks_like_events(body: bytes) -> bool:
+    """Tell whether a body begins as an event stream does, whatever its media type says. No JSON begins so."""
+    return body[:64].lstrip().startswith(_FIELDS)
+
+
 def events(body: bytes) -> Iterator[Event]:
     """Yield the events of a whole stream, in order.
 
-    Lines end in CR, LF or CRLF; comments are dropped; a last event without the closing blank line counts, since
-    many servers forget it. (WHATWG HTML, "Server-sent events", 9.2.6.) Raises ValueError for a stream of more than
-    MOST_LINES.
+    Lines end in CR, LF or CRLF; comments and events without data are dropped, except an event named `error`; a last
+    event without the closing blank line counts, since many servers forget it. (WHATWG HTML, "Server-sent events",
+    9.2.6.) JSON that stands there without a field name is an event of its own: servers write their errors so.
+    Raises ValueError for a stream of more than MOST_LINES.
     """
     name = ""
     data: list[bytes] = []
+    bare: list[bytes] = []
     text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for number, ended in enumerate(BytesIO(text)):  # one line at a time: a list of millions would be a bomb
         if number >= MOST_LINES:
             raise ValueError(f"a stream of more than {MOST_LINES:,} lines")
         line = ended.removesuffix(b"\n")
-        if not line:
+        if bare or line[:1] in (b"{", b"["):
             if data:
+                yield Event(name or "message", b"\n".join(data))
+                name, data = "", []
+            bare.append(line)
+            if line[:1] in (b"}", b"]") or (len(bare) == 1 and line.rstrip()[-1:] in (b"}", b"]")):
+                yield Event(name or "message", b"\n".join(bare))
+                name, bare = "", []
+            continue
+        if not line:
+            if name == "error" or any(map(bytes.strip, data)):
                 yield Event(name or "message", b"\n".join(data))
             name, data = "", []
             continue
@@ -42,5 +64,5 @@ def events(body: bytes) -> Iterator[Event]:
             data.append(value)
         elif field == b"event":
             name = value.decode("utf-8", "replace")
-    if data:
-        yield Event(name or "message", b"\n".join(data))
+    if name == "error" or any(map(bytes.strip, data or bare)):
+        yield Event(name or "message", b"\n".join(data or bare))

@@ -12,6 +12,7 @@ from llmbatch.dialects import (
     anthropic,
     gemini,
     openai_chat,
+    openai_chat_answers,
     openai_completions,
     openai_embeddings,
     openai_responses,
@@ -23,7 +24,7 @@ from llmbatch.dialects.structured_output import AnswerChecks, held_against
 __all__ = ["AnswerReader"]
 
 _READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
-    openai_chat.Chat.name: openai_chat.read,
+    openai_chat.Chat.name: openai_chat_answers.read,
     openai_completions.Completions.name: openai_completions.read,
     openai_embeddings.Embeddings.name: openai_embeddings.read,
     gemini.Gemini.name: gemini.read,

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import CutStream, events, looks_like_events
 from llmbatch.core.exchange import Expected, Reply
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion
@@ -13,7 +14,6 @@ from llmbatch.core.usage import Usage
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import LARGEST, api_error, beginning
-from llmbatch.dialects.openai_stream import CutStream
 
 __all__ = [
     "Fold",
@@ -30,9 +30,6 @@ __all__ = [
 ]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_EVENT = (b"data:", b"event:", b": ")
-"""How a stream begins that a gateway gave another type; no JSON begins so."""
-
 Verdict = Callable[[Any, Reply], Completion | Fault]
 """Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError, ValueError for another shape."""
 
@@ -61,10 +58,14 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
         error, shown = api_error(reply)
         fault = classify(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
+    body = reply.body
     try:
-        if reply.headers.get("content-type", "").startswith("text/event-stream") or reply.body.startswith(_EVENT):
-            return fold(reply.body)
-        return json.loads_shallow(reply.body.removeprefix(_BYTE_ORDER_MARK))
+        if body[:1] == b"{":  # whatever its type says
+            return _parsed_json(body, fold)
+        body = body.removeprefix(_BYTE_ORDER_MARK)
+        if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
+            return fold(body)
+        return _parsed_json(body, fold)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
             return Fault(
@@ -75,6 +76,28 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
                 status=reply.status,
             )
         return unparsable(reply, f"the answer is not JSON: {error}")
+
+
+_JSON_OR_PAGE = (b"{", b"[", b'"', b"<")
+
+
+def _is_called_stream(reply: Reply) -> bool:
+    return reply.headers.get("content-type", "").startswith("text/event-stream")
+
+
+def _parsed_json(body: bytes, fold: Fold) -> Any:
+    """Parse JSON. Behind it there may be the end of a stream, or the rest of one whose events have no field names."""
+    try:
+        return json.loads_shallow(body)
+    except ValueError:
+        try:
+            value, rest = json.first_value(body)
+        except ValueError:
+            value, rest = None, b""
+        if not rest.strip():
+            raise
+    ends = all(data.startswith(b"[DONE]") for _, data in events(rest))
+    return value if ends and looks_like_events(rest) else fold(body)
 
 
 def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:
@@ -126,11 +149,14 @@ def gave_up(reply: Reply, finish: str, usage: Usage | None, cost: float | None) 
 
 
 def own_cost(usage: Any) -> float | None:
-    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars)."""
+    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars); zero only beside tokens."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
-    if cost is None:
+    if cost is None or isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < 1e6:
         return None
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e6 else None
+    return float(cost) if cost or any(map(usage.get, _COUNTS)) else None
+
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
 
 
 def request_id(reply: Reply) -> str | None:

@@ -5,24 +5,24 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.sse import events
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, count, gave_up, read_answer, request_id, unparsable
 from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
+from llmbatch.dialects.anthropic_stream import fold
 from llmbatch.dialects.embedded_errors import has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish_reasons import note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
+from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_messages import opened, refuse_foreign, renamed, tool_calls
-from llmbatch.dialects.openai_stream import CutStream
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Anthropic", "fold", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "Anthropic", "read", "usage"]
 
 PATH = ENDPOINTS["messages"].path
 
@@ -97,36 +97,58 @@ def read(expected: Expected, reply: Reply) -> Verdicts:
 def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
     if has_error(body):
         return _error(body, reply)
-    content = body.get("content")
+    content, stop = body.get("content"), body.get("stop_reason")
+    if content is None and stop:
+        content = []  # as good as none: a refusal may have nothing to say
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return unparsable(reply, "the answer has no content")
+    if is_broken_off(stop):
+        return gave_up(reply, str(stop), usage(body.get("usage")), None)
     texts, thoughts, calls = [], [], []
-    for block in content:
-        match block["type"]:
-            case "text":
-                texts.append(block["text"])
-            case "thinking":
-                thoughts.append(block["thinking"])
-            case "tool_use":
-                calls.append((block["id"], block["name"], block["input"]))
     completion = Completion(
-        text="".join(texts) if texts else None,
+        text=None,
         finish_reason=None,
         model=body.get("model"),
         usage=usage(body.get("usage")),
         request_id=request_id(reply),
     )
-    stop = body.get("stop_reason")
+    extra = completion.extra
+    for block in content:
+        match block["type"]:
+            case "text":
+                texts.append(block["text"])
+                if block.get("citations"):
+                    extra.setdefault("citations", []).extend(block["citations"])
+            case "thinking" | "reasoning":
+                thoughts.append(words(block))
+            case "tool_use":
+                calls.append((block["id"], block["name"], block["input"]))
+            case "image":
+                extra.setdefault("images", []).append(_image(block.get("source")))
+    if texts:
+        completion.text = "".join(texts)
     note_finish(completion, stop)
     if calls:
-        completion.extra["tool_calls"] = tool_calls(calls)
+        extra["tool_calls"] = tool_calls(calls)
     if stop == "refusal":
         details = body.get("stop_details") or {}
-        completion.extra["refusal"] = details.get("explanation") or details.get("category") or "refused"
+        extra["refusal"] = details.get("explanation") or details.get("category") or "refused"
     reasoning = "".join(thoughts)
     if reasoning:
-        completion.extra["reasoning"] = reasoning
+        extra["reasoning"] = reasoning
     return completion
+
+
+def _image(source: Any) -> Any:
+    """Return an image as chat messages have them."""
+    match source:
+        case {"type": "base64", "media_type": str(kind), "data": str(data)}:
+            return image(f"data:{kind};base64,{data}")
+        case {"url": str(url)}:
+            return image(url)
+    return source
 
 
 def _error(body: dict[str, Any], reply: Reply) -> Fault:
@@ -146,6 +168,8 @@ def usage(raw: Any) -> Usage | None:
     details = raw.get("output_tokens_details")
     fresh, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
     cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
+    if not (fresh or output or cached or written):
+        return None  # zeros alone are no counts
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=output,
@@ -158,83 +182,3 @@ def usage(raw: Any) -> Usage | None:
 def _thinking_budget(thinking: Any) -> int:
     """Return the tokens of the answer that are for thinking: the cap must lie above."""
     return (count(thinking.get("budget_tokens")) or 0) if isinstance(thinking, dict) else 0
-
-
-_PIECES = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "signature_delta": "signature",
-    "input_json_delta": "partial_json",
-}
-"""What each kind of delta adds text to."""
-
-
-def fold(stream: bytes) -> dict[str, Any]:
-    """Join the events of a finished stream into one message.
-
-    An error among them is the answer, with what there was of the message beside it. A stream that told why the answer
-    ended has told everything. Raises CutStream for one that did not, or ValueError, TypeError, KeyError or
-    AttributeError for events of another shape.
-    """
-    message: dict[str, Any] = {}
-    blocks: dict[int, _Block] = {}
-    done = False
-    for event in events(stream):
-        said = json.loads_shallow(event.data)
-        match said["type"]:
-            case "message_start":
-                message = dict(said["message"])
-            case "content_block_start":
-                blocks[said["index"]] = _Block(said["content_block"])
-            case "content_block_delta":
-                blocks[said["index"]].add(said["delta"])
-            case "message_delta":
-                message.update(said["delta"])
-                message["usage"] = {**(message.get("usage") or {}), **_known(said.get("usage"))}
-            case "message_stop":
-                done = True
-                break
-            case "error":
-                return {**said, "message": {**message, "content": _joined(blocks)}}
-    if not done and not message.get("stop_reason"):
-        raise CutStream("the stream ended in the middle")
-    if not message:
-        raise ValueError("the stream holds no message")
-    return {**message, "content": _joined(blocks)}
-
-
-class _Block:
-    """One block of the content: as it began, and the pieces that follow."""
-
-    def __init__(self, began: dict[str, Any]) -> None:
-        self._began = dict(began)
-        self._pieces: dict[str, list[str]] = {}
-
-    def add(self, delta: dict[str, Any]) -> None:
-        """Add a piece; one of an unknown kind says nothing that a result line has a place for."""
-        name = _PIECES.get(delta["type"])
-        if name is not None:
-            self._pieces.setdefault(name, []).append(delta[name])
-
-    def joined(self) -> dict[str, Any]:
-        """Return the whole block. The input of a tool that was cut off stays the text it is."""
-        block = self._began
-        for name, pieces in self._pieces.items():
-            if name != "partial_json":
-                block[name] = (block.get(name) or "") + "".join(pieces)
-        written = "".join(self._pieces.get("partial_json", ()))
-        if written:
-            try:
-                block["input"] = json.loads_shallow(written.encode())
-            except ValueError:
-                block["input"] = written
-        return block
-
-
-def _joined(blocks: dict[int, _Block]) -> list[dict[str, Any]]:
-    return [blocks[index].joined() for index in sorted(blocks)]
-
-
-def _known(usage: Any) -> dict[str, Any]:
-    """Return the counts of a usage that were said: they are cumulative, and null is no news."""
-    return {name: value for name, value in (usage or {}).items() if value is not None}

@@ -1,26 +1,26 @@
 """Google's generateContent. Records may be written in OpenAI's words; parameters move to where Gemini wants them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.sse import events
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, count, gave_up, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.finish_reasons import normalised, note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
+from llmbatch.dialects.gemini_stream import fold, joined
+from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, image
 from llmbatch.dialects.openai_messages import opened, refuse_foreign, tool_calls
-from llmbatch.dialects.openai_stream import CutStream
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
-__all__ = ["PARAMS", "PATH", "Gemini", "fold", "joined", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "Gemini", "read", "usage"]
 
 PATH = ENDPOINTS["gemini"].path
 
@@ -104,46 +104,84 @@ def _blocked(reason: Any, body: dict[str, Any], reply: Reply) -> Fault:
     )
 
 
-def _completion(body: dict[str, Any], candidates: list[Any], reply: Reply) -> Completion:
-    text, thoughts, calls = _said(candidates[0])
+def _completion(body: dict[str, Any], candidates: list[Any], reply: Reply) -> Completion | Fault:
+    first = candidates[0] if len(candidates) == 1 else first_sound(candidates, _candidate)
+    used = usage(body.get("usageMetadata"))
+    text, finish, extra = _candidate(first)
+    if finish != "STOP" and is_broken_off(finish):
+        return gave_up(reply, finish, used, None)
     completion = Completion(
         text=text,
         finish_reason=None,
         model=body.get("modelVersion"),
-        usage=usage(body.get("usageMetadata")),
+        usage=used,
         request_id=_id(body, reply),
+        extra=extra,
     )
-    note_finish(completion, candidates[0].get("finishReason"))
+    note_finish(completion, finish)
+    if "tool_calls" in extra and completion.finish_reason == "stop":
+        completion.finish_reason = "tool_calls"
     if len(candidates) > 1:
-        completion.extra["choices"] = [
-            {
-                "index": candidate.get("index", place),
-                "text": _said(candidate)[0],
-                "finish_reason": normalised(candidate.get("finishReason")),
-            }
-            for place, candidate in enumerate(candidates)
-        ]
-    if calls:
-        completion.extra["tool_calls"] = tool_calls(calls)
-        if completion.finish_reason == "stop":
-            completion.finish_reason = "tool_calls"
-    if thoughts:
-        completion.extra["reasoning"] = thoughts
+        extra["choices"] = choice_entries(candidates, _candidate)
     return completion
 
 
-def _said(candidate: dict[str, Any]) -> tuple[str | None, str, list[tuple[str | None, Any, Any]]]:
-    """Return the text of a candidate, None where it has none, its thoughts, and its function calls."""
+def _candidate(candidate: dict[str, Any]) -> Choice:
+    """Read one candidate. Raises TypeError, AttributeError or LookupError for what is none."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[tuple[str | None, Any, Any]] = []
+    extra: dict[str, Any] = {}
     for part in (candidate.get("content") or {}).get("parts") or ():
         call = part.get("functionCall")
         if call is not None:
             calls.append((call.get("id"), call["name"], call.get("args") or {}))
         elif "text" in part:
             (thoughts if part.get("thought") else texts).append(part["text"])
-    return "".join(texts) if texts else None, "".join(thoughts), calls
+        elif not part.get("thought") and (picture := _image(part)):
+            extra.setdefault("images", []).append(picture)
+    if calls:
+        extra["tool_calls"] = tool_calls(calls)
+    if thoughts:
+        extra["reasoning"] = "".join(thoughts)
+    if logprobs := candidate.get("logprobsResult"):
+        extra["logprobs"] = _logprobs(logprobs)
+    if "groundingMetadata" in candidate or "citationMetadata" in candidate:
+        _note_citations(candidate, extra)
+    return "".join(texts) if texts else None, candidate.get("finishReason"), extra
+
+
+def _image(part: dict[str, Any]) -> Any:
+    """Return the image that a part holds or names as chat messages have them, None for any other part."""
+    match part:
+        case {"inlineData": {"mimeType": str(kind), "data": str(data)}} if kind.startswith("image/"):
+            return image(f"data:{kind};base64,{data}")
+        case {"fileData": {"fileUri": str(url)} as file} if str(file.get("mimeType")).startswith("image/"):
+            return image(url)
+    return None
+
+
+def _logprobs(result: dict[str, Any]) -> dict[str, Any]:
+    """Write log probabilities as chat completions have them."""
+    content = [_logprob(chosen) for chosen in result.get("chosenCandidates") or ()]
+    for entry, top in zip(content, result.get("topCandidates") or (), strict=False):
+        entry["top_logprobs"] = [_logprob(one) for one in top.get("candidates") or ()]
+    return {"content": content}
+
+
+def _logprob(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {"token": candidate.get("token"), "logprob": candidate.get("logProbability")}
+
+
+def _note_citations(candidate: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Put the sources of an answer into their field: of the search, and of what was recited."""
+    search, recited = candidate.get("groundingMetadata") or {}, candidate.get("citationMetadata") or {}
+    sources = [
+        *(search.get("groundingChunks") or ()),
+        *(recited.get("citations") or recited.get("citationSources") or ()),
+    ]
+    if sources:
+        extra["citations"] = sources
 
 
 def _id(body: dict[str, Any], reply: Reply) -> str | None:
@@ -157,9 +195,15 @@ def usage(raw: Any) -> Usage | None:
     if not isinstance(raw, dict):
         return None
     thoughts = count(raw.get("thoughtsTokenCount"))
+    given = _sum(count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount")))
+    answered = _sum(count(raw.get("candidatesTokenCount")), thoughts)
+    if not given and not answered:
+        given = count(raw.get("totalTokenCount"))
+        if not given:
+            return None  # zeros alone are no counts
     return Usage(
-        input_tokens=_sum(count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount"))),
-        output_tokens=_sum(count(raw.get("candidatesTokenCount")), thoughts),
+        input_tokens=given,
+        output_tokens=answered,
         cached_input_tokens=count(raw.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
@@ -169,33 +213,3 @@ def _sum(*counts: int | None) -> int | None:
     """Add what was said; None when nothing was."""
     said = [number for number in counts if number is not None]
     return sum(said) if said else None
-
-
-def fold(stream: bytes) -> dict[str, Any]:
-    """Join the chunks of a finished stream into one answer.
-
-    Raises CutStream when a candidate was not told to have ended, or ValueError, TypeError, AttributeError for chunks
-    of another shape.
-    """
-    body = joined(json.loads_shallow(event.data) for event in events(stream))
-    candidates = body.get("candidates")
-    ended = all(candidate.get("finishReason") for candidate in candidates) if candidates else body.get("promptFeedback")
-    if not ended and "error" not in body:
-        raise CutStream("the stream ended in the middle")
-    return body
-
-
-def joined(chunks: Iterable[Any]) -> dict[str, Any]:
-    """Join chunks, each of them shaped like a whole answer; an error among them stands beside what came before it."""
-    body: dict[str, Any] = {}
-    candidates: dict[int, dict[str, Any]] = {}
-    for chunk in chunks:
-        body |= {name: value for name, value in chunk.items() if name != "candidates" and value is not None}
-        for piece in chunk.get("candidates") or ():
-            index = piece.get("index", 0)
-            whole = candidates.setdefault(index, {"content": {"role": "model", "parts": []}})
-            whole |= {name: value for name, value in piece.items() if name != "content"}
-            whole["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
-    if candidates:
-        body["candidates"] = [candidates[index] for index in sorted(candidates)]
-    return body

@@ -11,8 +11,8 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, gave_up, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.finish_reasons import normalised, note_finish
-from llmbatch.dialects.openai_chat import usage
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
+from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, usage, usage_in
 from llmbatch.dialects.openai_stream import fold_completion, streamed
 from llmbatch.dialects.packing import count_sharing, packed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
@@ -117,28 +117,24 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices:
         return unparsable(reply, "the answer has no choices")
-    first = choices[0]
-    if has_error(first):
+    first = choices[0] if len(choices) == 1 else first_sound(choices, _choice)
+    if first.get("error"):
         return embedded_error(first, reply)
-    finish = first.get("finish_reason")
-    if finish in ("error", "abort"):
-        return gave_up(reply, finish, usage(body.get("usage")), own_cost(body.get("usage")))
-    completion = Completion(
-        text=first["text"],
-        finish_reason=None,
-        model=body.get("model"),
-        usage=usage(body.get("usage")),
-        cost=own_cost(body.get("usage")),
-        request_id=request_id(reply),
-    )
+    used = body.get("usage") or usage_in(body)
+    text, finish, extra = _choice(first)
+    if is_broken_off(finish):
+        return gave_up(reply, finish, usage(used), own_cost(used))
+    completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
     note_finish(completion, finish)
     if len(choices) > 1:
-        completion.extra["choices"] = [
-            {
-                "index": choice.get("index", place),
-                "text": choice["text"],
-                "finish_reason": normalised(choice.get("finish_reason")),
-            }
-            for place, choice in enumerate(choices)
-        ]
+        extra["choices"] = choice_entries(choices, _choice)
     return completion
+
+
+def _choice(choice: dict[str, Any]) -> Choice:
+    """Read one choice; one that says why it ended may do without a text. Raises TypeError, LookupError."""
+    finish, logprobs = choice.get("finish_reason"), choice.get("logprobs")
+    text = choice.get("text") if finish else choice["text"]
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"the text is {type(text).__name__}")
+    return text, finish, {"logprobs": logprobs} if logprobs else {}

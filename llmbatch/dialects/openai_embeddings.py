@@ -14,9 +14,9 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.openai_chat import usage
+from llmbatch.dialects.openai_chat_answers import usage
 from llmbatch.dialects.openai_messages import refuse_foreign
-from llmbatch.dialects.packing import count_sharing, packed, read_packed
+from llmbatch.dialects.packing import count_sharing, packed, placed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -119,7 +119,9 @@ def _completion(body: Any, reply: Reply, *, several: bool) -> Completion | Fault
         return unparsable(reply, "the answer has no data")
     if not several and len(data) > 1:
         return unparsable(reply, f"the answer has {len(data)} embeddings for one input")
-    vectors = [_floats(one["embedding"]) for _, one in sorted(enumerate(data), key=_index)]
+    if several:
+        data = [one for _, one in sorted((placed(data, len(data)) or dict(enumerate(data))).items())]
+    vectors = [_floats(one["embedding"]) for one in data]
     return Completion(
         text=None,
         finish_reason=None,
@@ -129,12 +131,6 @@ def _completion(body: Any, reply: Reply, *, several: bool) -> Completion | Fault
         request_id=request_id(reply),
         extra={"embedding": vectors if several else vectors[0]},
     )
-
-
-def _index(entry: tuple[int, dict[str, Any]]) -> int:
-    place, one = entry
-    index = one.get("index", place)
-    return index if isinstance(index, int) else place
 
 
 def _floats(vector: Any) -> list[Any]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.sse import events
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
@@ -17,10 +16,13 @@ from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import note_finish
+from llmbatch.dialects.openai_chat_answers import image, words
+from llmbatch.dialects.openai_chat_answers import usage as chat_usage
 from llmbatch.dialects.openai_messages import refuse_foreign, renamed
-from llmbatch.dialects.openai_stream import CutStream
+from llmbatch.dialects.openai_responses_stream import fold
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.tool_call_pieces import arguments_text
 
 __all__ = ["PARAMS", "PATH", "Responses", "read"]
 
@@ -117,7 +119,7 @@ class Responses:
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
     """Read an answer: a completion, or a fault for an error in whatever shape."""
-    return (read_answer(reply, _verdict, _fold, keep_body=expected.keeps[0]),)
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
 def _translate(body: dict[str, Any]) -> None:
@@ -178,45 +180,76 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         return embedded_error(body, reply)
     if status == "cancelled":
         return gave_up(reply, status, counted, cost)
-    output = body["output"]
+    output = body.get("output") or body.get("output_text")
+    if isinstance(output, str):
+        output = [{"type": "message", "content": output}]
     if status in ("queued", "in_progress") or not isinstance(output, list):
         return unparsable(reply, f"the response is {status}, and nothing more will come of it")
-    spoken = [part for item in output if item["type"] == "message" for part in item["content"]]
-    texts = [part["text"] for part in spoken if part["type"] == "output_text"]
-    calls = [item for item in output if item["type"] == "function_call"]
+    text, calls, extra = _said(output)
     completion = Completion(
-        text="".join(texts) if texts else None,
+        text=text,
         finish_reason=None,
         model=body.get("model"),
         usage=counted,
         cost=cost,
         request_id=request_id(reply),
+        extra=extra,
     )
     details = body.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     note_finish(completion, reason or ("function_call" if calls else status))
-    extra = completion.extra
+    return completion
+
+
+def _said(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
+    """Return the text of all items, None where there is none, whether a tool is called, and the other fields."""
+    texts: list[str] = []
+    refusals: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
+    for item in output:
+        kind = item["type"]
+        if kind == "message":
+            content = item["content"]
+            for part in [{"type": "output_text", "text": content}] if isinstance(content, str) else content or ():
+                if part["type"] in ("output_text", "text"):
+                    texts.append(part["text"])
+                    if part.get("annotations"):
+                        extra.setdefault("citations", []).extend(part["annotations"])
+                    if part.get("logprobs"):
+                        extra.setdefault("logprobs", {"content": []})["content"].extend(part["logprobs"])
+                elif part["type"] == "refusal":
+                    refusals.append(part["refusal"])
+        elif kind in ("function_call", "custom_tool_call"):
+            calls.append(_call(item))
+        elif kind == "reasoning":
+            parts = (*_parts(item.get("summary")), *_parts(item.get("content")))
+            thoughts += [said for part in parts if (said := words(part))]
+        elif kind == "image_generation_call" and isinstance(item.get("result"), str):
+            picture = f"data:image/{item.get('output_format') or 'png'};base64,{item['result']}"
+            extra.setdefault("images", []).append(image(picture))
     if calls:
-        extra["tool_calls"] = [
-            {
-                "id": call.get("call_id"),
-                "type": "function",
-                "function": {"name": call.get("name"), "arguments": call.get("arguments")},
-            }
-            for call in calls
-        ]
-    if refusals := [part["refusal"] for part in spoken if part["type"] == "refusal"]:
+        extra["tool_calls"] = calls
+    if refusals:
         extra["refusal"] = "".join(refusals)
-    thoughts = [
-        part["text"]
-        for item in output
-        if item["type"] == "reasoning"
-        for part in (*(item.get("summary") or ()), *(item.get("content") or ()))
-        if part.get("text")
-    ]
     if thoughts:
         extra["reasoning"] = "\n\n".join(thoughts)
-    return completion
+    return "".join(texts) if texts else None, bool(calls), extra
+
+
+def _call(item: dict[str, Any]) -> dict[str, Any]:
+    """Write a call as chat messages have it."""
+    id, name = item.get("call_id"), item.get("name")
+    if item["type"] == "custom_tool_call":
+        return {"id": id, "type": "custom", "custom": {"name": name, "input": item.get("input")}}
+    arguments = item.get("arguments")
+    arguments = None if arguments is None else arguments_text(arguments)
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _parts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _usage(raw: Any) -> Usage | None:
@@ -224,24 +257,13 @@ def _usage(raw: Any) -> Usage | None:
         return None
     into, out = raw.get("input_tokens_details"), raw.get("output_tokens_details")
     into, out = into if isinstance(into, dict) else {}, out if isinstance(out, dict) else {}
+    given, answered = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
+    if not given and not answered:
+        return chat_usage(raw)  # some copies count as in a chat; zeros alone are no counts
     return Usage(
-        count(raw.get("input_tokens")),
-        count(raw.get("output_tokens")),
+        given,
+        answered,
         count(into.get("cached_tokens")),
         count(into.get("cache_write_tokens")),
         count(out.get("reasoning_tokens")),
     )
-
-
-def _fold(stream: bytes) -> Any:
-    """Return the response that the last event of a stream holds whole, or its error. Raises CutStream, ValueError."""
-    for event in events(stream):
-        if event.data.startswith(b"[DONE]"):
-            break
-        said = json.loads_shallow(event.data)
-        kind = said.get("type") or event.name
-        if kind in ("response.completed", "response.incomplete", "response.failed"):
-            return said["response"]
-        if kind == "error" or said.get("error"):
-            return {"status": "failed", "error": said.get("error") or said}
-    raise CutStream("the stream ended in the middle")

@@ -1,25 +1,28 @@
-"""A stream of OpenAI's: how it is asked for, and folded into the answer it would have been without streaming."""
+"""A stream of chat or legacy completions: how it is asked for, and folded into the answer it would have been. Pure.
 
-from collections.abc import Callable
+The rules for copies that stream in another way than OpenAI are all here, those for tool calls in `tool_call_pieces`.
+"""
+
+from itertools import pairwise
 from typing import Any
 
-from llmbatch.codec import json
-from llmbatch.codec.sse import events
+from llmbatch.codec.sse import CutStream
+from llmbatch.dialects.stream_events import DONE, ERROR, is_empty, merged_usage, stream_events
+from llmbatch.dialects.tool_call_pieces import ToolCallPieces
 
-__all__ = ["CutStream", "fold", "fold_completion", "streamed"]
+__all__ = ["fold", "fold_completion", "streamed"]
 
-_DONE = b"[DONE]"
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
-_IN_PIECES = frozenset([*_TEXTS, "message", "tool_calls", "function", "name", "arguments", "text"])
-"""Where texts in pieces are, and what leads there."""
+_TEXTS = frozenset({"refusal", "reasoning_content", "reasoning", "reasoning_text", "thinking"})
+"""Fields of a message that come in pieces of text."""
 
+_LISTS = frozenset({"reasoning_details", "thinking_blocks"})
+"""Fields of a message whose entries come piece by piece."""
 
-class _Pieces(list[str]):
-    """A text that comes in pieces."""
+_GROWING_LISTS = frozenset({"images", "annotations", "citations"})
+"""Fields of a message whose entries come one by one, or all that there are so far with each chunk."""
 
-
-class CutStream(ValueError):
-    """The stream ended before its end: no `[DONE]`, and no finish reason."""
+_NOT_KEPT = frozenset({"choices", "object", "usage", "x_groq", "obfuscation"})
+"""Fields of a chunk that the whole answer has in another form, or not at all."""
 
 
 def streamed(item: dict[str, Any], *, usage: bool) -> dict[str, Any]:
@@ -34,91 +37,145 @@ def streamed(item: dict[str, Any], *, usage: bool) -> dict[str, Any]:
 def fold(stream: bytes) -> dict[str, Any]:
     """Join the chunks of a finished stream into one chat completion; an error among them is the answer.
 
-    Raises CutStream, or ValueError for chunks that are not JSON objects.
+    Raises CutStream, or ValueError, TypeError or AttributeError for chunks of another shape.
     """
-    return _folded(stream, "chat.completion", _add)
+    return _folded(stream, legacy=False)
 
 
 def fold_completion(stream: bytes) -> dict[str, Any]:
     """Do the same for a legacy completion."""
-    return _folded(stream, "text_completion", _add_text)
+    return _folded(stream, legacy=True)
 
 
-def _folded(
-    stream: bytes, kind: str, add: Callable[[dict[int, dict[str, Any]], dict[str, Any]], None]
-) -> dict[str, Any]:
-    body: dict[str, Any] = {"object": kind}
-    choices: dict[int, dict[str, Any]] = {}
+def _folded(stream: bytes, *, legacy: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"object": "text_completion" if legacy else "chat.completion"}
+    choices: dict[int, _Choice] = {}
     done = False
-    for event in events(stream):
-        if event.data.startswith(_DONE):
+    for name, chunk in stream_events(stream):
+        if name == DONE:
             done = True
-            break
-        chunk = json.loads_shallow(event.data)
-        if not isinstance(chunk, dict):
-            raise ValueError("a chunk is not an object")
-        if chunk.get("error") or event.name == "error":
-            return {"error": chunk.get("error") or chunk}
-        for name in ("id", "created", "model", "system_fingerprint", "service_tier", "usage"):
-            if chunk.get(name) is not None:
-                body[name] = chunk[name]
-        for piece in chunk.get("choices") or ():
-            add(choices, piece)
-    body["choices"] = [_joined(choices[index]) for index in sorted(choices)]
-    finished = bool(choices) and all(choice["finish_reason"] for choice in choices.values())
-    if not done and not finished:
+        elif name == ERROR:
+            return chunk
+        else:
+            error = _add(body, choices, chunk)
+            if error:
+                return {"error": error}
+    if not done and not (choices and all(choice.has_ended() for choice in choices.values())):
         raise CutStream("the stream ended in the middle")
-    for choice in body["choices"]:
-        choice["finish_reason"] = choice["finish_reason"] or "stop"  # some copies end with [DONE] alone
+    body["choices"] = [choices[index].joined(index, legacy=legacy) for index in sorted(choices)]
     return body
 
 
-def _add(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
-    index = piece.get("index", 0)
-    choice = choices.setdefault(
-        index, {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
-    )
-    message = choice["message"]
-    delta = piece.get("delta") or {}
-    for name in _TEXTS:
-        if isinstance(delta.get(name), str):
-            pieces = message.get(name)
-            if pieces is None:
-                pieces = message[name] = _Pieces()
-            pieces.append(delta[name])
-    for call in delta.get("tool_calls") or ():
-        _add_call(message.setdefault("tool_calls", []), call)
-    logprobs = piece.get("logprobs")
-    for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
-        if isinstance(entries, list):
-            choice.setdefault("logprobs", {}).setdefault(name, []).extend(entries)
-    if piece.get("finish_reason"):
-        choice["finish_reason"] = piece["finish_reason"]
+def _add(body: dict[str, Any], choices: dict[int, "_Choice"], chunk: dict[str, Any]) -> Any:
+    """Add a chunk; return the error that Groq writes into a field of its own."""
+    pieces = chunk.get("choices") or ()
+    own = chunk.get("x_groq")
+    own = own if isinstance(own, dict) else {}
+    body |= {name: value for name, value in chunk.items() if name not in _NOT_KEPT and not is_empty(value)}
+    used = [chunk.get("usage"), own.get("usage"), *(piece.get("usage") for piece in pieces)]
+    for usage in used:
+        if isinstance(usage, dict) and usage:
+            body["usage"] = merged_usage(body.get("usage"), usage)
+    for place, piece in enumerate(pieces):
+        index = piece.get("index")
+        index = int(index) if type(index) in (int, float) else place
+        choices.setdefault(index, _Choice()).add(piece)
+    return own.get("error")
 
 
-def _add_text(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
-    index = piece.get("index", 0)
-    choice = choices.setdefault(index, {"index": index, "text": _Pieces(), "finish_reason": None})
-    choice["text"].append(piece.get("text") or "")
-    if piece.get("finish_reason"):
-        choice["finish_reason"] = piece["finish_reason"]
+class _Choice:
+    """One choice, as far as it has come."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {}
+        self._logprobs: dict[str, list[Any]] = {}
+        self._content: list[Any] = []
+        self._texts: dict[str, list[str]] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._other: dict[str, Any] = {}
+        self._calls = ToolCallPieces()
+        self._function_call = ToolCallPieces()
+        self._messages: list[dict[str, Any]] = []
+
+    def has_ended(self) -> bool:
+        """Tell whether the provider said why it ended, or that it failed."""
+        return bool(self._fields.get("finish_reason") or self._fields.get("error"))
+
+    def add(self, piece: dict[str, Any]) -> None:
+        """Add what a chunk says of this choice. Raises TypeError or AttributeError for another shape."""
+        for name, value in piece.items():
+            if name not in ("index", "delta", "message", "text", "logprobs", "usage") and not is_empty(value):
+                self._fields[name] = value
+        logprobs = piece.get("logprobs")
+        for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
+            if isinstance(entries, list):
+                self._logprobs.setdefault(name, []).extend(entries)
+        if piece.get("delta"):
+            self._add_delta(piece["delta"])
+        if piece.get("message"):
+            self._messages.append(dict(piece["message"]))
+        if isinstance(piece.get("text"), str):
+            self._content.append(piece["text"])
+
+    def _add_delta(self, delta: dict[str, Any]) -> None:
+        for name, value in delta.items():
+            if name == "content" and value is not None:
+                self._content += value if isinstance(value, list) else [value]
+            elif is_empty(value) or name == "role":
+                continue
+            elif name == "tool_calls":
+                for call in value:
+                    self._calls.add(call)
+            elif name == "function_call":
+                self._function_call.add({"function": value, "index": 0})
+            elif name in _TEXTS and isinstance(value, str):
+                self._texts.setdefault(name, []).append(value)
+            elif name in _LISTS and isinstance(value, list):
+                self._lists.setdefault(name, []).extend(value)
+            elif name in _GROWING_LISTS and isinstance(value, list):
+                entries = self._lists.setdefault(name, [])
+                entries += [entry for entry in value if entry not in entries[-len(value) :]]
+            else:
+                self._other[name] = value
+
+    def joined(self, index: int, *, legacy: bool) -> dict[str, Any]:
+        """Return the choice as it would have been without streaming."""
+        fields = self._fields
+        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        message = {"role": "assistant", "content": _joined_content(self._content)} | self._other | texts | self._lists
+        calls, function_calls = self._calls.joined(), self._function_call.joined()
+        if calls:
+            message["tool_calls"] = calls
+        if function_calls:
+            message["function_call"] = function_calls[0]["function"]
+        for name, value in _joined_messages(self._messages).items():
+            if is_empty(message.get(name)):
+                message[name] = value
+        # Some copies end with [DONE] alone.
+        reason = "error" if fields.get("error") else "tool_calls" if calls or function_calls else "stop"
+        choice: dict[str, Any] = {"index": index, **fields, "finish_reason": fields.get("finish_reason") or reason}
+        if self._logprobs:
+            choice["logprobs"] = self._logprobs
+        return choice | ({"text": message["content"] or ""} if legacy else {"message": message})
 
 
-def _add_call(calls: list[dict[str, Any]], piece: dict[str, Any]) -> None:
-    """Add a piece of a tool call; its arguments come in fragments of text."""
-    index = piece.get("index", len(calls))
-    while len(calls) <= index < 1000:
-        calls.append({"id": None, "type": "function", "function": {"name": _Pieces(), "arguments": _Pieces()}})
-    call, function = calls[index], piece.get("function") or {}
-    call["id"] = piece.get("id") or call["id"]
-    for name, pieces in call["function"].items():
-        pieces.append(function.get(name) or "")
+def _joined_content(pieces: list[Any]) -> Any:
+    """Join a content: a text where it came as texts, else parts."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces) if pieces else None
+    parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
+    return [part for part in parts if part != {"type": "text", "text": ""}]
 
 
-def _joined(value: Any) -> Any:
-    """Join the pieces of texts, once: adding each to what is there takes time that grows with its square."""
-    if isinstance(value, _Pieces):
-        return "".join(value)
-    if isinstance(value, dict):
-        return {name: _joined(inner) if name in _IN_PIECES else inner for name, inner in value.items()}
-    return [_joined(inner) for inner in value] if isinstance(value, list) else value
+def _joined_messages(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join messages that stand in chunks where a delta belongs: pieces, or each as far as the answer has come."""
+    names = {name: None for message in messages for name in message}
+    return {name: _joined_values([message[name] for message in messages if name in message]) for name in names}
+
+
+def _joined_values(values: list[Any]) -> Any:
+    values = [value for value in values if not is_empty(value)]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) != len(values) or all(later.startswith(earlier) for earlier, later in pairwise(texts)):
+        return values[-1] if values else None
+    return "".join(texts)

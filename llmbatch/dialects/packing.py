@@ -11,9 +11,9 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answers import Fold, Verdict, judged, own_cost, parsed, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.openai_chat import usage
+from llmbatch.dialects.openai_chat_answers import usage
 
-__all__ = ["count_sharing", "packed", "read_packed", "share"]
+__all__ = ["count_sharing", "packed", "placed", "read_packed", "share"]
 
 MOST_TOKENS = 100_000
 """Estimated tokens of the inputs that share a request."""
@@ -58,8 +58,8 @@ def packed(dialect: str, jobs: Sequence[Job], field: str, *, entries: int = 1) -
 def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, *, field: str) -> Verdicts:
     """Read the answer to a request of several jobs: each gets what it would have got alone, and its share of the cost.
 
-    `field` is the list in the answer that has so many entries for each as are expected. What cannot be told whose it
-    is fails as a paid answer, which is kept with the first of those it may belong to.
+    `field` is the list in the answer that has so many entries for each as are expected. Jobs of which nobody can tell
+    what is theirs are to be sent again one by one; the answer, which is paid, is kept with the first of them.
     """
     jobs, each = len(expected.keeps), expected.entries
     body = parsed(reply, fold, keep_body=any(expected.keeps))
@@ -73,7 +73,8 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
         if len(part[field]) != each:
             lost = unparsable(reply, f"of {jobs} inputs this one has no answer that is surely its own")
             paid = part.get("usage")
-            verdicts.append(replace(lost, raw=raw, usage=usage(paid), cost=own_cost(paid)))
+            lost = replace(lost, scope=Scope.REQUEST, split=True, raw=raw, usage=usage(paid), cost=own_cost(paid))
+            verdicts.append(lost)
             raw = None
             continue
         read = judged(part, reply, verdict, keep_body=keep)
@@ -98,10 +99,9 @@ def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dic
     """Cut an answer into what each job would have got alone; with fewer entries where they are not surely its own."""
     whole = body if isinstance(body, dict) else {}
     entries = whole.get(field)
-    placed = _placed(entries, len(weights) * each) if isinstance(entries, list) else {}
-    mine = [
-        [placed[n] for n in range(start, start + each) if n in placed] for start in range(0, len(weights) * each, each)
-    ]
+    wanted = len(weights) * each
+    found = (placed(entries, wanted) if isinstance(entries, list) else None) or {}
+    mine = [[found[n] for n in range(start, start + each) if n in found] for start in range(0, wanted, each)]
     usages = _shared(whole.get("usage"), weights, mine)
     return [
         {**whole, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
@@ -109,15 +109,31 @@ def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dic
     ]
 
 
-def _placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]]:
-    """Return the entries by their index; none when one of them cannot be right. Without any index the order counts."""
+def placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]] | None:
+    """Return entries by what they answer, as far as that is sure; None when their numbers contradict each other.
+
+    Numbers may be floats or text, and zeros may be left out (as protobuf does). The order counts where all are there
+    and their numbers tell nothing apart.
+    """
     if not all(isinstance(entry, dict) for entry in entries):
-        return {}
-    indices = [entry.get("index") for entry in entries]
-    if indices == [None] * wanted:
+        return None
+    indices = [_number(entry.get("index")) for entry in entries]
+    if len(entries) == wanted and len(set(indices)) == 1:
         return dict(enumerate(entries))
-    whole = all(type(index) is int and 0 <= index < wanted for index in indices)
-    return dict(zip(indices, entries, strict=True)) if whole and len(set(indices)) == len(indices) else {}
+    if None in indices and len(entries) < wanted:
+        return None  # one of them is a zero that was left out, and nobody knows which
+    numbers = [index or 0 for index in indices]
+    sure = all(0 <= number < wanted for number in numbers) and len(set(numbers)) == len(numbers)
+    return dict(zip(numbers, entries, strict=True)) if sure else None
+
+
+def _number(index: Any) -> int | None:
+    """Read the number of an entry, None where there is none, -1 for what is no number."""
+    if index is None or type(index) is int:
+        return index
+    if isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 10:
+        return int(index)
+    return int(index) if type(index) is float and index.is_integer() else -1
 
 
 def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]]) -> list[Any]:
@@ -136,7 +152,7 @@ def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]])
         return [value] * len(inputs)
 
     shared = shares("", total)
-    if isinstance(total, dict) and isinstance(total.get("total_tokens"), int):
+    if isinstance(total, dict) and isinstance(total.get("total_tokens"), int) and total.get("prompt_tokens"):
         for one in shared:
             one["total_tokens"] = (one.get("prompt_tokens") or 0) + (one.get("completion_tokens") or 0)
     return shared

@@ -11,7 +11,8 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.dialects.answers import alone, read_answer, request_id
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS, usage
+from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS
+from llmbatch.dialects.openai_chat_answers import usage, usage_in
 from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -64,7 +65,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         text=_text(body),
         finish_reason=None,
         model=known.get("model"),
-        usage=usage(known.get("usage")),
+        usage=usage(known.get("usage") or usage_in(known)),
         request_id=request_id(reply),
     )
 

@@ -107,14 +107,46 @@ def _rejected(
 
 
 def parsed(text: str) -> Any:
-    """Parse an answer as JSON, out of a code fence if it stands in one. Raises ValueError."""
+    """Parse an answer as JSON, out of a code fence if it stands in one. Raises ValueError.
+
+    What the model thinks aloud first is no place to look for it.
+    """
     try:
         return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
     except ValueError:
-        fenced = _FENCED.findall(text)
-        if len(fenced) != 1:
+        answer = _without_thoughts(text)
+        fenced = _FENCED.findall(answer)
+        if len(fenced) != 1 and answer is text:
             raise
-        return json.loads_shallow(fenced[0].encode("utf-8", "surrogatepass"))
+    if len(fenced) == 1:
+        answer = fenced[0]
+    return json.loads_shallow(answer.encode("utf-8", "surrogatepass"))
+
+
+_THOUGHTS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+}
+"""How models mark what they think: DeepSeek, Qwen and many others; Magistral; Kimi."""
+
+
+def _without_thoughts(text: str) -> str:
+    """Return an answer without the thoughts that it begins with; the same object where there are none.
+
+    Some chat templates write the opening mark themselves, so that the answer has the closing one alone.
+    """
+    rest = text
+    while opening := next((mark for mark in _THOUGHTS if rest.lstrip().startswith(mark)), None):
+        _, _, rest = rest.partition(_THOUGHTS[opening])
+    if rest is text:
+        closing = next((mark for mark in _THOUGHTS.values() if mark in text), None)
+        if closing is not None:
+            _, _, rest = text.partition(closing)
+    return rest
 
 
 def _how(answer: Completion) -> str:

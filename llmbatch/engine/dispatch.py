@@ -426,12 +426,16 @@ class Dispatch:
             gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
-        """Queue the halves of a refused request, before all others: the job to blame is found in a few steps."""
+        """Queue the halves of a refused request, before all others: the job to blame is found in a few steps.
+
+        The jobs of a paid answer that nobody could share out go one by one: halves would be paid several times.
+        """
         self._notify(Retrying(jobs[0], fault, 0.0))
         middle = len(jobs) // 2
-        for half in (jobs[middle:], jobs[:middle]):
+        halves = (jobs[middle:], jobs[:middle])
+        for part in [(job,) for job in reversed(jobs)] if fault.billing is Billing.BILLED else halves:
             peers = next(self._sequence) + 1
-            for job in reversed(half):
+            for job in reversed(part):
                 job.pack_group = peers
                 if self._closed or queue.stopped:
                     self._leave_out(job)

@@ -15,7 +15,17 @@ __all__ = ["AnswerCache"]
 
 OWN, REDO = 0, 1
 """The sources that this run writes itself."""
-_CARRIED = ("choices", "tool_calls", "refusal", "reasoning", "json", "embedding")
+_CARRIED = (
+    "choices",
+    "tool_calls",
+    "refusal",
+    "reasoning",
+    "logprobs",
+    "images",
+    "citations",
+    "json",
+    "embedding",
+)
 
 
 class AnswerCache:

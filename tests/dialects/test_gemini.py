@@ -269,8 +269,8 @@ def test_a_plain_answer_is_read() -> None:
         ),
         ({"promptTokenCount": 8, "thoughtsTokenCount": 40}, Usage(8, 40, None, None, 40)),
         ({"promptTokenCount": 8}, Usage(8)),
-        ({"promptTokenCount": "8", "candidatesTokenCount": True}, Usage()),
-        ({}, Usage()),
+        ({"promptTokenCount": "8", "candidatesTokenCount": True}, None),
+        ({}, None),
         (None, None),
         ([], None),
     ],
@@ -360,7 +360,7 @@ UNREADABLE: dict[str, Any] = {
     "parts that are text": good(candidates=[{"content": {"parts": ["hi"]}}]),
     "text that is none": good(candidate({"text": None})),
     "a call without a name": good(candidate({"functionCall": {}})),
-    "a second candidate of null": good(candidates=[candidate(), None]),
+    "two candidates of null": good(candidates=[None, None]),
     "feedback that is text": {"promptFeedback": "no"},
 }
 

@@ -12,7 +12,8 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.openai_chat import Chat, usage
+from llmbatch.dialects.openai_chat import Chat
+from llmbatch.dialects.openai_chat_answers import usage
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
@@ -93,7 +94,7 @@ def test_several_choices_are_all_kept_and_the_first_is_the_text() -> None:
     ]
 
 
-@pytest.mark.parametrize("reason", ["length", "content_filter", "insufficient_system_resource", None])
+@pytest.mark.parametrize("reason", ["length", "content_filter", "repetition_truncation", None])
 def test_unknown_finish_reasons_pass_through(reason: str | None) -> None:
     body = good()
     body["choices"][0]["finish_reason"] = reason
@@ -186,15 +187,15 @@ UNREADABLE: dict[str, bytes] = {
     "choices that are no list": b'{"choices":{"0":{}}}',
     "a choice of null": b'{"choices":[null]}',
     "a choice that is text": b'{"choices":["hi"]}',
-    "a choice without a message": b'{"choices":[{"text":"hi"}]}',
+    "a choice with neither a message nor a reason": b'{"choices":[{"index":0}]}',
     "a message of null": b'{"choices":[{"message":null}]}',
     "a message that is a list": b'{"choices":[{"message":[]}]}',
     "content that is a number": b'{"choices":[{"message":{"content":5}}]}',
     "content that is an object": b'{"choices":[{"message":{"content":{}}}]}',
-    "parts that are text": b'{"choices":[{"message":{"content":["a"]}}]}',
+    "parts that are numbers": b'{"choices":[{"message":{"content":[1]}}]}',
     "parts without text": b'{"choices":[{"message":{"content":[{"type":"text"}]}}]}',
     "parts with null": b'{"choices":[{"message":{"content":[{"type":"text","text":null}]}}]}',
-    "a second choice of null": b'{"choices":[{"message":{"content":"a"}},null]}',
+    "two choices of null": b'{"choices":[null,null]}',
 }
 
 
@@ -255,11 +256,20 @@ def test_the_body_of_an_error_is_kept_only_when_asked_for() -> None:
             Usage(9, None, 0),
         ),
         ({"prompt_tokens": 9.0, "completion_tokens": None}, Usage(9)),
-        ({"prompt_tokens": "9", "completion_tokens": True}, Usage()),
-        ({"prompt_tokens": -1, "completion_tokens": 2**70}, Usage()),
-        ({"prompt_tokens_details": None, "completion_tokens_details": []}, Usage()),
-        ({"prompt_tokens_details": {"cached_tokens": {}}}, Usage()),
-        ({}, Usage()),
+        ({"prompt_tokens": "9", "completion_tokens": True}, None),
+        ({"prompt_tokens": -1, "completion_tokens": 2**70}, None),
+        ({"prompt_tokens_details": None, "completion_tokens_details": []}, None),
+        ({"prompt_tokens_details": {"cached_tokens": {}}}, None),
+        ({}, None),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 0}}, None),
+        ({"total_tokens": 30}, Usage(30)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 30}, Usage(30, 0)),
+        ({"prompt_tokens": 9, "total_tokens": 30}, Usage(9, 21)),
+        ({"completion_tokens": 9, "total_tokens": 30}, Usage(21, 9)),
+        ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8)),
+        ({"input_tokens": 8, "output_tokens": 2}, Usage(8, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, Usage(9, 0)),
         (None, None),
         ([], None),
         ("9", None),
@@ -270,10 +280,15 @@ def test_usage_is_normalised_and_oddities_count_as_not_said(raw: Any, normal: Us
 
 
 @pytest.mark.parametrize(
-    ("cost", "kept"), [(0.25, 0.25), (0, 0.0), (None, None), ("1", None), (True, None), (-1, None), (1e9, None)]
+    ("cost", "kept"), [(0.25, 0.25), (0, None), (None, None), ("1", None), (True, None), (-1, None), (1e9, None)]
 )
 def test_the_providers_own_cost_is_taken_when_it_is_one(cost: Any, kept: float | None) -> None:
     assert completion(good(usage={"cost": cost})).cost == kept
+
+
+def test_what_costs_nothing_says_how_many_tokens_it_took() -> None:
+    assert completion(good(usage={"cost": 0, "prompt_tokens": 9})).cost == 0.0
+    assert completion(good(usage={"cost": 0, "prompt_tokens": 0, "completion_tokens": 0})).cost is None
 
 
 JSON = st.recursive(

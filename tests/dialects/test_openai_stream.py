@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.codec.sse import MOST_LINES, events
+from llmbatch.codec.sse import MOST_LINES, CutStream, events
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.openai_chat import Chat
-from llmbatch.dialects.openai_stream import CutStream, fold
+from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 

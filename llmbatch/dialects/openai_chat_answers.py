@@ -1,0 +1,247 @@
+"""Chat completions read: a text, and whatever else was asked for and paid in fields of its own. Pure."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from llmbatch.core.exchange import Expected, Reply, Verdicts
+from llmbatch.core.fault import Fault
+from llmbatch.core.outcome import Completion, Usage
+from llmbatch.dialects.answers import count, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
+from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish
+from llmbatch.dialects.openai_messages import tool_calls
+from llmbatch.dialects.openai_stream import fold
+from llmbatch.dialects.tool_call_pieces import arguments_text
+
+__all__ = ["Choice", "choice_entries", "first_sound", "image", "read", "usage", "usage_in", "words"]
+
+_PLAIN = frozenset({"role", "content"})
+"""What every message has; most have nothing else."""
+
+_TEXT_PARTS = ("text", "output_text", None)
+_IMAGE_PARTS = frozenset({"image", "image_url", "output_image"})
+_THOUGHT_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text"})
+
+_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details", "thinking_blocks")
+"""Where a message has its reasoning, the first that says something: DeepSeek, OpenRouter, vLLM, Ollama, LiteLLM."""
+
+_WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content")
+"""Where a part has its words: Mistral and Databricks put parts into parts."""
+
+
+Choice = tuple[str | None, Any, dict[str, Any]]
+"""What one choice says: its text, why it ended, and the fields of a line that are only sometimes there."""
+
+
+def read(expected: Expected, reply: Reply) -> Verdicts:
+    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
+
+
+def _verdict(body: Any, reply: Reply) -> Completion | Fault:
+    if has_error(body):
+        return embedded_error(body, reply)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        return unparsable(reply, "the answer has no choices")
+    first = choices[0] if len(choices) == 1 else first_sound(choices, _choice)
+    if first.get("error"):
+        return embedded_error(first, reply)
+    used = body.get("usage") or usage_in(body)
+    text, finish, extra = _choice(first)
+    if finish != "stop" and is_broken_off(finish):
+        return gave_up(reply, finish, usage(used), own_cost(used))
+    # In their order: naming them takes as long again.
+    completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
+    note_finish(completion, finish)
+    if len(choices) > 1:
+        extra["choices"] = choice_entries(choices, _choice)
+    sources = body.get("citations") or body.get("search_results")
+    if sources:
+        extra["citations"] = [*extra.get("citations", ()), *_entries(sources)]
+    return completion
+
+
+def _choice(choice: dict[str, Any]) -> Choice:
+    """Read one choice. Raises TypeError, AttributeError or LookupError for what is none."""
+    finish = choice.get("finish_reason")
+    message = choice.get("message")
+    if message is None:
+        message = choice.get("delta") or _message_without(choice, finish)
+    text: Any = message.get("content")
+    extra: dict[str, Any] = {}
+    if text is not None and type(text) is not str:
+        text = _read_parts(text, extra)
+    for name in message:
+        if name not in _PLAIN and message[name]:
+            _read_others(message, extra)
+            break
+    logprobs = choice.get("logprobs")
+    if logprobs and (not isinstance(logprobs, dict) or any(logprobs.values())):
+        extra["logprobs"] = logprobs
+    return text, finish, extra
+
+
+def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
+    """Return the message of a choice that has none: filtered ones have a reason only, legacy ones their text."""
+    text = choice.get("text")
+    if isinstance(text, str):
+        return {"content": text}
+    if finish is None:
+        raise LookupError("a choice has neither a message nor a reason why")
+    return {}
+
+
+def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
+    """Join the texts of a content that comes in parts; put reasoning, images and the rest into their fields."""
+    parts = content if isinstance(content, list) else [content] if isinstance(content, dict) and content else None
+    if parts is None:
+        raise TypeError(f"content is neither text nor parts but {type(content).__name__}")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type")
+        if kind in _TEXT_PARTS:
+            texts.append(part["text"])
+        elif kind in _THOUGHT_PARTS:
+            thoughts.append(words(part))
+        elif kind in _IMAGE_PARTS:
+            extra.setdefault("images", []).append(part)
+        elif kind == "reference":
+            extra.setdefault("citations", []).append(part)
+        elif kind == "refusal":
+            extra["refusal"] = extra.get("refusal", "") + str(part["refusal"])
+        elif isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        _add_all(extra, "citations", part.get("annotations"))
+    if reasoning := "".join(thoughts):
+        extra["reasoning"] = reasoning
+    return "".join(texts) if texts else None
+
+
+def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Put what a message holds beside its content into the fields of a line."""
+    calls, call = message.get("tool_calls"), message.get("function_call")
+    if calls:
+        extra["tool_calls"] = [_call(one) for one in calls] if isinstance(calls, list) else calls
+    elif isinstance(call, dict):
+        extra["tool_calls"] = tool_calls([(None, call.get("name"), arguments_text(call.get("arguments")))])
+    if message.get("refusal"):
+        extra["refusal"] = message["refusal"]
+    reasoning = next((said for name in _REASONING if (said := words(message.get(name)))), "")
+    if reasoning:
+        extra["reasoning"] = reasoning
+    images = message.get("images")
+    if isinstance(images, list) and images:
+        extra["images"] = [*extra.get("images", ()), *(image(one) if isinstance(one, str) else one for one in images)]
+    context = message.get("context")
+    _add_all(extra, "citations", message.get("annotations"))
+    _add_all(extra, "citations", message.get("citations"))
+    _add_all(extra, "citations", context.get("citations") if isinstance(context, dict) else None)
+
+
+def _call(call: Any) -> Any:
+    """Return a tool call with its arguments as text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or isinstance(function.get("arguments"), str | None):
+        return call
+    return {**call, "function": {**function, "arguments": arguments_text(function["arguments"])}}
+
+
+def _add_all(extra: dict[str, Any], name: str, entries: Any) -> None:
+    if entries:
+        extra[name] = [*extra.get(name, ()), *_entries(entries)]
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def words(value: Any) -> str:
+    """Join the words of reasoning in whatever shape: a text, a part, parts within parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(words, value))
+    if isinstance(value, dict):
+        return next((said for name in _WORDS if (said := words(value.get(name)))), "")
+    return ""
+
+
+def image(url: str) -> dict[str, Any]:
+    """Write an image as chat messages have them."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def first_sound(choices: list[Any], read_choice: Callable[[Any], Choice]) -> Any:
+    """Return the first choice that can be read and was not broken off; the first of all where there is none."""
+    return next((one for one in choices if _is_sound(one, read_choice)), choices[0])
+
+
+def _is_sound(choice: Any, read_choice: Callable[[Any], Choice]) -> bool:
+    try:
+        return not choice.get("error") and not is_broken_off(read_choice(choice)[1])
+    except (TypeError, AttributeError, LookupError, ValueError):
+        return False
+
+
+def choice_entries(choices: list[Any], read_choice: Callable[[Any], Choice]) -> list[dict[str, Any]]:
+    """Return an entry for each of several choices; one that cannot be read has no text, and its own error."""
+    entries: list[dict[str, Any]] = []
+    for place, choice in enumerate(choices):
+        try:
+            text, finish, extra = read_choice(choice)
+        except (TypeError, AttributeError, LookupError, ValueError):
+            text, finish, extra = None, "error", {}
+        own = choice if isinstance(choice, dict) else {}
+        if own.get("error"):
+            finish, extra = finish or "error", {**extra, "error": own["error"]}
+        entry = {"index": own.get("index", place), "text": text, "finish_reason": normalised(finish)}
+        entries.append(entry | extra)
+    return entries
+
+
+def usage_in(body: dict[str, Any]) -> Any:
+    """Find the usage that stands elsewhere than usual: in a choice (Moonshot) or a field of its own (Groq)."""
+    own = body.get("x_groq")
+    if isinstance(own, dict) and own.get("usage"):
+        return own["usage"]
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("usage"):
+            return choice["usage"]
+    return None
+
+
+def usage(raw: Any) -> Usage | None:
+    """Normalise chat usage; what is missing or not a count stays None, and zeros alone are no counts.
+
+    A total is read where the parts do not say it all: embeddings often have nothing else.
+    """
+    if not isinstance(raw, dict):
+        return None
+    cached, written, reasoning = raw.get("prompt_cache_hit_tokens"), None, None
+    prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    if isinstance(prompt, dict):
+        cached, written = prompt.get("cached_tokens", cached), prompt.get("cache_write_tokens")
+    if isinstance(output, dict):
+        reasoning = output.get("reasoning_tokens")
+    given, answered = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
+    if not given or answered is None:
+        given, answered = _from_total(raw, given, answered)
+        if not given and not answered:
+            return None
+    return Usage(given, answered, count(cached), count(written), count(reasoning))
+
+
+def _from_total(raw: dict[str, Any], given: int | None, answered: int | None) -> tuple[int | None, int | None]:
+    """Return the counts, those that are missing as other APIs call them or as the rest of the total."""
+    given = given or count(raw.get("input_tokens")) or given
+    answered = count(raw.get("output_tokens")) if answered is None else answered
+    rest = (count(raw.get("total_tokens")) or 0) - (given or 0) - (answered or 0)
+    if rest > 0:
+        return (given, rest) if given else (rest, answered)
+    return given, answered

@@ -1,0 +1,198 @@
+"""A stream of OpenAI's responses, folded into the response it would have been without streaming. Pure.
+
+The last event should hold the response whole. Copies leave its output empty: then it is what came before.
+"""
+
+from typing import Any
+
+from llmbatch.codec.sse import CutStream
+from llmbatch.dialects.stream_events import DONE, ERROR, stream_events
+
+__all__ = ["fold"]
+
+_ENDS = {
+    "response.completed": "completed",
+    "response.done": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+}
+"""The events that end a stream, and the status each stands for."""
+
+_TEXTS = {
+    "response.output_text": ("message", "output_text", "text"),
+    "response.text": ("message", "output_text", "text"),
+    "response.refusal": ("message", "refusal", "refusal"),
+    "response.reasoning_text": ("reasoning", "reasoning_text", "text"),
+    "response.reasoning_summary_text": ("reasoning", "summary_text", "text"),
+    "response.function_call_arguments": ("function_call", "", "arguments"),
+    "response.custom_tool_call_input": ("custom_tool_call", "", "input"),
+}
+"""What comes in pieces: the kind of item, the kind of its part, none where it is the item's own, and the field."""
+
+
+def fold(stream: bytes) -> Any:
+    """Return the response of a finished stream; an error among its events is the answer.
+
+    Raises CutStream, or ValueError, TypeError, LookupError or AttributeError for events of another shape.
+    """
+    begun: dict[str, Any] = {}
+    output = _Output()
+    for name, said in stream_events(stream):
+        if name == ERROR:
+            return _failed(said)
+        kind = said.get("type") or name
+        response = said.get("response")
+        response = response if isinstance(response, dict) else {}
+        if kind in _ENDS:
+            body = {**begun, "status": _ENDS[kind], **response}
+            if not body.get("usage") and said.get("usage"):
+                body["usage"] = said["usage"]
+            return _filled(body, output)
+        if name == DONE and output:  # some copies end with [DONE] alone
+            return _filled({**begun, "status": "completed"}, output)
+        begun |= {field: value for field, value in response.items() if value is not None}
+        output.add(kind, said)
+    raise CutStream("the stream ended in the middle")
+
+
+def _failed(said: dict[str, Any]) -> dict[str, Any]:
+    """Return an error event as the failed response it stands for; what no record is to blame for stays an error."""
+    error = said.get("error") or said
+    code = error.get("code") if isinstance(error, dict) else None
+    own = isinstance(code, str) and not code.isdecimal() and not any(word in code.lower() for word in _SERVERS)
+    return {"status": "failed", "error": error} if own else said
+
+
+_SERVERS = ("server", "internal", "engine", "unavailable", "overload")
+
+
+def _filled(body: dict[str, Any], output: "_Output") -> dict[str, Any]:
+    """Return a response whose output has the kinds of items that it lacks and the events before had."""
+    own = body.get("output")
+    if own is None:
+        own = []
+    if not isinstance(own, list) or not all(isinstance(item, dict) for item in own):
+        return body
+    kinds = {item.get("type") for item in own if _says(item)}
+    missing = [item for item in output.joined() if item["type"] not in kinds]
+    return {**body, "output": [*filter(_says, own), *missing]} if missing else body
+
+
+def _says(item: dict[str, Any]) -> bool:
+    return item.get("type") not in ("message", "reasoning") or bool(item.get("content") or item.get("summary"))
+
+
+class _Output:
+    """The items of a response, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._items: list[_Item] = []
+        self._by_id: dict[str, _Item] = {}
+        self._by_index: dict[Any, _Item] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def add(self, kind: str, said: dict[str, Any]) -> None:
+        """Add what an event says of an item; of most kinds there is nothing to add."""
+        what, _, how = kind.rpartition(".")
+        item = said.get("item")
+        if what == "response.output_item" and isinstance(item, dict):
+            if how == "added":
+                self._begin(item.get("id"), said.get("output_index"), item)
+            elif how == "done":
+                self._of(item.get("id"), said.get("output_index")).finish(item)
+        elif what in _TEXTS and how in ("delta", "done"):
+            self._of(said.get("item_id"), said.get("output_index")).add(what, how, said)
+        elif what == "response.content_part" and how == "done":
+            self._of(said.get("item_id"), said.get("output_index")).add_part(said)
+        elif kind in ("response.output_text.annotation.added", "response.output_text_annotation.added"):
+            self._of(said.get("item_id"), said.get("output_index")).annotate(said)
+
+    def joined(self) -> list[dict[str, Any]]:
+        """Return the whole items."""
+        return [item.joined() for item in self._items]
+
+    def _begin(self, id: Any, index: Any, began: dict[str, Any]) -> "_Item":
+        item = _Item(began)
+        self._items.append(item)
+        if isinstance(id, str) and id:
+            self._by_id[id] = item
+        if index is not None:
+            self._by_index[str(index)] = item
+        return item
+
+    def _of(self, id: Any, index: Any) -> "_Item":
+        """Return the item of an id, else of a number, since some copies change the ids; else the last, or a new one."""
+        found = self._by_id.get(id) if isinstance(id, str) else None
+        if found is None and index is not None:
+            found = self._by_index.get(str(index))
+        if found is None and index is None and id is None and self._items:
+            found = self._items[-1]
+        return found or self._begin(id, index, {})
+
+
+class _Item:
+    """One item, as far as it has come."""
+
+    def __init__(self, began: dict[str, Any]) -> None:
+        self._fields = dict(began)
+        self._done: dict[str, Any] | None = None
+        self._own: dict[str, list[str]] = {}
+        self._parts: dict[tuple[str, str], dict[str, Any]] = {}
+        self._texts: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, what: str, how: str, said: dict[str, Any]) -> None:
+        """Add a piece of a text, or the text whole."""
+        kind, part, field = _TEXTS[what]
+        self._fields.setdefault("type", kind)
+        for name in ("name", "call_id"):
+            if said.get(name):
+                self._fields.setdefault(name, said[name])
+        piece = said.get("delta" if how == "delta" else field)
+        if not isinstance(piece, str) or not piece:
+            return
+        key = self._part(part, field, said) if part else None
+        texts = self._own.setdefault(field, []) if key is None else self._texts.setdefault(key, [])
+        if how == "done":
+            texts.clear()
+        texts.append(piece)
+
+    def add_part(self, said: dict[str, Any]) -> None:
+        """Take a part that is whole."""
+        part = said.get("part")
+        if isinstance(part, dict):
+            field = "refusal" if part.get("type") == "refusal" else "text"
+            key = self._part(str(part.get("type")), field, said)
+            self._parts[key] = part
+            if part.get(field):
+                self._texts[key] = [part[field]]
+
+    def annotate(self, said: dict[str, Any]) -> None:
+        """Add an annotation to its part."""
+        part = self._parts[self._part("output_text", "text", said)]
+        part["annotations"] = [*(part.get("annotations") or ()), said["annotation"]]
+
+    def finish(self, item: dict[str, Any]) -> None:
+        """Take the item whole."""
+        self._done = item
+
+    def joined(self) -> dict[str, Any]:
+        """Return the item: whole as it was told, or of its pieces where it was not."""
+        if self._done is not None and _says(self._done) and (self._done.get("arguments") or not self._own):
+            return self._done
+        item = self._fields | (self._done or {}) | {field: "".join(texts) for field, texts in self._own.items()}
+        parts = [{**part, key[1]: "".join(self._texts.get(key, ()))} for key, part in self._parts.items()]
+        summary = [part for part in parts if part.get("type") == "summary_text"]
+        content = [part for part in parts if part.get("type") != "summary_text"]
+        item.setdefault("type", "message")
+        return item | ({"summary": summary} if summary else {}) | ({"content": content} if content else {})
+
+    def _part(self, kind: str, field: str, said: dict[str, Any]) -> tuple[str, str]:
+        """Return the key of the part that an event is about, which begins with its first event."""
+        self._fields.setdefault("type", "reasoning" if kind in ("summary_text", "reasoning_text") else "message")
+        index = said.get("summary_index") if kind == "summary_text" else said.get("content_index")
+        key = (f"{kind} {index or 0}", field)
+        self._parts.setdefault(key, {"type": kind})
+        return key

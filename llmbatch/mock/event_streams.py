@@ -85,7 +85,8 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
     message = choice["message"]
 
     def piece(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        return {"index": choice["index"], "delta": delta, "logprobs": None, "finish_reason": finish}
+        logprobs = choice.get("logprobs") if finish else None
+        return {"index": choice["index"], "delta": delta, "logprobs": logprobs, "finish_reason": finish}
 
     yield piece({"role": "assistant", "content": "" if message["content"] is not None else None, "refusal": None})
     for key in ("reasoning_content", "content", "refusal"):
@@ -97,6 +98,9 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield piece({"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]})
         for part in cut(arguments):
             yield piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
+    for key in ("images", "annotations", "function_call"):
+        if message.get(key):
+            yield piece({key: message[key]})
     yield piece({}, choice["finish_reason"])
 
 

@@ -31,6 +31,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "null-content": {},
     "array-content": {},
     "reasoning": {},
+    "image": {},
+    "citations": {},
+    "function-call": {},
+    "zero-usage": {},
     # The count of the answers, where a request has several inputs.
     "one-missing": {},
     "one-twice": {},

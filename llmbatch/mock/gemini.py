@@ -191,6 +191,10 @@ def _shorten(_: dict[str, Any], candidate: dict[str, Any]) -> None:
     candidate["finishReason"] = "MAX_TOKENS"
 
 
+def _picture() -> dict[str, Any]:
+    return {"inlineData": {"mimeType": "image/gif", "data": "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="}}
+
+
 _SHAPES: dict[str, _Reshape] = {
     "null-choices": lambda answered, _: answered.update(candidates=None),
     "empty-choices": lambda answered, _: answered.update(candidates=[]),
@@ -200,6 +204,7 @@ _SHAPES: dict[str, _Reshape] = {
     "length": _shorten,
     "null-content": lambda _, candidate: candidate.pop("content"),
     "reasoning": lambda _, candidate: candidate["content"]["parts"].insert(0, _thought()),
+    "image": lambda _, candidate: candidate["content"]["parts"].append(_picture()),
 }
 """Faults that change the answer object and its first candidate."""
 

@@ -1,5 +1,6 @@
 """Chat completions: a request body to an answer object, the same for the same seed and body. Pure."""
 
+import re
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -92,7 +93,14 @@ def _choice(turn: Turn, index: int) -> dict[str, Any]:
         short = shortened(text, _limit(body))
         message["content"] = text if short is None else short
         finish = finish if short is None else "length"
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+    logprobs = _logprobs(message["content"], rng) if body.get("logprobs") is True else None
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
+
+
+def _logprobs(content: str | None, rng: Random) -> dict[str, Any]:
+    words = re.findall(r"\s*\S+", content or "")
+    entries = [{"token": word, "logprob": -rng.random(), "bytes": None, "top_logprobs": []} for word in words]
+    return {"content": entries, "refusal": None}
 
 
 def _words(turn: Turn, rng: Random) -> str:
@@ -147,6 +155,8 @@ def _usage(prompt_tokens: int, choices: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 _Reshape = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], None]
 
 
@@ -168,6 +178,18 @@ def _part(_: dict[str, Any], __: dict[str, Any], message: dict[str, Any]) -> Non
     message["content"] = [{"type": "text", "text": message["content"] or ""}]
 
 
+def _call_the_old_way(_: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]) -> None:
+    message.update(content=None, function_call={"name": "note", "arguments": "{}"})
+    choice["finish_reason"] = "function_call"
+
+
+def _cite(_: dict[str, Any], __: dict[str, Any], message: dict[str, Any]) -> None:
+    source = {"url": "https://example.com/", "title": "An example", "start_index": 0, "end_index": 1}
+    message["annotations"] = [{"type": "url_citation", "url_citation": source}]
+
+
+_PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+
 _SHAPES: dict[str, _Reshape] = {
     "null-choices": lambda answered, *_: answered.update(choices=None),
     "empty-choices": lambda answered, *_: answered.update(choices=[]),
@@ -180,6 +202,10 @@ _SHAPES: dict[str, _Reshape] = {
     "null-content": lambda _, __, message: message.update(content=None),
     "array-content": _part,
     "reasoning": lambda _, __, message: message.update(reasoning_content="Let me think. The question is short."),
+    "image": lambda _, __, message: message.update(images=[{"type": "image_url", "image_url": {"url": _PICTURE}}]),
+    "citations": _cite,
+    "function-call": _call_the_old_way,
+    "zero-usage": lambda answered, *_: answered.update(usage=dict.fromkeys(_COUNTS, 0)),
 }
 """Faults that change the answer object: the whole, its first choice and that one's message."""
 

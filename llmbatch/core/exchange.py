@@ -43,7 +43,8 @@ class Request:
 class Reply:
     """A whole answer: header names in lower case, body decoded from its content encoding.
 
-    `cut` says that nothing but the end of the connection marked the end of the body: it may be half of one.
+    `cut` says that nothing but the end of the connection marked the end of the body, or that this end came too early:
+    the body may be half of one.
     """
 
     status: int

@@ -65,7 +65,10 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
             return fold(body)
-        return _parsed_json(body, fold)
+        read = _parsed_json(body, fold)
+        if reply.cut and isinstance(read, int | float):
+            raise CutStream("a number may go on")
+        return read
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
             return Fault(

@@ -1,6 +1,7 @@
 """What every lane does: one request out, one whole answer back, and a trace of how far the attempt got."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -8,7 +9,7 @@ import httpx
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.head import Head
 
-__all__ = ["BaseLane", "Trace"]
+__all__ = ["BaseLane", "Trace", "may_be_whole"]
 
 
 @dataclass(slots=True)
@@ -44,3 +45,13 @@ class BaseLane(httpx.AsyncBaseTransport, ABC):
         reply = await self.exchange(Head.of(request), body, Trace())
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
         return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(reply.body))
+
+
+def may_be_whole(status: int, encoded: bool, chunks: Sequence[bytes]) -> bool:
+    """Tell whether an answer that broke off is worth reading.
+
+    Servers forget the last chunk, and count bytes wrong, of answers that are paid for: JSON and events that came to
+    their end are known by it. Of an error the status is enough; what is compressed shows its end only when undone.
+    """
+    end = next((said for chunk in reversed(chunks) if (said := chunk.rstrip())), b"")
+    return status >= 300 or encoded or end.endswith((b"}", b"]"))

@@ -11,8 +11,8 @@ import httptools
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Trace
-from llmbatch.transport.head import joined
+from llmbatch.transport.base import Trace, may_be_whole
+from llmbatch.transport.head import joined, mended
 from llmbatch.transport.limits import AnswerTooLarge, Limits
 
 __all__ = ["Connection"]
@@ -26,6 +26,10 @@ _NONE: dict[str, str] = {}
 _DELIMITERS = {"content-length", "transfer-encoding"}
 
 
+class _Identity(ValueError):
+    """The answer has a transfer encoding that is none."""
+
+
 class Connection(asyncio.Protocol):
     """One socket and its parser. Once not `open` it serves no further request, and its owner aborts it."""
 
@@ -33,9 +37,7 @@ class Connection(asyncio.Protocol):
         self.open = True
         self._loop = loop
         self._limits = limits
-        self._parser = httptools.HttpResponseParser(self)
-        # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3).
-        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
+        self._parser = self._new_parser()
         self._transport: asyncio.Transport | None = None
         self._reply: asyncio.Future[Reply] | None = None
         """Of the request under way: until its answer is whole, or will never be."""
@@ -44,6 +46,10 @@ class Connection(asyncio.Protocol):
         self._written = False
         self._status = 0
         """Of the answer that comes in, once its head is whole; else 0."""
+        self._head = b""
+        """The answer as it came, until its head is whole."""
+        self._mends = False
+        """Its head is wrong in a way that may be mended once it is whole."""
         self._headers: dict[str, str] = {}
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
@@ -66,6 +72,12 @@ class Connection(asyncio.Protocol):
             lambda: cls(loop, limits), sock=sock, ssl=context, server_hostname=server_hostname
         )
         return connection
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3). Some pad chunk sizes.
+        parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_spaces_after_chunk_size=True)
+        return parser
 
     def fit(self) -> bool:
         """Say whether another request may be written: not idle too long, not closed, nothing said unasked.
@@ -158,16 +170,48 @@ class Connection(asyncio.Protocol):
             return
         self._trace.answered = True
         before = self._received
+        if not self._status:
+            self._head += data
+        if self._mends:
+            self._mend(httpx.RemoteProtocolError("not HTTP/1.1: the head cannot be mended"))
+        else:
+            self._parse(data)
+        if self._reply is not None:
+            self._cap(len(data), self._received != before)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(httpx.RemoteProtocolError("the server wants to switch protocols"))
         except httptools.HttpParserCallbackError as error:
-            self._fail(error.__context__ or error)
+            cause = error.__context__ or error
+            if isinstance(cause, _Identity):
+                self._mend(cause)
+            else:
+                self._fail(cause)
         except httptools.HttpParserError as error:
-            self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
-        if self._reply is not None:
-            self._cap(len(data), self._received != before)
+            self._mend(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
+
+    def _mend(self, error: BaseException) -> None:
+        """Parse again an answer whose head can be mended; fail with the error if it cannot."""
+        head, self._head = self._head, b""
+        try:
+            answer = mended(head) if head else None
+        except ValueError:
+            answer = None
+        else:
+            self._mends = answer is None and bool(head)
+        if answer is not None:
+            self._headers, self._repeated = {}, []
+            self._parser = self._new_parser()
+            self._parse(answer)
+        elif self._mends:
+            self._head = head
+        elif self._broke_off():
+            self.abort()
+        else:
+            self._fail(error)
 
     def _cap(self, size: int, fruitful: bool) -> None:
         """Bound what is not body: headers, trailers, interim answers, the framing of chunks."""
@@ -186,7 +230,7 @@ class Connection(asyncio.Protocol):
         """Fail what is under way."""
         if error is None:
             self._ended()
-        else:
+        elif not self._broke_off():
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
         # The parser and the transport hold this connection: it and what it holds would wait for a look at the cycles.
         del self._parser
@@ -197,10 +241,19 @@ class Connection(asyncio.Protocol):
         if self._status and not self._headers.keys() & _DELIMITERS:
             self._complete(self._status, cut=True)
             self.abort()
+        elif self._broke_off():
+            self.abort()
         elif self._trace.answered:
             self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
         else:
             self._fail(httpx.RemoteProtocolError("the server hung up without an answer"))
+
+    def _broke_off(self) -> bool:
+        """Hand over an answer that broke off, if it may be whole all the same."""
+        worth = self._status and may_be_whole(self._status, "content-encoding" in self._headers, self._chunks)
+        if worth:
+            self._complete(self._status, cut=True)
+        return bool(worth)
 
     # What the parser calls.
 
@@ -222,6 +275,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Expect the body from here."""
+        if self._headers.get("transfer-encoding", "").lower() == "identity":
+            raise _Identity
+        self._head = b""
         self._status = self._parser.get_status_code()
         if self._status < 100:
             raise httpx.RemoteProtocolError(f"not HTTP/1.1: status {self._status}")

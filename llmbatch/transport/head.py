@@ -8,7 +8,7 @@ import httpx
 
 from llmbatch.core.errors import UsageError
 
-__all__ = ["BODY_FIELDS", "Head", "Heads", "joined"]
+__all__ = ["BODY_FIELDS", "Head", "Heads", "joined", "mended"]
 
 BODY_FIELDS = ("content-length", "transfer-encoding")
 """Headers that follow from the body. Lanes send bodies whole, with their length."""
@@ -97,3 +97,31 @@ def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
         if value not in several:  # a header and its repetition by a proxy say one thing
             several.append(value)
     return {name: ", ".join(several) for name, several in values.items()}
+
+
+def mended(answer: bytes) -> bytes | None:
+    """Return an answer whose head says its length once; None while the head is not whole.
+
+    A length that is repeated (by a server and its proxy, in two lines or in one) is one length, and a transfer encoding
+    of `identity` is none. Raises ValueError when nothing of that is the matter.
+    """
+    head, ended, body = answer.partition(b"\r\n\r\n")
+    if not ended:
+        return None
+    lines: list[bytes] = []
+    lengths: set[bytes] = set()
+    dropped = False
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name, value = name.strip().lower(), value.strip()
+        if name == b"content-length":
+            dropped |= bool(lengths) or b"," in value
+            lengths |= {length.strip() for length in value.split(b",")}
+        elif name == b"transfer-encoding" and value.lower() == b"identity":
+            dropped = True
+        else:
+            lines.append(line)
+    if not dropped or len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        raise ValueError("the head cannot be mended")
+    lines += [b"content-length: " + length for length in lengths]
+    return b"\r\n".join(lines) + ended + body

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import BaseLane, Trace
+from llmbatch.transport.base import BaseLane, Trace, may_be_whole
 from llmbatch.transport.head import Head, joined
 from llmbatch.transport.limits import AnswerTooLarge, Limits, socket_options
 
@@ -40,8 +40,8 @@ class HttpxLane(BaseLane):
         try:
             response = await self._transport.handle_async_request(request)
             try:
-                content = await self._whole(response)
-                clean = not self._unread()
+                content, broke_off = await self._whole(response)
+                clean = not broke_off and not self._unread()
             finally:
                 await response.aclose()
         except (OSError, UnicodeError) as error:
@@ -57,7 +57,8 @@ class HttpxLane(BaseLane):
         received = joined(
             (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
         )
-        cut = response.status_code not in (204, 304) and not received.keys() & {"content-length", "transfer-encoding"}
+        undelimited = not received.keys() & {"content-length", "transfer-encoding"}
+        cut = broke_off or (response.status_code not in (204, 304) and undelimited)
         return Reply(response.status_code, received, content, cut)
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
@@ -72,16 +73,23 @@ class HttpxLane(BaseLane):
             socket_options=socket_options(),
         )
 
-    async def _whole(self, response: httpx.Response) -> bytes:
+    async def _whole(self, response: httpx.Response) -> tuple[bytes, bool]:
+        """Read the body; say whether it broke off, where it may be whole all the same."""
         chunks: list[bytes] = []
         received = 0
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        async for chunk in response.stream:
-            received += len(chunk)
-            chunks.append(chunk)
-            if received > self._limits.body:
-                raise AnswerTooLarge(self._limits, chunks)
-        return b"".join(chunks)
+        try:
+            async for chunk in response.stream:
+                received += len(chunk)
+                chunks.append(chunk)
+                if received > self._limits.body:
+                    raise AnswerTooLarge(self._limits, chunks)
+        except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+            encoded = "content-encoding" in response.headers
+            if isinstance(error, AnswerTooLarge) or not may_be_whole(response.status_code, encoded, chunks):
+                raise
+            return b"".join(chunks), True
+        return b"".join(chunks), False
 
     def _unread(self) -> bool:
         """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next one.

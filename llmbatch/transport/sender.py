@@ -58,6 +58,14 @@ class LaneSender:
         try:
             reply.body = decode(reply.body, reply.headers["content-encoding"], self._limits)
         except EncodingError as error:
+            if reply.cut and reply.status < 300:
+                return Fault(
+                    kind=Kind.PROTOCOL,
+                    message="the answer ended in the middle",
+                    billing=Billing.DOUBTFUL,
+                    retry=True,
+                    status=reply.status,
+                )
             if 200 <= reply.status < 300:
                 return Fault(
                     kind=Kind.UNPARSABLE,

@@ -24,6 +24,7 @@ _FIELDS = {
     "stops",
     "closes",
     "differs",
+    "lanes",
 }
 
 
@@ -46,6 +47,7 @@ class Case:
     stops: str = "record"
     closes: bool = False
     differs: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ("ours", "reference")
 
     @property
     def head_ends(self) -> int:
@@ -107,6 +109,8 @@ def load(path: Path) -> Case:
     lines = spec.pop("lines") if "lines" in spec else [spec.pop("line")]
     assert spec.pop("records", len(lines)) == len(lines)
     spec["include"] = frozenset(spec.get("include", ()))
+    if "lanes" in spec:
+        spec["lanes"] = tuple(spec["lanes"])
     spec["without"], spec["differs"] = tuple(spec.get("without", ())), tuple(spec.get("differs", ()))
     spec.setdefault("stream", name.endswith(".stream"))
     return Case(name, path.read_bytes(), lines=tuple(lines), **spec)

@@ -37,8 +37,7 @@ def cuts(case: Case, most: int) -> Sequence[int]:
     return sorted({*(last * step // most for step in range(1, most)), edge - 1, edge, edge + 1})
 
 
-@pytest.mark.parametrize("lane", LANES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "lane"), [(name, lane) for name, case in CASES.items() for lane in case.lanes])
 def test_an_answer_is_read_the_same_however_it_arrives(name: str, lane: str) -> None:
     case = CASES[name]
 

@@ -35,7 +35,7 @@ PROVIDER = (
     "--concurrency-limit",
     "150",
 )
-ODD = ("hang times=1", "drip times=1", "cut-chunked times=1", "junk-status times=1", "huge-headers times=1", "bad-gzip")
+ODD = ("hang times=1", "drip times=1", "cut times=1", "junk-status times=1", "huge-headers times=1", "bad-gzip")
 """What one prompt in two hundred orders beside the random faults."""
 LONG_RUN = 0.8
 """The part of the records that the first, watched run answers."""

@@ -1,10 +1,16 @@
 """Every shape an answer may take: its end, its framing, and what stands around it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.transport.head import Heads, mended
 from llmbatch.transport.lane import Http11Lane
+from llmbatch.transport.limits import Limits
+from llmbatch.transport.sender import LaneSender
+from llmbatch.transport.tls import shared_context
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
 from .scripted import Peer, Script, answering, ending, ok, saying, serving
@@ -143,9 +149,9 @@ def test_a_length_beside_chunks_is_overruled(run: Run, opening: Open) -> None:
     [
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", id="short of its length"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000000000\r\n\r\n{", id="10**18"),
-        pytest.param(CHUNKED + b"2\r\n{}\r\n", id="no last chunk"),
-        pytest.param(CHUNKED + b"5\r\n{}", id="within a chunk"),
-        pytest.param(CHUNKED + b"2\r\n{}\r\n0\r\nx-sum: 1\r\n", id="within the trailers"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n", id="no last chunk"),
+        pytest.param(CHUNKED + b"5\r\n{", id="within a chunk"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n0\r\nx-sum: 1\r\n", id="within the trailers"),
         pytest.param(b"HTTP/1.1 200 OK\r\nconte", id="within the headers"),
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n", id="after an interim answer"),
         pytest.param(b"H", id="after one byte"),
@@ -153,6 +159,84 @@ def test_a_length_beside_chunks_is_overruled(run: Run, opening: Open) -> None:
 )
 def test_an_answer_cut_short_is_doubtful(run: Run, opening: Open, answer: bytes) -> None:
     assert_fault(first(run, opening, ending(answer)), Kind.PROTOCOL, Billing.DOUBTFUL)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        pytest.param(CHUNKED + b"2\r\n{}\r\n", b"{}", id="no last chunk"),
+        pytest.param(CHUNKED + b"9\r\n{}\n", b"{}\n", id="within a chunk of white space"),
+        pytest.param(CHUNKED + b"2\r\n{}\r\n0\r\nx-sum: 1\r\n", b"{}", id="within the trailers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", b"{}", id="short of its length"),
+        pytest.param(CHUNKED + b"d\r\ndata: [DONE]\n\r\n", b"data: [DONE]\n", id="a stream that came to its end"),
+    ],
+)
+def test_an_answer_cut_short_that_may_be_whole_is_read(run: Run, opening: Open, answer: bytes, body: bytes) -> None:
+    result = first(run, opening, ending(answer))
+    assert body_of(result) == body
+    assert isinstance(result, Reply) and result.cut
+
+
+def test_a_refusal_cut_short_is_still_that_refusal(run: Run, opening: Open) -> None:
+    answer = b'HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 100\r\n\r\n{"error'
+    result = first(run, opening, ending(answer))
+    assert isinstance(result, Reply)
+    assert (result.status, result.headers["retry-after"]) == (429, "7")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([ok(b"{}", b"content-length: 2")], id="the same length twice"),
+        pytest.param(one_by_one(ok(b"{}", b"Content-Length: 2")), id="byte by byte"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\n{}"], id="twice in one line"),
+        pytest.param([CHUNKED + b"2 \r\n{}\r\n0 \r\n\r\n"], id="a space after a chunk size"),
+        pytest.param(one_by_one(CHUNKED + b"2\t \r\n{}\r\n0\r\n\r\n"), id="a tab after a chunk size"),
+    ],
+)
+def test_sloppy_framing_that_leaves_no_doubt_is_read(run: Run, opening: Open, pieces: list[bytes]) -> None:
+    async def scene() -> None:
+        async with serving(kept(*pieces)) as server, opening(server.url) as sender:
+            result = await sender.send(asking())
+            assert body_of(result) == b"{}"
+            assert isinstance(result, Reply) and not result.cut
+            assert body_of(await sender.send(asking())) == b"kept"
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "keeps"),
+    [
+        pytest.param([ok(b"{}", b"transfer-encoding: identity")], True, id="with a length"),
+        pytest.param(one_by_one(ok(b"{}", b"Transfer-Encoding: Identity")), True, id="byte by byte"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\n{}"], False, id="without"),
+    ],
+)
+def test_a_transfer_encoding_that_is_none_is_read(run: Run, pieces: list[bytes], keeps: bool) -> None:
+    async def scene() -> None:
+        async with serving((kept if keeps else ending)(*pieces), answering(ok(b"kept"))) as server:
+            limits = Limits(attempt=5.0)
+            lane = Http11Lane(limits=limits, tls=shared_context(None))  # h11 knows no such thing
+            sender = LaneSender(lane, Heads(server.url, {}), limits=limits)
+            result = await sender.send(asking())
+            assert body_of(result) == b"{}"
+            assert isinstance(result, Reply) and result.cut is not keeps
+            assert body_of(await sender.send(asking())) == b"kept"
+            assert len(server.peers) == 1 + (not keeps)
+            await sender.aclose()
+
+    run(scene())
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"content-length: 2\r\n", b"transfer-encoding: identity\r\n", b""]))
+def test_mending_a_head_fails_or_leaves_one_length(head: bytes, more: bytes) -> None:
+    try:
+        answer = mended(b"HTTP/1.1 200 OK\r\n" + more + more + head + b"\r\n\r\n{}")
+    except ValueError:
+        return
+    assert answer is None or answer.lower().partition(b"\r\n\r\n")[0].count(b"\r\ncontent-length:") <= 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, count, gave_up, read_answer, request_id, unparsable
 from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
 from llmbatch.dialects.anthropic_stream import fold
-from llmbatch.dialects.embedded_errors import has_error
+from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
@@ -155,7 +155,8 @@ def _error(body: dict[str, Any], reply: Reply) -> Fault:
     """Judge an error that came with status 200. One that broke off an answer may be charged, whatever it is."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    fault = classify(error_in(body, _STATUSES.get(str(kind), 500)), reply.headers)
+    status = _STATUSES.get(str(kind))
+    fault = embedded_error(body, reply) if status is None else classify(error_in(body, status), reply.headers)
     message = body.get("message")
     begun = isinstance(message, dict) and message.get("content")
     return replace(fault, billing=Billing.DOUBTFUL) if begun and fault.billing is not Billing.SERVER else fault

@@ -25,9 +25,8 @@ class StreamEvent(NamedTuple):
 def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     """Yield the events that say something.
 
-    An error, in whatever shape, is called ERROR and is the last one, since `[DONE]` behind it proves nothing; its
-    object is one that `has_error` is true of. `[DONE]` is the last one, too. Raises ValueError for an event that is
-    not a JSON object.
+    An error, in whatever shape, is the field `error` of an event called ERROR, which is the last one: `[DONE]` behind
+    it proves nothing. `[DONE]` is the last one, too. Raises ValueError for an event that is not a JSON object.
     """
     for name, data in events(stream):
         if data.startswith(b"[DONE]"):
@@ -37,7 +36,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
             continue
         for value in _objects(name, data):
             if name == ERROR or has_error(value):
-                yield StreamEvent(ERROR, value if has_error(value) else {"error": value})
+                yield StreamEvent(ERROR, {"error": value.get("error") or value})
                 return
             if value.get("type") not in _PINGS:
                 yield StreamEvent(name, value)

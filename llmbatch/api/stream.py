@@ -19,6 +19,7 @@ from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, open_session
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
 from llmbatch.core.redact import Redactor
+from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated
@@ -198,6 +199,7 @@ def _supply(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited
 
 
 def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    first = error
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, LlmbatchError) else explain_shortage(error) or first

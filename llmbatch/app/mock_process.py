@@ -6,29 +6,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.system_limits import cannot_start
 
 __all__ = ["mock_process"]
+
+_NAME = "the built-in mock provider"
 
 
 @contextmanager
 def mock_process() -> Iterator[str]:
-    """Start the mock on a free loopback port; yield its base URL; stop it at the end.
+    """Start the mock on a free loopback port; yield its base URL; stop it at the end. Raises LlmbatchError.
 
     It lives as long as its stdin is open, so even a SIGKILL of ours ends it.
     """
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: not what the working directory calls so
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is ours to handle: the mock has to answer what is in flight
-        text=True,
-    ) as process:
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: not what the working directory calls so
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is ours to handle: the mock has to answer what is in flight
+            text=True,
+        )
+    except OSError as error:
+        raise cannot_start(_NAME, error) from error
+    with process:
         assert process.stdin is not None and process.stdout is not None
         try:
             url = process.stdout.readline().strip()
             if not url:
-                raise LlmbatchError("the built-in mock provider did not start")
+                raise LlmbatchError(
+                    f"{_NAME} did not start: it ended with {process.wait()}",
+                    "It needs open files (ulimit -n) and memory (ulimit -v); the lines above may say which.",
+                )
             yield url
         finally:
-            process.stdin.close()
             process.terminate()
+            process.stdin.close()

@@ -40,6 +40,7 @@ from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import STALL
+from llmbatch.engine.offload import Offload
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.input.entry import RecordSource
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
@@ -52,6 +53,7 @@ from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
 from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop
+from llmbatch.transport_process.files import most_lanes
 from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["Session", "StreamTo", "View", "WireLog", "open_session", "run"]
@@ -119,6 +121,7 @@ def open_session(
             endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
         redact = Redactor(endpoint.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
+        settings = _fit_open_files(settings, endpoint, _notices(observers))
         yield Session(settings, endpoint, wire, dialect, reader, reading, output, price, observers, wire_log)
 
 
@@ -184,20 +187,22 @@ class Session:
             ordered=settings.output.ordered and settings.output.path is None,
             marks=self._output.store,
         )
-        async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
-            self._began = self._clock.monotonic()
-            with nullcontext() if view is None else view(self._snapshot):
-                async with anyio.create_task_group() as watchers:
-                    if signals:
-                        watchers.start_soon(self._watch_signals)
-                    watchers.start_soon(self._watch_deadline)
-                    watchers.start_soon(self._sync_now_and_then)
-                    await pipeline.run()
-                    watchers.cancel_scope.cancel()
-                for stop in pipeline.progress.stops:
-                    if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
-                        raise stop
-        orphans = await self._finish()
+        self._disk = disk = Offload()  # every thread is started before the first request leaves
+        with disk:
+            async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
+                self._began = self._clock.monotonic()
+                with nullcontext() if view is None else view(self._snapshot):
+                    async with anyio.create_task_group() as watchers:
+                        if signals:
+                            watchers.start_soon(self._watch_signals)
+                        watchers.start_soon(self._watch_deadline)
+                        watchers.start_soon(self._sync_now_and_then)
+                        await pipeline.run()
+                        watchers.cancel_scope.cancel()
+                    for stop in pipeline.progress.stops:
+                        if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
+                            raise stop
+            orphans = await self._finish()
         self.stopped = why_it_stopped(pipeline)
         return summarize(
             self.stopped,
@@ -247,7 +252,7 @@ class Session:
         refused = any(isinstance(stop, OutputError) for stop in progress.stops)
         finish = partial(self._output.finish, self._settings, complete=complete, refused=refused)
         try:
-            return await anyio.to_thread.run_sync(finish)
+            return int(await self._disk.run(finish))
         except LlmbatchError as error:
             progress.stops.append(error)
             return 0
@@ -282,7 +287,7 @@ class Session:
             await anyio.sleep(SYNC_EVERY)
             if journal.unsynced:
                 try:
-                    await anyio.to_thread.run_sync(journal.sync)
+                    await self._disk.run(journal.sync)
                 except OutputError as error:
                     self._pipeline.stop(error, grace=math.inf)
 
@@ -360,6 +365,15 @@ class _AllKept:
     def interrupt(self) -> None:
         """Return nothing more."""
         self._kept = []
+
+
+def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str], None]) -> Settings:
+    """Let `-c auto` go no higher than the limit of open files allows, and say so; a number is refused later."""
+    most = most_lanes(len(servers.base_urls))
+    if not settings.pace.adaptive or settings.pace.concurrency <= most:
+        return settings
+    notice(f"at most {most} requests at once, not {settings.pace.concurrency}: raise `ulimit -n` for more")
+    return settings._replace(pace=settings.pace._replace(concurrency=most))
 
 
 def _gates(pace: PaceSettings) -> Callable[[], Gate]:

@@ -1,6 +1,8 @@
-"""The front door: what a run needs is begun before typer is imported, and nothing is taken apart at the end."""
+"""The front door: starts what a run needs before typer is imported, and leaves without taking anything apart.
 
-import gc
+Imports little at the top: where memory or open files are short, what fails later can be explained.
+"""
+
 import os
 import re
 import sys
@@ -8,29 +10,52 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import TextIO
 
-from llmbatch.core.errors import ExitCode, LlmbatchError
-from llmbatch.transport_process.spawn import LOOK_AT, spawn_transport
-
 __all__ = ["entry"]
 
 
 def entry() -> None:
     """Run the command line and leave with its exit code."""
-    gc.set_threshold(*LOOK_AT)
-    _occupy_standard_streams()
-    _drop_impossible_sizes()
-    code: int = ExitCode.INTERRUPT
-    with suppress(KeyboardInterrupt), ExitStack() as stack:
-        wire = None
-        if _will_send(sys.argv):
-            with suppress(LlmbatchError):  # tried again, and told, where it is needed
-                wire = stack.enter_context(spawn_transport())
-        from llmbatch.cli.main import run_to_code  # typer: here while much else is imported there
-
-        code = run_to_code(wire)
+    try:
+        code = _run()
+    except Exception as error:
+        code = _cannot_start(error)
     _silence(sys.stdout, 1)
     _silence(sys.stderr, 2)
     os._exit(code)  # all is closed and flushed; Python would take 8 ms to take the rest apart
+
+
+def _run() -> int:
+    import gc
+
+    from llmbatch.core.errors import ExitCode, LlmbatchError
+    from llmbatch.transport_process.spawn import LOOK_AT, spawn_transport
+
+    gc.set_threshold(*LOOK_AT)
+    _occupy_standard_streams()
+    _drop_impossible_sizes()
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        transport = None
+        if _will_send(sys.argv):
+            with suppress(LlmbatchError):  # tried again, and told, where it is needed
+                transport = stack.enter_context(spawn_transport())
+        from llmbatch.cli.main import run_to_code  # typer: here while much else is imported there
+
+        return run_to_code(transport)
+    return ExitCode.INTERRUPT
+
+
+def _cannot_start(error: Exception) -> int:
+    """Say why not even the command line could be started; return the exit code."""
+    message, code = f"cannot start: {type(error).__name__}: {error}", 70
+    with suppress(Exception):  # what is short may be short for this import, too
+        from llmbatch.core.system_limits import explain_shortage
+
+        shortage = explain_shortage(error)
+        if shortage is not None:
+            message, code = f"{shortage.message}\n{shortage.hint}", shortage.exit_code
+    with suppress(OSError):
+        os.write(2, f"llmbatch: {message}\n".encode("utf-8", "replace"))
+    return code
 
 
 def _will_send(words: Sequence[str]) -> bool:

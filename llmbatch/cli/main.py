@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmbatch.cli.lazy_commands import Verbs
-from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
+from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
+from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
@@ -65,18 +66,17 @@ def _explain(error: Exception) -> int:
     from llmbatch.cli.secrets import redactor
 
     redact = redactor()
-    if isinstance(first, MemoryError):
-        first = OutOfMemory()
-    if isinstance(first, LlmbatchError):
-        _say(redact(f"llmbatch: {first.message}"))
-        if first.hint:
-            _say(redact(first.hint))
-        return first.exit_code
-    if "--debug" in sys.argv:
+    reason = first if isinstance(first, LlmbatchError) else explain_shortage(error)
+    if reason is not first and "--debug" in sys.argv:
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             _say(redact(line))
+    if reason is not None:
+        _say(redact(f"llmbatch: {reason.message}"))
+        if reason.hint:
+            _say(redact(reason.hint))
+        return reason.exit_code
     _say(redact(f"llmbatch: a bug: {type(first).__name__}: {first}"))
     _say("Run it again with --debug and report what it prints.")
     return ExitCode.BUG

@@ -9,7 +9,8 @@ LlmbatchError
  ├── OutputBusy       75   another run holds the output
  ├── ReaderGone      141   the reader of stdout went away
  ├── Interrupted   128+n   stopped by signal n
- └── OutOfMemory      70   the answers at hand do not fit
+ ├── OutOfMemory      70   the answers at hand do not fit
+ └── OutOfResources   70   the system refuses another open file or thread
 """
 
 import signal
@@ -24,6 +25,7 @@ __all__ = [
     "Interrupted",
     "LlmbatchError",
     "OutOfMemory",
+    "OutOfResources",
     "OutputBusy",
     "OutputError",
     "ReaderGone",
@@ -125,3 +127,7 @@ class OutOfMemory(LlmbatchError):
             "there is not enough memory for so many or so large answers at once",
             "Lower -c, then run the same command again: with -o what is recorded is kept.",
         )
+
+
+class OutOfResources(LlmbatchError):
+    """The system refuses another open file or thread in the middle of the work."""

@@ -1,7 +1,6 @@
 """Runs blocking calls on a thread of their own: cheaper than the thread pool of anyio."""
 
 import asyncio
-import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Any
 import anyio
 
 from llmbatch.core.cpu import use_batch_scheduling
+from llmbatch.core.thread import start_thread
 
 __all__ = ["Offload"]
 
@@ -17,8 +17,7 @@ __all__ = ["Offload"]
 class Offload:
     """Takes calls from the loop that it was made on, one at a time, while its context lasts; ends after the last."""
 
-    def __init__(self, name: str) -> None:
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]] | None] = SimpleQueue()
 
@@ -33,7 +32,7 @@ class Offload:
         return result
 
     def __enter__(self) -> None:
-        self._thread.start()
+        start_thread(self._work)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -68,7 +68,7 @@ class Pipeline:
         self._batch = min(batch, WINDOW) if ordered else batch
         self._notify = notify
         self._clock = clock
-        self._reading, self._writing = Offload("llmbatch reading"), Offload("llmbatch writing")
+        self._reading, self._writing = Offload(), Offload()
         self._offload = offload or self._reading.run
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.errors import InputError
+from llmbatch.core.thread import start_thread
 from llmbatch.input.entry import Entry
 
 __all__ = ["Awaited", "Collected", "Iterated"]
@@ -104,7 +105,7 @@ class Iterated(_Ahead):
     def __init__(self, records: Iterable[Any]) -> None:
         super().__init__()
         self._records = records
-        threading.Thread(target=self._take, name="llmbatch records", daemon=True).start()
+        start_thread(self._take)
 
     def _take(self) -> None:
         try:

@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -17,8 +16,10 @@ from typing import Any
 
 import anyio
 import h11
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
+from llmbatch.core.parent import end_with_parent
+from llmbatch.core.system_limits import OUT_OF_FILES, allow_open_files
 from llmbatch.mock.error_formats import OPENAI, Refusal
 from llmbatch.mock.http_writer import BROKEN, Ending, Step, broken, legal, seen_status
 from llmbatch.mock.ledger import Ledger, shown_headers
@@ -29,6 +30,8 @@ __all__ = ["run", "serve"]
 
 _LARGEST_BODY = 64 * 2**20
 _READ = 2**18
+_MOST_FILES = 65_536
+_ROOM = 0.05  # seconds from one attempt to accept a connection to the next while no more files may be open
 _LINGER = 5.0  # seconds a client gets to read the end of an answer and to close its side
 _FLUSH = 0.01  # seconds for what was sent to leave the buffers of the event loop, before a reset
 _CLOSE = (b"connection", b"close")
@@ -45,24 +48,48 @@ async def serve(settings: MockSettings, *, started: Callable[[str], None] = _ign
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
         server = _Server(settings, ledger)
-        async with await anyio.create_tcp_listener(local_host=settings.host, local_port=settings.port) as listener:
+        async with await SocketListener.from_socket(_listen(settings.host, settings.port)) as listener:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
-            await listener.serve(server.accept)
+            async with anyio.create_task_group() as connections:
+                while True:
+                    try:
+                        stream = await listener.accept()
+                    except OSError as error:
+                        if error.errno not in OUT_OF_FILES:
+                            raise
+                        await anyio.sleep(_ROOM)  # connections that end make room; until then clients wait in line
+                    else:
+                        connections.start_soon(server.accept, stream)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Listen on a loopback address. Looks no name up: for that the event loop needs threads, and dies without."""
+    address = "127.0.0.1" if host == "localhost" else host
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen(_MOST_FILES)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def run(settings: MockSettings, *, started: Callable[[str], None] = _ignore, until_stdin_closes: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM, or until standard input ends, as it does when a parent dies.
+    """Serve until SIGINT or SIGTERM, or as long as the parent holds the other end of standard input, a pipe.
 
     Raises OSError when it cannot listen or cannot open the ledger.
     """
+    if until_stdin_closes:
+        end_with_parent(0)
+    allow_open_files(_MOST_FILES)
 
     async def main() -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
-                if until_stdin_closes:
-                    threading.Thread(target=_end_with_stdin, daemon=True).start()
-
                 tasks.start_soon(partial(serve, settings, started=started))
                 async for _ in signals:
                     break
@@ -80,17 +107,6 @@ def _unwrap(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _end_with_stdin() -> None:
-    """Read standard input to its end, then ask the process to end.
-
-    A plain descriptor: a thread blocked in `sys.stdin` holds its lock and breaks the exit of the interpreter.
-    """
-    with suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _raw_socket(stream: SocketStream) -> Any:
@@ -114,7 +130,7 @@ def _cut_off(stream: SocketStream) -> None:
     if (raw := _raw_socket(stream)) is None:
         return
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with open(os.devnull, "rb") as nothing:
+    with suppress(OSError), open(os.devnull, "rb") as nothing:  # without it the end is not as abrupt
         os.dup2(nothing.fileno(), raw.fileno(), inheritable=False)
 
 

@@ -1,27 +1,36 @@
 """The process that holds the connections: gets requests over its stdin, sends back what it read from the answers."""
 
+import _thread
 import asyncio
 import gc
 import os
-import resource
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Callable
 
 from llmbatch.core.cpu import use_batch_scheduling
-from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Fault
+from llmbatch.core.parent import end_with_parent
+from llmbatch.core.system_limits import cannot_start
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
 from llmbatch.transport_process.channel import Channel, TransportSettings
-from llmbatch.transport_process.event_loop import new_loop
+from llmbatch.transport_process.event_loop import has_uvloop, new_loop
+from llmbatch.transport_process.files import allow_lanes
 
 __all__ = ["main"]
+
+_RESOLVERS = 4
+"""Threads that uvloop looks hosts up with."""
+_AT_ONCE = 0.02
+"""Seconds that threads last which are only to show that they can run."""
 
 Order = tuple[int, str, str, bytes, Expected, int]
 """Lane, method, path, body, what the answer is expected to be, index of the server."""
@@ -32,6 +41,7 @@ def main() -> None:
     # A signal to the process group is for the run: it lets what is in flight arrive, then closes the connection.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent(2)  # even if this process hangs; the run reads its stderr only once it has ended
     gc.freeze()
     use_batch_scheduling()
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -87,7 +97,9 @@ class _RequestServer:
 
 def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
     """Return a function that makes senders. Raises UsageError."""
-    _allow_sockets(settings.lanes, len(settings.base_urls))
+    allow_lanes(settings.lanes, len(settings.base_urls))
+    if has_uvloop():
+        _check_threads(_RESOLVERS)
     limits = Limits(connect=settings.connect, attempt=settings.attempt)
     ends = [
         (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers))
@@ -97,17 +109,16 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> C
     return lambda: spread_over([LaneSender(open_lane(), heads, limits=limits, log=log) for open_lane, heads in ends])
 
 
-def _allow_sockets(lanes: int, endpoints: int) -> None:
-    """Raise the limit of open files to what the lanes need. Raises UsageError when the system forbids it."""
-    needed = lanes * endpoints + 64
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise UsageError(
-                f"-c {lanes} needs {needed} open files, the system allows {hard}",
-                "Lower -c or raise `ulimit -n`.",
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+def _check_threads(count: int) -> None:
+    """Check that so many threads can run at once, by running them. Raises UsageError.
+
+    uvloop looks hosts up in threads that it starts with the first one, and aborts the process where it cannot.
+    """
+    try:
+        for _ in range(count):
+            _thread.start_new_thread(time.sleep, (_AT_ONCE,))
+    except RuntimeError as error:
+        raise cannot_start("the threads that look hosts up", error) from error
 
 
 def _leave(error: Exception | None) -> None:

@@ -108,6 +108,8 @@ class TransportProcess:
             reasons = [
                 text for line in lines if (text := line.strip(" |+-"))
             ]  # a group of exceptions is printed in a frame
+            if reasons and reasons[-1].startswith("MemoryError"):
+                return OutOfMemory()
             cause = f"ended with {code}: {reasons[-1] if reasons else 'no reason given'}"
         return LlmbatchError(
             f"the process that holds the connections {cause}",

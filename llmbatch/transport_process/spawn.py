@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.system_limits import allow_open_files, cannot_start, check_open_files
 
 if TYPE_CHECKING:
     from llmbatch.transport_process.parent import TransportProcess
@@ -24,6 +24,8 @@ PROGRAM = (
     "from llmbatch.transport_process.child import main; main()"
 )
 """It gets this process's module search path as arguments."""
+_FILES = 32
+"""More files than either process opens before the first request."""
 _PATIENCE = 5.0
 """Seconds for the other process to end once its connection is closed."""
 
@@ -33,7 +35,10 @@ def spawn_transport() -> Iterator["TransportProcess"]:
     """Start the process; end it on exit. It also ends at once when this process does, even by SIGKILL.
 
     Both processes import their modules at the same time: start it early, and the first request leaves early.
+    Raises UsageError when too few open files or processes are allowed, other LlmbatchErrors when it cannot start.
     """
+    allow_open_files(4 * _FILES)
+    check_open_files(_FILES)
     ours, theirs = socket.socketpair()
     stderr_read, stderr_write = os.pipe()
     os.set_blocking(stderr_write, False)  # a full pipe must not block it: nobody reads before it ends
@@ -48,10 +53,7 @@ def spawn_transport() -> Iterator["TransportProcess"]:
                     start_new_session=True,  # Ctrl-C goes to the run alone: what is in flight has time to arrive
                 )
         except OSError as error:
-            raise LlmbatchError(
-                f"cannot start the process that holds the connections: {error.strerror}",
-                "Allow another process (ulimit -u), or free memory.",
-            ) from error
+            raise cannot_start("the process that holds the connections", error) from error
         with process:
             try:
                 from llmbatch.transport_process.parent import TransportProcess

@@ -4,22 +4,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from llmbatch.core.thread import start_thread
+
 __all__ = ["ticking"]
 
 
 @contextmanager
 def ticking(seconds: float, do: Callable[[], None]) -> Iterator[None]:
     """Call `do` every so many seconds, not at the beginning nor at the end."""
-    over = threading.Event()
+    over, ended = threading.Event(), threading.Event()
 
     def tick() -> None:
-        while not over.wait(seconds):
-            do()
+        try:
+            while not over.wait(seconds):
+                do()
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=tick, name="ticking", daemon=True)
-    thread.start()
+    start_thread(tick)
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        ended.wait()

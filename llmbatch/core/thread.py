@@ -1,0 +1,29 @@
+"""Threads that either run or are refused: `threading.Thread.start` waits for ever where memory ends as one begins."""
+
+import _thread
+from collections.abc import Callable
+
+from llmbatch.core.errors import OutOfMemory
+from llmbatch.core.system_limits import cannot_start
+
+__all__ = ["start_thread"]
+
+_PATIENCE = 10.0
+"""Seconds for a thread to begin; a busy machine takes milliseconds."""
+
+
+def start_thread(work: Callable[[], None]) -> None:
+    """Run `work` on a thread that does not keep the process alive. Raises UsageError or OutOfMemory."""
+    begun = _thread.allocate_lock()
+    begun.acquire()
+
+    def run() -> None:
+        begun.release()
+        work()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError as error:
+        raise cannot_start("a thread", error) from error
+    if not begun.acquire(timeout=_PATIENCE):
+        raise OutOfMemory

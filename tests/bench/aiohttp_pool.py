@@ -1,4 +1,4 @@
-"""The peers: a worker pool on aiohttp, plain as in its documentation, or with orjson in the place of json.
+"""The peers: a worker pool on aiohttp and uvloop, with json as in its documentation, or with orjson.
 
 Usage: python aiohttp_pool.py plain|orjson BASE_URL INPUT OUTPUT WORKERS
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import uvloop
 
 Ask = Callable[[aiohttp.ClientSession, str, dict[str, Any]], Awaitable[tuple[int, Any]]]
 
@@ -68,4 +69,4 @@ if __name__ == "__main__":
     kind, base_url, source, target, workers = sys.argv[1:]
     plain = (ask_plainly, json.loads, lambda value: json.dumps(value).encode())
     chosen = plain if kind == "plain" else (ask_with_orjson, orjson.loads, orjson.dumps)
-    asyncio.run(main(*chosen, base_url, source, target, int(workers)))
+    uvloop.run(main(*chosen, base_url, source, target, int(workers)))

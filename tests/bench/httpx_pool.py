@@ -1,4 +1,4 @@
-"""A peer: a worker pool on one shared httpx.AsyncClient.
+"""A peer: a worker pool on one shared httpx.AsyncClient and uvloop.
 
 Usage: python httpx_pool.py BASE_URL INPUT OUTPUT WORKERS
 """
@@ -8,6 +8,7 @@ import json
 import sys
 
 import httpx
+import uvloop
 
 
 async def main(base_url: str, source: str, target: str, workers: int) -> None:
@@ -36,4 +37,4 @@ async def main(base_url: str, source: str, target: str, workers: int) -> None:
 
 if __name__ == "__main__":
     base_url, source, target, workers = sys.argv[1:]
-    asyncio.run(main(base_url, source, target, int(workers)))
+    uvloop.run(main(base_url, source, target, int(workers)))

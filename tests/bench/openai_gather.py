@@ -1,4 +1,4 @@
-"""A peer: the openai client, all requests at once under a semaphore, as most scripts have it.
+"""A peer: the openai client, all requests at once under a semaphore, as most scripts have it, on uvloop.
 
 Usage: python openai_gather.py BASE_URL INPUT OUTPUT IN_FLIGHT
 """
@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 
+import uvloop
 from openai import AsyncOpenAI
 
 
@@ -30,4 +31,4 @@ async def main(base_url: str, source: str, target: str, in_flight: int) -> None:
 
 if __name__ == "__main__":
     base_url, source, target, in_flight = sys.argv[1:]
-    asyncio.run(main(base_url, source, target, int(in_flight)))
+    uvloop.run(main(base_url, source, target, int(in_flight)))

@@ -9,10 +9,10 @@ __all__ = ["PEERS", "ours", "prompts", "written"]
 HERE = Path(__file__).parent
 
 PEERS = {
-    "aiohttp, worker pool": ("aiohttp_pool.py", "plain"),
-    "aiohttp, worker pool, orjson": ("aiohttp_pool.py", "orjson"),
-    "openai client, semaphore": ("openai_gather.py",),
-    "httpx, one shared client": ("httpx_pool.py",),
+    "aiohttp and uvloop, worker pool": ("aiohttp_pool.py", "plain"),
+    "aiohttp and uvloop, worker pool, orjson": ("aiohttp_pool.py", "orjson"),
+    "openai client and uvloop, semaphore": ("openai_gather.py",),
+    "httpx and uvloop, one shared client": ("httpx_pool.py",),
 }
 """Name to script and first arguments; base URL, input, output and requests in flight follow."""
 

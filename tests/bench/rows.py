@@ -58,12 +58,12 @@ def instant(bench: Bench) -> list[Line]:
     """A server that answers at once, 64 workers: the peers on aiohttp in turns with ours, the slow ones on fewer."""
     many, few = bench.prompts(20_000), bench.prompts(5_000)
     lines = []
-    quick = {"aiohttp, worker pool": ">= 2", "aiohttp, worker pool, orjson": ">= 2"}
+    quick = {"aiohttp and uvloop, worker pool": ">= 2", "aiohttp and uvloop, worker pool, orjson": ">= 2"}
     figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, many, 64) for name in quick}, rounds=11)
     work = f"instant server, 64 workers, {many[1]:,} records"
     for name, bar in quick.items():
         lines.append(compared(work, name, figures["ours"], figures[name], (many[1], many[1]), bar=bar))
-    slow = {"openai client, semaphore": ">= 20", "httpx, one shared client": ""}
+    slow = {"openai client and uvloop, semaphore": ">= 20", "httpx and uvloop, one shared client": ""}
     figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, few, 64) for name in slow}, rounds=2)
     for name, bar in slow.items():
         label = f"{name}, {few[1]:,} records"
@@ -73,7 +73,7 @@ def instant(bench: Bench) -> list[Line]:
 
 def slow(bench: Bench) -> list[Line]:
     """A server that answers after 0.5 s, 1,000 in flight: against the ideal and against aiohttp."""
-    records, peer = bench.prompts(20_000), "aiohttp, worker pool, orjson"
+    records, peer = bench.prompts(20_000), "aiohttp and uvloop, worker pool, orjson"
     in_flight, after = 1000, 0.5
     figures = turns(
         {

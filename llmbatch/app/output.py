@@ -56,6 +56,8 @@ class Output:
     store: Store | None = None
     journal: Journal | None = None
     skip_done: SkipDone | None = None
+    records: int | None = None
+    """How many records the input has, where a survey counted them."""
     kept: list[AlreadyDone] | None = None
     """All records of the input, when a survey showed that none is to be sent."""
     worked: Callable[[Route], bool] = lambda route: False
@@ -142,7 +144,8 @@ def open_output(
             _show_kept(partial(store.kept_lines, continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
         kept = survey.kept if survey is not None else None
-        yield Output(sink, store, journal, continuation.skip_done, kept, continuation.worked, failures, table)
+        records = survey.records if survey is not None else None
+        yield Output(sink, store, journal, continuation.skip_done, records, kept, continuation.worked, failures, table)
 
 
 def _table(settings: Settings, results: Path, notice: Callable[[str], None]) -> "Table | None":

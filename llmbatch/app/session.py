@@ -14,6 +14,7 @@ import anyio
 
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
+from llmbatch.app.meter import EVERY, Meter, estimated_total
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
@@ -35,7 +36,7 @@ from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
-from llmbatch.core.snapshot import Snapshot
+from llmbatch.core.snapshot import RouteState, Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dispatch import Dispatch
@@ -153,7 +154,8 @@ class Session:
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
-        self._held: tuple[str, float] = ("", 0.0)
+        self._refusals: dict[str, str] = {}
+        """The kind of the last fault that closed a route, by model."""
         self._finished = -math.inf
         self._interrupts = 0
         self.stopped: LlmbatchError | None = None
@@ -191,14 +193,17 @@ class Session:
         with disk:
             async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
                 self._began = self._clock.monotonic()
+                self._meter = Meter(self._began)
                 with nullcontext() if view is None else view(self._snapshot):
                     async with anyio.create_task_group() as watchers:
                         if signals:
                             watchers.start_soon(self._watch_signals)
                         watchers.start_soon(self._watch_deadline)
                         watchers.start_soon(self._sync_now_and_then)
+                        watchers.start_soon(self._measure)
                         await pipeline.run()
                         watchers.cancel_scope.cancel()
+                    self._meter.end(self._clock.monotonic())
                     for stop in pipeline.progress.stops:
                         if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
                             raise stop
@@ -208,6 +213,7 @@ class Session:
             self.stopped,
             pipeline,
             self._tally,
+            self._meter,
             self._endpoint,
             fail_on=settings.stop.fail_on,
             wall_s=self._clock.monotonic() - self._began,
@@ -259,7 +265,7 @@ class Session:
 
     def _notify(self, event: Event) -> None:
         if isinstance(event, Paused):
-            self._held = (_why(event), self._clock.monotonic() + event.wait)
+            self._refusals[event.route.model] = _why(event)
         elif isinstance(event, Finished):
             self._finished = self._clock.monotonic()
         for observer in self._observers:
@@ -291,6 +297,14 @@ class Session:
                 except OutputError as error:
                     self._pipeline.stop(error, grace=math.inf)
 
+    async def _measure(self) -> None:
+        """Sample what the run does, as long as it lasts."""
+        while True:
+            await anyio.sleep(EVERY)
+            ended = self._pipeline.progress.input_ended
+            now = self._clock.monotonic()
+            self._meter.sample(now, self._tally.done, self._pipeline.dispatch.routes(now, input_ended=ended))
+
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._settings.stop.deadline)
         self._pipeline.stop(
@@ -316,39 +330,49 @@ class Session:
                         signal.signal(other, signal.SIG_DFL)
 
     def _snapshot(self) -> Snapshot:
+        """Tell where the run stands. Called from other threads too."""
         now = self._clock.monotonic()
-        dispatch, tally = self._pipeline.dispatch, self._tally
-        reason, until = self._held
-        limit, why = dispatch.limit
+        dispatch, tally, meter = self._pipeline.dispatch, self._tally, self._meter
         idle = now - max(self._finished, self._began)
-        waits = self._pipeline.waits(now, held=until > now) if idle >= STALL else ()
+        closed = any(route.closed_for > 0 for route in meter.routes)
+        waits = self._pipeline.waits(now, held=closed) if idle >= STALL else ()
+        done, rate, stopping = tally.done, meter.rate(now, tally.done), bool(self._pipeline.progress.stops)
+        total = self._total()
+        finished = done + self._pipeline.progress.kept.total()
+        left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
         return Snapshot(
             ok=tally.ok,
-            failed=sum(tally.failed.values()),
+            failed=done - tally.ok,
             in_flight=dispatch.in_flight,
             waiting=dispatch.waiting,
-            limit=min(limit, self._settings.pace.concurrency),
-            why=why,
+            limit=min(dispatch.limit[0], self._settings.pace.concurrency),
             wall=now - self._began,
-            fraction=self._fraction(),
+            rate=rate,
+            fraction=min(1.0, finished / total) if total else None,
+            eta=left / rate if left is not None and rate else None,
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
             cost=tally.cost,
-            held=reason if until > now else None,
-            held_for=max(0.0, until - now),
+            routes=[self._with_reason(route) for route in meter.routes],
             left=dispatch.left,
             stalled=idle if waits else 0.0,
             waits=waits,
+            stopping=stopping,
         )
 
-    def _fraction(self) -> float | None:
-        """Estimate how much is done: how many records the whole input has follows from those in the part read."""
+    def _with_reason(self, route: RouteState) -> RouteState:
+        if route.closed_for <= 0:
+            return route
+        return route._replace(reason=self._refusals.get(route.name.partition(" at ")[0]))
+
+    def _total(self) -> int | None:
+        """Return how many records the input has: as counted before the first request, or else by an estimate."""
+        if self._output.records is not None:
+            return self._output.records
         progress = self._pipeline.progress
-        part = 1.0 if progress.input_ended else self._reading.fraction
-        if not part or not progress.read:
-            return None
-        done = self._tally.done + progress.kept.total()
-        return min(1.0, done * part / progress.read)
+        # An input that was interrupted has not ended.
+        part = 1.0 if progress.input_ended and not progress.stops else self._reading.fraction
+        return estimated_total(progress.read, part, limit=self._settings.input.limit)
 
 
 class _AllKept:

@@ -1,5 +1,6 @@
 """Sum up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
 
+from llmbatch.app.meter import Meter
 from llmbatch.app.servers import Servers
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutputError
 from llmbatch.core.fault import Kind
@@ -35,6 +36,7 @@ def summarize(
     reason: LlmbatchError | None,
     pipeline: Pipeline,
     tally: Tally,
+    meter: Meter,
     servers: Servers,
     *,
     fail_on: Tolerance,
@@ -79,7 +81,8 @@ def summarize(
         cost_usd=tally.cost,
         models=dict(tally.models),
         wall_s=wall_s,
-        waited_s=tally.waited,
+        waited_s=min(meter.waited, wall_s),
+        limited_by=meter.shares(wall_s),
         latency_s=tally.latency_s(),
         stopped=reason.message if reason is not None else None,
         hint=_hint(reason, tally, servers),

@@ -34,14 +34,12 @@ class Cause(StrEnum):
     """Records arrive more slowly than they are answered."""
 
 
-RATES = frozenset({Cause.NAMED_RATE, Cause.ANNOUNCED_RATE, Cause.LEARNED_RATE})
-
-
 class RouteState(NamedTuple):
     """One route, at one server. `cause` is None while nothing limits it, as when its last requests are in flight.
 
     `rate` is the limit per minute, in `unit`, where the cause is one. `share` is the share of requests that are
-    refused, where that is the cause. `closed_for` is for how many more seconds nothing is sent.
+    refused, where that is the cause. `closed_for` is for how many more seconds nothing is sent, and `reason` which
+    kind of fault closed it.
     """
 
     name: str
@@ -52,15 +50,17 @@ class RouteState(NamedTuple):
     unit: str = "requests"
     share: float | None = None
     closed_for: float = 0.0
+    reason: str | None = None
 
 
 class Snapshot(NamedTuple):
-    """Counts are of records; `fraction` is how much of the input is done, None when that cannot be known.
+    """Counts are of records: `ok` and `failed` those of this run, `waiting` those to be sent again later.
 
-    `limit` is how many requests may be in flight and `why` what moved it last.
-    `held` is why a route waits, `held_for` for how many more seconds.
-    `left` is what `--max-cost` leaves to spend.
+    `fraction` is how much of the whole input is done, by earlier runs too, `eta` the seconds until the run ends; None
+    when that cannot be known. `rate` is how many records a second finish at present. `limit` is how many requests may
+    be in flight, `routes` say what keeps each route from sending more. `left` is what `--max-cost` leaves to spend.
     `stalled` is for how many seconds nothing has finished, once that is long, and `waits` for what the oldest wait.
+    When the run is `stopping`, nothing new is sent.
     """
 
     ok: int
@@ -68,15 +68,30 @@ class Snapshot(NamedTuple):
     in_flight: int
     waiting: int
     limit: int
-    why: str
     wall: float
+    rate: float
     fraction: float | None
+    eta: float | None
     input_tokens: int
     output_tokens: int
     cost: float | None
-    held: str | None
-    held_for: float
+    routes: Sequence[RouteState] = ()
     left: float | None = None
     stalled: float = 0.0
     waits: tuple[str, ...] = ()
-    routes: Sequence[RouteState] = ()
+    stopping: bool = False
+
+    @property
+    def done(self) -> int:
+        """Count the records that finished in this run."""
+        return self.ok + self.failed
+
+    @property
+    def mean_rate(self) -> float:
+        """Return how many records a second finished since the run began."""
+        return self.done / self.wall if self.wall > 0 else 0.0
+
+    @property
+    def held_for(self) -> float:
+        """Return for how many more seconds a route is closed."""
+        return max((route.closed_for for route in self.routes), default=0.0)

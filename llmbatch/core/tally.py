@@ -69,8 +69,6 @@ class Tally:
         self.billed_failures = 0
         self.possibly_billed = 0
         self.retries = 0
-        self.waited = 0.0
-        """Seconds for which a route was held by limits."""
 
     def __call__(self, event: Event) -> None:
         """Fold one event in."""
@@ -82,7 +80,6 @@ class Tally:
             self._share(event.job.route.model).use(event.fault.usage)
         elif isinstance(event, Paused):
             self.retries += 1
-            self.waited += event.added
 
     @property
     def ok(self) -> int:
@@ -204,6 +201,9 @@ class Summary:
     endpoints: list[ServerTraffic] = field(default_factory=list)
     wall_s: float
     waited_s: float
+    """Seconds in which a route was closed because its server refused or was not there."""
+    limited_by: dict[str, float] = field(default_factory=dict)
+    """The share of the time for each cause that limited the run."""
     latency_s: dict[str, float]
     stopped: str | None
     hint: str | None
@@ -234,6 +234,7 @@ class Summary:
             "endpoints": [traffic._asdict() for traffic in self.endpoints],
             "wall_s": round(self.wall_s, 3),
             "waited_s": round(self.waited_s, 3),
+            "limited_by": self.limited_by,
             "records_per_s": round(rate, 1),
             "latency_s": self.latency_s,
             "stopped": self.stopped,

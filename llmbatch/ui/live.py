@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.ui.plain import clock, stall_words
+from llmbatch.ui.causes import limits_line
+from llmbatch.ui.plain import clock, rates, stall_words
 
 __all__ = ["LiveView"]
 
@@ -40,30 +41,34 @@ class LiveView:
 
 
 def render(now: Snapshot) -> RenderableType:
-    """Draw one moment of a run in two lines."""
-    done = now.ok + now.failed
-    rate = done / now.wall if now.wall > 0 else 0.0
+    """Draw one moment of a run: how much is done, the counts, and what limits it."""
     first = Table.grid(padding=(0, 1))
     if now.fraction is not None:
-        left = now.wall * (1 - now.fraction) / now.fraction if now.fraction > 0 else 0.0
         bar = ProgressBar(total=1.0, completed=now.fraction, width=30)
-        first.add_row(bar, Text(f"{now.fraction:4.0%}"), Text(f"{clock(now.wall)} · ETA {clock(left)}"))
+        first.add_row(bar, Text(f"{now.fraction:4.0%}"), Text(f"{clock(now.wall)}{_eta(now)}"))
     else:
-        first.add_row(ProgressBar(total=None, pulse=True, width=30), Text(clock(now.wall)))
+        first.add_row(ProgressBar(total=None, pulse=True, width=30), Text(f"{clock(now.wall)}{_eta(now)}"))
     second = Text.assemble(
         (f"{now.ok:,} ok", "green"),
         " · ",
         (f"{now.failed:,} failed", "red" if now.failed else "dim"),
-        f" · {rate:,.1f}/s · {now.in_flight:,} of {now.limit:,} in flight ({now.why})",
+        f" · {rates(now)} · {now.in_flight:,} of {now.limit:,} in flight",
     )
     if now.input_tokens or now.output_tokens:
         second.append(f" · {now.input_tokens:,}+{now.output_tokens:,} tokens")
     if now.cost is not None:
         second.append(f" · ${now.cost:,.4f}" + ("" if now.left is None else f" (${now.left:,.4f} left)"))
-    if now.held is not None:
-        second.append(f" · {now.held}, {now.held_for:.0f} s", "yellow")
-    elif now.waiting:
+    if now.waiting:
         second.append(f" · {now.waiting:,} to be sent again", "yellow")
+    lines: list[RenderableType] = [first, second]
+    if limits := limits_line(now.routes):
+        lines.append(Text(limits, "yellow" if now.held_for else "dim"))
     if now.waits:
-        return Group(first, second, Text(stall_words(now).removeprefix("; "), "yellow"))
-    return Group(first, second)
+        lines.append(Text(stall_words(now).removeprefix("; "), "yellow"))
+    return Group(*lines)
+
+
+def _eta(now: Snapshot) -> str:
+    if now.eta is None:
+        return ""
+    return f" · stopping, {clock(now.eta)}" if now.stopping else f" · ETA {clock(now.eta)}"

@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
+from llmbatch.ui.causes import limits_line
 from llmbatch.ui.streams import Say
 from llmbatch.ui.timer import ticking
 
-__all__ = ["clock", "plain_view", "progress_line", "stall_words"]
+__all__ = ["clock", "plain_view", "progress_line", "rates", "stall_words"]
 
 EVERY = 30.0
 
@@ -26,20 +27,25 @@ def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextMa
 
 def progress_line(now: Snapshot) -> str:
     """Write a snapshot as one line."""
-    done = now.ok + now.failed
-    rate = done / now.wall if now.wall > 0 else 0.0
-    parts = [f"{done:,} done", f"{now.failed:,} failed", f"{now.in_flight:,} in flight", f"{rate:,.1f}/s"]
+    parts = [f"{now.done:,} done", f"{now.failed:,} failed", f"{now.in_flight:,} in flight", rates(now)]
+    if now.fraction is not None:
+        parts.insert(0, f"{now.fraction:.0%}")
     if now.input_tokens or now.output_tokens:
         parts.append(f"{now.input_tokens + now.output_tokens:,} tokens")
     if now.cost is not None:
         parts.append(f"${now.cost:,.4f}" + ("" if now.left is None else f" (${now.left:,.4f} left)"))
-    if now.fraction and now.wall > 1:
-        parts.append(f"ETA {clock(now.wall * (1 - now.fraction) / now.fraction)}")
-    if now.held is not None:
-        parts.append(f"{now.held}, {now.held_for:.0f} s")
-    elif now.waiting:
+    if now.eta is not None and now.wall > 1:
+        parts.append(f"{'stopping in' if now.stopping else 'ETA'} {clock(now.eta)}")
+    if now.waiting:
         parts.append(f"{now.waiting:,} to be sent again")
-    return ", ".join(parts) + stall_words(now)
+    limits = limits_line(now.routes)
+    return ", ".join(parts) + (f"; {limits}" if limits else "") + stall_words(now)
+
+
+def rates(now: Snapshot) -> str:
+    """Say how many records a second finish at present, and on average where that differs."""
+    present, mean = f"{now.rate:,.1f}/s", f"{now.mean_rate:,.1f}/s"
+    return present if present == mean else f"{present} ({mean} on average)"
 
 
 def stall_words(now: Snapshot) -> str:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from llmbatch.core.printable import printable
 from llmbatch.core.tally import ModelTally, Summary
+from llmbatch.ui.causes import shares_line
 from llmbatch.ui.console import columns
 from llmbatch.ui.plain import clock
 
@@ -74,5 +75,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
     if summary.latency_s:
         rows.append(("latency p50, p95, p99", ", ".join(f"{s:.3g} s" for s in summary.latency_s.values())))
     if summary.waited_s:
-        rows.append(("waited for limits", f"{summary.waited_s:.1f} s"))
+        rows.append(("waited for the server", f"{summary.waited_s:.1f} s"))
+    if limits := shares_line(summary.limited_by):
+        rows.append(("limited by", limits))
     return rows

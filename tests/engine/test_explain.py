@@ -50,7 +50,23 @@ def test_displays_say_it_and_no_id_drives_the_terminal() -> None:
     one = job(7)
     one.identity.id, one.sent = "\x1b[31mred\n", 2
     said = waits(95.0, [(0.0, one)], [], queued=0, held=False)
-    now = Snapshot(1, 0, 1, 0, 8, "grows", 95.0, None, 0, 0, 0.5, None, 0.0, 1.5, 95.0, said)
+    now = Snapshot(
+        ok=1,
+        failed=0,
+        in_flight=1,
+        waiting=0,
+        limit=8,
+        wall=95.0,
+        rate=0.1,
+        fraction=None,
+        eta=None,
+        input_tokens=0,
+        output_tokens=0,
+        cost=0.5,
+        left=1.5,
+        stalled=95.0,
+        waits=said,
+    )
     screen = io.StringIO()
     Console(file=screen, width=200).print(render(now))
     for shown in (progress_line(now), screen.getvalue()):

@@ -1,9 +1,10 @@
 """What the settings add to every request, how it meets what a record says, and where it goes."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
@@ -26,17 +27,36 @@ class Options(NamedTuple):
     stream: bool = False
 
 
+_SEPARATORS = re.compile(r"[/\\]")
+
+
 class Routes(dict[str, Route]):
-    """The route of each model at one path; `{model}` in the path stands for the model."""
+    """The route of each model at one path; `{model}` in the path stands for the model.
+
+    A model is one segment of the path, percent-encoded: what a record says leads nowhere else. Raises RecordError for
+    one that would be a way up for a server that decodes it too early.
+    """
 
     def __init__(self, path: str, dialect: str) -> None:
         super().__init__()
         self._path, self._dialect = path, dialect
 
     def __missing__(self, model: str) -> Route:
-        path = self._path.replace("{model}", quote(model, safe="/:@")) if "{model}" in self._path else self._path
+        path = self._path
+        if "{model}" in path:
+            path = path.replace("{model}", _segment(model))
         route = self[model] = Route(path, model, self._dialect)
         return route
+
+
+def _segment(name: str) -> str:
+    """Return a name as one segment of a path. Raises RecordError for dot segments, encoded or not."""
+    decoded = unquote(unquote(name))
+    if any(part.partition(";")[0].strip() in (".", "..") for part in _SEPARATORS.split(decoded)):
+        raise RecordError(
+            f"the model {name[:80]!r} cannot stand in the path of a request", hint="Name the model as the API does."
+        )
+    return quote(name, safe=":@")
 
 
 def complete(

@@ -1,7 +1,6 @@
 """Images and documents that a record names in a field: read, checked, and put beside what it asks."""
 
 import base64
-import mimetypes
 import os
 import stat
 from collections.abc import Sequence
@@ -21,8 +20,24 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
     (b"%PDF-", "application/pdf"),
 )
+_BRANDS = {
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"hevc": "image/heic",
+    b"mif1": "image/heif",
+    b"msf1": "image/heif",
+}
+"""What the ISO media container says to hold."""
+_BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""Sizes of the second header of a bitmap: "BM" alone begins many a text."""
 
 
 class Images:
@@ -60,7 +75,7 @@ class Images:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RecordError(f"{field} {_shown(given)}: {reason}") from None
-        type = _media_type(given, data)
+        type = _media_type(data)
         if type is None:
             raise RecordError(f"{field} {_shown(given)} is neither an image nor a PDF")
         url = f"data:{type};base64,{base64.b64encode(data).decode()}"
@@ -103,16 +118,17 @@ def _with_parts(messages: list[Any], parts: list[dict[str, Any]]) -> list[Any]:
     raise RecordError("there is no message of the user to put an image into")
 
 
-def _media_type(name: str, data: bytes) -> str | None:
-    """Return what a file is: by its first bytes, else, for rarer images, by its name."""
+def _media_type(data: bytes) -> str | None:
+    """Return what a file is by its first bytes, whatever its name says; None when it is neither image nor PDF."""
     for signature, type in _SIGNATURES:
         if data.startswith(signature):
             return type
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    guessed = mimetypes.guess_type(name)[0]
-    known = {type for _, type in _SIGNATURES} | {"image/webp", "image/svg+xml"}
-    return guessed if data and guessed is not None and guessed.startswith("image/") and guessed not in known else None
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12])
+    bitmap = data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BITMAP_HEADERS
+    return "image/bmp" if bitmap else None
 
 
 def _shown(given: str) -> str:

@@ -15,8 +15,6 @@ from llmbatch.results.output_formats import Reshape
 
 __all__ = ["Render", "jsonl", "reshaped"]
 
-_KNOWN_SHAPES = Redactor()
-
 REQUEST_ID = 200
 """Characters kept of a provider's name for a request: a header may hold a hundred thousand."""
 
@@ -29,7 +27,10 @@ def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
 
     def render(outcome: Outcome | InvalidRecord) -> bytes:
         fields = _fields(outcome, include, redact)
-        return json.dumps(fields) + b"\n"
+        line = json.dumps(fields)
+        if redact.finds(line):  # seldom: servers echo keys of requests that they refuse
+            line = json.dumps(_without_echoes(fields, redact.exact))
+        return line + b"\n"
 
     return render
 
@@ -95,7 +96,13 @@ def _put_answer(fields: dict[str, Any], completion: Completion) -> None:
 
 def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:
     """Return a renderer that gives the fields of a line another shape."""
-    return lambda outcome: shape(_fields(outcome, include, redact))[0]
+
+    def render(outcome: Outcome | InvalidRecord) -> bytes:
+        fields = _fields(outcome, include, redact)
+        line = shape(fields)[0]
+        return shape(_without_echoes(fields, redact.exact))[0] if redact.finds(line) else line
+
+    return render
 
 
 def _identity(identity: Identity) -> dict[str, Any]:
@@ -107,6 +114,49 @@ def _identity(identity: Identity) -> dict[str, Any]:
 def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:
     code = redact(fault.code) if fault.code is not None else None
     return {"kind": fault.kind, "status": fault.status, "code": code, "message": redact(fault.message)}
+
+
+_OWN_WORDS = frozenset({"content", "text", "output_text", "refusal", "reasoning", "reasoning_content", "thinking"})
+"""Fields of answers whose text is the model's own."""
+_OWN_VALUES = frozenset({"arguments", "args", "input", "json"})
+"""Fields of answers that hold what the model asks of a tool, or said as JSON."""
+_NOT_THE_SERVERS = frozenset(
+    {
+        "id",
+        "text",
+        "json",
+        "reasoning",
+        "refusal",
+        "tool_calls",
+        "embedding",
+        "request",
+        "input",
+        "record",
+        "key",
+        "meta",
+    }
+)
+"""Fields of a line that hold what the user or the model said."""
+
+
+def _without_echoes(fields: dict[str, Any], exact: Callable[[str], str]) -> dict[str, Any]:
+    """Cut our own keys out of what a server says of an answer: its model, its reasons, its names."""
+    return {name: value if name in _NOT_THE_SERVERS else _cleaned(value, exact) for name, value in fields.items()}
+
+
+def _cleaned(value: Any, exact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return exact(value)
+    if isinstance(value, list):
+        return [_cleaned(item, exact) for item in value]
+    if isinstance(value, dict):
+        return {
+            exact(name): item
+            if name in _OWN_VALUES or (name in _OWN_WORDS and isinstance(item, str))
+            else _cleaned(item, exact)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -1,13 +1,14 @@
 """Secrets cut out of text."""
 
 import json
+import time
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.redact import MARK, SHORTEST, Redactor
+from llmbatch.core.redact import LONGEST, MARK, SHORTEST, Redactor
 
 A = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
 
@@ -91,3 +92,55 @@ def test_what_only_looks_like_a_key_stays_in_what_is_data() -> None:
 
 def test_a_key_that_contains_another_is_cut_out_whole() -> None:
     assert Redactor(["abcdef", "abcdefgh", ""])("x abcdefgh y abcdef z") == f"x {MARK} y {MARK} z"
+
+
+PIECES = [
+    "-eyJ",
+    " eyJ",
+    ".eyJaaaaaaaa",
+    "eyJaaaaaaaa.",
+    "-eyJaaaaaaaa.aaaaaaaa",
+    "sk-",
+    "-sk-ant-api03-",
+    "sk-proj-a",
+    "AIza",
+    "-AQ.",
+    "ya29.",
+    "gsk_",
+    "hf_a",
+    "tgp_v1_",
+    "nvapi-",
+    "bearer ",
+    "bearer\t",
+    "bearer =",
+    "Bearer a",
+    "?key=",
+    "&api_key=a",
+    " ",
+    "\n",
+    "-",
+    ".",
+    "a",
+    "=",
+    "?",
+]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("start", ["", "eyJ", "bearer", "sk-a"])
+def test_no_pattern_takes_long_whatever_is_repeated(piece: str, start: str) -> None:
+    text = start + piece * (LONGEST // len(piece))
+    began = time.process_time()
+    Redactor(["a-secret-of-ours"])(text[:LONGEST])
+    assert time.process_time() - began < 0.25
+
+
+def test_of_a_text_beyond_measure_the_beginning_stays() -> None:
+    shown = Redactor()("x" * (LONGEST + 1500))
+    assert shown == "x" * LONGEST + "… (1,500 more characters)"
+
+
+def test_a_secret_is_found_in_a_body_in_every_way_it_may_be_written() -> None:
+    redact = Redactor(["a/secret=1"])
+    assert redact.finds(b'{"x":"a/secret=1"}') and redact.finds(b"a%2Fsecret%3D1") and redact.finds(b"a\\/secret=1")
+    assert not redact.finds(b"a secret")

@@ -1,8 +1,11 @@
 """Which dialect a record is put in, and where it goes."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
@@ -42,3 +45,48 @@ def test_the_model_may_stand_in_the_path_where_nothing_of_it_ends_the_path() -> 
     path = "/deployments/a%3Fb%23c%20%C3%A9/chat/completions?api-version=2"
     assert dialect.item(Prompt(text="hi"))[0] == Route(path, "a?b#c é", "chat")
     assert dialect.item(Prompt(body=BODY, path="/chat/completions"))[0].path == path
+
+
+PATHS = [
+    "gemini",
+    "/deployments/{model}/chat/completions",
+    "/x/{model}/messages",
+    "/models/{model}",
+    "/{model}/embeddings",
+]
+
+
+@pytest.mark.parametrize("endpoint", PATHS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        "../../admin/keys",
+        "a/../../v1/files",
+        "./x",
+        "..",
+        ".",
+        "x/..;/y",
+        "..\\..\\x",
+        "%2e%2e/x",
+        "..%2fx",
+        "%252e%252e",
+    ],
+)
+def test_no_model_leads_out_of_the_path(endpoint: str, model: str) -> None:
+    with pytest.raises(RecordError, match="cannot stand in the path"):
+        spoken(endpoint).item(Prompt(text="hi", model=model))
+
+
+@pytest.mark.parametrize("endpoint", PATHS)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
+def test_a_model_is_one_segment_of_the_path(endpoint: str, model: str) -> None:
+    template = ENDPOINTS["gemini"].path if endpoint == "gemini" else endpoint
+    try:
+        route, _ = spoken(endpoint).item(Prompt(text="hi", model=model))
+    except RecordError:
+        return
+    before, _, after = template.partition("{model}")
+    assert route.path.startswith(before) and route.path.endswith(after)
+    segment = route.path.removeprefix(before).removesuffix(after)
+    assert not set(segment) & set("/\\?#; \n")
+    assert unquote(segment) in (model, model.removeprefix("models/"))

@@ -156,6 +156,36 @@ def test_what_is_no_image_below_the_root_fails_the_record(
         added(root, {"image": given})
 
 
+BITMAP = b"BM" + (70).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "type"),
+    [
+        ("x.bmp", BITMAP, "image/bmp"),
+        ("x", BITMAP, "image/bmp"),
+        ("x.png", b"II*\0....", "image/tiff"),
+        ("photo", b"\0\0\0\x18ftypheic....", "image/heic"),
+        ("photo.jpg", b"\0\0\0\x1cftypavif....", "image/avif"),
+        ("x.bin", b"\0\0\0\x0cJXL \r\n\x87\n...", "image/jxl"),
+    ],
+)
+def test_rarer_images_are_known_by_their_content(root: Path, name: str, content: bytes, type: str) -> None:
+    (root / name).write_bytes(content)
+    messages = added(root, {"image": name}).messages
+    assert messages is not None
+    url = messages[0]["content"][1]["image_url"]["url"]
+    assert url == f"data:{type};base64,{data(content)}"
+
+
+@pytest.mark.parametrize("name", ["x.bmp", "x.tiff", "x.heic", "x.ico", "x.svg", "x.png"])
+@pytest.mark.parametrize("content", [b"BMW is a car", b"root:x:0:0", b"\0\0\0\x18ftypmp42....", b"<svg/>", b"BM"])
+def test_a_name_makes_no_image(root: Path, name: str, content: bytes) -> None:
+    (root / name).write_bytes(content)
+    with pytest.raises(RecordError, match="neither an image nor a PDF"):
+        added(root, {"image": name})
+
+
 def test_links_and_absolute_paths_within_the_root_are_fine(root: Path) -> None:
     (root / "inner.png").symlink_to("a.png")
     for given in ("inner.png", str(root / "a.png"), "deep/../a.png"):

@@ -316,3 +316,44 @@ def test_raw_text_is_the_text_itself() -> None:
 @pytest.mark.parametrize("outcome", [Outcome(job(), no()), Outcome(job(), ok(None)), refused()])
 def test_without_text_there_is_no_raw_line(outcome: Outcome | InvalidRecord) -> None:
     assert reshaped(as_raw_text, include=frozenset(), redact=Redactor())(outcome) == b""
+
+
+def test_a_key_that_a_server_echoes_stands_nowhere_but_in_the_models_own_words() -> None:
+    body = {
+        "id": f"for {KEY}",
+        "model": KEY,
+        KEY: 1,
+        "choices": [
+            {
+                "finish_reason": KEY,
+                "message": {
+                    "content": [{"type": "text", "text": f"say {KEY}"}],
+                    "tool_calls": [{"id": KEY, "function": {"name": "f", "arguments": f"say {KEY}"}}],
+                },
+            }
+        ],
+    }
+    extra = {
+        "provider_finish_reason": KEY,
+        "choices": [{"index": 0, "text": KEY, "finish_reason": KEY}],
+        "tool_calls": [{"input": KEY}],
+    }
+    answer = ok(KEY, model=f"m {KEY}", finish_reason=KEY, extra=extra, body=body)
+    outcome = Outcome(job(meta={"mine": KEY}), answer)
+    got = json.loads(jsonl(include=frozenset({"response"}), redact=Redactor([KEY]))(outcome))
+    assert (got["model"], got["finish_reason"], got["provider_finish_reason"]) == (f"m {MARK}", MARK, MARK)
+    assert (got["text"], got["meta"], got["tool_calls"]) == (KEY, {"mine": KEY}, [{"input": KEY}])
+    assert got["choices"] == [{"index": 0, "text": KEY, "finish_reason": MARK}]
+    shown = got["response"]
+    assert (shown["id"], shown["model"], shown[MARK]) == (f"for {MARK}", MARK, 1)
+    (choice,) = shown["choices"]
+    assert choice["finish_reason"] == MARK
+    assert choice["message"]["content"][0]["text"] == f"say {KEY}"
+    (call,) = choice["message"]["tool_calls"]
+    assert (call["id"], KEY in call["function"]["arguments"]) == (MARK, True)
+
+
+def test_a_key_that_a_server_echoes_stands_in_no_other_shape_of_a_line_either() -> None:
+    outcome = Outcome(job(), ok("fine", body={"model": KEY, "choices": []}))
+    line = reshaped(as_batch_line, include=frozenset({"response"}), redact=Redactor([KEY]))(outcome)
+    assert KEY.encode() not in line and MARK.encode() in line

@@ -39,7 +39,7 @@ def dry_run(
     bill = Bill(find_price(settings))
     dialect, _ = new_dialect(settings), new_reader(settings)  # what the answers have to fit is looked at, too
     with (
-        foresight(settings) as foresee,
+        foresight(settings, say) as foresee,
         closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         jobs = reading.preparation(dialect, bound=bound(settings, bill.price))
@@ -133,7 +133,7 @@ Decide = Callable[[Job | InvalidRecord], Decision]
 
 
 @contextmanager
-def foresight(settings: Settings) -> Iterator[Decide]:
+def foresight(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide]:
     """Open the results file of the settings for reading; without one everything would be sent.
 
     Changed options count as "send again", since a dry run is how one looks before deciding. Raises UsageError for a
@@ -145,6 +145,8 @@ def foresight(settings: Settings) -> Iterator[Decide]:
         return
     policy = ResumePolicy.of(settings.resume, settings.resume.changed or "rerun")
     with open_results([str(path)]) as (results,):
+        if results.damage is not None:
+            say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
         yield _Standing(results, policy)
 
 

@@ -124,6 +124,7 @@ def open_output(
                 fsync=settings.resume.fsync,
                 overwrite=settings.output.overwrite,
                 move_broken=settings.resume.move_broken,
+                hold=settings.resume.in_doubt == "hold",
             )
         )
         if settings.resume.dedupe or settings.resume.reuse:

@@ -66,6 +66,8 @@ class Reconciliation:
     problems: Counter[Problem] = field(default_factory=Counter)
     in_doubt: int = 0
     """Records of which a request left and no outcome is known, whether or not an older line stands for them."""
+    doubts_unknown: list[str] = field(default_factory=list)
+    """Why it is not known of some records whether a request left."""
     edited: int = 0
     """Records that read differently from when they were answered: the same id, other fields."""
     torn: list[str] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Reconciliation:
             "ok": self.ok,
             "failed": self.failed,
             **counts,
-            "in_doubt": self.in_doubt,
+            "in_doubt": self.in_doubt if not self.doubts_unknown else None,
             "edited": self.edited,
             "torn": self.torn,
         }
@@ -142,6 +144,8 @@ class _Check:
         for number, file in enumerate(files):
             if file.torn:
                 self.account.torn.append(file.name)
+            if file.damage is not None:
+                self.account.doubts_unknown.append(file.damage)
             for line in file.lines():
                 self._line(number, line)
         self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._known)}

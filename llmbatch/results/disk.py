@@ -8,9 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
+from mmap import mmap
 from pathlib import Path
 
-__all__ = ["append", "aside", "create", "cut", "remove", "replace", "reserve", "sync", "sync_folder", "whole_file"]
+__all__ = [
+    "append",
+    "aside",
+    "create",
+    "cut",
+    "remove",
+    "replace",
+    "reserve",
+    "sync",
+    "sync_folder",
+    "sync_map",
+    "whole_file",
+]
 
 
 def create(path: Path, *, exclusive: bool = False, appending: bool = True, mode: int = 0o600) -> int:
@@ -42,6 +55,11 @@ def reserve(fd: int, size: int) -> None:
 def sync(fd: int) -> None:
     """Put a file's bytes on the disk. A failed sync is never tried again: the kernel may have dropped the pages."""
     os.fdatasync(fd)
+
+
+def sync_map(map: mmap) -> None:
+    """Put on the disk what was stored into a mapped file."""
+    map.flush()
 
 
 def sync_folder(path: Path) -> None:

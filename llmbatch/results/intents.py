@@ -1,79 +1,72 @@
 """What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
 
-Two files. `intents` grows by one fixed-width entry per record, checksummed, everything read and not yet committed in
-one write and one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or
-`marks-1`, the header of `intents` says which, is mapped into memory, a byte per entry: how many attempts left whose
-outcome was never learned, or SETTLED. A mark costs 0.2 us and survives the death of the process; the death of the
-machine may lose it, and then every entry counts as sent.
+Two files. `intents` grows by one checksummed entry per record, everything read and not yet committed in one write and
+one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`, the
+header of `intents` says which, is mapped into memory: how many attempts of each entry left whose outcome was never
+learned, or SETTLED. A mark costs next to nothing and survives the death of the process; the loss of the storage may
+take those that were set since their last sync, and then every entry counts as sent.
 """
 
 import mmap
 import os
-import struct
-import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from llmbatch.core.errors import UsageError
 from llmbatch.results import disk
+from llmbatch.results.intent_file import (
+    ENTRY_SIZE,
+    HEADER_SIZE,
+    MARKS,
+    MOST,
+    SETTLED,
+    Header,
+    Intent,
+    Left,
+    marks_name,
+    pack,
+    pack_header,
+    read_left,
+)
 from llmbatch.results.tampering import OpenFile, Tampering
 
-__all__ = ["MOST", "SETTLED", "Intent", "Intents", "boot"]
+__all__ = ["MOST", "SETTLED", "Intent", "Intents", "Left"]
 
-SETTLED = 255
-"""The mark of an entry whose record has its line."""
-
-MOST = 254
-"""The mark of one of which so many attempts, or more, left without a known outcome."""
-
-_HEADER = struct.Struct("<8s36sB")
-
-_ENTRY = struct.Struct("<QQBI")
-
-_CONTENT = struct.Struct("<QQB")
-
-_MAGIC = b"llmbint2"
-
+_MARK_SIZE = MARKS.itemsize
+_SETTLED = MARKS[SETTLED]
 _PIECE = 1 << 16
-
+"""Marks for which there is room from the beginning."""
 _AHEAD = 4096
-"""Entries for which there is room ahead. A sync within takes 60 % of the CPU and 40 % of the time of one that grows the
-file (ext4); the room itself costs one such sync."""
-
-
-class Intent(NamedTuple):
-    """A record that was planned: the fingerprints of identity and key, and whether it had a line already."""
-
-    identity: int
-    key: int
-    redo: bool
+"""Entries for which there is room ahead: a sync within that room is far cheaper than one that grows the file."""
 
 
 class Intents:
     """The intents of one results file. Open with `Intents.open`, which also returns what an earlier run left."""
 
-    def __init__(self, folder: Path, boot: str) -> None:
-        self._folder, self._path, self._boot = folder, folder / "intents", boot
+    def __init__(self, folder: Path, storage: bytes) -> None:
+        self._folder, self._path, self._storage = folder, folder / "intents", storage
         self._turn = 0
         """Which of the two files of marks goes with the entries."""
         self._fd = -1
-        self._held: OpenFile
+        self._file: OpenFile
         self._count = 0
         self._room = 0
         """The size of the file of entries."""
-        self._marks: mmap.mmap | None = None
+        self._map: mmap.mmap
+        self._marks: memoryview | None = None
+        self.marks_overdue = False
+        """Whether a mark was set that should be synced soon, though nothing else is."""
 
     @classmethod
-    def open(cls, folder: Path, boot: str) -> "tuple[Intents, Iterator[tuple[Intent, int]]]":
-        """Look at the two files; return also the entries left with their marks, one per identity and key.
+    def open(cls, folder: Path, storage: bytes, *, begun: bool = False) -> "tuple[Intents, Left]":
+        """Look at the two files; return also what is left in them. `begun` says that a run has used the folder.
 
-        After a reboot every mark counts as sent. Nothing can be planned before `begin`. Raises UsageError for files of
-        a newer version.
+        Nothing can be planned before `begin`. Raises UsageError for files of another version, OSError.
         """
-        intents = cls(folder, boot)
-        return intents, intents._left()
+        intents = cls(folder, storage)
+        left = read_left(folder, storage, begun=begun)
+        intents._turn = left.turn
+        return intents, left
 
     def begin(self, entries: Iterable[tuple[Intent, int]]) -> None:
         """Start anew with these entries and their marks: what is still in doubt.
@@ -83,18 +76,18 @@ class Intents:
         """
         self.close()
         kept = list(entries)
-        marks = bytes(mark for _, mark in kept) or b"\0"
+        marks = array("H", [MARKS[mark] for _, mark in kept] or [0])
         before, turn = self._marks_path, 1 - self._turn
-        header = _HEADER.pack(_MAGIC, self._boot.encode()[:36], turn)
-        disk.replace(self._folder / "marks.new", self._folder / f"marks-{turn}", [marks])
-        disk.replace(self._path.with_suffix(".new"), self._path, [header, _packed(intent for intent, _ in kept)])
+        header = pack_header(Header(turn, self._storage, len(kept)))
+        disk.replace(self._folder / "marks.new", self._folder / marks_name(turn), [marks.tobytes()])
+        disk.replace(self._path.with_suffix(".new"), self._path, [header, pack((intent for intent, _ in kept), 0)])
         self._turn = turn
         disk.remove(before)
         self._fd = disk.create(self._path, appending=False)
-        self._held = OpenFile(self._fd, self._path)
+        self._file = OpenFile(self._fd, self._path)
         self._count = len(kept)
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
-        self._map(len(marks))
+        self._map_marks(len(marks))
 
     def plan(self, intents: Sequence[tuple[int, int, bool]], marks: Sequence[int], *, sync: bool) -> int:
         """Enter records, what an Intent has of each, one write and one sync for all; return the place of the first.
@@ -103,13 +96,13 @@ class Intents:
         """
         first = self._count
         if first + len(intents) > self._size:
-            self._map(max(self._size * 2, first + len(intents), _PIECE))
+            self._map_marks(max(self._size * 2, first + len(intents), _PIECE))
         assert self._marks is not None
-        self._marks[first : first + len(marks)] = bytes(marks)
-        start, entries = _HEADER.size + first * _ENTRY.size, _packed(intents)
+        self._marks[first : first + len(marks)] = memoryview(array("H", [MARKS[mark] for mark in marks]))
+        start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, first)
         try:
             if start + len(entries) > self._room:
-                zeros = bytes(len(entries) + _AHEAD * _ENTRY.size)
+                zeros = bytes(len(entries) + _AHEAD * ENTRY_SIZE)
                 disk.append(self._fd, zeros)
                 self._room = start + len(zeros)
                 os.lseek(self._fd, start, os.SEEK_SET)
@@ -125,28 +118,33 @@ class Intents:
 
     def tampering(self) -> Tampering | None:
         """Say what somebody else did to the entries: without them a crash would hide what was sent."""
-        return self._held.tampering()
+        return self._file.tampering()
 
     def mark(self, place: int, value: int) -> None:
         """Set a mark."""
         assert self._marks is not None
-        self._marks[place] = value
+        self._marks[place] = MARKS[value]
 
     def settle(self, places: Iterable[int]) -> None:
         """Mark that these records have their lines."""
         marks = self._marks
         assert marks is not None
         for place in places:
-            marks[place] = SETTLED
+            marks[place] = _SETTLED
+
+    def sync_marks(self) -> None:
+        """Put the marks on the disk, as they are now. Never needed for safety: without it, entries count as sent."""
+        self.marks_overdue = False
+        if self._marks is not None:
+            disk.sync_map(self._map)
 
     def left(self) -> list[tuple[Intent, int]]:
-        """Return the entries that are neither planned only nor settled, with their marks, one per identity and key."""
+        """Return what is neither planned only nor settled, with its marks, one entry per identity and key."""
         assert self._marks is not None
-        marks = self._marks[: self._count]
-        if not marks.translate(None, b"\0\xff"):
+        if not bytes(self._marks[: self._count])[::2].translate(None, b"\0\xff"):
             return []
-        latest = _latest(self._path.read_bytes(), marks.__getitem__)
-        return [(intent, mark) for intent, mark in latest if 0 < mark < SETTLED]
+        left = read_left(self._folder, self._storage, begun=True)
+        return [(intent, mark) for intent, mark in left.entries if 0 < mark < SETTLED]
 
     def close(self) -> None:
         """Close both files."""
@@ -157,78 +155,19 @@ class Intents:
 
     @property
     def _marks_path(self) -> Path:
-        return self._folder / f"marks-{self._turn}"
+        return self._folder / marks_name(self._turn)
 
     @property
     def _size(self) -> int:
         return len(self._marks) if self._marks is not None else 0
 
-    def _map(self, size: int) -> None:
+    def _map_marks(self, count: int) -> None:
         # The map before is left to whoever is just setting a mark in it: both show the same pages.
-        fd = disk.create(self._marks_path)
+        fd, size = disk.create(self._marks_path), count * _MARK_SIZE
         try:
             if os.fstat(fd).st_size < size:
                 disk.reserve(fd, size)
-            self._marks = mmap.mmap(fd, size)
+            self._map = mmap.mmap(fd, size)
+            self._marks = memoryview(self._map).cast("H")
         finally:
             os.close(fd)
-
-    def _left(self) -> Iterator[tuple[Intent, int]]:
-        """Read what an earlier run left. An entry cut or damaged by a crash never led to a request: it is dropped."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return iter(())
-        if len(data) < _HEADER.size:
-            return iter(())
-        magic, boot, turn = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
-            raise UsageError(
-                f"{self._path} was written by another version of llmbatch", "Use that version, or --overwrite."
-            )
-        self._turn = turn & 1
-        try:
-            marks = self._marks_path.read_bytes()
-        except FileNotFoundError:
-            marks = b""
-        rebooted = boot.rstrip(b"\0").decode() != self._boot[:36]
-
-        def mark_of(place: int) -> int:
-            # Marks are there before entries: where one is missing, somebody lost it.
-            mark = marks[place] if place < len(marks) else 1
-            return 1 if rebooted and mark in (0, SETTLED) else mark
-
-        return _latest(data, mark_of)
-
-
-def _latest(data: bytes, mark_of: Callable[[int], int]) -> Iterator[tuple[Intent, int]]:
-    """Yield the last entry of each request with its mark: it was planned knowing those before."""
-    last: dict[tuple[int, int], tuple[Intent, int]] = {}
-    for place, intent in _unpack(data):
-        last[intent.identity, intent.key] = intent, mark_of(place)
-    yield from last.values()
-
-
-def _packed(intents: Iterable[tuple[int, int, bool]]) -> bytes:
-    checksum, content, entry = zlib.crc32, _CONTENT.pack, _ENTRY.pack
-    return b"".join(
-        [entry(identity, key, redo, checksum(content(identity, key, redo))) for identity, key, redo in intents]
-    )
-
-
-def _unpack(data: bytes) -> Iterator[tuple[int, Intent]]:
-    """Yield the entries that are whole, each with its place."""
-    body = memoryview(data)[_HEADER.size :]
-    whole = body[: len(body) // _ENTRY.size * _ENTRY.size]
-    for place, (identity, key, redo, checksum) in enumerate(_ENTRY.iter_unpack(whole)):
-        at = place * _ENTRY.size
-        if zlib.crc32(whole[at : at + _CONTENT.size]) == checksum:
-            yield place, Intent(identity, key, bool(redo))
-
-
-def boot() -> str:
-    """Name this boot of the machine."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"boot {round((time.time() - time.monotonic()) / 60)}"

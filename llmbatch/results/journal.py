@@ -70,14 +70,14 @@ class Journal:
         self._unsynced: dict[int, tuple[int, int]] = {}
         """Where, in a file, what is not on the disk yet begins and ends."""
         self._lines = 0
-        self._synced_at = time.monotonic()
+        self._synced_at = self._marks_synced_at = time.monotonic()
         self._lock = threading.Lock()
         """Between the writer and who syncs what stood too long."""
 
     @property
     def unsynced(self) -> bool:
         """Whether something written is not on the disk yet, and should be soon."""
-        return bool(self._unsynced) and self._fsync != "never"
+        return (bool(self._unsynced) or self._intents.marks_overdue) and self._fsync != "never"
 
     def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
         """Append the outcomes. Raises OutputError, naming the rescue file, for every batch that went there."""
@@ -127,6 +127,10 @@ class Journal:
                 failure = self._save([lines], f"{count} answers")
         if failure is not None:
             raise failure
+        if self._synced_at - self._marks_synced_at >= SYNC_EVERY:
+            self._marks_synced_at = self._synced_at
+            with suppress(OSError):  # without them more counts as sent, should the storage be lost
+                self._intents.sync_marks()
 
     def close(self) -> None:
         """Close what this object opened."""

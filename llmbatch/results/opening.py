@@ -22,11 +22,14 @@ LOOKED_AT = 100
 
 
 @contextmanager
-def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: bool = False) -> Iterator[Store]:
+def open_store(
+    path: Path, *, fsync: str, overwrite: bool = False, move_broken: bool = False, hold: bool = False
+) -> Iterator[Store]:
     """Open, lock and mend a results file for one run.
 
-    Raises OutputBusy when another run holds it, UsageError for a file that cannot be continued, OutputError when the
-    disk refuses. Until then nothing of an earlier run is changed.
+    With `hold` it is refused when it is not known what is in doubt. Raises OutputBusy when another run holds it,
+    UsageError for a file that cannot be continued, OutputError when the disk refuses. Until then nothing of an earlier
+    run is changed.
     """
     store = Store(Path(os.path.realpath(path)), fsync=fsync)
     with ExitStack() as stack:
@@ -46,7 +49,7 @@ def open_store(path: Path, *, fsync: str, overwrite: bool = False, move_broken: 
                     )
                 store.hold_results()
                 disk.sync_folder(store.path.parent)
-                store.mend(move_broken=move_broken)
+                store.mend(move_broken=move_broken, hold=hold)
                 undo.pop_all()
             if new and (store.found.ok or store.found.failed):
                 store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")

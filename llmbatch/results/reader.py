@@ -16,9 +16,10 @@ from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import ResultIndex
-from llmbatch.results.intents import Intent, Intents, boot
+from llmbatch.results.intent_file import Left, read_left
 from llmbatch.results.lines import Line, key_fingerprint, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
+from llmbatch.results.storage import storage_of
 
 __all__ = ["ResultsFile", "identity_of", "open_results"]
 
@@ -30,7 +31,7 @@ class ResultsFile:
         self.name = name
         self.folder = place.with_name(f"{place.name}.state") if place is not None else None
         # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
-        self._planned = _planned(self.folder)
+        self._left = _planned(self.folder)
         self._redone = _Redone(self.folder, stack)
         self._file = stack.enter_context(_open(name, place))
         self.inode = _inode(self._file)
@@ -48,9 +49,14 @@ class ResultsFile:
         """Name what is read, in a way that tells whether another path leads to the same."""
         return {inode for inode in (self.inode, self._redone.inode) if inode is not None}
 
+    @property
+    def damage(self) -> str | None:
+        """Say what is wrong with the intents, when it is not known for that what is in doubt."""
+        return self._left.damage
+
     def doubts(self, lines: ResultIndex) -> Doubts:
         """Return the requests in doubt, given the lines of the records."""
-        return unresolved(self._planned, lines, self._redone.index)
+        return unresolved(self._left.entries, lines, self._redone.index)
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines in order, those that are not results too.
@@ -206,13 +212,14 @@ def _open(name: str, place: Path | None) -> BinaryIO:
         raise _unreadable(name, error) from error
 
 
-def _planned(folder: Path | None) -> list[tuple[Intent, int]]:
+def _planned(folder: Path | None) -> Left:
     """Return the intents of which a request left, as runs left them."""
     if folder is None or not folder.is_dir():
-        return []
+        return Left()
     try:
-        last_header(folder / "runs.jsonl")  # refuses a newer version
-        return [(intent, mark) for intent, mark in Intents.open(folder, boot())[1] if mark]
+        begun = last_header(folder / "runs.jsonl") is not None  # refuses a newer version
+        left = read_left(folder, storage_of(folder), begun=begun)
+        return left._replace(entries=[(intent, mark) for intent, mark in left.entries if mark])
     except OSError as error:
         raise _unreadable(str(folder), error) from error
 

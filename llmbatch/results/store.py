@@ -17,7 +17,7 @@ from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import aside
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.intents import MOST, Intent, Intents, boot
+from llmbatch.results.intents import MOST, Intent, Intents
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
 from llmbatch.results.lock import holder_of
@@ -26,6 +26,7 @@ from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, Resum
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
 from llmbatch.results.stats import amount
+from llmbatch.results.storage import storage_of
 
 __all__ = ["Found", "Store"]
 
@@ -196,6 +197,8 @@ class Store:
         """Mark that the last attempt's outcome is known."""
         for job in jobs:
             self._intents.mark(job.intent_slot, min(job.possibly_billed, MOST))
+            if job.possibly_billed:
+                self._intents.marks_overdue = True
 
     def journal(
         self, render: Callable[[Outcome | InvalidRecord], bytes], *, batch: int, rescue_dir: Path | None
@@ -308,14 +311,24 @@ class Store:
                 f"{self.path} is held by another run under another name: {holder}", "Wait for it, or stop it."
             ) from None
 
-    def mend(self, *, move_broken: bool) -> None:
-        """Bring the file into order after whatever ended the run before, and learn what is in it. Raises OSError.
+    def mend(self, *, move_broken: bool, hold: bool) -> None:
+        """Bring the file into order after whatever ended the run before, and learn what is in it.
 
-        Killed at any point and done again, it comes to the same end.
+        Killed at any point and done again, it comes to the same end. Raises OSError, and UsageError, under `hold`
+        where it is not known what is in doubt too.
         """
         redo = self.folder / "redo.jsonl"
-        last_header(self.folder / "runs.jsonl")  # refuses a newer version before anything is changed
-        self._intents, left = Intents.open(self.folder, boot())
+        begun = last_header(self.folder / "runs.jsonl") is not None  # refuses a newer version
+        self._intents, left = Intents.open(self.folder, storage_of(self.folder), begun=begun)
+        if left.damage is not None:
+            if hold:
+                raise UsageError(
+                    f"{left.damage}: which requests of earlier runs are in doubt is not known; nothing was sent",
+                    "--in-doubt retry sends what has no result; some of that may be paid for twice.",
+                )
+            self.found.notices.append(
+                f"{left.damage}: which records are in doubt is not known; what is sent again may be paid for twice"
+            )
         torn = mend_tail(self._fd, self.folder, self.found.notices.append)
         self._index(move_broken)
         mend_redo(redo, self.folder, self.found.notices.append)
@@ -324,7 +337,7 @@ class Store:
             self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
-        self._doubts = unresolved(left, self._known, redone)
+        self._doubts = unresolved(left.entries, self._known, redone)
         self._doubts.keys |= self._unsure_keys
         if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
             # Its intent is lost, with the state directory perhaps; which request it was is not known.

@@ -54,6 +54,7 @@ def _rows(account: Reconciliation) -> list[tuple[str, str]]:
     rows += [("  repeated", f"{problems[Problem.REPEATED]:,}"), ("  broken", f"{problems[Problem.BROKEN]:,}")]
     if account.in_doubt:
         rows.append(("in doubt", f"{account.in_doubt:,}"))
+    rows += [("in doubt besides", f"not known: {why}") for why in account.doubts_unknown]
     if account.edited:
         rows.append(("edited since they were answered", f"{account.edited:,}"))
     rows += [("ends in a piece of a line", name) for name in account.torn]

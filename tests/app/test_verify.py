@@ -15,7 +15,8 @@ from llmbatch.cli.verify import spelled_out
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.intents import Intent, Intents
 from llmbatch.results.lines import key_fingerprint
-from llmbatch.results.reader import boot, identity_of
+from llmbatch.results.reader import identity_of
+from llmbatch.results.storage import storage_of
 from tests.support.result_lines import Fields, failed, ok, put, record_of
 
 
@@ -146,7 +147,7 @@ def test_what_is_in_doubt_is_counted_and_nothing_is_changed(tmp_path: Path) -> N
     results = put(tmp_path / "r.jsonl", lines)
     state = tmp_path / "r.jsonl.state"
     state.mkdir()
-    intents, _ = Intents.open(state, boot())
+    intents, _ = Intents.open(state, storage_of(state))
     key = key_fingerprint("a" * 32)
     a, b, c, d = (Intent(identity_of(ok(name, 0)), key, name == "a") for name in "abcd")
     intents.begin([(a, 1), (b, 1), (c, 0), (d, 1)])  # in doubt again, in doubt, never sent, sent and written

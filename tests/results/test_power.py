@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ class Platter:
         self.durable[path] = Path(path).read_bytes()
         self.remember()
 
+    def sync_map(self, map: mmap) -> None:
+        self.remember()
+        map.flush()
+        for path in self._folder.glob("*.state/marks-*"):
+            self.durable[str(path)] = path.read_bytes()
+        self.remember()
+
     def rename(self, source: Any, target: Any) -> None:
         os.rename(source, target)
         self.durable[str(target)] = self.durable.pop(str(source))
@@ -78,6 +86,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
     here.mkdir()
     platter = Platter(here)
     monkeypatch.setattr(disk, "os", platter)
+    monkeypatch.setattr(disk, "sync_map", platter.sync_map)
     names = [f"n{number}" for number in range(12)]
     for second in (False, True):
         platter.sent.clear()
@@ -102,14 +111,14 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
             journal.close()
             opened.finish()
     monkeypatch.setattr(disk, "os", os)
-    monkeypatch.setattr(store, "boot", lambda: "after the power cut")
+    monkeypatch.setattr(store, "storage_of", lambda folder: b"after the cut...")
     for number, (durable, sent, written) in enumerate(platter.states):
         there = folder / str(number)
         platter.rebuild(durable, there)
         if not (there / "out.jsonl").exists():
             assert not sent
             continue
-        with open_store(there / "out.jsonl", fsync="never") as opened:
+        with open_store(there / "out.jsonl", fsync="never", hold=True) as opened:
             have = {
                 f"{line['id']} {line['key']}"
                 for line in map(json.loads, (there / "out.jsonl").read_bytes().splitlines())

@@ -10,14 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmbatch.codec.digest import fingerprint
-from llmbatch.core.errors import UsageError
 from llmbatch.core.fault import Kind
 from llmbatch.core.job import Identity
 from llmbatch.core.settings import Redo
 from llmbatch.results import disk
 from llmbatch.results import lines as lines_module
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.intents import SETTLED, Intent, Intents
 from llmbatch.results.lines import index_of, parse, scan, torn_tail
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 from llmbatch.results.rewrite import merge, rewrite, sort
@@ -279,50 +277,3 @@ def test_lines_of_no_place_known_stay_where_they_are_or_go_to_the_end(tmp_path: 
     (tmp_path / "out").write_bytes(b"".join(lines))
     sort(tmp_path / "out", tmp_path / "scratch")
     assert (tmp_path / "out").read_bytes() == b"".join([lines[0], lines[3], lines[2], lines[1]])
-
-
-# Intents.
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from([0, 1, 2, 254, SETTLED])), max_size=30), st.booleans())
-def test_intents_come_back_as_they_were_left(steps: list[tuple[int, int]], rebooted: bool) -> None:
-    with quick_folder() as folder:
-        intents, left = Intents.open(folder, "boot")
-        assert list(left) == []
-        intents.begin([])
-        model: dict[int, int] = {}
-        for identity, mark in steps:
-            place = intents.plan([Intent(identity, identity, False)], [0], sync=False)
-            intents.mark(place, mark)
-            model[identity] = mark
-        kept = {intent.identity: mark for intent, mark in intents.left()}
-        assert kept == {identity: mark for identity, mark in model.items() if 0 < mark < SETTLED}
-        intents.close()
-        again, entries = Intents.open(folder, "other" if rebooted else "boot")
-        found = list(entries)
-        expected = {
-            identity: (mark if 0 < mark < SETTLED else 1) if rebooted else mark for identity, mark in model.items()
-        }
-        assert {intent.identity: mark for intent, mark in found} == expected
-        again.begin(found)
-        again.close()
-        assert {i.identity: m for i, m in Intents.open(folder, "boot" if not rebooted else "other")[1]} == expected
-
-
-def test_more_records_than_the_map_had_room_for_keep_their_marks() -> None:
-    with quick_folder() as folder:
-        intents, _ = Intents.open(folder, "boot")
-        intents.begin([(Intent(1, 1, True), 7)])
-        for number in range(300):
-            first = intents.plan([Intent(number * 1000 + n, n, False) for n in range(2, 1000)], [0] * 998, sync=False)
-            intents.mark(first, 3)
-        assert len(intents.left()) == 301
-        intents.close()
-        assert sum(mark == 3 for _, mark in Intents.open(folder, "boot")[1]) == 300
-
-
-def test_intents_of_another_version_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "intents").write_bytes(b"llmbint9" + bytes(100))
-    with pytest.raises(UsageError, match="another version"):
-        Intents.open(tmp_path, "boot")

@@ -1,0 +1,241 @@
+"""How intents and their marks are laid out on disk, and what an earlier run left in them.
+
+Entries are of one width and carry checksums. A mark is two bytes, a number and its complement, so that one changed bit
+shows: it is set in memory that a file is mapped to, and a checksum over all of them would cost more than the mark.
+"""
+
+import struct
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from llmbatch.core.errors import UsageError
+from llmbatch.results.storage import boot
+
+__all__ = ["MARKS", "MOST", "SETTLED", "Header", "Intent", "Left", "marks_name", "pack", "pack_header", "read_left"]
+
+SETTLED = 255
+"""The mark of an entry whose record has its line."""
+MOST = 254
+"""The mark of one of which so many attempts, or more, left without a known outcome."""
+MARKS = array("H", [mark | (mark ^ 0xFF) << 8 for mark in range(256)])
+"""Marks as they are written."""
+
+_MAGIC = b"LLMBINT3"
+_HEADER = struct.Struct("<8sB16sII")
+_ENTRY = struct.Struct("<QQBII")
+_CONTENT = struct.Struct("<QQBI")
+
+_EARLIER_MAGIC = b"llmbint2"
+_EARLIER_HEADER = struct.Struct("<8s36sB")
+_EARLIER_ENTRY = struct.Struct("<QQBI")
+_EARLIER_CONTENT = struct.Struct("<QQB")
+
+HEADER_SIZE, ENTRY_SIZE = _HEADER.size, _ENTRY.size
+
+
+class Intent(NamedTuple):
+    """A record that was planned: the fingerprints of identity and key, and whether it had a line already."""
+
+    identity: int
+    key: int
+    redo: bool
+
+
+class Header(NamedTuple):
+    """What the file of intents begins with.
+
+    `turn` says which of the two files of marks belongs to it, `storage` where the marks were set, and `kept` how many
+    of the first entries were in doubt when it was begun: their marks are synced.
+    """
+
+    turn: int
+    storage: bytes
+    kept: int
+
+
+class Left(NamedTuple):
+    """What a run left: its intents with their marks, the last one of each request.
+
+    `damage` says what is wrong with the files when intents are missing of which requests may have left.
+    """
+
+    turn: int = 0
+    entries: Iterable[tuple[Intent, int]] = ()
+    damage: str | None = None
+
+
+def marks_name(turn: int) -> str:
+    """Name the file of marks."""
+    return f"marks-{turn}"
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the header as it is written."""
+    fields = (_MAGIC, header.turn, header.storage, header.kept)
+    return _HEADER.pack(*fields, zlib.crc32(_HEADER.pack(*fields, 0)))
+
+
+def pack(intents: Iterable[tuple[int, int, bool]], first: int) -> bytes:
+    """Return entries as they are written, all with one sync; `first` is the place of the first of them."""
+    checksum, content, entry = zlib.crc32, _CONTENT.pack, _ENTRY.pack
+    return b"".join(
+        [
+            entry(identity, key, redo, first, checksum(content(identity, key, redo, first)))
+            for identity, key, redo in intents
+        ]
+    )
+
+
+def read_left(folder: Path, storage: bytes, *, begun: bool) -> Left:
+    """Read what an earlier run left in a folder. `begun` says that there was one.
+
+    On other storage than that of the run its marks are as old as their last sync: what was planned counts as sent.
+    Raises UsageError for files of another version, OSError.
+    """
+    path = folder / "intents"
+    try:
+        data, marks = _read_both(folder)
+    except FileNotFoundError:
+        return Left(damage=f"{path} is gone") if begun or _have_marks(folder) else Left()
+    if data[: len(_EARLIER_MAGIC)] == _EARLIER_MAGIC:
+        return _read_earlier(folder, data)
+    header = _header(data)
+    if header is None:
+        if data[:7] in (_MAGIC[:7], _EARLIER_MAGIC[:7]) and len(data) >= _HEADER.size and data[:8] != _MAGIC:
+            raise UsageError(f"{path} was written by another version of llmbatch", "Use that version, or --overwrite.")
+        return Left(damage=f"{path} is damaged")
+    is_same = header.storage == storage
+    hurt = _is_damaged(data, marks, header.kept, is_same)
+    entries = _latest(data, header.kept, marks.as_set if is_same else marks.as_synced)
+    return Left(header.turn, entries, f"{path} is damaged" if hurt else None)
+
+
+class _Marks:
+    """The marks as they are on disk. `before` is how many attempts were in doubt when an entry was made."""
+
+    def __init__(self, data: bytes) -> None:
+        self._numbers, self._complements = data[::2], data[1::2]
+
+    def at(self, place: int) -> int:
+        """Return the mark of an entry, -1 for one that is missing or not valid."""
+        if place >= len(self._complements):
+            return -1
+        number = self._numbers[place]
+        return number if number ^ self._complements[place] == 0xFF else -1
+
+    def as_set(self, place: int, before: int) -> int:
+        """Return the mark of an entry on the storage where it was set."""
+        mark = self.at(place)
+        # It was set before the entry was written: without a valid one, somebody lost it.
+        return min(before + 1, MOST) if mark < 0 else mark
+
+    def as_synced(self, place: int, before: int) -> int:
+        """Return the mark of an entry on other storage, where it may be older: what was planned counts as sent."""
+        mark = self.at(place)
+        return mark if before < mark < SETTLED else min(before + 1, MOST)
+
+    def is_sent(self, place: int) -> bool:
+        """Say whether a request of an entry has left, and its outcome is not known."""
+        return 0 < self.at(place) < SETTLED
+
+    def is_any_sent_from(self, place: int) -> bool:
+        """Say the same of all entries from one on."""
+        if not self._numbers[place:].translate(None, b"\0\xff"):
+            return False
+        return any(self.is_sent(one) for one in range(place, len(self._numbers)))
+
+
+def _have_marks(folder: Path) -> bool:
+    """Say whether marks without intents tell of requests: the first ones that are ever made are empty."""
+    files = [path for turn in (0, 1) if (path := folder / marks_name(turn)).exists()]
+    return any(_Marks(path.read_bytes()).is_any_sent_from(0) for path in files)
+
+
+def _read_both(folder: Path) -> tuple[bytes, _Marks]:
+    """Read intents and marks, the marks first: a run may be adding to them. Raises FileNotFoundError for no intents."""
+    while True:
+        with (folder / "intents").open("rb") as file:
+            header = file.read(_HEADER.size)
+            try:
+                turn = _HEADER.unpack(header)[1]
+                marks = (folder / marks_name(turn)).read_bytes()
+            except (FileNotFoundError, struct.error):
+                marks = b""
+            data = header + file.read()
+        with (folder / "intents").open("rb") as file:
+            if file.read(_HEADER.size) == header:  # no new files were begun meanwhile
+                return data, _Marks(marks)
+
+
+def _header(data: bytes) -> Header | None:
+    if len(data) < _HEADER.size:
+        return None
+    *fields, checksum = _HEADER.unpack_from(data)
+    if fields[0] != _MAGIC or zlib.crc32(_HEADER.pack(*fields, 0)) != checksum:
+        return None
+    return Header(*fields[1:])
+
+
+def _unpack(data: bytes) -> Iterator[tuple[Intent, int] | None]:
+    """Yield each entry, and the place of the first that was synced with it; None for one that is not valid."""
+    body = memoryview(data)[_HEADER.size :]
+    body = body[: len(body) // _ENTRY.size * _ENTRY.size]
+    for place, (identity, key, redo, first, checksum) in enumerate(_ENTRY.iter_unpack(body)):
+        at = place * _ENTRY.size
+        valid = zlib.crc32(body[at : at + _CONTENT.size]) == checksum
+        yield (Intent(identity, key, bool(redo)), first) if valid else None
+
+
+def _is_damaged(data: bytes, marks: _Marks, kept: int, is_same_storage: bool) -> bool:
+    """Say whether an entry is missing of which a request may have left.
+
+    A crash may cut or garble entries, but only those that were being written then: no request of theirs had left.
+    """
+    count, synced, invalid = 0, kept, array("I")
+    for count, entry in enumerate(_unpack(data), 1):
+        if entry is None:
+            invalid.append(count - 1)
+        elif not is_same_storage:
+            synced = max(synced, entry[1])
+    missing = count < kept or any(place < synced or marks.is_sent(place) for place in invalid)
+    return missing or marks.is_any_sent_from(count)
+
+
+def _latest(data: bytes, kept: int, mark_of: Callable[[int, int], int]) -> Iterator[tuple[Intent, int]]:
+    """Yield the last entry of each request with its mark: it was planned knowing the one before."""
+    before: dict[tuple[int, int], tuple[Intent, int]] = {}
+    for place, entry in enumerate(_unpack(data)):
+        if entry is None:
+            continue
+        intent = entry[0]
+        if place < kept:
+            before[intent[:2]] = intent, mark_of(place, 0)
+            continue
+        earlier = before.pop(intent[:2], None) if before else None
+        yield intent, mark_of(place, earlier[1] if earlier is not None else 0)
+    yield from before.values()
+
+
+def _read_earlier(folder: Path, data: bytes) -> Left:
+    """Read intents as versions before this layout wrote them: a boot instead of the storage, marks of one byte."""
+    if len(data) < _EARLIER_HEADER.size:
+        return Left(damage=f"{folder / 'intents'} is damaged")
+    _, then, turn = _EARLIER_HEADER.unpack_from(data)
+    try:
+        marks = (folder / marks_name(turn & 1)).read_bytes()
+    except FileNotFoundError:
+        marks = b""
+    rebooted = then.rstrip(b"\0").decode("utf-8", "replace") != boot()[:36]
+    latest: dict[tuple[int, int], tuple[Intent, int]] = {}
+    body = memoryview(data)[_EARLIER_HEADER.size :]
+    body = body[: len(body) // _EARLIER_ENTRY.size * _EARLIER_ENTRY.size]
+    for place, (identity, key, redo, checksum) in enumerate(_EARLIER_ENTRY.iter_unpack(body)):
+        at = place * _EARLIER_ENTRY.size
+        if zlib.crc32(body[at : at + _EARLIER_CONTENT.size]) == checksum:
+            mark = marks[place] if place < len(marks) else 1
+            lost = rebooted and mark in (0, SETTLED)
+            latest[identity, key] = Intent(identity, key, bool(redo)), 1 if lost else mark
+    return Left(turn & 1, latest.values())

@@ -22,7 +22,7 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
-from llmbatch.input.in_memory import Awaited, Collected, Iterated
+from llmbatch.input.in_memory import Awaited, Collected, Iterated, rows_of_table
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import spawn_transport
@@ -188,11 +188,15 @@ def _supply(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited
         raise UsageError(
             f"records is a {type(records).__name__}, not several records", "Pass a list, or pathlib.Path for a file."
         )
+    rows = rows_of_table(records)
+    if rows is not None:
+        size = len(records) if hasattr(records, "__len__") else getattr(records, "num_rows", 0)
+        return (), Collected(rows, size, rows=True), None
     if isinstance(records, AsyncIterable):
         awaited = Awaited(records)
         return (), awaited, awaited
     if isinstance(records, Collection):
-        return (), Collected(records), None
+        return (), Collected(records, len(records)), None
     if isinstance(records, Iterable):
         return (), Iterated(records), None
     raise UsageError(f"records is a {type(records).__name__}, not records", "Pass a list, an iterator or a Path.")

@@ -3,17 +3,20 @@
 import codecs
 from collections.abc import Iterator
 
-__all__ = ["HEAD", "decode_text", "wide_encoding"]
+__all__ = ["HEAD", "LONGEST_MARK", "MARKS", "decode_text", "wide_encoding"]
 
 HEAD = 4096
 """Bytes of a file that are enough to tell its encoding."""
 
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16, whose mark is the beginning of this one
-    (codecs.BOM_UTF32_BE, "UTF-32BE"),
-    (codecs.BOM_UTF16_LE, "UTF-16LE"),
-    (codecs.BOM_UTF16_BE, "UTF-16BE"),
-)
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32LE",  # before UTF-16, whose mark is the beginning of this one
+    codecs.BOM_UTF32_BE: "UTF-32BE",
+    codecs.BOM_UTF16_LE: "UTF-16LE",
+    codecs.BOM_UTF16_BE: "UTF-16BE",
+}
+"""Byte order marks, and the encodings that they are of."""
+
+LONGEST_MARK = max(map(len, MARKS))
 
 
 def decode_text(data: bytes) -> str:
@@ -30,12 +33,12 @@ def decode_text(data: bytes) -> str:
 
 def wide_encoding(head: bytes) -> str | None:
     """Name the encoding of text that begins so when it is UTF-16 or UTF-32, with or without a byte order mark."""
-    for mark, name in _MARKS:
+    for mark, name in MARKS.items():
         if head.startswith(mark):
             return name
     if b"\0" not in head:
         return None
-    return next((name for _, name in _MARKS if _fits(head, name)), None)
+    return next((name for name in MARKS.values() if _fits(head, name)), None)
 
 
 def _fits(head: bytes, name: str) -> bool:

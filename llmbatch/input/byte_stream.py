@@ -8,15 +8,28 @@ import socket
 import stat
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from typing import Protocol, cast
 
+from llmbatch.codec.text import HEAD, LONGEST_MARK, MARKS, wide_encoding
 from llmbatch.core.errors import InputError, UsageError
 
-__all__ = ["COMPRESSIONS", "Stream", "Wake", "check", "title"]
+__all__ = ["COMPRESSIONS", "ByteStream", "Wake", "check", "title"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
+_FOREIGN = {
+    b"PAR1": ("Parquet", "Put it into a file, and add --input-format parquet unless it is named .parquet."),
+    b"PK\x03\x04": ("a spreadsheet or a zip archive", "Save the sheet as CSV, or unpack the archive."),
+}
+_MAGIC = {
+    b"\x1f\x8b\x08": ".gz",
+    **{b"BZh%d1AY&SY" % level: ".bz2" for level in range(1, 10)},
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    **dict.fromkeys(_FOREIGN, ""),
+}
+"""How files begin that are not text."""
 _FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
 
@@ -45,28 +58,40 @@ class Wake:
         self._rung.close()
 
 
-class Stream:
-    """One input, open. A raised wake is its end."""
+class ByteStream:
+    """One input, open and decompressed, by its first bytes or else by its name. A raised wake is its end."""
 
     def __init__(self, path: str, wake: Wake) -> None:
         self._path = path
         self._raw = _Descriptor(path, wake)
-        suffix = os.path.splitext(path)[1].lower()
         self._broken: tuple[type[Exception], ...] = (OSError,)
-        self._read: Callable[[int], bytes] = self._raw.read
-        if suffix in COMPRESSIONS:
-            module = _compression(suffix)
-            own = [getattr(module, name, OSError) for name in ("LZMAError", "ZstdError")]
-            self._broken = (OSError, EOFError, zlib.error, *own)
-            self._read = module.open(self._raw, "rb").read1
+        self._read: Callable[[int], bytes] | None = None
+        self._looked_at = b""
+        """Bytes that were read to look at them, and are not handed out yet."""
 
     def read(self) -> bytes:
         """Wait for some bytes and return what is there; nothing at the end. Raises InputError."""
+        if self._read is None:
+            self.look()
+        looked_at, self._looked_at = self._looked_at, b""
+        return looked_at or self._more()
+
+    def look(self) -> None:
+        """Read the first bytes, and keep them. Raises InputError for what is no UTF-8 text in any way that is read."""
         try:
-            return self._read(self._raw.chunk)
-        except self._broken as error:
-            reason = getattr(error, "strerror", None) or f"damaged: {error}"
-            raise InputError(f"cannot read {title(self._path)}: {reason}") from error
+            self._read = self._opened()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        head = self._more()
+        while any(mark.startswith(head) for mark in MARKS) and len(head) < LONGEST_MARK and (more := self._more()):
+            head += more
+        encoding = wide_encoding(head[:HEAD])
+        if encoding is not None:
+            name = title(self._path)
+            raise InputError(
+                f"{name} is {encoding} text, not UTF-8", f"Convert it: iconv -f {encoding} -t UTF-8 < {name} > FILE"
+            )
+        self._looked_at = head
 
     @property
     def taken(self) -> int:
@@ -77,13 +102,41 @@ class Stream:
         """Close the file; stdin stays open."""
         self._raw.close()
 
+    def _more(self) -> bytes:
+        assert self._read is not None
+        try:
+            return self._read(self._raw.chunk)
+        except self._broken as error:
+            raise self._unreadable(error) from error
+
+    def _opened(self) -> Callable[[int], bytes]:
+        """Return what reads the text. Only as many bytes are waited for as tell whether it is compressed."""
+        head = self._raw.peek(1)
+        while any(magic.startswith(head) for magic in _MAGIC) and (more := self._raw.peek(len(head) + 1)) != head:
+            head = more
+        for magic, what in _FOREIGN.items():
+            if head.startswith(magic):
+                raise InputError(f"{title(self._path)} is {what[0]}, not text", what[1])
+        suffix = os.path.splitext(self._path)[1].lower()
+        found = next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), suffix)
+        if found not in COMPRESSIONS:
+            return self._raw.read
+        module = _compression(found)
+        own = [getattr(module, name, OSError) for name in ("LZMAError", "ZstdError")]
+        self._broken = (OSError, EOFError, zlib.error, *own)
+        return module.open(self._raw, "rb").read1
+
+    def _unreadable(self, error: Exception) -> InputError:
+        reason = getattr(error, "strerror", None) or f"damaged: {error}"
+        return InputError(f"cannot read {title(self._path)}: {reason}")
+
 
 def title(path: str) -> str:
     """Return what people call an input."""
     return "stdin" if path == "-" else path
 
 
-def check(path: str) -> int | None:
+def check(path: str, *, is_text: bool = True) -> int | None:
     """Find out that an input cannot be read before anything is sent; return its size if it has one.
 
     Raises InputError, UsageError. Only a regular file is opened for it: a writer would notice a FIFO being
@@ -96,16 +149,21 @@ def check(path: str) -> int | None:
             raise InputError("cannot read stdin: it is closed", "Name a file, or connect stdin to something.")
         if stat.S_ISDIR(mode):
             raise InputError(f"cannot read {title(path)}: it is a directory")
-        if path != "-" and stat.S_ISREG(mode):
-            os.close(os.open(path, os.O_RDONLY))
-        elif path != "-" and not os.access(path, os.R_OK):
+        if path != "-" and not stat.S_ISREG(mode) and not os.access(path, os.R_OK):
             raise InputError(f"cannot read {path}: Permission denied")
+        if not is_text and stat.S_ISREG(mode):
+            os.close(os.open(path, os.O_RDONLY))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {title(path)}: {getattr(error, 'strerror', None) or error}") from error
     suffix = os.path.splitext(path)[1].lower()
     if suffix in COMPRESSIONS:
         _compression(suffix)
-    return status.st_size if stat.S_ISREG(mode) else None
+    if not stat.S_ISREG(mode):
+        return None
+    if is_text and path != "-":
+        with closing(Wake()) as wake, closing(ByteStream(path, wake)) as stream:
+            stream.look()
+    return status.st_size
 
 
 class _Descriptor:
@@ -120,6 +178,7 @@ class _Descriptor:
         except OSError as error:
             raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
         self.taken = 0
+        self._peeked = b""
         self.chunk = _FILE_CHUNK if regular else _PIPE_CHUNK
         self._poll: select.poll | None = None
         if not regular:
@@ -127,7 +186,19 @@ class _Descriptor:
             self._poll.register(self._fd, select.POLLIN)
             self._poll.register(wake, select.POLLIN)
 
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes, without taking them: at least so many, unless there are fewer."""
+        while len(self._peeked) < size and (more := self._take(self.chunk)):
+            self._peeked += more
+        return self._peeked
+
     def read(self, size: int) -> bytes:
+        if not self._peeked:
+            return self._take(size)
+        data, self._peeked = self._peeked[:size], self._peeked[size:]
+        return data
+
+    def _take(self, size: int) -> bytes:
         while not self._wake.raised:
             if self._poll is not None:
                 self._poll.poll()

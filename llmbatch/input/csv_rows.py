@@ -15,16 +15,22 @@ LINE_FIELDS = 4
 _BATCH = 256
 
 
+_SAMPLE = 20
+"""Lines behind a quote that does not close, by which rows are told from the rest of a long field."""
+
+
 class CsvRows:
     """Reads rows, the first of which names the fields.
 
-    A row with too few values lacks the last fields; one with too many is an error. Rows are numbered as in a
-    spreadsheet: the header is row 1.
+    A row with too few values lacks the last fields; one with too many is an error. A quote that does not close, or
+    closes in the middle of a value of a later line, fails its own line: those behind it are read as rows again, and
+    have to have as many values as the header. Rows are numbered as in a spreadsheet: the header is row 1.
     """
 
     def __init__(self, lines: Lines, *, delimiter: str, max_field: int, name: str, prefix: str) -> None:
         self._feed = _Feed(lines)
         self._rows = csv.reader(self._feed, delimiter=delimiter, strict=True)
+        self._delimiter = delimiter
         self._max_field, self._name, self._prefix = max_field, name, prefix
         self._header: list[str] = []
         self._number = 0
@@ -48,7 +54,7 @@ class CsvRows:
                 if self._feed.paused:  # inside a quoted field whose end has not come yet
                     self._feed.restart()
                     break
-                entries.append(self._unusable(str(error)))
+                entries.append(self._after_open_quote(str(error)) or self._unusable(str(error)))
                 self._inside_quotes = self._feed.lost and self._feed.quotes % 2 == 1
                 continue
             self._number += 1
@@ -58,25 +64,48 @@ class CsvRows:
                 self._header = self._names(row)
             elif self._feed.flaw is not None:
                 entries.append(self._unusable(self._feed.flaw, count=False))
-            elif len(row) > len(self._header):
-                flaw = f"{len(row)} values, but the header names {len(self._header)}"
+            elif (flaw := self._misfit(row)) is not None:
                 entries.append(self._unusable(flaw, count=False))
             else:
-                entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False))))
+                entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False)), all_text=True))
         return entries
+
+    def _misfit(self, row: list[str]) -> str | None:
+        """Say why the values of a row do not fit the header; None when they do."""
+        wanted = len(self._header)
+        if len(row) > wanted or (len(row) < wanted and self._feed.is_released):
+            behind = ", and a quote that is opened before does not close" if self._feed.is_released else ""
+            return f"{len(row)} values, but the header names {wanted}{behind}"
+        return None
+
+    def _after_open_quote(self, error: str) -> Entry | None:
+        """Fail the first line of a row whose quote does not close, and release the others; None if that is not it."""
+        lines = self._feed.lines
+        if not self._header or len(lines) < 2 or self._feed.lost:
+            return None
+        if error.startswith("field larger") and not self._are_rows(lines[1 : 1 + _SAMPLE]):
+            return None
+        self._feed.release()
+        never = error == "unexpected end of data" or error.startswith("field larger")
+        return self._unusable(f"a quote is opened and {'never closed' if never else f'closed too late: {error}'}")
+
+    def _are_rows(self, lines: list[bytes | Oversized]) -> bool:
+        """Say whether each of some lines has as many values as the header, which names more than one."""
+        texts = [line.decode(errors="replace") for line in lines if isinstance(line, bytes)]
+        widths = {len(row) for row in csv.reader(texts, delimiter=self._delimiter)}
+        return widths == {len(self._header)} and len(self._header) > 1
 
     def _names(self, row: list[str]) -> list[str]:
         flaw = self._feed.flaw
-        if flaw is None and not all(row):
-            flaw = "a column has no name"
-        if flaw is None and len(set(row)) < len(row):
-            flaw = f"two columns are named {next(name for name in row if row.count(name) > 1)!r}"
+        names = [name or f"column_{number}" for number, name in enumerate(row, 1)]
+        if flaw is None and len(set(names)) < len(names):
+            flaw = f"two columns are named {next(name for name in names if names.count(name) > 1)!r}"
         if flaw is not None:
             raise self._refusal(flaw)
-        return row
+        return names
 
     def _refusal(self, flaw: str) -> InputError:
-        return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 must name every column once")
+        return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 names the columns, each once")
 
     def _where(self) -> str:
         return f"{self._prefix}row {self._number} (line {self._feed.first})"
@@ -123,12 +152,30 @@ class _Feed:
         self.quotes = 0
         self.first = 1
         """The number of the row's first line."""
+        self._released = 0
+        """The number of the last line that was released."""
 
     def start(self, *, may_wait: bool) -> None:
         """Begin a row."""
         self.first += len(self._row)
         self._row.clear()
         self.may_wait, self.paused, self.lost, self.flaw, self.quotes = may_wait, False, False, None, 0
+
+    @property
+    def lines(self) -> list[bytes | Oversized]:
+        """The lines of the row at hand."""
+        return self._row
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the row at hand begins with a line that a row before it let go."""
+        return self.first <= self._released
+
+    def release(self) -> None:
+        """Put all lines of the row back but the first, which is then all of the row."""
+        self._released = max(self._released, self.first + len(self._row) - 1)
+        self._ready.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
 
     def restart(self) -> None:
         """Put the lines of the row back, to begin it again later."""

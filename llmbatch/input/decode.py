@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmbatch.codec.digest import digest, fingerprint
-from llmbatch.codec.json import canonical
+from llmbatch.codec.json import canonical, loads
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Identity
@@ -24,7 +24,7 @@ Meta = Literal["all", "none"] | frozenset[str]
 
 _MOST_REPEATS = 100
 
-_NOTHING: frozenset[str] = frozenset()
+_MAY_BE_EMPTY = ("model", "params", "system", "messages")
 
 _PLAIN = record_shapes.OWN - {"input"}
 
@@ -45,9 +45,9 @@ class Decoder:
     """Decodes the records of a run, in order.
 
     `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
-    `meta_fields`. With a `template` every field is material for it and nothing else. `system` is for
-    records that have none. `form` is the input format, where it says how records are to be understood,
-    `images` the fields that name images.
+    `meta_fields`. `param_fields` are sent wherever they stand. With a `template` every other field is material for
+    it and nothing else. `system` is for records that have none. `form` is the input format, where it says how
+    records are to be understood, `images` the fields that name images.
     `notice` is told what a person may not expect.
     """
 
@@ -58,6 +58,7 @@ class Decoder:
         id_field: str | None,
         meta: Meta,
         meta_fields: frozenset[str],
+        param_fields: frozenset[str] = frozenset(),
         template: Template | None,
         system: Template | None,
         form: str | None,
@@ -65,8 +66,12 @@ class Decoder:
         seen: Occurrences | RecentOccurrences,
         notice: Callable[[str], None],
     ) -> None:
-        self._sendable = params - meta_fields - record_shapes.OWN
+        if both := meta_fields & param_fields:
+            raise UsageError(f"{min(both)!r} is named by --meta-field and by --param-field", "Leave one of them out.")
+        self._sendable = (params | param_fields) - meta_fields - record_shapes.OWN
         self._shaped = record_shapes.OWN | self._sendable
+        self._param_fields = param_fields - record_shapes.OWN
+        self._plain = _PLAIN | param_fields if param_fields else _PLAIN
         self._id_fields = id_fields(id_field)
         self._meta = meta
         self._template, self._system = template, system
@@ -99,20 +104,32 @@ class Decoder:
         except RecordError as error:
             id, looked_at, flaw = None, (), error
         identity = self._identify(index, id, record)
-        consumed = self._consumed(fields, looked_at)
+        asked = fields if not entry.all_text or self._template is not None else _without_empty(fields)
+        consumed = self._consumed(asked, looked_at)
         meta = self._kept(fields, consumed, looked_at)
         if id is not None and identity.occurrence:
             return _refused(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
         try:
             if flaw is not None:
                 raise flaw
-            prompt = self._prompt(fields, consumed, looked_at, entry.where)
+            if entry.flaws is not None:
+                self._refuse_flawed(asked, entry.flaws, consumed, looked_at)
+            prompt = self._prompt(asked, consumed, looked_at, entry)
         except RecordError as error:
             message = f"{entry.where}: {error.message}"
             if index == 0 and isinstance(error, TemplateError):
                 raise UsageError(message, error.hint) from error
             return _refused(identity, Kind.INVALID_RECORD, message, meta, fields)
         return Decoded(identity, prompt, meta, fields)
+
+    def _refuse_flawed(
+        self, fields: dict[str, Any], flaws: Mapping[str, str], consumed: frozenset[str], looked_at: tuple[str, ...]
+    ) -> None:
+        """Raise RecordError for a field that is asked with and cannot be read. One that is not used does not matter."""
+        images = self._images.fields if self._images is not None else ()
+        for name, flaw in flaws.items():
+            if name in consumed or name in looked_at or name in images:
+                raise RecordError(f"column {name!r} {flaw}")
 
     def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
         name = fingerprint(id, record)
@@ -133,46 +150,67 @@ class Decoder:
     def _consumed(self, fields: dict[str, Any], looked_at: tuple[str, ...]) -> frozenset[str]:
         """Return the names of fields that go into what a record asks, where it has them; usable or not."""
         if self._template is not None:
-            return _NOTHING
+            return self._param_fields
         if self._form == "cookbook":
             return frozenset(fields).difference(looked_at, _COOKBOOK_META)
         if self._form == "openai-batch":
             return record_shapes.BATCH_LINE
+        if self._form == "anthropic-batch":
+            return record_shapes.ANTHROPIC_LINE
         if fields.get("prompt") is not None:
-            return _PLAIN
+            return self._plain
         if record_shapes.is_batch_line(fields):
             return record_shapes.BATCH_LINE
         if record_shapes.is_shaped(fields):
             return self._shaped
-        return record_shapes.GIVEN if record_shapes.is_given(fields) else _PLAIN
+        if record_shapes.is_anthropic_line(fields):
+            return record_shapes.ANTHROPIC_LINE
+        return record_shapes.GIVEN if record_shapes.is_given(fields) else self._plain
 
     def _prompt(
-        self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...], where: str
+        self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...], entry: Entry
     ) -> Prompt:
-        if consumed is _PLAIN:
+        if consumed is self._plain:
             prompt = record_shapes.plain(fields)
+            if self._notice is not None and not self._sendable.isdisjoint(fields):
+                self._tell_kept(fields, looked_at, entry.where)
         elif self._template is not None:
-            prompt = Prompt(text=self._template.render(fields))
+            prompt = Prompt(text=self._template.render(fields, entry.flaws))
             if not prompt.text:
                 raise RecordError("--template gives an empty prompt")
         elif consumed is record_shapes.BATCH_LINE:
             return record_shapes.batch_line(fields)
         elif consumed is record_shapes.GIVEN:
             return record_shapes.given(fields)
+        elif consumed is record_shapes.ANTHROPIC_LINE:
+            prompt = record_shapes.anthropic_line(fields)
         elif self._form == "cookbook":
             return record_shapes.cookbook_line(fields, consumed)
         else:
             moved = [name for name in fields if name in self._sendable and name not in looked_at]
             prompt = record_shapes.shaped(fields, moved)
             if moved and self._notice is not None:
-                self._notice(f"sent as parameters: {', '.join(moved)} ({where}); --meta-field NAME keeps one as meta")
+                told = f"sent as parameters: {', '.join(moved)} ({entry.where})"
+                self._notice(f"{told}; --meta-field NAME keeps one as meta")
                 self._notice = None
+        if self._param_fields and consumed is not self._shaped:
+            named = self._param_fields.difference(looked_at)
+            sent = {name: _as_param(fields[name], entry) for name in fields if name in named}
+            prompt.params = {name: value for name, value in sent.items() if value != ""} | prompt.params
         if prompt.system is None and self._system is not None:
-            prompt.system = self._system.render(fields)
+            prompt.system = self._system.render(fields, entry.flaws)
         if self._images is not None:
             self._images.add(prompt, fields)
         prompt.system = prompt.system or None  # an empty one says that the record wants none
         return prompt
+
+    def _tell_kept(self, fields: dict[str, Any], looked_at: tuple[str, ...], where: str) -> None:
+        """Say once which fields beside a prompt are named like parameters, and are not sent."""
+        kept = [name for name in fields if name in self._sendable - self._param_fields and name not in looked_at]
+        if kept and self._notice is not None:
+            told = f"named like parameters, but not sent: {', '.join(kept)} ({where})"
+            self._notice(f"{told}; --param-field NAME sends one, --meta-field NAME says that it is meta")
+            self._notice = None
 
     def _kept(self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...]) -> dict[str, Any]:
         if self._meta == "none":
@@ -180,6 +218,23 @@ class Decoder:
         if self._meta == "all":
             return {name: fields[name] for name in fields if name not in consumed and name not in looked_at}
         return {name: value for name, value in fields.items() if name in self._meta}
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what an empty cell of a table says nothing about."""
+    if all(fields.get(name) != "" for name in _MAY_BE_EMPTY):
+        return fields
+    return {name: value for name, value in fields.items() if value != "" or name not in _MAY_BE_EMPTY}
+
+
+def _as_param(value: Any, entry: Entry) -> Any:
+    """Return a field as a parameter; text of a table is JSON if it parses, as in --param."""
+    if not entry.all_text:
+        return value
+    try:
+        return loads(value.encode())
+    except ValueError:
+        return value
 
 
 def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> InvalidRecord:

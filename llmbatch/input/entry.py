@@ -1,9 +1,19 @@
 """One record as it stands in the input, before anybody asks what it means."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["DEEPEST", "DIGEST_BYTES", "Entry", "Reader", "RecordSource", "marked", "too_deep"]
+__all__ = [
+    "DEEPEST",
+    "DIGEST_BYTES",
+    "Entry",
+    "Reader",
+    "RecordSource",
+    "marked",
+    "outline",
+    "too_deep",
+]
 
 DIGEST_BYTES = 65_536
 """How much of something oversized names it, together with its length."""
@@ -17,13 +27,17 @@ class Entry:
     """A parsed value, or in `error` why there is none.
 
     `where` is for people: "line 12", "b.jsonl line 12", "row 12 (line 14)". `digest` are the bytes that
-    identify an unusable record; empty for a usable one.
+    identify an unusable record, whatever its file is called; empty for a usable one.
     """
 
     where: str
     value: Any
     error: str | None = None
     digest: bytes = b""
+    all_text: bool = False
+    """Every value is a string, as in CSV: then an empty one may say that there is none."""
+    flaws: Mapping[str, str] | None = None
+    """Fields whose value is only described, by why: no record can be asked with one of them."""
 
 
 class Reader(Protocol):
@@ -58,6 +72,24 @@ class RecordSource(Protocol):
 def marked(head: bytes, length: int) -> bytes:
     """Return the bytes that identify something of which only the head was kept."""
     return b"%b:%d" % (head[:DIGEST_BYTES], length)
+
+
+def outline(value: Any) -> bytes:
+    """Return bytes that identify a value which is nested too deep to be written."""
+    parts: list[str] = []
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as fields:
+                parts += ["{", *fields, "}"]
+                left += fields.values()
+            case list() as elements:
+                parts.append(f"[{len(elements)}")
+                left += elements
+            case plain:
+                parts.append(repr(plain))
+    whole = "\n".join(parts).encode()
+    return whole if len(whole) < DIGEST_BYTES else marked(whole, len(whole))
 
 
 def too_deep(value: Any) -> bool:

@@ -48,14 +48,14 @@ class Images:
     """
 
     def __init__(self, fields: Sequence[str], root: str | None) -> None:
-        self._fields = fields
+        self.fields = fields
         self._root = os.path.realpath(root or ".")
         if not os.path.isdir(self._root):
             raise UsageError(f"--root {root}: no such folder", "Name the folder that the paths of --image lie below.")
 
     def add(self, prompt: Prompt, fields: dict[str, Any]) -> None:
         """Put the images of a record behind its text, or into its last message of the user. Raises RecordError."""
-        parts = [self._part(name, given) for name in self._fields for given in _names(name, fields.get(name))]
+        parts = [self._part(name, given) for name in self.fields for given in _names(name, fields.get(name))]
         if not parts:
             return
         if prompt.messages is not None:

@@ -3,26 +3,64 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, Collection, Iterable
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.errors import InputError
+from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.thread import start_thread
+from llmbatch.input.arrow import rows_of
 from llmbatch.input.entry import Entry
+from llmbatch.input.plain import plain_entry
 
-__all__ = ["Awaited", "Collected", "Iterated"]
+__all__ = ["Awaited", "Collected", "Iterated", "rows_of_table"]
 
 AHEAD = 256
 """Records that are taken before anybody asks for them."""
 
 
-class Collected:
-    """The records of a list or the like, all there."""
+def rows_of_table(table: Any) -> Iterator[dict[str, Any]] | None:
+    """Return the rows of a table (pyarrow, pandas, polars and what is like them); None for anything else.
 
-    def __init__(self, records: Collection[Any]) -> None:
-        self._size = len(records)
+    Iterated as they are, tables give their columns. Raises UsageError for two columns of one name, or for names that
+    are not text.
+    """
+    if isinstance(table, Mapping):
+        return None
+    if type(table).__module__.startswith("pyarrow") and hasattr(table, "schema"):
+        _check_names(table.schema.names)
+        return (
+            row for batch in (table.to_batches() if hasattr(table, "to_batches") else [table]) for row in rows_of(batch)
+        )
+    columns, rows = getattr(table, "columns", None), None
+    if callable(polars := getattr(table, "iter_rows", None)):
+        rows = polars
+    elif callable(pandas := getattr(table, "itertuples", None)):
+        rows = partial(pandas, index=False, name=None)
+    if columns is None or rows is None:
+        return None
+    names = list(columns)
+    _check_names(names)
+    return (dict(zip(names, row, strict=True)) for row in rows())
+
+
+def _check_names(names: Sequence[Any]) -> None:
+    """Raise UsageError for names of columns that fields cannot have."""
+    for name in names:
+        if not isinstance(name, str):
+            raise UsageError(f"a column is named {name!r}, which is no text", "Rename the columns.")
+        if names.count(name) > 1:
+            raise UsageError(f"two columns are named {name!r}", "Rename one of them.")
+
+
+class Collected:
+    """The records of a list or the like, all there; of a table if they are `rows`, whose values may be of any type."""
+
+    def __init__(self, records: Iterable[Any], size: int, *, rows: bool = False) -> None:
+        self._size = size
         self._records = iter(records)
+        self._entry = _row if rows else _entry
         self._number = 0
 
     @property
@@ -35,7 +73,7 @@ class Collected:
         entries: list[Entry] = []
         for value in self._records:
             self._number += 1
-            entries.append(_entry(self._number, value))
+            entries.append(self._entry(self._number, value))
             if len(entries) == limit:
                 break
         return entries
@@ -162,8 +200,12 @@ class Awaited(_Ahead):
             self._loop.call_soon_threadsafe(self._room.set)
 
 
+def _row(number: int, fields: dict[str, Any]) -> Entry:
+    return plain_entry(f"record {number}", fields)
+
+
 def _entry(number: int, value: Any) -> Entry:
-    """Make an entry of a value, detached from it: the caller may change what is his."""
+    """Make an entry of a value, detached from it: the caller may change the original."""
     where = f"record {number}"
     try:
         written = json.dumps(value)

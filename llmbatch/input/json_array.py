@@ -2,8 +2,8 @@
 
 from llmbatch.codec.json import loads
 from llmbatch.core.errors import InputError
-from llmbatch.input.byte_stream import Stream, Wake
-from llmbatch.input.entry import DEEPEST, Entry, too_deep
+from llmbatch.input.byte_stream import ByteStream, Wake
+from llmbatch.input.entry import DEEPEST, Entry, outline, too_deep
 
 __all__ = ["JsonArray"]
 
@@ -13,7 +13,7 @@ _LARGEST = 256 << 20
 class JsonArray:
     """Reads the elements of an array."""
 
-    def __init__(self, stream: Stream, wake: Wake, *, name: str, prefix: str) -> None:
+    def __init__(self, stream: ByteStream, wake: Wake, *, name: str, prefix: str) -> None:
         self._stream, self._wake, self._name, self._prefix = stream, wake, name, prefix
         self._elements: list[object] | None = None
         self._number = 0
@@ -61,5 +61,5 @@ class JsonArray:
 
 def _entry(where: str, value: object) -> Entry:
     if too_deep(value):
-        return Entry(where, None, f"{where}: nested deeper than {DEEPEST} levels", where.encode())
+        return Entry(where, None, f"{where}: nested deeper than {DEEPEST} levels", outline(value))
     return Entry(where, value)

@@ -30,20 +30,28 @@ class JsonLines:
         return self._parse(limit)
 
     def _recognise(self) -> None:
-        """Hold lines that are not JSON until one is, or until they are so many that it is another format."""
-        while not self._recognised and len(self._held) < _ENOUGH:
+        """Hold lines that are not JSON until one is, or until they are so many that it is another format.
+
+        A first line that is an array is held until the next: alone it is all of a JSON array of records.
+        """
+        while len(self._held) < _ENOUGH and (not self._recognised or self._is_one_array()):
             entries = self._parse(_ENOUGH - len(self._held))
             if not entries:
                 break
             self._held += entries
+        if self._is_one_array():
+            raise InputError(f"{self._name}: its only line is a JSON array", "--input-format json reads its elements.")
+        if self._held and self._held[0].digest.strip() == b"[":
+            raise InputError(f"{self._name}: its first line begins an array", _other_format(self._held[0]))
         if self._held and not self._recognised:
             count = len(self._held)
             which = "its only line is not JSON" if count == 1 else f"none of its first {count} lines is JSON"
-            raise InputError(
-                f"{self._name}: {which} ({self._held[0].error})",
-                hint="--input-format text makes every line a prompt; json, csv and tsv are formats too",
-            )
+            raise InputError(f"{self._name}: {which} ({self._held[0].error})", hint=_other_format(self._held[0]))
         self._recognised = True
+
+    def _is_one_array(self) -> bool:
+        value = self._held[0].value if len(self._held) == 1 else None
+        return isinstance(value, list) and bool(value) and isinstance(value[0], dict | str)
 
     def _parse(self, limit: int) -> list[Entry]:
         entries: list[Entry] = []
@@ -118,6 +126,16 @@ def _text(where: str, line: bytes) -> Entry:
 def _not_utf8(where: str, line: bytes, flaw: UnicodeDecodeError) -> str:
     column = len(line[: flaw.start].decode()) + 1
     return f"{where} column {column}: not UTF-8 (byte 0x{line[flaw.start]:02x})"
+
+
+def _other_format(first: Entry) -> str:
+    """Name what lines that are not JSON may be instead, by the first of them."""
+    match first.digest.strip()[:1]:
+        case b"[":
+            return "--input-format json reads an array that is written over several lines"
+        case b"{":
+            return "jq -c . writes objects that go over several lines on one each; an array is --input-format json"
+    return "--input-format text makes every line a prompt; json, csv and tsv are formats too"
 
 
 def _may_be_deep(line: bytes) -> bool:

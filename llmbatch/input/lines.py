@@ -1,6 +1,6 @@
 """Bytes to whole lines, in batches. A line ends at a newline byte and nowhere else."""
 
-from llmbatch.input.byte_stream import Stream
+from llmbatch.input.byte_stream import ByteStream
 from llmbatch.input.entry import DIGEST_BYTES
 
 __all__ = ["Lines", "Oversized"]
@@ -28,7 +28,7 @@ class Oversized:
 class Lines:
     """The lines of a stream, without their newlines; blank ones included, a byte order mark not."""
 
-    def __init__(self, stream: Stream, max_line: int) -> None:
+    def __init__(self, stream: ByteStream, max_line: int) -> None:
         self.max_line = max_line
         self._stream = stream
         self._ready: list[bytes | Oversized] = []

@@ -1,12 +1,12 @@
 """Rows of Parquet files as objects, streamed by row groups."""
 
 import os
-from decimal import Decimal
 from typing import Any
 
-from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.arrow import rows_of
 from llmbatch.input.entry import Entry
+from llmbatch.input.plain import plain_entry
 
 __all__ = ["ParquetRows", "check_parquet"]
 
@@ -22,10 +22,10 @@ def check_parquet() -> None:
 
 
 class ParquetRows:
-    """Reads the rows of a file, a batch of one row group at a time. Raises InputError for one that is no Parquet.
+    """Reads the rows of a file, a batch of one row group at a time.
 
-    Dates and times become text, decimals too; bytes are text in UTF-8 or make the row unusable; what is not a number
-    is null.
+    Dates and times become text, decimals too; bytes are text in UTF-8, or no record can be asked with them; what is not
+    a number is null. Raises InputError for a file that is no Parquet, or has two columns of one name.
     """
 
     def __init__(self, path: str, *, name: str, prefix: str) -> None:
@@ -39,6 +39,11 @@ class ParquetRows:
             self._file = pq.ParquetFile(path, pre_buffer=False)
         except self._broken as error:
             raise self._refusal(error) from error
+        names = self._file.schema_arrow.names
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            self._file.close()
+            raise InputError(f"{name}: two columns are named {twice!r}", "Rename one of them.")
         self._rows = self._file.metadata.num_rows
         self._batches = self._file.iter_batches(batch_size=_BATCH)
         self._ready: list[dict[str, Any]] = []
@@ -57,7 +62,7 @@ class ParquetRows:
                 raise self._refusal(error) from error
             if batch is None:
                 return []
-            self._ready = batch.to_pylist()
+            self._ready = list(rows_of(batch))
         rows, self._ready = self._ready[:limit], self._ready[limit:]
         return [self._entry(row) for row in rows]
 
@@ -67,35 +72,8 @@ class ParquetRows:
 
     def _entry(self, row: dict[str, Any]) -> Entry:
         self._number += 1
-        where = f"{self._prefix}row {self._number}"
-        try:
-            return Entry(where, json.loads_shallow(json.dumps(row)))
-        except ValueError:
-            pass
-        try:
-            plain = {name: _plain(value, name) for name, value in row.items()}
-            return Entry(where, json.loads_shallow(json.dumps(plain)))
-        except ValueError as error:
-            return Entry(where, None, f"{where}: {error}", f"{self._name} {self._number}".encode())
+        return plain_entry(f"{self._prefix}row {self._number}", row)
 
     def _refusal(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         return InputError(f"cannot read {self._name} as Parquet: {reason}")
-
-
-def _plain(value: Any, column: str) -> Any:
-    """Return a value as JSON has it. Raises ValueError."""
-    if isinstance(value, dict):
-        return {str(name): _plain(inner, column) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner, column) for inner in value]
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise ValueError(f"column {column!r} holds bytes that are not text") from None
-    if isinstance(value, Decimal):
-        return str(value)
-    if value is None or isinstance(value, str | int | float) or hasattr(value, "isoformat"):
-        return value
-    return str(value)

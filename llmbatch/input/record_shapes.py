@@ -7,12 +7,15 @@ from typing import Any
 from llmbatch.core.prompt import Prompt, RecordError
 
 __all__ = [
+    "ANTHROPIC_LINE",
     "BATCH_LINE",
     "GIVEN",
     "OWN",
+    "anthropic_line",
     "batch_line",
     "cookbook_line",
     "given",
+    "is_anthropic_line",
     "is_batch_line",
     "is_given",
     "is_shaped",
@@ -25,6 +28,9 @@ OWN = frozenset({"prompt", "messages", "input", "system", "model", "params"})
 
 BATCH_LINE = frozenset({"method", "url", "body"})
 """Fields of an OpenAI Batch line, its id aside."""
+
+ANTHROPIC_LINE = frozenset({"params"})
+"""Fields of a line of Anthropic's batch API, its id aside."""
 
 GIVEN = frozenset({"body", "model", "params"})
 """Fields of a record that brings its own body."""
@@ -52,6 +58,12 @@ def is_batch_line(fields: dict[str, Any]) -> bool:
         and ("custom_id" in fields or isinstance(fields["body"], dict))
         and _QUESTIONS.isdisjoint(fields)
     )
+
+
+def is_anthropic_line(fields: dict[str, Any]) -> bool:
+    """Tell whether a record is a request of Anthropic's batch API: an id, and all the rest in `params`."""
+    params = fields.get("params")
+    return "custom_id" in fields and isinstance(params, dict) and "messages" in params and _QUESTIONS.isdisjoint(fields)
 
 
 def is_given(fields: dict[str, Any]) -> bool:
@@ -117,6 +129,17 @@ def batch_line(fields: dict[str, Any]) -> Prompt:
     return Prompt(body=body, path=path)
 
 
+def anthropic_line(fields: dict[str, Any]) -> Prompt:
+    """Read a request of Anthropic's batch API, as the messages and parameters that it has. Raises RecordError."""
+    params = _params(fields)
+    system = params.pop("system", None)
+    prompt = shaped({"messages": params.pop("messages", None), "model": params.pop("model", None)}, ())
+    if system is not None and prompt.messages is not None:
+        prompt.messages = [{"role": "system", "content": system}, *prompt.messages]
+    prompt.params = params
+    return prompt
+
+
 def cookbook_line(fields: dict[str, Any], body: Iterable[str]) -> Prompt:
     """Read a line as the OpenAI cookbook's script takes it: a body, with `metadata` that is not sent.
 
@@ -134,6 +157,13 @@ def given(fields: dict[str, Any]) -> Prompt:
 
 
 def _no_prompt(fields: dict[str, Any]) -> RecordError:
+    (only,) = fields if len(fields) == 1 else ("",)
+    delimiter = next((mark for mark in ";\t|" if mark in only), None)
+    if delimiter is not None:
+        return RecordError(
+            f"the record has no prompt, but one field named {only[:100]!r}",
+            hint=f"--delimiter {'tab' if delimiter == chr(9) else repr(delimiter)} would make several fields of it",
+        )
     return RecordError(
         "the record has no prompt; name one with --template",
         hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",

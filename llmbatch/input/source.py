@@ -1,10 +1,11 @@
 """Where records come from: files and stdin, one after the other, opened by name and format."""
 
+import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.input.byte_stream import COMPRESSIONS, Stream, Wake, check, title
+from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Wake, check, title
 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
 from llmbatch.input.json_array import JsonArray
@@ -12,11 +13,13 @@ from llmbatch.input.jsonl import JsonLines, TextLines
 from llmbatch.input.lines import Lines
 from llmbatch.input.parquet import ParquetRows, check_parquet
 
-__all__ = ["FORMATS", "Entry", "Source", "open_source"]
+__all__ = ["FORMATS", "Entry", "Source", "expand", "open_source"]
 
-FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "cookbook", "parquet")
+FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "anthropic-batch", "cookbook", "parquet")
 
 _SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
@@ -33,13 +36,16 @@ class Source:
     `read` is for one thread; `interrupt` may be called from any other.
     """
 
-    def __init__(self, inputs: Sequence[tuple[str, str]], *, size: int | None, max_line: int) -> None:
+    def __init__(
+        self, inputs: Sequence[tuple[str, str]], *, size: int | None, max_line: int, delimiter: str | None
+    ) -> None:
+        self._delimiter = delimiter
         self._inputs = list(reversed(inputs))
         self._several = len(inputs) > 1
         self._max_line = max_line
         self._size, self._passed = size, 0
         self._wake = Wake()
-        self._stream: Stream | ParquetRows | None = None
+        self._stream: ByteStream | ParquetRows | None = None
         self._reader: Reader | None = None
 
     def read(self, limit: int) -> list[Entry]:
@@ -95,12 +101,12 @@ class Source:
         if form == "parquet":
             self._stream = rows = ParquetRows(path, name=name, prefix=prefix)
             return rows
-        self._stream = stream = Stream(path, self._wake)
+        self._stream = stream = ByteStream(path, self._wake)
         match form:
             case "json":
                 return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
             case "csv" | "tsv":
-                delimiter = "," if form == "csv" else "\t"
+                delimiter = self._delimiter or ("," if form == "csv" else "\t")
                 lines = Lines(stream, LINE_FIELDS * self._max_line)
                 return CsvRows(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
             case "text":
@@ -109,30 +115,79 @@ class Source:
                 return JsonLines(Lines(stream, self._max_line), name=name, prefix=f"{prefix}line ")
 
 
-def open_source(paths: Sequence[str], *, format: str | None, max_line: int) -> Source:
-    """Open inputs; no path and "-" are stdin. `max_line` is in bytes.
+def expand(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the files that inputs stand for: those of a known format in a folder, the matches of a pattern.
+
+    Both in the order of names, without the results files of runs, which have a FILE.state beside them. A file whose
+    name looks like a pattern is itself. Raises InputError for a folder or a pattern without a file.
+    """
+    return tuple(file for path in paths for file in _expanded(path))
+
+
+def _expanded(path: str) -> Iterator[str]:
+    if os.path.isdir(path):
+        files = [file for file in _inside(path) if _suffix(file) in _SUFFIXES]
+        if not files:
+            raise InputError(f"{path} is a folder without a file of a known format", f"Known: {', '.join(_SUFFIXES)}.")
+        yield from files
+    elif path == "-" or os.path.lexists(path) or not glob.has_magic(path):
+        yield path
+    else:
+        matches = sorted(glob.glob(os.path.expanduser(path), recursive=True))
+        files = [file for file in matches if not os.path.isdir(file) and not _is_of_a_run(file)]
+        if not files:
+            raise InputError(
+                f"no file matches {path}", "Put a pattern into quotes, and look at the folder it begins in."
+            )
+        yield from files
+
+
+def _inside(folder: str) -> list[str]:
+    """Return the files of a folder, hidden ones left out."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from error
+    files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+    return [file for file in files if not os.path.isdir(file) and not _is_of_a_run(file)]
+
+
+def _is_of_a_run(file: str) -> bool:
+    return os.path.isdir(f"{file}.state")
+
+
+def open_source(paths: Sequence[str], *, format: str | None, max_line: int, delimiter: str | None = None) -> Source:
+    """Open inputs; no path and "-" are stdin. `max_line` is in bytes, `delimiter` is that of CSV and TSV.
 
     Raises InputError when one of them cannot be read, UsageError when a format is unknown or needs an extra.
     """
     names = list(paths) or ["-"]
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
-    known = [size for path in names if (size := check(path)) is not None]
-    inputs = [(path, _format(path, format)) for path in names]
-    return Source(inputs, size=sum(known) if len(known) == len(names) else None, max_line=max_line)
+    inputs = [(path, _format(path, format, delimiter)) for path in names]
+    known = [size for path, form in inputs if (size := check(path, is_text=form != "parquet")) is not None]
+    size = sum(known) if len(known) == len(names) else None
+    return Source(inputs, size=size, max_line=max_line, delimiter=delimiter)
 
 
-def _format(path: str, given: str | None) -> str:
-    form = given
-    if form is None:
-        stem, suffix = os.path.splitext(path.lower())
-        if suffix in COMPRESSIONS:
-            suffix = os.path.splitext(stem)[1]
-        form = _SUFFIXES.get(suffix, "jsonl")
+def _suffix(path: str) -> str:
+    """Return the ending that tells the format, that of a compression left out."""
+    stem, suffix = os.path.splitext(path.lower())
+    return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
+
+
+def _format(path: str, given: str | None, delimiter: str | None) -> str:
+    form = given or _SUFFIXES.get(_suffix(path), "jsonl" if delimiter is None else "csv")
+    if delimiter is not None and form not in ("csv", "tsv"):
+        raise UsageError(f"--delimiter goes with CSV and TSV, and {title(path)} is read as {form}", "Leave it out.")
     if form not in FORMATS:
         raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
     if form == "parquet":
-        if path == "-" or os.path.splitext(path)[1].lower() in COMPRESSIONS or not os.path.isfile(path):
+        if (
+            path == "-"
+            or os.path.splitext(path)[1].lower() in COMPRESSIONS
+            or (os.path.exists(path) and not os.path.isfile(path))
+        ):
             raise UsageError(f"{title(path)}: Parquet is read from a plain file", hint="its index stands at its end")
         check_parquet()
     return form

@@ -60,10 +60,12 @@ class Template:
                 hint="it is a Jinja template; write {{ '{{' }} for two braces that are meant literally",
             ) from error
 
-    def render(self, fields: dict[str, Any]) -> str:
-        """Fill in the fields of a record. Raises TemplateError."""
+    def render(self, fields: dict[str, Any], flaws: Mapping[str, str] | None = None) -> str:
+        """Fill in the fields of a record, but those that have flaws. Raises TemplateError."""
         if self._render is None:
             return self.text
+        if flaws is not None:
+            fields = fields | _unusable(flaws)
         try:
             return self._render({"row": fields, **fields})
         except Exception as error:  # the template is a program: whatever it raises is the record's failure
@@ -85,6 +87,13 @@ def _reason(error: Exception) -> str:
     if message.endswith(" is undefined") and len(quoted) == 3:
         return f"the record has no field {quoted[1]!r}"
     return message
+
+
+def _unusable(flaws: Mapping[str, str]) -> dict[str, Any]:
+    """Return what stands for fields that cannot be read: using one is an error that says why."""
+    from jinja2 import StrictUndefined
+
+    return {name: StrictUndefined(hint=f"column {name!r} {flaw}", name=name) for name, flaw in flaws.items()}
 
 
 def _names(fields: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.errors import InputError
-from llmbatch.input.byte_stream import Stream
+from llmbatch.input.byte_stream import ByteStream
 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry
 from llmbatch.input.lines import Lines
@@ -30,7 +30,7 @@ class Chunks:
 
 
 def read(*pieces: bytes, delimiter: str = ",", max_field: int = 1000, limit: int = 64) -> list[Entry]:
-    lines = Lines(cast(Stream, Chunks(*pieces)), LINE_FIELDS * max_field)
+    lines = Lines(cast(ByteStream, Chunks(*pieces)), LINE_FIELDS * max_field)
     table = CsvRows(lines, delimiter=delimiter, max_field=max_field, name="in.csv", prefix="")
     entries: list[Entry] = []
     while batch := table.read(limit):
@@ -88,7 +88,7 @@ def test_undecodable_bytes_and_nuls_spoil_only_their_row():
     ("header", "why"),
     [
         (b"a,a\n", "two columns are named 'a'"),
-        (b"a,,b\n", "a column has no name"),
+        (b"a,,column_2\n", "two columns are named 'column_2'"),
         (b"\xff,a\n", "not UTF-8"),
         (b'"a', "never closed"),
         (b"a" * 5000, "longer"),
@@ -105,7 +105,34 @@ def test_broken_quotes_fail_their_row_and_are_never_a_prompt():
         "row 2 (line 2): ',' expected after '\"'",
         {"q": "c", "r": "2"},
         "row 4 (line 4): a quote is opened and never closed",
+        {"q": "e", "r": "4"},
     ]
+
+
+@pytest.mark.parametrize("limit", [1, 64])
+def test_a_quote_that_never_closes_fails_its_row_and_not_those_behind_it(limit):
+    rows = b"".join(b"%d\tfine %d\n" % (n, n) for n in range(4, 400))
+    entries = read(b'id\tq\n1\tgood\n2\t"Great, again\n3\t"and so\n', rows, delimiter="\t", limit=limit)
+    assert [entry.error is None for entry in entries] == [True, False, False] + [True] * 396
+    assert entries[2].error == "row 4 (line 4): a quote is opened and never closed"
+    assert entries[2].digest == b'3\t"and so' and entries[-1].where == "row 400 (line 400)"
+    assert entries[1].error.startswith("row 3 (line 3): a quote is opened and closed too late")
+
+
+def test_a_quote_that_never_closes_in_more_than_a_field_may_hold_fails_its_row_alone():
+    rows = b"".join(b"%d,fine\n" % n for n in range(500))
+    entries = read(b'id,q\n1,"oh\n', rows, max_field=100)
+    assert [entry.error for entry in entries] == ["row 2 (line 2): a quote is opened and never closed"] + [None] * 500
+
+
+def test_a_field_of_several_lines_that_is_cut_off_makes_no_rows_of_its_lines():
+    entries = read(b'id,q\n1,"Dear all,\nplease answer\nsoon, and well, all of you\n')
+    assert entries and all(entry.error for entry in entries)
+
+
+def test_every_value_is_text_and_columns_without_a_name_are_numbered():
+    (entry,) = read(b",q,\n0,a,\n")
+    assert entry.value == {"column_1": "0", "q": "a", "column_3": ""} and entry.all_text
 
 
 @pytest.mark.parametrize("limit", [1, 64])

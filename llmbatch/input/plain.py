@@ -1,0 +1,68 @@
+"""Python values as JSON has them: what has no place there is written as text, or described."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.input.entry import Entry, outline
+
+__all__ = ["Described", "plain_entry"]
+
+
+class Described:
+    """A value that cannot be read: text that tells it from others, and why no record can be asked with it."""
+
+    __slots__ = ("flaw", "text")
+
+    def __init__(self, text: str, flaw: str) -> None:
+        self.text, self.flaw = text, flaw
+
+
+def plain_entry(where: str, fields: Mapping[str, Any]) -> Entry:
+    """Return a record of Python values, detached from them. What is not a number is null."""
+    flaws: dict[str, str] = {}
+    plain: Any = fields
+    try:
+        try:
+            return Entry(where, json.loads_shallow(json.dumps(fields)))
+        except ValueError:
+            plain = {str(name): _plain(value, str(name), flaws) for name, value in fields.items()}
+        return Entry(where, json.loads_shallow(json.dumps(plain)), flaws=flaws or None)
+    except (ValueError, RecursionError) as error:
+        return Entry(where, None, f"{where}: {error}", outline(plain))
+
+
+def _plain(value: Any, field: str, flaws: dict[str, str]) -> Any:
+    """Return a value as JSON has it; a flaw of it is noted for its field."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Described():
+            flaws[field] = value.flaw
+            return value.text
+        case str():
+            return _text(value.encode(errors="surrogatepass"), field, flaws)
+        case bytes() | bytearray() | memoryview():
+            return _text(bytes(value), field, flaws)
+        case Mapping():
+            return {str(name): _plain(inner, field, flaws) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(inner, field, flaws) for inner in value]
+        case Decimal():
+            return str(value)
+    if type(value).__name__ in ("NAType", "NaTType"):  # what pandas has for nothing
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):  # numpy
+        return _plain(value.tolist(), field, flaws)
+    return str(value)
+
+
+def _text(data: bytes, field: str, flaws: dict[str, str]) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        flaws[field] = "holds bytes that are not text"
+        return data.decode(errors="backslashreplace")

@@ -143,9 +143,10 @@ def _without_thoughts(text: str) -> str:
     while opening := next((mark for mark in _THOUGHTS if rest.lstrip().startswith(mark)), None):
         _, _, rest = rest.partition(_THOUGHTS[opening])
     if rest is text:
-        closing = next((mark for mark in _THOUGHTS.values() if mark in text), None)
-        if closing is not None:
-            _, _, rest = text.partition(closing)
+        for opening, closing in _THOUGHTS.items():
+            before, found, after = text.partition(closing)
+            if found and opening not in before:
+                return after
     return rest
 
 

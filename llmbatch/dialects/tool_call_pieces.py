@@ -4,6 +4,7 @@ OpenAI numbers them: a piece belongs to the call of its `index`. Copies leave th
 for every call, repeat id and name in each piece or make a new id for each, and write arguments as an object.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ __all__ = ["ToolCallPieces", "arguments_text"]
 
 _FORMS = {"function": "arguments", "custom": "input"}
 """The forms of a call, and where each has what the tool is called with."""
+
+_MARKS = re.compile(r'\\.|["{}\\]', re.DOTALL)
+"""What tells where an object ends, and what is escaped; a backslash alone is the last of its piece."""
 
 _LONGEST_NAME = 1000
 """Characters of a name that comes in pieces."""
@@ -80,9 +84,7 @@ class _Call:
         self.name = ""
         self._form = form
         self._fields: dict[str, Any] = {}
-        self._arguments: list[str] = []
-        self._length = 0
-        self._open_braces = 0
+        self._begin_arguments()
 
     def add(self, piece: Mapping[str, Any], name: str | None, arguments: str) -> None:
         """Add a piece; a name that is there already may come again, or be written piece by piece."""
@@ -100,10 +102,29 @@ class _Call:
         if not arguments:
             return
         if self._arguments == ["{}"] or self._repeats(arguments):  # a place holder, or the same again
-            self._arguments, self._length, self._open_braces = [], 0, 0
+            self._begin_arguments()
         self._arguments.append(arguments)
         self._length += len(arguments)
-        self._open_braces += arguments.count("{") - arguments.count("}")
+        self._count_braces(arguments)
+
+    def _begin_arguments(self) -> None:
+        self._arguments: list[str] = []
+        self._length = 0
+        self._open_braces = 0
+        self._in_text = self._escaped = False
+
+    def _count_braces(self, piece: str) -> None:
+        """Count the braces outside of texts; once, since parsing it all for each piece takes time that grows faster."""
+        begin = 1 if self._escaped and piece else 0
+        self._escaped = self._escaped and not piece
+        for mark in _MARKS.finditer(piece, begin):
+            match mark[0]:
+                case '"':
+                    self._in_text = not self._in_text
+                case "{" | "}" if not self._in_text:
+                    self._open_braces += 1 if mark[0] == "{" else -1
+                case "\\":
+                    self._escaped = True
 
     def is_open(self) -> bool:
         """Tell whether the arguments are an object that has begun and not ended."""
@@ -115,7 +136,7 @@ class _Call:
         return another and self._is_complete() and not (name == self.name and self._repeats(arguments))
 
     def _is_complete(self) -> bool:
-        """Tell whether the arguments are a whole object. Braces inside of texts usually come in pairs."""
+        """Tell whether the arguments are a whole object."""
         return bool(self._arguments) and self._open_braces == 0 and self._arguments[0].lstrip().startswith("{")
 
     def _repeats(self, arguments: str) -> bool:

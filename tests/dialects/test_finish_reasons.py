@@ -8,7 +8,7 @@ from google.genai.types import BlockedReason, FinishReason
 from openai.types.chat.chat_completion import Choice
 
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.finish_reasons import _STANDARD, OWN, REASONS, note_finish
+from llmbatch.dialects.finish_reasons import _STANDARD, OWN, REASONS, is_broken_off, note_finish
 
 
 def noted(own: object) -> Completion:
@@ -34,6 +34,13 @@ def test_openais_words_are_the_vocabulary(reason: str) -> None:
         ("SAFETY", "content_filter"),
         ("function_call", "tool_calls"),
         ("model_length", "length"),
+        ("STOP", "stop"),
+        ("eos_token", "stop"),
+        ("COMPLETE", "stop"),
+        ("token_limit", "length"),
+        ("sensitive", "content_filter"),
+        ("content_filtered", "content_filter"),
+        ("guardrail_intervened", "content_filter"),
     ],
 )
 def test_the_providers_word_stands_beside_ours(own: str, reason: str) -> None:
@@ -47,6 +54,19 @@ def test_what_means_none_of_them_stands_as_it_is(own: object) -> None:
 
 def test_the_words_are_those_of_the_official_clients() -> None:
     ours = {word for words in _STANDARD.values() for word in words}
-    google = {*(r.value for r in FinishReason), *(r.value for r in BlockedReason)}
-    assert {word for word in ours if word.isupper()} <= google
+    google = {r.value.lower() for r in (*FinishReason, *BlockedReason)}
+    assert {"stop", "max_tokens", "safety", "recitation", "spii", "jailbreak", "model_armor"} <= google & {
+        *REASONS,
+        *ours,
+    }
     assert {"end_turn", "max_tokens", "tool_use", "refusal"} <= {*get_args(StopReason)} & ours
+
+
+@pytest.mark.parametrize("own", ["abort", "error", "ERROR", "network_error", "insufficient_system_resource", "TIMEOUT"])
+def test_some_words_say_that_the_provider_broke_off(own: str) -> None:
+    assert is_broken_off(own)
+
+
+@pytest.mark.parametrize("own", [*REASONS, "OTHER", "", None, 7, ["error"]])
+def test_all_others_do_not(own: object) -> None:
+    assert not is_broken_off(own)

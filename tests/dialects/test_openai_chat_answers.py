@@ -78,6 +78,117 @@ def test_reasoning_is_kept_under_one_name(name: str) -> None:
     assert completion(good({"content": "", name: "hm"})).extra == {"reasoning": "hm"}
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"reasoning_details": [{"type": "reasoning.text", "text": "h"}, {"type": "reasoning.summary", "summary": "m"}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}, {"type": "reasoning.text", "text": "hm"}]},
+        {"thinking": "hm"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}]},
+        {"reasoning": None, "reasoning_content": "", "thinking": "hm"},
+        {"reasoning": {"content": "hm"}},
+        {"reasoning": [{"type": "text", "text": "hm"}]},
+        {"content": [{"type": "thinking", "thinking": "hm"}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}]},
+        {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}]},
+        {"content": [{"type": "reasoning_content", "reasoning_content": {"text": "hm"}}]},
+    ],
+)
+def test_reasoning_is_found_in_whatever_shape(message: dict[str, Any]) -> None:
+    done = completion(good({"content": None, **message}))
+    assert (done.text, done.extra) == (None, {"reasoning": "hm"})
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+SOURCE = {"type": "url_citation", "url_citation": {"url": "https://example.com"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "more", "extra"),
+    [
+        ({"images": [PICTURE]}, {}, {"images": [PICTURE]}),
+        ({"images": ["data:image/png;base64,aGk="]}, {}, {"images": [PICTURE]}),
+        ({"content": [{"text": "x"}, PICTURE], "images": [PICTURE]}, {}, {"images": [PICTURE, PICTURE]}),
+        ({"annotations": [SOURCE]}, {}, {"citations": [SOURCE]}),
+        ({"context": {"citations": [SOURCE]}}, {}, {"citations": [SOURCE]}),
+        ({"content": [{"type": "text", "text": "x", "annotations": [SOURCE]}]}, {}, {"citations": [SOURCE]}),
+        ({}, {"citations": ["https://example.com"]}, {"citations": ["https://example.com"]}),
+        ({}, {"search_results": [{"url": "u"}]}, {"citations": [{"url": "u"}]}),
+        ({"annotations": []}, {"citations": [], "search_results": None}, {}),
+    ],
+)
+def test_images_and_sources_have_fields_of_their_own(message: Any, more: Any, extra: Any) -> None:
+    assert completion(good({"content": "x", **message}, **more)).extra == extra
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "kept"),
+    [({"content": [{"token": "x"}]}, True), ({"content": None, "refusal": None}, False), (None, False), ({}, False)],
+)
+def test_log_probabilities_are_kept_where_there_are_any(logprobs: Any, kept: bool) -> None:
+    body = good({"content": "x"})
+    body["choices"][0]["logprobs"] = logprobs
+    assert completion(body).extra == ({"logprobs": logprobs} if kept else {})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"function_call": {"name": "f", "arguments": '{"x":1}'}},
+        {"function_call": {"name": "f", "arguments": {"x": 1}}},
+        {"tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+        {"tool_calls": None, "function_call": {"name": "f", "arguments": {"x": 1}}},
+    ],
+)
+def test_a_call_is_a_tool_call_whose_arguments_are_text(message: dict[str, Any]) -> None:
+    calls = [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}]
+    assert completion(good({"content": None, **message})).extra == {"tool_calls": calls}
+
+
+@pytest.mark.parametrize("choice", [{"message": None}, {}, {"message": None, "text": None}])
+def test_a_choice_that_only_says_why_it_ended_is_an_answer_without_text(choice: dict[str, Any]) -> None:
+    body = {"choices": [{"index": 0, **choice, "finish_reason": "content_filter"}]}
+    done = completion(body)
+    assert (done.text, done.finish_reason) == (None, "content_filter")
+
+
+@pytest.mark.parametrize("choice", [{"text": "hi"}, {"delta": {"content": "hi"}}, {"message": {"content": ["h", "i"]}}])
+def test_a_text_in_another_place_is_not_lost(choice: dict[str, Any]) -> None:
+    assert completion({"choices": [choice | {"finish_reason": "stop"}]}).text == "hi"
+
+
+BROKEN: list[Any] = [
+    None,
+    {"index": 1, "message": {"content": 5}, "finish_reason": "stop"},
+    {"index": 1, "finish_reason": None},
+    {"index": 1, "message": {"content": "Ly"}, "finish_reason": "abort"},
+    {"index": 1, "message": {"content": ""}, "error": {"code": 502, "message": "hung up"}},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_broken_choice_never_costs_the_others(broken: Any, first: bool) -> None:
+    fine = {"index": 0, "message": {"content": "Paris.", "reasoning": "hm"}, "finish_reason": "stop"}
+    done = completion({"choices": [broken, fine] if first else [fine, broken]})
+    assert (done.text, done.finish_reason, done.extra["reasoning"]) == ("Paris.", "stop", "hm")
+    entries = done.extra["choices"]
+    assert [one["text"] for one in entries if one["finish_reason"] == "stop" and one["text"]] == ["Paris."]
+    assert next(one for one in entries if one["text"] == "Paris.")["reasoning"] == "hm"
+
+
+def test_of_several_choices_that_are_all_broken_the_first_is_judged() -> None:
+    assert fault({"choices": [BROKEN[4], BROKEN[3]]}).kind is Kind.GATEWAY
+    assert fault({"choices": [BROKEN[3], BROKEN[4]]}).kind is Kind.SERVER_ERROR
+
+
+@pytest.mark.parametrize("place", [{"x_groq": {"usage": {"prompt_tokens": 9}}}, {"usage": None}])
+def test_usage_is_found_elsewhere_too(place: dict[str, Any]) -> None:
+    body = good(**place)
+    body["choices"][0]["usage"] = {"prompt_tokens": 9}
+    assert completion(body).usage == Usage(9)
+
+
 def test_tool_calls_are_kept_as_they_are() -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     assert completion(good({"content": None, "tool_calls": calls})).extra == {"tool_calls": calls}
@@ -140,7 +251,9 @@ def test_an_error_inside_a_choice_is_judged_by_its_code() -> None:
     assert fault(body).kind is Kind.RATE_LIMITED
 
 
-@pytest.mark.parametrize("reason", ["error", "abort"])
+@pytest.mark.parametrize(
+    "reason", ["error", "abort", "ABORT", "network_error", "insufficient_system_resource", "cancelled"]
+)
 def test_an_answer_given_up_in_the_middle_is_a_failure(reason: str) -> None:
     body = good()
     body["choices"][0]["finish_reason"] = reason
@@ -318,4 +431,5 @@ def test_no_answer_is_too_odd_to_read_and_to_write_again(choices: Any, used: Any
 
 @given(st.binary(max_size=50), st.booleans())
 def test_no_bytes_are_too_odd_to_read(body: bytes, cut: bool) -> None:
-    assert fault(body, cut=cut).kind in (Kind.UNPARSABLE, Kind.PROTOCOL)
+    errors = (Kind.SERVER_ERROR,) if b"error" in body else ()
+    assert fault(body, cut=cut).kind in (Kind.UNPARSABLE, Kind.PROTOCOL, *errors)

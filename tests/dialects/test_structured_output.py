@@ -163,6 +163,38 @@ def test_json_is_found_bare_or_fenced(value: Any) -> None:
     assert parsed(f"Here it is:\n\n```\n{json.dumps(value, indent=1)}\n```\nDone.") == value
 
 
+THOUGHTS = 'Perhaps {x}, or\n```json\n{"draft": 1}\n```\nbut no.'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>{}</think>{}",
+        "\n<think>\n{}\n</think>\n\n{}",
+        "{}</think>\n{}",
+        "<thinking>{}</thinking>\n```json\n{}\n```",
+        "[THINK]{}[/THINK]{}",
+        "◁think▷{}◁/think▷{}",
+        "<think></think>\n<think>{}</think>Here:\n```\n{}\n```\nDone.",
+    ],
+)
+@given(value=values)
+def test_thoughts_are_no_place_to_look_for_json(text: str, value: Any) -> None:
+    assert parsed(text.replace("{}", THOUGHTS, 1).replace("{}", json.dumps(value), 1)) == value
+
+
+@pytest.mark.parametrize("text", [f"<think>{THOUGHTS}", f"<think>{THOUGHTS}</think>", f"<think>{THOUGHTS}</think>no"])
+def test_a_draft_is_no_answer(text: str) -> None:
+    with pytest.raises(ValueError):
+        parsed(text)
+
+
+def test_json_that_speaks_of_thoughts_is_left_as_it_is() -> None:
+    value = {"mark": "<think>", "end": "</think>"}
+    assert parsed(json.dumps(value)) == value
+    assert parsed(f"```json\n{json.dumps(value)}\n```") == value
+
+
 @pytest.mark.parametrize("text", ["", "nope", "{'a': 1}", "NaN", '{"a":1} and more', FENCES, "\ud83d"])
 def test_what_is_not_json_is_not_guessed_at(text: str) -> None:
     with pytest.raises(ValueError):

@@ -1,5 +1,6 @@
 """The reference lane: httpx's own transport of one connection, for proxies and to hold ours to account."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -34,23 +35,30 @@ class HttpxLane(BaseLane):
         """Send one request and wait for the whole answer."""
         if self._transport is None:
             self._transport = self._open(head.url.scheme == "https")
-        extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace)}
+        connecting = asyncio.timeout(None)
+        extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace, connecting)}
         headers = [*head.headers.raw, (b"content-length", b"%d" % len(body))]
         request = httpx.Request(head.method, head.url, headers=headers, stream=_Pieces(body), extensions=extensions)
         try:
-            response = await self._transport.handle_async_request(request)
+            async with connecting:
+                response = await self._transport.handle_async_request(request)
             try:
                 content, broke_off = await self._whole(response)
                 clean = not broke_off and not self._unread()
             finally:
                 await response.aclose()
+        except TimeoutError as error:
+            await self.aclose()
+            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
         except (OSError, UnicodeError) as error:
             # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
             await self.aclose()
             broken = httpx.ReadError if trace.began else httpx.ConnectError
             raise broken(str(error) or type(error).__name__) from error
-        except BaseException:
+        except BaseException as error:
             await self.aclose()
+            if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not trace.began:
+                raise httpx.ConnectError(str(error) or type(error).__name__) from error
             raise
         if not clean:
             await self.aclose()
@@ -114,22 +122,30 @@ class HttpxLane(BaseLane):
         if stream is not None:
             await stream.aclose()
 
-    def _recorder(self, trace: Trace) -> Any:
-        """Write httpcore's trace events down as facts."""
+    def _recorder(self, trace: Trace, connecting: asyncio.Timeout) -> Any:
+        """Write httpcore's trace events down as facts.
+
+        A proxy's CONNECT is a request of its own, which belongs to connecting: it is never billed, and all of that must
+        end within the connect time-out.
+        """
+        loop = asyncio.get_running_loop()
 
         async def record(event: str, info: dict[str, Any]) -> None:
             match event:
                 case "connection.connect_tcp.started":
                     trace.fresh = True
+                    connecting.reschedule(loop.time() + self._limits.connect)
                 case "connection.connect_tcp.complete":
                     # httpcore forgets this one when it is cancelled within the TLS handshake.
                     self._stream = info["return_value"]
                 case "http11.send_request_headers.started":
-                    trace.began = True
+                    trace.began = info["request"].method != b"CONNECT"
+                    if trace.began:
+                        connecting.reschedule(None)
                 case "http11.send_request_body.complete":
-                    trace.sent = True
+                    trace.sent = trace.began
                 case "http11.receive_response_headers.complete":
-                    trace.answered = True
+                    trace.answered = trace.began
 
         return record
 

@@ -1,5 +1,7 @@
 """Which requests go through a proxy, and how: never those to this machine."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -16,7 +18,7 @@ from llmbatch.transport.sender import LaneSender
 from llmbatch.transport.tls import shared_context
 
 from .conftest import Run, asking, assert_fault, body_of
-from .scripted import Peer, Server, answering, ok, saying, serving
+from .scripted import Peer, Script, Server, answering, ok, saying, serving
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUEST_METHOD")
 PROXY = "http://proxy.example:3128"
@@ -188,6 +190,73 @@ def test_the_key_is_not_shown_to_a_proxy_on_the_way_to_https(run: Run) -> None:
             fault = assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
             await through.aclose()
             assert "407" in fault.message
+
+    run(scene())
+
+
+async def _hang_up(peer: Peer) -> None:
+    await peer.head()
+    await peer.close()
+
+
+async def _reset(peer: Peer) -> None:
+    await peer.head()
+    await peer.reset()
+
+
+async def _speak_something_else(peer: Peer) -> None:
+    await peer.head()
+    await peer.say(b"SSH-2.0-proxy\r\n\r\n")
+    await peer.gone()
+
+
+async def _answer_half(peer: Peer) -> None:
+    await peer.head()
+    await peer.say(b"HTTP/1.1 200 Conn")
+    await peer.close()
+
+
+async def _open_and_hang_up(peer: Peer) -> None:
+    await peer.head()
+    await peer.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    await peer.close()
+
+
+@pytest.mark.parametrize("script", [_hang_up, _reset, _speak_something_else, _answer_half, _open_and_hang_up])
+def test_a_tunnel_that_does_not_come_about_is_never_billed(run: Run, script: Script) -> None:
+    async def scene() -> None:
+        async with serving(script) as server:
+            through = sender("https://api.example/v1", proxy_url(server))
+            for _ in range(2):
+                assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
+            await through.aclose()
+
+    run(scene())
+
+
+async def _say_nothing(peer: Peer) -> None:
+    await peer.head()
+    await peer.gone()
+
+
+async def _open_and_say_nothing(peer: Peer) -> None:
+    await peer.head()
+    await peer.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    await peer.gone()
+
+
+@pytest.mark.parametrize("script", [_say_nothing, _open_and_say_nothing])
+def test_a_tunnel_that_takes_too_long_ends_at_the_connect_time_out(run: Run, script: Script) -> None:
+    async def scene() -> None:
+        async with serving(script) as server:
+            limits = Limits(connect=0.2, attempt=8.0)
+            lane = HttpxLane(limits=limits, tls=shared_context(None), proxy=proxy_url(server))
+            through = LaneSender(lane, Heads("https://api.example/v1", {}), limits=limits)
+            began = asyncio.get_running_loop().time()
+            fault = assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
+            assert asyncio.get_running_loop().time() - began < 2.0
+            assert "0.2 s" in fault.message
+            await through.aclose()
 
     run(scene())
 

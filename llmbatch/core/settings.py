@@ -191,7 +191,7 @@ class ResumeSettings(NamedTuple):
 
 
 class ViewSettings(NamedTuple):
-    """What people see."""
+    """What is shown on stderr, and how."""
 
     quiet: bool = False
     verbose: bool = False

@@ -11,6 +11,7 @@ from llmbatch.transport.deadline import Deadline
 from llmbatch.transport.errors import fault_of, timed_out
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
+from llmbatch.transport.stream_reuse import StreamReuse
 
 __all__ = ["LaneSender", "Sender", "SpreadSender", "WireLog", "spread_over"]
 
@@ -21,11 +22,22 @@ WireLog = Callable[[str], None]
 class LaneSender:
     """Sends over one lane, whose requests begin with these heads."""
 
-    def __init__(self, lane: BaseLane, heads: Heads, *, limits: Limits, log: WireLog | None = None) -> None:
+    def __init__(
+        self,
+        lane: BaseLane,
+        heads: Heads,
+        *,
+        limits: Limits,
+        log: WireLog | None = None,
+        reuse: StreamReuse | None = None,
+    ) -> None:
         self._lane = lane
         self._heads = heads
         self._limits = limits
         self._log = log
+        self._reuse = reuse if reuse is not None else StreamReuse()
+        self._streamed = False
+        """Whether the connection that is kept carried a stream last."""
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
@@ -41,7 +53,13 @@ class LaneSender:
             result: Reply | Fault = timed_out(self._limits.attempt, trace)
         except Exception as error:
             result = fault_of(error, trace)
+            if self._streamed and trace.sent and not (trace.fresh or trace.answered):
+                self._reuse.lost(request.path)
+            self._streamed = False
         else:
+            self._streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
+            if self._streamed and self._reuse.ends_after(request.path):
+                await self._lane.aclose()
             result = self._decoded(reply) if "content-encoding" in reply.headers else reply
         if self._log is not None:
             self._log(_line(request, result, trace))

@@ -21,6 +21,7 @@ from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
+from llmbatch.transport.stream_reuse import StreamReuse
 from llmbatch.transport_process.channel import Channel, TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop, new_loop
 from llmbatch.transport_process.files import allow_lanes
@@ -102,11 +103,13 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> C
         _check_threads(_RESOLVERS)
     limits = Limits(connect=settings.connect, attempt=settings.attempt)
     ends = [
-        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers))
+        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers), StreamReuse())
         for url in settings.base_urls
     ]
 
-    return lambda: spread_over([LaneSender(open_lane(), heads, limits=limits, log=log) for open_lane, heads in ends])
+    return lambda: spread_over(
+        [LaneSender(open_lane(), heads, limits=limits, log=log, reuse=reuse) for open_lane, heads, reuse in ends]
+    )
 
 
 def _check_threads(count: int) -> None:

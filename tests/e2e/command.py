@@ -241,11 +241,11 @@ class Running:
 class Mock:
     """A mock provider that serves until stopped, and its ledger."""
 
-    def __init__(self, folder: Path, *flags: Arg, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *flags: Arg, env: dict[str, str] | None = None, port: int = 0) -> None:
         self._ledger = folder / f"ledger-{time.monotonic_ns()}.jsonl"
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder)} | (env or {})
         self._process = subprocess.Popen(
-            [LLMBATCH, "mock", "--port", "0", "--ledger", str(self._ledger), *map(str, flags)],
+            [LLMBATCH, "mock", "--port", str(port), "--ledger", str(self._ledger), *map(str, flags)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=environment,

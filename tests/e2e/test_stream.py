@@ -1,5 +1,6 @@
 """`--stream`: another way over the wire to the same lines."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,12 @@ def test_a_stream_that_breaks_is_no_answer_and_may_have_been_billed(
     assert line["possibly_billed"] == line["attempts"] > 1
     recovered = llmbatch("run", *mock("--stream"), stdin=[f"mended [[mock:{fault} times=1]]"]).result
     assert recovered["status"] == "ok" and recovered["possibly_billed"] == 1
+
+
+def test_connections_that_die_unannounced_after_streams_are_soon_used_once_each(
+    llmbatch: Command, start_mock: Callable[..., Mock]
+) -> None:
+    mock = start_mock("--silent-close", 1)
+    done = llmbatch("run", *mock("--stream", "-c", 2), stdin=[f"question {n}" for n in range(40)])
+    assert done.code == 0 and len(done.results) == 40
+    assert 1 <= sum(line.get("possibly_billed", 0) for line in done.results) <= 3  # two teach it, one may be under way

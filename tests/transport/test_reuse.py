@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from llmbatch.core.fault import Billing, Kind
 from llmbatch.transport.head import Heads
 from llmbatch.transport.lane import Http11Lane
@@ -157,6 +159,34 @@ def test_lost_after_the_whole_body_went_out_is_doubtful(run: Run, opening: Open)
             assert_fault(await sender.send(asking()), Kind.PROTOCOL, Billing.DOUBTFUL)
             assert len(server.requests) == 2
             assert body_of(await sender.send(asking())) == b"2"
+
+    run(scene())
+
+
+STREAM = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_server_that_loses_kept_connections_after_streams_gets_a_new_one_each_time(
+    run: Run, opening: Open, streamed: bool
+) -> None:
+    """Not after the first loss, which may be chance, and not where answers come in one piece."""
+    answer = ok(STREAM, b"content-type: text/event-stream") if streamed else ok(STREAM)
+
+    async def scene() -> None:
+        async def lost(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(answer)
+            await peer.request()
+            await peer.close()
+
+        async with serving(lost, lost, *[answering(*[answer] * 4)] * 3) as server, opening(server.url) as sender:
+            for _ in range(2):
+                assert body_of(await sender.send(asking())) == STREAM
+                assert_fault(await sender.send(asking()), Kind.PROTOCOL, Billing.DOUBTFUL)
+            for _ in range(3):
+                assert body_of(await sender.send(asking())) == STREAM
+            assert len(server.peers) == (5 if streamed else 3)
 
     run(scene())
 

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import CutStream
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
+from llmbatch.dialects import anthropic_stream, gemini_stream, openai_responses_stream, openai_stream
 from llmbatch.dialects.answers import alone, read_answer, request_id
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS
 from llmbatch.dialects.openai_chat_answers import usage, usage_in
-from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.stream_events import DONE, ERROR, stream_events
 
 __all__ = ["Passthrough", "read"]
 
@@ -54,20 +56,68 @@ class Passthrough:
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
     """Read an answer: any JSON that is no error is one."""
-    return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
+    return (read_answer(reply, _verdict, _fold, keep_body=expected.keeps[0]),)
+
+
+_ENDS = ("done", "generated_text", "is_finished", "finish_reason", "stop")
+"""What the last event of a stream has: Ollama, TGI, Cohere and llama.cpp in their own APIs."""
+
+
+def _fold(stream: bytes) -> Any:
+    """Join a stream in the way of the dialect that it is in; of Ollama's texts, or keep all events of any other.
+
+    Raises CutStream, ValueError.
+    """
+    events = list(stream_events(stream))
+    first = events[0].value if events else {}
+    kind = str(first.get("type") or (events[0].name if events else ""))
+    if kind.startswith("response."):
+        return openai_responses_stream.fold(stream)
+    if kind == "message_start":
+        return anthropic_stream.fold(stream)
+    if "candidates" in first or "promptFeedback" in first:
+        return gemini_stream.fold(stream)
+    values = [value for name, value in events if name != DONE]
+    if any("choices" in value for value in values) or not values or events[-1].name == ERROR:
+        return openai_stream.fold(stream)
+    if events[-1].name != DONE and not any(values[-1].get(name) for name in _ENDS):
+        raise CutStream("the stream ended in the middle")
+    return _joined(values) if "done" in values[-1] else values
+
+
+def _joined(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join Ollama's lines: the last one, with the texts of all."""
+    body = dict(values[-1])
+    if any(isinstance(value.get("response"), str) for value in values):
+        body["response"] = "".join(value.get("response") or "" for value in values)
+    messages = [value["message"] for value in values if isinstance(value.get("message"), dict)]
+    if messages:
+        whole = {name: value for message in messages for name, value in message.items()}
+        texts = {
+            name: "".join(message.get(name) or "" for message in messages)
+            for name in ("content", "thinking")
+            if name in whole
+        }
+        calls = [call for message in messages for call in message.get("tool_calls") or ()]
+        body["message"] = whole | texts | ({"tool_calls": calls} if calls else {})
+    return body
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     if has_error(body):
         return embedded_error(body, reply)
     known = body if isinstance(body, dict) else {}
+    used = known.get("usage") or usage_in(known) or {name: known.get(own) for name, own in _OLLAMA_COUNTS.items()}
     return Completion(
         text=_text(body),
         finish_reason=None,
         model=known.get("model"),
-        usage=usage(known.get("usage") or usage_in(known)),
+        usage=usage(used),
         request_id=request_id(reply),
     )
+
+
+_OLLAMA_COUNTS = {"prompt_tokens": "prompt_eval_count", "completion_tokens": "eval_count"}
 
 
 def _text(body: Any) -> str | None:

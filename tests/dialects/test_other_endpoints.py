@@ -149,6 +149,62 @@ def test_the_answer_of_an_unknown_api_is_kept_whole_and_its_text_found(answer: A
     assert isinstance(verdict, Completion) and (verdict.text, verdict.body) == (text, answer)
 
 
+LINES = [{"message": {"role": "assistant", "content": text}, "done": False} for text in ("Par", "is.")]
+STREAMS: dict[str, tuple[list[Any], bytes]] = {
+    "Ollama's chat, which streams unless told otherwise": (
+        [*LINES, {"model": "m", "message": {"content": ""}, "done": True, "eval_count": 2, "prompt_eval_count": 9}],
+        b"%s\n",
+    ),
+    "Ollama's generate": ([{"response": "Paris.", "done": False}, {"response": "", "done": True}], b"%s\n"),
+    "TGI's": ([{"token": {"text": "Par"}, "generated_text": None}, {"generated_text": "Paris."}], b"data: %s\n\n"),
+    "a chat's": ([{"choices": [{"delta": {"content": "Paris."}, "finish_reason": "stop"}]}], b"data: %s\n\n"),
+    "a chat's, as lines": (
+        [
+            {"choices": [{"delta": {"content": "Par"}}]},
+            {"choices": [{"delta": {"content": "is."}, "finish_reason": "stop"}]},
+        ],
+        b"%s\n",
+    ),
+    "Gemini's": (
+        [{"candidates": [{"content": {"parts": [{"text": "Paris."}]}, "finishReason": "STOP"}]}],
+        b"data: %s\n\n",
+    ),
+    "Anthropic's": (
+        [
+            {"type": "message_start", "message": {"content": []}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Paris."}},
+            {"type": "message_stop"},
+        ],
+        b"data: %s\n\n",
+    ),
+    "a response's": (
+        [
+            {"type": "response.output_text.delta", "delta": "Paris."},
+            {"type": "response.completed", "response": {"status": "completed", "output": []}},
+        ],
+        b"data: %s\n\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_stream_of_an_unknown_api_is_joined_in_the_way_it_is_written(name: str) -> None:
+    values, form = STREAMS[name]
+    verdict = read(ANY, Prompt(body={}), b"".join(form % json.dumps(value).encode() for value in values))
+    assert isinstance(verdict, Completion) and verdict.text == "Paris."
+    if "eval_count" in values[-1]:
+        assert verdict.usage is not None and verdict.usage[:2] == (9, 2)
+    if len(values) > 1:
+        cut = read(ANY, Prompt(body={}), b"".join(form % json.dumps(value).encode() for value in values[:-1] * 2))
+        assert isinstance(cut, Fault) and cut.retry
+
+
+def test_an_error_in_the_stream_of_an_unknown_api_is_an_error() -> None:
+    lines = [*LINES, {"error": "the model runner died"}]
+    verdict = read(ANY, Prompt(body={}), b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    assert isinstance(verdict, Fault) and verdict.message == "the model runner died"
+
+
 def test_an_error_of_an_unknown_api_is_an_error() -> None:
     verdict = read(ANY, Prompt(body={}), {"error": {"code": 429, "message": "slow"}})
     assert isinstance(verdict, Fault) and verdict.kind is Kind.RATE_LIMITED

@@ -81,3 +81,15 @@ def test_a_dry_run_estimates_the_cost(llmbatch: Command) -> None:
     done = llmbatch("run", "-p", "mock", *PRICE, "--dry-run", stdin=["what will it cost"])
     assert done.code == 0 and "for the prompts, at most about $0.02" in done.stderr
     assert "$" not in llmbatch("run", "-p", "mock", "--dry-run", stdin=["what will it cost"]).stderr
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_a_service_that_counts_nothing_but_zeros_meets_the_ceiling_all_the_same(
+    stream: tuple[str, ...], llmbatch: Command, mock: Mock
+) -> None:
+    word = "streamed" if stream else "whole"
+    prompts = [f"{word} zeros {n} [[mock:zero-usage]]" for n in range(20)]
+    done = llmbatch("run", *mock(*PRICE, *stream), "--max-cost", "0.1", stdin=prompts)
+    assert done.code == 5, done.stderr
+    assert 1 <= len(mock.ledger(f"{word} zeros")) <= 5
+    assert not any("usage" in line or "cost_usd" in line for line in done.results)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llmbatch.app.table_names import shape_named
 from llmbatch.core.errors import UsageError
 
 __all__ = ["convert"]
@@ -52,6 +51,8 @@ def convert(
     CSV is safe to open: text that a spreadsheet would take for a formula gets a leading apostrophe.
     """
     if to is None:
+        from llmbatch.app.table_names import shape_named
+
         to = shape_named(output) if output is not None else None
     if to is None:
         raise UsageError(

@@ -102,7 +102,8 @@ def error_in(body: Any, status: int) -> ApiError:
         if not said:
             said.append(rest)
     else:
-        _tell(said, _text(rest), first=bool(layers))
+        listed = _listed(rest) if isinstance(rest, list) else ""
+        _tell(said, listed or _text(rest), first=bool(layers))
     error = layers[-1] if layers else {}
     for fields in layers:
         for more in _details(fields):

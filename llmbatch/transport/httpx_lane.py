@@ -47,12 +47,11 @@ class HttpxLane(BaseLane):
                 clean = not broke_off and not self._unread()
             finally:
                 await response.aclose()
-        except TimeoutError as error:
-            await self.aclose()
-            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
         except (OSError, UnicodeError) as error:
-            # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
             await self.aclose()
+            if connecting.expired():
+                raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
+            # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
             broken = httpx.ReadError if trace.began else httpx.ConnectError
             raise broken(str(error) or type(error).__name__) from error
         except BaseException as error:

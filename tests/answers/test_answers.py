@@ -18,7 +18,7 @@ from .replay import Replay, replaying
 
 EVERY_BYTE = 2048
 """Answers up to here are cut at every byte by our lane; larger ones at this many."""
-SOME = 200
+SOME = 64
 """Cuts of the other lane, which only hands bytes to a parser that is not ours."""
 LANES: dict[str, type[Http11Lane] | type[HttpxLane]] = {"ours": Http11Lane, "reference": HttpxLane}
 

@@ -73,7 +73,7 @@ class _Content:
 
     def add(self, index: Any, delta: dict[str, Any]) -> None:
         """Add a delta to its block: the one of its number, or without a number the last."""
-        name = _PIECES.get(delta["type"])
+        name = _PIECES.get(delta.get("type", "")) or next((field for field in _PIECES.values() if field in delta), None)
         if name is None:
             return  # nothing that a result line has a place for
         block = self._by_index.get(_key(index)) or (self._blocks[-1] if index is None and self._blocks else None)

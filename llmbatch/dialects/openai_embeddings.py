@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.codec.sse import CutStream
 from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
@@ -19,6 +20,7 @@ from llmbatch.dialects.openai_messages import refuse_foreign
 from llmbatch.dialects.packing import count_sharing, packed, placed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.stream_events import DONE, stream_events
 
 __all__ = ["PARAMS", "PATH", "Embeddings", "read"]
 
@@ -98,9 +100,9 @@ class Embeddings:
 def read(expected: Expected, reply: Reply) -> Verdicts:
     """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
     if len(expected.keeps) > 1:
-        return read_packed(expected, reply, _vector, _no_stream, field="data")
+        return read_packed(expected, reply, _vector, _fold, field="data")
     verdict = _vector if expected.entries else _vectors
-    return (read_answer(reply, verdict, _no_stream, keep_body=expected.keeps[0]),)
+    return (read_answer(reply, verdict, _fold, keep_body=expected.keeps[0]),)
 
 
 def _vector(body: Any, reply: Reply) -> Completion | Fault:
@@ -144,5 +146,9 @@ def _floats(vector: Any) -> list[Any]:
     return packed.tolist()
 
 
-def _no_stream(body: bytes) -> Any:
-    raise ValueError("it is a stream")
+def _fold(stream: bytes) -> Any:
+    """Return the answer that a gateway wrote as an event. Raises CutStream, ValueError."""
+    values = [value for name, value in stream_events(stream) if name != DONE]
+    if not values:
+        raise CutStream("the stream ended in the middle")
+    return values[-1]

@@ -15,7 +15,7 @@ from llmbatch.dialects.answers import alone, count, gave_up, own_cost, read_answ
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish_reasons import note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_chat_answers import usage as chat_usage
 from llmbatch.dialects.openai_messages import refuse_foreign, renamed
@@ -180,11 +180,15 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         return embedded_error(body, reply)
     if status == "cancelled":
         return gave_up(reply, status, counted, cost)
-    output = body.get("output") or body.get("output_text")
-    if isinstance(output, str):
-        output = [{"type": "message", "content": output}]
+    output = body.get("output")
+    if not output and isinstance(body.get("output_text"), str):
+        output = [{"type": "message", "content": body["output_text"]}]
     if status in ("queued", "in_progress") or not isinstance(output, list):
         return unparsable(reply, f"the response is {status}, and nothing more will come of it")
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    if is_broken_off(reason):
+        return gave_up(reply, str(reason), counted, cost)
     text, calls, extra = _said(output)
     completion = Completion(
         text=text,
@@ -195,8 +199,6 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         request_id=request_id(reply),
         extra=extra,
     )
-    details = body.get("incomplete_details")
-    reason = details.get("reason") if isinstance(details, dict) else None
     note_finish(completion, reason or ("function_call" if calls else status))
     return completion
 

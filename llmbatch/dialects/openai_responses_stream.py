@@ -44,6 +44,7 @@ def fold(stream: bytes) -> Any:
         kind = said.get("type") or name
         response = said.get("response")
         response = response if isinstance(response, dict) else {}
+        response = {field: value for field, value in response.items() if value is not None}
         if kind in _ENDS:
             body = {**begun, "status": _ENDS[kind], **response}
             if not body.get("usage") and said.get("usage"):
@@ -51,7 +52,7 @@ def fold(stream: bytes) -> Any:
             return _filled(body, output)
         if name == DONE and output:  # some copies end with [DONE] alone
             return _filled({**begun, "status": "completed"}, output)
-        begun |= {field: value for field, value in response.items() if value is not None}
+        begun |= response
         output.add(kind, said)
     raise CutStream("the stream ended in the middle")
 

@@ -124,7 +124,7 @@ class _Choice:
             elif is_empty(value) or name == "role":
                 continue
             elif name == "tool_calls":
-                for call in value:
+                for call in value if isinstance(value, list) else [value]:
                     self._calls.add(call)
             elif name == "function_call":
                 self._function_call.add({"function": value, "index": 0})

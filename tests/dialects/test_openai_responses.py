@@ -126,6 +126,57 @@ def test_an_incomplete_answer_says_why(reason: str, finish: str) -> None:
     assert isinstance(verdict, Completion) and (verdict.text, verdict.finish_reason) == ("Hi.", finish)
 
 
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,aGk="}}
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "extra"),
+    [
+        ([], None, {}),
+        ([{"type": "message", "content": "Hi."}], "Hi.", {}),
+        ([{"type": "message", "content": None}], None, {}),
+        (
+            [{"type": "image_generation_call", "result": "aGk=", "output_format": "webp"}, MESSAGE],
+            "Hi.",
+            {"images": [PICTURE]},
+        ),
+        (
+            [{"type": "message", "content": [MESSAGE["content"][0] | {"annotations": [{"url": "u"}]}]}],  # type: ignore[operator, index]
+            "Hi.",
+            {"citations": [{"url": "u"}]},
+        ),
+        (
+            [{"type": "message", "content": [MESSAGE["content"][0] | {"logprobs": [{"token": "Hi."}]}]}],  # type: ignore[operator, index]
+            "Hi.",
+            {"logprobs": {"content": [{"token": "Hi."}]}},
+        ),
+        ([{"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]}], None, {"reasoning": "Hm."}),
+        ([{"type": "reasoning", "summary": "Hm."}], None, {"reasoning": "Hm."}),
+    ],
+)
+def test_what_else_an_output_holds_has_a_field(output: list[Any], text: str | None, extra: dict[str, Any]) -> None:
+    verdict = read(response(*output))
+    assert isinstance(verdict, Completion) and verdict.text == text
+    assert {name: value for name, value in verdict.extra.items() if name != "provider_finish_reason"} == extra
+
+
+def test_calls_of_other_kinds_and_arguments_that_are_objects() -> None:
+    custom = {"type": "custom_tool_call", "call_id": "c", "name": "f", "input": "x"}
+    call = {"type": "function_call", "call_id": "d", "name": "g", "arguments": {"x": 1}}
+    verdict = read(response(custom, call))
+    assert isinstance(verdict, Completion) and verdict.finish_reason == "tool_calls"
+    assert verdict.extra["tool_calls"] == [
+        {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}},
+        {"id": "d", "type": "function", "function": {"name": "g", "arguments": '{"x":1}'}},
+    ]
+
+
+@pytest.mark.parametrize("used", [{"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}, {}, None])
+def test_zeros_alone_are_no_usage(used: Any) -> None:
+    verdict = read(response(MESSAGE, usage=used))
+    assert isinstance(verdict, Completion) and verdict.usage is None
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "billing", "retry"),
     [
@@ -134,6 +185,12 @@ def test_an_incomplete_answer_says_why(reason: str, finish: str) -> None:
         (response(status="failed", error={"code": "vector_store_timeout"}), Kind.GATEWAY, Billing.DOUBTFUL, True),
         (response(status="failed", error={"code": "invalid_prompt"}), Kind.BAD_REQUEST, Billing.UNBILLED, False),
         (response(status="failed"), Kind.BAD_REQUEST, Billing.UNBILLED, False),
+        (
+            response(status="incomplete", incomplete_details={"reason": "network_error"}),
+            Kind.SERVER_ERROR,
+            Billing.SERVER,
+            True,
+        ),
         (response(status="cancelled"), Kind.SERVER_ERROR, Billing.SERVER, True),
         (response(status="in_progress"), Kind.UNPARSABLE, Billing.BILLED, False),
         ({"error": {"code": 503, "message": "busy"}}, Kind.OVERLOADED, Billing.THROTTLED, True),

@@ -441,6 +441,13 @@ def test_a_stream_is_an_answer_whatever_it_is_called(first: bytes, kind: str) ->
     assert said("chat", first + chunk + DONE, kind)["text"] == "whole"
 
 
+def test_embeddings_as_an_event_are_read() -> None:
+    event = b'data: {"data":[{"embedding":[0.5]}]}\n\n'
+    for kind in ("text/event-stream", "application/json"):
+        verdict = read("embeddings", event + DONE, kind)
+        assert isinstance(verdict, Completion) and verdict.extra["embedding"] == [0.5]
+
+
 def test_a_whole_answer_as_the_only_event_is_read() -> None:
     for dialect in ("chat", "completions", "gemini"):
         event = b"data: " + json.dumps(WHOLE[dialect]).encode() + b"\n\n"

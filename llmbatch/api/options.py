@@ -24,6 +24,7 @@ from llmbatch.core.settings import (
     Tolerance,
 )
 from llmbatch.dialects.providers import MOST_PACKED, checked_endpoint
+from llmbatch.input.source import checked_delimiter, expand
 
 __all__ = ["API_KEY", "Options", "settings_of"]
 
@@ -67,6 +68,8 @@ class Options(TypedDict, total=False):
     id_field: str
     meta: Literal["all", "none"] | Sequence[str]
     meta_fields: Collection[str]
+    param_fields: Collection[str]
+    delimiter: str
     images: Sequence[str]
     root: str
     limit: int
@@ -88,6 +91,7 @@ class Options(TypedDict, total=False):
     grace: float
     max_failures: int | str
     max_cost: float
+    max_run_cost: float
     price: tuple[float, float]
     output: str | os.PathLike[str]
     overwrite: bool
@@ -130,6 +134,7 @@ _LEAST = {
     "deadline": 0,
     "grace": 0,
     "max_cost": 0,
+    "max_run_cost": 0,
 }
 _NEED_OUTPUT = ("overwrite", "dedupe", "reuse", "append", "prune", "move_broken")
 
@@ -154,10 +159,12 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         input=_filled(
             input,
             given,
-            paths=tuple(paths),
+            paths=expand(paths),
             format=given.get("input_format"),
             meta=_meta(given.get("meta", input.meta)),
             meta_fields=frozenset(_several(given, "meta_fields")),
+            param_fields=frozenset(_several(given, "param_fields")),
+            delimiter=checked_delimiter(given.get("delimiter")),
             images=tuple(_several(given, "images")),
         ),
         model=_filled(

@@ -42,7 +42,9 @@ def dry_run(
         foresight(settings, say) as foresee,
         closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
-        jobs = reading.preparation(dialect, bound=bound(settings, bill.price))
+        path = settings.output.path
+        is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
+        jobs = reading.preparation(dialect, bound=bound(settings, bill.price), must_be_usable=is_new)
         while batch := jobs.records(settings.input.batch_size):
             lines = []
             for job in batch:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, cast
 
+from llmbatch.app.first_records import FirstRecords, fields_named_by
 from llmbatch.app.jobs import JobReader, SkipDone
 from llmbatch.app.servers import find_preset
 from llmbatch.codec.schema import Check, NoValidator, compiled
@@ -42,7 +43,9 @@ class InputReader:
         self._template = Template.parse(model.template) if model.template is not None else None
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
         self._images = Images(input.images, input.root) if input.images else None
-        self._source = source or open_source(input.paths, format=input.format, max_line=input.max_line)
+        self._source = source or open_source(
+            input.paths, format=input.format, max_line=input.max_line, delimiter=input.delimiter
+        )
         self._on_stdin = not input.paths or "-" in input.paths
 
     def check(self) -> None:
@@ -54,6 +57,7 @@ class InputReader:
             input.paths,
             format=input.format,
             max_line=input.max_line,
+            delimiter=input.delimiter,
             decoder=self._decoder(new_dialect(self._settings).params, lambda text: None),
             limit=input.limit,
         )
@@ -61,9 +65,14 @@ class InputReader:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
     def preparation(
-        self, dialect: Dialect, skip_done: SkipDone | None = None, bound: Callable[[Job], float] | None = None
+        self,
+        dialect: Dialect,
+        skip_done: SkipDone | None = None,
+        bound: Callable[[Job], float] | None = None,
+        *,
+        must_be_usable: bool = False,
     ) -> JobReader:
-        """Return the jobs of the input."""
+        """Return the jobs of the input. With `must_be_usable` the first records may not all be invalid alike."""
         return JobReader(
             self._source,
             self._decoder(dialect.params, self._notice),
@@ -73,6 +82,7 @@ class InputReader:
             skip_done=skip_done,
             shard=self._settings.input.shard,
             bound=bound,
+            first=FirstRecords(fields_named_by(self._settings.input), must_be_usable=must_be_usable),
         )
 
     @property
@@ -93,6 +103,7 @@ class InputReader:
             id_field=input.id_field,
             meta=cast(Meta, meta),
             meta_fields=input.meta_fields,
+            param_fields=input.param_fields,
             template=self._template,
             system=self._system,
             form=input.format,
@@ -151,7 +162,13 @@ _BATCH = 256
 
 
 def check_strict(
-    paths: Sequence[str], *, format: str | None, max_line: int, decoder: Decoder, limit: int | None = None
+    paths: Sequence[str],
+    *,
+    format: str | None,
+    max_line: int,
+    decoder: Decoder,
+    delimiter: str | None = None,
+    limit: int | None = None,
 ) -> list[str]:
     """Return the first problems of the inputs, at most ten; `limit` ends the search after so many records.
 
@@ -159,7 +176,7 @@ def check_strict(
     """
     problems: list[str] = []
     index = 0
-    with closing(open_source(paths, format=format, max_line=max_line)) as source:
+    with closing(open_source(paths, format=format, max_line=max_line, delimiter=delimiter)) as source:
         while entries := source.read(_BATCH):
             for entry in entries:
                 if index == limit:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from llmbatch.app.first_records import FIRST, FirstRecords
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest_after, fingerprint
 from llmbatch.core.errors import UsageError
@@ -29,7 +30,8 @@ SkipDone = Callable[[list[Job | InvalidRecord]], list[Job | InvalidRecord | Alre
 class JobReader:
     """An input of jobs. `bound` tells the most that one may cost, where that matters; it raises RecordError.
 
-    A fault of the settings that shows on the first record is raised, before anything is sent.
+    A fault of the settings that shows on the first record, or on the `first` records, is raised before anything is
+    sent.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class JobReader:
         skip_done: SkipDone | None = None,
         shard: tuple[int, int] | None = None,
         bound: Callable[[Job], float] | None = None,
+        first: FirstRecords | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
@@ -54,6 +57,9 @@ class JobReader:
         self._bound = bound
         self._keys = _Keys()
         self._index = 0
+        self._first = first
+        self._ready: list[Job | InvalidRecord] = []
+        """Records that were looked at, and are not handed out yet."""
 
     def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
@@ -62,14 +68,38 @@ class JobReader:
 
     def records(self, limit: int) -> list[Job | InvalidRecord]:
         """Return records as `read` does, but all that the input has."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._ready = self._look(first, limit)
+        if self._ready:
+            batch, self._ready = self._ready[:limit], self._ready[limit:]
+            return batch
         while True:
-            entries = self._entries(limit)
-            jobs = [self._job(index, entry) for index, entry in enumerate(entries, self._index)]
-            self._index += len(entries)
-            if self._shard is not None:
-                jobs = [job for job in jobs if self._is_mine(job, *self._shard)]
-            if jobs or not entries:
-                return jobs
+            entries, records = self._decoded(limit)
+            records = self._mine(records)
+            if records or not entries:
+                return records
+
+    def _look(self, first: FirstRecords, limit: int) -> list[Job | InvalidRecord]:
+        """Read as many records as decide about the input; of one without an end, those that are there."""
+        endless = self._source.fraction is None
+        found: list[Job | InvalidRecord] = []
+        while True:
+            entries, records = self._decoded(max(limit, FIRST) if endless else limit)
+            first.add(entries, records)
+            found += records
+            if endless or not entries or first.is_decided:
+                first.conclude(ended=not entries)
+                return self._mine(found)
+
+    def _decoded(self, limit: int) -> tuple[list[Entry], list[Job | InvalidRecord]]:
+        entries = self._entries(limit)
+        records = [self._job(index, entry) for index, entry in enumerate(entries, self._index)]
+        self._index += len(entries)
+        return entries, records
+
+    def _mine(self, records: list[Job | InvalidRecord]) -> list[Job | InvalidRecord]:
+        return records if self._shard is None else [one for one in records if self._is_mine(one, *self._shard)]
 
     def _entries(self, limit: int) -> list[Entry]:
         if self._left is None:

@@ -54,12 +54,16 @@ def find_price(settings: Settings) -> Price | None:
     """Return the price list of a run, None when there is none. Raises UsageError when `--max-cost` needs one."""
     flat = settings.model.price
     price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(settings)
-    if price is None and settings.stop.max_cost is not None:
+    if price is None and settings.stop.has_ceiling:
         raise UsageError(
-            "--max-cost needs a price",
+            f"{_flag(settings)} needs a price",
             "Give it as --price IN,OUT in US dollars per million tokens; the extra `prices` knows the usual providers.",
         )
     return price
+
+
+def _flag(settings: Settings) -> str:
+    return "--max-cost" if settings.stop.max_cost is not None else "--max-run-cost"
 
 
 def _list_price(settings: Settings) -> Price | None:
@@ -75,16 +79,16 @@ def bound(settings: Settings, price: Price | None) -> Callable[[Job], float] | N
 
     It raises RecordError where nobody can know.
     """
-    if price is None or settings.stop.max_cost is None:
+    if price is None or not settings.stop.has_ceiling:
         return None
 
     def most(job: Job) -> float:
         worst = worst_case(price, job)
         if worst is None and job.token_cap is None:
-            raise RecordError("--max-cost needs to know the longest answer", hint="Set it with --max-tokens N.")
+            raise RecordError(f"{_flag(settings)} needs to know the longest answer", hint="Set it with --max-tokens N.")
         if worst is None:
             raise RecordError(
-                f"--max-cost needs a price, and none is known for model {job.route.model!r}",
+                f"{_flag(settings)} needs a price, and none is known for model {job.route.model!r}",
                 hint="Give it as --price IN,OUT in US dollars per million tokens.",
             )
         return worst

@@ -245,11 +245,12 @@ class Session:
 
     def _budget(self) -> Budget:
         """Make the budget; under a ceiling it holds what the results file cost so far."""
-        ceiling, store = self._settings.stop.max_cost, self._output.store
-        if ceiling is None or self._price is None:
+        stop, store = self._settings.stop, self._output.store
+        if not stop.has_ceiling or self._price is None:
             return Budget(self._price)
         before = spent_in(store.results(), self._price) if store is not None else 0.0
-        return Budget(self._price, ceiling=ceiling, before=before)
+        ceiling, option = stop.ceiling(before)
+        return Budget(self._price, ceiling=ceiling, before=before, option=option)
 
     async def _finish(self) -> int:
         """Close the books on the results file; return its lines without a record."""

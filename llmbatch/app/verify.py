@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from llmbatch.app.first_records import FIRST, WantedFields
 from llmbatch.app.table_names import results_path_of
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
@@ -106,6 +107,7 @@ def verify(
     id_field: str | None,
     limit: int | None,
     max_line: int,
+    delimiter: str | None = None,
     found: Callable[[Finding], None],
 ) -> Reconciliation:
     """Reconcile, telling `found` what is wrong as it turns up.
@@ -114,14 +116,19 @@ def verify(
     templates. Raises InputError, UsageError.
     """
     with (
-        closing(open_source(inputs, format=input_format, max_line=max_line)) as source,
+        closing(open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter)) as source,
         open_results([results_path_of(name) for name in results]) as files,
     ):
         check = _Check(files, found)
         decoder = _identifier(id_field)
+        wanted = WantedFields({id_field: "--id-field"} if id_field not in (None, "none") else {})
         while limit is None or check.account.records < limit:
             left = _BATCH if limit is None else min(_BATCH, limit - check.account.records)
             entries = source.read(left)
+            if check.account.records < FIRST:
+                wanted.look_at(entries[: FIRST - check.account.records])
+            if not entries or check.account.records + len(entries) >= FIRST > check.account.records:
+                wanted.conclude()
             if not entries:
                 break
             for entry in entries:

@@ -17,6 +17,7 @@ __all__ = [
     "Deadline",
     "Debug",
     "Dedupe",
+    "Delimiter",
     "DryRun",
     "Endpoint",
     "ErrorFile",
@@ -43,6 +44,7 @@ __all__ = [
     "MaxFailures",
     "MaxLine",
     "MaxOutage",
+    "MaxRunCost",
     "MaxTokens",
     "MaxWait",
     "Meta",
@@ -57,6 +59,7 @@ __all__ = [
     "Overwrite",
     "Pack",
     "Param",
+    "ParamField",
     "Price",
     "Provider",
     "Prune",
@@ -95,16 +98,28 @@ def _option(panel: str, help: str, *names: str, metavar: str | None = None) -> A
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT", help="Files of prompts; none or - is stdin.", show_default=False),
+    typer.Argument(
+        metavar="INPUT", help="Files, folders or quoted patterns of prompts; none or - is stdin.", show_default=False
+    ),
 ]
 
 InputFormat = Annotated[
     str | None,
     _option(
         "Input",
-        "jsonl, json, csv, tsv, text, openai-batch, cookbook or parquet. Default: by file name; stdin is jsonl.",
+        "jsonl, json, csv, tsv, text, openai-batch, anthropic-batch, cookbook or parquet. "
+        "Default: by file name; stdin is jsonl.",
         "--input-format",
         metavar="FORMAT",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    _option(
+        "Input",
+        "What stands between the values of CSV: one character, or tab. Default: a comma, in TSV a tab.",
+        "--delimiter",
+        metavar="CHARACTER",
     ),
 ]
 IdField = Annotated[
@@ -123,6 +138,10 @@ Meta = Annotated[
 MetaField = Annotated[
     list[str] | None,
     _option("Input", "Keep a field as meta that would be sent as a parameter.", "--meta-field", metavar="NAME"),
+]
+ParamField = Annotated[
+    list[str] | None,
+    _option("Input", "Send a field as a parameter, wherever it stands.", "--param-field", metavar="NAME"),
 ]
 Image = Annotated[
     list[str] | None,
@@ -341,6 +360,7 @@ MaxCost = Annotated[
         metavar="USD",
     ),
 ]
+MaxRunCost = Annotated[float | None, _option("Stop", "The same for this run alone.", "--max-run-cost", metavar="USD")]
 Deadline = Annotated[
     str | None, _option("Stop", "Stop after this long, as 90s or 2h.", "--deadline", metavar="DURATION")
 ]

@@ -33,6 +33,7 @@ from llmbatch.core.settings import (
     ViewSettings,
 )
 from llmbatch.dialects.providers import MOST_PACKED, checked_endpoint
+from llmbatch.input.source import checked_delimiter, expand
 
 __all__ = ["resolve"]
 
@@ -48,11 +49,13 @@ def resolve(ctx: typer.Context) -> Settings:
     output = _output(ctx, given)
     return Settings(
         input=InputSettings(
-            paths=tuple(given["inputs"] or ()),
+            paths=expand(given["inputs"] or ()),
             format=given["input_format"],
             id_field=given["id_field"],
             meta=_meta(given["meta"]),
             meta_fields=frozenset(given["meta_field"] or ()),
+            param_fields=frozenset(given["param_field"] or ()),
+            delimiter=checked_delimiter(given["delimiter"]),
             images=tuple(given["image"] or ()),
             root=_root(given),
             limit=_at_least("--limit", given["limit"], 0),
@@ -98,6 +101,7 @@ def resolve(ctx: typer.Context) -> Settings:
             fail_on=_tolerance("--fail-on", given["fail_on"]),
             max_failures=_tolerance("--max-failures", given["max_failures"]),
             max_cost=_dollars("--max-cost", given["max_cost"]),
+            max_run_cost=_dollars("--max-run-cost", given["max_run_cost"]),
             deadline=_seconds("--deadline", given["deadline"]) if given["deadline"] is not None else math.inf,
             grace=_seconds("--grace", given["grace"], zero=True),
         ),

@@ -62,6 +62,7 @@ def _verify(
     input_format: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="As for the run. Default: by file name; stdin is jsonl.")
     ] = None,
+    delimiter: Annotated[str | None, typer.Option(metavar="CHARACTER", help="As for the run.")] = None,
     id_field: Annotated[
         str | None, typer.Option(metavar="NAME", help="As for the run. Default: id, then custom_id.")
     ] = None,
@@ -90,6 +91,7 @@ def _verify(
     from llmbatch.app.verify import Problem
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
+    from llmbatch.input.source import checked_delimiter, expand
     from llmbatch.ui.streams import stdout_sink, terminal_width, write_stderr
 
     if format not in ("table", "json"):
@@ -109,12 +111,13 @@ def _verify(
             examples[finding.problem].append(finding)
 
     account = reconcile(
-        inputs or [],
+        expand(inputs or []),
         output,
         input_format=input_format,
         id_field=id_field,
         limit=limit,
         max_line=max_line,
+        delimiter=checked_delimiter(delimiter),
         found=found,
     )
     if format == "json":

@@ -62,6 +62,11 @@ class InputSettings(NamedTuple):
     id_field: str | None = None
     meta: str | tuple[str, ...] = "all"
     meta_fields: frozenset[str] = frozenset()
+    """Fields that are not sent, though they are named like parameters."""
+    param_fields: frozenset[str] = frozenset()
+    """Fields that are sent as parameters wherever they stand."""
+    delimiter: str | None = None
+    """Between the values of CSV and TSV; None for a comma or a tab."""
     limit: int | None = None
     max_line: int = 16 * 1024 * 1024
     strict: bool = False
@@ -136,7 +141,20 @@ class StopSettings(NamedTuple):
     deadline: float = math.inf
     max_cost: float | None = None
     """US dollars, those of earlier runs on the same results file included."""
+    max_run_cost: float | None = None
+    """US dollars of this run alone."""
     grace: float = 25.0
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether costs may end the run."""
+        return self.max_cost is not None or self.max_run_cost is not None
+
+    def ceiling(self, before: float) -> tuple[float, str]:
+        """Return what may be spent in all, and the flag that says so, after `before` was spent by earlier runs."""
+        run = math.inf if self.max_run_cost is None else before + self.max_run_cost
+        total = math.inf if self.max_cost is None else self.max_cost
+        return (total, "--max-cost") if total <= run else (run, "--max-run-cost")
 
 
 class OutputSettings(NamedTuple):

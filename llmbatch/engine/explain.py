@@ -29,11 +29,15 @@ def outage(fault: Fault, max_outage: float) -> LlmbatchError:
 
 def cost_reached(budget: Budget, worst: float) -> LlmbatchError:
     """Say that the next request might cost more than is left."""
-    before = f", ${budget.before:,.6g} of it before this run" if budget.before else ""
+    if budget.option == "--max-run-cost":
+        ceiling, spent, before = budget.ceiling - budget.before, budget.spent - budget.before, " in this run"
+    else:
+        ceiling, spent = budget.ceiling, budget.spent
+        before = f", ${budget.before:,.6g} of it before this run" if budget.before else ""
     return CeilingReached(
-        f"--max-cost ${budget.ceiling:,.6g}: ${budget.spent:,.6g} is spent{before}, "
+        f"{budget.option} ${ceiling:,.6g}: ${spent:,.6g} is spent{before}, "
         f"and the next request may cost up to ${worst:,.6g}",
-        "Raise --max-cost, or lower --max-tokens if answers are short; then run the same command again.",
+        f"Raise {budget.option}, or lower --max-tokens if answers are short; then run the same command again.",
     )
 
 

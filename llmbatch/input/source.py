@@ -13,7 +13,7 @@ from llmbatch.input.jsonl import JsonLines, TextLines
 from llmbatch.input.lines import Lines
 from llmbatch.input.parquet import ParquetRows, check_parquet
 
-__all__ = ["FORMATS", "Entry", "Source", "expand", "open_source"]
+__all__ = ["FORMATS", "Entry", "Source", "checked_delimiter", "expand", "open_source"]
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "anthropic-batch", "cookbook", "parquet")
 
@@ -113,6 +113,14 @@ class Source:
                 return TextLines(Lines(stream, self._max_line), prefix=f"{prefix}line ")
             case _:
                 return JsonLines(Lines(stream, self._max_line), name=name, prefix=f"{prefix}line ")
+
+
+def checked_delimiter(text: str | None) -> str | None:
+    """Return the character that is meant; `tab` is one, too. Raises UsageError for what cannot stand between values."""
+    delimiter = "\t" if text in ("tab", "\\t") else text
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        raise UsageError(f"--delimiter {text!r} is not one character", "Examples: --delimiter ';', --delimiter tab")
+    return delimiter
 
 
 def expand(paths: Sequence[str]) -> tuple[str, ...]:

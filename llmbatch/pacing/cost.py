@@ -76,7 +76,16 @@ class Budget:
     price, counts as its worst case: the ceiling holds whatever the bill says.
     """
 
-    def __init__(self, price: Price | None = None, *, ceiling: float = math.inf, before: float = 0.0) -> None:
+    def __init__(
+        self,
+        price: Price | None = None,
+        *,
+        ceiling: float = math.inf,
+        before: float = 0.0,
+        option: str = "--max-cost",
+    ) -> None:
+        self.option = option
+        """The flag that sets the ceiling."""
         self.ceiling = ceiling
         self.before = before
         self.spent = before

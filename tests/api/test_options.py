@@ -18,6 +18,7 @@ RENAMED = {
     "meta_field": "meta_fields",
     "override": "overrides",
     "param": "params",
+    "param_field": "param_fields",
 }
 """Flags that are given several times are one collection in Python."""
 

@@ -14,8 +14,9 @@ import anyio
 
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
-from llmbatch.app.meter import EVERY, Meter, estimated_total
+from llmbatch.app.meter import EVERY
 from llmbatch.app.mock_process import mock_process
+from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
 from llmbatch.app.servers import Servers
@@ -29,18 +30,16 @@ from llmbatch.core.errors import (
     OutputError,
     UsageError,
 )
-from llmbatch.core.events import Event, Finished, Notice, Paused
-from llmbatch.core.fault import Kind
+from llmbatch.core.events import Event, Finished, Notice
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
-from llmbatch.core.snapshot import RouteState, Snapshot
+from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dispatch import Dispatch
-from llmbatch.engine.explain import STALL
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.input.entry import RecordSource
@@ -154,9 +153,6 @@ class Session:
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
-        self._refusals: dict[str, str] = {}
-        """The kind of the last fault that closed a route, by model."""
-        self._finished = -math.inf
         self._interrupts = 0
         self.stopped: LlmbatchError | None = None
 
@@ -192,9 +188,8 @@ class Session:
         self._disk = disk = Offload()  # every thread is started before the first request leaves
         with disk:
             async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
-                self._began = self._clock.monotonic()
-                self._meter = Meter(self._began)
-                with nullcontext() if view is None else view(self._snapshot):
+                self._monitor = monitor = self._monitored(pipeline)
+                with nullcontext() if view is None else view(monitor.snapshot):
                     async with anyio.create_task_group() as watchers:
                         if signals:
                             watchers.start_soon(self._watch_signals)
@@ -203,7 +198,7 @@ class Session:
                         watchers.start_soon(self._measure)
                         await pipeline.run()
                         watchers.cancel_scope.cancel()
-                    self._meter.end(self._clock.monotonic())
+                    monitor.end()
                     for stop in pipeline.progress.stops:
                         if isinstance(stop, UsageError | InputError) and not pipeline.dispatch.sent:
                             raise stop
@@ -213,11 +208,23 @@ class Session:
             self.stopped,
             pipeline,
             self._tally,
-            self._meter,
+            monitor.meter,
             self._endpoint,
             fail_on=settings.stop.fail_on,
-            wall_s=self._clock.monotonic() - self._began,
+            wall_s=monitor.wall,
             orphans=orphans,
+        )
+
+    def _monitored(self, pipeline: Pipeline) -> Monitor:
+        settings = self._settings
+        return Monitor(
+            pipeline,
+            self._tally,
+            self._clock,
+            records=self._output.records,
+            fraction=lambda: self._reading.fraction,
+            limit=settings.input.limit,
+            ceiling=settings.pace.concurrency,
         )
 
     def _wire_settings(self) -> TransportSettings:
@@ -265,10 +272,7 @@ class Session:
             return 0
 
     def _notify(self, event: Event) -> None:
-        if isinstance(event, Paused):
-            self._refusals[event.route.model] = _why(event)
-        elif isinstance(event, Finished):
-            self._finished = self._clock.monotonic()
+        self._monitor(event)
         for observer in self._observers:
             observer(event)
 
@@ -299,12 +303,9 @@ class Session:
                     self._pipeline.stop(error, grace=math.inf)
 
     async def _measure(self) -> None:
-        """Sample what the run does, as long as it lasts."""
         while True:
             await anyio.sleep(EVERY)
-            ended = self._pipeline.progress.input_ended
-            now = self._clock.monotonic()
-            self._meter.sample(now, self._tally.done, self._pipeline.dispatch.routes(now, input_ended=ended))
+            self._monitor.sample()
 
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._settings.stop.deadline)
@@ -329,51 +330,6 @@ class Session:
                     # From here on the system's own handler: a third signal ends the process.
                     for other in wanted:
                         signal.signal(other, signal.SIG_DFL)
-
-    def _snapshot(self) -> Snapshot:
-        """Tell where the run stands. Called from other threads too."""
-        now = self._clock.monotonic()
-        dispatch, tally, meter = self._pipeline.dispatch, self._tally, self._meter
-        idle = now - max(self._finished, self._began)
-        closed = any(route.closed_for > 0 for route in meter.routes)
-        waits = self._pipeline.waits(now, held=closed) if idle >= STALL else ()
-        done, rate, stopping = tally.done, meter.rate(now, tally.done), bool(self._pipeline.progress.stops)
-        total = self._total()
-        finished = done + self._pipeline.progress.kept.total()
-        left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
-        return Snapshot(
-            ok=tally.ok,
-            failed=done - tally.ok,
-            in_flight=dispatch.in_flight,
-            waiting=dispatch.waiting,
-            limit=min(dispatch.limit[0], self._settings.pace.concurrency),
-            wall=now - self._began,
-            rate=rate,
-            fraction=min(1.0, finished / total) if total else None,
-            eta=left / rate if left is not None and rate else None,
-            input_tokens=tally.input_tokens,
-            output_tokens=tally.output_tokens,
-            cost=tally.cost,
-            routes=[self._with_reason(route) for route in meter.routes],
-            left=dispatch.left,
-            stalled=idle if waits else 0.0,
-            waits=waits,
-            stopping=stopping,
-        )
-
-    def _with_reason(self, route: RouteState) -> RouteState:
-        if route.closed_for <= 0:
-            return route
-        return route._replace(reason=self._refusals.get(route.name.partition(" at ")[0]))
-
-    def _total(self) -> int | None:
-        """Return how many records the input has: as counted before the first request, or else by an estimate."""
-        if self._output.records is not None:
-            return self._output.records
-        progress = self._pipeline.progress
-        # An input that was interrupted has not ended.
-        part = 1.0 if progress.input_ended and not progress.stops else self._reading.fraction
-        return estimated_total(progress.read, part, limit=self._settings.input.limit)
 
 
 class _AllKept:
@@ -422,10 +378,6 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
     if settings.resume.in_doubt == "hold":
         return RetryPolicy(retries=retries, unusable_answers=unusable_answers, unknown_outcomes=0, server_errors=0)
     return RetryPolicy(retries=retries, unusable_answers=unusable_answers)
-
-
-def _why(event: Paused) -> str:
-    return "rate limited" if event.fault.kind is Kind.RATE_LIMITED else str(event.fault.kind).replace("_", " ")
 
 
 def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:

@@ -1,0 +1,113 @@
+"""Where a run stands, for displays and the summary: puts a snapshot together from the parts that know."""
+
+from collections.abc import Callable
+
+from llmbatch.app.meter import Meter, estimated_total
+from llmbatch.core.clock import Clock
+from llmbatch.core.events import Event, Finished, Paused
+from llmbatch.core.fault import Kind
+from llmbatch.core.snapshot import RouteState, Snapshot
+from llmbatch.core.tally import Tally
+from llmbatch.engine.explain import STALL
+from llmbatch.engine.pipeline import Pipeline
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """Watches a run from the moment at which it is made; an observer.
+
+    `records` is how many the input has, where they were counted before; else the total is estimated from
+    `fraction`, the share of the input that has been read. `limit` is `--limit`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        tally: Tally,
+        clock: Clock,
+        *,
+        records: int | None,
+        fraction: Callable[[], float | None],
+        limit: int | None,
+        ceiling: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._tally = tally
+        self._clock = clock
+        self._records = records
+        self._fraction = fraction
+        self._limit = limit
+        self._ceiling = ceiling
+        self._began = self._finished = clock.monotonic()
+        self._reasons: dict[str, str] = {}
+        """Which kind of fault closed a route last, by model."""
+        self.meter = Meter(self._began)
+
+    def __call__(self, event: Event) -> None:
+        """Remember when records finished last, and why a route was closed."""
+        if isinstance(event, Finished):
+            self._finished = self._clock.monotonic()
+        elif isinstance(event, Paused):
+            limited = event.fault.kind is Kind.RATE_LIMITED
+            self._reasons[event.route.model] = "rate limited" if limited else str(event.fault.kind).replace("_", " ")
+
+    @property
+    def wall(self) -> float:
+        """Return for how many seconds the run has lasted."""
+        return self._clock.monotonic() - self._began
+
+    def sample(self) -> None:
+        """Measure. Due every `meter.EVERY` seconds, on the event loop."""
+        pipeline, now = self._pipeline, self._clock.monotonic()
+        routes = pipeline.dispatch.routes(now, input_ended=pipeline.progress.input_ended)
+        self.meter.sample(now, self._tally.done, [self._with_reason(route) for route in routes])
+
+    def end(self) -> None:
+        """Measure for the last time."""
+        self.meter.end(self._clock.monotonic())
+
+    def snapshot(self) -> Snapshot:
+        """Tell where the run stands. Called from other threads too."""
+        now = self._clock.monotonic()
+        pipeline, tally, meter = self._pipeline, self._tally, self.meter
+        dispatch, progress = pipeline.dispatch, pipeline.progress
+        idle = now - self._finished
+        closed = any(route.closed_for > 0 for route in meter.routes)
+        waits = pipeline.waits(now, held=closed) if idle >= STALL else ()
+        ok, done, total = tally.ok, tally.done, self._total()
+        finished, rate, stopping = done + progress.kept.total(), meter.rate(now, done), bool(progress.stops)
+        left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
+        return Snapshot(
+            ok=ok,
+            failed=done - ok,
+            in_flight=dispatch.in_flight,
+            waiting=dispatch.waiting,
+            limit=min(dispatch.limit[0], self._ceiling),
+            wall=now - self._began,
+            rate=rate,
+            fraction=min(1.0, finished / total) if total else None,
+            eta=left / rate if left is not None and rate else None,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
+            cost=tally.cost,
+            routes=meter.routes,
+            left=dispatch.left,
+            stalled=idle if waits else 0.0,
+            waits=waits,
+            stopping=stopping,
+        )
+
+    def _with_reason(self, route: RouteState) -> RouteState:
+        if route.closed_for <= 0:
+            return route
+        return route._replace(reason=self._reasons.get(route.name.partition(" at ")[0]))
+
+    def _total(self) -> int | None:
+        """Return how many records the input has: as counted before the first request, or else by an estimate."""
+        if self._records is not None:
+            return self._records
+        progress = self._pipeline.progress
+        # An input that was interrupted has not ended.
+        part = 1.0 if progress.input_ended and not progress.stops else self._fraction()
+        return estimated_total(progress.read, part, limit=self._limit)

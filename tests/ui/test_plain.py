@@ -1,0 +1,59 @@
+"""The progress line where there is no terminal, and the two lines on one."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from llmbatch.core.snapshot import Cause, RouteState, Snapshot
+from llmbatch.ui.live import render
+from llmbatch.ui.metrics import exposition
+from llmbatch.ui.plain import progress_line
+
+NOW = Snapshot(
+    ok=598,
+    failed=2,
+    in_flight=64,
+    waiting=0,
+    limit=64,
+    wall=100.0,
+    rate=2.0,
+    fraction=0.8,
+    eta=75.0,
+    input_tokens=0,
+    output_tokens=0,
+    cost=None,
+    routes=(RouteState("m", 64, 64, Cause.CEILING),),
+)
+
+
+def shown(now: Snapshot) -> tuple[str, str]:
+    screen = StringIO()
+    Console(file=screen, width=200).print(render(now))
+    return progress_line(now), screen.getvalue()
+
+
+def test_both_rates_are_shown_where_they_differ() -> None:
+    for text in shown(NOW):
+        assert "2.0/s (6.0/s on average)" in text and "80%" in text
+    assert "average" not in shown(NOW._replace(rate=6.0))[0]
+
+
+def test_the_time_left_is_that_of_the_snapshot_and_none_is_made_up() -> None:
+    for text in shown(NOW):
+        assert "ETA 1:15" in text
+    for text in shown(NOW._replace(eta=None, fraction=None)):
+        assert "ETA" not in text and "%" not in text
+    for text in shown(NOW._replace(stopping=True, eta=3.0)):
+        assert "stopping" in text and "0:03" in text and "ETA" not in text
+
+
+@pytest.mark.parametrize("closed_for", [0.0, 12.0])
+def test_what_limits_each_route_is_said(closed_for: float) -> None:
+    wall = RouteState("other", 1, 1, Cause.WALL, closed_for=closed_for, reason="rate limited" if closed_for else None)
+    now = NOW._replace(routes=(*NOW.routes, wall))
+    words = "rate limited, 12 s" if closed_for else "the server refuses more"
+    for text in shown(now):
+        assert f"m: at the ceiling of 64 in flight; other: {words}" in text
+    assert f"llmbatch_held_seconds {closed_for}" in exposition(now)
+    assert "llmbatch_records_per_second 2.0" in exposition(now)

@@ -80,6 +80,8 @@ class Output:
         if refused:
             return 0
         self.store.finish(ordered=complete and settings.output.ordered)
+        if self.store.replaced.settle(complete=complete):
+            return 0
         counted = complete and settings.input.limit is None and not settings.resume.append
         orphans = self.store.orphans() if counted else 0
         if orphans and settings.resume.prune:

@@ -16,9 +16,13 @@ __all__ = [
     "aside",
     "create",
     "cut",
+    "make_folder",
     "remove",
+    "remove_folder",
+    "rename",
     "replace",
     "reserve",
+    "set_mode",
     "sync",
     "sync_folder",
     "sync_map",
@@ -119,6 +123,26 @@ def _regular(path: Path) -> os.stat_result | None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EEXIST, "it is not a regular file")
     return status
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file another name; what had that name is gone."""
+    os.rename(source, target)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that is private to its owner."""
+    os.mkdir(path, 0o700)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove an empty folder."""
+    os.rmdir(path)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Set who may read, write and enter."""
+    os.chmod(path, mode)
 
 
 def remove(path: Path) -> None:

@@ -13,6 +13,7 @@ from llmbatch.results import disk
 from llmbatch.results.lines import foreign, scan, torn_tail
 from llmbatch.results.lock import locked
 from llmbatch.results.recovery import could_be_ours
+from llmbatch.results.state_folder import make_folder, remove_folder
 from llmbatch.results.store import Store
 
 __all__ = ["is_ours", "open_store"]
@@ -29,24 +30,30 @@ def open_store(
 
     With `hold` it is refused when it is not known what is in doubt. Raises OutputBusy when another run holds it,
     UsageError for a file that cannot be continued, OutputError when the disk refuses. Until then nothing of an earlier
-    run is changed.
+    run is changed. A run that is refused leaves nothing new behind.
     """
     store = Store(Path(os.path.realpath(path)), fsync=fsync)
     with ExitStack() as stack:
         try:
+            _check_kind(store.path, overwrite)
+            new = _lock(store, stack)
             with ExitStack() as undo:
-                new = _begin_folder(store, overwrite)
                 if new:
                     undo.callback(_remove_folder, store.folder)
-                stack.enter_context(locked(store.folder / "lock", store.path))
+                stack.callback(_settle, store)
                 stack.callback(store.close)
+                if store.replaced.settle():
+                    store.found.notices.append(
+                        f"a run that was to replace {store.path} ended without an answer: the old results are back"
+                    )
                 if overwrite:
-                    _set_aside(store)
+                    store.replaced.set_aside()
                 elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
                     raise UsageError(
                         f"{store.folder} is there, but {store.path} is not: its answers are missing",
                         "Put the file back, or start anew with --overwrite.",
                     )
+                made = not store.path.exists()
                 store.hold_results()
                 disk.sync_folder(store.path.parent)
                 store.mend(move_broken=move_broken, hold=hold)
@@ -58,9 +65,24 @@ def open_store(
         try:
             yield store
         except (UsageError, InputError):  # raised only where nothing was sent
-            if overwrite:
-                _bring_back(store)
+            if new and made:
+                stack.callback(_remove_both, store)
             raise
+
+
+def _lock(store: Store, stack: ExitStack) -> bool:
+    """Lock the state folder until the stack is closed; say whether it is new. Raises OutputBusy, UsageError."""
+    while True:
+        new = make_folder(store.folder)
+        with suppress(FileNotFoundError):  # a run that was refused has just removed it
+            stack.enter_context(locked(store.folder / "lock", store.path))
+            return new
+
+
+def _settle(store: Store) -> None:
+    """Bring back what was to be replaced, if there is no new answer. What fails here, the next run does."""
+    with suppress(OSError):
+        store.replaced.settle()
 
 
 def _unusable(path: Path, error: OSError) -> LlmbatchError:
@@ -70,35 +92,31 @@ def _unusable(path: Path, error: OSError) -> LlmbatchError:
     return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")
 
 
-def _begin_folder(store: Store, overwrite: bool) -> bool:
-    """Make the state folder; say whether it is new. Raises UsageError for a results file that is not a file."""
+def _check_kind(path: Path, overwrite: bool) -> None:
+    """Refuse what is not a results file, before anything is made beside it. Raises UsageError."""
     try:
-        kind = os.stat(store.path).st_mode
+        kind = os.stat(path).st_mode
     except FileNotFoundError:
-        kind = None
-    if kind is not None and not stat.S_ISREG(kind):
-        raise UsageError(f"-o {store.path} is not a regular file", "Leave -o out to write results to stdout.")
-    if kind is not None and not overwrite and not is_ours(store.path):
-        raise foreign(store.path)  # before anything is made beside it
-    try:
-        store.folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if store.folder.is_symlink():
-            raise UsageError(
-                f"{store.folder} is a symbolic link, and whoever made it may read what is kept there",
-                "Replace it by what it leads to.",
-            ) from None
-        return False
-    disk.sync_folder(store.folder.parent)
-    return True
+        return
+    if not stat.S_ISREG(kind):
+        raise UsageError(f"-o {path} is not a regular file", "Leave -o out to write results to stdout.")
+    if not overwrite and not is_ours(path):
+        raise foreign(path)
 
 
 def _remove_folder(folder: Path) -> None:
-    """Take away a state folder that nothing was put into: the run that made it is refused."""
+    """Take away a state folder that nothing was put into: the run that made it, and holds its lock, is refused."""
     with suppress(OSError):
         if os.listdir(folder) == ["lock"]:
-            disk.remove(folder / "lock")
-        folder.rmdir()
+            remove_folder(folder)
+
+
+def _remove_both(store: Store) -> None:
+    """Take away a results file that was made for a run which is refused, and its folder."""
+    with suppress(OSError):
+        if not store.path.stat().st_size:
+            disk.remove(store.path)
+            remove_folder(store.folder)
 
 
 def is_ours(path: Path) -> bool:
@@ -110,22 +128,3 @@ def is_ours(path: Path) -> bool:
         lines = scan(fd, torn_tail(fd, os.fstat(fd).st_size))
         first = [line.fields is not None for line in islice(lines, LOOKED_AT)]
     return not first or first[0] or 2 * sum(first) > len(first)
-
-
-def _set_aside(store: Store) -> None:
-    """Put what earlier runs wrote aside, the lock excepted: whoever sends nothing must not lose it."""
-    for here, there in store.replaced():
-        if here.exists():
-            here.replace(there)
-        else:
-            disk.remove(there)
-
-
-def _bring_back(store: Store) -> None:
-    """Undo `_set_aside`, unless results were written since."""
-    if store.path.stat().st_size:
-        return
-    for here, there in store.replaced():
-        disk.remove(here)
-        if there.exists():
-            there.replace(here)

@@ -19,6 +19,7 @@ from llmbatch.results.index import ResultIndex
 from llmbatch.results.intent_file import Left, read_left
 from llmbatch.results.lines import Line, key_fingerprint, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
+from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
 
 __all__ = ["ResultsFile", "identity_of", "open_results"]
@@ -30,6 +31,8 @@ class ResultsFile:
     def __init__(self, name: str, place: Path | None, stack: ExitStack) -> None:
         self.name = name
         self.folder = place.with_name(f"{place.name}.state") if place is not None else None
+        if self.folder is not None and self.folder.is_dir():
+            check_folder(self.folder)
         # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
         self._left = _planned(self.folder)
         self._redone = _Redone(self.folder, stack)

@@ -17,14 +17,17 @@ from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import aside
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.intents import MOST, Intent, Intents
+from llmbatch.results.intent_file import read_left
+from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
 from llmbatch.results.lock import holder_of
 from llmbatch.results.recovery import mend_redo, mend_tail
+from llmbatch.results.replaced import Replaced
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
+from llmbatch.results.state_folder import remove_folder
 from llmbatch.results.stats import amount
 from llmbatch.results.storage import storage_of
 
@@ -55,6 +58,7 @@ class Store:
         self.path = path
         self.folder = path.with_name(f"{path.name}.state")
         self.found = Found()
+        self.replaced = Replaced(path, self.folder)
         self._fsync = fsync
         self._fd = -1
         self._known = ResultIndex()
@@ -230,12 +234,6 @@ class Store:
             job.redo = True
         self.plan(jobs)
 
-    def replaced(self) -> list[tuple[Path, Path]]:
-        """List the files of a run, each with its name while `--overwrite` may still come to nothing."""
-        names = ("intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl")
-        pairs = [(self.folder / name, self.folder / f"replaced-{name}") for name in names]
-        return [(self.path, self.folder / "replaced.jsonl"), *pairs]
-
     def write_header(self, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
         """Write down what this run was asked to do. Raises OutputError."""
         try:
@@ -255,8 +253,7 @@ class Store:
             if ordered:
                 sort(self.path, self.folder / "sorted.new")
             self._intents.begin(left)
-            for done_with in (redo, *(there for _, there in self.replaced())):
-                disk.remove(done_with)
+            disk.remove(redo)
         except OSError as error:
             raise OutputError(
                 f"{self.path} could not be brought into its final form: {error.strerror}",
@@ -338,6 +335,9 @@ class Store:
             self.hold_results()
             self._index(move_broken)
         self._doubts = unresolved(left.entries, self._known, redone)
+        for intent, mark in read_left(self.replaced.undone, storage_of(self.folder), begun=False).entries:
+            if mark not in (0, SETTLED):
+                self._doubts.add(intent, mark)
         self._doubts.keys |= self._unsure_keys
         if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
             # Its intent is lost, with the state directory perhaps; which request it was is not known.
@@ -345,6 +345,7 @@ class Store:
         self.found.in_doubt = len(self._doubts)
         self.is_new = not self._known and not self._doubts
         self._intents.begin(self._doubts)
+        remove_folder(self.replaced.undone)
         disk.remove(redo)
 
     def _index(self, move_broken: bool) -> None:

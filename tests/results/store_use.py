@@ -5,12 +5,13 @@ from pathlib import Path
 
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.redact import Redactor
 from llmbatch.results.opening import open_store
 from llmbatch.results.render import jsonl
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from llmbatch.results.store import Store
 
-render = jsonl(include=frozenset(), redact=lambda text: text)
+render = jsonl(include=frozenset(), redact=Redactor())
 
 
 def job(name: str, index: int = 0, *, key: int | None = None) -> Job:

@@ -486,7 +486,9 @@ def test_a_state_folder_that_somebody_else_planted_is_not_used(world: World) -> 
     world.state.unlink()
     world.state.mkdir()
     (world.state / "redo.jsonl").symlink_to(elsewhere / "planted")
-    assert world.run(prompts("a")).code == 0 and list(elsewhere.iterdir()) == []
+    ended = world.run(prompts("a"))
+    assert ended.code == 2 and "redo.jsonl is a symbolic link" in ended.stderr and world.asked() == []
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])

@@ -203,9 +203,9 @@ def test_a_terminal_that_goes_away_takes_words_only(
     assert len(lines_of(tmp_path / "out.jsonl")) == 20
 
 
-def test_a_closed_stdin_is_an_empty_input(llmbatch: Command, mock: Mock) -> None:
+def test_a_closed_stdin_is_told_and_is_no_empty_input(llmbatch: Command, mock: Mock) -> None:
     done = llmbatch("run", *mock("-q"), stdin=None, preexec=lambda: os.close(0))
-    assert (done.code, done.stdout, done.stderr) == (0, b"", "")
+    assert (done.code, done.stdout) == (3, b"") and "stdin: it is closed" in done.stderr
 
 
 def test_wide_and_long_ids_come_back_as_they_were(llmbatch: Command, mock: Mock) -> None:

@@ -6,19 +6,19 @@ from typing import Any
 __all__ = ["Check", "NoValidator", "compiled"]
 
 Check = Callable[[Any], str | None]
-"""Says what is wrong with a value, None when it fits."""
+"""Returns what is wrong with a value, None when it is valid."""
 
 _LONGEST = 300
 
 
 class NoValidator(ImportError):
-    """The library that knows schemas is not installed."""
+    """The library that validates schemas is not installed."""
 
 
 def compiled(schema: Any) -> Check:
-    """Return the check of a schema of any draft. Raises ValueError, saying why, for what is none.
+    """Return the check of a schema of any draft. Raises ValueError for an invalid one, with the reason.
 
-    References lead inside the schema only: nothing is fetched. Raises NoValidator without the extra.
+    References work inside the schema only: nothing is fetched. Raises NoValidator without the extra.
     """
     try:
         import jsonschema_rs
@@ -36,7 +36,7 @@ def compiled(schema: Any) -> Check:
 
 
 class _Fit:
-    """The check of one schema. Another process gets the schema, and compiles it itself."""
+    """The check of one schema. Pickling sends the schema, which the other process compiles itself."""
 
     def __init__(self, schema: Any, validator: Any) -> None:
         self._schema, self._validator = schema, validator

@@ -7,7 +7,7 @@ from typing import NamedTuple
 __all__ = ["MOST_LINES", "CutStream", "Event", "events", "looks_like_events"]
 
 MOST_LINES = 2_000_000
-"""Three to an event, and an event to a token: more than any model writes, and less than a second to read."""
+"""A token takes three lines at most: more than any model writes."""
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -24,7 +24,7 @@ class Event(NamedTuple):
 
 
 def looks_like_events(body: bytes) -> bool:
-    """Tell whether a body begins as an event stream does, whatever its media type says. No JSON begins so."""
+    """Tell whether a body begins like an event stream, whatever its media type. JSON never does."""
     return body[:64].lstrip().startswith(_FIELDS)
 
 
@@ -40,7 +40,7 @@ def events(body: bytes) -> Iterator[Event]:
     data: list[bytes] = []
     bare: list[bytes] = []
     text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for number, ended in enumerate(BytesIO(text)):  # one line at a time: a list of millions would be a bomb
+    for number, ended in enumerate(BytesIO(text)):  # not a list: millions of lines would take too much memory
         if number >= MOST_LINES:
             raise ValueError(f"a stream of more than {MOST_LINES:,} lines")
         line = ended.removesuffix(b"\n")

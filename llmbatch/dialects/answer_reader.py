@@ -1,6 +1,6 @@
-"""Answers of all dialects, each read in that of its request and held against what is demanded. Pure.
+"""Reads answers, each in the dialect of its request, and checks them against what the user asked for. Pure.
 
-A reader travels: answers are read in the process that receives them, so that the run has the other core to itself.
+The process that holds the connections reads them, so that the run has the other core to itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from llmbatch.dialects import (
     passthrough,
 )
 from llmbatch.dialects.response_headers import rate_limits
-from llmbatch.dialects.structured_output import AnswerChecks, held_against
+from llmbatch.dialects.structured_output import AnswerChecks, checked
 
 __all__ = ["AnswerReader"]
 
@@ -35,17 +35,17 @@ _READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
 
 
 class AnswerReader(NamedTuple):
-    """Reads answers. Without demands any good answer will do."""
+    """Reads answers. `checks` are what an answer must pass beyond being one."""
 
-    demands: AnswerChecks | None = None
+    checks: AnswerChecks | None = None
 
-    def hear(self, expected: Expected, reply: Reply) -> ReadReply:
-        """Return all that an answer says. Never raises for what a server sends."""
+    def read_reply(self, expected: Expected, reply: Reply) -> ReadReply:
+        """Return the verdicts and the rate limits that the answer announces. Never raises for what a server sends."""
         return self.read(expected, reply), rate_limits(reply.headers)
 
     def read(self, expected: Expected, reply: Reply) -> Verdicts:
         """Return one verdict for each job of the request, in their order."""
-        verdicts, demands = _READ[expected.dialect](expected, reply), self.demands
-        if demands is None:
+        verdicts, checks = _READ[expected.dialect](expected, reply), self.checks
+        if checks is None:
             return verdicts
-        return tuple(held_against(demands, one) if isinstance(one, Completion) else one for one in verdicts)
+        return tuple(checked(checks, one) if isinstance(one, Completion) else one for one in verdicts)

@@ -1,4 +1,4 @@
-"""What the answers of all dialects have in common: errors, bodies that are no JSON, streams, counts. Pure."""
+"""What reading answers has in common in all dialects: errors, JSON or a stream, counts. Pure."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,12 +19,12 @@ __all__ = [
     "Fold",
     "Verdict",
     "alone",
+    "broken_off",
     "count",
-    "gave_up",
-    "judged",
     "own_cost",
     "parsed",
     "read_answer",
+    "read_body",
     "request_id",
     "unparsable",
 ]
@@ -37,9 +37,9 @@ Fold = Callable[[bytes], Any]
 """Joins a stream into the answer it would have been without; raises CutStream, ValueError."""
 
 
-@cache  # what one object says of many requests goes to another process once
+@cache  # one object for many requests crosses to the other process once
 def alone(dialect: str, keep_body: bool, *, entries: int = 1) -> Expected:
-    """Return what is expected of the answer to one job alone."""
+    """Return what is expected of the answer to a single job."""
     return Expected(dialect, (keep_body,), entries)
 
 
@@ -49,18 +49,18 @@ def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) 
     With `keep_body` the provider's own body stays with the verdict.
     """
     body = parsed(reply, fold, keep_body=keep_body)
-    return body if isinstance(body, Fault) else judged(body, reply, verdict, keep_body=keep_body)
+    return body if isinstance(body, Fault) else read_body(body, reply, verdict, keep_body=keep_body)
 
 
 def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
-    """Return the body of an answer, of a stream as it would have been without streaming; or why there is none."""
+    """Return the parsed body, for a stream the body it would have had without streaming; or the fault."""
     if not 200 <= reply.status < 300:
         error, shown = api_error(reply)
         fault = classify(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
     body = reply.body
     try:
-        if body[:1] == b"{":  # whatever its type says
+        if body[:1] == b"{":  # the content type is often wrong
             return _parsed_json(body, fold)
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
@@ -89,7 +89,7 @@ def _is_called_stream(reply: Reply) -> bool:
 
 
 def _parsed_json(body: bytes, fold: Fold) -> Any:
-    """Parse JSON. Behind it there may be the end of a stream, or the rest of one whose events have no field names."""
+    """Parse JSON. The end of a stream may follow it, or the rest of a stream whose events have no field names."""
     try:
         return json.loads_shallow(body)
     except ValueError:
@@ -103,8 +103,8 @@ def _parsed_json(body: bytes, fold: Fold) -> Any:
     return value if ends and looks_like_events(rest) else fold(body)
 
 
-def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:
-    """Read a parsed body, of whatever shape it is."""
+def read_body(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:
+    """Read a parsed body. One of an unexpected shape is a paid answer that cannot be read."""
     try:
         read = verdict(body, reply)
     except (TypeError, AttributeError, LookupError, ValueError) as error:
@@ -123,7 +123,7 @@ def judged(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Com
 def unparsable(reply: Reply, message: str) -> Fault:
     """Return the fault for a paid answer that cannot be read; its body is kept.
 
-    A web page is what every record would get from a wrong address.
+    A web page means a wrong address, so it counts for the whole route.
     """
     page = reply.body[:256].lstrip()[:1] == b"<"
     return Fault(
@@ -137,11 +137,11 @@ def unparsable(reply: Reply, message: str) -> Fault:
     )
 
 
-def gave_up(reply: Reply, finish: str, usage: Usage | None, cost: float | None) -> Fault:
-    """Return the fault for an answer that ends in the middle, by the provider's own word."""
+def broken_off(reply: Reply, finish: str, usage: Usage | None, cost: float | None) -> Fault:
+    """Return the fault for an answer that the provider says it broke off."""
     return Fault(
         kind=Kind.SERVER_ERROR,
-        message=f"the provider gave up in the middle (finish_reason {finish!r})",
+        message=f"the provider broke the answer off (finish_reason {finish!r})",
         billing=Billing.SERVER,
         retry=True,
         status=reply.status,
@@ -152,7 +152,7 @@ def gave_up(reply: Reply, finish: str, usage: Usage | None, cost: float | None) 
 
 
 def own_cost(usage: Any) -> float | None:
-    """Take the provider's own figure (OpenRouter's `usage.cost`, in US dollars); zero only beside tokens."""
+    """Return the provider's own price (OpenRouter's `usage.cost`, in US dollars); a zero counts only beside tokens."""
     cost = usage.get("cost") if isinstance(usage, dict) else None
     if cost is None or isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < 1e6:
         return None
@@ -168,7 +168,7 @@ def request_id(reply: Reply) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """Take a number of tokens, None for what is not one."""
+    """Return a number of tokens, None for anything else."""
     if value is None:
         return None
     if type(value) is int:

@@ -1,4 +1,4 @@
-"""Anthropic's messages. Records may be written its way or OpenAI's; system messages move to where it wants them."""
+"""Anthropic's messages. Records may be in its format or OpenAI's; system messages move to the field `system`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,15 +10,15 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, gave_up, read_answer, request_id, unparsable
-from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, system, translate, turn
+from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
+from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, message_of, system, translate
 from llmbatch.dialects.anthropic_stream import fold
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
-from llmbatch.dialects.openai_messages import opened, refuse_foreign, renamed, tool_calls
+from llmbatch.dialects.openai_messages import refuse_foreign, renamed, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -27,7 +27,7 @@ __all__ = ["PARAMS", "PATH", "Anthropic", "read", "usage"]
 PATH = ENDPOINTS["messages"].path
 
 MOST_TOKENS = 4096
-"""The longest answer where nobody says: the API wants to be told, and every model can do this much."""
+"""The token cap where none is set: the API requires one, and every model allows this much."""
 
 _STATUSES = {
     "invalid_request_error": 400,
@@ -42,7 +42,7 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The status an error would have had if the answer had not begun."""
+"""The HTTP status of each type of error, for errors that come after the answer began."""
 
 
 class Anthropic:
@@ -70,8 +70,8 @@ class Anthropic:
             if prompt.system is not None:
                 body.setdefault("system", prompt.system)
         else:
-            said, messages = opened(prompt)
-            body = {"model": None, "messages": [turn(message) for message in messages]}
+            said, messages = split_system(prompt)
+            body = {"model": None, "messages": [message_of(message) for message in messages]}
             if said:
                 body["system"] = system(said)
         prompt = replace(prompt, params=renamed(prompt.params, NAMES))
@@ -99,13 +99,13 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
         return _error(body, reply)
     content, stop = body.get("content"), body.get("stop_reason")
     if content is None and stop:
-        content = []  # as good as none: a refusal may have nothing to say
+        content = []  # a refusal may have no content
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return unparsable(reply, "the answer has no content")
     if is_broken_off(stop):
-        return gave_up(reply, str(stop), usage(body.get("usage")), None)
+        return broken_off(reply, str(stop), usage(body.get("usage")), None)
     texts, thoughts, calls = [], [], []
     completion = Completion(
         text=None,
@@ -142,7 +142,7 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
 
 
 def _image(source: Any) -> Any:
-    """Return an image as chat messages have them."""
+    """Return an image as a part of a chat message."""
     match source:
         case {"type": "base64", "media_type": str(kind), "data": str(data)}:
             return image(f"data:{kind};base64,{data}")
@@ -152,7 +152,7 @@ def _image(source: Any) -> Any:
 
 
 def _error(body: dict[str, Any], reply: Reply) -> Fault:
-    """Judge an error that came with status 200. One that broke off an answer may be charged, whatever it is."""
+    """Classify an error that came with status 200. If the answer had begun, it may be charged."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
     status = _STATUSES.get(str(kind))
@@ -163,14 +163,14 @@ def _error(body: dict[str, Any], reply: Reply) -> Fault:
 
 
 def usage(raw: Any) -> Usage | None:
-    """Normalise Anthropic's usage, whose input tokens leave out those read from and written to the cache."""
+    """Normalise Anthropic's usage: its input tokens exclude those read from and written to the cache."""
     if not isinstance(raw, dict):
         return None
     details = raw.get("output_tokens_details")
     fresh, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
     cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
     if not (fresh or output or cached or written):
-        return None  # zeros alone are no counts
+        return None  # zeros alone mean that nobody counted
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=output,
@@ -181,5 +181,5 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _thinking_budget(thinking: Any) -> int:
-    """Return the tokens of the answer that are for thinking: the cap must lie above."""
+    """Return the tokens reserved for thinking; the cap must be higher."""
     return (count(thinking.get("budget_tokens")) or 0) if isinstance(thinking, dict) else 0

@@ -1,4 +1,4 @@
-"""What a record asks, in the words of Anthropic's messages: it may be written so, or in OpenAI's words. Pure."""
+"""Translates a record, in Anthropic's format or OpenAI's, to Anthropic's messages. Pure."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from llmbatch.core.prompt import RecordError
 from llmbatch.dialects import openai_chat
 from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, schema_of
 
-__all__ = ["FOREIGN", "NAMES", "PARAMS", "system", "translate", "turn"]
+__all__ = ["FOREIGN", "NAMES", "PARAMS", "message_of", "system", "translate"]
 
 NAMES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "stop": "stop_sequences"}
-"""What OpenAI calls parameters that Anthropic has too."""
+"""OpenAI's names of parameters that Anthropic has under another name."""
 
 _OWN = frozenset(
     [
@@ -35,17 +35,17 @@ _OWN = frozenset(
         "top_p",
     ]
 )
-"""Parameters of Anthropic's, and one that is translated."""
+"""Anthropic's own parameters, and `response_format`, which is translated."""
 
 FOREIGN = openai_chat.PARAMS - _OWN - NAMES.keys()
-"""Parameters of OpenAI's that Anthropic has nothing like."""
+"""OpenAI's parameters without a counterpart at Anthropic."""
 
 PARAMS = openai_chat.PARAMS | _OWN | NAMES.keys()
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 
 def system(said: list[Any]) -> str | list[Any]:
-    """Join what the system messages say; blocks stay blocks, since they may say what is to be cached."""
+    """Join the contents of the system messages; blocks stay blocks, since they may mark what to cache."""
     if all(isinstance(content, str) for content in said):
         return "\n\n".join(said)
     blocks: list[Any] = []
@@ -54,8 +54,8 @@ def system(said: list[Any]) -> str | list[Any]:
     return blocks
 
 
-def turn(message: dict[str, Any]) -> dict[str, Any]:
-    """Write a message the way Anthropic does; one that is written so already stays as it is."""
+def message_of(message: dict[str, Any]) -> dict[str, Any]:
+    """Translate a message to Anthropic's format; one that is in it already is returned unchanged."""
     content = message.get("content")
     if message.get("role") == "tool":
         result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": content}
@@ -89,7 +89,7 @@ def _source(url: Any) -> dict[str, Any]:
 
 
 def translate(body: dict[str, Any]) -> None:
-    """Write what is said in OpenAI's words the way Anthropic does."""
+    """Translate OpenAI's parameters to Anthropic's, in place."""
     if isinstance(body.get("stop_sequences"), str):
         body["stop_sequences"] = [body["stop_sequences"]]
     if isinstance(body.get("tools"), list):

@@ -1,4 +1,4 @@
-"""A stream of Anthropic's messages, folded into the message it would have been without streaming. Pure."""
+"""Folds a stream of Anthropic into the message it would have been without streaming. Pure."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ _BLOCKS = {"text": "text", "thinking": "thinking", "signature": "thinking", "par
 def fold(stream: bytes) -> dict[str, Any]:
     """Join the events of a finished stream into one message.
 
-    An error among them is the answer, with what there was of the message beside it. A stream that told why the answer
-    ended has told everything; some copies end with OpenAI's `[DONE]`. Raises CutStream for one that did not end, or
+    An error among them is returned, with the message so far beside it. A stream with a stop reason is complete without
+    its last event; some copies end with OpenAI's `[DONE]`. Raises CutStream for one that did not end, or
     ValueError, TypeError, LookupError or AttributeError for events of another shape.
     """
     message: dict[str, Any] = {}
@@ -66,16 +66,16 @@ class _Content:
         self._by_index: dict[Any, _Block] = {}
 
     def begin(self, index: Any, began: dict[str, Any]) -> None:
-        """Begin a block; a later one of the same number is another, since some copies number all the same."""
+        """Begin a block, also if its number is taken: some copies give all blocks the same one."""
         block = _Block(began)
         self._blocks.append(block)
         self._by_index[_key(index)] = block
 
     def add(self, index: Any, delta: dict[str, Any]) -> None:
-        """Add a delta to its block: the one of its number, or without a number the last."""
+        """Add a delta to the block of its number; without a number, to the last."""
         name = _PIECES.get(delta.get("type", "")) or next((field for field in _PIECES.values() if field in delta), None)
         if name is None:
-            return  # nothing that a result line has a place for
+            return  # a result line has no field for it
         block = self._by_index.get(_key(index)) or (self._blocks[-1] if index is None and self._blocks else None)
         if block is None:
             self.begin(index, {"type": _BLOCKS.get(name, "text")})
@@ -103,7 +103,7 @@ class _Block:
         self._pieces.setdefault(name, []).append(piece)
 
     def joined(self) -> dict[str, Any]:
-        """Return the whole block. The input of a tool that was cut off stays the text it is."""
+        """Return the whole block. Tool input that was cut off stays text."""
         block = dict(self._began)
         for name, pieces in self._pieces.items():
             if name == "partial_json":
@@ -116,7 +116,7 @@ class _Block:
 
 
 def _input(pieces: list[Any]) -> Any:
-    """Join the input of a tool. It comes as pieces of JSON, or whole."""
+    """Join the input of a tool, which comes as pieces of JSON or as an object."""
     if pieces and isinstance(pieces[-1], dict):
         return pieces[-1]
     written = "".join(pieces)

@@ -38,7 +38,7 @@ def has_error(body: Any) -> bool:
 
 
 def embedded_error(body: Any, reply: Reply) -> Fault:
-    """Read an error that came with status 2xx: it is judged as if it had come with the status that it speaks of."""
+    """Read an error that came with status 2xx: classified by the status that it implies."""
     error = error_in(body, reply.status)
     error.status = implied_status(error)
     return classify(error, reply.headers)

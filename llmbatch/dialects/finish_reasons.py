@@ -7,7 +7,7 @@ from llmbatch.core.outcome import Completion
 __all__ = ["OWN", "REASONS", "is_broken_off", "normalised", "note_finish"]
 
 OWN = "provider_finish_reason"
-"""The field of a result line that holds the provider's word, where that is another."""
+"""The field of a result line with the provider's own word, where it differs."""
 
 _STANDARD = {
     "stop": ("end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"),
@@ -31,14 +31,14 @@ _STANDARD = {
         "image_recitation",
     ),
 }
-"""Each reason of ours and what others call it, in lower case.
+"""Our reasons and the words of providers for each, in lower case.
 
 Sources: the API references of Anthropic, Gemini, Mistral, the Responses API, TGI, Cohere, watsonx, Bedrock, Zhipu and
 Hunyuan.
 """
 
 REASONS = tuple(_STANDARD)
-"""What a reason may be, beside words of a provider that mean none of these."""
+"""The vocabulary. A provider's word that means none of these stays as it is."""
 
 _OURS = {word: reason for reason, words in _STANDARD.items() for word in (reason, *words)}
 
@@ -55,14 +55,14 @@ _BROKEN_OFF = frozenset(
         "timeout",
     }
 )
-"""Words for an answer that the provider broke off, in lower case.
+"""Words of providers for an answer that they broke off, in lower case.
 
 Sources: the API references of OpenRouter, Mistral, Cohere, watsonx, Zhipu and DeepSeek; the code of vLLM and SGLang.
 """
 
 
 def normalised(own: Any) -> Any:
-    """Return OpenAI's word for a provider's; what means none of `REASONS`, or is no word, as it is."""
+    """Return the reason in OpenAI's vocabulary; anything without a counterpart there is returned unchanged."""
     if not isinstance(own, str):
         return own
     return _OURS.get(own) or _OURS.get(own.lower(), own)
@@ -74,7 +74,7 @@ def is_broken_off(own: Any) -> bool:
 
 
 def note_finish(completion: Completion, own: Any) -> None:
-    """Set why the answer ended, and keep the provider's word beside it where that is another."""
+    """Set the finish reason of a completion, and keep the provider's own word where it differs."""
     completion.finish_reason = reason = normalised(own)
     if reason != own:
         completion.extra[OWN] = own

@@ -1,4 +1,4 @@
-"""Google's generateContent. Records may be written in OpenAI's words; parameters move to where Gemini wants them."""
+"""Google's generateContent. Records may be in OpenAI's format; parameters move to where Gemini expects them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +10,13 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, count, gave_up, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
-from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, gathered, parts, spread, translate, turns
+from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, contents_of, flattened, nested, parts, translate
 from llmbatch.dialects.gemini_stream import fold, joined
 from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, image
-from llmbatch.dialects.openai_messages import opened, refuse_foreign, tool_calls
+from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -26,13 +26,13 @@ PATH = ENDPOINTS["gemini"].path
 
 
 class Gemini:
-    """Builds generateContent requests. The model stands in the path, and so does whether to stream."""
+    """Builds generateContent requests. Model and streaming are part of the path."""
 
     name = "gemini"
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = options._replace(defaults=spread(options.defaults), overrides=spread(options.overrides))
+        self._options = options._replace(defaults=flattened(options.defaults), overrides=flattened(options.overrides))
         self._routes = Routes(path, self.name)
         streamed = path.replace(":generateContent", ":streamGenerateContent")
         self._streams = Routes(f"{streamed}{'&' if '?' in path else '?'}alt=sse", self.name)
@@ -51,17 +51,17 @@ class Gemini:
             if prompt.system is not None:
                 given.setdefault("systemInstruction", {"parts": [{"text": prompt.system}]})
         else:
-            said, messages = opened(prompt)
-            given = {"contents": turns(messages)}
+            said, messages = split_system(prompt)
+            given = {"contents": contents_of(messages)}
             if said:
                 given["systemInstruction"] = {"parts": [part for content in said for part in parts(content)]}
-        body = spread(given)
-        complete(body, replace(prompt, params=spread(prompt.params)), self._options, ("maxOutputTokens",))
+        body = flattened(given)
+        complete(body, replace(prompt, params=flattened(prompt.params)), self._options, ("maxOutputTokens",))
         refuse_foreign(body, FOREIGN, "Gemini")
         model = body.pop("model").removeprefix("models/")
         routes = self._streams if body.pop("stream", None) else self._routes
         translate(body)
-        return routes[model], gathered(body)
+        return routes[model], nested(body)
 
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job."""
@@ -80,7 +80,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     candidates = body.get("candidates")
     if has_error(body):
         fault = embedded_error(body, reply)
-        # What broke off an answer may be charged, whatever it is.
+        # An answer that had begun may be charged.
         broke_off = candidates and fault.billing is not Billing.SERVER
         return replace(fault, billing=Billing.DOUBTFUL) if broke_off else fault
     blocked = (body.get("promptFeedback") or {}).get("blockReason")
@@ -92,7 +92,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
 
 
 def _blocked(reason: Any, body: dict[str, Any], reply: Reply) -> Fault:
-    """Fail a prompt that was not let through; reading it is charged where its tokens were counted."""
+    """Return the fault for a blocked prompt; it is charged if its tokens were counted."""
     return Fault(
         kind=Kind.CONTENT_FILTER,
         message=f"the prompt was blocked: {reason}",
@@ -109,7 +109,7 @@ def _completion(body: dict[str, Any], candidates: list[Any], reply: Reply) -> Co
     used = usage(body.get("usageMetadata"))
     text, finish, extra = _candidate(first)
     if finish != "STOP" and is_broken_off(finish):
-        return gave_up(reply, finish, used, None)
+        return broken_off(reply, finish, used, None)
     completion = Completion(
         text=text,
         finish_reason=None,
@@ -152,7 +152,7 @@ def _candidate(candidate: dict[str, Any]) -> Choice:
 
 
 def _image(part: dict[str, Any]) -> Any:
-    """Return the image that a part holds or names as chat messages have them, None for any other part."""
+    """Return the image of a part as a part of a chat message; None for any other part."""
     match part:
         case {"inlineData": {"mimeType": str(kind), "data": str(data)}} if kind.startswith("image/"):
             return image(f"data:{kind};base64,{data}")
@@ -162,7 +162,7 @@ def _image(part: dict[str, Any]) -> Any:
 
 
 def _logprobs(result: dict[str, Any]) -> dict[str, Any]:
-    """Write log probabilities as chat completions have them."""
+    """Return log probabilities in the shape of chat completions."""
     content = [_logprob(chosen) for chosen in result.get("chosenCandidates") or ()]
     for entry, top in zip(content, result.get("topCandidates") or (), strict=False):
         entry["top_logprobs"] = [_logprob(one) for one in top.get("candidates") or ()]
@@ -174,7 +174,7 @@ def _logprob(candidate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _note_citations(candidate: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Put the sources of an answer into their field: of the search, and of what was recited."""
+    """Note the sources of an answer: search results, and works it quotes."""
     search, recited = candidate.get("groundingMetadata") or {}, candidate.get("citationMetadata") or {}
     sources = [
         *(search.get("groundingChunks") or ()),
@@ -185,13 +185,13 @@ def _note_citations(candidate: dict[str, Any], extra: dict[str, Any]) -> None:
 
 
 def _id(body: dict[str, Any], reply: Reply) -> str | None:
-    """Return the provider's name for the answer: Gemini says it in the body."""
+    """Return the provider's id of the answer, which Gemini puts into the body."""
     id = body.get("responseId")
     return request_id(reply) or (id if isinstance(id, str) else None)
 
 
 def usage(raw: Any) -> Usage | None:
-    """Normalise Gemini's usage, which counts thoughts and the prompts of tools apart."""
+    """Normalise Gemini's usage, which counts thoughts and tool prompts separately."""
     if not isinstance(raw, dict):
         return None
     thoughts = count(raw.get("thoughtsTokenCount"))
@@ -200,7 +200,7 @@ def usage(raw: Any) -> Usage | None:
     if not given and not answered:
         given = count(raw.get("totalTokenCount"))
         if not given:
-            return None  # zeros alone are no counts
+            return None  # zeros alone mean that nobody counted
     return Usage(
         input_tokens=given,
         output_tokens=answered,
@@ -210,6 +210,6 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _sum(*counts: int | None) -> int | None:
-    """Add what was said; None when nothing was."""
+    """Add the counts that are there; None without any."""
     said = [number for number in counts if number is not None]
     return sum(said) if said else None

@@ -1,4 +1,4 @@
-"""What a record asks, in the words of Gemini's generateContent: it may be written so, or in OpenAI's words. Pure."""
+"""Translates a record, in Gemini's format or OpenAI's, to Gemini's generateContent. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from llmbatch.core.prompt import RecordError
 from llmbatch.dialects import openai_chat
 from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, renamed, schema_of
 
-__all__ = ["FOREIGN", "PARAMS", "gathered", "parts", "spread", "translate", "turns"]
+__all__ = ["FOREIGN", "PARAMS", "contents_of", "flattened", "nested", "parts", "translate"]
 
 _CONFIG = frozenset(
     [
@@ -34,7 +34,7 @@ _CONFIG = frozenset(
         "topP",
     ]
 )
-"""Parameters that stand in `generationConfig`."""
+"""Parameters inside `generationConfig`."""
 
 _TOP = frozenset(
     [
@@ -49,7 +49,7 @@ _TOP = frozenset(
         "tools",
     ]
 )
-"""Parameters that stand beside it."""
+"""Parameters beside `generationConfig`."""
 
 
 def _snake(name: str) -> str:
@@ -62,13 +62,13 @@ _NAMES = {_snake(name): name for name in _CONFIG | _TOP if _snake(name) != name}
     "n": "candidateCount",
     "stop": "stopSequences",
 }
-"""What the parameters are called elsewhere: in Google's own libraries, and by OpenAI."""
+"""Other names of the parameters: those of Google's own libraries, and OpenAI's."""
 
 _OWN = _CONFIG | _TOP | _NAMES.keys() | {"model", "response_format", "stream", "tool_choice"}
-"""Parameters of Gemini's under any of their names, and those that are translated."""
+"""Gemini's parameters under any of their names, and those that are translated."""
 
 FOREIGN = openai_chat.PARAMS - _OWN
-"""Parameters of OpenAI's that Gemini has nothing like."""
+"""OpenAI's parameters without a counterpart at Gemini."""
 
 PARAMS = openai_chat.PARAMS | _OWN
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
@@ -76,35 +76,35 @@ PARAMS = openai_chat.PARAMS | _OWN
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
-def spread(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the parameters inside `generationConfig` beside it, all under Gemini's names: so they merge one by one."""
-    spread = renamed(fields, _NAMES)
-    if not isinstance(spread.get("generationConfig"), dict):
-        return spread
-    named = renamed(spread.pop("generationConfig"), _NAMES)
+def flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the parameters out of `generationConfig`, under Gemini's names, so that they merge one by one."""
+    flattened = renamed(fields, _NAMES)
+    if not isinstance(flattened.get("generationConfig"), dict):
+        return flattened
+    named = renamed(flattened.pop("generationConfig"), _NAMES)
     lifted = {name: value for name, value in named.items() if name in _CONFIG}
     rest = {name: value for name, value in named.items() if name not in _CONFIG}
-    return {**lifted, **spread, "generationConfig": rest} if rest else {**lifted, **spread}
+    return {**lifted, **flattened, "generationConfig": rest} if rest else {**lifted, **flattened}
 
 
-def gathered(spread: dict[str, Any]) -> dict[str, Any]:
-    """Put the parameters of `generationConfig` back where they belong. Raises RecordError when it is no object."""
-    config = spread.pop("generationConfig", {})
+def nested(flattened: dict[str, Any]) -> dict[str, Any]:
+    """Move the parameters back into `generationConfig`. Raises RecordError when it is not an object."""
+    config = flattened.pop("generationConfig", {})
     if not isinstance(config, dict):
         raise RecordError("generationConfig must be an object")
-    config = {**config, **{name: spread.pop(name) for name in _CONFIG & spread.keys()}}
-    return {**spread, "generationConfig": config} if config else spread
+    config = {**config, **{name: flattened.pop(name) for name in _CONFIG & flattened.keys()}}
+    return {**flattened, "generationConfig": config} if config else flattened
 
 
-def turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Write messages as Gemini's contents; one that is written so already, with `parts`, stays as it is."""
+def contents_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Translate messages to Gemini's contents; one that already has `parts` is returned unchanged."""
     contents: list[dict[str, Any]] = []
     called: dict[str, str] = {}
     results: list[Any] | None = None
     for message in messages:
         role = message.get("role")
         if role == "tool":
-            if results is None:  # what one turn called is answered in one turn
+            if results is None:  # the results of one turn's calls share one turn
                 results = []
                 contents.append({"role": "user", "parts": results})
             results.append({"functionResponse": _result(message, called)})
@@ -129,7 +129,7 @@ def _result(message: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
 
 
 def parts(content: Any) -> list[Any]:
-    """Write the content of a message as parts. Raises RecordError for what Gemini has no place for."""
+    """Translate the content of a message to parts. Raises RecordError for what Gemini does not support."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -155,20 +155,20 @@ def _part(part: Any) -> Any:
     return part
 
 
-def translate(spread: dict[str, Any]) -> None:
-    """Write what is said in OpenAI's words the way Gemini does."""
-    if isinstance(spread.get("stopSequences"), str):
-        spread["stopSequences"] = [spread["stopSequences"]]
-    if isinstance(spread.get("tools"), list):
-        spread["tools"] = _tools(spread["tools"])
-    if "tool_choice" in spread:
-        spread["toolConfig"] = {"functionCallingConfig": _calling(spread.pop("tool_choice"))}
-    if "response_format" in spread:
-        schema = schema_of(spread.pop("response_format"))
+def translate(flattened: dict[str, Any]) -> None:
+    """Translate OpenAI's parameters to Gemini's, in place."""
+    if isinstance(flattened.get("stopSequences"), str):
+        flattened["stopSequences"] = [flattened["stopSequences"]]
+    if isinstance(flattened.get("tools"), list):
+        flattened["tools"] = _tools(flattened["tools"])
+    if "tool_choice" in flattened:
+        flattened["toolConfig"] = {"functionCallingConfig": _calling(flattened.pop("tool_choice"))}
+    if "response_format" in flattened:
+        schema = schema_of(flattened.pop("response_format"))
         if schema is not None:
-            spread["responseMimeType"] = "application/json"
+            flattened["responseMimeType"] = "application/json"
         if isinstance(schema, dict):
-            spread["responseJsonSchema"] = schema
+            flattened["responseJsonSchema"] = schema
 
 
 def _tools(tools: list[Any]) -> list[Any]:

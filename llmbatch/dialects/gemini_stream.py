@@ -1,4 +1,4 @@
-"""A stream of Gemini's, folded into the answer it would have been without streaming. Pure."""
+"""Folds a stream of Gemini into the answer it would have been without streaming. Pure."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["fold", "joined"]
 def fold(stream: bytes) -> dict[str, Any]:
     """Join the chunks of a finished stream into one answer.
 
-    Raises CutStream when a candidate was not told to have ended, or ValueError, TypeError, AttributeError for chunks
+    Raises CutStream when a candidate has no finish reason, or ValueError, TypeError, AttributeError for chunks
     of another shape.
     """
     said = list(stream_events(stream))
@@ -27,7 +27,7 @@ def fold(stream: bytes) -> dict[str, Any]:
 
 
 def joined(chunks: Iterable[Any]) -> dict[str, Any]:
-    """Join chunks, each of them shaped like a whole answer; an error among them stands beside what came before it."""
+    """Join chunks, each of the shape of a whole answer; an error among them is kept beside what came before it."""
     body: dict[str, Any] = {}
     candidates: dict[int, dict[str, Any]] = {}
     for chunk in chunks:

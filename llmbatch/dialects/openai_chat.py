@@ -1,4 +1,4 @@
-"""Chat completions asked for: OpenAI's, as everybody copied them."""
+"""Builds chat completions, OpenAI's API that most providers copied."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

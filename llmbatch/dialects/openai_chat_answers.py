@@ -1,4 +1,4 @@
-"""Chat completions read: a text, and whatever else was asked for and paid in fields of its own. Pure."""
+"""Reads chat completions: the text, and whatever else was asked for and paid in fields of its own. Pure."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.dialects.answers import count, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import broken_off, count, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish
 from llmbatch.dialects.openai_messages import tool_calls
@@ -16,21 +16,21 @@ from llmbatch.dialects.tool_call_pieces import arguments_text
 __all__ = ["Choice", "choice_entries", "first_sound", "image", "read", "usage", "usage_in", "words"]
 
 _PLAIN = frozenset({"role", "content"})
-"""What every message has; most have nothing else."""
+"""The fields that every message has, and most have no others."""
 
 _TEXT_PARTS = ("text", "output_text", None)
 _IMAGE_PARTS = frozenset({"image", "image_url", "output_image"})
 _THOUGHT_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text"})
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details", "thinking_blocks")
-"""Where a message has its reasoning, the first that says something: DeepSeek, OpenRouter, vLLM, Ollama, LiteLLM."""
+"""Fields of a message with its reasoning, by preference: DeepSeek, OpenRouter, vLLM, Ollama, LiteLLM."""
 
 _WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content")
-"""Where a part has its words: Mistral and Databricks put parts into parts."""
+"""Fields of a part with its words: Mistral and Databricks put parts into parts."""
 
 
 Choice = tuple[str | None, Any, dict[str, Any]]
-"""What one choice says: its text, why it ended, and the fields of a line that are only sometimes there."""
+"""Text, finish reason, and optional fields of a result line."""
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
@@ -50,8 +50,8 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     used = body.get("usage") or usage_in(body)
     text, finish, extra = _choice(first)
     if finish != "stop" and is_broken_off(finish):
-        return gave_up(reply, finish, usage(used), own_cost(used))
-    # In their order: naming them takes as long again.
+        return broken_off(reply, finish, usage(used), own_cost(used))
+    # Positional, since keywords are measurably slower here.
     completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
     note_finish(completion, finish)
     if len(choices) > 1:
@@ -83,7 +83,7 @@ def _choice(choice: dict[str, Any]) -> Choice:
 
 
 def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
-    """Return the message of a choice that has none: filtered ones have a reason only, legacy ones their text."""
+    """Return a message for a choice without one: filtered choices have only a reason, legacy ones a text."""
     text = choice.get("text")
     if isinstance(text, str):
         return {"content": text}
@@ -93,7 +93,7 @@ def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
 
 
 def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
-    """Join the texts of a content that comes in parts; put reasoning, images and the rest into their fields."""
+    """Join the texts of content in parts; put reasoning, images and the rest into their fields of `extra`."""
     parts = content if isinstance(content, list) else [content] if isinstance(content, dict) and content else None
     if parts is None:
         raise TypeError(f"content is neither text nor parts but {type(content).__name__}")
@@ -123,7 +123,7 @@ def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
 
 
 def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Put what a message holds beside its content into the fields of a line."""
+    """Put what a message has beside its content into `extra`."""
     calls, call = message.get("tool_calls"), message.get("function_call")
     if calls:
         extra["tool_calls"] = [_call(one) for one in calls] if isinstance(calls, list) else calls
@@ -161,7 +161,7 @@ def _entries(value: Any) -> Iterable[Any]:
 
 
 def words(value: Any) -> str:
-    """Join the words of reasoning in whatever shape: a text, a part, parts within parts."""
+    """Join the words of reasoning in any shape: a text, a part, parts within parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -172,12 +172,12 @@ def words(value: Any) -> str:
 
 
 def image(url: str) -> dict[str, Any]:
-    """Write an image as chat messages have them."""
+    """Return an image as a part of a chat message."""
     return {"type": "image_url", "image_url": {"url": url}}
 
 
 def first_sound(choices: list[Any], read_choice: Callable[[Any], Choice]) -> Any:
-    """Return the first choice that can be read and was not broken off; the first of all where there is none."""
+    """Return the first choice that can be read and was not broken off; without one, the first choice."""
     return next((one for one in choices if _is_sound(one, read_choice)), choices[0])
 
 
@@ -205,7 +205,7 @@ def choice_entries(choices: list[Any], read_choice: Callable[[Any], Choice]) -> 
 
 
 def usage_in(body: dict[str, Any]) -> Any:
-    """Find the usage that stands elsewhere than usual: in a choice (Moonshot) or a field of its own (Groq)."""
+    """Find usage in an unusual place: in a choice (Moonshot) or in a field of its own (Groq)."""
     own = body.get("x_groq")
     if isinstance(own, dict) and own.get("usage"):
         return own["usage"]
@@ -217,9 +217,9 @@ def usage_in(body: dict[str, Any]) -> Any:
 
 
 def usage(raw: Any) -> Usage | None:
-    """Normalise chat usage; what is missing or not a count stays None, and zeros alone are no counts.
+    """Normalise chat usage; None where nothing was counted, which zeros alone mean too.
 
-    A total is read where the parts do not say it all: embeddings often have nothing else.
+    Where a part is missing it is taken from the total: embeddings often have nothing else.
     """
     if not isinstance(raw, dict):
         return None
@@ -238,7 +238,7 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _from_total(raw: dict[str, Any], given: int | None, answered: int | None) -> tuple[int | None, int | None]:
-    """Return the counts, those that are missing as other APIs call them or as the rest of the total."""
+    """Return input and output tokens; a missing count is read under other APIs' names or from the total."""
     given = given or count(raw.get("input_tokens")) or given
     answered = count(raw.get("output_tokens")) if answered is None else answered
     rest = (count(raw.get("total_tokens")) or 0) - (given or 0) - (answered or 0)

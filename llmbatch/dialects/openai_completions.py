@@ -1,4 +1,4 @@
-"""OpenAI's legacy completions, which servers of one's own still know: a text goes on, or several in one request."""
+"""OpenAI's legacy completions, which self-hosted servers still have; several prompts may share a request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, broken_off, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, usage, usage_in
@@ -65,7 +65,7 @@ class Completions:
         self._pack = pack
 
     def pack(self, waiting: Sequence[Job]) -> int:
-        """Return how many prompts the next request may hold; with a strange `n` nobody could tell answers apart."""
+        """Return how many prompts the next request may hold: one if `n`, which tells answers apart, is invalid."""
         each = waiting[0].item.get("n")
         if each is not None and not (type(each) is int and 1 <= each <= MOST_CHOICES):
             return 1
@@ -123,7 +123,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     used = body.get("usage") or usage_in(body)
     text, finish, extra = _choice(first)
     if is_broken_off(finish):
-        return gave_up(reply, finish, usage(used), own_cost(used))
+        return broken_off(reply, finish, usage(used), own_cost(used))
     completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
     note_finish(completion, finish)
     if len(choices) > 1:
@@ -132,7 +132,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
 
 
 def _choice(choice: dict[str, Any]) -> Choice:
-    """Read one choice; one that says why it ended may do without a text. Raises TypeError, LookupError."""
+    """Read one choice; one with a finish reason may lack a text. Raises TypeError, LookupError."""
     finish, logprobs = choice.get("finish_reason"), choice.get("logprobs")
     text = choice.get("text") if finish else choice["text"]
     if text is not None and not isinstance(text, str):

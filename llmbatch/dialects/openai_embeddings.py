@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, as everybody copied them: texts in, vectors out, many inputs in one request."""
+"""OpenAI's embeddings, an API that most providers copied: many inputs in one request."""
 
 import base64
 import sys
@@ -41,7 +41,7 @@ PARAMS = frozenset(
 
 
 FOREIGN = frozenset(["max_completion_tokens", "max_tokens", "messages", "n", "stop", "temperature", "tools", "top_p"])
-"""Parameters of answers in words."""
+"""Parameters of endpoints that answer with text."""
 
 
 class Embeddings:
@@ -92,7 +92,7 @@ class Embeddings:
             expected = packed(self.name, jobs, "input")
             item = {**item, "input": [job.item["input"] for job in jobs]}
         else:
-            several = isinstance(given, list) and given and not isinstance(given[0], int)  # numbers are tokens of one
+            several = isinstance(given, list) and given and not isinstance(given[0], int)  # token numbers are one input
             expected = alone(self.name, jobs[0].keep_body, entries=0 if several else 1)
         return Request(tuple(jobs), jobs[0].route.path, json.dumps(item), expected)
 

@@ -1,4 +1,4 @@
-"""A conversation in OpenAI's shape, taken apart for APIs that write it another way. Pure."""
+"""Takes a conversation in OpenAI's format apart, for APIs with another format. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -7,16 +7,25 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["calls_of", "data_url", "function_of", "opened", "refuse_foreign", "renamed", "schema_of", "tool_calls"]
+__all__ = [
+    "calls_of",
+    "data_url",
+    "function_of",
+    "refuse_foreign",
+    "renamed",
+    "schema_of",
+    "split_system",
+    "tool_calls",
+]
 
 _SYSTEM = ("system", "developer")
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[^,;]*)*;base64,", re.ASCII | re.IGNORECASE)
 
 
-def opened(prompt: Prompt) -> tuple[list[Any], list[dict[str, Any]]]:
-    """Return what the system messages say, one item each, and the other messages.
+def split_system(prompt: Prompt) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Return the contents of the system messages, and the other messages.
 
-    The system prompt of the record or the flags counts where no message is one. Raises RecordError for a prompt that
+    Without a system message the system prompt of the record or the flags is used. Raises RecordError for a prompt that
     is neither text nor messages, or holds nothing but system messages.
     """
     if prompt.text is not None:
@@ -43,7 +52,7 @@ def renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 
 def refuse_foreign(body: Mapping[str, Any], foreign: frozenset[str], api: str) -> None:
-    """Raise RecordError when the body holds a parameter that the API has nothing like."""
+    """Raise RecordError when the body has a parameter that the API does not support."""
     for name in body:
         if name in foreign:
             raise RecordError(
@@ -90,7 +99,7 @@ def function_of(tool: Any) -> dict[str, Any] | None:
 def schema_of(response_format: Any) -> Any:
     """Return the JSON schema that a `response_format` asks for: True for any JSON, None for plain text.
 
-    Raises RecordError for one that is neither of OpenAI's.
+    Raises RecordError for any other.
     """
     match response_format:
         case {"type": "json_schema", "json_schema": {"schema": dict() as schema}}:
@@ -103,7 +112,7 @@ def schema_of(response_format: Any) -> Any:
 
 
 def tool_calls(calls: list[tuple[str | None, Any, Any]]) -> list[dict[str, Any]]:
-    """Write tool calls, (id, name, arguments) each, the way OpenAI does: the arguments as a string of JSON."""
+    """Return tool calls, given as (id, name, arguments), in OpenAI's format: arguments as a string of JSON."""
     return [
         {
             "id": id or f"call_{number}",

@@ -1,4 +1,4 @@
-"""OpenAI's responses: items in, items out, and a status of its own inside a 200."""
+"""OpenAI's Responses API: input and output are lists of items, and a 200 has a status of its own."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.core.usage import Usage
-from llmbatch.dialects.answers import alone, count, gave_up, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, broken_off, count, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
@@ -63,13 +63,13 @@ PARAMS = frozenset(
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 _STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
-"""What an error inside a 200 would have had for a status; all others are refusals."""
+"""HTTP statuses for the codes of errors inside a 200; all other codes are the record's fault."""
 
 NAMES = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
-"""Parameters of a chat under their names here."""
+"""Names of chat parameters in the Responses API."""
 
 FOREIGN = frozenset({"messages", "n"})
-"""Parameters of a chat that nothing here is like."""
+"""Chat parameters without a counterpart in the Responses API."""
 
 _PARTS = {"text": "input_text", "image_url": "input_image"}
 
@@ -123,7 +123,7 @@ def read(expected: Expected, reply: Reply) -> Verdicts:
 
 
 def _translate(body: dict[str, Any]) -> None:
-    """Write what a chat asks for the way it is asked for here: flat."""
+    """Translate parameters of chat, in place: the Responses API has them flat."""
     wanted = body.pop("response_format", None)
     if isinstance(wanted, dict):
         described = wanted.get("json_schema")
@@ -146,7 +146,7 @@ def _flat(tool: Any) -> Any:
 
 
 def _as_item(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a chat message as an item: parts of its content have other names here."""
+    """Translate a chat message to an item: the parts of its content have other names."""
     content = message.get("content")
     if not isinstance(content, list):
         return message
@@ -179,7 +179,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     if has_error(body):
         return embedded_error(body, reply)
     if status == "cancelled":
-        return gave_up(reply, status, counted, cost)
+        return broken_off(reply, status, counted, cost)
     output = body.get("output")
     if not output and isinstance(body.get("output_text"), str):
         output = [{"type": "message", "content": body["output_text"]}]
@@ -188,7 +188,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     details = body.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     if is_broken_off(reason):
-        return gave_up(reply, str(reason), counted, cost)
+        return broken_off(reply, str(reason), counted, cost)
     text, calls, extra = _said(output)
     completion = Completion(
         text=text,
@@ -204,7 +204,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
 
 
 def _said(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
-    """Return the text of all items, None where there is none, whether a tool is called, and the other fields."""
+    """Return the text of all items or None, whether a tool is called, and the optional fields."""
     texts: list[str] = []
     refusals: list[str] = []
     thoughts: list[str] = []
@@ -241,7 +241,7 @@ def _said(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
 
 
 def _call(item: dict[str, Any]) -> dict[str, Any]:
-    """Write a call as chat messages have it."""
+    """Return a call in the format of chat messages."""
     id, name = item.get("call_id"), item.get("name")
     if item["type"] == "custom_tool_call":
         return {"id": id, "type": "custom", "custom": {"name": name, "input": item.get("input")}}

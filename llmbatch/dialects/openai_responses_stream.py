@@ -1,6 +1,6 @@
-"""A stream of OpenAI's responses, folded into the response it would have been without streaming. Pure.
+"""Folds a stream of OpenAI's Responses API into the response it would have been without streaming. Pure.
 
-The last event should hold the response whole. Copies leave its output empty: then it is what came before.
+The last event should hold the whole response. Where a copy leaves its output empty, the events before it count.
 """
 
 from typing import Any
@@ -28,11 +28,11 @@ _TEXTS = {
     "response.function_call_arguments": ("function_call", "", "arguments"),
     "response.custom_tool_call_input": ("custom_tool_call", "", "input"),
 }
-"""What comes in pieces: the kind of item, the kind of its part, none where it is the item's own, and the field."""
+"""Events with pieces of text: the type of item, the type of part (empty for a field of the item), the field."""
 
 
 def fold(stream: bytes) -> Any:
-    """Return the response of a finished stream; an error among its events is the answer.
+    """Return the response of a finished stream; an error among its events is returned.
 
     Raises CutStream, or ValueError, TypeError, LookupError or AttributeError for events of another shape.
     """
@@ -58,7 +58,7 @@ def fold(stream: bytes) -> Any:
 
 
 def _failed(said: dict[str, Any]) -> dict[str, Any]:
-    """Return an error event as the failed response it stands for; what no record is to blame for stays an error."""
+    """Return an error event as a failed response; a server's own failure stays an error."""
     error = said.get("error") or said
     code = error.get("code") if isinstance(error, dict) else None
     own = isinstance(code, str) and not code.isdecimal() and not any(word in code.lower() for word in _SERVERS)
@@ -69,7 +69,7 @@ _SERVERS = ("server", "internal", "engine", "unavailable", "overload")
 
 
 def _filled(body: dict[str, Any], output: "_Output") -> dict[str, Any]:
-    """Return a response whose output has the kinds of items that it lacks and the events before had."""
+    """Add to the output of a response the kinds of items that it lacks and the events before had."""
     own = body.get("output")
     if own is None:
         own = []
@@ -96,7 +96,7 @@ class _Output:
         return bool(self._items)
 
     def add(self, kind: str, said: dict[str, Any]) -> None:
-        """Add what an event says of an item; of most kinds there is nothing to add."""
+        """Add an event to its item; events of most kinds add nothing."""
         what, _, how = kind.rpartition(".")
         item = said.get("item")
         if what == "response.output_item" and isinstance(item, dict):
@@ -125,7 +125,7 @@ class _Output:
         return item
 
     def _of(self, id: Any, index: Any) -> "_Item":
-        """Return the item of an id, else of a number, since some copies change the ids; else the last, or a new one."""
+        """Return the item of an id, else of a number, since some copies change ids; else the last, or a new one."""
         found = self._by_id.get(id) if isinstance(id, str) else None
         if found is None and index is not None:
             found = self._by_index.get(str(index))
@@ -135,7 +135,7 @@ class _Output:
 
 
 class _Item:
-    """One item, as far as it has come."""
+    """One item and what has arrived of it."""
 
     def __init__(self, began: dict[str, Any]) -> None:
         self._fields = dict(began)
@@ -161,7 +161,7 @@ class _Item:
         texts.append(piece)
 
     def add_part(self, said: dict[str, Any]) -> None:
-        """Take a part that is whole."""
+        """Add a complete part."""
         part = said.get("part")
         if isinstance(part, dict):
             field = "refusal" if part.get("type") == "refusal" else "text"
@@ -176,11 +176,11 @@ class _Item:
         part["annotations"] = [*(part.get("annotations") or ()), said["annotation"]]
 
     def finish(self, item: dict[str, Any]) -> None:
-        """Take the item whole."""
+        """Set the complete item."""
         self._done = item
 
     def joined(self) -> dict[str, Any]:
-        """Return the item: whole as it was told, or of its pieces where it was not."""
+        """Return the complete item if there was one, else the item made of its pieces."""
         if self._done is not None and _says(self._done) and (self._done.get("arguments") or not self._own):
             return self._done
         item = self._fields | (self._done or {}) | {field: "".join(texts) for field, texts in self._own.items()}
@@ -191,7 +191,7 @@ class _Item:
         return item | ({"summary": summary} if summary else {}) | ({"content": content} if content else {})
 
     def _part(self, kind: str, field: str, said: dict[str, Any]) -> tuple[str, str]:
-        """Return the key of the part that an event is about, which begins with its first event."""
+        """Return the key of the part that an event belongs to; the first event creates it."""
         self._fields.setdefault("type", "reasoning" if kind in ("summary_text", "reasoning_text") else "message")
         index = said.get("summary_index") if kind == "summary_text" else said.get("content_index")
         key = (f"{kind} {index or 0}", field)

@@ -1,6 +1,6 @@
-"""A stream of chat or legacy completions: how it is asked for, and folded into the answer it would have been. Pure.
+"""Requests a stream of chat or legacy completions, and folds it into the answer it would have been. Pure.
 
-The rules for copies that stream in another way than OpenAI are all here, those for tool calls in `tool_call_pieces`.
+All rules for copies that stream otherwise than OpenAI are here; those for tool calls are in `tool_call_pieces`.
 """
 
 from itertools import pairwise
@@ -13,20 +13,20 @@ from llmbatch.dialects.tool_call_pieces import ToolCallPieces
 __all__ = ["fold", "fold_completion", "streamed"]
 
 _TEXTS = frozenset({"refusal", "reasoning_content", "reasoning", "reasoning_text", "thinking"})
-"""Fields of a message that come in pieces of text."""
+"""Fields of a message whose text arrives in pieces."""
 
 _LISTS = frozenset({"reasoning_details", "thinking_blocks"})
-"""Fields of a message whose entries come piece by piece."""
+"""Fields of a message whose entries arrive in pieces."""
 
 _GROWING_LISTS = frozenset({"images", "annotations", "citations"})
-"""Fields of a message whose entries come one by one, or all that there are so far with each chunk."""
+"""Fields of a message whose entries arrive one by one, or all so far in each chunk."""
 
 _NOT_KEPT = frozenset({"choices", "object", "usage", "x_groq", "obfuscation"})
 """Fields of a chunk that the whole answer has in another form, or not at all."""
 
 
 def streamed(item: dict[str, Any], *, usage: bool) -> dict[str, Any]:
-    """Ask for an answer as a stream, and, where the provider takes the question, for its usage at the end."""
+    """Ask for a stream, and for usage at its end where the provider supports that."""
     if not usage:
         return item | {"stream": True}
     options = item.get("stream_options")
@@ -35,7 +35,7 @@ def streamed(item: dict[str, Any], *, usage: bool) -> dict[str, Any]:
 
 
 def fold(stream: bytes) -> dict[str, Any]:
-    """Join the chunks of a finished stream into one chat completion; an error among them is the answer.
+    """Join the chunks of a finished stream into one chat completion; an error among them is returned.
 
     Raises CutStream, or ValueError, TypeError or AttributeError for chunks of another shape.
     """
@@ -43,7 +43,7 @@ def fold(stream: bytes) -> dict[str, Any]:
 
 
 def fold_completion(stream: bytes) -> dict[str, Any]:
-    """Do the same for a legacy completion."""
+    """Join the chunks of a finished stream into one legacy completion, as `fold` does."""
     return _folded(stream, legacy=True)
 
 
@@ -84,7 +84,7 @@ def _add(body: dict[str, Any], choices: dict[int, "_Choice"], chunk: dict[str, A
 
 
 class _Choice:
-    """One choice, as far as it has come."""
+    """One choice and what has arrived of it."""
 
     def __init__(self) -> None:
         self._fields: dict[str, Any] = {}
@@ -102,7 +102,7 @@ class _Choice:
         return bool(self._fields.get("finish_reason") or self._fields.get("error"))
 
     def add(self, piece: dict[str, Any]) -> None:
-        """Add what a chunk says of this choice. Raises TypeError or AttributeError for another shape."""
+        """Add a chunk's piece of this choice. Raises TypeError or AttributeError for another shape."""
         for name, value in piece.items():
             if name not in ("index", "delta", "message", "text", "logprobs", "usage") and not is_empty(value):
                 self._fields[name] = value
@@ -151,7 +151,7 @@ class _Choice:
         for name, value in _joined_messages(self._messages).items():
             if is_empty(message.get(name)):
                 message[name] = value
-        # Some copies end with [DONE] alone.
+        # Some copies end with [DONE] and no finish reason.
         reason = "error" if fields.get("error") else "tool_calls" if calls or function_calls else "stop"
         choice: dict[str, Any] = {"index": index, **fields, "finish_reason": fields.get("finish_reason") or reason}
         if self._logprobs:
@@ -160,7 +160,7 @@ class _Choice:
 
 
 def _joined_content(pieces: list[Any]) -> Any:
-    """Join a content: a text where it came as texts, else parts."""
+    """Return the content: a text if all pieces are texts, else parts."""
     if all(isinstance(piece, str) for piece in pieces):
         return "".join(pieces) if pieces else None
     parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
@@ -168,7 +168,7 @@ def _joined_content(pieces: list[Any]) -> Any:
 
 
 def _joined_messages(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join messages that stand in chunks where a delta belongs: pieces, or each as far as the answer has come."""
+    """Join messages in chunks, where deltas belong: pieces, or the whole answer so far in each."""
     names = {name: None for message in messages for name in message}
     return {name: _joined_values([message[name] for message in messages if name in message]) for name in names}
 

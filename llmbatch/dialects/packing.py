@@ -1,4 +1,4 @@
-"""Several records in one request: which may share, which answer is whose, and what each pays. Pure."""
+"""Packs several records into one request, matches the answers to them and shares the cost out. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.answers import Fold, Verdict, judged, own_cost, parsed, unparsable
+from llmbatch.dialects.answers import Fold, Verdict, own_cost, parsed, read_body, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat_answers import usage
 
@@ -22,11 +22,11 @@ PICO = 1e12
 """Costs are shared in millionths of a millionth of a dollar."""
 
 _OF_ONE = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER, Kind.TOO_LARGE})
-"""Refusals that one input may have brought upon all."""
+"""Kinds of faults that a single input may have caused."""
 
 
 def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
-    """Return how many jobs, from the first on, may share a request: all but one field alike, that one a text each."""
+    """Return how many of the first jobs may share a request: all fields equal but `field`, which is a text."""
     first = waiting[0]
     if most == 1 or not isinstance(first.item.get(field), str):
         return 1
@@ -45,21 +45,21 @@ def _fits(job: Job, first: Job, field: str, rest: bytes) -> bool:
 
 
 def _all_but(field: str, item: dict[str, Any]) -> bytes:
-    # As bytes: to Python 1, 1.0 and true are equal.
+    # As bytes, since 1, 1.0 and True are equal in Python.
     return json.dumps({name: value for name, value in item.items() if name != field})
 
 
 def packed(dialect: str, jobs: Sequence[Job], field: str, *, entries: int = 1) -> Expected:
-    """Return what is expected of the answer to several jobs, whose inputs stand in a field of their items."""
+    """Return what is expected of the answer to several jobs; `field` of their items holds the inputs."""
     weights = tuple(_tokens(str(job.item[field])) for job in jobs)
     return Expected(dialect, tuple(job.keep_body for job in jobs), entries, weights)
 
 
 def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, *, field: str) -> Verdicts:
-    """Read the answer to a request of several jobs: each gets what it would have got alone, and its share of the cost.
+    """Read the answer to a request of several jobs: each gets what it would have got alone, and a share of the cost.
 
-    `field` is the list in the answer that has so many entries for each as are expected. Jobs of which nobody can tell
-    what is theirs are to be sent again one by one; the answer, which is paid, is kept with the first of them.
+    `field` is the list in the answer with `expected.entries` entries for each job. Jobs whose entries cannot be
+    identified are sent again one by one; the first of them keeps the paid answer.
     """
     jobs, each = len(expected.keeps), expected.entries
     body = parsed(reply, fold, keep_body=any(expected.keeps))
@@ -71,13 +71,13 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
     verdicts: list[Completion | Fault] = []
     for keep, part in zip(expected.keeps, _parts(body, field, each, expected.weights), strict=True):
         if len(part[field]) != each:
-            lost = unparsable(reply, f"of {jobs} inputs this one has no answer that is surely its own")
+            lost = unparsable(reply, f"of {jobs} inputs this one has no answer that can be identified as its own")
             paid = part.get("usage")
             lost = replace(lost, scope=Scope.REQUEST, split=True, raw=raw, usage=usage(paid), cost=own_cost(paid))
             verdicts.append(lost)
             raw = None
             continue
-        read = judged(part, reply, verdict, keep_body=keep)
+        read = read_body(part, reply, verdict, keep_body=keep)
         if isinstance(read, Completion):
             read.extra["packed"] = jobs
         elif read.raw is not None:
@@ -87,16 +87,16 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
 
 
 def _for_all(fault: Fault, jobs: int) -> Verdicts:
-    """Give all jobs the fault of their request. A refusal that one of them may be to blame for lets them go apart."""
+    """Give all jobs the fault of their request. If a single input may have caused it, they are to be sent apart."""
     refused = fault.kind in _OF_ONE and fault.billing is Billing.UNBILLED and not fault.retry
-    # OpenAI's words for a request that no waiting would fit into the limit of a minute.
+    # OpenAI's words for a request that is larger than the limit of a minute.
     if refused or (fault.status == 429 and "request too large" in fault.message.lower()):
         fault = replace(fault, scope=Scope.REQUEST, split=True)
     return (fault, *[replace(fault, raw=None)] * (jobs - 1))
 
 
 def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dict[str, Any]]:
-    """Cut an answer into what each job would have got alone; with fewer entries where they are not surely its own."""
+    """Split an answer into one for each job, with fewer entries where they cannot be identified."""
     whole = body if isinstance(body, dict) else {}
     entries = whole.get(field)
     wanted = len(weights) * each
@@ -110,7 +110,7 @@ def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dic
 
 
 def placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]] | None:
-    """Return entries by what they answer, as far as that is sure; None when their numbers contradict each other.
+    """Return entries by the number of the input that they answer; None when their numbers are contradictory.
 
     Numbers may be floats or text, and zeros may be left out (as protobuf does). The order counts where all are there
     and their numbers tell nothing apart.
@@ -121,7 +121,7 @@ def placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]] | None:
     if len(entries) == wanted and len(set(indices)) == 1:
         return dict(enumerate(entries))
     if None in indices and len(entries) < wanted:
-        return None  # one of them is a zero that was left out, and nobody knows which
+        return None  # a zero was left out, but more is missing
     numbers = [index or 0 for index in indices]
     sure = all(0 <= number < wanted for number in numbers) and len(set(numbers)) == len(numbers)
     return dict(zip(numbers, entries, strict=True)) if sure else None
@@ -137,7 +137,7 @@ def _number(index: Any) -> int | None:
 
 
 def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]]) -> list[Any]:
-    """Share a usage object out: what went in by the estimated tokens of the inputs, what came out by the answers'."""
+    """Share a usage object out, input by the estimated tokens of the inputs, output by those of the answers."""
     outputs = [sum(_tokens(str(entry.get("text", ""))) for entry in own) for own in mine]
     both = [i + o for i, o in zip(inputs, outputs, strict=True)]
 
@@ -163,7 +163,7 @@ def _tokens(text: str) -> int:
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:
-    """Share a number out by weights, to the last unit: by largest remainder, the first of equals first."""
+    """Share an integer out by weights, exact in sum, by the largest remainder method."""
     whole = sum(weights)
     if not whole:
         weights, whole = [1] * len(weights), len(weights)

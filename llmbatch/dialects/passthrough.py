@@ -1,4 +1,4 @@
-"""An API that nobody here knows: bodies go as they are, answers are kept whole, a text is looked for."""
+"""Any other API: bodies are sent unchanged, answers are kept whole, and their text is searched for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,16 +55,16 @@ class Passthrough:
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: any JSON that is no error is one."""
+    """Read an answer: any JSON except an error."""
     return (read_answer(reply, _verdict, _fold, keep_body=expected.keeps[0]),)
 
 
 _ENDS = ("done", "generated_text", "is_finished", "finish_reason", "stop")
-"""What the last event of a stream has: Ollama, TGI, Cohere and llama.cpp in their own APIs."""
+"""Fields of the last event of a stream in the native APIs of Ollama, TGI, Cohere and llama.cpp."""
 
 
 def _fold(stream: bytes) -> Any:
-    """Join a stream in the way of the dialect that it is in; of Ollama's texts, or keep all events of any other.
+    """Fold a stream by the rules of its dialect; join Ollama's texts; keep the events of any other as a list.
 
     Raises CutStream, ValueError.
     """
@@ -123,11 +123,11 @@ _OLLAMA_COUNTS = {"prompt_tokens": "prompt_eval_count", "completion_tokens": "ev
 def _text(body: Any) -> str | None:
     """Find the text of an answer.
 
-    Where it stands in chat and completions (`choices`), responses (`output`), Anthropic (`content`), Gemini
+    The fields are those of chat and completions (`choices`), responses (`output`), Anthropic (`content`), Gemini
     (`candidates`), Ollama (`message`, `response`), TGI (`generated_text`, in a list or not) and the like.
     """
     found = body
-    for _ in range(8):  # no known shape is deeper
+    for _ in range(8):  # deep enough for all of these shapes
         match found:
             case str():
                 return found

@@ -1,4 +1,4 @@
-"""What is known of each provider: a table."""
+"""The table of providers and of endpoints."""
 
 import re
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ class Preset(NamedTuple):
 _VARIABLE = re.compile(r"\{([A-Z_]+)\}")
 
 OWN_SERVER = Preset(base_url="", key_env=("OPENAI_API_KEY",), local=True)
-"""A server behind `--base-url`: most know only the older name of the token cap."""
+"""A server behind `--base-url`: most support only the older name of the token cap."""
 
 PRESETS: dict[str, Preset] = {
     "openai": Preset(
@@ -124,7 +124,7 @@ ENDPOINTS = {
     endpoint.dialect: endpoint
     for endpoint in (
         Endpoint("chat", "/chat/completions"),
-        # A later version takes no `temperature`; who wants one says --header anthropic-version:...
+        # Later versions refuse `temperature`; --header anthropic-version:... asks for one.
         Endpoint("messages", "/messages", "x-api-key", {"anthropic-version": "2023-06-01"}),
         Endpoint("gemini", "/models/{model}:generateContent", "x-goog-api-key"),
         Endpoint("responses", "/responses"),
@@ -132,13 +132,13 @@ ENDPOINTS = {
         Endpoint("embeddings", "/embeddings"),
     )
 }
-"""By the name that `--endpoint` knows them by."""
+"""Endpoints by the name that `--endpoint` takes."""
 
 ANY = Endpoint("passthrough", "")
-"""Whatever stands at a path that ends like none of those."""
+"""The endpoint of any other path."""
 
 MOST_PACKED = 2048
-"""What OpenAI takes at most."""
+"""The most inputs OpenAI allows in a request."""
 
 
 def checked_endpoint(named: str | None) -> str | None:

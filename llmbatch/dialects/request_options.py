@@ -1,4 +1,4 @@
-"""What the settings add to every request, how it meets what a record says, and where it goes."""
+"""Merges settings into request bodies, and finds the route of a request."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ __all__ = ["Options", "Routes", "complete"]
 
 
 class Options(NamedTuple):
-    """The flags that speak of the body. `defaults` fill what record and body lack; `overrides` win over both.
+    """The flags about the body. `defaults` fill what record and body lack; `overrides` win over both.
 
-    `stream` asks for the answer in pieces, which are folded into the same answer: transport, and no part of the item.
+    `stream` asks for a stream, which is folded into the same answer; it is not part of the item or its key.
     """
 
     model: str | None = None

@@ -1,7 +1,7 @@
-"""Read how long a server asks to wait, and which limits it announces, in every form servers say it. Pure.
+"""Reads waits and rate limits from response headers, in all forms that servers use. Pure.
 
 The numbers are untrusted: a wait that is not finite and positive, or a limit that is not between zero and a billion,
-counts as not said.
+is ignored.
 """
 
 import math
@@ -52,7 +52,7 @@ def wait_in_text(message: str) -> float | None:
 
 
 def _date(text: str) -> float | None:
-    from email.utils import parsedate_to_datetime  # costs 7 ms to import, and few servers send dates
+    from email.utils import parsedate_to_datetime  # slow to import, and few servers send dates
 
     try:
         date = parsedate_to_datetime(text)

@@ -1,4 +1,4 @@
-"""The dialects of a run behind one: each record is put in that of its endpoint."""
+"""Routes each record to the dialect of its endpoint."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from llmbatch.dialects.request_options import Options
 __all__ = ["Router"]
 
 PACK = 64
-"""Inputs that share an embeddings request; completions share none unless asked, since one time-out loses all."""
+"""Inputs in an embeddings request; completions have one unless asked, since one time-out loses all."""
 
 
 class Router:

@@ -1,4 +1,4 @@
-"""The events of a stream as every dialect wants them: JSON objects, without pings, and errors in one place. Pure."""
+"""Decodes the events of a stream for all dialects: JSON objects without pings, errors in one shape. Pure."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,10 +23,11 @@ class StreamEvent(NamedTuple):
 
 
 def stream_events(stream: bytes) -> Iterator[StreamEvent]:
-    """Yield the events that say something.
+    """Yield the events that carry something.
 
-    An error, in whatever shape, is the field `error` of an event called ERROR, which is the last one: `[DONE]` behind
-    it proves nothing. `[DONE]` is the last one, too. Raises ValueError for an event that is not a JSON object.
+    An error of any shape becomes the field `error` of an event named ERROR, which is the last: a `[DONE]` that follows
+    an error does not make the answer complete. `[DONE]` is the last event, too. Raises ValueError for an event that is
+    not a JSON object.
     """
     for name, data in events(stream):
         if data.startswith(b"[DONE]"):
@@ -59,15 +60,12 @@ def _objects(name: str, data: bytes) -> list[dict[str, Any]]:
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether a field of an event says nothing: zero and false do say something."""
+    """Tell whether the value of a field is empty; zero and false are not."""
     return value is None or value == "" or value == [] or value == {}
 
 
 def merged_usage(before: Any, now: Any) -> Any:
-    """Return the usage of a stream that told it several times.
-
-    Counts only grow: null is no news, and neither is a zero where there was a number.
-    """
+    """Merge two usage objects of one stream. Counts only grow: null and zero never replace a number."""
     if not isinstance(now, dict):
         return before
     if not isinstance(before, dict):

@@ -1,4 +1,4 @@
-"""What is asked of an answer beyond being one: an end that counts, JSON, a fit for a schema. Pure."""
+"""Asks for JSON, and checks answers: their finish reason, their JSON, and its schema. Pure."""
 
 import re
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from llmbatch.dialects.providers import Preset
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 
-__all__ = ["AnswerChecks", "JsonRouter", "held_against", "parsed", "response_format"]
+__all__ = ["AnswerChecks", "JsonRouter", "checked", "parsed", "response_format"]
 
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -23,10 +23,9 @@ _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "re
 
 
 class AnswerChecks(NamedTuple):
-    """What makes a paid answer a failure. `again`: such an answer is worth another attempt.
+    """What makes a paid answer a failure. `again`: it is to be asked for again.
 
-    `finish` are reasons of ours or a provider's, or `refusal`; `json` says that any other text will not do, `check`
-    whether the JSON fits.
+    `finish` are finish reasons, ours or a provider's, or `refusal`; `json` requires JSON, `check` validates it.
     """
 
     finish: frozenset[str] = frozenset()
@@ -36,14 +35,14 @@ class AnswerChecks(NamedTuple):
 
 
 def response_format(schema: Any) -> dict[str, Any]:
-    """Return OpenAI's way to ask for JSON, that fits a schema if there is one; the dialects know it in theirs."""
+    """Return OpenAI's `response_format` for JSON, with a schema if there is one; the dialects translate it."""
     if schema is None:
         return {"type": "json_object"}
     title = schema.get("title") if isinstance(schema, dict) else None
     name = _NAME.sub("_", title)[:64] if isinstance(title, str) else ""
     described: dict[str, Any] = {"name": name or "answer", "schema": schema}
     if _is_strict(schema):
-        described["strict"] = True  # what is not strict itself would be refused
+        described["strict"] = True  # other schemas would be refused in strict mode
     return {"type": "json_schema", "json_schema": described}
 
 
@@ -66,26 +65,26 @@ class JsonRouter(Router):
         return route, body
 
 
-def held_against(demands: AnswerChecks, answer: Completion) -> Completion | Fault:
-    """Return an answer that is what was demanded, its JSON with it, or the fault that it is not."""
+def checked(checks: AnswerChecks, answer: Completion) -> Completion | Fault:
+    """Return the answer, with its JSON, if it passes; else the fault."""
     ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
-    end = next((end for end in ends if isinstance(end, str) and end in demands.finish), None)
+    end = next((end for end in ends if isinstance(end, str) and end in checks.finish), None)
     if end is not None:
         return _rejected(answer, Kind.FINISH_REASON, f"the answer ended with {end!r}", code=end)
-    if not demands.json:
+    if not checks.json:
         return answer
     if not isinstance(answer.text, str):
-        return _rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}", again=demands.again)
+        return _rejected(answer, Kind.NOT_JSON, f"the answer has no text{_how(answer)}", again=checks.again)
     try:
         answer.extra["json"] = value = parsed(answer.text)
     except ValueError as error:
         message = f"the answer is not JSON{_how(answer)}: {error}"
-        return _rejected(answer, Kind.NOT_JSON, message, again=demands.again)
-    flaw = demands.check(value) if demands.check is not None else None
+        return _rejected(answer, Kind.NOT_JSON, message, again=checks.again)
+    flaw = checks.check(value) if checks.check is not None else None
     if flaw is None:
         return answer
     message = f"the answer does not fit the schema{_how(answer)}: {flaw}"
-    return _rejected(answer, Kind.SCHEMA, message, again=demands.again)
+    return _rejected(answer, Kind.SCHEMA, message, again=checks.again)
 
 
 def _rejected(
@@ -107,10 +106,7 @@ def _rejected(
 
 
 def parsed(text: str) -> Any:
-    """Parse an answer as JSON, out of a code fence if it stands in one. Raises ValueError.
-
-    What the model thinks aloud first is no place to look for it.
-    """
+    """Parse an answer as JSON, also in a code fence; thoughts at its beginning are skipped. Raises ValueError."""
     try:
         return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
     except ValueError:
@@ -131,13 +127,13 @@ _THOUGHTS = {
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
 }
-"""How models mark what they think: DeepSeek, Qwen and many others; Magistral; Kimi."""
+"""The marks around thoughts: of DeepSeek, Qwen and many others, of Magistral, of Kimi."""
 
 
 def _without_thoughts(text: str) -> str:
-    """Return an answer without the thoughts that it begins with; the same object where there are none.
+    """Return an answer without the thoughts at its beginning; the same object if there are none.
 
-    Some chat templates write the opening mark themselves, so that the answer has the closing one alone.
+    Some chat templates write the opening mark themselves, so that the answer has only the closing one.
     """
     rest = text
     while opening := next((mark for mark in _THOUGHTS if rest.lstrip().startswith(mark)), None):
@@ -155,7 +151,7 @@ def _how(answer: Completion) -> str:
 
 
 def _asks(fields: dict[str, Any]) -> bool:
-    """Tell whether a record asks for a form of its own, in the words of whichever API."""
+    """Tell whether a record asks for a response format itself, in the format of any API."""
     config = fields.get("generationConfig")
     return bool(
         _ASKED & fields.keys()
@@ -165,7 +161,7 @@ def _asks(fields: dict[str, Any]) -> bool:
 
 
 def _is_strict(schema: Any) -> bool:
-    """Tell whether OpenAI's strict mode takes a schema: every object names all its properties and allows no other."""
+    """Tell whether OpenAI's strict mode accepts a schema: objects require all their properties and allow no others."""
     if isinstance(schema, list):
         return all(_is_strict(each) for each in schema)
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
-"""Tool calls that come in pieces, told apart and joined. Pure.
+"""Joins tool calls that arrive in pieces. Pure.
 
-OpenAI numbers them: a piece belongs to the call of its `index`. Copies leave the index out, write it as text or as 0
-for every call, repeat id and name in each piece or make a new id for each, and write arguments as an object.
+At OpenAI a piece belongs to the call of its `index`. Copies leave the index out, write it as text or as 0 for every
+call, repeat id and name in each piece, make up a new id for each, or write arguments as an object.
 """
 
 import re
@@ -13,17 +13,17 @@ from llmbatch.codec import json
 __all__ = ["ToolCallPieces", "arguments_text"]
 
 _FORMS = {"function": "arguments", "custom": "input"}
-"""The forms of a call, and where each has what the tool is called with."""
+"""The types of a call, and the field of each for the arguments."""
 
 _MARKS = re.compile(r'\\.|["{}\\]', re.DOTALL)
-"""What tells where an object ends, and what is escaped; a backslash alone is the last of its piece."""
+"""Characters that structure JSON, and escapes; a single backslash ends its piece."""
 
 _LONGEST_NAME = 1000
 """Characters of a name that comes in pieces."""
 
 
 def arguments_text(given: Any) -> str:
-    """Return the arguments of a call as a text of JSON, which is how OpenAI writes them."""
+    """Return the arguments of a call as a string of JSON, which is OpenAI's format."""
     if isinstance(given, str):
         return given
     return "" if given is None else json.dumps(given).decode()
@@ -61,7 +61,7 @@ class ToolCallPieces:
         return [call.joined() for call in self._calls]
 
     def _call_of(self, id: str | None, index: int | str | None, name: str | None) -> "_Call | None":
-        """Find the call that a piece goes on with; None when it begins one."""
+        """Return the call that a piece continues; None when it begins one."""
         if index is not None:
             call = self._by_index.get(index)
             if call is None:
@@ -77,7 +77,7 @@ class ToolCallPieces:
 
 
 class _Call:
-    """One call, as far as it has come."""
+    """One call and what has arrived of it."""
 
     def __init__(self, form: str) -> None:
         self.id: str | None = None
@@ -87,7 +87,7 @@ class _Call:
         self._begin_arguments()
 
     def add(self, piece: Mapping[str, Any], name: str | None, arguments: str) -> None:
-        """Add a piece; a name that is there already may come again, or be written piece by piece."""
+        """Add a piece. Its name may repeat the name so far, or continue it."""
         for field, value in piece.items():
             if field not in (*_FORMS, "id", "index") and value:
                 self._fields[field] = value
@@ -101,7 +101,7 @@ class _Call:
                 self.name += name
         if not arguments:
             return
-        if self._arguments == ["{}"] or self._repeats(arguments):  # a place holder, or the same again
+        if self._arguments == ["{}"] or self._repeats(arguments):  # a placeholder, or a repetition
             self._begin_arguments()
         self._arguments.append(arguments)
         self._length += len(arguments)
@@ -114,7 +114,7 @@ class _Call:
         self._in_text = self._escaped = False
 
     def _count_braces(self, piece: str) -> None:
-        """Count the braces outside of texts; once, since parsing it all for each piece takes time that grows faster."""
+        """Count the braces outside of strings, incrementally: parsing everything again for each piece is quadratic."""
         begin = 1 if self._escaped and piece else 0
         self._escaped = self._escaped and not piece
         for mark in _MARKS.finditer(piece, begin):
@@ -131,7 +131,7 @@ class _Call:
         return bool(self._arguments) and not self._is_complete()
 
     def is_followed_by(self, name: str, arguments: str) -> bool:
-        """Tell whether a piece with these begins the next call: nothing can follow a whole object."""
+        """Tell whether a piece with these begins the next call: nothing can continue a complete object."""
         another = name != self.name or arguments.lstrip().startswith("{")
         return another and self._is_complete() and not (name == self.name and self._repeats(arguments))
 

@@ -87,7 +87,7 @@ class _RequestServer:
         """Send the requests of one lane, one after the other."""
         assert self._open_sender is not None
         orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
-        read = self._reader.hear
+        read = self._reader.read_reply
         while True:
             _, method, path, body, expected, endpoint = await orders[lane]
             orders[lane] = loop.create_future()

@@ -105,7 +105,7 @@ class ScriptedLane:
             await asyncio.sleep(duration)
         finally:
             world.in_flight -= 1
-        return result if isinstance(result, Fault) else READER.hear(request.expected, result)
+        return result if isinstance(result, Fault) else READER.read_reply(request.expected, result)
 
     async def aclose(self) -> None:
         self._world.closed += 1

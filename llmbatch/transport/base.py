@@ -30,7 +30,10 @@ class BaseLane(httpx.AsyncBaseTransport, ABC):
     """A transport that also tells how far a request got.
 
     httpx's own objects cost as much as the sending does; the run calls `exchange`, and httpx whatever it likes.
+    `broken_off` is what the last exchange that failed had received, where that may be a whole answer.
     """
+
+    broken_off: Reply | None = None
 
     @abstractmethod
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:

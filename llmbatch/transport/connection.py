@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
         self._received = self._wire = self._barren = 0
+        self._broken_off: Reply | None = None
         self._idle_since = loop.time()
         self._readable = select.poll()
 
@@ -140,6 +141,17 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def received(self) -> Reply | None:
+        """Return what came of an answer that did not come to its end, if it may be whole all the same."""
+        if self._broken_off is not None or not self._status:
+            return self._broken_off
+        if not may_be_whole(self._status, "content-encoding" in self._headers, self._chunks):
+            return None
+        return Reply(self._status, self._joined_headers(), b"".join(self._chunks), cut=True)
+
+    def _joined_headers(self) -> dict[str, str]:
+        return joined([*self._headers.items(), *self._repeated]) if self._repeated else self._headers
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -208,8 +220,6 @@ class Connection(asyncio.Protocol):
             self._parse(answer)
         elif self._mends:
             self._head = head
-        elif self._broke_off():
-            self.abort()
         else:
             self._fail(error)
 
@@ -230,7 +240,7 @@ class Connection(asyncio.Protocol):
         """Fail what is under way."""
         if error is None:
             self._ended()
-        elif not self._broke_off():
+        else:
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
         # The parser and the transport hold this connection: it and what it holds would wait for a look at the cycles.
         del self._parser
@@ -241,19 +251,10 @@ class Connection(asyncio.Protocol):
         if self._status and not self._headers.keys() & _DELIMITERS:
             self._complete(self._status, cut=True)
             self.abort()
-        elif self._broke_off():
-            self.abort()
         elif self._trace.answered:
             self._fail(httpx.RemoteProtocolError("the server hung up in the middle of its answer"))
         else:
             self._fail(httpx.RemoteProtocolError("the server hung up without an answer"))
-
-    def _broke_off(self) -> bool:
-        """Hand over an answer that broke off, if it may be whole all the same."""
-        worth = self._status and may_be_whole(self._status, "content-encoding" in self._headers, self._chunks)
-        if worth:
-            self._complete(self._status, cut=True)
-        return bool(worth)
 
     # What the parser calls.
 
@@ -301,14 +302,15 @@ class Connection(asyncio.Protocol):
     def _complete(self, status: int, *, cut: bool = False) -> None:
         reply, self._reply = self._reply, None
         chunks, self._chunks = self._chunks, []
-        received, self._headers = self._headers, _NONE
+        headers, self._headers = self._joined_headers(), _NONE
         self._idle_since = self._loop.time()
         if reply is not None and not reply.done():
-            headers = joined([*received.items(), *self._repeated]) if self._repeated else received
             reply.set_result(Reply(status, headers, b"".join(chunks), cut))
 
     def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None
+        if reply is not None and not isinstance(error, AnswerTooLarge):
+            self._broken_off = self.received()
         if reply is not None and not reply.done():
             reply.set_exception(error)
             reply.exception()  # a cancel may overtake it: it counts as seen

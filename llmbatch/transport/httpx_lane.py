@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -34,6 +34,7 @@ class HttpxLane(BaseLane):
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
         """Send one request and wait for the whole answer."""
         if self._transport is None:
+            self.broken_off = None
             self._transport = self._open(head.url.scheme == "https")
         connecting = asyncio.timeout(None)
         extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace, connecting)}
@@ -42,9 +43,15 @@ class HttpxLane(BaseLane):
         try:
             async with connecting:
                 response = await self._transport.handle_async_request(request)
+            chunks: list[bytes] = []
             try:
-                content, broke_off = await self._whole(response)
-                clean = not broke_off and not self._unread()
+                await self._receive(response, chunks)
+                clean = not self._unread()
+            except BaseException as error:
+                encoded = "content-encoding" in response.headers
+                if may_be_whole(response.status_code, encoded, chunks) and not isinstance(error, AnswerTooLarge):
+                    self.broken_off = _reply(response, chunks, cut=True)
+                raise
             finally:
                 await response.aclose()
         except (OSError, UnicodeError) as error:
@@ -61,12 +68,7 @@ class HttpxLane(BaseLane):
             raise
         if not clean:
             await self.aclose()
-        received = joined(
-            (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
-        )
-        undelimited = not received.keys() & {"content-length", "transfer-encoding"}
-        cut = broke_off or (response.status_code not in (204, 304) and undelimited)
-        return Reply(response.status_code, received, content, cut)
+        return _reply(response, chunks)
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
         proxy = None
@@ -80,23 +82,14 @@ class HttpxLane(BaseLane):
             socket_options=socket_options(),
         )
 
-    async def _whole(self, response: httpx.Response) -> tuple[bytes, bool]:
-        """Read the body; say whether it broke off, where it may be whole all the same."""
-        chunks: list[bytes] = []
+    async def _receive(self, response: httpx.Response, chunks: list[bytes]) -> None:
         received = 0
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        try:
-            async for chunk in response.stream:
-                received += len(chunk)
-                chunks.append(chunk)
-                if received > self._limits.body:
-                    raise AnswerTooLarge(self._limits, chunks)
-        except (httpx.RemoteProtocolError, httpx.ReadError) as error:
-            encoded = "content-encoding" in response.headers
-            if isinstance(error, AnswerTooLarge) or not may_be_whole(response.status_code, encoded, chunks):
-                raise
-            return b"".join(chunks), True
-        return b"".join(chunks), False
+        async for chunk in response.stream:
+            received += len(chunk)
+            chunks.append(chunk)
+            if received > self._limits.body:
+                raise AnswerTooLarge(self._limits, chunks)
 
     def _unread(self) -> bool:
         """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next one.
@@ -147,6 +140,15 @@ class HttpxLane(BaseLane):
                     trace.answered = trace.began
 
         return record
+
+
+def _reply(response: httpx.Response, chunks: Sequence[bytes], *, cut: bool = False) -> Reply:
+    headers = joined(
+        (name.lower().decode("latin-1"), value.decode("latin-1").strip()) for name, value in response.headers.raw
+    )
+    undelimited = not headers.keys() & {"content-length", "transfer-encoding"}
+    cut = cut or (response.status_code not in (204, 304) and undelimited)
+    return Reply(response.status_code, headers, b"".join(chunks), cut)
 
 
 class _Pieces(httpx.AsyncByteStream):

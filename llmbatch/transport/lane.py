@@ -40,11 +40,13 @@ class Http11Lane(BaseLane):
         if connection is None or (head.url is not self._url and not self._leads_to(head.url)) or not connection.fit():
             self.close()
             trace.fresh = True
+            self.broken_off = None
             connection = self._connection = await self._connect(head.url)
         self._url = head.url
         try:
             reply = await connection.exchange(b"%b%d\r\n\r\n" % (head.raw, len(body)), body, trace)
         except BaseException:
+            self.broken_off = connection.received()
             self.close()
             raise
         if not connection.open:

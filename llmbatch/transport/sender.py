@@ -50,9 +50,9 @@ class LaneSender:
             with self._deadline:
                 reply = await self._lane.exchange(head, request.body, trace)
         except TimeoutError:
-            result: Reply | Fault = timed_out(self._limits.attempt, trace)
+            result: Reply | Fault = self._broken_off() or timed_out(self._limits.attempt, trace)
         except Exception as error:
-            result = fault_of(error, trace)
+            result = self._broken_off() or fault_of(error, trace)
             if self._streamed and trace.sent and not (trace.fresh or trace.answered):
                 self._reuse.lost(request.path)
             self._streamed = False
@@ -71,10 +71,15 @@ class LaneSender:
             self._deadline.close()
         await self._lane.aclose()
 
+    def _broken_off(self) -> Reply | Fault | None:
+        """Return what came of an answer that did not come to its end in good order or in time, if it may be whole."""
+        reply, self._lane.broken_off = self._lane.broken_off, None
+        return self._decoded(reply) if reply is not None else None
+
     def _decoded(self, reply: Reply) -> Reply | Fault:
         """Undo the content encoding of the body."""
         try:
-            reply.body = decode(reply.body, reply.headers["content-encoding"], self._limits)
+            reply.body = decode(reply.body, reply.headers.get("content-encoding", ""), self._limits)
         except EncodingError as error:
             if reply.cut and reply.status < 300:
                 return Fault(

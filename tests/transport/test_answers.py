@@ -13,7 +13,7 @@ from llmbatch.transport.sender import LaneSender
 from llmbatch.transport.tls import shared_context
 
 from .conftest import LaneClass, Open, Run, asking, assert_fault, body_of
-from .scripted import Peer, Script, answering, ending, ok, saying, serving
+from .scripted import Peer, Script, answering, ending, ok, saying, serving, silence
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -175,6 +175,18 @@ def test_an_answer_cut_short_that_may_be_whole_is_read(run: Run, opening: Open, 
     result = first(run, opening, ending(answer))
     assert body_of(result) == body
     assert isinstance(result, Reply) and result.cut
+
+
+def test_a_whole_answer_whose_length_is_wrong_is_read_when_time_is_out(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"
+        async with serving(saying(answer), silence) as server, opening(server.url, attempt=0.2) as sender:
+            result = await sender.send(asking())
+            assert body_of(result) == b"{}"
+            assert isinstance(result, Reply) and result.cut
+            assert_fault(await sender.send(asking()), Kind.TIMEOUT, Billing.DOUBTFUL)  # nothing of the last one is left
+
+    run(scene())
 
 
 def test_a_refusal_cut_short_is_still_that_refusal(run: Run, opening: Open) -> None:

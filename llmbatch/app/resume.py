@@ -27,6 +27,8 @@ LISTED = 10
 """Records held in doubt that are named one by one."""
 BATCH = 32
 """Records that a survey reads at a time: few enough to stay in the processor's caches, a sixth faster than 1,024."""
+NAMED = 3
+"""Records in doubt that the plan of a run names."""
 FEW_EDITS = 20
 """So many edited records are sent again without asking."""
 FEW_RESULTS = 20
@@ -40,6 +42,8 @@ class Survey:
         self._counts: Counter[tuple[Decision, bool]] = Counter()
         self.worked: set[Route] = set()
         """The routes that have answers."""
+        self.ids_in_doubt: list[Any] = []
+        """The first records that are in doubt, by id."""
 
     def add(self, judged: Iterable[tuple[Decision, bool]]) -> None:
         """Count records, each with whether it is unusable."""
@@ -57,7 +61,12 @@ class Survey:
     @property
     def again(self) -> int:
         """Count those that are sent again without having been edited."""
-        return self._sum(lambda judgement, refused: judgement[:] == (Action.SEND, True, False))
+        return self._sum(lambda judgement, refused: judgement[:3] == (Action.SEND, True, False))
+
+    @property
+    def in_doubt(self) -> int:
+        """Count those that are sent again though an earlier request of theirs may have been billed."""
+        return self._sum(lambda judgement, refused: judgement.in_doubt and judgement.action is Action.SEND)
 
     @property
     def refused(self) -> int:
@@ -96,6 +105,8 @@ class ResumePlan:
         self._address = " ".join(filter(None, (model.base_url or model.provider or "openai", *model.more_urls)))
         self._address_before = header.get("address") if header is not None else None
         self._inputs_before: list[str] = header.get("inputs", []) if header is not None else []
+        self._shard = shard_of(settings)
+        self._shard_before = header.get("shard", self._shard) if header is not None else self._shard
         resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
@@ -112,6 +123,7 @@ class ResumePlan:
         (input that can be read only once) the options are compared instead of the requests. Raises UsageError where a
         person has to decide first.
         """
+        self._check_shard()
         survey = self.survey(dialect)
         if survey is not None and self._keeps_edits(survey):
             self.policy = self.policy._replace(keep_edited=True)
@@ -123,9 +135,10 @@ class ResumePlan:
         if found.ok or found.failed or found.in_doubt:
             if survey is None:
                 self._check_options()
+                doubts = self._doubts(found.in_doubt if not self.policy.hold else 0)
                 self._notice(
                     f"continuing {self._store.path}: {found.ok:,} done, {found.failed:,} failed, "
-                    f"{found.in_doubt:,} in doubt"
+                    f"{found.in_doubt:,} in doubt{doubts}"
                 )
             else:
                 self._check(survey)
@@ -135,7 +148,13 @@ class ResumePlan:
         if self._address_before not in (None, self._address):
             self._notice(f"the address changed: {self._address_before} before, {self._address} now")
         self._store.write_header(
-            options_of(self._settings), self._address, list(self._settings.input.paths), self._remembered
+            {
+                "options": options_of(self._settings),
+                "address": self._address,
+                "inputs": list(self._settings.input.paths),
+                "changed": self._remembered,
+                "shard": self._shard,
+            }
         )
         if survey is not None and survey.is_done:
             return survey
@@ -186,6 +205,9 @@ class ResumePlan:
             while batch := preparation.records(BATCH):
                 judged = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
                 survey.add(judged)
+                if found.in_doubt and len(survey.ids_in_doubt) < NAMED:
+                    ids = (job.identity.id for job, (one, _) in zip(batch, judged, strict=True) if one.in_doubt)
+                    survey.ids_in_doubt += ids
                 survey.worked.update(
                     job.route
                     for job, (judgement, _) in zip(batch, judged, strict=True)
@@ -238,6 +260,16 @@ class ResumePlan:
         assert isinstance(entry, Job)
         return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
 
+    def _check_shard(self) -> None:
+        """Refuse another shard than that of the results: it would send what is another file's. Raises UsageError."""
+        found = self._store.found
+        if self._shard != self._shard_before and (found.ok or found.failed or found.in_doubt):
+            raise UsageError(
+                f"{self._store.path} is of {_shard_name(self._shard_before)}, and this run is of "
+                f"{_shard_name(self._shard)}; nothing was sent",
+                "Each shard has a FILE of its own: use the same --shard, or another -o FILE.",
+            )
+
     def _check(self, survey: Survey) -> None:
         changed = survey.count(Action.CHANGED)
         if changed:
@@ -276,17 +308,23 @@ class ResumePlan:
     def _plan(self, survey: Survey) -> str:
         parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.refused:,} to send"]
         others = "lines of other inputs" if self._settings.resume.append else "lines without a record in the input"
+        held = survey.count(Action.HOLD)
         for count, what in (
             (survey.again, "of them for another time"),
             (survey.edited, "of them edited"),
+            (survey.in_doubt, f"of them in doubt{self._doubts(survey.in_doubt, survey.ids_in_doubt)}"),
             (survey.count(Action.KEEP_FAILED), "failures kept"),
-            (survey.count(Action.HOLD), "held in doubt"),
+            (held, f"held in doubt{_ids(survey.ids_in_doubt, held)}"),
             (survey.refused, "unusable"),
             (self._store.orphans(), others),
         ):
             if count:
                 parts.append(f"{count:,} {what}")
         return ", ".join(parts)
+
+    def _doubts(self, count: int, ids: Sequence[Any] = ()) -> str:
+        """Say what sending again what is in doubt may cost."""
+        return f"{_ids(ids, count)} and may be paid for twice" if count else ""
 
     def _keeps_edits(self, survey: Survey) -> bool:
         return self.policy.changed == "keep" and self._are_many(survey.edited)
@@ -309,6 +347,22 @@ class ResumePlan:
             f"({difference(self._before, now) or 'a field of the request'}); {told}",
             "--changed rerun sends everything again, --changed keep keeps the answers there are.",
         )
+
+
+def shard_of(settings: Settings) -> str | None:
+    """Return the shard of a run as text; None for all records."""
+    shard = settings.input.shard
+    return f"{shard[0]}/{shard[1]}" if shard is not None and shard[1] > 1 else None
+
+
+def _ids(ids: Sequence[Any], count: int) -> str:
+    """Name the first of so many records, as far as they have ids."""
+    named = [repr(id) for id in ids[:NAMED] if id is not None]
+    return f" ({', '.join(named)}{', …' if count > len(named) else ''})" if named else ""
+
+
+def _shard_name(shard: str | None) -> str:
+    return "all records" if shard is None else f"shard {shard}"
 
 
 def options_of(settings: Settings) -> dict[str, Any]:

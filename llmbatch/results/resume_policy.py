@@ -35,11 +35,15 @@ class Before(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The action; `redo` when there is a line that a new answer replaces; `edited` when the record changed."""
+    """The action; `redo` when there is a line that a new answer replaces; `edited` when the record changed.
+
+    `in_doubt` when an earlier attempt at this request may have been billed without an answer.
+    """
 
     action: Action
     redo: bool = False
     edited: bool = False
+    in_doubt: bool = False
 
 
 KEPT = Decision(Action.KEEP_OK)
@@ -100,20 +104,21 @@ def decide(
     if before.traits is not None and is_answered(before.traits, before.key, key) and not named:
         return KEPT
     if before.doubts and policy.hold:
-        return Decision(Action.HOLD, redo)
+        return Decision(Action.HOLD, redo, in_doubt=True)
+    doubtful = before.doubts > 0
     if before.traits is None:
-        return Decision(Action.SEND)
+        return Decision(Action.SEND, in_doubt=doubtful)
     same = before.key == key
     if before.traits & LineFlags.OK:
         if named:
             return Decision(Action.SEND, redo=True)
         if line_record() != identity.record:
-            return Decision(Action.KEEP_OK if policy.keep_edited else Action.SEND, redo=True, edited=True)
+            action = Action.KEEP_OK if policy.keep_edited else Action.SEND
+            return Decision(action, redo=True, edited=True, in_doubt=doubtful)
         if policy.changed is None:
             return Decision(Action.CHANGED)
         return Decision(Action.KEEP_OK) if policy.changed == "keep" else Decision(Action.SEND, redo=True)
     if not policy.redoes(identity.id, before.traits, same=same):
         return Decision(Action.KEEP_FAILED)
-    if same and before.traits & LineFlags.DOUBTS and policy.hold:
-        return Decision(Action.HOLD, redo)
-    return Decision(Action.SEND, redo=True)
+    doubtful = doubtful or bool(same and before.traits & LineFlags.DOUBTS)
+    return Decision(Action.HOLD if doubtful and policy.hold else Action.SEND, redo=True, in_doubt=doubtful)

@@ -1,6 +1,7 @@
 """What each run on a results file was asked to do: one line per run, for people and for the comparison of options."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,10 @@ def last_header(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_header(path: Path, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
-    """Add the header of this run. Raises OSError."""
-    header = {
-        "version": VERSION,
-        "llmbatch": __version__,
-        "started_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "options": options,
-        "address": address,
-        "inputs": inputs,
-        "changed": changed,
-    }
+def write_header(path: Path, asked: Mapping[str, Any]) -> None:
+    """Add the header of this run: what it was asked to do, as plain values by name. Raises OSError."""
+    started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    header = {"version": VERSION, "llmbatch": __version__, "started_at": started_at, **asked}
     fd = disk.create(path)
     try:
         disk.append(fd, b"\n" + json.dumps(header) + b"\n")  # the first newline ends what a crash may have cut

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,10 +234,10 @@ class Store:
             job.redo = True
         self.plan(jobs)
 
-    def write_header(self, options: dict[str, Any], address: str, inputs: list[str], changed: str | None) -> None:
+    def write_header(self, asked: Mapping[str, Any]) -> None:
         """Write down what this run was asked to do. Raises OutputError."""
         try:
-            write_header(self.folder / "runs.jsonl", options, address, inputs, changed)
+            write_header(self.folder / "runs.jsonl", asked)
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror}", "Make room.") from error
 

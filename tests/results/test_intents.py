@@ -136,7 +136,7 @@ def test_what_a_crash_garbles_while_it_is_written_is_no_damage(tmp_path: Path) -
 def test_a_run_under_hold_refuses_damaged_intents_and_one_under_retry_says_so(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with open_store(path, fsync="batch") as opened:
-        opened.write_header({}, "", [], None)
+        opened.write_header({"options": {}})
         jobs = [job("a"), job("b", 1)]
         opened.plan(jobs)
         opened.sent(jobs)

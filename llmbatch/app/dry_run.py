@@ -20,8 +20,8 @@ from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import Price, estimate
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.lines import key_fingerprint, name_of
-from llmbatch.results.reader import ResultsFile, identity_of, open_results
+from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
+from llmbatch.results.reader import ResultsFile, open_results
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide, in_doubt
 
 __all__ = ["Decide", "dry_run", "foresight"]
@@ -163,7 +163,7 @@ class _Standing:
         for line in results.lines():
             if (fields := line.fields) is not None:
                 traits, key = flags_of(fields), key_fingerprint(fields.get("key"))
-                if self._known.add(identity_of(fields), key, line.offset, traits) is None:
+                if self._known.add(name_of_line(fields), key, line.offset, traits) is None:
                     self._records.append(key_fingerprint(fields["record"]))
         self._doubts = results.doubts(self._known)
 

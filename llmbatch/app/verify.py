@@ -10,6 +10,7 @@ from typing import Any
 
 from llmbatch.app.first_records import FIRST, WantedFields
 from llmbatch.app.table_names import results_path_of
+from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import InvalidRecord
@@ -17,8 +18,8 @@ from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
 from llmbatch.results.index import LineFlags, ResultIndex
-from llmbatch.results.lines import Line, key_fingerprint, name_of
-from llmbatch.results.reader import ResultsFile, identity_of, open_results
+from llmbatch.results.lines import Line, key_fingerprint, name_of, name_of_line
+from llmbatch.results.reader import ResultsFile, open_results
 
 __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
 
@@ -166,7 +167,7 @@ class _Check:
         place = self._known.find(name)
         if place is None:
             more: dict[str, Any] = {"index": identity.index, "where": where}
-            if name in self._in_doubt:
+            if name & FINGERPRINT in self._in_doubt:
                 more["in_doubt"] = True
             if refused:
                 more["unusable"] = True
@@ -200,7 +201,7 @@ class _Check:
             return
         traits = LineFlags.OK if fields["status"] == "ok" else 0
         here = number << _LINES | line.number
-        earlier = self._known.add(identity_of(fields), key_fingerprint(fields.get("key")), here, traits)
+        earlier = self._known.add(name_of_line(fields), key_fingerprint(fields.get("key")), here, traits)
         if earlier is None:
             self._records.append(_digest(fields["record"]))
         else:
@@ -215,7 +216,7 @@ class _Check:
         fields = line.fields
         if fields is None:
             return
-        place = self._known.find(identity_of(fields))
+        place = self._known.find(name_of_line(fields))
         # A repeated line of an orphan is told as repeated, once.
         if place is not None and not self._known.met[place]:
             self._known.met[place] = 1

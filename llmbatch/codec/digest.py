@@ -1,14 +1,21 @@
 """Digests that name a record and a request."""
 
+import os
 from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
 
-__all__ = ["digest", "digest_after", "fingerprint"]
+__all__ = ["FINGERPRINT", "SCATTER", "digest", "digest_after", "fingerprint", "record_name"]
 
 # Copying a hash object is faster than making one.
 _EMPTY_16, _EMPTY_8 = blake2b(digest_size=16), blake2b(digest_size=8)
 _NUMBER = Struct("<Q")
+
+FINGERPRINT = 2**64 - 1
+"""The bits of a name that are its fingerprint."""
+SCATTER = int.from_bytes(os.urandom(8), "little") | 1
+"""Another odd number in each process: who multiplies a fingerprint by it and takes high bits finds a slot in a table
+that nobody can foresee, whatever bits the fingerprints have in common, as those of a shard do."""
 
 
 def digest(*parts: bytes) -> str:
@@ -52,6 +59,15 @@ def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
     state.update(named)
     (number,) = _NUMBER.unpack(state.digest())
     return number or 1
+
+
+def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
+    """Return the fingerprint, and above it 32 bits of Python's own hash of the id, or without one of the digest.
+
+    That hash is keyed at random in each process: two ids of one fingerprint, be they made for it, have different names.
+    Only fingerprints go to disk.
+    """
+    return fingerprint(id, record, occurrence) | (hash(record if id is None else id) & 0xFFFF_FFFF) << 64
 
 
 def _parts() -> blake2b:

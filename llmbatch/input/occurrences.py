@@ -1,6 +1,8 @@
-"""How often something was there before, in 12 to 24 bytes for each thing remembered."""
+"""How often something was there before, in 18 to 36 bytes for each thing remembered."""
 
 from array import array
+
+from llmbatch.codec.digest import FINGERPRINT, SCATTER
 
 __all__ = ["Occurrences", "RecentOccurrences"]
 
@@ -9,56 +11,62 @@ _SMALLEST = 256
 
 
 class Occurrences:
-    """Counts 64-bit fingerprints: open addressing with linear probing.
+    """Counts names (`codec.digest.record_name`): open addressing with linear probing.
 
-    The table is cut into parts by the topmost bits, each of which grows alone: no insert has to move everything.
-    A zero is an empty slot, so the fingerprint zero lives among the repeated ones.
+    The table is cut into parts, each of which grows alone: no insert has to move everything. A zero is an empty slot,
+    so the fingerprint zero lives among the repeated ones.
     """
 
-    __slots__ = ("_fill", "_parts", "repeats")
+    __slots__ = ("_checks", "_fill", "_parts", "repeats")
 
     def __init__(self) -> None:
         self._parts = [array("Q", bytes(8 * _SMALLEST)) for _ in range(_PARTS)]
+        self._checks = [array("I", bytes(4 * _SMALLEST)) for _ in range(_PARTS)]
+        """What a name has above its fingerprint."""
         self._fill = [0] * _PARTS
         self.repeats: dict[int, int] = {}
 
-    def add(self, fingerprint: int) -> int:
-        """Return how many times a fingerprint was added before, and add it."""
-        part = fingerprint >> 58
-        slots = self._parts[part]
+    def add(self, name: int) -> int:
+        """Return how many times a name was added before, and add it."""
+        fingerprint, check = name & FINGERPRINT, name >> 64
+        scattered = fingerprint * SCATTER & FINGERPRINT
+        part = scattered >> 58
+        slots, checks = self._parts[part], self._checks[part]
         mask = len(slots) - 1
-        slot = fingerprint & mask
+        slot = scattered >> 20 & mask
         while held := slots[slot]:
-            if held == fingerprint:
-                return self._repeat(fingerprint, 1)
+            if held == fingerprint and checks[slot] == check:
+                return self._repeat(name, 1)
             slot = (slot + 1) & mask
         if not fingerprint:
-            return self._repeat(fingerprint, 0)
-        slots[slot] = fingerprint
+            return self._repeat(name, 0)
+        slots[slot], checks[slot] = fingerprint, check
         fill = self._fill[part] = self._fill[part] + 1
         if 3 * fill > 2 * len(slots):
-            self._parts[part] = _doubled(slots)
+            self._parts[part], self._checks[part] = _doubled(slots, checks)
         return 0
 
-    def count(self, fingerprint: int) -> int:
-        """Return how many times a fingerprint was added."""
-        slots = self._parts[fingerprint >> 58]
+    def count(self, name: int) -> int:
+        """Return how many times a name was added."""
+        fingerprint, check = name & FINGERPRINT, name >> 64
+        scattered = fingerprint * SCATTER & FINGERPRINT
+        slots, checks = self._parts[scattered >> 58], self._checks[scattered >> 58]
         mask = len(slots) - 1
-        slot = fingerprint & mask
+        slot = scattered >> 20 & mask
         while held := slots[slot]:
-            if held == fingerprint:
-                return self.repeats.get(fingerprint, 1)
+            if held == fingerprint and checks[slot] == check:
+                return self.repeats.get(name, 1)
             slot = (slot + 1) & mask
-        return self.repeats.get(fingerprint, 0)
+        return self.repeats.get(name, 0)
 
-    def _repeat(self, fingerprint: int, once: int) -> int:
-        before = self.repeats.get(fingerprint, once)
-        self.repeats[fingerprint] = before + 1
+    def _repeat(self, name: int, once: int) -> int:
+        before = self.repeats.get(name, once)
+        self.repeats[name] = before + 1
         return before
 
 
 class RecentOccurrences:
-    """Counts as `Seen` does, but remembers only the latest: at least `limit` of them and at most twice as many.
+    """Counts as `Occurrences` does, but remembers only the latest: at least `limit` of them and at most twice as many.
 
     A generation is forgotten when the next is full.
     """
@@ -67,29 +75,29 @@ class RecentOccurrences:
         self._limit = limit
         self._young, self._old = Occurrences(), Occurrences()
         self._new = 0
-        """Fingerprints in the young generation."""
+        """Names in the young generation."""
 
-    def add(self, fingerprint: int) -> int:
-        """Return how many times a fingerprint was added before, as far as that is remembered, and add it."""
-        before = self._young.add(fingerprint)
+    def add(self, name: int) -> int:
+        """Return how many times a name was added before, as far as that is remembered, and add it."""
+        before = self._young.add(name)
         if before:
             return before
-        before = self._old.count(fingerprint)
+        before = self._old.count(name)
         if before:
-            self._young.repeats[fingerprint] = before + 1
+            self._young.repeats[name] = before + 1
         self._new += 1
         if self._new >= self._limit:
             self._young, self._old, self._new = Occurrences(), self._young, 0
         return before
 
 
-def _doubled(slots: "array[int]") -> "array[int]":
-    larger = array("Q", bytes(16 * len(slots)))
+def _doubled(slots: "array[int]", checks: "array[int]") -> "tuple[array[int], array[int]]":
+    larger, their_checks = array("Q", bytes(16 * len(slots))), array("I", bytes(8 * len(slots)))
     mask = len(larger) - 1
-    for fingerprint in slots:
+    for place, fingerprint in enumerate(slots):
         if fingerprint:
-            slot = fingerprint & mask
+            slot = (fingerprint * SCATTER & FINGERPRINT) >> 20 & mask
             while larger[slot]:
                 slot = (slot + 1) & mask
-            larger[slot] = fingerprint
-    return larger
+            larger[slot], their_checks[slot] = fingerprint, checks[place]
+    return larger, their_checks

@@ -63,16 +63,16 @@ class AnswerCache:
 
     def add(self, source: int, key: str, offset: int) -> None:
         """Add a line that answers a key; the first one stands."""
-        self._known.add(key_fingerprint(key), source, offset, 0)
+        self._known.add(_name(key), source, offset, 0)
 
     def where(self, key: str) -> int | None:
         """Return the source of the line that answers a key."""
-        place = self._known.find(key_fingerprint(key))
+        place = self._known.find(_name(key))
         return None if place is None else self._known.key(place)
 
     def read(self, key: str) -> Completion | None:
         """Read the answer to a key from its line, without what it cost: that was paid before."""
-        place = self._known.find(key_fingerprint(key))
+        place = self._known.find(_name(key))
         if place is None:
             return None
         fd, offset = self._fds[self._known.key(place)], self._known.offset(place)
@@ -93,3 +93,8 @@ class AnswerCache:
     def close(self) -> None:
         """Close the other files."""
         self._files.close()
+
+
+def _name(key: str) -> int:
+    """Return the fingerprint of a key, and above it more bits, as names of records have them."""
+    return key_fingerprint(key) | (hash(key) & 0xFFFF_FFFF) << 64

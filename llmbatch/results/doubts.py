@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.results.index import ResultIndex
 from llmbatch.results.intents import SETTLED, Intent
 
@@ -31,9 +32,9 @@ class Doubts:
         for requests in self._entries.values():
             yield from requests.values()
 
-    def __contains__(self, identity: int) -> bool:
+    def __contains__(self, name: int) -> bool:
         """Say whether any request of a record is in doubt."""
-        return identity in self._entries
+        return name & FINGERPRINT in self._entries
 
     def add(self, intent: Intent, attempts: int) -> None:
         """Add a request, or replace what is known of it."""
@@ -41,9 +42,9 @@ class Doubts:
         if intent.key:
             self.keys.add(intent.key)
 
-    def attempts(self, identity: int, key: int) -> int:
+    def attempts(self, name: int, key: int) -> int:
         """Count the attempts in doubt that may have been of this request."""
-        requests = self._entries.get(identity)
+        requests = self._entries.get(name & FINGERPRINT)
         if requests is None:
             return 0
         return sum(attempts for _, attempts in (requests[k] for k in {0, key} if k in requests))

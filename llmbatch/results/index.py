@@ -1,11 +1,12 @@
 """Which records have a line already: a packed table, since a dict of millions breaks the memory bar.
 
-An open-addressing table of line numbers over three arrays: about 30 bytes a line.
+An open-addressing table of line numbers over four arrays: about 35 bytes a line.
 """
 
 from array import array
 from typing import Any
 
+from llmbatch.codec.digest import FINGERPRINT, SCATTER
 from llmbatch.core.fault import Kind
 
 __all__ = ["LineFlags", "ResultIndex", "flags_of", "kind_of"]
@@ -51,10 +52,11 @@ def kind_of(traits: int) -> str | None:
 
 
 class ResultIndex:
-    """Lines by identity. A line is named by its place, 0 for the first added."""
+    """Lines by name (`codec.digest.record_name`). A line is referred to by its place, 0 for the first added."""
 
     def __init__(self) -> None:
         self._identities = array("Q")
+        self._checks = array("I")
         self._keys = array("Q")
         self._places = array("Q")
         self._slots = array("I", bytes(4 * 64))
@@ -64,16 +66,18 @@ class ResultIndex:
     def __len__(self) -> int:
         return len(self._identities)
 
-    def add(self, identity: int, key: int, offset: int, traits: int) -> int | None:
+    def add(self, name: int, key: int, offset: int, traits: int) -> int | None:
         """Add a line; return the place of an earlier one with the same identity, which then stands."""
-        slots, identities = self._slots, self._identities
+        slots, identities, checks = self._slots, self._identities, self._checks
+        identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
-        slot = identity & mask
+        slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
         while held := slots[slot]:
-            if identities[held - 1] == identity:
+            if identities[held - 1] == identity and checks[held - 1] == check:
                 return held - 1
             slot = (slot + 1) & mask
         identities.append(identity)
+        checks.append(check)
         self._keys.append(key)
         self._places.append(offset << _TRAITS | traits)
         self.met.append(0)
@@ -82,13 +86,14 @@ class ResultIndex:
             self._grow()
         return None
 
-    def find(self, identity: int) -> int | None:
-        """Return the place of an identity's line."""
-        slots, identities = self._slots, self._identities
+    def find(self, name: int) -> int | None:
+        """Return the place of the line with a name; a mere fingerprint, as intents have it, finds the first with it."""
+        slots, identities, checks = self._slots, self._identities, self._checks
+        identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
-        slot = identity & mask
+        slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
         while held := slots[slot]:
-            if identities[held - 1] == identity:
+            if identities[held - 1] == identity and (not check or checks[held - 1] == check):
                 return held - 1
             slot = (slot + 1) & mask
         return None
@@ -114,7 +119,7 @@ class ResultIndex:
         self._slots = array("I", bytes(8 * len(self._slots)))
         slots, mask = self._slots, len(self._slots) - 1
         for place, identity in enumerate(self._identities, 1):
-            slot = identity & mask
+            slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = place

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmbatch.codec import json
-from llmbatch.codec.digest import fingerprint
+from llmbatch.codec.digest import record_name
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 
@@ -21,6 +21,7 @@ __all__ = [
     "key_fingerprint",
     "line_at",
     "name_of",
+    "name_of_line",
     "parse",
     "scan",
     "torn_tail",
@@ -158,10 +159,15 @@ def broken(path: Path, number: int) -> UsageError:
 
 
 def name_of(identity: Identity) -> int:
-    """Return the fingerprint of an identity, worked out once."""
+    """Return the name of an identity, worked out once."""
     if not identity.name:
-        identity.name = fingerprint(identity.id, identity.record, identity.occurrence)
+        identity.name = record_name(identity.id, identity.record, identity.occurrence)
     return identity.name
+
+
+def name_of_line(fields: dict[str, Any]) -> int:
+    """Return the name of the record that a result is of."""
+    return record_name(fields.get("id"), fields["record"], fields.get("occurrence", 0))
 
 
 def key_fingerprint(key: str | None) -> int:

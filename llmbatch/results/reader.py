@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from llmbatch.codec import json
-from llmbatch.codec.digest import fingerprint
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import ResultIndex
 from llmbatch.results.intent_file import Left, read_left
-from llmbatch.results.lines import Line, key_fingerprint, parse, scan, torn_tail
+from llmbatch.results.lines import Line, key_fingerprint, name_of_line, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
 
-__all__ = ["ResultsFile", "identity_of", "open_results"]
+__all__ = ["ResultsFile", "open_results"]
 
 
 class ResultsFile:
@@ -103,7 +102,7 @@ class ResultsFile:
     def _as_it_stands(self, line: Line, met: bytearray) -> Line:
         if line.fields is None or not met:
             return line
-        place = self._redone.find(identity_of(line.fields))
+        place = self._redone.find(name_of_line(line.fields))
         if place is None:
             return line
         met[place] = 1
@@ -143,7 +142,7 @@ class _Redone:
             if line.fields is None:
                 continue
             key = key_fingerprint(line.fields.get("key"))
-            place = self.index.add(identity_of(line.fields), key, line.offset, 0)
+            place = self.index.add(name_of_line(line.fields), key, line.offset, 0)
             if place is None:
                 self._lengths.append(len(line.raw))
             else:
@@ -180,11 +179,6 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
             opened |= file.inodes
             files.append(file)
         yield files
-
-
-def identity_of(fields: dict[str, Any]) -> int:
-    """Return the fingerprint of the record that a result is of."""
-    return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
 
 
 def _place(name: str) -> Path | None:

@@ -85,9 +85,9 @@ class ResumePolicy(NamedTuple):
         return self.redo.failures == "all"
 
 
-def in_doubt(doubts: Doubts, identity: int, key: int, policy: ResumePolicy) -> int:
+def in_doubt(doubts: Doubts, name: int, key: int, policy: ResumePolicy) -> int:
     """Count the attempts in doubt that may have been of a request; all that share its key count under dedupe."""
-    return doubts.attempts(identity, key) or (policy.dedupe and key in doubts.keys)
+    return doubts.attempts(name, key) or (policy.dedupe and key in doubts.keys)
 
 
 def is_answered(traits: int, line_key: int, key: int) -> bool:

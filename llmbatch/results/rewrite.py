@@ -5,10 +5,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llmbatch.codec.digest import fingerprint
 from llmbatch.results import disk
 from llmbatch.results.index import ResultIndex
-from llmbatch.results.lines import Line, index_of, key_fingerprint, scan, torn_tail, whole_lines
+from llmbatch.results.lines import Line, index_of, key_fingerprint, name_of_line, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -106,7 +105,7 @@ def _lines(path: Path) -> Iterator[Line]:
 
 def _identity(line: Line) -> int:
     fields = line.fields
-    return 0 if fields is None else fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+    return 0 if fields is None else name_of_line(fields)
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:

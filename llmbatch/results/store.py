@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbatch.codec.digest import fingerprint
+from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
@@ -20,7 +20,7 @@ from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intent_file import read_left
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
-from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, scan
+from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, name_of_line, scan
 from llmbatch.results.lock import holder_of
 from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.replaced import Replaced
@@ -138,7 +138,7 @@ class Store:
 
     def place_in_doubt(self, job: Job) -> int:
         """Return where the intent stands by which a job's request is in doubt, -1 if by none."""
-        wanted = name_of(job.identity), key_fingerprint(job.key)
+        wanted = name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key)
         places = (place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
         return next(places, -1)
 
@@ -162,7 +162,7 @@ class Store:
 
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
-        intents = [(name_of(job.identity), key_fingerprint(job.key), job.redo) for job in jobs]
+        intents = [(name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key), job.redo) for job in jobs]
         marks = [min(MOST, job.possibly_billed) for job in jobs]
         for intent, attempts in self._replaced_doubts(jobs):
             intents.append(intent)
@@ -189,7 +189,7 @@ class Store:
                 continue
             attempts = self._possibly_billed(place)
             if attempts:
-                yield Intent(name_of(job.identity), known.key(place), redo=True), attempts
+                yield Intent(name_of(job.identity) & FINGERPRINT, known.key(place), redo=True), attempts
 
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
@@ -264,7 +264,7 @@ class Store:
         """Move the lines whose record was not met to the state folder; return how many. Raises OutputError."""
 
         def has_record(line: Line) -> bool:
-            place = self._known.find(_name_of(line.fields)) if line.fields is not None else None
+            place = self._known.find(name_of_line(line.fields)) if line.fields is not None else None
             return place is None or bool(self._known.met[place])  # a line that was not known is of this run
 
         try:
@@ -364,7 +364,7 @@ class Store:
             ok += traits & LineFlags.OK
             if traits & _UNSURE == LineFlags.DOUBTS:
                 self._unsure_keys.add(key)
-            earlier = known.add(_name_of(fields), key, line.offset, traits)
+            earlier = known.add(name_of_line(fields), key, line.offset, traits)
             if earlier is not None:
                 raise UsageError(
                     f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
@@ -395,7 +395,3 @@ class Store:
             self._fd = -1
         if hasattr(self, "_intents"):
             self._intents.close()
-
-
-def _name_of(fields: dict[str, Any]) -> int:
-    return fingerprint(fields.get("id"), fields["record"], fields.get("occurrence", 0))

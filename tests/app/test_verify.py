@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from llmbatch.app.verify import Finding, Reconciliation, verify
 from llmbatch.cli.verify import spelled_out
+from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.intents import Intent, Intents
-from llmbatch.results.lines import key_fingerprint
-from llmbatch.results.reader import identity_of
+from llmbatch.results.lines import key_fingerprint, name_of_line
 from llmbatch.results.storage import storage_of
 from tests.support.result_lines import Fields, failed, ok, put, record_of
 
@@ -149,7 +149,7 @@ def test_what_is_in_doubt_is_counted_and_nothing_is_changed(tmp_path: Path) -> N
     state.mkdir()
     intents, _ = Intents.open(state, storage_of(state))
     key = key_fingerprint("a" * 32)
-    a, b, c, d = (Intent(identity_of(ok(name, 0)), key, name == "a") for name in "abcd")
+    a, b, c, d = (Intent(name_of_line(ok(name, 0)) & FINGERPRINT, key, name == "a") for name in "abcd")
     intents.begin([(a, 1), (b, 1), (c, 0), (d, 1)])  # in doubt again, in doubt, never sent, sent and written
     intents.close()
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}

@@ -36,7 +36,7 @@ def test_growth_keeps_everything_in_few_bytes():
     ]
     seen = Occurrences()
     assert not any(map(seen.add, fingerprints))
-    assert 12 <= sum(map(len, seen._parts)) * 8 / len(fingerprints) <= 26
+    assert 18 <= sum(map(len, seen._parts)) * 12 / len(fingerprints) <= 39
     assert [seen.add(fingerprint) for fingerprint in fingerprints] == [1] * len(fingerprints)
 
 
@@ -51,3 +51,19 @@ def test_counts_are_carried_into_the_next_generation():
     seen = RecentOccurrences(limit=3)
     assert [seen.add(number) for number in (7, 7, 7, 8, 9)] == [0, 1, 2, 0, 0]
     assert [seen.add(7), seen.add(7), seen.add(8), seen.add(7)] == [3, 4, 1, 5]
+
+
+def test_names_that_share_a_fingerprint_are_told_apart():
+    seen = Occurrences()
+    names = [fingerprint | check << 64 for fingerprint in (0, 1, 2**64 - 1) for check in range(1, 500)]
+    assert not any(map(seen.add, names))
+    assert [seen.count(name) for name in names] == [1] * len(names) and seen.count(5 << 64 | 7) == 0
+
+
+def test_fingerprints_that_share_the_bits_of_a_shard_do_not_crowd():
+    for shift, low in ((10, 77), (0, 0)):
+        seen = Occurrences()
+        for number in range(30_000):
+            seen.add((number * 0x9E3779B97F4A7C15 << shift | low) & 2**64 - 1)
+        runs = "".join("x" if slot else " " for part in seen._parts for slot in part).split()
+        assert max(map(len, runs)) < 300

@@ -57,6 +57,14 @@ def test_the_packed_table_grows_over_many_entries_that_collide() -> None:
     assert known.find(7) is None
 
 
+def test_lines_whose_fingerprints_are_the_same_are_told_apart_by_the_rest_of_their_names() -> None:
+    known = ResultIndex()
+    names = [7 | check << 64 for check in range(1, 100)]
+    assert [known.add(name, 0, place, 0) for place, name in enumerate(names)] == [None] * len(names)
+    assert [known.find(name) for name in names] == list(range(len(names)))
+    assert known.find(7) == 0 and known.find(7 | 100 << 64) is None
+
+
 # Lines.
 
 pieces = st.lists(

@@ -657,3 +657,24 @@ def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World,
         if not ended.killed:
             return
     raise AssertionError("the run does not end")
+
+
+def test_another_shard_on_the_same_file_is_refused(world: World) -> None:
+    asked = prompts("a", "b", "c", "d", "e", "f")
+    assert world.run(asked, "--shard", "1/2").code == 0
+    world.asked()
+    for other in (("--shard", "2/2"), ("--shard", "1/3"), ()):
+        ended = world.run(asked, *other)
+        assert ended.code == 2 and world.asked() == [] and "shard 1/2" in ended.stderr
+    assert world.run(asked, "--shard", "1/2").code == 0 and world.asked() == []
+
+
+@pytest.mark.parametrize("stdin", [False, True], ids=["from a file", "from stdin"])
+def test_what_is_in_doubt_is_told_before_anything_is_sent(world: World, stdin: bool) -> None:
+    asked = prompts("a", *(f"{name} [[mock:cut times=1]]" for name in "bcdef"))
+    assert world.run(asked, "--in-doubt", "hold").code == 7
+    held = world.run(asked, "--in-doubt", "hold", stdin=stdin)
+    assert held.code == 7 and ("5 in doubt" if stdin else "5 held in doubt ('b', 'c', 'd', …)") in held.stderr
+    again = world.run(asked, stdin=stdin)
+    named = "" if stdin else " ('b', 'c', 'd', …)"
+    assert again.code == 0 and f"in doubt{named} and may be paid for twice" in " ".join(again.stderr.split())

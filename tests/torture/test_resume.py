@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,47 @@ def test_overwrite_starts_anew(world: World) -> None:
     world.asked()
     assert world.run(prompts("a"), "--overwrite").code == 0
     assert world.asked() == ["a"] and world.results().keys() == {"a"}
+
+
+def test_killed_anywhere_a_run_that_overwrites_leaves_old_answers_or_new_ones(world: World) -> None:
+    world.run(prompts("a", "b"))
+    for at in count(1):
+        killed = world.run(prompts("a", "b"), "--overwrite", trap=world.trap(at))
+        world.asked()
+        ended = world.run(prompts("a", "b"))
+        assert ended.code == 0 and world.results().keys() == {"a", "b"}, f"killed at {at}: {ended.stderr}"
+        assert len(world.asked()) <= 1, f"killed at {at}, {killed.struck}: neither old nor new answers were there"
+        if killed.struck is None:
+            assert at > 30
+            break
+
+
+@pytest.mark.parametrize("word", ["status code=401", "status code=400"])
+def test_a_run_that_overwrites_and_is_stopped_without_an_answer_brings_the_old_ones_back(
+    world: World, word: str
+) -> None:
+    world.run(prompts("a", "b"))
+    before = world.output.read_bytes()
+    refused = [{"id": f"r{n}", "prompt": f"r{n} [[mock:{word} times=9]]"} for n in range(4)]
+    ended = world.run(refused, "--overwrite")
+    if word == "status code=401":
+        assert ended.code == 4 and world.output.read_bytes() == before, ended.stderr
+    else:
+        assert ended.code == 1 and len(world.results()) == 4, "a complete run of failures is what was asked for"
+
+
+def test_what_a_run_that_overwrites_left_in_doubt_is_held_when_the_old_results_are_back(world: World) -> None:
+    world.run(prompts("a"))
+    asked = prompts("a", "slow [[mock:echo after=5]]")
+    world.asked()
+    with run_apart(world, ["slow [[mock:echo after=5]]"], "--overwrite") as run:
+        while not world.asked():
+            assert run.poll() is None
+        run.kill()
+    held = world.run(asked, "--in-doubt", "hold")
+    assert held.code == 7 and "the old results are back" in held.stderr and world.asked() == []
+    assert world.run(asked, "--in-doubt", "hold").code == 7 and world.asked() == []
+    assert world.results().keys() == {"a"}
 
 
 def test_input_on_stdin_is_continued_too(world: World) -> None:

@@ -1,6 +1,7 @@
 """Where settings come from: flag, environment, profile, file, default; and the file itself."""
 
 import os
+import stat
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,11 +158,23 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+def _content(path: Path) -> bytes:
+    """Read a file that nobody named on the command line: a FIFO or a device might never end.
+
+    Raises OSError, and ValueError for anything but a regular file and /dev/null.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, os.stat(os.devnull)):
+            raise ValueError("is not a regular file")
+        return file.read()
+
+
 def _toml(path: Path) -> dict[str, Any]:
     """Read a file of TOML. Raises OSError, and ValueError for what is none."""
     from llmbatch.codec.text import decode_text
 
-    text = decode_text(path.read_bytes())
+    text = decode_text(_content(path))
     import tomllib
 
     return tomllib.loads(text)

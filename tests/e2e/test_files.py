@@ -99,3 +99,25 @@ def test_a_results_file_that_cannot_be_one_is_a_message(llmbatch: Command, tmp_p
         done = llmbatch("run", "-p", "mock", "-o", path, *more, stdin=["hi"])
         assert done.code == 2 and "-o" in done.stderr and "Traceback" not in done.stderr, (more, done.stderr)
     assert list((tmp_path / "folder").iterdir()) == [] and stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link to a fifo", "device", "folder"])
+def test_a_settings_file_that_is_no_file_is_a_message(llmbatch: Command, kind: str) -> None:
+    llmbatch.config.parent.mkdir(parents=True)
+    if "fifo" in kind:
+        os.mkfifo(fifo := llmbatch.config.with_name("fifo") if "link" in kind else llmbatch.config)
+        if "link" in kind:
+            llmbatch.config.symlink_to(fifo)
+    elif kind == "device":
+        llmbatch.config.symlink_to("/dev/zero")
+    else:
+        llmbatch.config.mkdir()
+    for command in (("run", "-p", "mock"), ("config", "show")):
+        done = llmbatch(*command, stdin=["hi"])
+        assert done.code == 2 and "config.toml" in done.stderr, done.stderr
+
+
+def test_an_empty_device_as_settings_file_is_no_settings(llmbatch: Command) -> None:
+    llmbatch.config.parent.mkdir(parents=True)
+    llmbatch.config.symlink_to("/dev/null")
+    assert llmbatch("run", "-p", "mock", stdin=["hi"]).code == 0

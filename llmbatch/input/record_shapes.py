@@ -160,10 +160,8 @@ def _no_prompt(fields: dict[str, Any]) -> RecordError:
     (only,) = fields if len(fields) == 1 else ("",)
     delimiter = next((mark for mark in ";\t|" if mark in only), None)
     if delimiter is not None:
-        return RecordError(
-            f"the record has no prompt, but one field named {only[:100]!r}",
-            hint=f"--delimiter {'tab' if delimiter == chr(9) else repr(delimiter)} would make several fields of it",
-        )
+        meant = "tab" if delimiter == "\t" else repr(delimiter)
+        return RecordError(f"the record has no prompt, only a field {only[:100]!r}: --delimiter {meant} may be missing")
     return RecordError(
         "the record has no prompt; name one with --template",
         hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",

@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.outcome import Completion, CopiedAnswer, UnusableAnswer, Usage
 
-texts = st.text() | st.none()
+texts = st.text(max_size=5) | st.none()
 counts = st.integers(0, 2**53) | st.none()
 costs = st.floats(0, 1e6) | st.none()
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
 completions = st.builds(
     Completion,
     text=texts,
@@ -21,12 +25,12 @@ completions = st.builds(
     usage=st.builds(Usage, counts, counts, counts, counts, counts) | st.none(),
     cost=costs,
     request_id=texts,
-    extra=st.dictionaries(st.text(), values),
+    extra=st.dictionaries(st.text(max_size=5), values, max_size=2),
     body=values,
 )
 fault: dict[str, Any] = {
     "kind": st.sampled_from(Kind),
-    "message": st.text(),
+    "message": st.text(max_size=5),
     "scope": st.sampled_from(Scope),
     "billing": st.sampled_from(Billing),
     "retry": st.booleans(),
@@ -39,7 +43,7 @@ faults = st.builds(Fault, **fault)
 rejections = st.builds(UnusableAnswer, completion=completions, **fault)
 
 
-@given(st.lists(completions | faults | rejections))
+@given(st.lists(completions | faults | rejections, max_size=3))
 def test_a_verdict_is_the_same_on_the_other_side(verdicts: list[Completion | Fault]) -> None:
     there = pickle.loads(pickle.dumps(verdicts, pickle.HIGHEST_PROTOCOL))
     assert there == verdicts

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
+.PHONY: help demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,11 +30,19 @@ demo: .venv/installed  ## 240 prompts over real HTTP to the built-in mock provid
 	@echo "The first answers in results.jsonl:"
 	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
 
-test: .venv/installed-dev  ## lint, types and all tests
+lint: .venv/installed-dev  ## style and mistakes, by ruff
 	$(BIN)/ruff check llmbatch tests
 	$(BIN)/ruff format --check llmbatch tests
+
+types: .venv/installed-dev  ## types, by mypy
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+
+UNIT := app cli codec core dialects input pacing results
+unit: .venv/installed-dev  ## the quick half of the tests: no process, no network
+	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
+
+test: lint types  ## lint, types and all tests
+	$(BIN)/pytest -n 2 --dist worksteal
 
 bench: .venv/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench

@@ -1,5 +1,7 @@
 """A process that has the program loaded, and forks a run at every order: a kill loop has no time for imports.
 
+The process that holds a run's connections is forked as well, from the run, before it opens a file or starts a thread.
+
 Orders are lines of JSON on stdin; each is answered on stdout by one line, when the run is over. Started as a program of
 its own: forking a test runner that has threads would be asking for trouble.
 """
@@ -10,15 +12,18 @@ import os
 import resource
 import select
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llmbatch.cli.main import run_to_code
+from llmbatch.transport_process import child, spawn
 from tests.torture.clock import turn_back
 from tests.torture.trap import Trap, lay
 
@@ -42,6 +47,8 @@ def _load() -> None:
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join(10)
+    while len(sys._current_frames()) > 1:
+        time.sleep(0.001)
     gc.freeze()
 
 
@@ -59,6 +66,7 @@ def _run(order: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(order["environment"])
         sys.argv = ["llmbatch", *order["arguments"]]
+        spawn.subprocess = _Subprocess  # type: ignore[attr-defined]
         if order.get("trap"):
             lay(Trap(**order["trap"]))
         if order.get("clock"):
@@ -71,6 +79,47 @@ def _run(order: dict[str, Any]) -> None:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+class _Forked:
+    """Takes the place of `subprocess.Popen` in `spawn`: the same process, but that it is loaded."""
+
+    def __init__(self, command: list[str], *, stdin: int, stdout: int, stderr: int, start_new_session: bool) -> None:
+        assert start_new_session and stdout == subprocess.DEVNULL
+        self._code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                for fd, source in ((0, stdin), (1, os.open(os.devnull, os.O_WRONLY)), (2, stderr)):
+                    os.dup2(source, fd)
+                os.closerange(3, 1024)
+                child.main()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self._code is None:
+            self._code = _watch(self.pid, timeout if timeout is not None else 60)
+        return self._code
+
+    def terminate(self) -> None:
+        if self._code is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+
+class _Subprocess:
+    """What `spawn` uses of the module."""
+
+    DEVNULL, TimeoutExpired, Popen = subprocess.DEVNULL, subprocess.TimeoutExpired, _Forked
 
 
 def _watch(pid: int, kill_after: float | None) -> int:

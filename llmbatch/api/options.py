@@ -148,7 +148,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             raise UsageError("base_url is an empty list", "Name a server, or leave it out.")
         given["base_url"], *more = urls
         given["more_urls"] = tuple(more)
-    path, table = results_path(Path(given["output"])) if "output" in given else (None, None)
+    path, table = results_path(given["output"]) if "output" in given else (None, None)
     concurrency = given.get("concurrency", "auto")
     most = given.get("max_concurrency", PaceSettings().concurrency)
     pack = given.get("pack", "auto")
@@ -160,6 +160,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             input,
             given,
             paths=expand(paths),
+            named=tuple(paths),
             format=given.get("input_format"),
             meta=_meta(given.get("meta", input.meta)),
             meta_fields=frozenset(_several(given, "meta_fields")),

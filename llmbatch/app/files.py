@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.core.settings import Settings
+from llmbatch.input.source import would_be_read
 from llmbatch.results import disk
 
 __all__ = [
@@ -73,6 +74,11 @@ def _written(settings: Settings) -> Iterator[NamedFile]:
     ):
         if path is not None:
             check_writable(path, option)
+            if would_be_read(os.fspath(path), settings.input.named):
+                raise UsageError(
+                    f"{option} {path} would be one of the inputs of the next run",
+                    "Put it where the inputs do not lead to.",
+                )
             yield NamedFile(f"{option} {path}", path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.errors import UsageError
 
 __all__ = ["NOTES", "notes_of", "results_path", "results_path_of", "shape_named", "state_folder"]
 
@@ -21,14 +22,22 @@ def shape_named(path: Path) -> str | None:
     return _SHAPES.get(path.suffix.lower())
 
 
-def results_path(path: Path) -> tuple[Path, Path | None]:
-    """Return the results file that `-o` stands for, and the table that is written from it, if `-o` names one."""
+def results_path(name: str | os.PathLike[str]) -> tuple[Path, Path | None]:
+    """Return the results file that `-o` stands for, and the table that is written from it, if `-o` names one.
+
+    Raises UsageError for the name of a folder.
+    """
+    text, path = os.fspath(name), Path(name)
+    if text.endswith("/"):
+        raise UsageError(f"-o {text} is a folder", f"Name a file in it: -o {path / 'results.jsonl'}")
     return (path, None) if shape_named(path) is None else (path.with_suffix(".jsonl"), path)
 
 
 def results_path_of(name: str) -> str:
     """Return the results file that a table was written from; any other name as it is."""
-    path, table = results_path(Path(name))
+    if shape_named(Path(name)) is None:
+        return name
+    path, table = results_path(name)
     return str(path) if table is not None and table.name in notes_of(state_folder(path)) else name
 
 

@@ -375,7 +375,7 @@ Grace = Annotated[
 ]
 
 Output = Annotated[
-    Path | None,
+    str | None,
     _option(
         "Output",
         "The results file; with X.csv, .tsv or .parquet it is X.jsonl, and X.csv is written from it. Default: stdout.",

@@ -50,6 +50,7 @@ def resolve(ctx: typer.Context) -> Settings:
     return Settings(
         input=InputSettings(
             paths=expand(given["inputs"] or ()),
+            named=tuple(given["inputs"] or ()),
             format=given["input_format"],
             id_field=given["id_field"],
             meta=_meta(given["meta"]),
@@ -125,7 +126,9 @@ def _check_text(given: dict[str, Any]) -> None:
     """Refuse text that no request can carry. Names of files may be any bytes. Raises UsageError."""
     for name, value in given.items():
         for text in value if isinstance(value, list) else [value]:
-            is_file = name == "inputs" or (name in ("template", "system", "redo") and str(text).startswith("@"))
+            is_file = name in ("inputs", "output") or (
+                name in ("template", "system", "redo") and str(text).startswith("@")
+            )
             if isinstance(text, str) and not is_file and not is_unicode(text):
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(
@@ -165,7 +168,7 @@ def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
 
 
 def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
-    path, table = results_path(given["output"]) if given["output"] not in (None, Path("-")) else (None, None)
+    path, table = results_path(given["output"]) if given["output"] not in (None, "-") else (None, None)
     form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
     if given["raw"] and origin(ctx, "output_format") == "default":
         form = "text"

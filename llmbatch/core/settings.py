@@ -58,6 +58,8 @@ class InputSettings(NamedTuple):
     """Where records come from and what they mean. `meta` is `all`, `none` or a list of fields."""
 
     paths: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    """The inputs as they were named: folders and patterns, of which `paths` has the files."""
     format: str | None = None
     id_field: str | None = None
     meta: str | tuple[str, ...] = "all"

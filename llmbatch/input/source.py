@@ -1,5 +1,6 @@
 """Where records come from: files and stdin, one after the other, opened by name and format."""
 
+import fnmatch
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,21 @@ def _expanded(path: str) -> Iterator[str]:
                 f"no file matches {path}", "Put a pattern into quotes, and look at the folder it begins in."
             )
         yield from files
+
+
+def would_be_read(file: str, paths: Sequence[str]) -> bool:
+    """Say whether a folder or a pattern among the inputs stands for a file, once that is there."""
+    target = os.path.realpath(file)
+    for path in paths:
+        if os.path.isdir(path):
+            is_meant = os.path.dirname(target) == os.path.realpath(path) and _suffix(target) in _SUFFIXES
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            is_meant = fnmatch.fnmatch(target, os.path.realpath(os.path.expanduser(path)))
+        else:
+            continue
+        if is_meant:
+            return True
+    return False
 
 
 def _inside(folder: str) -> list[str]:

@@ -36,7 +36,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_typers_words(tmp_path: Path, m
     path = tmp_path / "file"
     path.touch()
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK)
-    parameter = next(p for p in RUN.params if p.name == "output")
+    parameter = next(p for p in RUN.params if p.name == "summary_file")
     with pytest.raises(typer.BadParameter, match="is not readable"):
         parameter.process_value(CONTEXT, str(path))
 

@@ -92,7 +92,7 @@ def test_a_summary_goes_through_a_process_substitution(llmbatch: Command, tmp_pa
     assert llmbatch.shell("for i in 1 2 3 4 5 6 7 8 9; do test -s s.json && exit 0; sleep 0.1; done; exit 1").code == 0
 
 
-@pytest.mark.parametrize("path", ["", ".", "/", "folder", "folder/", "/dev/null", "nowhere/r.jsonl"])
+@pytest.mark.parametrize("path", ["", ".", "/", "folder", "folder/", "new/", "/dev/null", "nowhere/r.jsonl"])
 def test_a_results_file_that_cannot_be_one_is_a_message(llmbatch: Command, tmp_path: Path, path: str) -> None:
     (tmp_path / "folder").mkdir()
     for more in ((), ("--overwrite",), *([("--dry-run",)] if path != "/dev/null" else [])):
@@ -121,3 +121,19 @@ def test_an_empty_device_as_settings_file_is_no_settings(llmbatch: Command) -> N
     llmbatch.config.parent.mkdir(parents=True)
     llmbatch.config.symlink_to("/dev/null")
     assert llmbatch("run", "-p", "mock", stdin=["hi"]).code == 0
+
+
+@pytest.mark.parametrize("inputs", ["folder", "folder/*.jsonl", "folder/*"])
+@pytest.mark.parametrize("flag", ["--summary-file", "--metrics-file", "-o"])
+def test_what_a_run_writes_is_no_input_of_the_next(llmbatch: Command, tmp_path: Path, inputs: str, flag: str) -> None:
+    (tmp_path / "folder").mkdir()
+    prompts(tmp_path / "folder" / "in.jsonl", "a")
+    name = "x.csv" if flag == "-o" and inputs != "folder/*.jsonl" else "x.jsonl"
+    done = llmbatch("run", inputs, "-p", "mock", flag, f"folder/{name}")
+    if name == "x.jsonl" and flag == "-o":
+        assert done.code == 0, "results files are known by their FILE.state"
+        assert "1 done, 0 to send" in llmbatch("run", inputs, "-p", "mock", flag, f"folder/{name}").stderr
+    else:
+        assert done.code == 2 and "would be one of the inputs" in done.stderr, done.stderr
+        assert len(list((tmp_path / "folder").iterdir())) == 1
+    assert llmbatch("run", inputs, "-p", "mock", flag, f"beside-{name}").code == 0

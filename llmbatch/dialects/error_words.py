@@ -85,15 +85,20 @@ NO_CREDIT_WORDS = _any(
     rf"insufficient (?:[\w$]+ ){{0,4}}{_MONEY}\b",
     rf"not enough (?:\w+ ){{0,2}}{_MONEY}\b",
     rf"\b{_MONEY}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
-    r"(?:not enough|insufficient|exhausted|depleted|used up|too low|empty|negative|run out|ran out)",
+    r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|run out|ran out)",
     rf"(?:out|short) of {_MONEY}\b",
     rf"(?:no|zero) (?:remaining |available |more )?{_MONEY}\b",
     rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{_MONEY}\b",  # xAI
-    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) limits?) (?:\w+ ){0,2}(?:exceeded|reached|hit)",
+    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
+    r"(?:exceeded|reached|hit)",
     r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
     r"(?:budget|spend(?:ing)? limit|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
     r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
     r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
+    rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{_MONEY}\b",
+    r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
+    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
+    r"\bunpaid\b|account (?:is )?in debt",
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
     r"add (?:\w+ ){0,3}(?:credits|funds)",
     r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
@@ -135,6 +140,17 @@ CONTEXT_WORDS = _any(
     rf"(?<!max_)(?<!max)\b{_ASKED}\b.{{0,80}}?\bexceed(?:s|ed|ing)?\b(?: \w+| \S{{1,3}}){{0,3}}? {_WINDOW}",
     # MiniMax, LM Studio, Ollama
     r"context (?:length|window|size|limit)\b.{0,30}\b(?:exceed|overflow|is full|too small)|context (?:the )?overflow",
+    # A count of tokens, and a limit.
+    r"\b(?:prompt|inputs?|requests?|messages?|text) (?:contains?|has|have|is|of|resulted in) (?:about |at least )?"
+    r"\d[\d,]* (?:input |prompt )?tokens\b",
+    r"\b(?:at most|up to|limited to) \d[\d,]* (?:input |prompt |context )?tokens\b",
+    r"\btokens?\b.{0,60}\b(?:exceed(?:s|ed|ing)?|over|above)\b.{0,30}\b(?:limit|\d)",
+    r"\btokens?\b.{0,60}\b(?:longer|greater|larger|more) than the (?:max|limit|allowed)",
+    r"\b(?:tokens?|context_length|n_ctx)\b.{0,60}> ?\S{0,10} ?\(?\d",
+    r"\b(?:input|prompt|maximum|max|total) (?:tokens?|sequence length)(?: limit)? (?:(?:has been|was|is) )?exceeded",
+    r"\b(?:sequence|input|prompt|context) length\b.{0,40}\b(?:over|above|beyond|exceeds?)\b.{0,30}\blimit",
+    r"exceed(?:s|ed|ing)? (?:the )?(?:(?:maximum|max|model'?s?) )+context",
+    r"(?:not|no longer|n't) fit\w* (?:in|into|within) .{0,30}\bcontext",
     r"contextwindowexceeded|context_length_exceeded",  # LiteLLM
     r"too many (?:input |prompt |total )?tokens",  # Cohere, Bedrock
     rf"\b{_ASKED}\b[^.]{{0,40}}\bexpected maxlength",  # Bedrock
@@ -161,15 +177,19 @@ FILTER_NAMES = _any(
     r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
 )
 FILTER_WORDS = _any(
-    r"violat\w+ (?:\S+ ){0,6}?(?:polic(?:y|ies)|guidelines?|rules|standards|contentsecurity)",  # xAI, Volcengine
+    r"violat\w+ (?:\S+ ){0,6}?(?:polic(?:y|ies)|guidelines?|rules|standards|terms|contentsecurity)",
     r"\b(?:content|usage|safety|moderation) "
     r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|check|system)s?\b",
     r"(?:inappropriate|sensitive|unsafe|harmful|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
     r"(?:content|information|words?)\b",
     r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for)\b",  # OpenRouter
+    r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
+    r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",
+    r"\bnsfw\b|jailbreak|prompt injection|copyright",
+    r"content (?:that|which) is not (?:allowed|permitted)",
     r"considered high risk|new_sensitive",  # Moonshot, MiniMax
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
-    r"敏感|不安全|违规内容|内容(?:审核|安全)",  # Zhipu
+    r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
 )
 ACCOUNT_WORDS = _any(
     r"(?:account|organi[sz]ation|project|user|team|access|api key) (?:\w+ ){0,6}?"
@@ -193,7 +213,10 @@ KEY_WORDS = _any(
 
 # What one record holds and this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.
 
-_MEDIA = r"(?:images?|vision|audio|video|files?|pdf|document|media|multi-?modal\w*|modalit(?:y|ies)|attachment)s?"
+_MEDIA = (
+    r"(?:images?(?:_url)?|vision|(?:input_)?audio|video|files?|pdf|document|media|multi-?modal\w*|modalit(?:y|ies)"
+    r"|attachment)s?"
+)
 INPUT_WORDS = _any(
     rf"(?:support|accept|handle|process|allow)\w* (?:\w+ ){{0,3}}?{_MEDIA}\b",
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:(?:is |are )?not|isn't|aren't) (?:\w+ )?"
@@ -214,7 +237,7 @@ REFUSAL_WORDS = _any(
     r"\binvalid (?:\w+ )?(?:request|argument|parameter|param|value|input|json|schema|grammar|role|base64)",
     r"(?:failed|unable) to (?:parse|compile|validate) (?:\w+ ){0,2}?"
     r"(?:grammar|messages?|tools?|schema|json|template|input|prompt|request|arguments?)\b",
-    r"roles must alternate|chat template",
+    r"roles must alternate|chat template|\bunknown (?:role|parameter|field|tool)\b",
     INPUT_WORDS.pattern,
 )
 PRECONDITION_NAMES = _any(r" failedprecondition ")

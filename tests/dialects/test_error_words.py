@@ -410,3 +410,175 @@ def test_words_are_judged_in_a_moment_whatever_repeats_in_them(piece: str) -> No
     for status in (400, 403, 429, 500):
         verdict(status, says(piece * 5000))
     assert time.process_time() - began < 0.5
+
+
+# The same in yet other words, made up here, so that rows are of a kind and not of a server.
+
+LONGER = [
+    "This model supports at most 8192 tokens, but you sent 9000.",
+    "Requested tokens (5000) exceed context window of 4096",
+    "Prompt exceeds max length",
+    "context length exceeded",
+    "The total number of tokens (9000) is greater than the maximum allowed (8192)",
+    "Your prompt has 9000 tokens, which is over the 8192 limit",
+    "Input tokens limit exceeded",
+    "maximum tokens exceeded",
+    "request too large for the model's context",
+    "prompt tokens (9000) + max_tokens (500) > n_ctx (8192)",
+    "the sequence length 5000 is over the model limit 4096",
+    "messages too long",
+    "Text is too long: 9000 tokens, maximum 512",
+    "Input text exceeds maximum length of 8192 tokens",
+    "The example at index 0 has too many tokens and does not fit into the model's context window of 4000 tokens.",
+    "prompt too long; exceeded max context length by 4 tokens",
+    "The prompt is too long: 9000, model maximum context length: 8191",
+    "prompt token count (9000) cannot exceed 8192",
+    "Prompt has 9000 tokens, exceeding the limit",
+    "the number of input tokens 9000 cannot exceed the total tokens limit 8192 for this model",
+    "Input length 9000 exceeds maximum allowed token size 8192",
+    "The conversation no longer fits in the context window.",
+    "Total tokens of image and text exceed max message tokens",
+    "prompt contains 9000 tokens; maximum is 8192",
+    "Token count of 9000 exceeds the model's limit of 8192",
+    "your messages resulted in 9000 tokens, but this endpoint allows 8192",
+    "maximum sequence length exceeded",
+    "Input is longer than the maximum number of tokens the model accepts",
+    "Exceeded maximum context",
+    "request payload exceeds the model's context",
+    "invalid request: total message token length exceed model limit",
+    "context_length: 9000 > 8192",
+    "The input is too large for this model (9000 tokens)",
+]
+POORER = [
+    "Payment required",
+    "Please add a payment method",
+    "Your credits have run out",
+    "You've run out of credits",
+    "You have run out of credits. Please purchase more.",
+    "Account balance too low",
+    "Balance is not sufficient",
+    "Insufficient funds",
+    "Billing hard limit has been reached",
+    "Your trial has expired, please upgrade your plan to continue",
+    "A payment method is required to use this model",
+    "Your prepaid credits are depleted",
+    "Monthly quota exhausted, please top up",
+    "You have used up your free quota",
+    "Your account balance is insufficient, please recharge",
+    "账户余额不足，请充值",
+    "Budget limit exceeded for key",
+    "This key has exceeded its spend limit",
+    "Max budget reached",
+    "Spending cap reached",
+    "No credits remaining",
+    "account in debt",
+    "unpaid invoice",
+]
+FILTERED_TOO = [
+    "This request was flagged",
+    "This violates our Terms of Service",
+    "unsafe content detected",
+    "Content moderation failed",
+    "Your message contains prohibited words",
+    "The prompt was blocked due to PROHIBITED_CONTENT",
+    "Your request cannot be processed due to safety concerns",
+    "Rejected by content safety",
+    "The content contains sensitive words",
+    "Input rejected: it may violate our acceptable use policy",
+    "The generated text has been blocked by our content filters",
+    "The request is not compliant with our usage policies",
+    "prompt injection or jailbreak detected",
+    "Your input was found to be harmful",
+    "NSFW content detected",
+    "The response may infringe on copyright",
+    "Your prompt contains content that is not allowed",
+    "内容违规，请修改后重试",
+    "输入包含违禁词",
+]
+PLAIN = [
+    "Invalid value for temperature",
+    "Unknown parameter: 'messages[0].contents'",
+    "'messages' must contain the word 'json' in some form",
+    "Invalid schema for response_format 'x': context is not allowed",
+    "Missing required parameter: 'messages[0].content'",
+    "Unsupported value: 'temperature' does not support 0.5 with this model.",
+    "max_tokens must be at most 8192",
+    "n must be 1 for this model",
+    "max_completion_tokens is too large: 99999",
+    "top_logprobs cannot exceed 20",
+    "The model m does not support the tool choice",
+    "Invalid type for 'input': expected text",
+    "string too long. Expected a string with maximum length 512, but got a string with length 600 instead.",
+    "Number of inputs exceeds the maximum batch size of 64",
+    "system prompt is not supported by this model",
+    "reasoning_effort is not supported",
+    "The requested max_tokens exceeds the model's maximum output tokens",
+    "user balance parameter missing",
+    "function name exceeds maximum length of 64",
+    "stop sequences exceed the limit of 4",
+    "Tools: maximum number of tools is 128, input contains 200",
+    "metadata value exceeds maximum length of 512",
+]
+SLOW = [
+    "Rate limit exceeded",
+    "You have exceeded your quota of 10 requests per minute",
+    "Too many tokens per minute: limit 30000",
+    "Quota exceeded for aiplatform.googleapis.com/generate_content_requests_per_minute_per_project_per_base_model",
+    "Request was rejected due to request rate limiting",
+    "Your request exceeded the token rate limit of your current tier",
+    "The engine is currently overloaded",
+    "Concurrency limit reached",
+    "You've exceeded the rate limit, please slow down",
+    "当前请求过多",
+    "max organization concurrency: 3",
+    "This request would exceed your account's rate limit. Please try again later.",
+    "Number of request tokens has exceeded your daily rate limit",
+    "requests limit reached, try again later",
+    "Resource has been exhausted (e.g. check quota).",
+    "Upstream load is saturated, please try again later",
+    "You have reached your usage limit for this hour",
+]
+ROUTES = [
+    (500, Kind.SERVER_ERROR, "internal error"),
+    (500, Kind.SERVER_ERROR, "CUDA out of memory"),
+    (500, Kind.SERVER_ERROR, "invalid response from upstream"),
+    (500, Kind.SERVER_ERROR, "context canceled"),
+    (500, Kind.SERVER_ERROR, "failed to process request, please try again"),
+    (404, Kind.NOT_FOUND, "The requested image model does not exist"),
+    (404, Kind.NOT_FOUND, "No endpoints found matching your data policy"),
+    (403, Kind.FORBIDDEN, "Country, region, or territory not supported"),
+    (403, Kind.FORBIDDEN, "Your account is not allowed to use this model"),
+    (403, Kind.FORBIDDEN, "Request blocked by WAF"),
+]
+
+
+@pytest.mark.parametrize("words", LONGER)
+def test_a_prompt_that_is_too_long_is_known_in_other_words(words: str) -> None:
+    assert verdict(400, says(words)).kind is Kind.CONTEXT_LENGTH
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+@pytest.mark.parametrize("words", POORER)
+def test_an_account_without_money_is_known_in_other_words(words: str, status: int) -> None:
+    assert verdict(status, says(words)).kind is Kind.NO_CREDIT
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("words", FILTERED_TOO)
+def test_a_filter_is_known_in_other_words(words: str, status: int) -> None:
+    assert verdict(status, says(words)).kind is Kind.CONTENT_FILTER
+
+
+@pytest.mark.parametrize("words", PLAIN)
+def test_a_parameter_that_is_wrong_is_none_of_these(words: str) -> None:
+    assert verdict(400, says(words)).kind is Kind.BAD_REQUEST
+
+
+@pytest.mark.parametrize("words", SLOW)
+def test_a_refusal_for_pace_is_none_of_these(words: str) -> None:
+    assert verdict(429, says(words)).kind is Kind.RATE_LIMITED
+
+
+@pytest.mark.parametrize(("status", "kind", "words"), ROUTES)
+def test_what_every_record_would_meet_is_none_of_these(status: int, kind: Kind, words: str) -> None:
+    assert verdict(status, says(words)).kind is kind

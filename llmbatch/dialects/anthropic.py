@@ -104,7 +104,7 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return unparsable(reply, "the answer has no content")
-    if is_broken_off(stop):
+    if stop != "end_turn" and is_broken_off(stop):
         return broken_off(reply, str(stop), usage(body.get("usage")), None)
     texts, thoughts, calls = [], [], []
     completion = Completion(

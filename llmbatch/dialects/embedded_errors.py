@@ -32,9 +32,12 @@ def has_error(body: Any) -> bool:
     """Tell whether an answer of status 2xx is an error: gateways send such, providers too once the model has begun."""
     if not isinstance(body, dict):
         return isinstance(body, list) and bool(body) and isinstance(body[0], dict) and has_error(body[0])
-    if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
+    if body.get("error"):
         return True
-    return not any(map(body.get, _PAYLOADS)) and _is_error_alone(body)
+    for name in _PAYLOADS:  # a loop, since every answer is asked and has one of the first
+        if body.get(name):
+            return bool(body.get("object") == "error")
+    return "error" in (body.get("object"), body.get("type")) or _is_error_alone(body)
 
 
 def embedded_error(body: Any, reply: Reply) -> Fault:

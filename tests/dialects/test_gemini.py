@@ -378,7 +378,8 @@ def test_no_answer_is_too_odd_to_read_and_to_write_again(candidates: Any, other:
     if isinstance(verdict, Completion):
         dumps([verdict.text, verdict.finish_reason, verdict.model, verdict.usage, verdict.extra, verdict.body])
     else:
-        assert verdict.kind is Kind.UNPARSABLE and verdict.billing is Billing.BILLED and verdict.raw
+        broken_off = verdict.kind is Kind.SERVER_ERROR
+        assert broken_off or (verdict.kind is Kind.UNPARSABLE and verdict.billing is Billing.BILLED and verdict.raw)
 
 
 # streams

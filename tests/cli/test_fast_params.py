@@ -24,7 +24,7 @@ def test_what_is_not_given_is_what_typer_makes_of_it(verb: str) -> None:
             assert _outcome(parameter, ctx, parameter.default) == _typers(parameter, ctx, parameter.default)
 
 
-@pytest.mark.parametrize("name", ["model", "timeout", "output", "inputs", "header", "limit", "rpm", "quiet"])
+@pytest.mark.parametrize("name", ["model", "timeout", "summary_file", "inputs", "header", "limit", "rpm", "quiet"])
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
 def test_text_is_what_typer_makes_of_it(name: str, text: str) -> None:
     parameter = next(p for p in RUN.params if p.name == name)

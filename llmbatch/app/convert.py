@@ -1,4 +1,4 @@
-"""Results files in another shape, to a file that appears whole or not at all, or to stdout."""
+"""`convert`: writes results files in another shape, to a file, all or nothing, or to stdout."""
 
 import os
 from collections import deque
@@ -165,7 +165,7 @@ def _answer(file: ResultsFile, line: dict[str, Any]) -> str:
 
 
 def _pour(pieces: Iterator[_Piece], write: Write, write_failure: Write) -> None:
-    """Write pieces in portions that are worth a write."""
+    """Join pieces into portions, so that few writes are needed."""
     good, bad = _Portion(write), _Portion(write_failure)
     apart = write_failure is not write
     for piece, failed in pieces:

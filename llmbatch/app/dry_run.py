@@ -1,4 +1,4 @@
-"""`--dry-run`: the requests as they would be sent, and what they would weigh. Nothing leaves the machine."""
+"""`--dry-run`: the requests as they would be sent, and an estimate of their cost. Nothing leaves the machine."""
 
 import os
 import select
@@ -24,7 +24,7 @@ from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
 from llmbatch.results.reader import ResultsFile, open_results
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide, in_doubt
 
-__all__ = ["Decide", "dry_run", "foresight"]
+__all__ = ["Decide", "dry_run", "open_decisions"]
 
 
 def dry_run(
@@ -39,7 +39,7 @@ def dry_run(
     bill = Bill(find_price(settings))
     dialect, _ = new_dialect(settings), new_reader(settings)  # what the answers have to fit is looked at, too
     with (
-        foresight(settings, say) as foresee,
+        open_decisions(settings, say) as decide_about,
         closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         path = settings.output.path
@@ -48,12 +48,12 @@ def dry_run(
         while batch := jobs.records(settings.input.batch_size):
             lines = []
             for job in batch:
-                judgement = foresee(job)
-                if judgement.action is not Action.SEND:
-                    counts[judgement.action.value] += 1
+                decision = decide_about(job)
+                if decision.action is not Action.SEND:
+                    counts[decision.action.value] += 1
                 elif isinstance(job, Job):
                     counts["requests"] += 1
-                    counts["for another time"] += judgement.redo
+                    counts["for another time"] += decision.redo
                     tokens += job.tokens
                     bill.add(job)
                     lines.append(_line(job, dialect.request((job,)), base_url))
@@ -135,7 +135,7 @@ Decide = Callable[[Job | InvalidRecord], Decision]
 
 
 @contextmanager
-def foresight(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide]:
+def open_decisions(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide]:
     """Open the results file of the settings for reading; without one everything would be sent.
 
     Changed options count as "send again", since a dry run is how one looks before deciding. Raises UsageError for a
@@ -149,10 +149,10 @@ def foresight(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide
     with open_results([str(path)]) as (results,):
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
-        yield _Standing(results, policy)
+        yield _EarlierResults(results, policy)
 
 
-class _Standing:
+class _EarlierResults:
     """The lines of a results file by record."""
 
     def __init__(self, results: ResultsFile, policy: ResumePolicy) -> None:
@@ -168,7 +168,7 @@ class _Standing:
         self._doubts = results.doubts(self._known)
 
     def __call__(self, job: Job | InvalidRecord) -> Decision:
-        """Judge a record as the run would."""
+        """Decide about a record as the run would."""
         name = name_of(job.identity)
         place = self._known.find(name)
         traits = None if place is None else self._known.traits(place)

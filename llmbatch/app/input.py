@@ -1,4 +1,4 @@
-"""The input side of a run: source, decoder and dialect as the settings want them."""
+"""Opens the input of a run: source, decoder and dialect, as the settings say."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing

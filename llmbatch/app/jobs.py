@@ -1,4 +1,4 @@
-"""From the input to jobs: read, decode, shape, name. Runs in a thread, a batch at a time."""
+"""Turns the input into jobs: reads, decodes, builds bodies and keys. Runs in a thread, a batch at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ class JobReader:
         self._dialect = dialect
         self._left = limit
         self._keeps_input, self._keeps_body = "input" in include, "response" in include
-        self._sift = skip_done
+        self._skip_done = skip_done
         self._shard = shard
         self._bound = bound
         self._keys = _Keys()
@@ -64,7 +64,7 @@ class JobReader:
     def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
         records = self.records(limit)
-        return self._sift(records) if self._sift is not None else [*records]
+        return self._skip_done(records) if self._skip_done is not None else [*records]
 
     def records(self, limit: int) -> list[Job | InvalidRecord]:
         """Return records as `read` does, but all that the input has."""

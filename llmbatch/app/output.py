@@ -1,4 +1,4 @@
-"""The output side of a run: stdout, or a results file that is continued, or both."""
+"""Opens where the results of a run go: stdout, a results file that is continued, or both."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Results files folded into one account."""
+"""`report`: adds up results files, by model."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""How a run goes on where earlier ones ended: what it will do is counted, and shown, before anything is sent."""
+"""Resuming a results file: what a run will do is counted and shown before anything is sent."""
 
 import stat
 from collections import Counter
@@ -26,7 +26,7 @@ __all__ = ["ResumePlan", "Survey"]
 LISTED = 10
 """Records held in doubt that are named one by one."""
 BATCH = 32
-"""Records that a survey reads at a time: few enough to stay in the processor's caches, a sixth faster than 1,024."""
+"""Records that a survey reads at a time: few enough to stay in the processor's caches."""
 NAMED = 3
 """Records in doubt that the plan of a run names."""
 FEW_EDITS = 20
@@ -45,33 +45,33 @@ class Survey:
         self.ids_in_doubt: list[Any] = []
         """The first records that are in doubt, by id."""
 
-    def add(self, judged: Iterable[tuple[Decision, bool]]) -> None:
+    def add(self, decided: Iterable[tuple[Decision, bool]]) -> None:
         """Count records, each with whether it is unusable."""
-        self._counts.update(judged)
+        self._counts.update(decided)
 
     def count(self, action: Action) -> int:
         """Count those with whom this is done."""
-        return self._sum(lambda judgement, refused: judgement.action is action)
+        return self._sum(lambda decision, invalid: decision.action is action)
 
     @property
     def edited(self) -> int:
         """Count those that are not what they were when they were answered."""
-        return self._sum(lambda judgement, refused: judgement.edited)
+        return self._sum(lambda decision, invalid: decision.edited)
 
     @property
     def again(self) -> int:
         """Count those that are sent again without having been edited."""
-        return self._sum(lambda judgement, refused: judgement[:3] == (Action.SEND, True, False))
+        return self._sum(lambda decision, invalid: decision[:3] == (Action.SEND, True, False))
 
     @property
     def in_doubt(self) -> int:
         """Count those that are sent again though an earlier request of theirs may have been billed."""
-        return self._sum(lambda judgement, refused: judgement.in_doubt and judgement.action is Action.SEND)
+        return self._sum(lambda decision, invalid: decision.in_doubt and decision.action is Action.SEND)
 
     @property
-    def refused(self) -> int:
+    def invalid(self) -> int:
         """Count those that get a line for being unusable."""
-        return self._sum(lambda judgement, refused: refused and judgement.action is Action.SEND)
+        return self._sum(lambda decision, invalid: invalid and decision.action is Action.SEND)
 
     @property
     def records(self) -> int:
@@ -81,7 +81,7 @@ class Survey:
     @property
     def is_done(self) -> bool:
         """Whether every record keeps its line."""
-        return not self._sum(lambda judgement, refused: judgement.action not in (Action.KEEP_OK, Action.KEEP_FAILED))
+        return not self._sum(lambda decision, invalid: decision.action not in (Action.KEEP_OK, Action.KEEP_FAILED))
 
     @property
     def kept(self) -> list[AlreadyDone]:
@@ -89,7 +89,7 @@ class Survey:
         return [AlreadyDone.OK] * self.count(Action.KEEP_OK) + [AlreadyDone.FAILED] * self.count(Action.KEEP_FAILED)
 
     def _sum(self, which: Callable[[Decision, bool], bool]) -> int:
-        return sum(count for (judgement, refused), count in self._counts.items() if which(judgement, refused))
+        return sum(count for (decision, invalid), count in self._counts.items() if which(decision, invalid))
 
 
 class ResumePlan:
@@ -171,25 +171,25 @@ class ResumePlan:
         Of input that can be read only once, without a header to compare with, others may have been sent by then: that
         is ActionNeeded.
         """
-        judgement = self._store.decide(job.identity, job.key, self.policy)
-        if judgement.action is Action.CHANGED:
+        decision = self._store.decide(job.identity, job.key, self.policy)
+        if decision.action is Action.CHANGED:
             what = "the options are not those that"
             if not self._let_through:
                 raise self._changed(what)
-            told = f"record {job.identity.index} showed it, and from there on nothing was sent"
-            raise self._changed(what, told, kind=ActionNeeded)
-        return judgement
+            outcome = f"record {job.identity.index} showed it, and from there on nothing was sent"
+            raise self._changed(what, outcome, kind=ActionNeeded)
+        return decision
 
     def skip_done(self, entries: list[Job | InvalidRecord]) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
-        sifted: list[Job | InvalidRecord | AlreadyDone | Outcome] = [*entries]
+        checked: list[Job | InvalidRecord | AlreadyDone | Outcome] = [*entries]
         if not self._store.is_new or self._store.answers is not None:
-            sifted = list(self._decided(entries))
-        jobs = [entry for entry in sifted if isinstance(entry, Job)]
+            checked = list(self._decided(entries))
+        jobs = [entry for entry in checked if isinstance(entry, Job)]
         if jobs:
             self._store.plan(jobs)
             self._let_through = True
-        return sifted
+        return checked
 
     def survey(self, dialect: Dialect) -> Survey | None:
         """Go through the whole input without sending anything; None when it can be read only once, or FILE is new."""
@@ -203,25 +203,25 @@ class ResumePlan:
             preparation = reading.preparation(dialect)
             decide, policy = self._store.decide, self.policy
             while batch := preparation.records(BATCH):
-                judged = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
-                survey.add(judged)
+                decided = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
+                survey.add(decided)
                 if found.in_doubt and len(survey.ids_in_doubt) < NAMED:
-                    ids = (job.identity.id for job, (one, _) in zip(batch, judged, strict=True) if one.in_doubt)
+                    ids = (job.identity.id for job, (one, _) in zip(batch, decided, strict=True) if one.in_doubt)
                     survey.ids_in_doubt += ids
                 survey.worked.update(
                     job.route
-                    for job, (judgement, _) in zip(batch, judged, strict=True)
-                    if judgement.action is Action.KEEP_OK and isinstance(job, Job)
+                    for job, (decision, _) in zip(batch, decided, strict=True)
+                    if decision.action is Action.KEEP_OK and isinstance(job, Job)
                 )
         return survey
 
     def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
         for entry in entries:
-            judgement = self.decide(entry)
-            match judgement.action:
+            decision = self.decide(entry)
+            match decision.action:
                 case Action.SEND:
                     if isinstance(entry, Job):
-                        self._continue(entry, judgement)
+                        self._continue(entry, decision)
                     copy = None if self.policy.is_named(entry.identity.id) else self._copy(entry)
                     yield entry if copy is None else copy
                 case Action.KEEP_OK:
@@ -234,7 +234,7 @@ class ResumePlan:
                         self._list_held(entry)
                         yield AlreadyDone.HELD
                     else:
-                        self._continue(copy.job, judgement)
+                        self._continue(copy.job, decision)
                         copy.job.intent_slot = self._store.place_in_doubt(copy.job)
                         yield copy  # an answer to the same request, which costs nothing
 
@@ -306,7 +306,7 @@ class ResumePlan:
         return self._store.orphans() < results
 
     def _plan(self, survey: Survey) -> str:
-        parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.refused:,} to send"]
+        parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.invalid:,} to send"]
         others = "lines of other inputs" if self._settings.resume.append else "lines without a record in the input"
         held = survey.count(Action.HOLD)
         for count, what in (
@@ -315,7 +315,7 @@ class ResumePlan:
             (survey.in_doubt, f"of them in doubt{self._doubts(survey.in_doubt, survey.ids_in_doubt)}"),
             (survey.count(Action.KEEP_FAILED), "failures kept"),
             (held, f"held in doubt{_ids(survey.ids_in_doubt, held)}"),
-            (survey.refused, "unusable"),
+            (survey.invalid, "unusable"),
             (self._store.orphans(), others),
         ):
             if count:
@@ -339,12 +339,12 @@ class ResumePlan:
             raise self._changed("the options are not those that")
 
     def _changed(
-        self, what: str, told: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
+        self, what: str, outcome: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
     ) -> LlmbatchError:
         now = options_of(self._settings) if self._before else {}
         return kind(
             f"{what} {self._store.path} was written with "
-            f"({difference(self._before, now) or 'a field of the request'}); {told}",
+            f"({difference(self._before, now) or 'a field of the request'}); {outcome}",
             "--changed rerun sends everything again, --changed keep keeps the answers there are.",
         )
 

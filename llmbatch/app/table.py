@@ -109,7 +109,7 @@ class Table:
 
 
 def _gathered(pieces: Iterator[bytes], size: int = 1 << 16) -> Iterator[bytes]:
-    """Gather pieces into portions that are worth a write."""
+    """Join pieces into portions, so that few writes are needed."""
     waiting: list[bytes] = []
     length = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Each input record against its results: missing, orphaned, repeated, broken. Reads, and changes nothing."""
+"""`verify`: compares input records with results and finds missing, orphaned, repeated and broken lines."""
 
 from array import array
 from collections import Counter

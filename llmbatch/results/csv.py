@@ -28,7 +28,7 @@ COLUMNS = (
     "latency_s",
 )
 META = "meta."
-"""What the columns of a record's own fields begin with."""
+"""Prefix of the columns for the fields of a record's meta."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 _QUOTED = {

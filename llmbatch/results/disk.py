@@ -13,9 +13,9 @@ from pathlib import Path
 
 __all__ = [
     "append",
-    "aside",
     "create",
     "cut",
+    "free_name",
     "make_folder",
     "remove",
     "remove_folder",
@@ -151,7 +151,7 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
-def aside(folder: Path, what: str, suffix: str) -> Path:
+def free_name(folder: Path, what: str, suffix: str) -> Path:
     """Return a name that is not taken, whatever the clock says."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     names = (folder / f"{what}-{stamp}-{number}{suffix}" for number in count(1))

@@ -1,4 +1,4 @@
-"""A results file opened for one run: held against others, refused when it is not ours, brought into order."""
+"""Opens a results file for one run: locks it, refuses a file that is not ours, mends what a crash left."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from llmbatch.results.store import Store
 __all__ = ["is_ours", "open_store"]
 
 LOOKED_AT = 100
-"""Lines that show, when the first one does not, whether a file is ours."""
+"""Lines that are looked at to tell whether a file is ours, when the first one does not show it."""
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _settle(store: Store) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> LlmbatchError:
-    """Tell a place where nothing can be written from a disk that refuses just now."""
+    """Tell a place where nothing can be written (exit 2) from a disk that is full or failing (exit 6)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return OutputError(f"cannot write -o {path}: {error.strerror}", "Make room, or choose another -o FILE.")
     return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")

@@ -1,4 +1,4 @@
-"""Result lines in other shapes: OpenAI's batch output, the OpenAI cookbook's, text."""
+"""Renders result lines in other formats: OpenAI's batch output, the OpenAI cookbook's, text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Reshape = Callable[[dict[str, Any]], tuple[bytes, bool]]
 
 
 class Missing(ValueError):
-    """An answer came without `parts` that its shape consists of: the request, or the provider's response."""
+    """A line lacks `parts` that its format needs: the request, or the provider's response."""
 
     def __init__(self, *parts: str) -> None:
         super().__init__(f"has no {' and no '.join(parts)}")

@@ -1,4 +1,4 @@
-"""Results as a Parquet file: typed columns, found out by a first pass, written by row groups."""
+"""Parquet output: a first pass finds the types of the columns, then row groups are written."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 class Survey:
-    """What the columns of a results table have to hold, found out by a pass over the lines."""
+    """Collects the columns of a results table and their types, in a pass over the lines."""
 
     def __init__(self, meta: Sequence[str] | None) -> None:
         self._wanted = meta
@@ -88,8 +88,8 @@ def parquet_pieces(lines: Iterable[dict[str, Any]], survey: Survey) -> Iterator[
                 pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), schema, strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            yield sink.taken()
-    yield sink.taken()
+            yield sink.take()
+    yield sink.take()
 
 
 def _groups(rows: Iterator[list[Any]]) -> Iterator[list[list[Any]]]:
@@ -98,7 +98,7 @@ def _groups(rows: Iterator[list[Any]]) -> Iterator[list[list[Any]]]:
 
 
 class _Pieces:
-    """A file object that keeps what is written until it is taken."""
+    """A file object that keeps what is written until `take` returns it."""
 
     closed = False
 
@@ -113,10 +113,10 @@ class _Pieces:
 
     def close(self) -> None: ...
 
-    def taken(self) -> bytes:
-        whole = b"".join(self._pieces)
+    def take(self) -> bytes:
+        data = b"".join(self._pieces)
         self._pieces.clear()
-        return whole
+        return data
 
 
 def _kind(value: Any) -> str:

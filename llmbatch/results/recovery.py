@@ -8,7 +8,7 @@ from pathlib import Path
 from llmbatch.codec import json
 from llmbatch.codec.digest import fingerprint
 from llmbatch.results import disk
-from llmbatch.results.disk import aside
+from llmbatch.results.disk import free_name
 from llmbatch.results.lines import parse, torn_tail
 from llmbatch.results.rewrite import rewrite
 
@@ -30,7 +30,7 @@ def mend_tail(fd: int, folder: Path, notice: Callable[[str], None]) -> int | Non
     if parse(tail) is not None:
         disk.append(fd, b"\n")
         return None
-    there = aside(folder, "torn", ".bin")
+    there = free_name(folder, "torn", ".bin")
     copy = disk.create(there, exclusive=True)
     try:
         disk.append(copy, tail)
@@ -53,7 +53,7 @@ def mend_redo(redo: Path, folder: Path, notice: Callable[[str], None]) -> None:
         mend_tail(fd, folder, notice)
     finally:
         os.close(fd)
-    there = aside(folder, "broken-redo", ".jsonl")
+    there = free_name(folder, "broken-redo", ".jsonl")
     if rewrite(redo, folder / "redo.new", lambda line: line.fields is not None, there):
         notice(f"broken lines of {redo} were moved to {there}")
 

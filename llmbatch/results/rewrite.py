@@ -1,4 +1,4 @@
-"""A results file written anew: redone lines put in place, lines sorted, lines taken out. Whole or not at all."""
+"""Rewrites a results file: puts redone lines in their places, sorts lines, moves lines out. All or nothing."""
 
 import os
 from array import array
@@ -13,7 +13,7 @@ __all__ = ["merge", "rewrite", "sort"]
 
 PIECE = 1 << 20
 LAST = 2**64 - 1
-"""No record has a later place; what somebody wrote into a line may be larger."""
+"""The largest index that is sorted by; a line that somebody wrote may have a larger one."""
 
 
 def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
@@ -52,12 +52,12 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     return new
 
 
-def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], aside: Path) -> int:
-    """Move the lines that are not to be kept to the file `aside`; return how many. Raises OSError."""
+def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], moved_to: Path) -> int:
+    """Move the lines that are not to be kept to the file `moved_to`; return how many. Raises OSError."""
     moved = sum(not keep(line) for line in _lines(results))
     if moved:
         gone = _pieces(line.raw + b"\n" for line in _lines(results) if not keep(line))
-        disk.replace(aside.with_suffix(".new"), aside, gone)
+        disk.replace(moved_to.with_suffix(".new"), moved_to, gone)
         disk.replace(scratch, results, _pieces(line.raw + b"\n" for line in _lines(results) if keep(line)))
     return moved
 
@@ -83,7 +83,7 @@ def sort(results: Path, scratch: Path) -> None:
 
 
 def _runs(places: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Join what stands together already, a piece at most: a file is nearly in order where answers take alike long."""
+    """Join neighbours into pieces: a file is nearly in order when all answers take about as long."""
     begin, end = next(places)
     for first, last in places:
         if first != end or end - begin >= PIECE:
@@ -109,7 +109,7 @@ def _identity(line: Line) -> int:
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Gather lines into pieces that are worth a write."""
+    """Join lines into pieces, so that few writes are needed."""
     piece: list[bytes] = []
     size = 0
     for line in lines:

@@ -14,7 +14,7 @@ from llmbatch.core.job import Identity, Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
-from llmbatch.results.disk import aside
+from llmbatch.results.disk import free_name
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intent_file import read_left
@@ -268,7 +268,9 @@ class Store:
             return place is None or bool(self._known.met[place])  # a line that was not known is of this run
 
         try:
-            return rewrite(self.path, self.folder / "pruned.new", has_record, aside(self.folder, "pruned", ".jsonl"))
+            return rewrite(
+                self.path, self.folder / "pruned.new", has_record, free_name(self.folder, "pruned", ".jsonl")
+            )
         except OSError as error:
             raise OutputError(f"cannot rewrite {self.path}: {error.strerror}", "Make room.") from error
 
@@ -372,7 +374,7 @@ class Store:
                 )
         self.found.ok, self.found.failed = ok, len(known) - ok
         if bad:
-            there = aside(self.folder, "broken", ".jsonl")
+            there = free_name(self.folder, "broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)
             self.found.notices.append(f"{bad} broken lines were moved to {there}")
             self.hold_results()

@@ -1,4 +1,4 @@
-"""Result lines to stdout, or whatever else is open."""
+"""Writes result lines to stdout or another open descriptor."""
 
 import os
 import select

@@ -430,7 +430,8 @@ InDoubt = Annotated[
     str,
     _option(
         "Resume",
-        "Records that may have been billed without an answer: send again, or never.",
+        "Records that may have been billed without an answer: send again, or never. After a reboot and in a restarted "
+        "container these are all that were planned.",
         "--in-doubt",
         metavar="retry|hold",
     ),

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from tests.torture.loop import torture
+from tests.torture.loop import SCENES, torture
 
 parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
 parser.add_argument("--kills", type=int, default=1000)
@@ -20,10 +20,12 @@ for what, one, other in (
     ("inputs", hold.rounds, retry.rounds),
     ("kills (SIGKILL)", hold.kills, retry.kills),
     ("  of them at the n-th file operation", hold.at_operation, retry.at_operation),
+    *((f"  with {scene}", hold.scenes[scene], retry.scenes[scene]) for scene in SCENES),
     ("resumes", hold.resumes, retry.resumes),
     ("requests the provider got", hold.requests, retry.requests),
     ("records lost", hold.lost, retry.lost),
     ("records held in doubt", hold.held, retry.held),
+    ("runs refused for damaged intents", hold.refused, retry.refused),
     ("requests billed twice", hold.twice, retry.twice),
     ("  reported as possibly billed", hold.reported, retry.reported),
 ):

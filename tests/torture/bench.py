@@ -107,10 +107,12 @@ class Bench:
         stdout: Path | None = None,
         clock: bool = False,
         largest: int | None = None,
+        storage: str | None = None,
     ) -> Ended:
         """Run `llmbatch run ...` in a folder, to its end or to what was ordered.
 
-        With `clock` the wall clock goes back each time it is looked at; no file may become larger than `largest`.
+        With `clock` the wall clock goes back each time it is looked at; no file may become larger than `largest`;
+        `storage` is what the run takes for its boot and mount.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         stderr = folder / "stderr"
@@ -127,6 +129,7 @@ class Bench:
             "trap": trap.as_json() if trap is not None else None,
             "clock": clock,
             "largest": largest,
+            "storage": storage,
         }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()

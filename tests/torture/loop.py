@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from contextlib import closing
@@ -13,12 +15,21 @@ from typing import Any
 from tests.torture.bench import Bench, Ended, Provider, quick_folder, results_of, write_records
 from tests.torture.trap import Trap
 
-__all__ = ["Count", "Loop", "torture"]
+__all__ = ["SCENES", "Count", "Loop", "torture"]
 
 OPERATIONS = 50
 """About so many operations on files make a run."""
 LONGEST = 0.25
 """About so many seconds a run takes."""
+
+PLAIN, EDITS, DEDUPE, JSON = "kills alone", "edits, reverted too", "--dedupe, reordered", "--json-retries 1"
+DAMAGE, MARKS, POWER, RACE = "damaged intents", "lost marks", "power cuts", "a second run at the same moment"
+SCENES = (PLAIN, EDITS, DEDUPE, JSON, DAMAGE, MARKS, POWER, RACE)
+"""What happens besides kills."""
+UNREPORTED = (EDITS, DEDUPE, DAMAGE)
+"""Where under retry the line of a record does not tell all that was paid for its requests."""
+FLAGS = {DEDUPE: ("--dedupe",), JSON: ("--json", "--json-retries", "1")}
+FITS, UNFIT = "[[mock:text value={%22a%22:1}]]", "[[mock:text value=no times=1]]"
 
 
 @dataclass
@@ -33,11 +44,15 @@ class Count:
     requests: int = 0
     lost: int = 0
     twice: int = 0
-    """Requests that were billed beyond the first for their record."""
+    """Requests that were billed beyond the first for their record, where nothing allowed that."""
     reported: int = 0
     """`possibly_billed` in the lines."""
     held: int = 0
+    refused: int = 0
+    """Runs that were refused because it was not known what is in doubt."""
     wrong: list[str] = field(default_factory=list)
+    scenes: Counter[str] = field(default_factory=Counter)
+    """Kills by scene."""
 
 
 class Loop:
@@ -52,61 +67,125 @@ class Loop:
 
     def round(self, most: int) -> None:
         """Kill at most so many times, then let the run end, and check."""
+        scene = SCENES[self.count.rounds % len(SCENES)]
         self.count.rounds += 1
         name = f"{self._seed}.{self._policy}.{self.count.rounds}"
         folder = Path(tempfile.mkdtemp(prefix=f"{self._policy}-", dir=self._folder))
-        records = self._input(name)
+        records = self._input(name, scene)
         source, summary = write_records(folder / "in.jsonl", records), folder / "summary.json"
         order: list[object] = [source, "--base-url", self._provider.base_url, "-m", "m", "-c", 16, "-q"]
         order += ["-o", folder / "out.jsonl", "--in-doubt", self._policy, "--summary-file", summary]
-        check = _Check(folder, self._policy, self._provider, [record["id"] for record in records])
+        order += FLAGS.get(scene, ())
+        check = _Check(folder, self._policy, self._provider, [record["id"] for record in records], scene)
         kills = runs = 0
         while True:
             runs += 1
-            ended = self._killed_run(folder, order) if kills < most else self._bench.run(folder, *order)
+            storage = f"storage {runs}" if scene == POWER else None
+            beside = self._start_beside(folder, order) if scene == RACE and kills < most else None
+            if kills < most:
+                ended = self._killed_run(folder, order, storage, power=scene == POWER)
+            else:
+                ended = self._bench.run(folder, *order, storage=storage)
+            if beside is not None:
+                check.exit_of_another(beside.wait(60))
             check.after_a_run()
             kills += ended.killed
+            if scene == DAMAGE and ended.code == 2:
+                self.count.refused += 1
+                break
             if not ended.killed and (ended.code in (0, 7) or runs > most + 3):
                 break
+            self._disturb(folder, source, records, check, scene)
         self.count.kills += kills
+        self.count.scenes[scene] += kills
         self.count.resumes += runs - 1
         check.at_the_end(ended, self.count)
 
-    def _killed_run(self, folder: Path, order: list[object]) -> Ended:
+    def _killed_run(self, folder: Path, order: list[object], storage: str | None, *, power: bool) -> Ended:
         """Run until it dies, at an operation or at a moment; now and then it ends before."""
-        if self._random.random() < 0.5:
-            at = self._random.randint(1, OPERATIONS)
-            ended = self._bench.run(folder, *order, trap=Trap(at=at, folder=str(folder)))
+        if power or self._random.random() < 0.5:
+            trap = Trap(at=self._random.randint(1, OPERATIONS), folder=str(folder), power=power)
+            ended = self._bench.run(folder, *order, trap=trap, storage=storage)
             self.count.at_operation += ended.killed
             return ended
-        return self._bench.run(folder, *order, kill_after=self._random.uniform(0, LONGEST))
+        return self._bench.run(folder, *order, kill_after=self._random.uniform(0, LONGEST), storage=storage)
 
-    def _input(self, name: str) -> list[dict[str, Any]]:
+    def _start_beside(self, folder: Path, order: list[object]) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "llmbatch", "run", *map(str, order)]
+        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _disturb(self, folder: Path, source: Path, records: list[dict[str, Any]], check: "_Check", scene: str) -> None:
+        """Do to the input or to the state what the scene is about."""
+        state = folder / "out.jsonl.state"
+        if scene == EDITS:
+            for record in records:
+                if self._random.random() < 0.3:
+                    check.edit(record)
+            write_records(source, records)
+        elif scene == DEDUPE:
+            self._random.shuffle(records)
+            write_records(source, records)
+        elif scene == MARKS and self._random.random() < 0.5:
+            for path in state.glob("marks-*"):
+                path.unlink()
+        elif scene == DAMAGE and self._random.random() < 0.5 and (state / "intents").exists():
+            content = bytearray((state / "intents").read_bytes())
+            used = len(content.rstrip(b"\0"))
+            how = self._random.choice(("empty", "cut", "bit"))
+            at = self._random.randrange(max(used, 1))
+            if how == "bit" and used:
+                content[at] ^= 1 << self._random.randrange(8)
+            else:
+                del content[0 if how == "empty" else at :]
+            (state / "intents").write_bytes(content)
+
+    def _input(self, name: str, scene: str) -> list[dict[str, Any]]:
         """Some records fail the first time they are asked."""
         records = [{"id": f"{name}.{number}", "prompt": f"{name}.{number}"} for number in range(self._records)]
+        if scene == DEDUPE:
+            for record in records[1::2]:
+                record["prompt"] = f"{name}.{self._random.randrange(0, self._records, 2)}"
+            return records
         for record in self._random.sample(records, self._records // 10):
-            record["prompt"] += " [[mock:status code=400 times=1]]"
-        if self._random.random() < 0.15:
+            record["prompt"] += f" {UNFIT}" if scene == JSON else " [[mock:status code=400 times=1]]"
+        if scene not in (JSON, EDITS) and self._random.random() < 0.15:
             fault = self._random.choice(("cut", "reset", "status code=500", "status code=503 retry-after=0"))
             self._random.choice(records)["prompt"] += f" [[mock:{fault} times=1]]"
+        if scene == JSON:
+            for record in records:
+                record["prompt"] += f" {FITS}"
         return records
 
 
 class _Check:
     """What must hold after each run of a round, and at its end."""
 
-    def __init__(self, folder: Path, policy: str, provider: Provider, ids: list[str]) -> None:
+    def __init__(self, folder: Path, policy: str, provider: Provider, ids: list[str], scene: str) -> None:
         self._output, self._redo = folder / "out.jsonl", folder / "out.jsonl.state" / "redo.jsonl"
         self._summary = folder / "summary.json"
         self._policy = policy
+        self._scene = scene
         self._provider = provider
         self._ids = set(ids)
         self._answered: set[str] = set()
+        self._was_answered: set[tuple[str, bool]] = set()
+        """Records that were answered once, and whether as edited."""
         self._wrong: list[str] = []
         self._billed: Counter[str] = Counter()
         self._bodies: Counter[str] = Counter()
         self._requests = 0
         provider.new_entries()
+
+    def exit_of_another(self, code: int) -> None:
+        """Note how a run ended that was started at the same moment."""
+        if code not in (0, 1, 7, 75):
+            self._wrong.append(f"a second run ended with {code}")
+
+    def edit(self, record: dict[str, Any]) -> None:
+        """Edit a record, or revert that, unless that would ask for an answer that was there and was replaced."""
+        edited = not record["prompt"].endswith(" edited")
+        if (record["id"], edited) not in self._was_answered:
+            record["prompt"] = record["prompt"] + " edited" if edited else record["prompt"].removesuffix(" edited")
 
     def after_a_run(self) -> None:
         """No record that had an answer before the run was asked again by it."""
@@ -114,41 +193,57 @@ class _Check:
         self._requests += len(entries)
         for entry in entries:
             id = entry["prompt"].split(" ")[0]
-            if id in self._answered:
+            if id in self._answered and self._scene not in (EDITS, DEDUPE, POWER):
                 self._wrong.append(f"{id} had an answer and was asked again")
             self._billed[id] += entry["billed"]
             self._bodies[entry["key"]] += entry["billed"]
         for path in (self._output, self._redo):
-            self._answered |= {line["id"] for line in results_of(path, torn=True) if line["status"] == "ok"}
+            for line in _lines(path):
+                if line["status"] == "ok":
+                    self._answered.add(line["id"])
+                    self._was_answered.add((line["id"], " edited" in line["text"]))
 
     def at_the_end(self, ended: Ended, count: Count) -> None:
         """Every record exactly once, or held; and what was paid twice was reported."""
         self.after_a_run()
+        count.requests += self._requests
+        allowed = 2 if self._scene == JSON else 1
+        over = {body: billed - allowed for body, billed in self._bodies.items() if billed > allowed}
+        if self._policy == "hold" or self._scene not in UNREPORTED:
+            count.twice += sum(over.values())
+        if over and self._policy == "hold":
+            self._wrong.append(f"{len(over)} requests were billed more than once under hold")
+        if ended.code != 2:
+            self._check_lines(ended, count, allowed)
+        count.wrong += [f"{self._scene}: {self._output}: {what}" for what in self._wrong]
+
+    def _check_lines(self, ended: Ended, count: Count, allowed: int) -> None:
         lines = {line["id"]: line for line in results_of(self._output)}
-        summary = json.loads(self._summary.read_text())
-        missing, held = self._ids - lines.keys(), summary["held"]
+        held = json.loads(self._summary.read_text())["held"]
+        missing = self._ids - lines.keys()
         failed = [line["id"] for line in lines.values() if line["status"] == "failed"]
-        # A record may have its old failure and be held, for what was sent since.
-        lost = max(0, len(missing) - held, held - len(missing) - len(failed)) + len(lines.keys() - self._ids)
-        twice = {id: billed - 1 for id, billed in self._billed.items() if billed > 1}
+        # A record may have its old failure, or the answer to another version, and be held, for what was sent since.
+        surplus = 0 if self._scene == EDITS else held - len(missing) - len(failed)
+        lost = max(0, len(missing) - held, surplus) + len(lines.keys() - self._ids)
         count.lost += lost
         count.held += held
-        count.requests += self._requests
-        count.twice += sum(twice.values())
-        count.reported += sum(line.get("possibly_billed", 0) for line in lines.values())
-        for id, times in twice.items():
+        if self._scene not in UNREPORTED:
+            count.reported += sum(line.get("possibly_billed", 0) for line in lines.values())
+        for id, billed in self._billed.items():
             reported = lines[id].get("possibly_billed", 0) if id in lines else 0
-            if self._policy == "hold" or times > reported:
-                self._wrong.append(f"{id} was billed {times + 1} times, {reported} of them reported as possible")
-        if self._policy == "hold" and max(self._bodies.values(), default=0) > 1:
-            self._wrong.append("a request was billed twice under hold")
+            if self._scene not in UNREPORTED and billed - allowed > reported:
+                self._wrong.append(f"{id} was billed {billed} times, {reported} of them reported as possible")
         if lost:
             self._wrong.append(f"{lost} records lost: {sorted(missing)[:3]}, held {held}")
         if ended.code != (7 if held else int(bool(failed))) or (held and self._policy == "retry"):
             self._wrong.append(f"exit code {ended.code}, {held} held, failed: {failed}: {ended.stderr}")
-        if (self._output.parent / "out.jsonl.state" / "redo.jsonl").exists():
+        if self._redo.exists():
             self._wrong.append("the redo file is still there")
-        count.wrong += [f"{self._output}: {what}" for what in self._wrong]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a file, of which a record may have several in the redo file."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line] if path.exists() else []
 
 
 def torture(kills: int, *, records: int = 60, seed: int | None = None, most: int = 5) -> dict[str, Count]:

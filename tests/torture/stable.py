@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmbatch.cli.main import run_to_code
+from llmbatch.results import store
 from llmbatch.transport_process import child, spawn
 from tests.torture.clock import turn_back
 from tests.torture.trap import Trap, lay
@@ -69,6 +70,8 @@ def _run(order: dict[str, Any]) -> None:
         spawn.subprocess = _Subprocess  # type: ignore[attr-defined]
         if order.get("trap"):
             lay(Trap(**order["trap"]))
+        if order.get("storage"):
+            store.storage_of = lambda folder: order["storage"].encode().ljust(16)[:16]  # type: ignore[attr-defined]
         if order.get("clock"):
             turn_back()
         if order.get("largest"):

@@ -14,7 +14,7 @@ PACKED = ("--endpoint", "embeddings", "--pack", "2")
 
 
 def test_forty_kills_lose_nothing_and_pay_nothing_twice_unreported() -> None:
-    found = torture(44)
+    found = torture(64)
     assert sum(count.kills for count in found.values()) >= 40
     assert found["hold"].wrong + found["retry"].wrong == []
     assert found["hold"].lost == found["retry"].lost == found["hold"].twice == 0

@@ -4,6 +4,8 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from mmap import mmap
+from pathlib import Path
 from typing import Any
 
 from llmbatch.results import disk
@@ -25,6 +27,8 @@ class Trap:
     for_good: bool = False
     folder: str = "/"
     told: str | None = None
+    power: bool = False
+    """When the process dies, the power fails too: of the files of results only what was synced is left."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `Trap(**...)` takes."""
@@ -33,7 +37,9 @@ class Trap:
 
 def lay(trap: Trap) -> None:
     """Let the trap strike in this process."""
-    disk.os = _Trapped(trap)  # type: ignore[attr-defined]
+    trapped = _Trapped(trap)
+    disk.os = trapped  # type: ignore[attr-defined]
+    disk.sync_map = trapped.sync_map
 
 
 class _Trapped:
@@ -42,6 +48,13 @@ class _Trapped:
     def __init__(self, trap: Trap) -> None:
         self._trap = trap
         self._count = 0
+        self._synced = {str(path): path.read_bytes() for path in self._files()}
+        """What would be left by a power cut, by path."""
+
+    def _files(self) -> list[Path]:
+        """List the results file and what is in its state folder."""
+        folder = Path(self._trap.folder)
+        return [path for path in folder.rglob("*") if path.is_file() and "out.jsonl" in str(path.relative_to(folder))]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
@@ -49,6 +62,8 @@ class _Trapped:
     def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
         if str(path).startswith(self._trap.folder):
             self._maybe("open")
+        if flags & os.O_CREAT:
+            self._synced.setdefault(str(path), b"")
         return os.open(path, flags, mode)
 
     def write(self, fd: int, data: Any) -> int:
@@ -59,6 +74,7 @@ class _Trapped:
         if str(target).startswith(self._trap.folder):
             self._maybe("rename")
         os.rename(source, target)
+        self._synced[str(target)] = self._synced.pop(str(source), b"")
 
     def ftruncate(self, fd: int, size: int) -> None:
         self._on(fd, "ftruncate")
@@ -71,6 +87,14 @@ class _Trapped:
     def fdatasync(self, fd: int) -> None:
         self._on(fd, "fdatasync")
         os.fdatasync(fd)
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        self._synced[path] = Path(path).read_bytes() if os.path.exists(path) else b""
+
+    def sync_map(self, map: mmap) -> None:
+        map.flush()
+        for path in self._files():
+            if path.name.startswith("marks-"):
+                self._synced[str(path)] = path.read_bytes()
 
     def fsync(self, fd: int) -> None:
         self._on(fd, "fsync")
@@ -80,6 +104,14 @@ class _Trapped:
         if str(path).startswith(self._trap.folder):
             self._maybe("unlink")
         os.unlink(path)
+        self._synced.pop(str(path), None)
+
+    def _cut_power(self) -> None:
+        for path in self._files():
+            if str(path) in self._synced or path.name == "lock":
+                path.write_bytes(self._synced.get(str(path), b""))
+            else:
+                path.unlink()
 
     def _on(self, fd: int, name: str, half: Callable[[], object] = lambda: None) -> None:
         if os.readlink(f"/proc/self/fd/{fd}").startswith(self._trap.folder):
@@ -97,5 +129,7 @@ class _Trapped:
                 with open(trap.told, "w") as file:
                     file.write(name)
         if trap.errno is None:
+            if trap.power:
+                self._cut_power()
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(trap.errno, os.strerror(trap.errno or 0))

@@ -104,7 +104,7 @@ class FirstRecords:
             which = f"none of the {self._count} records" if ended else f"none of the first {self._count} records"
             raise InputError(
                 f"{which} can be sent, all for the same reason: {self._message}",
-                "Nothing was sent. See --input-format, --delimiter, and --template.",
+                "Nothing was sent. See --input-format, --delimiter and --template.",
             )
 
     def _compare(self, message: str) -> None:

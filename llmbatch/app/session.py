@@ -248,7 +248,13 @@ class Session:
         """Return the records, or what a survey found of them when there is nothing left to do."""
         if self._output.kept is not None:
             return _AllKept(self._output.kept)
-        return self._reading.preparation(dialect, self._output.skip_done, bound(self._settings, self._price))
+        store = self._output.store
+        return self._reading.preparation(
+            dialect,
+            self._output.skip_done,
+            bound(self._settings, self._price),
+            must_be_usable=store is None or store.is_new,
+        )
 
     def _budget(self) -> Budget:
         """Make the budget; under a ceiling it holds what the results file cost so far."""

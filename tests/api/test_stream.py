@@ -8,12 +8,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import llmbatch
+from llmbatch.core.errors import UsageError
 from tests.e2e.command import LLMBATCH
 
 PATIENCE = 20.0
@@ -351,3 +355,68 @@ def test_ctrl_c_ends_run_and_keeps_what_was_written(server: str, tmp_path: Path)
         _, said = process.communicate(timeout=PATIENCE)
     assert said.rstrip().endswith(b"KeyboardInterrupt") and process.returncode == -signal.SIGINT
     assert [json.loads(line)["status"] for line in output.read_bytes().splitlines()] == ["ok"] * 21
+
+
+class Frame:
+    """What is used of a pandas.DataFrame: iterated it gives the names of its columns."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self.columns = list(columns)
+        self._values = columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self._values[self.columns[0]])
+
+    def itertuples(self, *, index: bool, name: str | None) -> Iterator[tuple[Any, ...]]:
+        assert (index, name) == (False, None)
+        return zip(*self._values.values(), strict=True)
+
+
+class PolarsFrame(Frame):
+    """What is used of a polars.DataFrame."""
+
+    itertuples = None  # type: ignore[assignment]
+
+    def iter_rows(self) -> Iterator[tuple[Any, ...]]:
+        return zip(*self._values.values(), strict=True)
+
+
+class NAType:
+    """What pandas has for nothing."""
+
+
+COLUMNS: dict[str, list[Any]] = {
+    "id": [1, 2],
+    "prompt": ["one", "two"],
+    "when": [datetime(2026, 1, 2), NAType()],
+    "share": [float("nan"), Decimal("0.5")],
+}
+
+
+@pytest.mark.parametrize("table", [Frame(COLUMNS), PolarsFrame(COLUMNS)], ids=lambda table: type(table).__name__)
+def test_a_data_frame_is_its_rows_and_not_its_columns(server: str, table: Any) -> None:
+    one, two = llmbatch.run(table, base_url=server, model="mock")
+    assert (one["id"], one["meta"]) == (1, {"when": "2026-01-02T00:00:00", "share": None})
+    assert (two["id"], two["meta"]) == (2, {"when": None, "share": "0.5"})
+
+
+def test_an_arrow_table_and_a_batch_are_their_rows(server: str) -> None:
+    batch = pa.record_batch({"id": [1, 2], "prompt": ["one", "two"]})
+    for table in (batch, pa.Table.from_batches([batch])):
+        assert [(line["id"], line["status"]) for line in llmbatch.run(table, base_url=server, model="mock")] == [
+            (1, "ok"),
+            (2, "ok"),
+        ]
+
+
+def test_a_table_whose_columns_cannot_be_fields_is_a_usage_error(server: str) -> None:
+    twice = Frame({"prompt": ["a"], "x": [1]})
+    twice.columns = ["prompt", "prompt"]
+    numbers = Frame({"prompt": ["a"]})
+    numbers.columns = [0]  # type: ignore[list-item]
+    for table in (twice, numbers):
+        with pytest.raises(UsageError, match="column"):
+            llmbatch.run(table, base_url=server, model="mock")

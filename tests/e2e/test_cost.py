@@ -93,3 +93,18 @@ def test_a_service_that_counts_nothing_but_zeros_meets_the_ceiling_all_the_same(
     assert done.code == 5, done.stderr
     assert 1 <= len(mock.ledger(f"{word} zeros")) <= 5
     assert not any("usage" in line or "cost_usd" in line for line in done.results)
+
+
+def test_the_ceiling_of_a_run_leaves_out_what_earlier_runs_cost(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f'"of this run {n}"\n' for n in range(60)))
+    run = ("run", "in.jsonl", *mock(*PRICE), "-o", "out.jsonl")
+    costs = [0.0]
+    for _ in range(2):
+        done = llmbatch(*run, "--max-run-cost", 0.3)
+        assert done.code == 5 and "--max-run-cost $0.3" in done.stderr and "in this run" in done.stderr
+        costs.append(sum(line["cost_usd"] for line in lines_of(tmp_path / "out.jsonl")))
+        assert 0.27 < costs[-1] - costs[-2] <= 0.3
+    both = llmbatch(*run, "--max-run-cost", 5, "--max-cost", 0.7)
+    assert both.code == 5 and "--max-cost $0.7" in both.stderr
+    needs = llmbatch("run", "in.jsonl", *mock(), "--max-run-cost", 5)
+    assert needs.code == 2 and "--max-run-cost needs" in needs.stderr

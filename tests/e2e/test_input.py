@@ -181,3 +181,81 @@ def test_many_bad_lines_do_not_make_a_run_without_end(llmbatch: Command, mock: M
     stdin = b'"fine"\n' + b"{broken\n" * 5000
     done = llmbatch("run", *mock("-q"), stdin=stdin)
     assert done.code == 1 and len(done.results) == 5001
+
+
+def test_compressed_bytes_on_a_pipe_are_opened(llmbatch: Command, mock: Mock) -> None:
+    lines = b'"one"\n"two"\n'
+    for data in (gzip.compress(lines), bz2.compress(lines), lzma.compress(lines)):
+        done = llmbatch("run", *mock(), stdin=data)
+        assert done.code == 0 and len(done.results) == 2
+
+
+def test_folders_and_quoted_patterns_are_inputs_and_results_files_are_not(llmbatch: Command, tmp_path: Path) -> None:
+    folder = llmbatch.home / "data"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "b.csv").write_text("prompt\nfrom b\n")
+    (folder / "a.jsonl").write_text('"from a"\n')
+    (folder / "notes.xyz").write_text("no input\n")
+    (folder / ".hidden.jsonl").write_text('"hidden"\n')
+    (folder / "deeper" / "c.txt").write_text("from c\n")
+    first = llmbatch("run", "data", "-p", "mock", "-o", "data/out.jsonl")
+    again = llmbatch("run", "data", "-p", "mock", "-o", "data/out.jsonl")
+    assert (first.code, again.code) == (0, 0) and "2 done, 0 to send" in again.stderr
+    assert llmbatch("verify", "data", "-o", "data/out.jsonl").code == 0
+    asked = llmbatch("run", "data/**/*.[ct]*", "-p", "mock", "--dry-run").results
+    assert [line["body"]["messages"][0]["content"] for line in asked] == ["from b", "from c"]
+    for name, words in (("data/*.parquet", "no file matches"), ("empty", "without a file of a known format")):
+        (llmbatch.home / "empty").mkdir(exist_ok=True)
+        refused = llmbatch("run", name, "-p", "mock")
+        assert refused.code == 3 and words in refused.stderr
+    (llmbatch.home / "[x].jsonl").write_text('"itself"\n')
+    assert llmbatch("run", "[x].jsonl", "-p", "mock").code == 0
+
+
+def test_the_delimiter_holds_for_the_run_and_for_verify(llmbatch: Command, mock: Mock) -> None:
+    (llmbatch.home / "in.csv").write_text("id;prompt\n1;say a, b\n")
+    run = ("run", "in.csv", *mock(), "-o", "r.jsonl")
+    assert llmbatch(*run, "--delimiter", ";").code == 0 and len(mock.ledger("say a, b")) == 1
+    assert llmbatch("verify", "in.csv", "-o", "r.jsonl", "--delimiter", ";").code == 0
+    assert llmbatch("run", "in.csv", "-p", "mock", "--delimiter", ";;").code == 2
+    (llmbatch.home / "in.jsonl").write_text('"a"\n')
+    assert "goes with CSV" in llmbatch("run", "in.jsonl", "-p", "mock", "--delimiter", "tab").stderr
+    piped = llmbatch("run", "-p", "mock", "--delimiter", "\\t", "--dry-run", stdin=b"id\tprompt\n1\ta\n")
+    assert piped.result["id"] == "1"
+
+
+def test_a_name_that_no_record_has_sends_nothing(llmbatch: Command, mock: Mock) -> None:
+    records = [{"uid": number, "prompt": f"unasked {number}"} for number in range(300)]
+    (llmbatch.home / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for flags in (("--id-field", "uidd"), ("--meta", "uid,labell"), ("--image", "file")):
+        for inputs, stdin in (("in.jsonl", b""), ("-", records)):
+            done = llmbatch("run", inputs, *mock(), *flags, stdin=stdin)
+            assert done.code == 2 and flags[0] in done.stderr and done.stdout == b""
+    assert mock.ledger("unasked") == []
+    (llmbatch.home / "r.jsonl").write_text("")
+    done = llmbatch("verify", "in.jsonl", "-o", "r.jsonl", "--id-field", "uidd")
+    assert done.code == 2 and "Did you mean 'uid'?" in done.stderr
+
+
+def test_records_that_are_all_invalid_alike_send_nothing_unless_the_file_has_results(
+    llmbatch: Command, mock: Mock
+) -> None:
+    run = ("run", "in.jsonl", *mock(), "-o", "r.jsonl")
+    bad = "".join(f'{{"id":{number},"messages":"{number}"}}\n' for number in range(150))
+    (llmbatch.home / "in.jsonl").write_text(bad)
+    refused = llmbatch(*run)
+    assert refused.code == 3 and "messages must be an array" in refused.stderr
+    assert not (llmbatch.home / "r.jsonl").exists() or (llmbatch.home / "r.jsonl").read_bytes() == b""
+    assert llmbatch("run", "in.jsonl", "--dry-run", "-p", "mock").code == 3
+    (llmbatch.home / "in.jsonl").write_text('{"id":"good","prompt":"a"}\n')
+    assert llmbatch(*run).code == 0
+    (llmbatch.home / "in.jsonl").write_text(bad + '{"id":"good","prompt":"a"}\n')
+    assert llmbatch(*run).code == 1
+
+
+def test_a_first_line_that_is_bad_is_answered_before_the_next_one_comes(llmbatch: Command) -> None:
+    running = llmbatch.start("run", "-p", "mock")
+    running.write("good")
+    assert running.read_line()["status"] == "ok"
+    running.write({"prompt": ""})
+    assert running.read_line()["status"] == "failed"

@@ -26,6 +26,10 @@ __all__ = [
 DEEPEST = 200
 """The deepest nesting of a value: safe for everything that walks or writes it recursively."""
 
+DEEPEST_STANDARD = 600
+"""The deepest nesting that the standard library gets to read or write. Its own limit is the interpreter's limit of
+recursion, which differs between versions and with the caller's stack."""
+
 MOST = 1_000_000
 """Lists and objects in one value."""
 
@@ -37,15 +41,14 @@ def loads(data: bytes) -> Any:
     """Parse strict JSON, integers of any size exact.
 
     Raises ValueError (with `lineno` and `colno`) for anything else: NaN, lone surrogates, a byte order mark,
-    invalid UTF-8, nesting deeper than 1,024.
+    invalid UTF-8, nesting deeper than 1,024, or than `DEEPEST_STANDARD` beside an integer of 19 digits.
     """
     value = orjson.loads(data)
-    if _may_hold_wide_number(data):
-        try:
-            return json.loads(data)
-        except RecursionError:
-            raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
-    return value
+    if not _may_hold_wide_number(data):
+        return value
+    if _deeper(value, DEEPEST_STANDARD):
+        raise json.JSONDecodeError("depth limit exceeded", "", 0)
+    return json.loads(data)
 
 
 def parser_of(texts: Iterable[bytes]) -> Callable[[bytes], Any]:
@@ -91,15 +94,17 @@ def first_value(data: bytes) -> tuple[Any, bytes]:
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    layer = [value]
+    layer = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
+        if not layer:
+            return False
         layer = [
             child
             for node in layer
-            if isinstance(node, dict | list)
             for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
         ]
-    return any(isinstance(node, dict | list) for node in layer)
+    return bool(layer)
 
 
 def dumps(value: Any) -> bytes:
@@ -153,7 +158,9 @@ def is_unicode(text: str) -> bool:
 
 
 def _dumps_stdlib(value: Any, *, sort_keys: bool) -> bytes:
+    if _deeper(value, DEEPEST_STANDARD):
+        raise ValueError(f"cannot be written as JSON: nested deeper than {DEEPEST_STANDARD} levels")
     try:
         return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys).encode("ascii")
-    except (RecursionError, TypeError) as error:
+    except TypeError as error:
         raise ValueError(f"cannot be written as JSON: {error}") from error

@@ -1,13 +1,14 @@
 """JSON in and out, exact."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.codec.json import DEEPEST, MOST, canonical, dumps, loads, loads_shallow
+from llmbatch.codec.json import DEEPEST, DEEPEST_STANDARD, MOST, canonical, dumps, loads, loads_shallow
 
 JSON = st.recursive(
     st.none()
@@ -82,6 +83,7 @@ def test_the_order_of_fields_is_kept_when_not_asked_otherwise() -> None:
         b"1e999",
         b"[1e999,123456789012345678901]",
         b"[" * 1025 + b"]" * 1025,
+        b"[" * (DEEPEST_STANDARD + 1) + b"123456789012345678901" + b"]" * (DEEPEST_STANDARD + 1),
         b"[" * 1020 + b"123456789012345678901" + b"]" * 1020,
     ],
 )
@@ -128,3 +130,23 @@ def test_records_as_deep_as_are_read_can_be_written(depth: int) -> None:
 def test_what_cannot_be_written_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="cannot be written"):
         dumps({"a": object()})
+
+
+def nested(levels: int) -> Any:
+    value: Any = 2**70
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_how_deep_a_value_may_be_does_not_hang_on_the_interpreter() -> None:
+    deepest = nested(DEEPEST_STANDARD)
+    assert loads(dumps(deepest)) == loads(canonical(deepest)) == deepest
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10 * limit)
+    try:
+        for write in (dumps, canonical):
+            with pytest.raises(ValueError, match=f"deeper than {DEEPEST_STANDARD} levels"):
+                write(nested(DEEPEST_STANDARD + 1))
+    finally:
+        sys.setrecursionlimit(limit)

@@ -61,7 +61,7 @@ def events(body: bytes) -> Iterator[Event]:
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
-            data.append(value)
+            data.append(value.removeprefix(b"data: "))  # some proxies wrap a stream twice
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     if name == "error" or any(map(bytes.strip, data or bare)):

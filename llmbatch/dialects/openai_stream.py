@@ -72,7 +72,9 @@ def _add(body: dict[str, Any], choices: dict[int, "_Choice"], chunk: dict[str, A
     own = chunk.get("x_groq")
     own = own if isinstance(own, dict) else {}
     body |= {name: value for name, value in chunk.items() if name not in _NOT_KEPT and not is_empty(value)}
-    used = [chunk.get("usage"), own.get("usage"), *(piece.get("usage") for piece in pieces)]
+    used = [chunk.get("usage"), own.get("usage")]
+    for piece in pieces:
+        used += [piece.get("usage"), (piece.get("delta") or {}).get("usage")]
     for usage in used:
         if isinstance(usage, dict) and usage:
             body["usage"] = merged_usage(body.get("usage"), usage)

@@ -36,7 +36,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
         if name in _PINGS or data[:16].strip().decode("latin-1").lower() in _PINGS:
             continue
         for value in _objects(name, data):
-            if name == ERROR or has_error(value):
+            if name == ERROR or has_error(value) or _is_message_alone(value):
                 yield StreamEvent(ERROR, {"error": value.get("error") or value})
                 return
             if value.get("type") not in _PINGS:
@@ -48,15 +48,21 @@ def _objects(name: str, data: bytes) -> list[dict[str, Any]]:
     try:
         value = json.loads_shallow(data)
     except ValueError:
-        if name != ERROR:
+        if name != ERROR and data.lstrip()[:1] in (b"{", b"["):
             raise
-        value = data.decode("utf-8", "replace")
+        return [{"error": data.decode("utf-8", "replace") or "an error without words"}]  # plain words
     values = value if isinstance(value, list) else [value]
     if all(isinstance(one, dict) for one in values):
         return values
     if name == ERROR:
         return [{"error": value or "an error without words"}]
     raise ValueError("an event is not a JSON object")
+
+
+def _is_message_alone(value: dict[str, Any]) -> bool:
+    """Tell whether an event has a text as its message and no choices: no dialect has such, but some errors are so."""
+    words = value.get("message") or value.get("msg")
+    return isinstance(words, str) and "choices" not in value
 
 
 def is_empty(value: Any) -> bool:

@@ -101,7 +101,7 @@ class _Call:
                 self.name += name
         if not arguments:
             return
-        if self._arguments == ["{}"] or self._repeats(arguments):  # a placeholder, or a repetition
+        if self._arguments == ["{}"] or self._is_contained_in(arguments):  # a placeholder, or all so far once more
             self._begin_arguments()
         self._arguments.append(arguments)
         self._length += len(arguments)
@@ -142,6 +142,11 @@ class _Call:
     def _repeats(self, arguments: str) -> bool:
         """Tell whether a piece holds all that there is already."""
         return self._is_complete() and len(arguments) == self._length and arguments == "".join(self._arguments)
+
+    def _is_contained_in(self, arguments: str) -> bool:
+        """Tell whether a piece begins with all arguments so far: some copies send them whole each time."""
+        longer = 0 < self._length <= len(arguments) and arguments.startswith("{")
+        return longer and arguments.startswith("".join(self._arguments))
 
     def joined(self) -> dict[str, Any]:
         """Return the whole call."""

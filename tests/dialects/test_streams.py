@@ -141,7 +141,11 @@ def chat_stream(draw: st.DrawFn, answer: Answer) -> bytes:
 @st.composite
 def call_pieces(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]]:
     """Cut tool calls into pieces, told apart by whatever a server has for it."""
-    habit = draw(st.sampled_from(["openai", "no index", "null", "text", "zero", "repeats", "unstable ids", "objects"]))
+    habit = draw(
+        st.sampled_from(
+            ["openai", "no index", "null", "text", "zero", "repeats", "unstable ids", "objects", "all so far"]
+        )
+    )
     pieces = []
     for number, call in enumerate(message.get("tool_calls", ())):
         name, written = call["function"]["name"], call["function"]["arguments"]
@@ -157,8 +161,10 @@ def call_pieces(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]
         pieces.append(
             {**place, "id": call["id"], "type": "function", "function": {"name": name, "arguments": parts[0]}}
         )
+        so_far = parts[0]
         for rest in parts[1:]:
-            more: dict[str, Any] = {**place, "function": {"arguments": rest}}
+            so_far += rest
+            more: dict[str, Any] = {**place, "function": {"arguments": so_far if habit == "all so far" else rest}}
             if habit in ("repeats", "zero"):
                 more |= {"id": call["id"]}
                 more["function"]["name"] = name if habit == "repeats" else None
@@ -363,6 +369,10 @@ ERRORS: dict[str, bytes] = {
     "words": b'data: {"error":"engine died"}\n\n',
     "flat": b'data: {"object":"error","message":"engine died","code":500}\n\n',
     "code and message": b'data: {"code":"InternalError","message":"engine died","request_id":"r"}\n\n',
+    "a message alone": b'data: {"message":"engine died"}\n\n',
+    "a type and a message": b'data: {"type":"InternalServerError","message":"engine died"}\n\n',
+    "plain words": b"data: engine died\n\n",
+    "a failure": b'data: {"success":false,"msg":"engine died"}\n\n',
     "FastAPI's": b'data: {"detail":"engine died"}\n\n',
     "named": b'event: error\ndata: {"message":"engine died"}\n\n',
     "named, in words": b"event: error\ndata: engine died\n\n",

@@ -49,7 +49,7 @@ class ApiError:
 class Rule(NamedTuple):
     """A row of the table: it applies when every condition it has holds; of `names` and `words` one is enough.
 
-    `unless` are words that make the row void.
+    `unless` and `unless_names` make words void.
     """
 
     kind: Kind
@@ -57,6 +57,7 @@ class Rule(NamedTuple):
     names: re.Pattern[str] | None = None
     words: re.Pattern[str] | None = None
     unless: re.Pattern[str] | None = None
+    unless_names: re.Pattern[str] | None = None
     waits: bool | None = None
     per_day: bool = False
     billing: Billing = Billing.UNBILLED
@@ -77,7 +78,9 @@ class Rule(NamedTuple):
             return True
         if self.words is None or not self.words.search(error.words):
             return False
-        return self.unless is None or not (self.unless.search(error.words) or self.unless.search(error.labels))
+        if self.unless_names is not None and self.unless_names.search(error.labels):
+            return False
+        return self.unless is None or not self.unless.search(error.words)
 
 
 def _of(*statuses: int | range) -> frozenset[int]:
@@ -103,6 +106,7 @@ RULES: tuple[Rule, ...] = (
         statuses=_ANY_REFUSAL,
         words=words.NO_CREDIT_WORDS,
         unless=words.PACE_WORDS,
+        unless_names=words.EXHAUSTED_NAMES,
         waits=False,
         kind=Kind.NO_CREDIT,
         scope=Scope.RUN,
@@ -137,7 +141,8 @@ RULES: tuple[Rule, ...] = (
     Rule(statuses=_of(413, 414, 431), kind=Kind.TOO_LARGE),
     # Google gives up with 499 under load, TGI and Bedrock say 424 when the model behind them failed.
     Rule(statuses=_of(499), kind=Kind.GATEWAY, billing=Billing.DOUBTFUL, retry=True),
-    Rule(statuses=_of(424, 500), names=words.REFUSAL_NAMES, words=words.REFUSAL_WORDS, kind=Kind.BAD_REQUEST),
+    Rule(statuses=_of(500), names=words.REFUSAL_NAMES, kind=Kind.BAD_REQUEST),
+    Rule(statuses=_of(424, 500), words=words.REFUSAL_WORDS, kind=Kind.BAD_REQUEST),
     Rule(statuses=_of(424, 500), kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),
     Rule(statuses=_of(502, 504, range(520, 528), 530), kind=Kind.GATEWAY, billing=Billing.DOUBTFUL, retry=True),
     Rule(statuses=_of(range(500, 600)), kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),

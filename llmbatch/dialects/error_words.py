@@ -17,6 +17,7 @@ __all__ = [
     "ALLOCATED_QUOTA",
     "CONTEXT_NAMES",
     "CONTEXT_WORDS",
+    "EXHAUSTED_NAMES",
     "FIELD_WORDS",
     "FILTER_NAMES",
     "FILTER_WORDS",
@@ -107,10 +108,12 @@ NO_CREDIT_WORDS = _any(
 PACE_WORDS = _any(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
-    r"quota exceeded for|quota metric|resourceexhausted",  # Gemini
+    r"quota exceeded for|quota metric",  # Gemini
     r"\bresets?\b",  # Zhipu's plans
 )
 """What is a matter of time, though money is spoken of."""
+EXHAUSTED_NAMES = _any(r" resourceexhausted ")
+"""Gemini's for a limit of any kind, beside words of plans and billing."""
 ALLOCATED_QUOTA = _any("allocated quota exceeded")
 """DashScope gives a limit on tokens a minute the name of an empty account."""
 

@@ -60,7 +60,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     },
     "html": {},
     "empty": {},
-    "error-200": {"code": 500},
+    "error-200": {"code": 500, "body": ("", "words", "base-resp", "detail"), "number": 1000, "message": ""},
     "redirect": {"code": 307, "location": "/elsewhere"},
     "nan": {},
     "huge-number": {},

@@ -88,8 +88,14 @@ def _header(value: str) -> bytes:
 
 
 def _error_200(_: Reply, options: dict[str, Any]) -> Reply:
-    code = options["code"]
-    return Reply(200, json.dumps({"error": {"message": "Provider returned error", "code": code, "metadata": {}}}))
+    code, message = options["code"], options["message"].replace("_", " ") or "Provider returned error"
+    bodies: dict[str, Any] = {
+        "": {"error": {"message": message, "code": code, "metadata": {}}},
+        "words": {"error": {"message": message}},
+        "base-resp": {"choices": None, "base_resp": {"status_code": options["number"], "status_msg": message}},
+        "detail": {"detail": message},
+    }
+    return Reply(200, json.dumps(bodies[options["body"]]))
 
 
 def _first(value: bytes) -> Callable[[Reply, dict[str, Any]], Reply]:

@@ -105,6 +105,7 @@ NO_CREDIT: list[tuple[int, Any]] = [
     (401, says("You have insufficient credits to make this request")),
     (402, says("Insufficient USD or Diem balance to complete request.")),
     (400, says("There is not enough credit left: your spending limit has been reached")),
+    (429, says("Insufficient balance", type="rate_limit_error", code="rate_limit_exceeded")),
     (503, {"detail": "Your account has run out of funds: the balance is negative"}),
 ]
 
@@ -239,7 +240,9 @@ def test_what_this_record_holds_stops_no_other_and_is_not_asked_again(status: in
 
 @pytest.mark.parametrize(("status", "billing"), [(499, Billing.DOUBTFUL), (424, Billing.SERVER), (500, Billing.SERVER)])
 def test_a_server_that_gave_up_is_asked_again(status: int, billing: Billing) -> None:
-    fault = verdict(status, says("The operation was cancelled."))
+    fault = verdict(
+        status, says("The operation was cancelled.", type="invalid_request_error" if status < 500 else None)
+    )
     assert (fault.retry, fault.billing) == (True, billing)
 
 

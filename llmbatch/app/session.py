@@ -365,7 +365,7 @@ def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str]
 
 def _gates(pace: PaceSettings) -> Callable[[], Gate]:
     """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
-    requests = TokenBucket(pace.rpm) if pace.rpm is not None else None
+    requests = TokenBucket(pace.rpm, sliced=True) if pace.rpm is not None else None
     tokens = TokenBucket(pace.tpm) if pace.tpm is not None else None
 
     def gate() -> Gate:

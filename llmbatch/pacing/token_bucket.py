@@ -1,7 +1,8 @@
 """Requests or tokens per minute, counted before they are sent. Pure.
 
-Two bounds at once. No window of a minute holds more than the rate: a plain token bucket lets up to twice that through,
-and that is a 429. And no second holds much more than its share: providers enforce a limit per minute in slices.
+Bounds that hold at once. No window of a minute holds more than the rate: a plain token bucket lets up to twice that
+through, and that is a 429. Units leave at an even pace. Of requests that the user limited no second holds more than
+its share: many providers enforce a limit per minute in slices of a second.
 """
 
 import math
@@ -13,8 +14,10 @@ __all__ = ["Taken", "TokenBucket"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
-BURST, BURST_OF_GUESS = 1.0, 0.25
+BURST = 0.25
 """Seconds' worth that may leave at once."""
+SLICE = 1.018
+"""Seconds in which no more than a second's share leaves: a little longer, for the same reason."""
 CAUTION = 0.95
 """A guessed rate starts a little below what was admitted."""
 RETURN = 60.0, 60
@@ -29,11 +32,15 @@ class TokenBucket:
     """Admits up to `rate` units in any window; infinite until a rate is known.
 
     Amounts are reserved when a request leaves and corrected when its answer tells the truth. What is larger than the
-    bucket goes when the window is empty: nothing waits for ever.
+    bucket goes when the window is empty: nothing waits for ever. `sliced` is for requests, of which each is one unit.
     """
 
-    def __init__(self, rate: float | None = None) -> None:
+    def __init__(self, rate: float | None = None, *, sliced: bool = False) -> None:
         self.rate = math.inf if rate is None else rate
+        share = max(1, int(self.rate / 60.0)) if sliced and rate is not None else 1
+        self._slice: deque[float] | None = deque(maxlen=share) if sliced and rate is not None else None
+        """When the last requests left, as many as a slice holds: a second's share, or one."""
+        self._slice_span = SLICE * share * 60.0 / self.rate
         self.binds = rate is not None
         """Whether a rate is known."""
         self._named = rate is not None
@@ -65,13 +72,18 @@ class TokenBucket:
             rate, since, span = self._guess
             self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
         self._expire(now)
-        return max(self._window_opens(now, amount), self._due - (BURST if self._guess is None else BURST_OF_GUESS))
+        opens = max(self._window_opens(now, amount), self._due - BURST)
+        if self._slice is not None and len(self._slice) == self._slice.maxlen:
+            opens = max(opens, self._slice[0] + self._slice_span)
+        return opens
 
     def take(self, now: float, amount: float) -> Taken | None:
         """Reserve units; None while no rate is known."""
         if not self.binds:
             return None
         self._due = max(self._due, now) + amount * 60.0 / self.rate
+        if self._slice is not None:
+            self._slice.append(now)
         return self._add(now, amount)
 
     def correct(self, now: float, taken: Taken | None, surplus: float) -> None:

@@ -57,6 +57,7 @@ def run(row: Row, seeds: int, together: int) -> list[list[str]]:
     found: dict[str, list[Figures]] = {}
     with ThreadPoolExecutor(together) as pool:
         for client in row.clients:
+            print(f"row {row.name.partition(':')[0]}: {client.name} ...", file=sys.stderr, flush=True)
             jobs = [pool.submit(measure, row.service, client, seed) for seed in range(1, seeds + 1)]
             found[client.name] = [job.result() for job in jobs]
     return [

@@ -62,6 +62,18 @@ def test_requests_of_one_kind_leave_evenly(count: int) -> None:
     assert times[-1] <= (count - 1) * 60.25 / RATE + 1.0
 
 
+@given(st.floats(60, 6_000), st.lists(st.floats(0, 2), max_size=20))
+def test_no_slice_of_a_second_holds_more_than_its_share_of_requests(rate: float, pauses: list[float]) -> None:
+    share = int(rate / 60)
+    moments = [(pause, 1.0) for pause in pauses] + [(0.0, 1.0)] * (4 * share)
+    times = [when for when, _ in departures(TokenBucket(rate, sliced=True), moments)]
+    span = share * 60.0 / rate  # a second, or less where its share is no whole number
+    for place, begin in enumerate(times):
+        assert sum(when < begin + 1.01 * span for when in times[place : place + share + 1]) <= share
+    steady = times[len(pauses) :]
+    assert steady[-1] - steady[0] <= (4 * share) * 60.0 / rate / 0.98
+
+
 @given(st.lists(st.floats(0.1, 50 * RATE), min_size=1, max_size=20))
 def test_whatever_its_size_everything_leaves_within_minutes(amounts: list[float]) -> None:
     left = departures(TokenBucket(RATE), [(0.0, amount) for amount in amounts])

@@ -1,6 +1,8 @@
 """A key is shown nowhere: whatever a server does with it, however the run ends."""
 
 import json
+import os
+import resource
 import signal
 import ssl
 from collections.abc import Callable, Iterator
@@ -201,6 +203,64 @@ def test_a_run_that_is_interrupted_shows_no_key(
     assert done.code == 130
     for name in tmp_path.glob("ledger-*"):
         name.unlink()
+    assert_nowhere(done, tmp_path)
+
+
+HELD = ("--in-doubt", "hold", "--retries", "0")
+
+
+def test_a_run_that_ends_with_records_in_doubt_shows_no_key(llmbatch: Command, parrot: Parrot, tmp_path: Path) -> None:
+    parrot.answer = answer("504 Gone", refusal())
+    done = llmbatch(
+        *("run", "--base-url", parrot.base_url, "-m", "m", "-o", "out.jsonl", *HELD, *SHOWN),
+        stdin=["hi"],
+        env={"LLMBATCH_API_KEY": KEY},
+    )
+    assert done.code == 7 and parrot.seen == [KEY]
+    assert_nowhere(done, tmp_path)
+
+
+def test_a_run_whose_results_cannot_be_written_shows_no_key(llmbatch: Command, parrot: Parrot, tmp_path: Path) -> None:
+    parrot.answer = answer("400 No", refusal())
+    (tmp_path / "rescue").mkdir()
+    done = llmbatch(
+        *("run", "--base-url", parrot.base_url, "-m", "m", "-o", "out.jsonl", "--rescue-dir", "rescue"),
+        *(*SHOWN, "--include", "response"),
+        stdin=[{"prompt": "hi", "more": "m" * 200_000}],
+        env={"LLMBATCH_API_KEY": KEY},
+        preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)),
+    )
+    assert done.code == 6 and parrot.seen == [KEY], done.stderr
+    assert_nowhere(done, tmp_path)
+
+
+def test_a_run_beside_another_shows_no_key(llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path) -> None:
+    mock = start_mock()
+    first = llmbatch.start("run", *mock("-o", "out.jsonl", *SHOWN), env={"LLMBATCH_API_KEY": KEY})
+    first.write("[[mock:hang]]")
+    while not mock.ledger():
+        assert first.process.poll() is None
+    done = llmbatch("run", *mock("-o", "out.jsonl", *SHOWN), stdin=["hi"], env={"LLMBATCH_API_KEY": KEY})
+    assert done.code == 75
+    first.process.kill()
+    first.end()
+    for name in tmp_path.glob("ledger-*"):
+        name.unlink()
+    assert_nowhere(done, tmp_path)
+
+
+def test_a_run_whose_reader_leaves_shows_no_key(llmbatch: Command, parrot: Parrot, tmp_path: Path) -> None:
+    parrot.answer = answer("400 No", refusal())
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = llmbatch(
+        *("run", "--base-url", parrot.base_url, "-m", "m", *SHOWN, *INCLUDED),
+        stdin=["hi"] * 5,
+        env={"LLMBATCH_API_KEY": KEY},
+        stdout=writing,
+    )
+    os.close(writing)
+    assert done.code == 141 and KEY in parrot.seen
     assert_nowhere(done, tmp_path)
 
 

@@ -4,11 +4,12 @@ import bz2
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .command import Command, Mock
+from .command import Command, Mock, lines_of
 
 RECORDS = [{"id": "a", "prompt": "first question"}, {"id": "b", "prompt": "second, longer\nquestion"}]
 
@@ -259,3 +260,19 @@ def test_a_first_line_that_is_bad_is_answered_before_the_next_one_comes(llmbatch
     assert running.read_line()["status"] == "ok"
     running.write({"prompt": ""})
     assert running.read_line()["status"] == "failed"
+
+
+def test_an_input_that_is_replaced_while_it_is_read_is_read_to_its_old_end(
+    llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", "0.02")
+    asked = tmp_path / "in.jsonl"
+    old, new = [[{"id": f"{name}{n}", "prompt": name * 1000} for n in range(3000)] for name in ("old", "new")]
+    asked.write_text("".join(json.dumps(record) + "\n" for record in old))  # more than is read at once
+    run = llmbatch.start("run", asked, *mock("-o", "out.jsonl", "-c", 64, "-b", 8))
+    while not mock.ledger():
+        assert run.process.poll() is None
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(record) + "\n" for record in new))
+    (tmp_path / "new.jsonl").replace(asked)
+    assert run.end().code == 0
+    assert {line["id"] for line in lines_of(tmp_path / "out.jsonl")} == {record["id"] for record in old}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from mmap import mmap
@@ -27,6 +28,8 @@ class Trap:
     for_good: bool = False
     folder: str = "/"
     told: str | None = None
+    stall: float = 0.0
+    """Instead of dying the operation takes so many seconds, and succeeds."""
     power: bool = False
     """When the process dies, the power fails too: of the files of results only what was synced is left."""
 
@@ -121,7 +124,9 @@ class _Trapped:
         """Strike, if it is time."""
         trap = self._trap
         self._count += 1
-        if self._count < trap.at or (self._count > trap.at and not (trap.for_good and trap.errno)):
+        if self._count == trap.at and trap.stall:
+            time.sleep(trap.stall)
+        if self._count < trap.at or trap.stall or (self._count > trap.at and not (trap.for_good and trap.errno)):
             return
         if self._count == trap.at:
             half()

@@ -18,11 +18,11 @@ from llmbatch.transport.limits import AnswerTooLarge, Limits
 __all__ = ["Connection"]
 
 _SMALL = 64 * 1024
-"""Head and body up to here leave in one write."""
+"""Largest head and body, in bytes, that are sent in one write."""
 _PIECE = 256 * 1024
-"""How much of a larger body is written between two looks at what the server says."""
+"""Bytes of a larger body that are written before the next check for an early answer."""
 _NONE: dict[str, str] = {}
-"""The headers between two answers: those of the last one leave with it."""
+"""The headers between two answers; those of the last one went with its reply."""
 _DELIMITERS = {"content-length", "transfer-encoding"}
 
 
@@ -31,7 +31,7 @@ class _Identity(ValueError):
 
 
 class Connection(asyncio.Protocol):
-    """One socket and its parser. Once not `open` it serves no further request, and its owner aborts it."""
+    """One socket and its parser. Once it is not `open`, it serves no further request and its owner aborts it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.open = True
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
-        self._received = self._wire = self._barren = 0
+        self._received = self._on_wire = self._overhead = 0
         self._broken_off: Reply | None = None
         self._idle_since = loop.time()
         self._readable = select.poll()
@@ -81,20 +81,20 @@ class Connection(asyncio.Protocol):
         return parser
 
     def fit(self) -> bool:
-        """Say whether another request may be written: not idle too long, not closed, nothing said unasked.
+        """Tell whether another request may be written: not idle for too long, not closed, no unexpected bytes.
 
-        The socket is asked, not only the loop: a busy loop may not have seen yet that the server hung up, and
-        a request written then would be in doubt.
+        The socket is polled, because a busy loop may not have noticed yet that the server closed the connection, and a
+        request written then would be in doubt.
         """
         return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
 
     def exchange(self, head: bytes, body: bytes, trace: Trace) -> Awaitable[Reply]:
-        """Write one request; its whole answer is there to be waited for. Whoever stops waiting aborts."""
+        """Write one request and return its whole answer as an awaitable. A caller that stops waiting aborts."""
         if not self.open or self._transport is None:
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
         self._reply = reply = self._loop.create_future()
-        self._received = self._wire = self._barren = 0
+        self._received = self._on_wire = self._overhead = 0
         trace.began = True
         if len(body) > _SMALL:
             self._written = False
@@ -112,15 +112,15 @@ class Connection(asyncio.Protocol):
         view = memoryview(body)
         self._transport.write(head)
         for start in range(0, len(body), _PIECE):
-            # One turn of the loop at least: a refusal is read before the reset that follows it.
-            room = self._writable or _turn(self._loop)
+            # At least one turn of the loop, so that a refusal is read before the reset that follows it.
+            room = self._writable or _next_turn(self._loop)
             await asyncio.wait((room, reply), return_when=asyncio.FIRST_COMPLETED)
             if reply.done():
                 self.open = False
                 try:
                     return reply.result()
                 finally:
-                    del reply  # its exception knows this frame, and the body with it
+                    del reply  # its exception refers to this frame, and so to the body
             self._transport.write(view[start : start + _PIECE])
         self._wrote()
         try:
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._reply is None:
-            self.abort()  # nobody asked: bytes after an answer belong to no request
+            self.abort()  # bytes after an answer belong to no request
             return
         self._trace.answered = True
         before = self._received
@@ -223,17 +223,17 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(error)
 
-    def _cap(self, size: int, fruitful: bool) -> None:
-        """Bound what is not body: headers, trailers, interim answers, the framing of chunks."""
-        self._wire += size
-        self._barren = 0 if fruitful else self._barren + size
-        if self._barren > self._limits.head:
+    def _cap(self, size: int, has_body: bool) -> None:
+        """Limit what is not body: headers, trailers, interim answers, the framing of chunks."""
+        self._on_wire += size
+        self._overhead = 0 if has_body else self._overhead + size
+        if self._overhead > self._limits.head:
             self._fail(httpx.RemoteProtocolError(f"headers beyond {self._limits.head} bytes"))
-        elif self._wire > self._limits.body + self._limits.head:
+        elif self._on_wire > self._limits.body + self._limits.head:
             self._fail(AnswerTooLarge(self._limits, self._chunks))
 
     def eof_received(self) -> None:
-        """Take the end of the connection as the end of a body that has no other."""
+        """End a body that only the end of the connection delimits."""
         self._ended()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
             self._ended()
         else:
             self._fail(httpx.ReadError(str(error) or type(error).__name__))
-        # The parser and the transport hold this connection: it and what it holds would wait for a look at the cycles.
+        # Parser, transport and connection refer to each other: without this, only the garbage collector frees them.
         del self._parser
         self._transport = None
         self._chunks = []
@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
 
-def _turn(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+def _next_turn(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
     """Return a future that is done after one turn of the loop."""
     turn: asyncio.Future[None] = loop.create_future()
     loop.call_soon(turn.set_result, None)

@@ -1,4 +1,4 @@
-"""A socket to a host: every address tried, the next one soon, so that a dead IPv6 route costs no run."""
+"""Connect to a host by the first of its addresses that answers, so that a dead IPv6 route does not fail a run."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def dial(host: str, port: int) -> socket.socket:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """Look a host up; families take turns, the resolver's favourite first. Raises OSError."""
+    """Look a host up; address families alternate, starting with the resolver's first. Raises OSError."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -107,13 +107,13 @@ async def _connect(address: Address) -> socket.socket:
 async def _until_connected(sock: socket.socket, place: Any) -> None:
     """Connect a socket that does not block. Raises OSError.
 
-    uvloop's `sock_connect` sends even numbers to the resolver: four threads more, and half of what a connection costs.
+    uvloop's `sock_connect` sends even numeric addresses to the resolver and its threads, which is slow.
     """
     loop = asyncio.get_running_loop()
     with suppress(BlockingIOError):
         sock.connect(place)
     writable = loop.create_future()
-    loop.add_writer(sock, _tell, writable)
+    loop.add_writer(sock, _set_done, writable)
     try:
         await writable
     finally:
@@ -122,6 +122,6 @@ async def _until_connected(sock: socket.socket, place: Any) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _tell(writable: asyncio.Future[None]) -> None:
+def _set_done(writable: asyncio.Future[None]) -> None:
     if not writable.done():
         writable.set_result(None)

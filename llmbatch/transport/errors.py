@@ -16,7 +16,7 @@ _WORDS = 300
 
 
 def timed_out(seconds: float, trace: Trace) -> Fault:
-    """Judge an attempt that our own deadline ended: once the request had left, it may be billed."""
+    """Return the fault of an attempt that our deadline ended. Once the request was sent, it may be billed."""
     if not _doubtful(trace):
         return Fault(
             kind=Kind.TIMEOUT,
@@ -32,8 +32,8 @@ def timed_out(seconds: float, trace: Trace) -> Fault:
 
 
 def fault_of(error: Exception, trace: Trace) -> Fault:
-    """Judge an attempt that an exception ended. Raises what is not the transport's: that is a bug."""
-    message = _words(error)
+    """Return the fault of an attempt that an exception ended. Re-raises other exceptions, which are bugs."""
+    message = _described(error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         tls = _tls_refusal(error)
         if tls is not None:
@@ -77,7 +77,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _words(error: Exception) -> str:
-    """Name the type too: the text of a reset or a time-out is often empty."""
+def _described(error: Exception) -> str:
+    """Describe an exception by type and text, since the text of a reset or a time-out is often empty."""
     text = str(error)[:_WORDS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The reference lane: httpx's own transport of one connection, for proxies and to hold ours to account."""
+"""A lane by httpx: its own transport with one connection, used behind proxies and to test ours against."""
 
 import asyncio
 import ssl
@@ -18,10 +18,10 @@ _PIECE = 256 * 1024
 
 
 class HttpxLane(BaseLane):
-    """A lane as `Lane` is, by httpx: whole answers, raw bodies, traces, closed after all but a clean answer.
+    """Does what `Http11Lane` does: whole answers, raw bodies, traces, closed after anything but a clean answer.
 
-    Unlike `Lane` it writes a request to its end before it reads: a refusal that comes earlier is seen only if
-    the server swallows the rest.
+    Unlike that lane it writes a request to its end before it reads, so it sees an early refusal only if the server
+    reads the rest.
     """
 
     def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext], proxy: str | None = None) -> None:

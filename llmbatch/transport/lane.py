@@ -1,7 +1,7 @@
 """Our lane: one kept-alive HTTP/1.1 connection that tells how far an attempt got.
 
-It exists because pace and durability hang on what no library tells: whether the connection was fresh, how
-much of the request left, whether an answer began; and on a cancel that closes the socket at once.
+It exists because pacing and durability need what no library tells: whether the connection was new, how much of the
+request was sent, whether an answer began. They also need a cancel that closes the socket at once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The TLS context all lanes of a run share: building one costs 50 to 90 ms."""
+"""The TLS context that all lanes of a run share, because building one is slow."""
 
 import os
 import ssl

@@ -215,7 +215,7 @@ def test_silence_on_a_kept_tls_connection_is_in_doubt(
         for turns in range(3):
             async with (
                 serving(script, context=context) as server,
-                opening(server.url, ca_file=ca_file, attempt=0.1) as sender,
+                opening(server.url, ca_file=ca_file, attempt=0.4) as sender,
             ):
                 for _ in range(turns):
                     assert body_of(await patient(sender).send(asking())) == b"1"

@@ -78,15 +78,26 @@ def explain_shortage(error: BaseException) -> LlmbatchError | None:
 def _shortage(error: BaseException) -> LlmbatchError | None:
     if isinstance(error, MemoryError):
         return OutOfMemory()
-    number = error.errno if isinstance(error, OSError) else None
-    text = str(error)
-    if number in OUT_OF_FILES or (isinstance(error, ImportError) and os.strerror(errno.EMFILE) in text):
+    number = error.errno if isinstance(error, OSError) else _errno_of_loader(error)
+    if number in OUT_OF_FILES:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return OutOfResources(f"too many files are open: the limit of this process is {limit}", _FILES_HINT)
-    if number == errno.ENOMEM or (isinstance(error, ImportError) and os.strerror(errno.ENOMEM).lower() in text.lower()):
+    if number == errno.ENOMEM:
         return OutOfMemory()
-    if isinstance(error, RuntimeError) and text == "can't start new thread":
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return OutOfResources("the system refuses another thread", _THREADS_HINT)
+    return None
+
+
+def _errno_of_loader(error: BaseException) -> int | None:
+    """Return the error number behind a module that could not be loaded, of which the loader only has the words."""
+    if not isinstance(error, ImportError):
+        return None
+    text = str(error).lower()
+    if os.strerror(errno.EMFILE).lower() in text:
+        return errno.EMFILE
+    if os.strerror(errno.ENOMEM).lower() in text or "failed to map segment" in text:
+        return errno.ENOMEM
     return None
 
 

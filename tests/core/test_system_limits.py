@@ -27,6 +27,7 @@ def refused(number: int) -> OSError:
         (MemoryError(), OutOfMemory, "memory"),
         (refused(errno.ENOMEM), OutOfMemory, "memory"),
         (ImportError("x.so: failed to map segment from shared object: Cannot allocate memory"), OutOfMemory, "memory"),
+        (ImportError("x.so: failed to map segment from shared object"), OutOfMemory, "memory"),
         (refused(errno.EMFILE), OutOfResources, str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
         (refused(errno.ENFILE), OutOfResources, "too many files"),
         (ImportError("x.so: cannot open shared object file: Too many open files"), OutOfResources, "too many files"),

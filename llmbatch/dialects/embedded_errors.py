@@ -1,5 +1,6 @@
 """Errors that come with status 200, whole or as an event of a stream. Pure."""
 
+import re
 from typing import Any
 
 from llmbatch.core.exchange import Reply
@@ -18,6 +19,11 @@ _PAYLOADS = (
     "text",
     "response",
     "result",
+    "results",
+    "outputs",
+    "predictions",
+    "answer",
+    "completion",
     "generated_text",
     "embedding",
     "embeddings",
@@ -25,6 +31,7 @@ _PAYLOADS = (
 """Where answers are. What has one of them and a message beside it may be an answer that says `success`."""
 
 _SUCCESSES = ("", "0", "ok", "success", "succeeded", "successful", "completed", "true")
+_CODE = re.compile(r"[\w.:-]{1,80}")
 _FAILURES = ("error", "failed", "failure", "fail")
 
 
@@ -52,16 +59,19 @@ def _is_error_alone(body: dict[str, Any]) -> bool:
     if body.get("success") is False or body.get("ok") is False or body.get("status") in _FAILURES:
         return True
     base = body.get("base_resp")  # MiniMax sends it with answers, too
-    if isinstance(base, dict) and not _is_success(base.get("status_code", 0)):
+    if isinstance(base, dict) and _is_failure(base.get("status_code", 0)):
         return True
     words = any(isinstance(body.get(name), str) for name in ("message", "msg", "Message", "error_msg", "title"))
-    for name in ("code", "error_code", "status", "statusCode", "status_code", "__type", "errcode"):
-        if words and name in body and body[name] is not None and not _is_success(body[name]):
+    for name in ("code", "error_code", "statusCode", "status_code", "__type", "errcode"):
+        if words and name in body and _is_failure(body[name]):
             return True
+    if words and isinstance(body.get("status"), int) and _is_failure(body["status"]):
+        return True
     return any(bool(body.get(name)) for name in ("errors", "detail", "error_code", "error_msg", "fault", "Error"))
 
 
-def _is_success(code: Any) -> bool:
+def _is_failure(code: Any) -> bool:
+    """Tell the code of a failure from one that says `success`, and from what is no code."""
     if isinstance(code, str):
-        return code.lower() in _SUCCESSES or code.startswith("2")
-    return code in (0, None, True) or (isinstance(code, int) and 200 <= code < 300)
+        return bool(_CODE.fullmatch(code)) and code.lower() not in _SUCCESSES and not code.startswith("2")
+    return isinstance(code, int) and code not in (0, True) and not 200 <= code < 300

@@ -1,6 +1,7 @@
 """The error bodies of all servers, read into one shape: whatever they call their words, the words are found."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from llmbatch.codec import json
@@ -22,8 +23,8 @@ EVIDENCE = 64 * 1024
 
 DEEPEST = 6
 """Objects within each other in which the words of an error are looked for."""
-MOST = 5
-"""Entries of a list of errors that are told."""
+MOST, MOST_READ = 5, 100
+"""Entries of a list of errors that are told, and that are looked at."""
 
 _HOLDERS = (
     "error",
@@ -61,7 +62,17 @@ _WORDS = (
 _NAMES = ("code", "type", "status", "error_code", "errorcode", "errcode", "error_type", "__type", "reason", "exception")
 """Fields that name an error."""
 
-_STATUSES = ("code", "status", "status_code", "statuscode", "http_status", "httpstatus", "http_code", "error_code")
+_STATUSES = (
+    "code",
+    "status",
+    "status_code",
+    "statuscode",
+    "http_status",
+    "httpstatus",
+    "http_code",
+    "error_code",
+    "error",
+)
 """Fields that may state the HTTP status of an error."""
 
 
@@ -231,7 +242,7 @@ def _details(fields: Mapping[str, Any]) -> Iterator[str]:
 def _listed(entries: Iterable[Any]) -> str:
     """Tell several errors, of which each has words and may say where it lies."""
     told = []
-    for entry in entries:
+    for entry in islice(entries, MOST_READ):
         if isinstance(entry, str):
             told.append(entry)
         elif isinstance(entry, dict):

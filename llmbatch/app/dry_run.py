@@ -2,7 +2,6 @@
 
 import os
 import select
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,10 +18,8 @@ from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import Price, estimate
-from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
-from llmbatch.results.reader import ResultsFile, open_results
-from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide, in_doubt
+from llmbatch.results.reader import open_results
+from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
 
 __all__ = ["Decide", "dry_run", "open_decisions"]
 
@@ -149,36 +146,5 @@ def open_decisions(settings: Settings, say: Callable[[str], None]) -> Iterator[D
     with open_results([str(path)]) as (results,):
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
-        yield _EarlierResults(results, policy)
-
-
-class _EarlierResults:
-    """The lines of a results file by record."""
-
-    def __init__(self, results: ResultsFile, policy: ResumePolicy) -> None:
-        self._policy = policy
-        self._known = ResultIndex()
-        self._records = array("Q")
-        """Their `record` digests, cut to 64 bits."""
-        for line in results.lines():
-            if (fields := line.fields) is not None:
-                traits, key = flags_of(fields), key_fingerprint(fields.get("key"))
-                if self._known.add(name_of_line(fields), key, line.offset, traits) is None:
-                    self._records.append(key_fingerprint(fields["record"]))
-        self._doubts = results.doubts(self._known)
-
-    def __call__(self, job: Job | InvalidRecord) -> Decision:
-        """Decide about a record as the run would."""
-        name = name_of(job.identity)
-        place = self._known.find(name)
-        traits = None if place is None else self._known.traits(place)
-        if isinstance(job, InvalidRecord):
-            if traits is None:
-                return Decision(Action.SEND)
-            return Decision(Action.KEEP_OK if traits & LineFlags.OK else Action.KEEP_FAILED)
-        key = key_fingerprint(job.key)
-        line_key = 0 if place is None else self._known.key(place)
-        before = Before(traits, line_key, in_doubt(self._doubts, name, key, self._policy))
-        record = job.identity.record
-        same = place is not None and self._records[place] == key_fingerprint(record)
-        return decide(job.identity, key, before, lambda: record if same else "", self._policy)
+        history = results.history()
+        yield lambda job: history.decide(job.identity, job.key, policy)

@@ -5,18 +5,20 @@ import shutil
 import stat
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from llmbatch.codec import json
+from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.doubts import Doubts, unresolved
+from llmbatch.results.history import History
 from llmbatch.results.index import ResultIndex
-from llmbatch.results.intent_file import Left, read_left
-from llmbatch.results.lines import Line, key_fingerprint, name_of_line, parse, scan, torn_tail
+from llmbatch.results.intent_file import Intent, Left, read_left
+from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of_line, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
@@ -56,9 +58,32 @@ class ResultsFile:
         """Say what is wrong with the intents, when it is not known for that what is in doubt."""
         return self._left.damage
 
+    @property
+    def planned(self) -> Iterable[tuple[Intent, int]]:
+        """The intents of which a request may have left, each with its mark."""
+        return self._left.entries
+
+    @property
+    def redone(self) -> ResultIndex:
+        """The lines that stand in the place of older ones."""
+        return self._redone.index
+
     def doubts(self, lines: ResultIndex) -> Doubts:
         """Return the requests in doubt, given the lines of the records."""
         return unresolved(self._left.entries, lines, self._redone.index)
+
+    def history(self) -> "RecordedHistory":
+        """Return what earlier runs left of each record, as the next run will see it."""
+        return RecordedHistory(self)
+
+    def line_of(self, name: int, offset: int) -> dict[str, Any]:
+        """Read the line of a record again, which `lines` yielded with this offset."""
+        if (place := self._redone.find(name)) is not None:
+            return self._redone.line(place, 0).fields or {}
+        if offset == self._end:
+            return parse(self._tail) or {}
+        line = line_at(self._fd, offset)
+        return (line.fields if line is not None else None) or {}
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines in order, those that are not results too.
@@ -111,6 +136,23 @@ class ResultsFile:
     @property
     def _fd(self) -> int:
         return self._file.fileno()
+
+
+class RecordedHistory(History):
+    """The history of a file that is only read. Of several lines of a record the first counts."""
+
+    def __init__(self, file: ResultsFile) -> None:
+        super().__init__()
+        self._file = file
+        self._names = array("Q")
+        """The fingerprint of each line's record."""
+        for line in file.lines():
+            if line.fields is not None and self._enter(line.fields, line.offset) is None:
+                self._names.append(name_of_line(line.fields) & FINGERPRINT)
+        self._find_doubts(file.planned, file.redone)
+
+    def _line(self, place: int) -> dict[str, Any]:
+        return self._file.line_of(self._names[place], self._known.offset(place))
 
 
 class _Inode(NamedTuple):

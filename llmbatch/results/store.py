@@ -10,13 +10,13 @@ from typing import Any
 
 from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
-from llmbatch.core.job import Identity, Job
+from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import free_name
-from llmbatch.results.doubts import Doubts, unresolved
-from llmbatch.results.index import LineFlags, ResultIndex, flags_of
+from llmbatch.results.history import AGAIN, History
+from llmbatch.results.index import LineFlags, flags_of
 from llmbatch.results.intent_file import read_left
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
@@ -24,20 +24,13 @@ from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_a
 from llmbatch.results.lock import holder_of
 from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.replaced import Replaced
-from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
+from llmbatch.results.resume_policy import ResumePolicy
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import last_header, write_header
 from llmbatch.results.state_folder import remove_folder
-from llmbatch.results.stats import amount
 from llmbatch.results.storage import storage_of
 
 __all__ = ["Found", "Store"]
-
-_MET, _AGAIN = 1, 2
-"""What became of a line's record: met in the input; to be sent again."""
-_SEND = Decision(Action.SEND)
-_UNSURE = LineFlags.DOUBTS | LineFlags.OK
-"""Of these a failure that may have been billed has only the first."""
 
 
 @dataclass(slots=True)
@@ -51,28 +44,21 @@ class Found:
     notices: list[str] = field(default_factory=list)
 
 
-class Store:
-    """One results file, held by this run. Its methods block: call them from a thread."""
+class Store(History):
+    """One results file, held by this run: its history, and what is added. Methods block: call them from a thread."""
 
     def __init__(self, path: Path, *, fsync: str) -> None:
+        super().__init__()
         self.path = path
         self.folder = path.with_name(f"{path.name}.state")
         self.found = Found()
         self.replaced = Replaced(path, self.folder)
         self._fsync = fsync
         self._fd = -1
-        self._known = ResultIndex()
-        self._doubts = Doubts()
-        self._unsure_keys: set[int] = set()
-        """The keys of failed lines that may have been billed."""
-        self._surveyed = bytearray()
-        """What became of each line's record in a first pass over the input."""
         self._intents: Intents
         self._planning = threading.Lock()
         """Between the reader of the input and the writer of results."""
         self._journal: Journal
-        self.is_new = True
-        """Whether there is nothing to compare records with: no line, no doubt."""
         self.answers: AnswerCache | None = None
         """Answers by key, once `index_answers` was called."""
 
@@ -87,72 +73,6 @@ class Store:
         self.answers = AnswerCache()
         self.answers.load_files(reuse)
         self.answers.load(OWN, self._fd)
-
-    def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
-        """Decide about one record of the input; `key` is None for one that cannot be sent."""
-        if self.is_new:
-            return _SEND
-        known, name = self._known, name_of(identity)
-        place = known.find(name)
-        traits, line_key, wanted = None, 0, key_fingerprint(key)
-        if place is not None:
-            known.met[place] = _MET
-            traits, line_key = known.traits(place), known.key(place)
-            if is_answered(traits, line_key, wanted) and not policy.is_named(identity.id):
-                return KEPT
-        if key is None:
-            if traits is None:
-                return _SEND
-            return KEPT if traits & LineFlags.OK else Decision(Action.KEEP_FAILED)
-        judgement = decide(
-            identity,
-            wanted,
-            Before(traits, line_key, in_doubt(self._doubts, name, wanted, policy)),
-            lambda: str(self._line(place)["record"]) if place is not None else "",
-            policy,
-        )
-        if place is not None and judgement.action is Action.SEND:
-            self._known.met[place] = _AGAIN
-        return judgement
-
-    def orphans(self) -> int:
-        """Count the lines whose record was not met in the input."""
-        return self._known.met.count(0)
-
-    def forget_met(self) -> None:
-        """Begin to count afresh which lines' records are met; remember which were."""
-        self._surveyed = self._known.met
-        self._known.met = bytearray(len(self._known))
-
-    def prior(self, identity: Identity, key: str) -> int:
-        """Count the attempts of unknown outcome that earlier runs made of a record's request."""
-        if self.is_new:
-            return 0
-        name, wanted = name_of(identity), key_fingerprint(key)
-        doubts = self._doubts.attempts(name, wanted)
-        place = self._known.find(name)
-        if place is not None and self._known.key(place) == wanted:
-            # Not the sum: who tried again after that line counted on from its number.
-            doubts = max(doubts, self._possibly_billed(place))
-        return doubts
-
-    def place_in_doubt(self, job: Job) -> int:
-        """Return where the intent stands by which a job's request is in doubt, -1 if by none."""
-        wanted = name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key)
-        places = (place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
-        return next(places, -1)
-
-    def _possibly_billed(self, place: int) -> int:
-        """Return the attempts of unknown outcome that a line reports."""
-        if not self._known.traits(place) & LineFlags.DOUBTS:
-            return 0
-        count = self._line(place).get("possibly_billed", 0)
-        return count if isinstance(count, int) and count > 0 else 0
-
-    def paid(self, identity: Identity) -> float | None:
-        """Return what the attempts cost that led to a record's line, None when that is not known."""
-        place = self._known.find(name_of(identity))
-        return amount(self._line(place).get("cost_usd")) if place is not None else None
 
     def results(self) -> Iterator[dict[str, Any]]:
         """Yield what is in the lines."""
@@ -282,7 +202,7 @@ class Store:
         surveyed = self._surveyed if any(self._surveyed) else None
         for place, line in enumerate(self._scan()):
             if surveyed is not None:
-                if surveyed[place] != _AGAIN:
+                if surveyed[place] != AGAIN:
                     yield line.raw + b"\n"
                 continue
             fields = line.fields or {"status": "ok"}
@@ -336,23 +256,20 @@ class Store:
             self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
-        self._doubts = unresolved(left.entries, self._known, redone)
+        self._find_doubts(left.entries, redone)
         for intent, mark in read_left(self.replaced.undone, storage_of(self.folder), begun=False).entries:
             if mark not in (0, SETTLED):
                 self._doubts.add(intent, mark)
-        self._doubts.keys |= self._unsure_keys
         if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
             # Its intent is lost, with the state directory perhaps; which request it was is not known.
             self._doubts.add(Intent(torn, 0, redo=False), 1)
         self.found.in_doubt = len(self._doubts)
-        self.is_new = not self._known and not self._doubts
         self._intents.begin(self._doubts)
         remove_folder(self.replaced.undone)
         disk.remove(redo)
 
     def _index(self, move_broken: bool) -> None:
-        self._known = known = ResultIndex()
-        self._unsure_keys = set[int]()
+        self._forget()
         bad = ok = 0
         for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
             fields = line.fields
@@ -361,18 +278,13 @@ class Store:
                     raise broken(self.path, line.number)
                 bad += 1
                 continue
-            traits = flags_of(fields)
-            key = key_fingerprint(fields.get("key"))
-            ok += traits & LineFlags.OK
-            if traits & _UNSURE == LineFlags.DOUBTS:
-                self._unsure_keys.add(key)
-            earlier = known.add(name_of_line(fields), key, line.offset, traits)
-            if earlier is not None:
+            ok += fields["status"] == "ok"
+            if self._enter(fields, line.offset) is not None:
                 raise UsageError(
                     f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
                     "Remove one of the two lines, then run the same command again.",
                 )
-        self.found.ok, self.found.failed = ok, len(known) - ok
+        self.found.ok, self.found.failed = ok, len(self._known) - ok
         if bad:
             there = free_name(self.folder, "broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)

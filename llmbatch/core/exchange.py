@@ -33,6 +33,8 @@ class Request:
     method: str = "POST"
     endpoint: int = 0
     """Which of several it is sent to."""
+    taken: tuple[float, float] = (0.0, 0.0)
+    """Requests and tokens that had left through its gate, it included."""
     weight: float = 0.0
     """Tokens reserved for it."""
     reserved: list[float] | None = None
@@ -54,12 +56,14 @@ class Reply:
 
 
 class RateLimits(NamedTuple):
-    """Units a minute and units left, None where nothing was said."""
+    """Limits, units left of them, and seconds until they are reset; None where nothing was announced."""
 
     requests: float | None = None
     tokens: float | None = None
     requests_left: float | None = None
     tokens_left: float | None = None
+    requests_reset: float | None = None
+    tokens_reset: float | None = None
 
 
 Verdicts: TypeAlias = tuple[Completion | Fault, ...]

@@ -7,7 +7,7 @@ is ignored.
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 
 from llmbatch.core.clock import DURATION_PART, duration, positive_number, valid_seconds
 from llmbatch.core.exchange import RateLimits
@@ -19,6 +19,8 @@ _IN_TEXT = re.compile(
     rf"((?:{DURATION_PART})+|\d+(?:\.\d+)?(?= ?(?:seconds?|secs?)\b))",
     re.ASCII | re.IGNORECASE,
 )
+
+DAY = 86400.0
 
 _HTTP_DATE = re.compile(r"\w{3,9}, [^,]+")
 """One of several dates in a header."""
@@ -66,13 +68,14 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Read the rate-limit headers of an answer; None when there are none.
 
     OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
-    on tokens is the sum of those on input and output; which of them binds is left to its 429s. Groq's
-    limit on requests is for a day and so too large to bind here, which does no harm.
+    on tokens is the sum of those on input and output; which of them binds is left to its 429s. A reset is a duration,
+    or a moment, which is compared with the answer's own date.
     """
     if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
-        limit, left = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}"
+        limit, left, reset = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}"
     elif "anthropic-ratelimit-requests-limit" in headers or "anthropic-ratelimit-tokens-limit" in headers:
         limit, left = "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining"
+        reset = "anthropic-ratelimit-{}-reset"
     else:
         return None
     return RateLimits(
@@ -80,7 +83,26 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
         _count(headers.get(limit.format("tokens")), least=1.0),
         _count(headers.get(left.format("requests")), least=0.0),
         _count(headers.get(left.format("tokens")), least=0.0),
+        _reset(headers.get(reset.format("requests")), headers),
+        _reset(headers.get(reset.format("tokens")), headers),
     )
+
+
+def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until a reset; None where it is nonsense, or longer than any limit counts."""
+    if text is None:
+        return None
+    seconds = duration(text)
+    if seconds is None:
+        now = _date(headers.get("date", ""))
+        try:
+            until = datetime.fromisoformat(text.strip())
+        except ValueError:
+            return None
+        if now is None or until.tzinfo is None:
+            return None
+        seconds = valid_seconds(until.timestamp() - now)
+    return seconds if seconds is not None and seconds <= DAY else None
 
 
 def _count(text: str | None, *, least: float) -> float | None:

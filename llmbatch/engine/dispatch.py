@@ -296,7 +296,13 @@ class Dispatch:
 
     def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
-        self._queues[request.jobs[0].route].gate_of(request).announced(limits, now)
+        queue = self._queues[request.jobs[0].route]
+        wait = queue.gate_of(request).announced(request, limits, now)
+        if wait > self._patience.max_wait and (
+            queue.balancer is None or not queue.balancer.others_work(request.endpoint)
+        ):
+            message = f"the limit that it announces for model {request.jobs[0].route.model!r} is used up"
+            self._check_wait(Fault(kind=Kind.RATE_LIMITED, message=message, wait=wait))
 
     def drop(self, request: Request) -> list[Outcome]:
         """Take back a request that was cancelled: its jobs are in doubt.

@@ -96,10 +96,9 @@ class Gate:
             if self.breaker.left(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
         self.in_flight += 1
-        if self.requests.binds:
-            self.requests.take(now, 1.0)
-        if self.tokens.binds:
-            request.reserved = self.tokens.take(now, request.weight)
+        self.requests.take(now, 1.0)
+        request.reserved = self.tokens.take(now, request.weight)
+        request.taken = self.requests.taken, self.tokens.taken
 
     def leave(self, request: Request) -> None:
         """Count an attempt out, after its verdicts."""
@@ -128,13 +127,15 @@ class Gate:
         others = refusals - refusals_before - times + 1
         return times if answers - answers_before >= max(times, 4 * others) else 0
 
-    def announced(self, limits: RateLimits, now: float) -> None:
-        """Learn the limits a server announces, where the user named none."""
-        for bucket, rate, left in (
-            (self.requests, limits.requests, limits.requests_left),
-            (self.tokens, limits.tokens, limits.tokens_left),
+    def announced(self, request: Request, limits: RateLimits, now: float) -> float:
+        """Learn the limits a server announced to a request; return the seconds until they let another one pass."""
+        age = request.jobs[0].latency
+        for bucket, rate, left, reset, taken in (
+            (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
+            (self.tokens, limits.tokens, limits.tokens_left, limits.tokens_reset, request.taken[1]),
         ):
-            bucket.learn(rate, left, now)
+            bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - taken)
+        return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Note that the service works. Comes before `leave`."""

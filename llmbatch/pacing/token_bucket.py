@@ -9,6 +9,7 @@ import math
 from collections import deque
 
 from llmbatch.core.snapshot import Cause
+from llmbatch.pacing.announced_limit import AnnouncedLimit
 
 __all__ = ["Taken", "TokenBucket"]
 
@@ -49,6 +50,9 @@ class TokenBucket:
         self._spent: deque[Taken] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
+        self.taken = 0.0
+        """Units that left, whether a rate was known or not."""
+        self._announced: AnnouncedLimit | None = None
         self._due = -math.inf
         """When the units taken so far would have left at an even pace."""
 
@@ -68,17 +72,27 @@ class TokenBucket:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if not self.binds:
             return -math.inf
+        announced = self._announced
+        if announced is not None:
+            opens = announced.opens(now, amount)
+            if not announced.paced:
+                return opens
+        else:
+            opens = -math.inf
         if self._guess is not None:
             rate, since, span = self._guess
             self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
         self._expire(now)
-        opens = max(self._window_opens(now, amount), self._due - BURST)
+        opens = max(opens, self._window_opens(now, amount), self._due - BURST)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
             opens = max(opens, self._slice[0] + self._slice_span)
         return opens
 
     def take(self, now: float, amount: float) -> Taken | None:
         """Reserve units; None while no rate is known."""
+        self.taken += amount
+        if self._announced is not None:
+            self._announced.take(now, amount)
         if not self.binds:
             return None
         self._due = max(self._due, now) + amount * 60.0 / self.rate
@@ -92,28 +106,32 @@ class TokenBucket:
         They leave the window when the reservation would have: given back later, they would be lent twice.
         """
         if taken is not None and surplus:
+            if self._announced is not None:
+                self._announced.take(now, -surplus)
             self._due -= surplus * 60.0 / self.rate
             if taken[0] > now - WINDOW:
                 taken[1] -= surplus
                 self._sum -= surplus
 
-    def learn(self, rate: float | None, left: float | None, now: float) -> None:
-        """Take a rate that the server announced, unless the user named one; believe it when it says less is left.
-
-        What is left only ever lowers what may be sent: others may spend from the same account, and answers overtake
-        each other.
-        """
-        if self._named:
+    def learn(
+        self,
+        rate: float | None,
+        left: float | None,
+        now: float,
+        *,
+        reset: float | None = None,
+        age: float = 0.0,
+        since: float = 0.0,
+    ) -> None:
+        """Take what the server announced `age` seconds ago, `since` units before the last; the user's word is final."""
+        if self._named or (rate is None and self._announced is None):
             return
-        if rate is not None:
-            self.rate = rate
-            self.binds = True
-            self._guess = None
-        if left is not None and self.binds:
-            self._expire(now)
-            surplus = self.rate - self._sum - left
-            if surplus > 0:
-                self._add(now, surplus)
+        if self._announced is None:
+            self._announced = AnnouncedLimit()
+        self._announced.learn(rate, left, reset, now=now, age=age, since=since)
+        self.rate = self._announced.per_minute
+        self.binds = True
+        self._guess = None
 
     def guess(self, rate: float, now: float) -> None:
         """Try a rate that seems to be the server's, for want of its own words; it grows until the next refusal."""

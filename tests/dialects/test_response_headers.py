@@ -193,3 +193,28 @@ def test_no_message_raises(message: str) -> None:
 )
 def test_a_wait_that_is_said_twice_is_the_longer_one(value: str, seconds: float) -> None:
     assert retry_after({"retry-after": value, "date": "Fri, 27 Nov 2026 10:00:00 GMT"}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "seconds"),
+    [
+        ("6m0s", None, 360.0),
+        ("120ms", None, 0.12),
+        ("58.1", None, 58.1),
+        ("2026-11-27T10:00:30Z", "Fri, 27 Nov 2026 10:00:00 GMT", 30.0),
+        ("2026-11-27T10:00:30Z", None, None),  # the local clock may be wrong
+        ("2026-11-27T10:00:30", "Fri, 27 Nov 2026 10:00:00 GMT", None),
+        ("9999-12-31T23:59:59Z", "Fri, 27 Nov 2026 10:00:00 GMT", None),
+        ("2025-01-01T00:00:00Z", "Fri, 27 Nov 2026 10:00:00 GMT", None),
+        ("-5", None, None),
+        ("nan", None, None),
+        ("1e300", None, None),
+        ("soon", None, None),
+    ],
+)
+def test_a_reset_is_read_in_every_form_and_nonsense_is_none(text: str, date: str | None, seconds: float | None) -> None:
+    headers = {"date": date} if date is not None else {}
+    for reset in ("x-ratelimit-reset-requests", "anthropic-ratelimit-requests-reset"):
+        limit = "x-ratelimit-limit-requests" if reset.startswith("x") else "anthropic-ratelimit-requests-limit"
+        found = rate_limits({limit: "60", reset: text, **headers})
+        assert found is not None and found.requests_reset == (pytest.approx(seconds) if seconds else None)

@@ -1,0 +1,82 @@
+"""Announced limits are buckets: whatever the server means by its reset, nothing is refused and hardly any time lost."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.pacing.announced_limit import AnnouncedLimit
+from llmbatch.pacing.token_bucket import TokenBucket
+
+
+class Server:
+    """A bucket that refills; it tells the time until it is full, or until the limit could be in it."""
+
+    def __init__(self, limit: float, period: float, size: float, *, until_full: bool) -> None:
+        self.limit, self.rate, self.size, self.until_full = limit, limit / period, size, until_full
+        self.level, self.at, self.refused = size, 0.0, 0
+
+    def ask(self, now: float) -> tuple[float, float, float]:
+        self.level, self.at = min(self.size, self.level + (now - self.at) * self.rate), now
+        if self.level >= 1.0 - 1e-9:
+            self.level -= 1.0
+        else:
+            self.refused += 1
+        left = math.floor(self.level + 1e-9)
+        return self.limit, left, ((self.size if self.until_full else self.limit) - left) / self.rate
+
+
+def run(server: Server, requests: int, latency: float) -> float:
+    """Send as soon as the bucket allows it, each answer telling what was left when it was asked; return the end."""
+    bucket, now, waiting = TokenBucket(), 0.0, []
+    for number in range(requests):
+        while True:
+            for told in [told for told in waiting if told[0] <= now]:
+                waiting.remove(told)
+                bucket.learn(*told[2][:2], told[0], reset=told[2][2], age=latency, since=bucket.taken - told[1])
+            opens = bucket.opens(now, 1.0)
+            if opens <= now and (number == 0 or bucket.binds):
+                break
+            now = min([opens] * (opens > now) + [told[0] for told in waiting])
+        bucket.take(now, 1.0)
+        waiting.append((now + latency, bucket.taken, server.ask(now)))
+    return now
+
+
+@pytest.mark.parametrize("until_full", [True, False], ids=["until full", "until the limit"])
+@pytest.mark.parametrize("latency", [0.1, 5.0])
+@pytest.mark.parametrize(
+    ("limit", "period", "size"),
+    [(600, 60.0, 20), (600, 60.0, 600), (60, 60.0, 5), (10, 1.0, 10), (50, 10.0, 50), (14_400, 86_400.0, 14_400)],
+)
+def test_a_bucket_is_used_up_and_never_overdrawn(
+    limit: float, period: float, size: float, until_full: bool, latency: float
+) -> None:
+    server = Server(limit, period, size, until_full=until_full)
+    requests = 400
+    ended = run(server, requests, latency)
+    assert server.refused <= 2
+    ideal = max(0.0, (requests - size) * period / limit) if period <= 60 else 0.0
+    assert ended - latency <= ideal / 0.9 + (limit if period <= 60 else 0) / server.rate + 1.0
+
+
+NONSENSE = st.one_of(st.none(), st.floats(0, 1e9))
+
+
+@given(st.lists(st.tuples(NONSENSE, NONSENSE, st.one_of(st.none(), st.floats(1e-9, 86400.0)), st.floats(0, 600))))
+def test_nonsense_is_a_bounded_wait(told: list[tuple[float | None, float | None, float | None, float]]) -> None:
+    limit = AnnouncedLimit()
+    for most, left, reset, age in told:
+        limit.learn(most if most is None else max(1.0, most), left, reset, now=1000.0, age=age, since=3.0)
+        opens = limit.opens(1000.0, 1.0)
+        assert opens < math.inf and not math.isnan(opens)
+        assert limit.opens(1000.0 + 10 * 86_400.0, 1.0) <= 1000.0 + 10 * 86_400.0
+
+
+def test_what_remains_is_less_what_has_left_since_it_was_told() -> None:
+    limit = AnnouncedLimit()
+    limit.learn(600.0, 10.0, None, now=100.0, age=0.0, since=10.0)
+    assert limit.opens(100.0, 1.0) == pytest.approx(100.1)
+    limit.learn(600.0, 0.0, None, now=105.0, age=5.0, since=0.0)  # told five seconds ago, ten a second came in since
+    assert limit.opens(105.0, 1.0) <= 105.0

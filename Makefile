@@ -1,6 +1,7 @@
 # make demo and make test are all a new clone needs: they make .venv and install what they use.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
 
 .PHONY: help demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
 .DEFAULT_GOAL := help
@@ -8,8 +9,8 @@ BIN := .venv/bin
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@$(BIN)/python -m compileall -q llmbatch  # as pip does, unless it is editable
 	@touch $@
@@ -20,55 +21,55 @@ TORCH ?= torch
 	.venv-real/bin/pip install --quiet --disable-pip-version-check "$(TORCH)" --editable '.[real]'
 	@touch $@
 
-.venv/installed-dev: .venv/installed
+$(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: .venv/installed  ## 240 prompts over real HTTP to the built-in mock provider
+demo: $(VENV)/installed  ## 240 prompts over real HTTP to the built-in mock provider
 	@# paced, so that there is progress to watch: the mock answers at once
 	$(BIN)/llmbatch run samples/prompts.jsonl -p mock -o results.jsonl --overwrite --rpm 4800
 	@echo "The first answers in results.jsonl:"
 	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
 
-lint: .venv/installed-dev  ## style and mistakes, by ruff
+lint: $(VENV)/installed-dev  ## style and mistakes, by ruff
 	$(BIN)/ruff check llmbatch tests
 	$(BIN)/ruff format --check llmbatch tests
 
-types: .venv/installed-dev  ## types, by mypy
+types: $(VENV)/installed-dev  ## types, by mypy
 	$(BIN)/mypy
 
 UNIT := app cli codec core dialects input pacing results
-unit: .venv/installed-dev  ## the quick half of the tests: no process, no network
+unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no network
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 
 test: lint types  ## lint, types and all tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
-bench: .venv/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
+bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench
 
-bench-million: .venv/installed-dev  ## memory of a million records
+bench-million: $(VENV)/installed-dev  ## memory of a million records
 	$(BIN)/python -m tests.bench million --json build/bench-million.json
 
-bench-readme: .venv/installed-dev  ## write what these two measured into the README
+bench-readme: $(VENV)/installed-dev  ## write what these two measured into the README
 	$(BIN)/python -m tests.bench --readme build/bench.json build/bench-million.json
 
-bench-smoke: .venv/installed-dev  ## the shape of the cost, by counts: a part of make test
+bench-smoke: $(VENV)/installed-dev  ## the shape of the cost, by counts: a part of make test
 	$(BIN)/pytest tests/bench
 
-bench-pace: .venv/installed-dev  ## jobs on services as they are, beside a fixed number and the openai client: 15 minutes; FLAGS=--full
+bench-pace: $(VENV)/installed-dev  ## jobs on services as they are, beside a fixed number and the openai client: 15 minutes; FLAGS=--full
 	$(BIN)/python -m tests.bench.pace $(FLAGS)
 
-docs: .venv/installed-dev  ## write the tables of the README and the map of modules
+docs: $(VENV)/installed-dev  ## write the tables of the README and the map of modules
 	$(BIN)/python -m tests.docs
 
-torture: .venv/installed-dev  ## a thousand kills, and what they cost
+torture: $(VENV)/installed-dev  ## a thousand kills, and what they cost
 	$(BIN)/python -m tests.torture
 
-soak: .venv/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
+soak: $(VENV)/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)
 
-real: .venv/installed-dev .venv-real/installed  ## a tiny model in a real inference server; a CPU build: TORCH=torch==...+cpu
+real: $(VENV)/installed-dev .venv-real/installed  ## a tiny model in a real inference server; a CPU build: TORCH=torch==...+cpu
 	$(BIN)/pytest -v tests/real/served.py
 
 clean:  ## remove what the other targets made

@@ -7,7 +7,6 @@ by its folder and its name.
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -196,6 +195,8 @@ def _same(one: _Place, other: _Place, file: NamedFile) -> bool:
 
 
 def _folded(name: str) -> str:
+    import unicodedata  # seldom needed, and large
+
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -92,7 +92,7 @@ def test_an_output_that_is_no_file_is_refused(
 
 UNREADABLE = {
     "missing": ("nowhere.jsonl", None, "No such file"),
-    "a directory": (".", None, "directory"),
+    "a directory": (".", None, "folder"),
     "not JSON": ("in.jsonl", b"What is this?\n" * 20, "--input-format text"),
     "one line that is not JSON": ("in.jsonl", b"What is this?\n", "--input-format text"),
     "no JSON array": ("in.json", b'{"a": 1}', "array"),

@@ -408,10 +408,15 @@ def test_an_error_in_groqs_own_field_is_no_answer() -> None:
     assert isinstance(verdict, Fault) and verdict.message == "engine died"
 
 
-@pytest.mark.parametrize("dialect", [name for name in BEGUN if name != "responses"])
+@pytest.mark.parametrize("dialect", BEGUN)
 def test_nothing_is_an_answer_that_did_not_end(dialect: str) -> None:
     verdict = read(dialect, BEGUN[dialect], "text/event-stream")
     assert isinstance(verdict, Fault) and verdict.message == "the answer ended in the middle"
+
+
+@pytest.mark.parametrize("dialect", BEGUN)
+def test_done_is_an_end_where_a_copy_gives_no_reason(dialect: str) -> None:
+    assert said(dialect, BEGUN[dialect] + DONE)["text"] == "Par"
 
 
 # What a body is, whatever its type says

@@ -158,7 +158,7 @@ class ResumePlan:
         )
         if survey is not None and survey.is_done:
             return survey
-        self._store.forget_met()
+        self._store.forget_matched()
         return None
 
     def worked(self, route: Route) -> bool:

@@ -26,7 +26,7 @@ __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
 _BATCH = 256
 
 _LINES = 34
-"""Bits that number a line; the number of its file stands above them."""
+"""Bits that number a line; the number of its file is in the bits above."""
 
 
 class Problem(StrEnum):
@@ -67,7 +67,7 @@ class Reconciliation:
     failed: int = 0
     problems: Counter[Problem] = field(default_factory=Counter)
     in_doubt: int = 0
-    """Records of which a request left and no outcome is known, whether or not an older line stands for them."""
+    """Records of which a request left and no outcome is known, whether or not they have an older line."""
     doubts_unknown: list[str] = field(default_factory=list)
     """Why it is not known of some records whether a request left."""
     edited: int = 0
@@ -140,13 +140,13 @@ def verify(
 
 
 class _Check:
-    """The lines of all files by identity, and the records met so far."""
+    """The lines of all files by identity, and the records found so far."""
 
     def __init__(self, files: Sequence[ResultsFile], found: Callable[[Finding], None]) -> None:
         self.account = Reconciliation()
         self._files = files
         self._found = found
-        self._known = ResultIndex()
+        self._lines = ResultIndex()
         self._records = array("Q")
         """The digest of each line's record, cut to 64 bits."""
         for number, file in enumerate(files):
@@ -156,7 +156,7 @@ class _Check:
                 self.account.doubts_unknown.append(file.damage)
             for line in file.lines():
                 self._line(number, line)
-        self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._known)}
+        self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._lines)}
         self.account.in_doubt = len(self._in_doubt)
 
     def record(self, identity: Identity, where: str, *, refused: bool) -> None:
@@ -164,7 +164,7 @@ class _Check:
         account = self.account
         account.records += 1
         name = name_of(identity)
-        place = self._known.find(name)
+        place = self._lines.find(name)
         if place is None:
             more: dict[str, Any] = {"index": identity.index, "where": where}
             if name & FINGERPRINT in self._in_doubt:
@@ -173,18 +173,18 @@ class _Check:
                 more["unusable"] = True
             self._tell(Problem.MISSING, _named(identity.id, identity.record, identity.occurrence) | more)
             return
-        self._known.met[place] = 1
-        if self._known.traits(place) & LineFlags.OK:
+        self._lines.matched[place] = 1
+        if self._lines.traits(place) & LineFlags.OK:
             account.ok += 1
         else:
             account.failed += 1
         account.edited += self._records[place] != _digest(identity.record)
 
     def conclude(self, *, orphans: bool) -> Reconciliation:
-        """Look for lines whose record was not met, and close the account."""
+        """Look for lines whose record was not found, and close the account."""
         account = self.account
         account.orphans_known = orphans
-        if orphans and self._known.met.count(0):
+        if orphans and self._lines.matched.count(0):
             for number, file in enumerate(self._files):
                 for line in file.lines():
                     self._orphan(number, line)
@@ -201,11 +201,11 @@ class _Check:
             return
         traits = LineFlags.OK if fields["status"] == "ok" else 0
         here = number << _LINES | line.number
-        earlier = self._known.add(name_of_line(fields), key_fingerprint(fields.get("key")), here, traits)
+        earlier = self._lines.add(name_of_line(fields), key_fingerprint(fields.get("key")), here, traits)
         if earlier is None:
             self._records.append(_digest(fields["record"]))
         else:
-            first = self._known.offset(earlier)
+            first = self._lines.offset(earlier)
             file, at = self._files[first >> _LINES], first & (1 << _LINES) - 1
             self._tell(
                 Problem.REPEATED,
@@ -216,14 +216,14 @@ class _Check:
         fields = line.fields
         if fields is None:
             return
-        place = self._known.find(name_of_line(fields))
+        place = self._lines.find(name_of_line(fields))
         # A repeated line of an orphan is told as repeated, once.
-        if place is not None and not self._known.met[place]:
-            self._known.met[place] = 1
+        if place is not None and not self._lines.matched[place]:
+            self._lines.matched[place] = 1
             self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
 
     def _at(self, number: int, line: Line) -> dict[str, Any]:
-        """Say where a line stands; without a number it is in the redo file."""
+        """Say where a line is; without a number it is in the redo file."""
         return {"file": self._files[number].name, "line": line.number or None}
 
     def _tell(self, problem: Problem, place: dict[str, Any]) -> None:

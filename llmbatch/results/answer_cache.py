@@ -1,4 +1,4 @@
-"""Answers by request: where the line stands that answered a key, in this results file or in others."""
+"""Finds answers by request key, in this results file and in others."""
 
 import os
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class AnswerCache:
             self.load(source, fd)
 
     def add(self, source: int, key: str, offset: int) -> None:
-        """Add a line that answers a key; the first one stands."""
+        """Add a line that answers a key, unless one does already."""
         self._known.add(_name(key), source, offset, 0)
 
     def where(self, key: str) -> int | None:

@@ -15,8 +15,8 @@ from llmbatch.results.stats import amount
 
 __all__ = ["AGAIN", "History"]
 
-MET, AGAIN = 1, 2
-"""What became of a line's record: met in the input; to be sent again."""
+MATCHED, AGAIN = 1, 2
+"""What became of a line's record: it was found in the input; it is to be sent again."""
 _SEND = Decision(Action.SEND)
 _UNSURE = LineFlags.DOUBTS | LineFlags.OK
 """Of these a failure that may have been billed has only the first."""
@@ -29,7 +29,7 @@ class History(ABC):
     """
 
     def __init__(self) -> None:
-        self._known = ResultIndex()
+        self._lines = ResultIndex()
         self._doubts = Doubts()
         self._unsure_keys: set[int] = set()
         """The keys of failed lines that may have been billed."""
@@ -42,32 +42,32 @@ class History(ABC):
 
     def _forget(self) -> None:
         """Start the index anew."""
-        self._known, self._unsure_keys = ResultIndex(), set()
+        self._lines, self._unsure_keys = ResultIndex(), set()
 
     def _enter(self, fields: dict[str, Any], offset: int) -> int | None:
-        """Add a line; return the place of an earlier one of the same record, which then stands."""
+        """Add a line, unless its record has one: then return the place of that."""
         flags, key = flags_of(fields), key_fingerprint(fields.get("key"))
         if flags & _UNSURE == LineFlags.DOUBTS:
             self._unsure_keys.add(key)
-        return self._known.add(name_of_line(fields), key, offset, flags)
+        return self._lines.add(name_of_line(fields), key, offset, flags)
 
     def _find_doubts(self, planned: Iterable[tuple[Intent, int]], redone: ResultIndex) -> None:
         """Find out what of the intents is in doubt, once the lines are entered."""
-        self._doubts = unresolved(planned, self._known, redone)
+        self._doubts = unresolved(planned, self._lines, redone)
         self._doubts.keys |= self._unsure_keys
 
     @property
     def is_new(self) -> bool:
         """Whether there is nothing to compare records with: no line, no doubt."""
-        return not self._known and not self._doubts
+        return not self._lines and not self._doubts
 
     def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
-        known, name = self._known, name_of(identity)
+        known, name = self._lines, name_of(identity)
         place = known.find(name)
         flags, line_key, wanted = None, 0, key_fingerprint(key)
         if place is not None:
-            known.met[place] = MET
+            known.matched[place] = MATCHED
             flags, line_key = known.traits(place), known.key(place)
             if is_answered(flags, line_key, wanted) and not policy.is_named(identity.id):
                 return KEPT
@@ -83,42 +83,42 @@ class History(ABC):
             policy,
         )
         if place is not None and decision.action is Action.SEND:
-            known.met[place] = AGAIN
+            known.matched[place] = AGAIN
         return decision
 
     def orphans(self) -> int:
-        """Count the lines whose record was not met in the input."""
-        return self._known.met.count(0)
+        """Count the lines whose record was not found in the input."""
+        return self._lines.matched.count(0)
 
-    def forget_met(self) -> None:
-        """Begin to count afresh which lines' records are met; remember which were."""
-        self._surveyed = self._known.met
-        self._known.met = bytearray(len(self._known))
+    def forget_matched(self) -> None:
+        """Start to match records again from none; remember what became of the lines until now."""
+        self._surveyed = self._lines.matched
+        self._lines.matched = bytearray(len(self._lines))
 
     def prior(self, identity: Identity, key: str) -> int:
         """Count the attempts of unknown outcome that earlier runs made of a record's request."""
         name, wanted = name_of(identity), key_fingerprint(key)
         doubts = self._doubts.attempts(name, wanted)
-        place = self._known.find(name)
-        if place is not None and self._known.key(place) == wanted:
+        place = self._lines.find(name)
+        if place is not None and self._lines.key(place) == wanted:
             # Not the sum: who tried again after that line counted on from its number.
             doubts = max(doubts, self._possibly_billed(place))
         return doubts
 
     def place_in_doubt(self, job: Job) -> int:
-        """Return where the intent stands by which a job's request is in doubt, -1 if by none."""
+        """Return the place of the intent by which a job's request is in doubt, -1 for none."""
         wanted = name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key)
         places = (place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
         return next(places, -1)
 
     def paid(self, identity: Identity) -> float | None:
         """Return what the attempts cost that led to a record's line, None when that is not known."""
-        place = self._known.find(name_of(identity))
+        place = self._lines.find(name_of(identity))
         return amount(self._line(place).get("cost_usd")) if place is not None else None
 
     def _possibly_billed(self, place: int) -> int:
         """Return the attempts of unknown outcome that a line reports."""
-        if not self._known.traits(place) & LineFlags.DOUBTS:
+        if not self._lines.traits(place) & LineFlags.DOUBTS:
             return 0
         count = self._line(place).get("possibly_billed", 0)
         return count if isinstance(count, int) and count > 0 else 0

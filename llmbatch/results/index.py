@@ -60,14 +60,14 @@ class ResultIndex:
         self._keys = array("Q")
         self._places = array("Q")
         self._slots = array("I", bytes(4 * 64))
-        self.met = bytearray()
-        """1 for every line whose record was met in the input."""
+        self.matched = bytearray()
+        """1 for each line whose record was found in the input."""
 
     def __len__(self) -> int:
         return len(self._identities)
 
     def add(self, name: int, key: int, offset: int, traits: int) -> int | None:
-        """Add a line; return the place of an earlier one with the same identity, which then stands."""
+        """Add a line, unless there is one of that name: then return the place of that."""
         slots, identities, checks = self._slots, self._identities, self._checks
         identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
@@ -80,7 +80,7 @@ class ResultIndex:
         checks.append(check)
         self._keys.append(key)
         self._places.append(offset << _TRAITS | traits)
-        self.met.append(0)
+        self.matched.append(0)
         slots[slot] = count = len(identities)
         if 3 * count > 2 * len(slots):
             self._grow()

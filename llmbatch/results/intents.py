@@ -1,8 +1,8 @@
 """What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
 
 Two files. `intents` grows by one checksummed entry per record, everything read and not yet committed in one write and
-one sync; zeros stand ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`, the
-header of `intents` says which, is mapped into memory: how many attempts of each entry left whose outcome was never
+one sync; zeros are written ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`,
+the header of `intents` says which, is mapped into memory: how many attempts of each entry left whose outcome was never
 learned, or SETTLED. A mark costs next to nothing and survives the death of the process; the loss of the storage may
 take those that were set since their last sync, and then every entry counts as sent.
 """

@@ -20,7 +20,7 @@ from llmbatch.results.tampering import OpenFile
 __all__ = ["Journal"]
 
 SYNC_EVERY = 0.2
-"""Seconds that results may stand un-synced under `--fsync batch`."""
+"""Seconds that results may be left un-synced under `--fsync batch`."""
 
 
 class Journal:
@@ -203,13 +203,13 @@ class Journal:
         try:
             disk.cut(fd, size)
         except OSError:
-            return False  # the next open finds the torn line and puts it aside
+            return False  # the next open finds the torn line and moves it away
         return True
 
     def _copy_answers(self, outcomes: list[Outcome | InvalidRecord]) -> OutputError | None:
         """Put answers in the place of copies. What they copy was written before them, or is in this very batch.
 
-        Copies of what is gone are taken out, and told.
+        A copy whose answer is gone is left out, and that is returned.
         """
         answers = self._answers
         assert answers is not None
@@ -292,7 +292,7 @@ def _between(fd: int, start: int, end: int) -> bytes:
 
 
 def _content(fd: int) -> Iterator[bytes]:
-    """Read a whole file, wherever it is written to meanwhile."""
+    """Read a file from its beginning to its end."""
     offset = 0
     while piece := os.pread(fd, 1 << 20, offset):
         offset += len(piece)

@@ -1,4 +1,4 @@
-"""Result lines as they stand in a file: found, checked, and mended at the end."""
+"""Finds result lines in a file, and reads and checks them."""
 
 import os
 import re

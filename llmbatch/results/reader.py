@@ -1,4 +1,4 @@
-"""Results files as they stand: read only, a redone line in the place of the one it redoes, no lock taken."""
+"""Reads results files without a lock: lines of redo.jsonl replace those that they redo."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ class ResultsFile:
 
     @property
     def redone(self) -> ResultIndex:
-        """The lines that stand in the place of older ones."""
+        """The lines that replace older ones."""
         return self._redone.index
 
     def doubts(self, lines: ResultIndex) -> Doubts:
@@ -88,21 +88,21 @@ class ResultsFile:
     def lines(self) -> Iterator[Line]:
         """Yield the lines in order, those that are not results too.
 
-        A line of number 0 stands in the redo file only. Raises UsageError when the first line shows that the file is
+        A line of number 0 is only in the redo file. Raises UsageError when the first line shows that the file is
         none of ours.
         """
-        met, number = bytearray(len(self._redone)), 0
+        used, number = bytearray(len(self._redone)), 0
         for line in scan(self._fd, self._end):
             number = line.number
             if line.fields is None and number == 1:
                 raise self.refusal(1)
-            yield self._as_it_stands(line, met)
+            yield self._with_redone(line, used)
         if (fields := parse(self._tail)) is not None:
-            yield self._as_it_stands(Line(number + 1, self._end, self._tail, fields), met)
+            yield self._with_redone(Line(number + 1, self._end, self._tail, fields), used)
         elif self.torn and not number and not _may_be_cut(self._tail):
             raise self.refusal(1)
-        for place, is_met in enumerate(met):
-            if not is_met:
+        for place, is_used in enumerate(used):
+            if not is_used:
                 yield self._redone.line(place, 0)
 
     def results(self) -> Iterator[dict[str, Any]]:
@@ -124,13 +124,13 @@ class ResultsFile:
             "Mend it by hand, or let `llmbatch run … --move-broken` put such lines aside.",
         )
 
-    def _as_it_stands(self, line: Line, met: bytearray) -> Line:
-        if line.fields is None or not met:
+    def _with_redone(self, line: Line, used: bytearray) -> Line:
+        if line.fields is None or not used:
             return line
         place = self._redone.find(name_of_line(line.fields))
         if place is None:
             return line
-        met[place] = 1
+        used[place] = 1
         return self._redone.line(place, line.number)
 
     @property
@@ -152,7 +152,7 @@ class RecordedHistory(History):
         self._find_doubts(file.planned, file.redone)
 
     def _line(self, place: int) -> dict[str, Any]:
-        return self._file.line_of(self._names[place], self._known.offset(place))
+        return self._file.line_of(self._names[place], self._lines.offset(place))
 
 
 class _Inode(NamedTuple):
@@ -161,7 +161,7 @@ class _Inode(NamedTuple):
 
 
 class _Redone:
-    """The newest line of each record in a redo file: where it stands, in some 40 bytes a line."""
+    """Where the newest line of each record is in a redo file, in some 40 bytes a line."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
         self.index = ResultIndex()
@@ -224,7 +224,7 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
 
 
 def _place(name: str) -> Path | None:
-    """Return the file that a name leads to, None for a pipe: nothing can stand beside it."""
+    """Return the file that a name leads to, None for a pipe, which has nothing beside it."""
     if name == "-":
         return None
     try:
@@ -270,7 +270,7 @@ def _may_be_cut(tail: bytes) -> bool:
     except ValueError:
         beginning = b'{"id":'
         return tail.startswith(beginning[: len(tail)])
-    return False  # whole, and something else
+    return False  # it is complete, and something else
 
 
 def _inode(file: BinaryIO) -> _Inode:

@@ -1,4 +1,4 @@
-"""The end of a file as a crash may leave it: a whole line that lacks its newline, or a piece of one."""
+"""Repairs the end of a file after a crash: a line that lacks its newline, or a piece of one."""
 
 import os
 import re

@@ -37,14 +37,14 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     with redo.open("rb") as source:
 
         def line_at(place: int) -> bytes:
-            new.met[place] = 1
+            new.matched[place] = 1
             return os.pread(source.fileno(), lengths[place], new.offset(place)) + b"\n"
 
         def lines() -> Iterator[bytes]:
             for line in _lines(results):
                 place = new.find(_identity(line)) if line.fields is not None else None
                 yield line.raw + b"\n" if place is None else line_at(place)
-            for place, is_met in enumerate(new.met):
+            for place, is_met in enumerate(new.matched):
                 if not is_met:
                     yield line_at(place)
 

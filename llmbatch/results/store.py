@@ -1,4 +1,4 @@
-"""A results file and what stands beside it: what earlier runs left, and what this run adds."""
+"""A results file that one run holds: locked, brought into order, and added to."""
 
 import fcntl
 import os
@@ -102,7 +102,7 @@ class Store(History):
 
     def _replaced_doubts(self, jobs: Sequence[Job]) -> Iterator[tuple[Intent, int]]:
         """Yield what only the lines tell that are about to be replaced: requests in doubt, other than the new ones."""
-        known = self._known
+        known = self._lines
         for job in jobs:
             place = known.find(name_of(job.identity)) if job.redo else None
             if place is None or known.key(place) == key_fingerprint(job.key) or known.traits(place) & LineFlags.OK:
@@ -181,11 +181,11 @@ class Store(History):
             ) from error
 
     def prune(self) -> int:
-        """Move the lines whose record was not met to the state folder; return how many. Raises OutputError."""
+        """Move the lines whose record was not found to the state folder; return how many. Raises OutputError."""
 
         def has_record(line: Line) -> bool:
-            place = self._known.find(name_of_line(line.fields)) if line.fields is not None else None
-            return place is None or bool(self._known.met[place])  # a line that was not known is of this run
+            place = self._lines.find(name_of_line(line.fields)) if line.fields is not None else None
+            return place is None or bool(self._lines.matched[place])  # a line that was not known is of this run
 
         try:
             return rewrite(
@@ -260,7 +260,7 @@ class Store(History):
         for intent, mark in read_left(self.replaced.undone, storage_of(self.folder), begun=False).entries:
             if mark not in (0, SETTLED):
                 self._doubts.add(intent, mark)
-        if torn is not None and torn not in self._doubts and self._known.find(torn) is None:
+        if torn is not None and torn not in self._doubts and self._lines.find(torn) is None:
             # Its intent is lost, with the state directory perhaps; which request it was is not known.
             self._doubts.add(Intent(torn, 0, redo=False), 1)
         self.found.in_doubt = len(self._doubts)
@@ -284,7 +284,7 @@ class Store(History):
                     f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
                     "Remove one of the two lines, then run the same command again.",
                 )
-        self.found.ok, self.found.failed = ok, len(self._known) - ok
+        self.found.ok, self.found.failed = ok, len(self._lines) - ok
         if bad:
             there = free_name(self.folder, "broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)
@@ -297,7 +297,7 @@ class Store(History):
 
     def _line(self, place: int) -> dict[str, Any]:
         """Read a line again."""
-        line = line_at(self._fd, self._known.offset(place))
+        line = line_at(self._fd, self._lines.offset(place))
         return (line.fields if line is not None else None) or {}
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def _identity(file: os.stat_result) -> tuple[int, int]:
 
 
 def _at(path: Path) -> os.stat_result | None:
-    """Return what stands under a name, be it a link; None for nothing."""
+    """Return what has a name, be it a link; None for nothing."""
     try:
         return os.stat(path, follow_symlinks=False)
     except OSError:

@@ -40,7 +40,7 @@ def test_the_packed_table_is_a_dict(entries: list[tuple[int, int, int, int]]) ->
         if identity not in model:
             model[identity] = (key, offset, traits)
             places.append(identity)
-    assert len(known) == len(known.met) == len(model)
+    assert len(known) == len(known.matched) == len(model)
     for identity, (key, offset, traits) in model.items():
         place = known.find(identity)
         assert place == places.index(identity)

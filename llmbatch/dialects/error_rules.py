@@ -104,6 +104,13 @@ RULES: tuple[Rule, ...] = (
     Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
     Rule(
         statuses=_ANY_REFUSAL,
+        words=words.NO_MONEY_WORDS,
+        unless=words.PACE_WORDS,
+        kind=Kind.NO_CREDIT,
+        scope=Scope.RUN,
+    ),
+    Rule(
+        statuses=_ANY_REFUSAL,
         words=words.NO_CREDIT_WORDS,
         unless=words.PACE_WORDS,
         unless_names=words.EXHAUSTED_NAMES,

@@ -29,6 +29,7 @@ __all__ = [
     "LONG_CONTEXT_PLAN",
     "NO_CREDIT_NAMES",
     "NO_CREDIT_WORDS",
+    "NO_MONEY_WORDS",
     "PACE_WORDS",
     "PRECONDITION_NAMES",
     "REFUSAL_NAMES",
@@ -81,30 +82,44 @@ NO_CREDIT_NAMES = _any(
     r"balance(?:isnot|not)enough|preconsumetokenquotafailed",  # new-api
     r" baseresp1008 | 1113 ",  # MiniMax, Zhipu
 )
-_MONEY = r"(?:balance|credits?|funds?|quota|budget)"
-NO_CREDIT_WORDS = _any(
-    rf"insufficient (?:[\w$]+ ){{0,4}}{_MONEY}\b",
-    rf"not enough (?:\w+ ){{0,2}}{_MONEY}\b",
-    rf"\b{_MONEY}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
-    r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|run out|ran out)",
-    rf"(?:out|short) of {_MONEY}\b",
-    rf"(?:no|zero) (?:remaining |available |more )?{_MONEY}\b",
-    rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{_MONEY}\b",  # xAI
-    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
-    r"(?:exceeded|reached|hit)",
-    r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
-    r"(?:budget|spend(?:ing)? limit|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
-    r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
-    r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
-    rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{_MONEY}\b",
-    r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
-    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
+
+
+def _lacking(what: str) -> tuple[str, ...]:
+    return (
+        rf"insufficient (?:[\w$]+ ){{0,4}}{what}\b",
+        rf"not enough (?:\w+ ){{0,2}}{what}\b",
+        (
+            rf"\b{what}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
+            r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|r[ua]n out)"
+        ),
+        rf"(?:out|short) of {what}\b",
+        rf"(?:no|zero) (?:remaining |available |more )?{what}\b",
+        rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
+        rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{what}\b",
+    )
+
+
+NO_MONEY_WORDS = _any(
+    *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt",
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
     r"add (?:\w+ ){0,3}(?:credits|funds)",
     r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
     r"余额不足|欠费|额度(?:不足|已?用(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
 )
+"""No wait helps, whatever a proxy says about that."""
+NO_CREDIT_WORDS = _any(
+    *_lacking(r"(?:quota|budget)"),
+    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
+    r"(?:exceeded|reached|hit)",
+    r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
+    r"(?:budget|spend(?:ing)? limit|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
+    r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
+    r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
+    r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
+    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
+)
+"""No credit, where no wait is asked for."""
 PACE_WORDS = _any(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",

@@ -116,6 +116,11 @@ def test_an_account_without_money_is_known_by_any_of_its_signs(status: int, body
     assert (fault.kind, fault.scope, fault.retry, fault.billing) == (Kind.NO_CREDIT, Scope.RUN, False, Billing.UNBILLED)
 
 
+@pytest.mark.parametrize("words", ["Insufficient balance", "Please recharge your account", "Your credits are used up"])
+def test_no_wait_of_a_proxy_makes_an_empty_account_a_matter_of_time(words: str) -> None:
+    assert verdict(429, says(words), retry_after="60").kind is Kind.NO_CREDIT
+
+
 PACE: list[Any] = [
     says(
         "Rate limit reached for m in organization org-x on tokens per min. Please add a payment method to your account."
@@ -129,6 +134,7 @@ PACE: list[Any] = [
         }
     },
     says("Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 10:00:00", code="1308"),
+    says("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"),
     says("You exceeded your current quota: 3 requests per minute. Please retry in 20s."),
 ]
 

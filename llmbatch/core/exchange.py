@@ -39,6 +39,8 @@ class Request:
     """Tokens reserved for it."""
     reserved: list[float] | None = None
     """The reservation itself, where somebody counts tokens."""
+    departure: int = 0
+    """How many requests passed its gate before it."""
 
 
 @dataclass(slots=True)

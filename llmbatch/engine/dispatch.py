@@ -36,6 +36,12 @@ SINGLED_OUT, HOPELESS = 4, 12
 """A job that is refused so often for pace while hardly any other is waits on its own, and in the end fails."""
 
 
+REFUSED_BACKOFF = 0.5
+"""Seconds that bound the first wait of a record that was refused while others were not, and was told no time."""
+READY_PROBE = 5.0
+"""Seconds after which a server that is waited for is asked again, at most."""
+
+
 class _Queue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
@@ -277,6 +283,8 @@ class Dispatch:
                 self._promote(queue, job)
                 if self._fail_fast.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
+        if not gate.answers:
+            gate.limit.bad_news()
         if refusal is not None:
             self._split(queue, to_split, refusal)
         if balancer is not None:
@@ -461,9 +469,9 @@ class Dispatch:
             queue.again.append(job)
             self.queued += 1
             return True
-        holds = (
-            fault.retry and (fault.billing is Billing.THROTTLED or self._is_outage(queue, request, fault))
-        ) or self._may_pass(queue, gate, job, fault)
+        holds = (fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))) or self._may_pass(
+            queue, gate, job, fault
+        )
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.unknown_outcomes += 1
@@ -485,16 +493,16 @@ class Dispatch:
             return False
         if queue.balancer is None or not queue.balancer.others_work(request.endpoint):
             self._check_wait(fault)
-        alone = gate.singled_out(job) if holds else 0
-        if alone >= HOPELESS:
-            return False
-        if alone >= SINGLED_OUT:
-            wait = backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
-        if holds and hold:
-            self._hold(queue, gate, request, job, fault, now)
+        everybody = False
+        if holds:
+            alone = gate.singled_out(job)
+            if alone >= HOPELESS:
+                return False
+            everybody = self._hold(queue, gate, request, job, fault, now) if hold else gate.closed_until > now
+            wait = self._refused_for(job, fault, alone, everybody=everybody)
         if self._closed or queue.stopped:
             self._leave_out(job)
-        elif holds and alone < SINGLED_OUT:
+        elif everybody and not wait:
             queue.again.append(job)
             self.queued += 1
         else:
@@ -503,8 +511,19 @@ class Dispatch:
                 self._recording += 1
             else:
                 heapq.heappush(self._due, (now + wait, next(self._sequence), job))
-            self._notify(Retrying(job, fault, wait))
+            if not everybody:
+                self._notify(Retrying(job, fault, wait))
         return True
+
+    def _refused_for(self, job: Job, fault: Fault, alone: int, *, everybody: bool) -> float:
+        """Return how long a refused job waits by itself: as long as it was told, and longer each time."""
+        if fault.wait:
+            return fault.wait * (1.0 + 0.1 * self._random())
+        if alone >= SINGLED_OUT:
+            return backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
+        if everybody:
+            return 0.0
+        return backoff(job.refused[0] if job.refused is not None else 1, REFUSED_BACKOFF, self._random)
 
     def _release(self, job: Job) -> list[Job]:
         """Let go of the jobs that wait for this one's answer."""
@@ -544,15 +563,6 @@ class Dispatch:
         if not self._closed:
             self.skipped += jobs
 
-    def _is_outage(self, queue: _Queue, request: Request, fault: Fault) -> bool:
-        """Tell a server that cannot be reached any more from an address that never worked."""
-        unreachable = fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
-        if not unreachable:
-            return False
-        if queue.balancer is not None and queue.balancer.others_work(request.endpoint):
-            return True
-        return self._fail_fast.has_succeeded(request.jobs[0].route)
-
     def _may_pass(self, queue: _Queue, gate: Gate, job: Job, fault: Fault) -> bool:
         """Tell a key or an account that is refused only for a moment, after answers: a few probes must confirm it."""
         if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._fail_fast.has_succeeded(job.route):
@@ -566,13 +576,27 @@ class Dispatch:
             return False
         return True
 
-    def _hold(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> None:
-        """Close the gate for everybody on the route, or end the run when patience is out."""
+    def _hold(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> bool:
+        """Close the gate for everybody on the route, or end the run when patience is out; False if others go on."""
         added = gate.refused(request, fault, now, job.latency, self._random)
+        if added is None:
+            return False
         self._notify(Paused(job.route, fault, gate.closed_until - now, added))
         since = gate.outage_since if queue.balancer is None else queue.balancer.outage_since
+        if (_is_unreachable(fault) or fault.is_loading) and not self._fail_fast.has_succeeded(job.route):
+            if self._is_awaited(since, now):
+                gate.breaker.probe_no_later_than(now + READY_PROBE, now)
+                return True
+            refused = min(other.breaker.refusals_in_row for other in self._gates_of(queue))
+            if _is_unreachable(fault) and refused > self._policy.retries:
+                self._give_up(queue, job.route, fault)
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
+        return True
+
+    def _is_awaited(self, since: float | None, now: float) -> bool:
+        """Tell whether a server that never answered may still become ready."""
+        return since is not None and now - since < self._patience.wait_ready
 
     def _all_gates(self, queue: _Queue) -> Sequence[Gate]:
         return (queue.gate,) if queue.balancer is None else queue.balancer.gates
@@ -646,3 +670,8 @@ class Dispatch:
     def _end(self, reason: LlmbatchError) -> None:
         if self.stop is None:
             self.stop = reason
+
+
+def _is_unreachable(fault: Fault) -> bool:
+    """Tell that no connection came about."""
+    return fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED

@@ -1,4 +1,4 @@
-"""How a route that refused is tried again: nobody for a while, then one probe, then a crowd that grows. Pure."""
+"""The circuit breaker of a route that refuses: a pause, then one probe, then more and more requests. Pure."""
 
 import math
 
@@ -21,27 +21,31 @@ TOGETHER = 0.005
 
 
 class CircuitBreaker:
-    """The pause of one route. While `careful` is unset everything is as usual and nothing here need be asked.
+    """The pause of one route. While `active` is unset everything is as usual and nothing here need be asked.
 
     A refusal is quick and an answer is not: a probe that is on its way for twice as long as the last refusal took was
     admitted, and the others may follow. Once a probe was refused too, only an answer counts.
     """
 
-    def __init__(self, *, careful: bool) -> None:
-        self.careful = careful
+    def __repr__(self) -> str:
+        """Show whether it is closed, and since how many refusals."""
+        return f"<CircuitBreaker {self.why or 'closed'}, {self.refusals_in_row} refusals in a row>"
+
+    def __init__(self, *, active: bool) -> None:
+        self.active = active
         self.closed_until = -math.inf
-        self.row = 0
+        self.refusals_in_row = 0
         """Refusals one after the other, each of a request that left after the one before."""
         self.probe: Request | None = None
         """The request whose fate decides, while it is on its way."""
         self.awaits_probe = False
-        self.asked = False
+        self.named_wait = False
         """Whether the last refusal named a time."""
         self._strict = False
         self._patience = 0.0
         self._allowed = math.inf
-        self.drag = 1.0
-        """So many times slower than usual the crowd leaves: it was refused again and again."""
+        self.slowdown = 1.0
+        """How many times slower than usual requests leave, since they were refused again and again."""
         self._gap = 0.0
         self._round_trip = 0.0
         self._next = -math.inf
@@ -50,7 +54,7 @@ class CircuitBreaker:
     @property
     def walled(self) -> bool:
         """Whether a probe was refused, too, since the last answer."""
-        return self.row >= STRICT
+        return self.refusals_in_row >= STRICT
 
     @property
     def why(self) -> str | None:
@@ -76,7 +80,7 @@ class CircuitBreaker:
                 return math.inf
         return max(self.closed_until, self._next - TOGETHER)
 
-    def left(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
+    def departed(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
         """Note a departure; True when it shows that a probe was admitted, and the pause is over."""
         over = False
         if self.awaits_probe:
@@ -88,8 +92,8 @@ class CircuitBreaker:
         else:
             if self.probe is not None:
                 self.probe = None
-                self.row, over = 0, True
-            self._next = max(now, self._next) + self._gap * self.drag
+                self.refusals_in_row, over = 0, True
+            self._next = max(now, self._next) + self._gap * self.slowdown
         return over
 
     def succeeded(self, now: float, round_trip: float, limit: int, *, adaptive: bool, growing: bool) -> bool:
@@ -98,15 +102,15 @@ class CircuitBreaker:
         first = False
         # What left before the refusal says nothing of the time after.
         if now - round_trip > self._refused_at and not self.awaits_probe:
-            first = self.row > 0
-            self.row = 0
+            first = self.refusals_in_row > 0
+            self.refusals_in_row = 0
             self.probe = None
-            self.drag = max(1.0, 0.9 * self.drag)
+            self.slowdown = max(1.0, 0.9 * self.slowdown)
             self.closed_until = min(self.closed_until, now)
             self._allowed += 1.0
             if self._allowed >= limit:
                 self._allowed = math.inf
-                self.careful = adaptive and (growing or self._round_trip >= SLOW)
+                self.active = adaptive and (growing or self._round_trip >= SLOW)
         self._gap = self._round_trip / (SPREAD * max(1.0, min(limit, self._allowed)))
         return first
 
@@ -127,27 +131,36 @@ class CircuitBreaker:
         `took` is how long the refusal took, `base` the wait after a first one, `draw` uniform in [0, 1), `lost` says
         that nobody answered at all.
         """
-        self.asked = asked > 0
+        self.named_wait = asked > 0
         asked += draw * min(10.0, 0.1 * asked)
         if self.awaits_probe or (now - took <= self._refused_at and request is not self.probe):
             if self.awaits_probe:
                 self.closed_until = max(self.closed_until, now + asked)
             return False
-        self.careful = True
-        self.row += 1
+        self.active = True
+        self.refusals_in_row += 1
         self.probe = None
         self.awaits_probe = True
         self._refused_at = now
-        self._strict = lost or (self.row >= STRICT and not quick)
+        self._strict = lost or (self.refusals_in_row >= STRICT and not quick)
         self._patience = 1.5 * took + 0.02
-        wait = min(LONGEST, (asked or base) * FACTOR ** min(self.row - 1, 16)) * (0.5 + 0.5 * draw)
+        wait = min(LONGEST, (asked or base) * FACTOR ** min(self.refusals_in_row - 1, 16)) * (0.5 + 0.5 * draw)
         self.closed_until = now + max(asked, wait)
         return True
 
-    def look_in_at(self, moment: float, now: float) -> None:
+    def probe_no_later_than(self, moment: float, now: float) -> None:
         """Send the next probe at this moment, should it come before the one that was planned."""
         if moment > now:
             self.closed_until = min(self.closed_until, moment)
+
+    def reset(self, now: float) -> None:
+        """Let everybody pass again."""
+        self.refusals_in_row = 0
+        self.probe = None
+        self.awaits_probe = self._strict = False
+        self.closed_until = min(self.closed_until, now)
+        self._allowed = math.inf
+        self.slowdown = 1.0
 
     def give_up_probe(self) -> None:
         """Let another be the probe: this one was taken back, or its end says nothing."""

@@ -1,8 +1,10 @@
-"""How many requests may be in flight on a route: found by trying, held by listening. Pure.
+"""Finds how many requests may be in flight on a route. Pure.
 
 One canary, then slow start, then cubic growth around the last limit that was refused (CUBIC, RFC 9438), with one cut
-per round trip. Where a server queues instead of refusing, latency per output token is the guard; it is only a guard,
-since the latency of a model follows the length of its answers.
+per round trip. Refusals come in a fraction of a second and answers in seconds, so slow start goes on while nothing is
+refused, up to a bound: servers that queue instead of refusing are silent, too. Beyond it, and whenever answers come,
+answers must show that more in flight brings more of them. Latency per output token is only a guard, since the latency
+of a model follows the length of its answers.
 """
 
 import math
@@ -14,6 +16,16 @@ __all__ = ["ConcurrencyLimit"]
 
 START = 8.0
 """The limit after the canary came back."""
+CANARY, DOUBLING = 0.5, 0.25
+"""Seconds without bad news after which the canary has company, and in which the limit then doubles."""
+SILENT = 64
+"""The most that may be in flight before answers show that more in flight brings more of them."""
+SLOWER = 1.5
+"""Doubling the limit again must not take so many times longer than before: then the server queues."""
+PATIENCE = 0.5
+"""The part of the time-out that a queue in the server may take."""
+LOOK = 16
+"""Answers over which their rate is measured, after the first few."""
 CUT = 0.9
 CUBIC = 0.4
 """CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
@@ -28,15 +40,28 @@ GUARD_HOLD, GUARD_BACK_OFF = 1.8, 2.5
 """How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
 SAMPLES = 64
 DRIFT = 1.0005
-"""By so much the best latency known fades with every look, lest one lucky minute rule for ever."""
+"""By so much the best latency known fades with every look: one lucky minute must not count for ever."""
 
 
 class ConcurrencyLimit:
     """The limit of one route. Fixed at `ceiling` unless `adaptive`. `why` says what moved it last, for people."""
 
-    def __init__(self, ceiling: int, *, adaptive: bool) -> None:
+    def __init__(self, ceiling: int, *, adaptive: bool, silent: int = SILENT, timeout: float = 600.0) -> None:
         self._ceiling = float(ceiling)
         self.adaptive = adaptive
+        self._unproved = self._silent = float(min(silent, ceiling))
+        self._timeout = timeout
+        self._queue_bound = math.inf
+        """The most that the server answers within a good part of the time-out."""
+        self.grows_at = math.inf
+        """When silence allows one more in flight."""
+        self._early = True
+        """Every answer counts: there were few."""
+        self._counted = 0
+        """Answers since `_counted_from`."""
+        self._counted_from = 0.0
+        self._stage = (0.0, 0.0, 0.0)
+        """The limit when the last doubling began, when that was, and how long the one before took."""
         self._move(1.0 if adaptive else self._ceiling)
         self._canary = adaptive
         self._slow_start = True
@@ -57,10 +82,20 @@ class ConcurrencyLimit:
         self._held = False
         self.why = "trying one request first" if adaptive else "as asked"
 
+    def __repr__(self) -> str:
+        """Show the limit and what moved it."""
+        kind = "adaptive" if self.adaptive else "fixed"
+        return f"<ConcurrencyLimit {self.now} of {self._ceiling:g}, {kind}, {self.why}>"
+
     @property
     def round_trip(self) -> float:
         """How long answers take, in seconds."""
         return self._round_trip
+
+    @property
+    def plateau(self) -> int:
+        """The limit that was refused last, 0 if none was."""
+        return int(self._plateau or 0.0)
 
     @property
     def starting(self) -> bool:
@@ -72,7 +107,7 @@ class ConcurrencyLimit:
         """What keeps the limit from being higher."""
         if self._limit >= self._ceiling:
             return Cause.CEILING
-        if self._held or self._last_guard > self._last_cut:
+        if self._held or self._last_guard > self._last_cut or self._queue_bound <= self._limit:
             return Cause.LATENCY
         return Cause.GROWING if self._plateau is None else Cause.WALL
 
@@ -80,12 +115,17 @@ class ConcurrencyLimit:
         """Learn from an answer, if adaptive. `in_flight` counts it too: what was on its way when it came back."""
         if self._canary:
             self._canary = False
-            self._move(min(START, self._ceiling))
+            if self._slow_start:
+                self._move(max(self._limit, min(START, self._ceiling)))
+                self.grows_at = now
+                self.why = "slow start"
             self._round_trip = round_trip
-            self._since = now
-            self.why = "slow start"
+            self._since = self._counted_from = now
             return
         self._round_trip += 0.1 * (round_trip - self._round_trip)
+        self._counted += 1
+        if self._early or self._counted >= LOOK:
+            self._watch_queue(now, in_flight)
         self._watch_latency(now, round_trip / max(1, output_tokens))
         if now - round_trip < self._last_cut:
             return  # it left before the cut, and says nothing of the time after
@@ -103,6 +143,7 @@ class ConcurrencyLimit:
         if not self.adaptive:
             return
         self._slow_start = False
+        self.grows_at = math.inf
         if now - self._last_cut < self._round_trip:
             return
         self._plateau = max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
@@ -111,6 +152,32 @@ class ConcurrencyLimit:
         self._from, self._since, self._last_cut = self._limit, now, now
         self._unit = max(self._round_trip, DEAR * hold)
         self.why = "cut after a refusal"
+
+    def departed(self, now: float) -> None:
+        """Note the first departure: the canary's."""
+        if self._canary and self.grows_at == math.inf and self._silent:
+            self.grows_at = now + CANARY
+
+    def grow_on_silence(self, now: float) -> None:
+        """Allow one more in flight, which is due: a moment has passed without bad news."""
+        if self._limit + 1.0 > self._silent or not self._slow_start:
+            self.grows_at = math.inf
+            return
+        self._move(self._limit + 1.0)
+        self.grows_at = now + DOUBLING * math.log(2.0) / self._limit
+        self.why = "slow start"
+
+    def bad_news(self) -> None:
+        """Note a fault or a refusal: silence is no good news any more."""
+        self.grows_at = math.inf
+        self._silent = 0.0
+
+    def resume(self, in_flight: float, *, clear: bool = False) -> None:
+        """Allow so many again; with `clear` grow as if nothing had been refused: it was not for want of room."""
+        if self.adaptive:
+            if clear:
+                self._plateau, self._slow_start = None, True
+            self._move(max(self._limit, min(in_flight, self._ceiling)))
 
     def refused_too(self) -> None:
         """Learn that one of those in flight at the last refusal was to be refused as well."""
@@ -134,7 +201,7 @@ class ConcurrencyLimit:
 
     def _move(self, limit: float) -> None:
         self._limit = limit
-        self.now = int(limit + 0.5)
+        self.now = int(min(limit, self._queue_bound) + 0.5)
         """The limit in force, at least 1."""
 
     def _grow(self, now: float) -> None:
@@ -144,6 +211,8 @@ class ConcurrencyLimit:
         if self._slow_start:
             grown = self._limit + 1.0  # each answer lets two follow: it doubles per round trip
             self.why = "slow start"
+            if grown > self._unproved and not self._doubles(now):
+                return
         elif self._plateau is None:
             grown = self._limit + 1.0 / self._limit
             self.why = "growing slowly"
@@ -160,6 +229,32 @@ class ConcurrencyLimit:
         self._move(min(grown, self._ceiling))
         if self._limit == self._ceiling:
             self.why = "at its ceiling"
+
+    def _doubles(self, now: float) -> bool:
+        """Watch how long slow start takes to double the limit; False, and no more of it, when answers get rarer."""
+        limit, since, before = self._stage
+        if not limit:
+            self._stage = self._limit, now, 0.0
+        elif self._limit >= 2.0 * limit:
+            took = now - since
+            if before and took > SLOWER * before:
+                self._slow_start = False
+                self._move(limit)
+                self._last_guard = now
+                self.why = "more in flight brings no more answers"
+                return False
+            self._stage = self._limit, now, took
+        return True
+
+    def _watch_queue(self, now: float, in_flight: int) -> None:
+        """Keep what is in flight to what the server answers in time, as its last answers show."""
+        if in_flight >= USED * self.now and now > self._counted_from:
+            rate = self._counted / (now - self._counted_from)
+            self._queue_bound = max(1.0, PATIENCE * self._timeout * rate)
+            self._move(self._limit)
+        if self._counted >= LOOK:
+            self._counted, self._counted_from = 0, now
+            self._early = False
 
     def _watch_latency(self, now: float, normalised: float) -> None:
         """Hold, or back off gently, when answers take much longer than they did at best."""

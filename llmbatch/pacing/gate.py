@@ -1,4 +1,4 @@
-"""One route's gate: how many requests may be in flight, how many a minute, and until when nobody may pass. Pure."""
+"""Admits the requests of one route: how many in flight, how many a minute, and until when none. Pure."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.rate_estimator import RateEstimator
+from llmbatch.pacing.refusal_pattern import LOAD, Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 
 __all__ = ["Gate"]
@@ -20,6 +21,17 @@ STEP = 0.9
 """A rate that was right until now is not far off."""
 ROOM = 1.25
 """How much more may be in flight than a rate needs on average."""
+
+
+class _Trial:
+    """What may leave while a trial tells a wall from scattered refusals: so many in flight, and so far apart."""
+
+    __slots__ = ("gap", "most", "opens")
+
+    def __init__(self, most: int, gap: float) -> None:
+        self.most = most
+        self.gap = gap
+        self.opens = -math.inf
 
 
 class Gate:
@@ -33,25 +45,38 @@ class Gate:
         self.limit = limit
         self.requests = requests
         self.tokens = tokens
-        self.breaker = CircuitBreaker(careful=limit.adaptive)
+        self.breaker = CircuitBreaker(active=limit.adaptive)
         self.in_flight = 0
         self.sent = 0
         self.refusals = 0
         self.answers = 0
         self.outage_since: float | None = None
+        self.lost = False
+        """Whether the last refusal behind a wall was that nobody answered."""
+        self.refusal_pattern = RefusalPattern()
         self._rate = RateEstimator()
+        self._trial: _Trial | None = None
+        self._told_until = -math.inf
+        """The latest time that a refusal named while others went on."""
+        self._load = 0
+        """How many were in flight when the last wall was found, or the last trial began."""
         self._rate_limited = False
         self._paced_at = -math.inf
+
+    def __repr__(self) -> str:
+        """Show what is in flight, what may be, and why."""
+        return f"<Gate {self.in_flight} of {self.now} in flight, {self.why}, {self.refusal_pattern!r}>"
 
     @property
     def now(self) -> int:
         """Return how many may be in flight."""
-        return self.breaker.allowed(self.limit.now) if self.breaker.careful else self.limit.now
+        limit = self.limit.now if self._trial is None else min(self.limit.now, self._trial.most)
+        return self.breaker.allowed(limit) if self.breaker.active else limit
 
     @property
     def why(self) -> str:
         """Say what moved that last, for people."""
-        if self.breaker.careful and (parked := self.breaker.why) is not None:
+        if self.breaker.active and (parked := self.breaker.why) is not None:
             return parked
         if self.requests.guessed and self.in_flight < self.limit.now:
             return f"at {self.requests.rate:,.0f} a minute, learned from refusals"
@@ -60,7 +85,7 @@ class Gate:
     @property
     def closed_until(self) -> float:
         """Return until when nobody may pass."""
-        return self.breaker.closed_until if self.breaker.careful else -math.inf
+        return self.breaker.closed_until if self.breaker.active else -math.inf
 
     def state(self, name: str, now: float) -> RouteState:
         """Tell what keeps the route from sending more, if it has something to send."""
@@ -77,9 +102,16 @@ class Gate:
 
         Infinity stands for "when another one ends".
         """
-        if self.in_flight >= self.limit.now:
-            return math.inf
-        opens = self.breaker.opens(self.in_flight) if self.breaker.careful else -math.inf
+        limit = self.limit
+        if self.in_flight >= limit.now:
+            if limit.grows_at > now:
+                return limit.grows_at
+            limit.grow_on_silence(now)
+            if self.in_flight >= limit.now:
+                return limit.grows_at
+        opens = self.breaker.opens(self.in_flight) if self.breaker.active else -math.inf
+        if (trial := self._trial) is not None:
+            opens = max(opens, trial.opens if self.in_flight < trial.most else math.inf)
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
@@ -90,10 +122,17 @@ class Gate:
         """Count an attempt in."""
         if now >= self._rate.due:
             self._rate.mark(now, self.sent - self.refusals)
+        request.departure = self.sent
         self.sent += 1
-        if self.breaker.careful:
+        if not self.answers:
+            self.limit.departed(now)
+        if (trial := self._trial) is not None:
+            trial.opens = max(now, trial.opens) + trial.gap
+            if self.sent >= self.refusal_pattern.due:
+                self._finish_trial(now)
+        if self.breaker.active:
             walled = self.breaker.walled
-            if self.breaker.left(now, request, self.in_flight, self.limit.now):
+            if self.breaker.departed(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
         self.in_flight += 1
         self.requests.take(now, 1.0)
@@ -142,7 +181,7 @@ class Gate:
         self.answers += 1
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
-        if self.breaker.careful:
+        if self.breaker.active:
             self._proved(now, round_trip)
 
     def _proved(self, now: float, round_trip: float) -> None:
@@ -156,25 +195,58 @@ class Gate:
         if walled and self._rate_limited:
             self._pace(self._rate.reopened(now), now)
 
-    def refused(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> float:
-        """Close after a refusal for pace or overload; return by how many seconds that puts the opening off.
+    def refused(
+        self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]
+    ) -> float | None:
+        """Note a refusal for pace or overload, which took so long.
 
-        Refusals of requests that left before the last one belong to its crowd, and count as one. `took` is how long
-        the refusal took.
+        Behind a wall the gate closes; return by how many seconds that puts its opening off. Refusals of requests that
+        left before the last one belong to its crowd, and count as one. Return None when only the refused wait.
         """
         self.refusals += 1
-        before = max(self.breaker.closed_until, now) if self.breaker.careful else now
-        base = self._base()
+        self.limit.bad_news()
         lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
-        if self.breaker.refused(request, now, took, fault.wait or 0.0, base, random(), lost=lost, quick=limited):
+        pattern, before_pattern = self.refusal_pattern, self.refusal_pattern.pattern
+        if pattern.refused(request.departure, self.sent, self.in_flight, lost=lost) is not Pattern.WALL:
+            self._told_until = max(self._told_until, now + (fault.wait or 0.0))
+            if pattern.pattern is Pattern.TRIAL and before_pattern is not Pattern.TRIAL:
+                self._begin_trial(now)
+            return None
+        asked = max(fault.wait or 0.0, self._told_until - now if before_pattern is not Pattern.WALL else 0.0)
+        if before_pattern is not Pattern.WALL:
+            self._trial = None
+            self._load = self.in_flight - 1
+        self.lost = lost
+        before = max(self.breaker.closed_until, now) if self.breaker.active else now
+        base = QUICK if lost else self._base()
+        if self.breaker.refused(request, now, took, asked, base, random(), lost=lost, quick=limited):
             if self.outage_since is None:
                 self.outage_since = now
             self._rate_limited = limited
             if not lost:
                 self._learn(now)
-        elif limited and self.breaker.row == 1:
+        elif limited and self.breaker.refusals_in_row == 1:
             self.limit.refused_too()
         return max(0.0, self.breaker.closed_until - before)
+
+    def _begin_trial(self, now: float) -> None:
+        """Send less for a while, to see whether the share of refusals falls with the load."""
+        load = max(1, self.in_flight - 1)
+        if not self.requests.binds:
+            load = max(load, self.limit.plateau, int(0.75 * self._load))
+        self._load = load
+        rate = self._rate.recent(now, self.sent - self.refusals)
+        self._trial = _Trial(max(1, round(LOAD * load)), 1.0 / (LOAD * rate) if rate else 0.0)
+        self.limit.resume(self._trial.most)
+        self.breaker.reset(now)
+        self.outage_since = None
+
+    def _finish_trial(self, now: float) -> None:
+        self._trial = None
+        if self.refusal_pattern.finish(self.sent) is Pattern.SCATTERED:
+            self.limit.resume(self._load, clear=True)
+        else:
+            self.limit.refused(now, 0.0, self._load)
 
     def _base(self) -> float:
         """Return the seconds to wait after a first refusal that names no time."""
@@ -188,17 +260,17 @@ class Gate:
         limit, others = self.limit, self.in_flight - 1
         if not limit.adaptive:
             return
-        alone = self.breaker.row > 1
+        alone = self.breaker.refusals_in_row > 1
         paced = self.requests.guessed and others < limit.now - 1
         if self._rate_limited:
             rate = self._rate.refused(now, self.sent, self.refusals)
             if self.requests.guessed:
                 before, settled = self.requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
                 rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
-            self.breaker.drag = 2.0 ** min(self._rate.repeated, 2)
+            self.breaker.slowdown = 2.0 ** min(self._rate.repeated, 2)
             self._pace(rate, now)
-            if alone and not self.breaker.asked:
-                self.breaker.look_in_at(self._rate.window_ends(), now)
+            if alone and not self.breaker.named_wait:
+                self.breaker.probe_no_later_than(self._rate.window_ends(), now)
         if alone:
             if self._rate_limited and not self.requests.guessed:
                 limit.refused_alone(others)

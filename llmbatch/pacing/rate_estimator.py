@@ -9,6 +9,8 @@ from collections import deque
 __all__ = ["RateEstimator"]
 
 MINUTE = 60.0
+RECENT = 2.0
+"""Seconds over which the present rate is measured."""
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all travel equally long."""
 SAME, APART = 20, 5.0
@@ -39,6 +41,13 @@ class RateEstimator:
             self._marks.popleft()
         self._marks.append((now, admitted))
         self.due = now + 1.0
+
+    def recent(self, now: float, admitted: int) -> float:
+        """Return how many a second were admitted in the last few seconds, 0 when that cannot be told."""
+        then, before = next((mark for mark in reversed(self._marks) if mark[0] <= now - RECENT), (now, 0))
+        if then == now and self._marks:
+            then, before = self._marks[0]
+        return (admitted - before) / (now - then) if now - then >= RECENT / 8 else 0.0
 
     def refused(self, now: float, sent: int, refusals: int) -> float | None:
         """Note a refusal, not one of a known crowd; return the rate per minute once it can be told."""

@@ -322,13 +322,24 @@ def test_with_nothing_to_wait_for_there_is_no_next_time() -> None:
 # throttling
 
 
-def test_a_refusal_holds_everybody_on_the_route() -> None:
+def test_refusals_in_a_row_hold_everybody_on_the_route() -> None:
+    d = dispatch(limit=9)
+    d.add([job(n) for n in range(9)])
+    answered, *refused = [take(d) for _ in range(6)]
+    for request in refused:
+        d.settle(request, (replace(LIMITED, wait=30.0),), 0.0)
+    d.settle(answered, (OK,), 1.0)
+    assert d.take(29.0) is None
+
+
+def test_a_refusal_among_answers_holds_its_own_record_only() -> None:
     d = dispatch()
     d.add([job(n) for n in range(3)])
     first, second = take(d), take(d)
     d.settle(first, (replace(LIMITED, wait=30.0),), 0.0)
     d.settle(second, (OK,), 1.0)
-    assert d.take(29.0) is None
+    assert take(d, 1.0).jobs[0].identity.index == 2
+    assert d.take(29.9) is None and take(d, 33.1).jobs[0].identity.index == 0
 
 
 def test_a_refusal_does_not_hold_other_routes() -> None:
@@ -387,8 +398,10 @@ def test_an_answer_in_between_ends_an_outage() -> None:
     now = 0.0
     for _ in range(40):
         settle_next(d, replace(LIMITED, wait=500.0), now)
-        now = d.next_time(now)
-        settle_next(d, OK, now)
+        now += 500.0
+        while (request := d.take(now)) is None:
+            now = d.next_time(now)
+        d.settle(request, (OK,), now)
     assert d.stop is None and now > 10_000
 
 
@@ -768,9 +781,9 @@ def test_retries_and_holds_are_told() -> None:
     events: list[Event] = []
     d = dispatch(events=events, random=lambda: 0.0)
     d.add([job(0), job(1)])
-    settle_next(d, replace(FREE, wait=3.0))
     settle_next(d, replace(LIMITED, wait=7.0))
-    retrying, held = events
+    settle_next(d, replace(FREE, wait=3.0), 8.0)
+    held, retrying = events
     assert isinstance(retrying, Retrying) and retrying.wait == 3.0
     assert isinstance(held, Paused) and (held.wait, held.added) == (7.0, 7.0)
 

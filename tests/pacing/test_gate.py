@@ -54,7 +54,7 @@ class Traffic:
         self.gate.succeeded(self.now, self.now - self.left[id(request)], 1)
         self.gate.leave(request)
 
-    def refuse(self, request: Request, fault: Fault = BUSY, after: float = 0.05) -> float:
+    def refuse(self, request: Request, fault: Fault = BUSY, after: float = 0.05) -> float | None:
         self.now += after
         added = self.gate.refused(request, fault, self.now, self.now - self.left[id(request)], lambda: self.draw)
         self.gate.leave(request)
@@ -105,11 +105,11 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
 
 
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
-    traffic = Traffic(fixed_gate(3), draw=0.0)
-    first, second, third = traffic.send_all()
-    assert traffic.refuse(first, limited(60.0)) == 60.0
-    assert traffic.refuse(second, limited(60.0), after=10.0) == pytest.approx(10.0)
-    assert traffic.refuse(third, limited(1.0), after=1.0) == 0.0
+    traffic = Traffic(fixed_gate(7), draw=0.0)
+    *crowd, late, later = traffic.send_all()
+    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 4 + [60.0]
+    assert traffic.refuse(late, limited(60.0), after=10.0) == pytest.approx(10.0)
+    assert traffic.refuse(later, limited(1.0), after=1.0) == 0.0
 
 
 @pytest.mark.parametrize("gate", [fixed_gate(64), adaptive()])
@@ -117,11 +117,12 @@ def test_a_crowd_that_is_refused_together_counts_as_one_refusal(gate: Gate) -> N
     traffic = Traffic(gate)
     traffic.answer(traffic.send(), after=0.01)
     crowd = [request for _ in range(7) for request in (traffic.wait(), traffic.send())[1:]]
-    traffic.refuse(crowd[0])
+    while traffic.refuse(crowd.pop(0)) is None:
+        pass
     closed_until = gate.closed_until
-    for request in crowd[1:]:
+    for request in crowd:
         traffic.refuse(request, after=1e-4)
-    assert gate.closed_until == closed_until and gate.breaker.row == 1
+    assert gate.closed_until == closed_until and gate.breaker.refusals_in_row == 1
 
 
 @pytest.mark.parametrize("fault", [BUSY, GONE, limited()])
@@ -182,7 +183,7 @@ def test_an_answer_ends_the_outage_and_the_growth_of_waits() -> None:
 def test_an_answer_to_what_left_before_the_outage_does_not_end_it() -> None:
     traffic = Traffic(fixed_gate(3))
     first, second, third = traffic.send_all()
-    traffic.refuse(first)
+    traffic.refuse(first, GONE)
     traffic.answer(second, after=0.01)
     traffic.wait()
     probe = traffic.send()

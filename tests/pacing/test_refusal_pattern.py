@@ -1,0 +1,52 @@
+"""A wall and scattered refusals are told apart by what the share of refusals does when less is sent."""
+
+import random
+
+import pytest
+
+from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
+
+
+def scattered(share: float, seed: int, departures: int = 600) -> RefusalPattern:
+    """Refuse at random, whatever is sent; every refusal is known three departures later."""
+    source, pattern, refused = random.Random(seed), RefusalPattern(), list[int]()
+    for sent in range(1, departures):
+        if sent >= pattern.due:
+            pattern.finish(sent)
+        if refused and refused[0] <= sent - 3:
+            pattern.refused(refused.pop(0), sent)
+        if source.random() < share:
+            refused.append(sent - 1)
+    return pattern
+
+
+@pytest.mark.parametrize("share", [0.03, 0.05, 0.1, 0.15, 0.2])
+def test_refusals_at_random_are_seen_to_be_scattered(share: float) -> None:
+    found = [scattered(share, seed).pattern for seed in range(60)]
+    assert found.count(Pattern.SCATTERED) >= 0.75 * len(found)
+
+
+def test_a_row_of_refusals_is_a_wall_at_once() -> None:
+    pattern = RefusalPattern()
+    for departure in range(5):
+        found = pattern.refused(100 + departure, 110)
+    assert found is Pattern.WALL
+
+
+def test_a_first_request_that_is_refused_is_a_wall() -> None:
+    assert RefusalPattern().refused(0, 1) is Pattern.WALL
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_refusals_that_vanish_with_the_load_are_never_scattered(seed: int) -> None:
+    source, pattern = random.Random(seed), RefusalPattern()
+    for sent in range(1, 3000):
+        if sent >= pattern.due:
+            pattern.finish(sent)
+        if pattern.pattern is not Pattern.TRIAL and source.random() < 0.2:
+            pattern.refused(sent - 1, sent)
+        assert pattern.pattern is not Pattern.SCATTERED
+
+
+def test_a_server_that_nobody_can_reach_is_a_wall_at_once() -> None:
+    assert RefusalPattern().refused(70, 80, lost=True) is Pattern.WALL

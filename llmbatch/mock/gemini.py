@@ -33,7 +33,8 @@ def read(body: dict[str, Any]) -> MockRequest:
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
         raise MalformedRequest("* GenerateContentRequest.contents: contents is not specified")
-    prompt, size = "", tokens(_text(body.get("systemInstruction"), "system_instruction"))
+    system = body.get("systemInstruction")
+    prompt, size = "", tokens(_text(system, "system_instruction")) if system is not None else 0
     for index, content in enumerate(contents):
         text = _text(content, f"contents[{index}]")
         if content.get("role", "user") not in ("user", "model"):
@@ -92,8 +93,6 @@ def _camel(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: Any, where: str) -> str:
-    if content is None:
-        return ""
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise MalformedRequest(f"Invalid value at '{where}.parts'")

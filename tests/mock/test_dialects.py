@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmbatch.mock import anthropic, gemini, openai_chat
@@ -45,6 +45,7 @@ FIELDS = st.dictionaries(
 )  # fmt: skip
 
 
+@example(next(path for path in PATHS if "models" in path), {"contents": [None]})
 @given(st.sampled_from(PATHS), FIELDS)
 def test_any_body_is_answered_or_refused(path: str, fields: dict[str, Any]) -> None:
     assert arrive(path, body(path, "x", **fields)).status in (200, 400)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from llmbatch.codec.digest import FINGERPRINT
-from llmbatch.results.index import ResultIndex
+from llmbatch.results.index import LineFlags, ResultIndex
 from llmbatch.results.intents import SETTLED, Intent
 
 __all__ = ["Doubts", "unresolved"]
@@ -71,4 +71,7 @@ def _has_line(intent: Intent, mark: int, lines: ResultIndex, redone: ResultIndex
         return place is not None and lines.key(place) == intent.key
     # A line of this request may be the one that it was to replace.
     again = redone.find(intent.identity)
-    return mark == SETTLED or (again is not None and redone.key(again) == intent.key)
+    if mark == SETTLED or again is None or redone.key(again) != intent.key:
+        return mark == SETTLED
+    # A paid answer that was no use is recorded before another is asked for: then that one is in doubt.
+    return not redone.traits(again) & LineFlags.BILLED

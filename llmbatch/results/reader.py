@@ -16,7 +16,7 @@ from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.history import History
-from llmbatch.results.index import ResultIndex
+from llmbatch.results.index import ResultIndex, flags_of
 from llmbatch.results.intent_file import Intent, Left, read_left
 from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of_line, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
@@ -184,11 +184,11 @@ class _Redone:
             if line.fields is None:
                 continue
             key = key_fingerprint(line.fields.get("key"))
-            place = self.index.add(name_of_line(line.fields), key, line.offset, 0)
+            place = self.index.add(name_of_line(line.fields), key, line.offset, flags_of(line.fields))
             if place is None:
                 self._lengths.append(len(line.raw))
             else:
-                self.index.replace(place, key, line.offset, 0)
+                self.index.replace(place, key, line.offset, flags_of(line.fields))
                 self._lengths[place] = len(line.raw)
 
     def __len__(self) -> int:

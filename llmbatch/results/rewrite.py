@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmbatch.results import disk
-from llmbatch.results.index import ResultIndex
+from llmbatch.results.index import ResultIndex, flags_of
 from llmbatch.results.lines import Line, index_of, key_fingerprint, name_of_line, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
@@ -26,11 +26,11 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     for line in _lines(redo):
         if line.fields is not None:
             key = key_fingerprint(line.fields.get("key"))
-            earlier = new.add(_identity(line), key, line.offset, 0)
+            earlier = new.add(_identity(line), key, line.offset, flags_of(line.fields))
             if earlier is None:
                 lengths.append(len(line.raw))
             else:
-                new.replace(earlier, key, line.offset, 0)
+                new.replace(earlier, key, line.offset, flags_of(line.fields))
                 lengths[earlier] = len(line.raw)
     if not len(new):
         return new

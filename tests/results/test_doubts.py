@@ -95,3 +95,28 @@ def test_under_hold_no_request_in_doubt_is_sent_again(history: list[Any], dedupe
             run(folder / "out.jsonl", jobs, ends, ResumePolicy(hold=hold, changed="rerun", dedupe=dedupe), ledger)
         names = [line["id"] for line in results_of(folder / "out.jsonl")]
         assert len(set(names)) == len(names)
+
+
+def test_a_better_answer_that_is_asked_for_is_in_doubt_though_the_unfit_one_is_recorded(tmp_path: Path) -> None:
+    unfit = Fault(kind=Kind.NOT_JSON, message="no", billing=Billing.BILLED, retry=True)
+    refusal = Fault(kind=Kind.BAD_REQUEST, message="no")
+    for redone in (False, True):
+        path = tmp_path / f"{redone}.jsonl"
+        if redone:
+            run(path, [job("a", key=1)], {"a": REFUSED}, ResumePolicy(), Ledger())
+        for end in ("lost", "refused"):
+            with open_store(path, fsync="batch") as store:
+                journal = store.journal(render, batch=4, rescue_dir=None)
+                one = job("a", key=1 if end == "lost" else 2)
+                one.redo = redone or end == "refused"
+                store.plan([one])
+                store.sent([one])
+                store.came_back([one])
+                store.record([Outcome(one, unfit)])
+                store.sent([one])
+                if end == "refused":
+                    store.came_back([one])
+                    journal.write([Outcome(one, refusal)])
+                journal.close()
+            with open_store(path, fsync="batch") as store:
+                assert store.prior(one.identity, one.key) == (end == "lost")

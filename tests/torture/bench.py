@@ -136,7 +136,8 @@ class Bench:
         answer = json.loads(self._process.stdout.readline())
         told = Path(trap.told) if trap is not None and trap.told is not None else None
         struck = told.read_text() if told is not None and told.exists() else None
-        ended = Ended(answer["code"], stderr.read_text(), struck)
+        said = stderr.read_text() if stderr.exists() else ""  # killed before it could open it
+        ended = Ended(answer["code"], said, struck)
         assert "Traceback" not in ended.stderr and "a bug" not in ended.stderr, ended.stderr
         return ended
 

@@ -1,6 +1,15 @@
-"""Signals that reach the programs under test, however pytest was started: a job in the background ignores some."""
+"""What holds for all tests: signals reach the programs under test, and examples have no deadline.
+
+However pytest was started: a job in the background ignores some signals. Examples are judged by what they show, not by
+how busy the machine is.
+"""
 
 import signal
+
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 for signum, usual in (
     (signal.SIGINT, signal.default_int_handler),

@@ -1,1 +1,1 @@
-"""The command line: the home of typer, and the only place that reads the environment."""
+"""The command line: the only package that imports typer."""

@@ -21,7 +21,7 @@ def entry() -> None:
         code = _cannot_start(error)
     _silence(sys.stdout, 1)
     _silence(sys.stderr, 2)
-    os._exit(code)  # all is closed and flushed; Python would take 8 ms to take the rest apart
+    os._exit(code)  # all is closed and flushed; taking the rest apart would only cost time
 
 
 def _run() -> int:

@@ -1,4 +1,4 @@
-"""What may never be shown, by whatever part of the command line shows something."""
+"""Collects secrets so that every message of the command line is redacted."""
 
 import os
 from collections.abc import Iterable, Iterator

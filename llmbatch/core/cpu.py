@@ -1,4 +1,4 @@
-"""Taking turns on a processor instead of pushing aside who is at work."""
+"""Sets a scheduling policy so that a woken thread does not preempt the running one (Linux)."""
 
 import os
 from contextlib import suppress

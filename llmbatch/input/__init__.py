@@ -1,1 +1,1 @@
-"""Input records and result lines: files and streams in and out."""
+"""Input records: files, streams and Python values, read, decoded and named."""

@@ -19,7 +19,7 @@ from llmbatch.app.mock_process import mock_process
 from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
-from llmbatch.app.servers import Servers
+from llmbatch.app.servers import Servers, find_preset
 from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
@@ -35,7 +35,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
-from llmbatch.core.settings import PaceSettings, Settings
+from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
@@ -43,7 +43,7 @@ from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.input.entry import RecordSource
-from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import FEW_SLOTS, SILENT, ConcurrencyLimit
 from llmbatch.pacing.cost import Budget, Price
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
@@ -166,7 +166,7 @@ class Session:
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
-                new_gate=_gates(settings.pace),
+                new_gate=_gates(settings),
                 policy=_retry_policy(settings),
                 patience=patience,
                 random=Random().random,
@@ -363,14 +363,16 @@ def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str]
     return settings._replace(pace=settings.pace._replace(concurrency=most))
 
 
-def _gates(pace: PaceSettings) -> Callable[[], Gate]:
+def _gates(settings: Settings) -> Callable[[], Gate]:
     """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
+    pace, timeout = settings.pace, settings.patience.timeout
+    silent = FEW_SLOTS if find_preset(settings.model)[1].few_slots else SILENT
     requests = TokenBucket(pace.rpm, sliced=True) if pace.rpm is not None else None
     tokens = TokenBucket(pace.tpm) if pace.tpm is not None else None
 
     def gate() -> Gate:
         return Gate(
-            ConcurrencyLimit(pace.concurrency, adaptive=pace.adaptive),
+            ConcurrencyLimit(pace.concurrency, adaptive=pace.adaptive, silent=silent, timeout=timeout),
             requests if requests is not None else TokenBucket(),
             tokens if tokens is not None else TokenBucket(),
         )

@@ -18,7 +18,8 @@ class Preset(NamedTuple):
     `{VARIABLE}` in base URL and paths is filled from the environment. `auth_header` and `headers` win over those of
     the endpoint. `names` are body fields that go by another name here, `token_cap` is the one that caps the answer.
     `stream_usage` is whether a stream may be asked for its usage; those that refuse the question tell it by themselves.
-    `model` is the default model, which only the mock has: real models come and go.
+    `model` is the default model, which only the mock has: real models come and go. Those with `few_slots` queue what
+    their few slots do not take, without a word.
     """
 
     base_url: str
@@ -33,6 +34,7 @@ class Preset(NamedTuple):
     token_cap: str = "max_tokens"
     stream_usage: bool = True
     model: str | None = None
+    few_slots: bool = False
 
     def path_of(self, usual: str) -> str:
         """Return where an endpoint stands here, by its usual path."""
@@ -92,15 +94,20 @@ PRESETS: dict[str, Preset] = {
         key_env=("GROQ_API_KEY",),
         token_cap="max_completion_tokens",
     ),
-    "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True),
-    "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True),
+    "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True, few_slots=True),
+    "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True, few_slots=True),
     "mistral": Preset(
         base_url="https://api.mistral.ai/v1",
         key_env=("MISTRAL_API_KEY",),
         names={"seed": "random_seed", "max_completion_tokens": "max_tokens"},
         stream_usage=False,
     ),
-    "ollama": Preset(base_url="http://localhost:11434/v1", local=True, names={"max_completion_tokens": "max_tokens"}),
+    "ollama": Preset(
+        base_url="http://localhost:11434/v1",
+        local=True,
+        names={"max_completion_tokens": "max_tokens"},
+        few_slots=True,
+    ),
     "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
     "together": Preset(base_url="https://api.together.ai/v1", key_env=("TOGETHER_API_KEY",)),
     "vllm": Preset(base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), local=True),

@@ -12,14 +12,15 @@ from collections import deque
 
 from llmbatch.core.snapshot import Cause
 
-__all__ = ["ConcurrencyLimit"]
+__all__ = ["FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
 START = 8.0
 """The limit after the canary came back."""
 CANARY, DOUBLING = 0.5, 0.25
 """Seconds without bad news after which the canary has company, and in which the limit then doubles."""
-SILENT = 64
-"""The most that may be in flight before answers show that more in flight brings more of them."""
+SILENT, FEW_SLOTS = 64, 8
+"""The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that is
+known to queue what its few slots do not take."""
 SLOWER = 1.5
 """Doubling the limit again must not take so many times longer than before: then the server queues."""
 PATIENCE = 0.5

@@ -91,11 +91,16 @@ class Gate:
         """Tell what keeps the route from sending more, if it has something to send."""
         state = RouteState(name, self.in_flight, self.now, None)
         if self.closed_until > now or self.breaker.awaits_probe or self.breaker.probe is not None:
-            return state._replace(cause=Cause.WALL, closed_for=max(0.0, self.closed_until - now))
+            cause = Cause.OUTAGE if self.lost else Cause.WALL
+            return state._replace(cause=cause, closed_for=max(0.0, self.closed_until - now))
         for bucket, unit in ((self.requests, "requests"), (self.tokens, "tokens")):
             if bucket.opens(now, 1.0) > now:
                 return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
-        return state._replace(cause=self.limit.cause) if self.in_flight >= self.now else state
+        if self.in_flight < self.now:
+            return state
+        if self._trial is not None:
+            return state._replace(cause=Cause.SCATTERED, share=self.refusals / self.sent)
+        return state._replace(cause=self.limit.cause)
 
     def opens(self, now: float, weight: float) -> float:
         """Return when an attempt of so many tokens may start: `now` or earlier for at once.

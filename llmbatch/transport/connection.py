@@ -304,16 +304,21 @@ class Connection(asyncio.Protocol):
         chunks, self._chunks = self._chunks, []
         headers, self._headers = self._joined_headers(), _NONE
         self._idle_since = self._loop.time()
-        if reply is not None and not reply.done():
+        if reply is None or reply.done():
+            return
+        try:
             reply.set_result(Reply(status, headers, b"".join(chunks), cut))
+        except MemoryError as error:
+            reply.set_exception(error)
 
     def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None
-        if reply is not None and not isinstance(error, AnswerTooLarge):
-            self._broken_off = self.received()
         if reply is not None and not reply.done():
+            # First of all: what follows may need more memory than there is, and the request must end all the same.
             reply.set_exception(error)
             reply.exception()  # a cancel may overtake it: it counts as seen
+        if reply is not None and not isinstance(error, AnswerTooLarge | MemoryError):
+            self._broken_off = self.received()
         self.abort()
 
 

@@ -1,4 +1,4 @@
-"""`llmbatch config`: where settings come from."""
+"""`llmbatch config`: shows where settings come from."""
 
 from typing import Annotated
 
@@ -38,11 +38,11 @@ def show(
 
     run = command("run")
     ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
-    given = settings_file.values(ctx)
-    secrets.learn(secret_values(dict(header.partition(":")[::2] for header in given["header"] or ())))
+    values = settings_file.values(ctx)
+    secrets.learn(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ())))
     redact = secrets.redactor()
     for name in (parameter.name for parameter in run.params):
         if name is None or name in ("inputs", "profile"):
             continue
-        shown = redact(json.dumps(given[name], default=str))
+        shown = redact(json.dumps(values[name], default=str))
         print(f"{name.replace('_', '-')} = {shown}  # {settings_file.origin(ctx, name)}")

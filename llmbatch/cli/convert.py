@@ -1,4 +1,4 @@
-"""`llmbatch convert`: results in another shape."""
+"""`llmbatch convert`: writes results in another shape."""
 
 import os
 from pathlib import Path
@@ -78,19 +78,19 @@ def convert(
 
 
 def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
-    """Refuse what cannot be, and options that would do nothing."""
+    """Check the shape, and that no option is without effect. Raises UsageError."""
     if to not in _SHAPES:
         raise UsageError(f"--to {to}: no such shape", f"--to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}.")
-    for given, option, shapes in (
+    for is_set, option, shapes in (
         (raw, "--raw", ("text",)),
         (meta_columns is not None, "--meta-columns", ("csv", "tsv", "parquet")),
         (error_file is not None, "--error-file", ("openai-batch", "cookbook")),
     ):
-        if given and to not in shapes:
+        if is_set and to not in shapes:
             raise UsageError(f"{option} goes with --to {' or '.join(shapes)} only", f"Leave {option} out.")
 
 
-def _columns(given: str | None) -> tuple[str, ...] | None:
-    if given is None or given == "all":
+def _columns(text: str | None) -> tuple[str, ...] | None:
+    if text is None or text == "all":
         return None
-    return () if given in ("", "none") else tuple(dict.fromkeys(given.split(",")))
+    return () if text in ("", "none") else tuple(dict.fromkeys(text.split(",")))

@@ -1,6 +1,7 @@
-"""The front door: starts what a run needs before typer is imported, and leaves without taking anything apart.
+"""Entry point of the command: starts the transport process of a run before it imports typer, and exits quickly.
 
-Imports little at the top: where memory or open files are short, what fails later can be explained.
+The top of this module imports little: if memory or open files are short, a later import fails where the error can be
+explained.
 """
 
 import os
@@ -21,7 +22,7 @@ def entry() -> None:
         code = _cannot_start(error)
     _silence(sys.stdout, 1)
     _silence(sys.stderr, 2)
-    os._exit(code)  # all is closed and flushed; taking the rest apart would only cost time
+    os._exit(code)  # everything is closed and flushed; an orderly shutdown would only cost time
 
 
 def _run() -> int:
@@ -36,18 +37,18 @@ def _run() -> int:
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         transport = None
         if _will_send(sys.argv):
-            with suppress(LlmbatchError):  # tried again, and told, where it is needed
+            with suppress(LlmbatchError):  # the run tries again, and reports the error
                 transport = stack.enter_context(spawn_transport())
-        from llmbatch.cli.main import run_to_code  # typer: here while much else is imported there
+        from llmbatch.cli.main import run_to_code  # imports typer while the transport process starts
 
         return run_to_code(transport)
     return ExitCode.INTERRUPT
 
 
 def _cannot_start(error: Exception) -> int:
-    """Say why not even the command line could be started; return the exit code."""
+    """Say why the command line could not start; return the exit code."""
     message, code = f"cannot start: {type(error).__name__}: {error}", 70
-    with suppress(Exception):  # what is short may be short for this import, too
+    with suppress(Exception):  # the shortage may make this import fail too
         from llmbatch.core.system_limits import explain_shortage
 
         shortage = explain_shortage(error)
@@ -65,8 +66,7 @@ def _will_send(words: Sequence[str]) -> bool:
 def _occupy_standard_streams() -> None:
     """Open something in the place of a closed stdin, stdout or stderr, so that no other file gets its number.
 
-    What stands in for stdin cannot be read and what stands in for stdout cannot be written, so that whoever needs them
-    notices.
+    The replacement of stdin cannot be read and that of stdout cannot be written, so that using them fails.
     """
     for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -76,7 +76,7 @@ def _occupy_standard_streams() -> None:
 
 
 def _drop_impossible_sizes() -> None:
-    """Remove COLUMNS and LINES where they cannot be the size of a terminal: rich believes even a 0."""
+    """Remove COLUMNS and LINES if they cannot be the size of a terminal: rich accepts even a 0."""
     for name, least in (("COLUMNS", 20), ("LINES", 5)):
         value = os.environ.get(name)
         if value is not None and not (re.fullmatch("[0-9]{1,4}", value) and int(value) >= least):
@@ -84,7 +84,7 @@ def _drop_impossible_sizes() -> None:
 
 
 def _silence(stream: TextIO | None, fd: int) -> None:
-    """Keep the interpreter from complaining at exit, with a code of its own, that nobody takes what is left."""
+    """Flush a stream; if its reader is gone, point it at /dev/null, or the interpreter would fail at exit."""
     try:
         if stream is not None:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Parameters that take text and their own defaults as they are: typer would import pydantic to look at them."""
+"""Parameters that convert plain text and defaults themselves: typer would import pydantic for that."""
 
 import os
 from collections.abc import Callable
@@ -17,32 +17,32 @@ class Command(TyperCommand):
     """A command with such parameters."""
 
     def get_params(self, ctx: "Context") -> "list[Parameter]":
-        """Return the parameters, that of `--help` too."""
-        return _ours(super().get_params(ctx))
+        """Return the parameters, including `--help`."""
+        return _with_our_classes(super().get_params(ctx))
 
 
 class Group(TyperGroup):
     """A group of commands with such parameters."""
 
     def get_params(self, ctx: "Context") -> "list[Parameter]":
-        """Return the parameters, that of `--help` too."""
-        return _ours(super().get_params(ctx))
+        """Return the parameters, including `--help`."""
+        return _with_our_classes(super().get_params(ctx))
 
 
 class _Option(TyperOption):
     def process_value(self, ctx: "Context", value: Any) -> Any:
-        """Convert a value, and hand it to the callback."""
-        return _processed(self, ctx, value, super().process_value)
+        """Convert a value and pass it to the callback."""
+        return _process(self, ctx, value, super().process_value)
 
 
 class _Argument(TyperArgument):
     def process_value(self, ctx: "Context", value: Any) -> Any:
-        """Convert a value, and hand it to the callback."""
-        return _processed(self, ctx, value, super().process_value)
+        """Convert a value and pass it to the callback."""
+        return _process(self, ctx, value, super().process_value)
 
 
-def _ours(parameters: "list[Parameter]") -> "list[Parameter]":
-    """Give parameters our way to process values; typer has no place where to ask for it."""
+def _with_our_classes(parameters: "list[Parameter]") -> "list[Parameter]":
+    """Replace the classes of parameters in place: typer has no setting for them."""
     for parameter in parameters:
         if type(parameter) is TyperOption:
             parameter.__class__ = _Option
@@ -51,30 +51,30 @@ def _ours(parameters: "list[Parameter]") -> "list[Parameter]":
     return parameters
 
 
-def _processed(
-    parameter: TyperOption | TyperArgument, ctx: "Context", value: Any, typers: "Callable[[Context, Any], Any]"
+def _process(
+    parameter: TyperOption | TyperArgument, ctx: "Context", value: Any, fallback: "Callable[[Context, Any], Any]"
 ) -> Any:
     try:
-        taken = _as_given(parameter, ctx, value)
+        converted = _convert(parameter, ctx, value)
     except (LookupError, ValueError):
-        return typers(ctx, value)
-    return taken if parameter.callback is None else parameter.callback(ctx, parameter, taken)
+        return fallback(ctx, value)
+    return converted if parameter.callback is None else parameter.callback(ctx, parameter, converted)
 
 
-def _as_given(parameter: TyperOption | TyperArgument, ctx: "Context", value: Any) -> Any:
-    """Return what typer would make of a value. Raises LookupError or ValueError where typer must say that."""
+def _convert(parameter: TyperOption | TyperArgument, ctx: "Context", value: Any) -> Any:
+    """Convert a value as typer would. Raises LookupError or ValueError if typer itself must convert or reject it."""
     if value is None or value is parameter.default:
         if parameter.required:
             raise ValueError("the value is missing")
         return () if value is None and (parameter.multiple or parameter.nargs == -1) else value
     annotation, *_ = get_args(ctx.command.callback.__annotations__[parameter.name])
-    return _OF_TEXT[annotation](value)
+    return _CONVERTERS[annotation](value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("typer knows more kinds of text")
-    value.encode()  # raises UnicodeEncodeError, a ValueError, for arguments that were no UTF-8
+    value.encode()  # raises UnicodeEncodeError, a ValueError, for arguments that are not UTF-8
     return value
 
 
@@ -91,11 +91,11 @@ def _path(value: Any) -> Path:
     return path
 
 
-_OF_TEXT: dict[Any, Callable[[Any], Any]] = {
+_CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     str: _text,
     str | None: _text,
     list[str] | None: _texts,
     Path: _path,
     Path | None: _path,
 }
-"""How text becomes a value, by the annotation of its parameter."""
+"""The converter of a parameter, by its annotation."""

@@ -1,4 +1,4 @@
-"""The verbs, each imported when it is called or listed: `--version` costs the same however many there are."""
+"""The verbs. Each is imported when it is called or listed, so that more verbs do not slow down `--version`."""
 
 from collections import UserDict
 from importlib import import_module
@@ -11,7 +11,7 @@ from llmbatch.cli.fast_params import Command, Group
 __all__ = ["Verbs", "command"]
 
 VERBS = ("run", "report", "verify", "convert", "mock", "providers", "config")
-"""In the order of `--help`. Each is a module here, and in it a function or a typer.Typer of the same name."""
+"""The verbs in the order of `--help`. Each is a module here that holds a function or typer.Typer of its name."""
 
 
 class Verbs(Group):
@@ -23,7 +23,7 @@ class Verbs(Group):
 
 
 class _Commands(UserDict[str, Any]):
-    """What typer takes for a dict of commands. None stands for one that is not made yet."""
+    """The dict of commands that typer expects. A value of None is a command that is not made yet."""
 
     def __getitem__(self, verb: str) -> Any:
         if self.data[verb] is None:
@@ -32,7 +32,7 @@ class _Commands(UserDict[str, Any]):
 
 
 def command(verb: str) -> Any:
-    """Import a verb; return its command."""
+    """Import a verb and return its command."""
     found = getattr(import_module(f"llmbatch.cli.{verb}"), verb)
     if not isinstance(found, typer.Typer):
         app = typer.Typer(add_completion=False)

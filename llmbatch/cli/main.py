@@ -1,4 +1,4 @@
-"""The command line, and the one place where errors become exit codes."""
+"""The command line. Only this module turns errors into exit codes."""
 
 import os
 import sys
@@ -41,12 +41,12 @@ def _main(
     pass
 
 
-def run_to_code(wire: "TransportProcess | None" = None) -> int:
-    """Run the command line; return the exit code. `wire` is for a run, which else starts its own."""
+def run_to_code(transport: "TransportProcess | None" = None) -> int:
+    """Run the command line; return the exit code. Without `transport` a run starts its own."""
     try:
-        app(standalone_mode=True, obj=wire)
+        app(standalone_mode=True, obj=transport)
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer makes a 1 of it, which is taken
+        if isinstance(end.__context__, BrokenPipeError):  # typer exits with 1, which has another meaning here
             return ExitCode.READER_GONE
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

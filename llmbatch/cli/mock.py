@@ -1,4 +1,4 @@
-"""`llmbatch mock`: serve the built-in provider."""
+"""`llmbatch mock`: serves the built-in provider."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

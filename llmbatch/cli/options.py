@@ -1,4 +1,4 @@
-"""Every option of `run`, once: names, variable, panel, help."""
+"""Defines each option of `run`: names, environment variable, panel and help."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +90,7 @@ __all__ = [
 
 
 def _option(panel: str, help: str, *names: str, metavar: str | None = None) -> Any:
-    """Make an option whose variable is LLMBATCH_ and its long name."""
+    """Make an option; its environment variable is LLMBATCH_ and its long name."""
     long = next(name for name in names if name.startswith("--"))
     variable = "LLMBATCH_" + long.removeprefix("--").replace("-", "_").upper()
     return typer.Option(*names, help=help, rich_help_panel=panel, envvar=variable, metavar=metavar)

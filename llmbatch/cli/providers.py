@@ -1,4 +1,4 @@
-"""`llmbatch providers`: whom the presets lead to, and whether their keys are here."""
+"""`llmbatch providers`: lists the presets and whether their keys are set."""
 
 import os
 from typing import Annotated
@@ -34,13 +34,13 @@ def providers(
         raise UsageError(f"--format {format}: not a format", "--format table or json.")
     import anyio
 
-    from llmbatch.app import providers as known
+    from llmbatch.app import providers as presets
     from llmbatch.ui.streams import stdout_sink, terminal_width
 
-    found = known.providers(names or [], os.environ)
+    found = presets.providers(names or [], os.environ)
     if check:
         wanted = [one for one in found if names or one.key_set or not one.needs_key]
-        found = anyio.run(known.checked, wanted, os.environ)
+        found = anyio.run(presets.checked, wanted, os.environ)
     out = stdout_sink()
     if format == "json" or (format is None and not os.isatty(1)):
         from llmbatch.codec import json

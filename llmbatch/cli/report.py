@@ -1,4 +1,4 @@
-"""`llmbatch report`: results files folded into the summary again."""
+"""`llmbatch report`: computes the summary again from results files."""
 
 import os
 from typing import Annotated
@@ -29,12 +29,12 @@ def report(
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.files import check_stdout
-    from llmbatch.app.report import report as fold
+    from llmbatch.app.report import report as summarize
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
     check_stdout(files or [])
     out = stdout_sink()
-    book = fold(files or [], notice=notice)
+    book = summarize(files or [], notice=notice)
     if format == "json":
         from llmbatch.codec import json
 

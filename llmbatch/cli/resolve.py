@@ -1,4 +1,4 @@
-"""What was typed to what runs: option values to Settings, each checked with its own message."""
+"""Checks the option values of the command line and turns them into Settings."""
 
 import json
 import math
@@ -42,89 +42,89 @@ _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
 
 def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
-    given = values(ctx)
-    _check_text(given)
+    options = values(ctx)
+    _check_text(options)
     provider, base_urls = _one_server(ctx)
     key_env, key_file = _one_key(ctx)
-    output = _output(ctx, given)
+    output = _output(ctx, options)
     return Settings(
         input=InputSettings(
-            paths=expand(given["inputs"] or ()),
-            named=tuple(given["inputs"] or ()),
-            format=given["input_format"],
-            id_field=given["id_field"],
-            meta=_meta(given["meta"]),
-            meta_fields=frozenset(given["meta_field"] or ()),
-            param_fields=frozenset(given["param_field"] or ()),
-            delimiter=checked_delimiter(given["delimiter"]),
-            images=tuple(given["image"] or ()),
-            root=_root(given),
-            limit=_at_least("--limit", given["limit"], 0),
-            max_line=_at_least("--max-line", given["max_line"], 1),
-            strict=given["strict"],
-            shard=_shard(given["shard"]),
-            batch_size=_at_least("--batch-size", given["batch_size"], 1),
+            paths=expand(options["inputs"] or ()),
+            named=tuple(options["inputs"] or ()),
+            format=options["input_format"],
+            id_field=options["id_field"],
+            meta=_meta(options["meta"]),
+            meta_fields=frozenset(options["meta_field"] or ()),
+            param_fields=frozenset(options["param_field"] or ()),
+            delimiter=checked_delimiter(options["delimiter"]),
+            images=tuple(options["image"] or ()),
+            root=_root(options),
+            limit=_at_least("--limit", options["limit"], 0),
+            max_line=_at_least("--max-line", options["max_line"], 1),
+            strict=options["strict"],
+            shard=_shard(options["shard"]),
+            batch_size=_at_least("--batch-size", options["batch_size"], 1),
         ),
         model=ModelSettings(
             provider=provider,
             base_url=base_urls[0] if base_urls else None,
             more_urls=tuple(base_urls[1:]),
-            endpoint=checked_endpoint(given["endpoint"]),
-            model=given["model"],
-            template=given["template"],
-            system=given["system"],
-            params=_params(given),
-            overrides=_pairs("--override", given["override"]),
-            max_tokens=_at_least("--max-tokens", given["max_tokens"], 1),
-            stream=given["stream"],
-            json=given["json"],
-            schema=_schema(given["schema"]),
-            json_retries=_json_retries(given),
-            fail_on_finish=_reasons(given["fail_on_finish"]),
-            headers=_headers(given["header"]),
-            auth_header=_header_name(given["auth_header"]),
+            endpoint=checked_endpoint(options["endpoint"]),
+            model=options["model"],
+            template=options["template"],
+            system=options["system"],
+            params=_params(options),
+            overrides=_pairs("--override", options["override"]),
+            max_tokens=_at_least("--max-tokens", options["max_tokens"], 1),
+            stream=options["stream"],
+            json=options["json"],
+            schema=_schema(options["schema"]),
+            json_retries=_json_retries(options),
+            fail_on_finish=_reasons(options["fail_on_finish"]),
+            headers=_headers(options["header"]),
+            auth_header=_header_name(options["auth_header"]),
             key_env=key_env,
             key_file=key_file,
-            insecure_http=given["insecure_http"],
-            ca_file=given["ca_file"],
-            price=_price(given["price"]),
+            insecure_http=options["insecure_http"],
+            ca_file=options["ca_file"],
+            price=_price(options["price"]),
         ),
-        pace=_pace(given),
+        pace=_pace(options),
         patience=PatienceSettings(
-            timeout=_seconds("--timeout", given["timeout"]),
-            connect_timeout=_seconds("--connect-timeout", given["connect_timeout"]),
-            retries=_at_least("--retries", given["retries"], 0),
-            wait_ready=_seconds("--wait-ready", given["wait_ready"], zero=True),
-            max_wait=_seconds("--max-wait", given["max_wait"], zero=True),
-            max_outage=_seconds("--max-outage", given["max_outage"], zero=True),
+            timeout=_seconds("--timeout", options["timeout"]),
+            connect_timeout=_seconds("--connect-timeout", options["connect_timeout"]),
+            retries=_at_least("--retries", options["retries"], 0),
+            wait_ready=_seconds("--wait-ready", options["wait_ready"], zero=True),
+            max_wait=_seconds("--max-wait", options["max_wait"], zero=True),
+            max_outage=_seconds("--max-outage", options["max_outage"], zero=True),
         ),
         stop=StopSettings(
-            fail_on=_tolerance("--fail-on", given["fail_on"]),
-            max_failures=_tolerance("--max-failures", given["max_failures"]),
-            max_cost=_dollars("--max-cost", given["max_cost"]),
-            max_run_cost=_dollars("--max-run-cost", given["max_run_cost"]),
-            deadline=_seconds("--deadline", given["deadline"]) if given["deadline"] is not None else math.inf,
-            grace=_seconds("--grace", given["grace"], zero=True),
+            fail_on=_tolerance("--fail-on", options["fail_on"]),
+            max_failures=_tolerance("--max-failures", options["max_failures"]),
+            max_cost=_dollars("--max-cost", options["max_cost"]),
+            max_run_cost=_dollars("--max-run-cost", options["max_run_cost"]),
+            deadline=_seconds("--deadline", options["deadline"]) if options["deadline"] is not None else math.inf,
+            grace=_seconds("--grace", options["grace"], zero=True),
         ),
         output=output,
-        resume=_resume(given),
+        resume=_resume(options),
         view=ViewSettings(
-            quiet=given["quiet"],
-            verbose=given["verbose"],
-            debug=given["debug"],
-            color=_choice("--color", given["color"], ("auto", "always", "never")),
-            summary=_choice("--summary", given["summary"], ("table", "json", "none")),
-            summary_file=given["summary_file"],
-            metrics_file=given["metrics_file"],
+            quiet=options["quiet"],
+            verbose=options["verbose"],
+            debug=options["debug"],
+            color=_choice("--color", options["color"], ("auto", "always", "never")),
+            summary=_choice("--summary", options["summary"], ("table", "json", "none")),
+            summary_file=options["summary_file"],
+            metrics_file=options["metrics_file"],
         ),
-        dry_run=given["dry_run"],
-        read_files=_read_files(given),
+        dry_run=options["dry_run"],
+        read_files=_read_files(options),
     )
 
 
-def _check_text(given: dict[str, Any]) -> None:
-    """Refuse text that no request can carry. Names of files may be any bytes. Raises UsageError."""
-    for name, value in given.items():
+def _check_text(options: dict[str, Any]) -> None:
+    """Check that text can be sent in a request; names of files may be any bytes. Raises UsageError."""
+    for name, value in options.items():
         for text in value if isinstance(value, list) else [value]:
             is_file = name in ("inputs", "output") or (
                 name in ("template", "system", "redo") and str(text).startswith("@")
@@ -138,9 +138,9 @@ def _check_text(given: dict[str, Any]) -> None:
 
 
 def _one_server(ctx: typer.Context) -> tuple[str | None, list[str]]:
-    """Of -p and --base-url, let the one from the stronger source drop the other; from the same source both count.
+    """Return -p and --base-url: the stronger source wins, and from the same source both count.
 
-    Raises UsageError for an address that is named twice: it would get two shares.
+    Raises UsageError for an address that is named twice: it would get two shares of the records.
     """
     provider, urls = _stronger(ctx, "provider", "base_url")
     urls = list(urls or ())
@@ -151,7 +151,7 @@ def _one_server(ctx: typer.Context) -> tuple[str | None, list[str]]:
 
 
 def _one_key(ctx: typer.Context) -> tuple[str | None, Path | None]:
-    """Of --key-env and --key-file, let the one from the stronger source drop the other. Raises UsageError for a tie."""
+    """Return --key-env and --key-file: the stronger source wins. Raises UsageError if both are equally strong."""
     key_env, key_file = _stronger(ctx, "key_env", "key_file")
     if key_env is not None and key_file is not None:
         raise UsageError("--key-env and --key-file both name a key", "Leave one of them out.")
@@ -167,65 +167,65 @@ def _stronger(ctx: typer.Context, first: str, second: str) -> tuple[Any, Any]:
     return one, other
 
 
-def _output(ctx: typer.Context, given: dict[str, Any]) -> OutputSettings:
-    path, table = results_path(given["output"]) if given["output"] not in (None, "-") else (None, None)
-    form = _choice("--output-format", given["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
-    if given["raw"] and origin(ctx, "output_format") == "default":
+def _output(ctx: typer.Context, options: dict[str, Any]) -> OutputSettings:
+    path, table = results_path(options["output"]) if options["output"] not in (None, "-") else (None, None)
+    form = _choice("--output-format", options["output_format"], ("jsonl", "openai-batch", "cookbook", "text"))
+    if options["raw"] and origin(ctx, "output_format") == "default":
         form = "text"
-    if given["raw"] and form != "text":
+    if options["raw"] and form != "text":
         raise UsageError(f"--raw is text, not {form}", "Leave one of them out.")
-    if path is not None and form != "jsonl" and not given["tee"]:
+    if path is not None and form != "jsonl" and not options["tee"]:
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
-    if given["tee"] and given["ordered"]:
+    if options["tee"] and options["ordered"]:
         raise UsageError("--ordered and --tee do not go together", "FILE is ordered at the end, stdout cannot be.")
     for option in ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken"):
-        if given[option] and path is None:
+        if options[option] and path is None:
             raise UsageError(f"--{option.replace('_', '-')} needs -o FILE", "Name the results file.")
     for option, why in APPEND_EXCLUDES.items():
-        if given["append"] and given[option]:
+        if options["append"] and options[option]:
             raise UsageError(f"--append and --{option} do not go together", why)
-    error_file: Path | None = given["error_file"]
+    error_file: Path | None = options["error_file"]
     if error_file is not None and form not in ("openai-batch", "cookbook"):
         raise UsageError("--error-file needs --output-format openai-batch or cookbook", "Add it, or leave it out.")
-    include = [part for value in given["include"] or () for part in value.split(",")]
+    include = [part for value in options["include"] or () for part in value.split(",")]
     for part in include:
         _choice("--include", part, ("request", "response", "input"))
-    rescue: Path | None = given["rescue_dir"]
+    rescue: Path | None = options["rescue_dir"]
     if rescue is not None and not os.access(rescue, os.W_OK):
         raise UsageError(f"--rescue-dir {rescue} cannot be written to", "Name a directory that can.")
     return OutputSettings(
         path=path,
         table=table,
-        overwrite=given["overwrite"],
-        ordered=given["ordered"],
-        tee=given["tee"],
+        overwrite=options["overwrite"],
+        ordered=options["ordered"],
+        tee=options["tee"],
         format=form,
-        raw=given["raw"],
+        raw=options["raw"],
         include=frozenset(include),
         error_file=error_file,
         rescue_dir=rescue,
     )
 
 
-def _resume(given: dict[str, Any]) -> ResumeSettings:
-    changed = given["changed"]
+def _resume(options: dict[str, Any]) -> ResumeSettings:
+    changed = options["changed"]
     return ResumeSettings(
-        redo=_redo(given),
-        in_doubt=_choice("--in-doubt", given["in_doubt"], ("retry", "hold")),
+        redo=_redo(options),
+        in_doubt=_choice("--in-doubt", options["in_doubt"], ("retry", "hold")),
         changed=_choice("--changed", changed, ("rerun", "keep")) if changed is not None else None,
-        dedupe=given["dedupe"],
-        reuse=tuple(given["reuse"] or ()),
-        append=given["append"],
-        prune=given["prune"],
-        move_broken=given["move_broken"],
-        fsync=_choice("--fsync", given["fsync"], ("batch", "always", "never")),
+        dedupe=options["dedupe"],
+        reuse=tuple(options["reuse"] or ()),
+        append=options["append"],
+        prune=options["prune"],
+        move_broken=options["move_broken"],
+        fsync=_choice("--fsync", options["fsync"], ("batch", "always", "never")),
     )
 
 
-def _redo(given: dict[str, Any]) -> Redo:
-    """Read `--redo` or one of its other names. Raises UsageError for two that differ."""
-    names = {"--keep-failed": "none" if given["keep_failed"] else None}
-    names |= {"--retry-billed": "all" if given["retry_billed"] else None, "--redo": given["redo"]}
+def _redo(options: dict[str, Any]) -> Redo:
+    """Read `--redo` or one of its aliases. Raises UsageError if they contradict each other."""
+    names = {"--keep-failed": "none" if options["keep_failed"] else None}
+    names |= {"--retry-billed": "all" if options["retry_billed"] else None, "--redo": options["redo"]}
     wanted = {option: value for option, value in names.items() if value is not None}
     if len(set(wanted.values())) > 1:
         raise UsageError(f"{' and '.join(wanted)} contradict each other", "Keep one of them.")
@@ -245,19 +245,19 @@ def _meta(text: str) -> str | tuple[str, ...]:
     return text if text in ("all", "none") else tuple(text.split(","))
 
 
-def _params(given: dict[str, Any]) -> dict[str, Any]:
-    params = _pairs("--param", given["param"])
-    if given["temperature"] is not None:
-        if not math.isfinite(given["temperature"]):
-            raise UsageError(f"--temperature {given['temperature']} is not a number", "Example: --temperature 0.2")
-        params.setdefault("temperature", given["temperature"])
+def _params(options: dict[str, Any]) -> dict[str, Any]:
+    params = _pairs("--param", options["param"])
+    if options["temperature"] is not None:
+        if not math.isfinite(options["temperature"]):
+            raise UsageError(f"--temperature {options['temperature']} is not a number", "Example: --temperature 0.2")
+        params.setdefault("temperature", options["temperature"])
     return params
 
 
-def _root(given: dict[str, Any]) -> str | None:
-    if given["root"] is not None and not given["image"]:
+def _root(options: dict[str, Any]) -> str | None:
+    if options["root"] is not None and not options["image"]:
         raise UsageError("--root is for the paths of --image", "Add --image FIELD, or leave it out.")
-    root: str | None = given["root"]
+    root: str | None = options["root"]
     return root
 
 
@@ -274,25 +274,27 @@ def _schema(path: Path | None) -> Any:
     return schema
 
 
-def _json_retries(given: dict[str, Any]) -> int:
-    retries: int = _at_least("--json-retries", given["json_retries"], 0)
-    if retries and not given["json"] and given["schema"] is None:
+def _json_retries(options: dict[str, Any]) -> int:
+    retries: int = _at_least("--json-retries", options["json_retries"], 0)
+    if retries and not options["json"] and options["schema"] is None:
         raise UsageError("--json-retries needs --json or --schema", "Add one, or leave it out.")
     return retries
 
 
 def _reasons(text: str | None) -> frozenset[str]:
-    """Read reasons; a provider's own words are allowed, a word that is nearly one of ours is a slip."""
+    """Read reasons. Words of providers are allowed; a word that is similar to one of ours is a typing error."""
     from llmbatch.dialects.finish_reasons import REASONS
 
-    known = (*REASONS, "refusal")
+    all_reasons = (*REASONS, "refusal")
     reasons = frozenset(text.split(",")) if text is not None else frozenset()
-    for reason in reasons - set(known):
-        near = get_close_matches(reason, known, n=1, cutoff=0.75)
-        if near or not reason:
+    for reason in reasons - set(all_reasons):
+        similar = get_close_matches(reason, all_reasons, n=1, cutoff=0.75)
+        if similar or not reason:
             raise UsageError(
                 f"--fail-on-finish {reason!r} is no reason to end",
-                f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}, and providers' own words.",
+                f"Did you mean {similar[0]}?"
+                if similar
+                else f"There are: {', '.join(all_reasons)}, and providers' own words.",
             )
     return reasons
 
@@ -308,12 +310,12 @@ def _pairs(option: str, values: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _json_or_text(option: str, text: str) -> Any:
-    """Read JSON if it is some, else take the text as it is. Raises UsageError for what no JSON can carry."""
+    """Parse text as JSON, or return it unchanged. Raises UsageError for a value that cannot be written as JSON."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         return text
-    except (ValueError, RecursionError) as error:  # JSON, but with thousands of digits or levels
+    except (ValueError, RecursionError) as error:  # JSON with thousands of digits or levels
         raise UsageError(f"{option}: {error}", _AS_TEXT) from None
     flaw = unwritable(value)
     if flaw is not None:
@@ -350,15 +352,15 @@ def _header_name(name: str | None) -> str | None:
     return name
 
 
-def _pace(given: dict[str, Any]) -> PaceSettings:
-    auto = given["concurrency"] == "auto"
-    most = _at_least("--max-concurrency", given["max_concurrency"], 1)
+def _pace(options: dict[str, Any]) -> PaceSettings:
+    auto = options["concurrency"] == "auto"
+    most = _at_least("--max-concurrency", options["max_concurrency"], 1)
     return PaceSettings(
-        concurrency=most if auto else _concurrency(given["concurrency"]),
+        concurrency=most if auto else _concurrency(options["concurrency"]),
         adaptive=auto,
-        pack=None if given["pack"] == "auto" else _pack(given["pack"]),
-        rpm=_rate("--rpm", given["rpm"]),
-        tpm=_rate("--tpm", given["tpm"]),
+        pack=None if options["pack"] == "auto" else _pack(options["pack"]),
+        rpm=_rate("--rpm", options["rpm"]),
+        tpm=_rate("--tpm", options["tpm"]),
     )
 
 
@@ -410,11 +412,11 @@ def _at_least(option: str, value: Any, least: int) -> Any:
     return value
 
 
-def _read_files(given: dict[str, Any]) -> tuple[tuple[str, Path], ...]:
-    redo: str | None = given["redo"]
+def _read_files(options: dict[str, Any]) -> tuple[tuple[str, Path], ...]:
+    redo: str | None = options["redo"]
     files: dict[str, Path | None] = {
         "the settings file": config_path(),
-        "--schema": given["schema"],
+        "--schema": options["schema"],
         "--redo": Path(redo[1:]) if redo is not None and redo.startswith("@") else None,
     }
     return tuple((words, path) for words, path in files.items() if path is not None)
@@ -436,9 +438,9 @@ def _tolerance(option: str, text: str) -> Tolerance:
 
 def _choice(option: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
-        near = get_close_matches(value, choices, n=1)
+        similar = get_close_matches(value, choices, n=1)
         raise UsageError(
             f"{option} {value!r} is not one of {', '.join(choices)}",
-            f"Did you mean {near[0]}?" if near else None,
+            f"Did you mean {similar[0]}?" if similar else None,
         )
     return value

@@ -1,4 +1,4 @@
-"""`llmbatch run`: the tool."""
+"""`llmbatch run`: sends the records and shows progress and summary."""
 
 import os
 import shlex
@@ -140,38 +140,38 @@ def run(
         raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
     from llmbatch.transport_process.spawn import spawn_transport
 
-    # The front door may have started it already.
-    with spawn_transport() if ctx.obj is None else nullcontext(ctx.obj) as wire:
-        raise typer.Exit(_run(settings, wire).exit_code)
+    # `cli.entry` may have started the process already.
+    with spawn_transport() if ctx.obj is None else nullcontext(ctx.obj) as transport:
+        raise typer.Exit(_run(settings, transport).exit_code)
 
 
-def _run(settings: "Settings", wire: "TransportProcess") -> "Summary":
+def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     from llmbatch.app.servers import find_servers
     from llmbatch.app.session import run as run_session
     from llmbatch.ui.streams import EventLog
 
     view = settings.view
     say, show = _screen(settings)
-    endpoint = find_servers(settings.model, os.environ)
-    secrets.learn(endpoint.secrets)
+    servers = find_servers(settings.model, os.environ)
+    secrets.learn(servers.secrets)
     redact = secrets.redactor()
     summary = run_session(
         settings,
-        endpoint,
-        wire,
+        servers,
+        transport,
         observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
         view=_with_metrics(settings, show),
         stdout_is_terminal=os.isatty(1),
         wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
     )
     if summary.stopped is not None:
-        summary = replace(summary, stopped=redact(summary.stopped))  # servers quote keys
+        summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
     _report(settings, summary, redact)
     return summary
 
 
 def _screen(settings: "Settings") -> "tuple[Say, View | None]":
-    """Choose how progress is shown: live on a terminal of its own, else plain lines, nothing when quiet."""
+    """Choose how to show progress: live if stderr has a terminal of its own, else plain lines; not at all if quiet."""
     from llmbatch.ui.streams import say_plainly
 
     if settings.view.quiet:
@@ -188,7 +188,7 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
 
 
 def _with_metrics(settings: "Settings", show: "View | None") -> "View | None":
-    """Write the metrics file beside whatever else shows the run."""
+    """Add a view that writes the metrics file."""
     path = settings.view.metrics_file
     if path is None:
         return show
@@ -208,14 +208,14 @@ def _with_metrics(settings: "Settings", show: "View | None") -> "View | None":
 
 
 def _can_animate(settings: "Settings") -> bool:
-    """Say whether stderr is a terminal, and results do not go to the same one."""
+    """Say whether stderr is a terminal that does not also show the results."""
     if not os.isatty(2) or os.environ.get("TERM") == "dumb":
         return False
     return settings.output.path is not None or not os.isatty(1) or os.ttyname(1) != os.ttyname(2)
 
 
 def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
-    """Show the summary, and on an early end what happened, what is saved and how to go on."""
+    """Show the summary; after an early end also say what happened, what is saved and how to continue."""
     from llmbatch.app.files import write_whole
     from llmbatch.codec import json
     from llmbatch.ui.streams import say_plainly
@@ -244,7 +244,7 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
 
 
 def _same_command() -> str:
-    """Return the command that continues this run, for a shell: the same, but that it does not begin anew."""
+    """Return the shell command that continues this run: the same command without --overwrite."""
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     return shlex.join(["llmbatch", *words])
 

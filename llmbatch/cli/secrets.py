@@ -12,16 +12,16 @@ __all__ = ["learn", "redactor"]
 
 _ENDINGS = ("_API_KEY", "_TOKEN", "_KEY", "_SECRET", "_PASSWORD")
 _learned: list[str] = []
-"""Of this process, as stderr is."""
+"""One list for the whole process, which has one stderr."""
 
 
 def learn(secrets: Iterable[str]) -> None:
-    """Remember what must not be shown from here on."""
+    """Add secrets that must not be shown from now on."""
     _learned.extend(secrets)
 
 
 def redactor() -> "Redactor":
-    """Return what cuts out all that was learned, and whatever in the environment is named like a secret."""
+    """Return a redactor for the learned secrets and for environment variables that are named like secrets."""
     from llmbatch.core.redact import Redactor
 
     return Redactor([*_in_environment(), *_learned])

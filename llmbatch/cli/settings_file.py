@@ -1,4 +1,4 @@
-"""Where settings come from: flag, environment, profile, file, default; and the file itself."""
+"""Reads the settings file, and says where a value comes from: flag, environment, profile, file or default."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from llmbatch.core.errors import UsageError
 __all__ = ["RANK", "Profile", "config_path", "origin", "unknown_variables", "values"]
 
 RANK = ("flag", "environment", "profile", "file", "default")
-"""Origins, strongest first."""
+"""Origins of values, strongest first."""
 
 if TYPE_CHECKING:
     from typer._click.core import Context  # typer.Context is a subclass that its own make_context does not return
@@ -38,13 +38,13 @@ _FILES = frozenset(
 """Parameters that name files."""
 
 _MAY_NAME_FILES = frozenset(["redo", "system", "template"])
-"""Parameters that name a file after an @."""
+"""Parameters whose value names a file if it begins with @."""
 
 
 def config_path() -> Path | None:
-    """Return where the settings file is, or would be; None for a user who has no home folder."""
+    """Return the path of the settings file, whether it exists or not; None if the user has no home folder."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(folder):  # as the standard has it
+    if not os.path.isabs(folder):  # the XDG standard ignores relative paths
         home = _home()
         if home is None:
             return None
@@ -53,7 +53,7 @@ def config_path() -> Path | None:
 
 
 def _home() -> str | None:
-    """Return the home folder, None where neither HOME nor the list of users tells it."""
+    """Return the home folder; None if neither HOME nor the list of users has it."""
     home = os.environ.get("HOME")
     if not home:
         import pwd
@@ -79,9 +79,9 @@ def origin(ctx: "Context", name: str) -> str:
 
 
 def values(ctx: "Context") -> dict[str, Any]:
-    """Return the values of all parameters; a variable of one that may be repeated has a value on each line.
+    """Return the values of all parameters. For a repeatable option, each line of its variable is a value.
 
-    typer would cut it at every space, and with it a header or a JSON value.
+    typer would split the variable at every space, and so break a header or a JSON value.
     """
     found = dict(ctx.params)
     for parameter in ctx.command.params:
@@ -93,7 +93,7 @@ def values(ctx: "Context") -> dict[str, Any]:
 
 
 def _in_home(name: str, value: Any) -> Any:
-    """Put the home folder in the place of a leading `~` of a file's name: only shells do, and not everywhere."""
+    """Replace a leading `~` in the name of a file: a shell does that only on the command line, and not everywhere."""
     if isinstance(value, list):
         return [_in_home(name, each) for each in value]
     if name not in _FILES | _MAY_NAME_FILES or value is None:
@@ -111,22 +111,24 @@ def _in_home(name: str, value: Any) -> Any:
 
 
 def unknown_variables(ctx: "Context") -> list[str]:
-    """Say which LLMBATCH_ variables no option reads, each with the nearest that one does."""
-    known = {p.envvar for p in ctx.command.params if isinstance(p.envvar, str)} | _OTHER_VARIABLES
-    told = []
+    """Return a message for each LLMBATCH_ variable that no option reads, with a similar name if there is one."""
+    variables = {p.envvar for p in ctx.command.params if isinstance(p.envvar, str)} | _OTHER_VARIABLES
+    messages = []
     for name in sorted(os.environ):
-        if name.startswith("LLMBATCH_") and name not in known and name != ctx.params.get("key_env"):
-            near = get_close_matches(name, known, n=1)
-            told.append(f"the variable {name} is not read by anything" + (f"; did you mean {near[0]}?" if near else ""))
-    return told
+        if name.startswith("LLMBATCH_") and name not in variables and name != ctx.params.get("key_env"):
+            similar = get_close_matches(name, variables, n=1)
+            messages.append(
+                f"the variable {name} is not read by anything" + (f"; did you mean {similar[0]}?" if similar else "")
+            )
+    return messages
 
 
 _OTHER_VARIABLES = {"LLMBATCH_API_KEY", "LLMBATCH_LIMITS_TOKEN", "LLMBATCH_MOCK_KEY"}
-"""Variables that are no option's of `run`."""
+"""Variables that do not belong to an option of `run`."""
 
 
 def _load(ctx: typer.Context, name: str | None) -> str | None:
-    """Read the settings file before any other option is looked at. Raises UsageError."""
+    """Read the settings file before typer reads the other options. Raises UsageError."""
     if ctx.resilient_parsing:
         return name
     path = config_path()
@@ -138,19 +140,19 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise UsageError(f"{path}: a profile is a table", "Write [profile.NAME] above its settings.")
     if name is not None and name not in profiles:
-        near = get_close_matches(name, profiles, n=1)
-        known = f"Did you mean {near[0]}?" if near else f"{path} has: {', '.join(sorted(profiles)) or 'none'}."
-        raise UsageError(f"no profile {name!r}", known)
+        similar = get_close_matches(name, profiles, n=1)
+        hint = f"Did you mean {similar[0]}?" if similar else f"{path} has: {', '.join(sorted(profiles)) or 'none'}."
+        raise UsageError(f"no profile {name!r}", hint)
     profile = profiles[name] if name is not None else {}
-    known_names = {p.name: p for p in ctx.command.params if p.name is not None}
-    chosen = _named(ctx, profile, known_names, path)
+    parameters = {p.name: p for p in ctx.command.params if p.name is not None}
+    chosen = _named(ctx, profile, parameters, path)
     ctx.meta[_PROFILE_KEYS] = set(chosen)
-    ctx.default_map = _named(ctx, tables, known_names, path) | chosen
+    ctx.default_map = _named(ctx, tables, parameters, path) | chosen
     return name
 
 
 def _is_there(path: Path) -> bool:
-    """Say whether there is a settings file. A home that is no folder, or that may not be looked into, has none."""
+    """Say whether there is a settings file. A home that is not a readable folder has none."""
     try:
         path.stat()
     except OSError:
@@ -159,7 +161,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    """Read a file that nobody named on the command line: a FIFO or a device might never end.
+    """Read the settings file, unless it is a FIFO or a device, which might never end.
 
     Raises OSError, and ValueError for anything but a regular file and /dev/null.
     """
@@ -171,7 +173,7 @@ def _content(path: Path) -> bytes:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    """Read a file of TOML. Raises OSError, and ValueError for what is none."""
+    """Read a TOML file. Raises OSError, and ValueError if it is not TOML."""
     from llmbatch.codec.text import decode_text
 
     text = decode_text(_content(path))
@@ -180,24 +182,24 @@ def _toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _named(ctx: typer.Context, table: dict[str, Any], known: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """Map keys as written (`max-tokens`, `max_tokens`) to parameter names. Raises UsageError for what cannot be."""
+def _named(ctx: typer.Context, table: dict[str, Any], parameters: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """Map keys (`max-tokens` or `max_tokens`) to parameter names. Raises UsageError for bad keys and values."""
     found = {}
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in known or name in ("inputs", "profile"):
-            near = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in known], n=1)
-            raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {near[0]}?" if near else None)
-        found[name] = _as_typed(value, f"{path}: {key}", several=known[name].multiple)
+        if name not in parameters or name in ("inputs", "profile"):
+            similar = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in parameters], n=1)
+            raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {similar[0]}?" if similar else None)
+        found[name] = _as_typed(value, f"{path}: {key}", several=parameters[name].multiple)
         try:
-            known[name].process_value(ctx, found[name])
-        except typer.BadParameter as error:  # told here, where the value stands: typer would blame the variable
+            parameters[name].process_value(ctx, found[name])
+        except typer.BadParameter as error:  # typer's message would blame the variable
             raise UsageError(f"{path}: {key} = {value!r}: {error.message}", "Mend the file.") from None
     return found
 
 
 def _as_typed(value: Any, where: str, *, several: bool) -> Any:
-    """Turn a TOML value into what the command line would have given; raise UsageError for what cannot be."""
+    """Turn a TOML value into the form it has on the command line. Raises UsageError for other types."""
     values = value if isinstance(value, list) and several else [value]
     if not all(isinstance(item, str | int | float) for item in values):
         raise UsageError(f"{where} is a value{' or a list of values' if several else ''}, as on the command line")

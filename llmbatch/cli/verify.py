@@ -1,4 +1,4 @@
-"""`llmbatch verify`: whether each record has exactly one result."""
+"""`llmbatch verify`: checks that each record has exactly one result."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 SHOWN = 10
-"""Findings of a kind that are shown unless all are asked for."""
+"""How many findings of a kind are shown without --all."""
 
 
 class ResultsLast(TyperCommand):
-    """A command whose `-o` takes all names up to the next option: what the shell makes of `-o out-*.jsonl`."""
+    """A command whose `-o` takes all names up to the next option, because the shell expands `-o out-*.jsonl` so."""
 
     def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own context has no public name
-        """Write `-o` before every further name, then parse as ever."""
+        """Insert `-o` before every further name, then parse as usual."""
         return super().parse_args(ctx, spelled_out(args))
 
 
 def spelled_out(args: list[str]) -> list[str]:
-    """Return the arguments with `-o` before each of its names."""
-    spelled: list[str] = []
-    taking = given = False
+    """Return the arguments with `-o` before each results file."""
+    result: list[str] = []
+    in_output = has_name = False
     for place, arg in enumerate(args):
         if arg == "--":
-            return spelled + args[place:]
+            return result + args[place:]
         if arg in ("-o", "--output"):
-            taking, given = True, False
-            spelled.append(arg)
+            in_output, has_name = True, False
+            result.append(arg)
         elif arg.startswith("-") and arg != "-":
-            taking = given = arg.startswith(("--output=", "-o"))
-            spelled.append(arg)
+            in_output = has_name = arg.startswith(("--output=", "-o"))
+            result.append(arg)
         else:
-            spelled += ["-o", arg] if taking and given else [arg]
-            given = taking
-    return spelled
+            result += ["-o", arg] if in_output and has_name else [arg]
+            has_name = in_output
+    return result
 
 
 verify = typer.Typer(add_completion=False)

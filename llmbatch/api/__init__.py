@@ -1,1 +1,1 @@
-"""llmbatch from Python: the command's engine, records and results as values."""
+"""The Python API: runs the same engine as the command, with records and results as Python values."""

@@ -1,4 +1,4 @@
-"""The options of a run, typed, and the settings that they make."""
+"""The typed options of a run, and their conversion to Settings."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ from llmbatch.input.source import checked_delimiter, expand
 __all__ = ["API_KEY", "Options", "settings_of"]
 
 API_KEY = "api_key"
-"""What stands for the name of a variable where the key itself was given."""
+"""The name under which a key from the option `api_key` is looked up, as if it were an environment variable."""
 
 
 S = TypeVar("S", bound=NamedTuple)
@@ -140,135 +140,135 @@ _NEED_OUTPUT = ("overwrite", "dedupe", "reuse", "append", "prune", "move_broken"
 
 
 def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) -> Settings:
-    """Return the settings. With `tee` results pass by even where they go to a file. Raises UsageError."""
-    given = {name: value for name, value in options.items() if value is not None}
-    _check(given)
-    if not isinstance(urls := given.get("base_url", ""), str):
+    """Return the settings. With `tee` results are passed on even if there is a results file. Raises UsageError."""
+    values = {name: value for name, value in options.items() if value is not None}
+    _check(values)
+    if not isinstance(urls := values.get("base_url", ""), str):
         if not urls:
             raise UsageError("base_url is an empty list", "Name a server, or leave it out.")
-        given["base_url"], *more = urls
-        given["more_urls"] = tuple(more)
-    path, table = results_path(given["output"]) if "output" in given else (None, None)
-    concurrency = given.get("concurrency", "auto")
-    most = given.get("max_concurrency", PaceSettings().concurrency)
-    pack = given.get("pack", "auto")
+        values["base_url"], *more = urls
+        values["more_urls"] = tuple(more)
+    path, table = results_path(values["output"]) if "output" in values else (None, None)
+    concurrency = values.get("concurrency", "auto")
+    most = values.get("max_concurrency", PaceSettings().concurrency)
+    pack = values.get("pack", "auto")
     model, input = ModelSettings(), InputSettings()
-    if tee and path is not None and given.get("ordered"):
+    if tee and path is not None and values.get("ordered"):
         raise UsageError("ordered does not go with results that are passed on as they come", "Leave it or output out.")
     return Settings(
         input=_filled(
             input,
-            given,
+            values,
             paths=expand(paths),
             named=tuple(paths),
-            format=given.get("input_format"),
-            meta=_meta(given.get("meta", input.meta)),
-            meta_fields=frozenset(_several(given, "meta_fields")),
-            param_fields=frozenset(_several(given, "param_fields")),
-            delimiter=checked_delimiter(given.get("delimiter")),
-            images=tuple(_several(given, "images")),
+            format=values.get("input_format"),
+            meta=_meta(values.get("meta", input.meta)),
+            meta_fields=frozenset(_several(values, "meta_fields")),
+            param_fields=frozenset(_several(values, "param_fields")),
+            delimiter=checked_delimiter(values.get("delimiter")),
+            images=tuple(_several(values, "images")),
         ),
         model=_filled(
             model,
-            given,
-            endpoint=checked_endpoint(given.get("endpoint")),
-            params=_params(given),
-            overrides=dict(given.get("overrides", {})),
-            fail_on_finish=frozenset(_several(given, "fail_on_finish")),
-            headers=dict(given.get("headers", {})),
-            key_env=API_KEY if "api_key" in given else given.get("key_env"),
-            key_file=Path(given["key_file"]) if "key_file" in given else None,
+            values,
+            endpoint=checked_endpoint(values.get("endpoint")),
+            params=_params(values),
+            overrides=dict(values.get("overrides", {})),
+            fail_on_finish=frozenset(_several(values, "fail_on_finish")),
+            headers=dict(values.get("headers", {})),
+            key_env=API_KEY if "api_key" in values else values.get("key_env"),
+            key_file=Path(values["key_file"]) if "key_file" in values else None,
         ),
         pace=PaceSettings(
             concurrency=most if concurrency == "auto" else concurrency,
             adaptive=concurrency == "auto",
             pack=None if pack == "auto" else pack,
-            rpm=given.get("rpm"),
-            tpm=given.get("tpm"),
+            rpm=values.get("rpm"),
+            tpm=values.get("tpm"),
         ),
-        patience=_filled(PatienceSettings(), given),
-        stop=_filled(StopSettings(), given, max_failures=_tolerance(given.get("max_failures", "none"))),
+        patience=_filled(PatienceSettings(), values),
+        stop=_filled(StopSettings(), values, max_failures=_tolerance(values.get("max_failures", "none"))),
         output=_filled(
             OutputSettings(),
-            given,
+            values,
             path=path,
             table=table,
-            rescue_dir=Path(given["rescue_dir"]) if "rescue_dir" in given else None,
+            rescue_dir=Path(values["rescue_dir"]) if "rescue_dir" in values else None,
             tee=tee and path is not None,
-            include=frozenset(_several(given, "include")),
+            include=frozenset(_several(values, "include")),
         ),
         resume=_filled(
             ResumeSettings(),
-            given,
-            redo=_redo(given),
-            reuse=tuple(str(name) for name in _several(given, "reuse")),
+            values,
+            redo=_redo(values),
+            reuse=tuple(str(name) for name in _several(values, "reuse")),
         ),
     )
 
 
-def _check(given: Mapping[str, Any]) -> None:
-    """Refuse what is no option and what no option can be. Raises UsageError."""
-    for name in given:
+def _check(values: Mapping[str, Any]) -> None:
+    """Check the names and the values of options. Raises UsageError."""
+    for name in values:
         if name not in Options.__annotations__:
-            near = get_close_matches(name, Options.__annotations__, n=1)
-            raise UsageError(f"there is no option {name!r}", f"Did you mean {near[0]}?" if near else None)
+            similar = get_close_matches(name, Options.__annotations__, n=1)
+            raise UsageError(f"there is no option {name!r}", f"Did you mean {similar[0]}?" if similar else None)
     for name, choices in _CHOICES.items():
-        if name in given and given[name] not in choices:
-            raise UsageError(f"{name}={given[name]!r} is not one of {', '.join(choices)}")
+        if name in values and values[name] not in choices:
+            raise UsageError(f"{name}={values[name]!r} is not one of {', '.join(choices)}")
     for name in ("model", "template", "system"):
-        if not is_unicode(str(given.get(name, ""))):
+        if not is_unicode(str(values.get(name, ""))):
             raise UsageError(f"{name} holds text that is not Unicode", "Decode it from the encoding that it has.")
     for name in ("params", "overrides", "schema", "temperature"):
-        flaw = unwritable(given.get(name))
+        flaw = unwritable(values.get(name))
         if flaw is not None:
             raise UsageError(f"{name} holds {flaw}", "Give what JSON can carry.")
     for name, least in _LEAST.items():
-        if name in given and not (isinstance(given[name], int | float) and given[name] >= least):
-            raise UsageError(f"{name}={given[name]!r} is not a number of {least:g} or more")
-    concurrency = given.get("concurrency", "auto")
+        if name in values and not (isinstance(values[name], int | float) and values[name] >= least):
+            raise UsageError(f"{name}={values[name]!r} is not a number of {least:g} or more")
+    concurrency = values.get("concurrency", "auto")
     if concurrency != "auto" and not (isinstance(concurrency, int) and concurrency >= 1):
         raise UsageError(f"concurrency={concurrency!r} is not a number of requests", 'A number, or "auto".')
-    pack = given.get("pack", "auto")
+    pack = values.get("pack", "auto")
     if pack != "auto" and not (isinstance(pack, int) and 1 <= pack <= MOST_PACKED):
         raise UsageError(f"pack={pack!r} is not a number of inputs", f'A number up to {MOST_PACKED}, or "auto".')
-    for part in _several(given, "include"):
+    for part in _several(values, "include"):
         if part not in ("request", "response", "input"):
             raise UsageError(f"include has no {part!r}", "request, response and input can be included.")
-    shard = given.get("shard", (1, 1))
+    shard = values.get("shard", (1, 1))
     if not (isinstance(shard, tuple) and len(shard) == 2 and 1 <= shard[0] <= shard[1]):
         raise UsageError(f"shard={shard!r} is not (I, N)", "Examples: (1, 4), and so on to (4, 4).")
     for name in _NEED_OUTPUT:
-        if given.get(name) and "output" not in given:
+        if values.get(name) and "output" not in values:
             raise UsageError(f"{name} needs output", "Name the results file: output=PATH.")
     for name, why in APPEND_EXCLUDES.items():
-        if given.get("append") and given.get(name):
+        if values.get("append") and values.get(name):
             raise UsageError(f"append and {name} do not go together", why)
 
 
-def _filled(settings: S, given: Mapping[str, Any], **made: Any) -> S:
-    """Return a section of the settings with what was given under the names of its fields, and with what was made."""
-    own = {name: given[name] for name in settings._fields if name in given}
-    return settings._replace(**(own | made))
+def _filled(settings: S, values: Mapping[str, Any], **converted: Any) -> S:
+    """Return a section of the settings with the option values of the same names; `converted` values win."""
+    own = {name: values[name] for name in settings._fields if name in values}
+    return settings._replace(**(own | converted))
 
 
-def _redo(given: Mapping[str, Any]) -> Redo:
-    names = {"keep_failed": "none", "retry_billed": "all", "redo": given.get("redo")}
-    wanted = {name: value for name, value in names.items() if given.get(name)}
+def _redo(values: Mapping[str, Any]) -> Redo:
+    names = {"keep_failed": "none", "retry_billed": "all", "redo": values.get("redo")}
+    wanted = {name: value for name, value in names.items() if values.get(name)}
     if len(set(wanted.values())) > 1:
         raise UsageError(f"{' and '.join(wanted)} contradict each other", "Keep one of them.")
     return parse_redo(str(next(iter(wanted.values()), "unbilled")))
 
 
-def _several(given: Mapping[str, Any], name: str) -> Collection[Any]:
-    """Return the values of an option that has several; one alone need not be put into a list."""
-    value = given.get(name, ())
+def _several(values: Mapping[str, Any], name: str) -> Collection[Any]:
+    """Return the values of an option that takes several; a single value need not be in a list."""
+    value = values.get(name, ())
     return [value] if isinstance(value, str | os.PathLike) else value
 
 
-def _params(given: Mapping[str, Any]) -> dict[str, Any]:
-    params = dict(given.get("params", {}))
-    if "temperature" in given:
-        params.setdefault("temperature", given["temperature"])
+def _params(values: Mapping[str, Any]) -> dict[str, Any]:
+    params = dict(values.get("params", {}))
+    if "temperature" in values:
+        params.setdefault("temperature", values["temperature"])
     return params
 
 

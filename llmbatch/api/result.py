@@ -1,4 +1,4 @@
-"""What becomes of a record, as the caller sees it: the fields of a result line."""
+"""The types of a result: the fields of a result line."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ __all__ = ["Failure", "Result", "Usage"]
 
 
 class Failure(TypedDict):
-    """Why a record has no answer. `kind` is ours, `status` and `code` are the provider's."""
+    """Why a record has no answer. `kind` is a word of llmbatch, `status` and `code` come from the provider."""
 
     kind: str
     status: int | None
@@ -15,7 +15,7 @@ class Failure(TypedDict):
 
 
 class Usage(TypedDict, total=False):
-    """Tokens, as far as the provider reports them; totals include their parts."""
+    """Token counts that the provider reports; totals include their parts."""
 
     input_tokens: int
     output_tokens: int
@@ -25,7 +25,7 @@ class Usage(TypedDict, total=False):
 
 
 class Result(TypedDict):
-    """One record's end, the same fields as a line of a results file has."""
+    """The result of one record, with the same fields as a line of a results file."""
 
     id: str | int | None
     index: int

@@ -1,4 +1,4 @@
-"""Results on their way from the thread that writes to the loop that takes them."""
+"""Passes results from the thread that writes them to the event loop of the caller."""
 
 import asyncio
 import threading
@@ -13,11 +13,11 @@ from llmbatch.results.render import Render
 __all__ = ["ResultQueue"]
 
 MOST = 1024
-"""Results that may wait for who takes them; then the run waits too."""
+"""How many results may wait to be taken. Beyond that the run waits."""
 
 
 class ResultQueue:
-    """A sink whose lines somebody takes as values. Must be made on the loop they are taken on."""
+    """A sink whose lines the caller takes as values. Make it on the loop that calls `take`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -28,7 +28,7 @@ class ResultQueue:
         self._render: Render | None = None
 
     def rendering(self, render: Render) -> "ResultQueue":
-        """Set what makes the line of an outcome; return the sink."""
+        """Set the function that renders outcomes as lines; return the sink."""
         self._render = render
         return self
 
@@ -38,7 +38,7 @@ class ResultQueue:
         self.write_lines(b"".join([self._render(outcome) for outcome in outcomes]))
 
     def write_lines(self, lines: bytes) -> None:
-        """Hand over lines, waiting for room. Raises ReaderGone once nobody takes any."""
+        """Hand over lines, waiting for room. Raises ReaderGone once the queue is closed."""
         results = [json.loads(line) for line in lines.splitlines()]
         with self._room:
             self._room.wait_for(lambda: len(self._ready) < MOST or self._closed)
@@ -48,7 +48,7 @@ class ResultQueue:
         self._loop.call_soon_threadsafe(self._some.set)
 
     async def take(self) -> list[Result]:
-        """Wait for results and return those that are there; none once it is closed and empty."""
+        """Wait for results and return all; return an empty list once the queue is closed and empty."""
         while True:
             self._some.clear()
             with self._room:
@@ -59,7 +59,7 @@ class ResultQueue:
             await self._some.wait()
 
     def close(self) -> None:
-        """Take no more; what is there can still be taken."""
+        """Accept no more results; those in the queue can still be taken."""
         with self._room:
             self._closed = True
             self._room.notify_all()

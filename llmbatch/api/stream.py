@@ -1,4 +1,4 @@
-"""`stream` and `run`: the engine under a loop of the caller's, or one of its own."""
+"""`stream` runs the engine in the event loop of the caller, `run` in a loop of its own."""
 
 import asyncio
 import logging
@@ -32,16 +32,16 @@ __all__ = ["Records", "Run", "run", "stream"]
 
 Record: TypeAlias = "str | dict[str, Any]"
 Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path"
-"""Prompts as strings, records as a line of JSON would have them, or a file of records by its path."""
+"""Prompts as strings, records as dicts like lines of JSONL, or the path of a file of records."""
 
 _log = logging.getLogger("llmbatch")
 
 
 class Run:
-    """A run that is over: its `summary`, as `--summary json` has it, and its results, by iterating.
+    """A run that is over. `summary` is that of `--summary json`; iterating yields the results.
 
-    Without a results file the results are in the order of the records. With one they are read from there, those of
-    earlier runs too, each time anew.
+    Without a results file the results are in the order of the records. With one, each iteration reads
+    the file, which has the results of earlier runs too.
     """
 
     def __init__(self, summary: dict[str, Any], results: list[Result], path: Path | None) -> None:
@@ -61,14 +61,14 @@ class Run:
 async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator[Result, None]:
     """Send the records; yield a result for each as it comes, failed ones too. Needs asyncio.
 
-    With `output` the results file is written as well, and what it has of earlier runs comes first. Closing the
-    generator ends the run: what is in flight is dropped. Raises LlmbatchError for what is wrong before the first
-    request, and for what ends a run early once all results that came are yielded.
+    With `output` the results file is written as well, and the results of earlier runs in it come first. Closing the
+    generator ends the run and drops requests in flight. Raises LlmbatchError for errors before the first request; if
+    the run ends early, it yields all results first and then raises the reason.
     """
     live = _BackgroundRun(records, options, tee=True)
     task = asyncio.create_task(live.work())
     try:
-        while results := await live.delivery.take():
+        while results := await live.queue.take():
             for result in results:
                 yield result
         await asyncio.shield(task)
@@ -82,8 +82,8 @@ async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator
 def run(records: Records, **options: Unpack[Options]) -> Run:
     """Send the records and wait for all results. Blocks: inside a running loop use `stream`.
 
-    With `output` results stay in that file, without it in memory. Raises as `stream` does; the exception's `run` is
-    then the Run as far as it came.
+    With `output` results stay in that file, without it in memory. Raises as `stream` does; the `run` attribute of the
+    exception is the Run with the results so far.
     """
     try:
         asyncio.get_running_loop()
@@ -97,7 +97,7 @@ async def _collect(records: Records, options: Options) -> Run:
     task = asyncio.create_task(live.work())
     results: list[Result] = []
     try:
-        while some := await live.delivery.take():
+        while some := await live.queue.take():
             results += some
         await asyncio.shield(task)
     finally:
@@ -111,14 +111,14 @@ async def _collect(records: Records, options: Options) -> Run:
 
 
 class _BackgroundRun:
-    """A run under way, worked off by a task of its own. Raises UsageError for options that do not go."""
+    """A run in a task of its own. Raises UsageError for bad options."""
 
     def __init__(self, records: Records, options: Options, *, tee: bool) -> None:
-        paths, self._source, self._pump = _supply(records)
+        paths, self._source, self._pump = _sources(records)
         self.settings = settings_of(options, paths, tee=tee)
         environment = dict(os.environ) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
-        self._endpoint = find_servers(self.settings.model, environment)
-        self.delivery = ResultQueue()
+        self._servers = find_servers(self.settings.model, environment)
+        self.queue = ResultQueue()
         self.summary: Summary | None = None
         self._failure: Exception | None = None
         self._session: Session | None = None
@@ -126,7 +126,7 @@ class _BackgroundRun:
         self._ended = asyncio.Event()
 
     async def work(self) -> None:
-        """Run to the end; what fails is kept for `raise_failure`."""
+        """Run to the end; keep an error for `raise_failure`."""
         try:
             async with anyio.create_task_group() as tasks:
                 if self._pump is not None:
@@ -134,25 +134,25 @@ class _BackgroundRun:
                 tasks.start_soon(self._run)
                 try:
                     await self._ended.wait()
-                finally:  # also when the loop goes down: nobody may wait for results to be taken then
+                finally:  # also if the loop is shut down: the writer must not wait for a reader then
                     self.close()
                 tasks.cancel_scope.cancel()
         except Exception as error:
             self._failure = _first(error)
         finally:
-            self.delivery.close()
+            self.queue.close()
 
     def close(self) -> None:
-        """Take no more results; unless the run is over, end it."""
+        """Accept no more results; end the run unless it is over."""
         self._closed = True
-        self.delivery.close()
+        self.queue.close()
         if self._source is not None:
             self._source.interrupt()
         if self._session is not None and not self._ended.is_set():
             self._session.drop(ReaderGone("the results are not taken any more"))
 
     def raise_failure(self, ended: Run | None = None) -> None:
-        """Raise why the run could not begin, or why it ended early."""
+        """Raise the error that prevented the run or ended it early, if there is one."""
         failure = self._failure
         if failure is None and self._session is not None:
             failure = self._session.stopped
@@ -171,17 +171,22 @@ class _BackgroundRun:
         self._ended.set()
 
     def _open(self, stack: ExitStack) -> Session:
-        teller = EventLog(_log.info, Redactor(self._endpoint.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
-        wire = stack.enter_context(spawn_transport())
+        event_log = EventLog(_log.info, Redactor(self._servers.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
+        transport = stack.enter_context(spawn_transport())
         return stack.enter_context(
             open_session(
-                self.settings, self._endpoint, wire, self.delivery.rendering, source=self._source, observers=(teller,)
+                self.settings,
+                self._servers,
+                transport,
+                self.queue.rendering,
+                source=self._source,
+                observers=(event_log,),
             )
         )
 
 
-def _supply(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:
-    """Return the paths, or what reads the values; and what is to be pumped. Raises UsageError."""
+def _sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:
+    """Return the paths of files, or the source of values and its pump if it is asynchronous. Raises UsageError."""
     if isinstance(records, Path):
         return (str(records),), None, None
     if isinstance(records, str | bytes | dict):

@@ -9,8 +9,8 @@ __all__ = ["use_batch_scheduling"]
 def use_batch_scheduling() -> None:
     """Have this thread wait for its turn when it is woken, where the system knows such a policy and grants it (Linux).
 
-    Woken for every answer, the process that holds the connections pushed its own run aside sixty times for a hundred
-    records; taking its turn it finds several, and a run costs a tenth less CPU.
+    A process that is woken for every answer would otherwise preempt the run each time. When it waits for its turn, it
+    finds several answers at once, which costs less CPU.
     """
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # some containers forbid it

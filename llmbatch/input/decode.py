@@ -1,4 +1,4 @@
-"""Entries to what is asked: identity, prompt and meta of a record, or why it is refused."""
+"""Turn entries into what they ask: identity, prompt and meta of a record, or why it is invalid."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,14 +90,14 @@ class Decoder:
         """
         if entry.error is not None:
             identity = self._identify(index, None, digest(b"raw", entry.digest))
-            return _refused(identity, Kind.INVALID_RECORD, entry.error, {}, None)
+            return _invalid(identity, Kind.INVALID_RECORD, entry.error, {}, None)
         fields = entry.value
         if isinstance(fields, str):
             fields = {"prompt": fields}
         record = digest(canonical(fields))
         if not isinstance(fields, dict):
             message = f"{entry.where}: a record is an object or a string"
-            return _refused(self._identify(index, None, record), Kind.INVALID_RECORD, message, {}, fields)
+            return _invalid(self._identify(index, None, record), Kind.INVALID_RECORD, message, {}, fields)
         flaw: RecordError | None = None
         try:
             id, looked_at = named(fields, self._id_fields)
@@ -108,21 +108,21 @@ class Decoder:
         consumed = self._consumed(asked, looked_at)
         meta = self._kept(fields, consumed, looked_at)
         if id is not None and identity.occurrence:
-            return _refused(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
+            return _invalid(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
         try:
             if flaw is not None:
                 raise flaw
             if entry.flaws is not None:
-                self._refuse_flawed(asked, entry.flaws, consumed, looked_at)
+                self._check_flaws(asked, entry.flaws, consumed, looked_at)
             prompt = self._prompt(asked, consumed, looked_at, entry)
         except RecordError as error:
             message = f"{entry.where}: {error.message}"
             if index == 0 and isinstance(error, TemplateError):
                 raise UsageError(message, error.hint) from error
-            return _refused(identity, Kind.INVALID_RECORD, message, meta, fields)
+            return _invalid(identity, Kind.INVALID_RECORD, message, meta, fields)
         return Decoded(identity, prompt, meta, fields)
 
-    def _refuse_flawed(
+    def _check_flaws(
         self, fields: dict[str, Any], flaws: Mapping[str, str], consumed: frozenset[str], looked_at: tuple[str, ...]
     ) -> None:
         """Raise RecordError for a field that is asked with and cannot be read. One that is not used does not matter."""
@@ -165,7 +165,7 @@ class Decoder:
             return self._shaped
         if record_shapes.is_anthropic_line(fields):
             return record_shapes.ANTHROPIC_LINE
-        return record_shapes.GIVEN if record_shapes.is_given(fields) else self._plain
+        return record_shapes.BODY_LINE if record_shapes.is_body_line(fields) else self._plain
 
     def _prompt(
         self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...], entry: Entry
@@ -180,8 +180,8 @@ class Decoder:
                 raise RecordError("--template gives an empty prompt")
         elif consumed is record_shapes.BATCH_LINE:
             return record_shapes.batch_line(fields)
-        elif consumed is record_shapes.GIVEN:
-            return record_shapes.given(fields)
+        elif consumed is record_shapes.BODY_LINE:
+            return record_shapes.body_line(fields)
         elif consumed is record_shapes.ANTHROPIC_LINE:
             prompt = record_shapes.anthropic_line(fields)
         elif self._form == "cookbook":
@@ -237,7 +237,7 @@ def _as_param(value: Any, entry: Entry) -> Any:
         return value
 
 
-def _refused(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> InvalidRecord:
+def _invalid(identity: Identity, kind: Kind, message: str, meta: dict[str, Any], fields: Any) -> InvalidRecord:
     return InvalidRecord(identity, Fault(kind=kind, message=message), meta, fields)
 
 

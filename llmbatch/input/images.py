@@ -55,7 +55,7 @@ class Images:
 
     def add(self, prompt: Prompt, fields: dict[str, Any]) -> None:
         """Put the images of a record behind its text, or into its last message of the user. Raises RecordError."""
-        parts = [self._part(name, given) for name in self.fields for given in _names(name, fields.get(name))]
+        parts = [self._part(name, source) for name in self.fields for source in _names(name, fields.get(name))]
         if not parts:
             return
         if prompt.messages is not None:
@@ -67,25 +67,25 @@ class Images:
         prompt.text = prompt.input = None
         prompt.messages = [{"role": "user", "content": [{"type": "text", "text": text}, *parts]}]
 
-    def _part(self, field: str, given: str) -> dict[str, Any]:
-        if given.lower().startswith(_URLS):
-            return {"type": "image_url", "image_url": {"url": given}}
+    def _part(self, field: str, source: str) -> dict[str, Any]:
+        if source.lower().startswith(_URLS):
+            return {"type": "image_url", "image_url": {"url": source}}
         try:
-            data = self._read(given)
+            data = self._read(source)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RecordError(f"{field} {_shown(given)}: {reason}") from None
+            raise RecordError(f"{field} {_shown(source)}: {reason}") from None
         type = _media_type(data)
         if type is None:
-            raise RecordError(f"{field} {_shown(given)} is neither an image nor a PDF")
+            raise RecordError(f"{field} {_shown(source)} is neither an image nor a PDF")
         url = f"data:{type};base64,{base64.b64encode(data).decode()}"
         if type == "application/pdf":
-            return {"type": "file", "file": {"filename": os.path.basename(given), "file_data": url}}
+            return {"type": "file", "file": {"filename": os.path.basename(source), "file_data": url}}
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def _read(self, given: str) -> bytes:
+    def _read(self, source: str) -> bytes:
         """Read a file below the root. Raises OSError, ValueError."""
-        path = os.path.realpath(os.path.join(self._root, given))
+        path = os.path.realpath(os.path.join(self._root, source))
         if os.path.commonpath([self._root, path]) != self._root:
             raise ValueError(f"leads out of --root {self._root}")
         # Not blocking: a FIFO must not be waited for; no links: the path has none any more.
@@ -131,5 +131,5 @@ def _media_type(data: bytes) -> str | None:
     return "image/bmp" if bitmap else None
 
 
-def _shown(given: str) -> str:
-    return repr(given if len(given) <= 200 else f"{given[:199]}…")
+def _shown(source: str) -> str:
+    return repr(source if len(source) <= 200 else f"{source[:199]}…")

@@ -9,15 +9,15 @@ from llmbatch.core.prompt import Prompt, RecordError
 __all__ = [
     "ANTHROPIC_LINE",
     "BATCH_LINE",
-    "GIVEN",
+    "BODY_LINE",
     "OWN",
     "anthropic_line",
     "batch_line",
+    "body_line",
     "cookbook_line",
-    "given",
     "is_anthropic_line",
     "is_batch_line",
-    "is_given",
+    "is_body_line",
     "is_shaped",
     "plain",
     "shaped",
@@ -32,7 +32,7 @@ BATCH_LINE = frozenset({"method", "url", "body"})
 ANTHROPIC_LINE = frozenset({"params"})
 """Fields of a line of Anthropic's batch API, its id aside."""
 
-GIVEN = frozenset({"body", "model", "params"})
+BODY_LINE = frozenset({"body", "model", "params"})
 """Fields of a record that brings its own body."""
 
 _QUESTIONS = frozenset({"prompt", "messages", "input"})
@@ -66,7 +66,7 @@ def is_anthropic_line(fields: dict[str, Any]) -> bool:
     return "custom_id" in fields and isinstance(params, dict) and "messages" in params and _QUESTIONS.isdisjoint(fields)
 
 
-def is_given(fields: dict[str, Any]) -> bool:
+def is_body_line(fields: dict[str, Any]) -> bool:
     """Tell whether a record is nothing but a body to be sent as it is."""
     return "prompt" not in fields and isinstance(fields.get("body"), dict)
 
@@ -95,8 +95,8 @@ def plain(fields: dict[str, Any]) -> Prompt:
 
 def shaped(fields: dict[str, Any], moved: Iterable[str]) -> Prompt:
     """Read `messages` or `input`, with the body parameters named in `moved`. Raises RecordError."""
-    messages, given = fields.get("messages"), fields.get("input")
-    if messages is not None and given is not None:
+    messages, input = fields.get("messages"), fields.get("input")
+    if messages is not None and input is not None:
         raise RecordError("the record has both messages and input")
     if messages is not None:
         if not isinstance(messages, list):
@@ -106,12 +106,12 @@ def shaped(fields: dict[str, Any], moved: Iterable[str]) -> Prompt:
         for number, message in enumerate(messages, 1):
             if not isinstance(message, dict):
                 raise RecordError(f"message {number} must be an object, not {_kind(message)}")
-    elif not isinstance(given, (str, list)):
-        raise RecordError(f"input must be a string or an array, not {_kind(given)}")
-    elif not given:
+    elif not isinstance(input, (str, list)):
+        raise RecordError(f"input must be a string or an array, not {_kind(input)}")
+    elif not input:
         raise RecordError("input is empty")
     params = {name: fields[name] for name in moved} | _params(fields)
-    return Prompt(messages=messages, input=given, system=_system(fields), model=_model(fields), params=params)
+    return Prompt(messages=messages, input=input, system=_system(fields), model=_model(fields), params=params)
 
 
 def batch_line(fields: dict[str, Any]) -> Prompt:
@@ -151,7 +151,7 @@ def cookbook_line(fields: dict[str, Any], body: Iterable[str]) -> Prompt:
     return Prompt(body=sent)
 
 
-def given(fields: dict[str, Any]) -> Prompt:
+def body_line(fields: dict[str, Any]) -> Prompt:
     """Read a record that brings its own body. Raises RecordError."""
     return Prompt(body=fields["body"], model=_model(fields), params=_params(fields))
 

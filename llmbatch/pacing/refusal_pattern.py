@@ -12,9 +12,9 @@ from enum import Enum
 
 __all__ = ["Pattern", "RefusalPattern"]
 
-ROW, ROW_WHEN_SCATTERED = 5, 8
+ROW, ROW_WHEN_SCATTERED = 4, 8
 """So many departures refused one after the other are a wall, whatever was found before."""
-RECENT, MANY, MANY_WHEN_SCATTERED = 40, 14, 20
+RECENT, MANY, MANY_WHEN_SCATTERED = 40, 11, 20
 """So many of the last departures refused are a wall, too."""
 LOAD = 0.7
 """The part of the load that is sent in a trial."""
@@ -115,7 +115,9 @@ class RefusalPattern:
         span = min(WINDOW, sent)
         count = self._among(sent - span, sent)
         self._before = max(0.0, count - 1.5 * math.sqrt(count)) / span
-        self._length = int(min(most, max(20, TURNS * in_flight), max(fewest, EXPECTED * span / count)))
+        # Behind a wall that may be none, a short trial would find no refusal by luck, and the wall would stand.
+        patient = most if self.pattern is Pattern.WALL else max(20, TURNS * in_flight)
+        self._length = int(min(most, patient, max(fewest, EXPECTED * span / count)))
         self._begin = sent
         # What left last must have met its fate.
         self.due = sent + self._length + self._length // 8

@@ -107,7 +107,7 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
     traffic = Traffic(fixed_gate(7), draw=0.0)
     *crowd, late, later = traffic.send_all()
-    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 4 + [60.0]
+    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 3 + [60.0, 0.0]
     assert traffic.refuse(late, limited(60.0), after=10.0) == pytest.approx(10.0)
     assert traffic.refuse(later, limited(1.0), after=1.0) == 0.0
 

@@ -22,7 +22,7 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
-from llmbatch.input.in_memory import Awaited, Collected, Iterated, rows_of_table
+from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import spawn_transport
@@ -193,7 +193,7 @@ def _sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaite
         raise UsageError(
             f"records is a {type(records).__name__}, not several records", "Pass a list, or pathlib.Path for a file."
         )
-    rows = rows_of_table(records)
+    rows = table_rows(records)
     if rows is not None:
         size = len(records) if hasattr(records, "__len__") else getattr(records, "num_rows", 0)
         return (), Collected(rows, size, rows=True), None

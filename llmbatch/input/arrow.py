@@ -1,4 +1,4 @@
-"""Rows of Arrow batches as Python values, those too for which Python has no type."""
+"""Converts rows of Arrow batches to Python values, also of types that Python lacks."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -6,7 +6,7 @@ from typing import Any
 
 from llmbatch.input.plain import Described
 
-__all__ = ["rows_of"]
+__all__ = ["batch_rows"]
 
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY = 86_400
@@ -14,11 +14,11 @@ _CYCLE = 146_097
 """Days of 400 years, after which the calendar repeats itself."""
 
 
-def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
+def batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
     """Yield the rows of a pyarrow.RecordBatch. Raises ValueError for two columns of one name.
 
     What Python cannot hold (nanoseconds, years beyond 9999, zones that this machine does not know) is ISO text, moments
-    in UTC. How a value reads depends on nothing but itself and its type: not on its neighbours, nor on pandas.
+    in UTC. The text depends on the value and its type alone: not on other values, nor on pandas.
     """
     names = batch.schema.names
     if len(set(names)) < len(names):
@@ -32,13 +32,13 @@ def _values(column: Any) -> list[Any]:
         try:
             values: list[Any] = column.to_pylist()
             return values
-        except Exception:  # of many kinds, by what there is no type for
+        except Exception:  # of many kinds: it depends on the type that Python lacks
             pass
     return [_value(scalar) for scalar in column]
 
 
 def _is_ours(type: Any) -> bool:
-    """Say whether values of a type are always written here: Python has no nanoseconds."""
+    """Say whether values of a type are always converted here: Python has no nanoseconds."""
     from pyarrow import types
 
     if types.is_dictionary(type):
@@ -110,7 +110,7 @@ def _day(days: int) -> str:
 
 
 def _time(rest: int, second: int) -> str:
-    """Write the part of a day, with as many digits of a second as Python writes, or nine."""
+    """Write a time of day, with as many digits of a second as Python writes, or nine."""
     seconds, fraction = divmod(rest, second)
     nanoseconds = fraction * (10**9 // second)
     digits = f".{nanoseconds:09d}" if nanoseconds % 1000 else f".{nanoseconds // 1000:06d}" if nanoseconds else ""

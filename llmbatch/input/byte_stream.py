@@ -1,4 +1,4 @@
-"""The bytes of one input as they come: polled, so that waiting can be cut short, and decompressed."""
+"""Reads and decompresses the bytes of one input as they arrive. It polls, so that waiting can be interrupted."""
 
 import fcntl
 import io
@@ -29,13 +29,13 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": ".zst",
     **dict.fromkeys(_FOREIGN, ""),
 }
-"""How files begin that are not text."""
+"""The first bytes of files that are not text."""
 _FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
 
 
 class Wake:
-    """A flag another thread raises, once and for all; raising it also ends every poll that watches it."""
+    """A flag that another thread raises for good; raising it also ends every poll that watches it."""
 
     def __init__(self) -> None:
         self.raised = False
@@ -59,7 +59,7 @@ class Wake:
 
 
 class ByteStream:
-    """One input, open and decompressed, by its first bytes or else by its name. A raised wake is its end."""
+    """One open input, decompressed as its first bytes, or else its name, say. It ends when `wake` is raised."""
 
     def __init__(self, path: str, wake: Wake) -> None:
         self._path = path
@@ -67,7 +67,7 @@ class ByteStream:
         self._broken: tuple[type[Exception], ...] = (OSError,)
         self._read: Callable[[int], bytes] | None = None
         self._looked_at = b""
-        """Bytes that were read to look at them, and are not handed out yet."""
+        """Bytes that `look` has read and `read` has not returned yet."""
 
     def read(self) -> bytes:
         """Wait for some bytes and return what is there; nothing at the end. Raises InputError."""
@@ -77,7 +77,7 @@ class ByteStream:
         return looked_at or self._more()
 
     def look(self) -> None:
-        """Read the first bytes, and keep them. Raises InputError for what is no UTF-8 text in any way that is read."""
+        """Read the first bytes, and keep them. Raises InputError when they show that this is not UTF-8 text."""
         try:
             self._read = self._opened()
         except OSError as error:
@@ -94,9 +94,9 @@ class ByteStream:
         self._looked_at = head
 
     @property
-    def taken(self) -> int:
-        """How many bytes have left the file."""
-        return self._raw.taken
+    def bytes_read(self) -> int:
+        """How many bytes of the file have been read, as they are compressed."""
+        return self._raw.bytes_read
 
     def close(self) -> None:
         """Close the file; stdin stays open."""
@@ -110,7 +110,7 @@ class ByteStream:
             raise self._unreadable(error) from error
 
     def _opened(self) -> Callable[[int], bytes]:
-        """Return what reads the text. Only as many bytes are waited for as tell whether it is compressed."""
+        """Return what reads the text. Waits only for the bytes that show whether it is compressed."""
         head = self._raw.peek(1)
         while any(magic.startswith(head) for magic in _MAGIC) and (more := self._raw.peek(len(head) + 1)) != head:
             head = more
@@ -132,12 +132,12 @@ class ByteStream:
 
 
 def title(path: str) -> str:
-    """Return what people call an input."""
+    """Return the name of an input for messages."""
     return "stdin" if path == "-" else path
 
 
 def check(path: str, *, is_text: bool = True) -> int | None:
-    """Find out that an input cannot be read before anything is sent; return its size if it has one.
+    """Check, before anything is sent, that an input can be read; return its size if it has one.
 
     Raises InputError, UsageError. Only a regular file is opened for it: a writer would notice a FIFO being
     opened and closed.
@@ -177,7 +177,7 @@ class _Descriptor:
             regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         except OSError as error:
             raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
-        self.taken = 0
+        self.bytes_read = 0
         self._peeked = b""
         self.chunk = _FILE_CHUNK if regular else _PIPE_CHUNK
         self._poll: select.poll | None = None
@@ -187,7 +187,7 @@ class _Descriptor:
             self._poll.register(wake, select.POLLIN)
 
     def peek(self, size: int) -> bytes:
-        """Return the first bytes, without taking them: at least so many, unless there are fewer."""
+        """Return the first bytes without consuming them: at least `size`, unless there are fewer."""
         while len(self._peeked) < size and (more := self._take(self.chunk)):
             self._peeked += more
         return self._peeked
@@ -206,9 +206,9 @@ class _Descriptor:
                     break
             try:
                 data = os.read(self._fd, size)
-            except BlockingIOError:  # somebody else was faster
+            except BlockingIOError:  # another reader of the same pipe was faster
                 continue
-            self.taken += len(data)
+            self.bytes_read += len(data)
             return data
         return b""
 

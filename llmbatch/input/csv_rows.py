@@ -16,15 +16,15 @@ _BATCH = 256
 
 
 _SAMPLE = 20
-"""Lines behind a quote that does not close, by which rows are told from the rest of a long field."""
+"""Lines behind a quote that does not close that are looked at, to tell rows from the rest of a long field."""
 
 
 class CsvRows:
     """Reads rows, the first of which names the fields.
 
     A row with too few values lacks the last fields; one with too many is an error. A quote that does not close, or
-    closes in the middle of a value of a later line, fails its own line: those behind it are read as rows again, and
-    have to have as many values as the header. Rows are numbered as in a spreadsheet: the header is row 1.
+    closes in the middle of a value of a later line, fails its own line. The lines behind it are read as rows again, and
+    must have as many values as the header. Rows are numbered as in a spreadsheet: the header is row 1.
     """
 
     def __init__(self, lines: Lines, *, delimiter: str, max_field: int, name: str, prefix: str) -> None:
@@ -38,12 +38,12 @@ class CsvRows:
 
     def read(self, limit: int) -> list[Entry]:
         """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
-        csv.field_size_limit(self._max_field)  # the module knows only one for all readers
+        csv.field_size_limit(self._max_field)  # the csv module has one limit for all readers
         entries: list[Entry] = []
         while len(entries) < limit:
             self._feed.start(may_wait=not entries)
             if self._inside_quotes:
-                if not self._skip():
+                if not self._skip_field():
                     break
                 continue
             try:
@@ -54,32 +54,32 @@ class CsvRows:
                 if self._feed.paused:  # inside a quoted field whose end has not come yet
                     self._feed.restart()
                     break
-                entries.append(self._after_open_quote(str(error)) or self._unusable(str(error)))
+                entries.append(self._after_open_quote(str(error)) or self._error_entry(str(error)))
                 self._inside_quotes = self._feed.lost and self._feed.quotes % 2 == 1
                 continue
             self._number += 1
             if not row:
                 continue
             if not self._header:
-                self._header = self._names(row)
+                self._header = self._column_names(row)
             elif self._feed.flaw is not None:
-                entries.append(self._unusable(self._feed.flaw, count=False))
-            elif (flaw := self._misfit(row)) is not None:
-                entries.append(self._unusable(flaw, count=False))
+                entries.append(self._error_entry(self._feed.flaw, count=False))
+            elif (flaw := self._wrong_width(row)) is not None:
+                entries.append(self._error_entry(flaw, count=False))
             else:
                 entries.append(Entry(self._where(), dict(zip(self._header, row, strict=False)), all_text=True))
         return entries
 
-    def _misfit(self, row: list[str]) -> str | None:
-        """Say why the values of a row do not fit the header; None when they do."""
-        wanted = len(self._header)
-        if len(row) > wanted or (len(row) < wanted and self._feed.is_released):
-            behind = ", and a quote that is opened before does not close" if self._feed.is_released else ""
-            return f"{len(row)} values, but the header names {wanted}{behind}"
+    def _wrong_width(self, row: list[str]) -> str | None:
+        """Say why a row has too many or too few values; None when it has neither."""
+        width = len(self._header)
+        if len(row) > width or (len(row) < width and self._feed.is_released):
+            cause = ", and a quote that is opened before does not close" if self._feed.is_released else ""
+            return f"{len(row)} values, but the header names {width}{cause}"
         return None
 
     def _after_open_quote(self, error: str) -> Entry | None:
-        """Fail the first line of a row whose quote does not close, and release the others; None if that is not it."""
+        """Fail the first line of a row whose quote does not close, and release the others; None for another error."""
         lines = self._feed.lines
         if not self._header or len(lines) < 2 or self._feed.lost:
             return None
@@ -87,48 +87,48 @@ class CsvRows:
             return None
         self._feed.release()
         never = error == "unexpected end of data" or error.startswith("field larger")
-        return self._unusable(f"a quote is opened and {'never closed' if never else f'closed too late: {error}'}")
+        return self._error_entry(f"a quote is opened and {'never closed' if never else f'closed too late: {error}'}")
 
     def _are_rows(self, lines: list[bytes | Oversized]) -> bool:
-        """Say whether each of some lines has as many values as the header, which names more than one."""
+        """Say whether each line has as many values as the header, and more than one."""
         texts = [line.decode(errors="replace") for line in lines if isinstance(line, bytes)]
         widths = {len(row) for row in csv.reader(texts, delimiter=self._delimiter)}
         return widths == {len(self._header)} and len(self._header) > 1
 
-    def _names(self, row: list[str]) -> list[str]:
+    def _column_names(self, row: list[str]) -> list[str]:
         flaw = self._feed.flaw
         names = [name or f"column_{number}" for number, name in enumerate(row, 1)]
         if flaw is None and len(set(names)) < len(names):
             flaw = f"two columns are named {next(name for name in names if names.count(name) > 1)!r}"
         if flaw is not None:
-            raise self._refusal(flaw)
+            raise self._input_error(flaw)
         return names
 
-    def _refusal(self, flaw: str) -> InputError:
+    def _input_error(self, flaw: str) -> InputError:
         return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 names the columns, each once")
 
     def _where(self) -> str:
         return f"{self._prefix}row {self._number} (line {self._feed.first})"
 
-    def _unusable(self, flaw: str, *, count: bool = True) -> Entry:
+    def _error_entry(self, flaw: str, *, count: bool = True) -> Entry:
         self._number += count
         if flaw.startswith("field larger"):
             flaw, self._feed.lost = f"a field is longer than --max-line {self._max_field:,}", True
         elif flaw == "unexpected end of data":
             flaw = "a quote is opened and never closed"
         if not self._header:
-            raise self._refusal(flaw)
+            raise self._input_error(flaw)
         where = self._where()
-        return Entry(where, None, f"{where}: {flaw}", self._feed.taken())
+        return Entry(where, None, f"{where}: {flaw}", self._feed.digest())
 
-    def _skip(self) -> bool:
-        """Drop lines until the quoted field that was given up ends; tell whether it has."""
+    def _skip_field(self) -> bool:
+        """Drop lines until the quoted field that was given up ends; say whether it has ended."""
         while True:
             try:
                 next(self._feed)
             except StopIteration:
                 return False
-            except csv.Error:  # too long a line, not wanted anyway
+            except csv.Error:  # a line that is too long, and is dropped anyway
                 pass
             if self._feed.quotes % 2 == 1:
                 self._inside_quotes = False
@@ -137,7 +137,7 @@ class CsvRows:
 
 
 class _Feed:
-    """Lines for the csv module, which wants text, with a memory of those that make up the row at hand."""
+    """Feeds lines as text to the csv module, and remembers those of the current row."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -145,9 +145,9 @@ class _Feed:
         self._row: list[bytes | Oversized] = []
         self.may_wait = True
         self.paused = False
-        """The row at hand has no end yet, and waiting for it was not allowed."""
+        """The current row has no end yet, and waiting for it was not allowed."""
         self.lost = False
-        """The row at hand was given up before its end."""
+        """The current row was given up before its end."""
         self.flaw: str | None = None
         self.quotes = 0
         self.first = 1
@@ -163,37 +163,37 @@ class _Feed:
 
     @property
     def lines(self) -> list[bytes | Oversized]:
-        """The lines of the row at hand."""
+        """The lines of the current row."""
         return self._row
 
     @property
     def is_released(self) -> bool:
-        """Whether the row at hand begins with a line that a row before it let go."""
+        """Whether the current row begins with a line that an earlier row released."""
         return self.first <= self._released
 
     def release(self) -> None:
-        """Put all lines of the row back but the first, which is then all of the row."""
+        """Put back all lines of the row but the first, which then is the row."""
         self._released = max(self._released, self.first + len(self._row) - 1)
         self._ready.extendleft(reversed(self._row[1:]))
         del self._row[1:]
 
     def restart(self) -> None:
-        """Put the lines of the row back, to begin it again later."""
+        """Put back the lines of the row, to begin it again later."""
         self._ready.extendleft(reversed(self._row))
         self._row.clear()
 
-    def taken(self) -> bytes:
-        """Return what identifies the row at hand."""
-        kept = [line if isinstance(line, bytes) else marked(line.head, line.length) for line in self._row]
-        whole = b"\n".join(kept)
-        return whole if len(whole) < self._lines.max_line else marked(whole, len(whole))
+    def digest(self) -> bytes:
+        """Return the bytes that identify the current row."""
+        lines = [line if isinstance(line, bytes) else marked(line.head, line.length) for line in self._row]
+        row = b"\n".join(lines)
+        return row if len(row) < self._lines.max_line else marked(row, len(row))
 
     def __iter__(self) -> "_Feed":
         return self
 
     def __next__(self) -> str:
         if not self._ready:
-            if not self.may_wait and not self._lines.at_hand():
+            if not self.may_wait and not self._lines.is_ready():
                 self.paused = True
                 raise StopIteration
             self._ready.extend(self._lines.read(_BATCH))

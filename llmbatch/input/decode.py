@@ -1,4 +1,4 @@
-"""Turn entries into what they ask: identity, prompt and meta of a record, or why it is invalid."""
+"""Turns entries into records, with identity, prompt and meta, or says why one is invalid."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from llmbatch.input.template import Template, TemplateError
 __all__ = ["Decoded", "Decoder", "IdFields", "Meta", "id_fields", "named"]
 
 Meta = Literal["all", "none"] | frozenset[str]
-"""Which fields come back with the result: all that mean nothing to us, none, or those named."""
+"""Which fields come back with the result: all that have no meaning of their own, none, or those named."""
 
 _MOST_REPEATS = 100
 
@@ -33,7 +33,7 @@ _COOKBOOK_META = ("metadata",)
 
 @dataclass(slots=True)
 class Decoded:
-    """A record that can be asked. `fields` is the whole record, as an object."""
+    """A record that can be sent. `fields` is the record as an object."""
 
     identity: Identity
     prompt: Prompt
@@ -45,10 +45,10 @@ class Decoder:
     """Decodes the records of a run, in order.
 
     `params` are the body parameters of the endpoint; beside `messages` or `input` they are sent, except
-    `meta_fields`. `param_fields` are sent wherever they stand. With a `template` every other field is material for
-    it and nothing else. `system` is for records that have none. `form` is the input format, where it says how
+    `meta_fields`. `param_fields` are sent from records of every shape. With a `template` every other field is material
+    for it and nothing else. `system` is for records that have none. `form` is the input format, where it says how
     records are to be understood, `images` the fields that name images.
-    `notice` is told what a person may not expect.
+    `notice` is called with one line about what people may not expect.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Decoder:
             notice("--template has no {{ field }} in it: every record asks the same")
 
     def decode(self, index: int, entry: Entry) -> Decoded | InvalidRecord:
-        """Decode the record at a place of the input.
+        """Decode one record; `index` counts records from the beginning of the input, from 0.
 
         Raises UsageError when a template fails for the very first record, InputError after too many
         repeated ids.
@@ -106,9 +106,9 @@ class Decoder:
         identity = self._identify(index, id, record)
         asked = fields if not entry.all_text or self._template is not None else _without_empty(fields)
         consumed = self._consumed(asked, looked_at)
-        meta = self._kept(fields, consumed, looked_at)
+        meta = self._meta_fields(fields, consumed, looked_at)
         if id is not None and identity.occurrence:
-            return _invalid(identity, Kind.DUPLICATE_ID, self._repeated(entry.where, identity), meta, fields)
+            return _invalid(identity, Kind.DUPLICATE_ID, self._repeated_id(entry.where, identity), meta, fields)
         try:
             if flaw is not None:
                 raise flaw
@@ -125,7 +125,7 @@ class Decoder:
     def _check_flaws(
         self, fields: dict[str, Any], flaws: Mapping[str, str], consumed: frozenset[str], looked_at: tuple[str, ...]
     ) -> None:
-        """Raise RecordError for a field that is asked with and cannot be read. One that is not used does not matter."""
+        """Raise RecordError for a field that is used and cannot be read."""
         images = self._images.fields if self._images is not None else ()
         for name, flaw in flaws.items():
             if name in consumed or name in looked_at or name in images:
@@ -136,7 +136,7 @@ class Decoder:
         occurrence = self._seen.add(first)
         return Identity(index, id, record, occurrence, record_name(id, record, occurrence) if occurrence else first)
 
-    def _repeated(self, where: str, identity: Identity) -> str:
+    def _repeated_id(self, where: str, identity: Identity) -> str:
         shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"
         self._repeats += 1
         if self._repeats > _MOST_REPEATS:
@@ -148,7 +148,7 @@ class Decoder:
         return f"{where}: the id {shown} was there before" + (f", {times} times" if times > 1 else "")
 
     def _consumed(self, fields: dict[str, Any], looked_at: tuple[str, ...]) -> frozenset[str]:
-        """Return the names of fields that go into what a record asks, where it has them; usable or not."""
+        """Return the names of the fields that a record of this shape is asked with, if it has them."""
         if self._template is not None:
             return self._param_fields
         if self._form == "cookbook":
@@ -173,7 +173,7 @@ class Decoder:
         if consumed is self._plain:
             prompt = record_shapes.plain(fields)
             if self._notice is not None and not self._sendable.isdisjoint(fields):
-                self._tell_kept(fields, looked_at, entry.where)
+                self._notice_unsent(fields, looked_at, entry.where)
         elif self._template is not None:
             prompt = Prompt(text=self._template.render(fields, entry.flaws))
             if not prompt.text:
@@ -190,8 +190,8 @@ class Decoder:
             moved = [name for name in fields if name in self._sendable and name not in looked_at]
             prompt = record_shapes.shaped(fields, moved)
             if moved and self._notice is not None:
-                told = f"sent as parameters: {', '.join(moved)} ({entry.where})"
-                self._notice(f"{told}; --meta-field NAME keeps one as meta")
+                what = f"sent as parameters: {', '.join(moved)} ({entry.where})"
+                self._notice(f"{what}; --meta-field NAME keeps one as meta")
                 self._notice = None
         if self._param_fields and consumed is not self._shaped:
             named = self._param_fields.difference(looked_at)
@@ -201,18 +201,20 @@ class Decoder:
             prompt.system = self._system.render(fields, entry.flaws)
         if self._images is not None:
             self._images.add(prompt, fields)
-        prompt.system = prompt.system or None  # an empty one says that the record wants none
+        prompt.system = prompt.system or None  # an empty one means that this record has none
         return prompt
 
-    def _tell_kept(self, fields: dict[str, Any], looked_at: tuple[str, ...], where: str) -> None:
+    def _notice_unsent(self, fields: dict[str, Any], looked_at: tuple[str, ...], where: str) -> None:
         """Say once which fields beside a prompt are named like parameters, and are not sent."""
-        kept = [name for name in fields if name in self._sendable - self._param_fields and name not in looked_at]
-        if kept and self._notice is not None:
-            told = f"named like parameters, but not sent: {', '.join(kept)} ({where})"
-            self._notice(f"{told}; --param-field NAME sends one, --meta-field NAME says that it is meta")
+        unsent = [name for name in fields if name in self._sendable - self._param_fields and name not in looked_at]
+        if unsent and self._notice is not None:
+            what = f"named like parameters, but not sent: {', '.join(unsent)} ({where})"
+            self._notice(f"{what}; --param-field NAME sends one, --meta-field NAME says that it is meta")
             self._notice = None
 
-    def _kept(self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...]) -> dict[str, Any]:
+    def _meta_fields(
+        self, fields: dict[str, Any], consumed: frozenset[str], looked_at: tuple[str, ...]
+    ) -> dict[str, Any]:
         if self._meta == "none":
             return {}
         if self._meta == "all":
@@ -221,7 +223,7 @@ class Decoder:
 
 
 def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what an empty cell of a table says nothing about."""
+    """Leave out the fields that an empty cell of a table leaves unset."""
     if all(fields.get(name) != "" for name in _MAY_BE_EMPTY):
         return fields
     return {name: value for name, value in fields.items() if value != "" or name not in _MAY_BE_EMPTY}
@@ -242,7 +244,7 @@ def _invalid(identity: Identity, kind: Kind, message: str, meta: dict[str, Any],
 
 
 IdFields = tuple[tuple[str, tuple[str, ...]], ...]
-"""The fields that may hold an id, in order; each with those that have been looked at by then."""
+"""The fields that may hold an id, in order; each with all that have been looked at when it is."""
 
 
 def id_fields(option: str | None) -> IdFields:

@@ -1,4 +1,4 @@
-"""One record as it stands in the input, before anybody asks what it means."""
+"""One entry of the input: a parsed value that is not interpreted yet, or why there is none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 DIGEST_BYTES = 65_536
-"""How much of something oversized names it, together with its length."""
+"""So many first bytes of an oversized value identify it, together with its length."""
 
 DEEPEST = 500
 """Nesting that every JSON writer of the program can still write, at any depth of its own stack."""
@@ -27,7 +27,7 @@ class Entry:
     """A parsed value, or in `error` why there is none.
 
     `where` is for people: "line 12", "b.jsonl line 12", "row 12 (line 14)". `digest` are the bytes that
-    identify an unusable record, whatever its file is called; empty for a usable one.
+    identify an unusable record, and do not depend on the name of its file; empty for a usable one.
     """
 
     where: str
@@ -37,7 +37,7 @@ class Entry:
     all_text: bool = False
     """Every value is a string, as in CSV: then an empty one may say that there is none."""
     flaws: Mapping[str, str] | None = None
-    """Fields whose value is only described, by why: no record can be asked with one of them."""
+    """Why the values of some fields cannot be read, by field: no prompt can use one of them."""
 
 
 class Reader(Protocol):
@@ -88,8 +88,8 @@ def outline(value: Any) -> bytes:
                 left += elements
             case plain:
                 parts.append(repr(plain))
-    whole = "\n".join(parts).encode()
-    return whole if len(whole) < DIGEST_BYTES else marked(whole, len(whole))
+    data = "\n".join(parts).encode()
+    return data if len(data) < DIGEST_BYTES else marked(data, len(data))
 
 
 def too_deep(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Images and documents that a record names in a field: read, checked, and put beside what it asks."""
+"""Reads and checks the images and documents that the fields of a record name, and adds them to its prompt."""
 
 import base64
 import os
@@ -35,13 +35,13 @@ _BRANDS = {
     b"mif1": "image/heif",
     b"msf1": "image/heif",
 }
-"""What the ISO media container says to hold."""
+"""Brands in the header of an ISO media file, and the types that they stand for."""
 _BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-"""Sizes of the second header of a bitmap: "BM" alone begins many a text."""
+"""Sizes of the second header of a bitmap. "BM" alone is no proof: many texts begin with it."""
 
 
 class Images:
-    """Adds what stands in some fields to prompts, in OpenAI's words, which every dialect knows.
+    """Adds the images that some fields name to prompts, in OpenAI's form, which every dialect translates.
 
     A field holds a path or an http(s) or data URL, or an array of them; none, null or "" is no image. Paths are below
     `root` and lead nowhere else, by `..` or by links. Raises UsageError when `root` is no folder.
@@ -55,7 +55,7 @@ class Images:
 
     def add(self, prompt: Prompt, fields: dict[str, Any]) -> None:
         """Put the images of a record behind its text, or into its last message of the user. Raises RecordError."""
-        parts = [self._part(name, source) for name in self.fields for source in _names(name, fields.get(name))]
+        parts = [self._part(name, source) for name in self.fields for source in _sources(name, fields.get(name))]
         if not parts:
             return
         if prompt.messages is not None:
@@ -88,7 +88,7 @@ class Images:
         path = os.path.realpath(os.path.join(self._root, source))
         if os.path.commonpath([self._root, path]) != self._root:
             raise ValueError(f"leads out of --root {self._root}")
-        # Not blocking: a FIFO must not be waited for; no links: the path has none any more.
+        # O_NONBLOCK: opening a FIFO must not wait for its writer. O_NOFOLLOW: `path` has no links any more.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             status = os.fstat(fd)
@@ -100,7 +100,7 @@ class Images:
         return data
 
 
-def _names(field: str, value: Any) -> list[str]:
+def _sources(field: str, value: Any) -> list[str]:
     values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
     if not all(isinstance(each, str) and each for each in values):
         raise RecordError(f"{field} must hold a path or a URL, or an array of them, to be an image")
@@ -108,18 +108,18 @@ def _names(field: str, value: Any) -> list[str]:
 
 
 def _with_parts(messages: list[Any], parts: list[dict[str, Any]]) -> list[Any]:
-    """Return the messages with the parts at the end of the user's last one; the record keeps its own."""
-    for place in range(len(messages) - 1, -1, -1):
-        message = messages[place]
+    """Return a copy of the messages, with the parts at the end of the user's last one."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
         if message.get("role") == "user":
             content = message.get("content")
-            said = content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
-            return [*messages[:place], {**message, "content": [*said, *parts]}, *messages[place + 1 :]]
+            own = content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
+            return [*messages[:index], {**message, "content": [*own, *parts]}, *messages[index + 1 :]]
     raise RecordError("there is no message of the user to put an image into")
 
 
 def _media_type(data: bytes) -> str | None:
-    """Return what a file is by its first bytes, whatever its name says; None when it is neither image nor PDF."""
+    """Return the type of a file by its first bytes; None when it is neither an image nor a PDF."""
     for signature, type in _SIGNATURES:
         if data.startswith(signature):
             return type

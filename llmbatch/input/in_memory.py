@@ -10,29 +10,28 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.thread import start_thread
-from llmbatch.input.arrow import rows_of
+from llmbatch.input.arrow import batch_rows
 from llmbatch.input.entry import Entry
 from llmbatch.input.plain import plain_entry
 
-__all__ = ["Awaited", "Collected", "Iterated", "rows_of_table"]
+__all__ = ["Awaited", "Collected", "Iterated", "table_rows"]
 
 AHEAD = 256
-"""Records that are taken before anybody asks for them."""
+"""So many records are read ahead."""
 
 
-def rows_of_table(table: Any) -> Iterator[dict[str, Any]] | None:
-    """Return the rows of a table (pyarrow, pandas, polars and what is like them); None for anything else.
+def table_rows(table: Any) -> Iterator[dict[str, Any]] | None:
+    """Return the rows of a table (pyarrow, pandas, polars and the like); None for anything else.
 
-    Iterated as they are, tables give their columns. Raises UsageError for two columns of one name, or for names that
-    are not text.
+    To iterate over a table itself would give its columns. Raises UsageError for two columns of one name, or for names
+    that are not text.
     """
     if isinstance(table, Mapping):
         return None
     if type(table).__module__.startswith("pyarrow") and hasattr(table, "schema"):
         _check_names(table.schema.names)
-        return (
-            row for batch in (table.to_batches() if hasattr(table, "to_batches") else [table]) for row in rows_of(batch)
-        )
+        batches = table.to_batches() if hasattr(table, "to_batches") else [table]
+        return (row for batch in batches for row in batch_rows(batch))
     columns, rows = getattr(table, "columns", None), None
     if callable(polars := getattr(table, "iter_rows", None)):
         rows = polars
@@ -46,7 +45,7 @@ def rows_of_table(table: Any) -> Iterator[dict[str, Any]] | None:
 
 
 def _check_names(names: Sequence[Any]) -> None:
-    """Raise UsageError for names of columns that fields cannot have."""
+    """Raise UsageError for column names that no field can have."""
     for name in names:
         if not isinstance(name, str):
             raise UsageError(f"a column is named {name!r}, which is no text", "Rename the columns.")
@@ -55,7 +54,7 @@ def _check_names(names: Sequence[Any]) -> None:
 
 
 class Collected:
-    """The records of a list or the like, all there; of a table if they are `rows`, whose values may be of any type."""
+    """The records of a collection. With `rows` they are those of a table, whose values may be of any type."""
 
     def __init__(self, records: Iterable[Any], size: int, *, rows: bool = False) -> None:
         self._size = size
@@ -83,12 +82,12 @@ class Collected:
         self._records = iter(())
 
     def close(self) -> None:
-        """Let go of the records."""
+        """Release the records."""
         self.interrupt()
 
 
-class _Ahead:
-    """Entries that somebody else takes, a few ahead of who reads them."""
+class _ReadAhead:
+    """Entries that a thread or a task reads ahead, as many as AHEAD."""
 
     fraction = None
 
@@ -102,7 +101,7 @@ class _Ahead:
     def read(self, limit: int) -> list[Entry]:
         """Return what is there, at least one entry and at most `limit`; none at the end.
 
-        Raises InputError, with its cause, once what came before the records broke off has been returned.
+        Raises InputError, with its cause, when all entries before the failure have been returned.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._ended)
@@ -119,7 +118,7 @@ class _Ahead:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let go of what was taken."""
+        """Release the records that were read ahead."""
         self.interrupt()
         self._ready.clear()
 
@@ -131,14 +130,14 @@ class _Ahead:
             self._changed.notify_all()
 
     def _break_off(self, error: Exception) -> None:
-        """Note what the caller's own code raised."""
+        """Keep an error that the caller's own code raised."""
         what = f"{type(error).__name__}: {error}"
         self._failure = InputError(f"the records broke off after {self._number}: {what}")
         self._failure.__cause__ = error
 
 
-class Iterated(_Ahead):
-    """The records of an iterator, which may be long in coming: taken on a thread of its own, that nobody waits for."""
+class Iterated(_ReadAhead):
+    """The records of an iterator, which may be slow: a thread of its own takes them, and is never joined."""
 
     def __init__(self, records: Iterable[Any]) -> None:
         super().__init__()
@@ -159,7 +158,7 @@ class Iterated(_Ahead):
             self.interrupt()
 
 
-class Awaited(_Ahead):
+class Awaited(_ReadAhead):
     """The records of an asynchronous iterable: `pump` takes them, on the loop and in one task."""
 
     def __init__(self, records: AsyncIterable[Any]) -> None:
@@ -185,7 +184,7 @@ class Awaited(_Ahead):
             self.interrupt()
 
     def read(self, limit: int) -> list[Entry]:
-        """Return what is there, as any other source."""
+        """Return what is there, at least one entry and at most `limit`; none at the end. Raises InputError."""
         entries = super().read(limit)
         self._make_room()
         return entries

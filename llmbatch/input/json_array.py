@@ -1,4 +1,4 @@
-"""A JSON array, read whole."""
+"""Reads the elements of a JSON array, which is loaded as one value."""
 
 from llmbatch.codec.json import loads
 from llmbatch.core.errors import InputError
@@ -36,23 +36,23 @@ class JsonArray:
             chunks.append(chunk)
             size += len(chunk)
             if size > _LARGEST:
-                raise self._refusal("is larger than 256 MB, the most that is read as one JSON array")
+                raise self._input_error("is larger than 256 MB, the most that is read as one JSON array")
         if self._wake.raised:
             return []
-        whole = b"".join(chunks).removeprefix(b"\xef\xbb\xbf")
+        text = b"".join(chunks).removeprefix(b"\xef\xbb\xbf")
         chunks.clear()
-        if not whole.strip():
+        if not text.strip():
             return []
         try:
-            elements = loads(whole)
+            elements = loads(text)
         except (ValueError, RecursionError) as error:
             at = f"line {getattr(error, 'lineno', '?')} column {getattr(error, 'colno', '?')}"
-            raise self._refusal(f"is not a JSON array: {at}: {getattr(error, 'msg', error)}") from error
+            raise self._input_error(f"is not a JSON array: {at}: {getattr(error, 'msg', error)}") from error
         if not isinstance(elements, list):
-            raise self._refusal("is JSON, but not an array")
+            raise self._input_error("is JSON, but not an array")
         return elements
 
-    def _refusal(self, what: str) -> InputError:
+    def _input_error(self, what: str) -> InputError:
         return InputError(
             f"{self._name} {what}",
             hint=f"for JSON Lines: --input-format jsonl; else: jq -c '.[]' {self._name} | llmbatch run …",

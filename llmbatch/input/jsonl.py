@@ -7,8 +7,8 @@ from llmbatch.input.lines import Lines, Oversized
 
 __all__ = ["JsonLines", "TextLines"]
 
-_ENOUGH = 10
-"""So many first lines that are not JSON: then it is another format."""
+_FOREIGN_LINES = 10
+"""When so many first lines are not JSON, the input has another format."""
 
 
 class JsonLines:
@@ -18,39 +18,39 @@ class JsonLines:
         self._lines, self._name, self._prefix = lines, name, prefix
         self._number = 0
         self._recognised = False
-        self._held: list[Entry] = []
+        self._kept: list[Entry] = []
 
     def read(self, limit: int) -> list[Entry]:
         """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
         if not self._recognised:
             self._recognise()
-        if self._held:
-            entries, self._held = self._held[:limit], self._held[limit:]
+        if self._kept:
+            entries, self._kept = self._kept[:limit], self._kept[limit:]
             return entries
         return self._parse(limit)
 
     def _recognise(self) -> None:
-        """Hold lines that are not JSON until one is, or until they are so many that it is another format.
+        """Keep the first lines until one is JSON, or until they are so many that the input has another format.
 
-        A first line that is an array is held until the next: alone it is all of a JSON array of records.
+        A first line that is an array is kept until there is another: alone it is a JSON array of records.
         """
-        while len(self._held) < _ENOUGH and (not self._recognised or self._is_one_array()):
-            entries = self._parse(_ENOUGH - len(self._held))
+        while len(self._kept) < _FOREIGN_LINES and (not self._recognised or self._is_one_array()):
+            entries = self._parse(_FOREIGN_LINES - len(self._kept))
             if not entries:
                 break
-            self._held += entries
+            self._kept += entries
         if self._is_one_array():
             raise InputError(f"{self._name}: its only line is a JSON array", "--input-format json reads its elements.")
-        if self._held and self._held[0].digest.strip() == b"[":
-            raise InputError(f"{self._name}: its first line begins an array", _other_format(self._held[0]))
-        if self._held and not self._recognised:
-            count = len(self._held)
+        if self._kept and self._kept[0].digest.strip() == b"[":
+            raise InputError(f"{self._name}: its first line begins an array", _other_format(self._kept[0]))
+        if self._kept and not self._recognised:
+            count = len(self._kept)
             which = "its only line is not JSON" if count == 1 else f"none of its first {count} lines is JSON"
-            raise InputError(f"{self._name}: {which} ({self._held[0].error})", hint=_other_format(self._held[0]))
+            raise InputError(f"{self._name}: {which} ({self._kept[0].error})", hint=_other_format(self._kept[0]))
         self._recognised = True
 
     def _is_one_array(self) -> bool:
-        value = self._held[0].value if len(self._held) == 1 else None
+        value = self._kept[0].value if len(self._kept) == 1 else None
         return isinstance(value, list) and bool(value) and isinstance(value[0], dict | str)
 
     def _parse(self, limit: int) -> list[Entry]:
@@ -71,7 +71,7 @@ class JsonLines:
                     value = loads(line)
                 except (ValueError, RecursionError) as error:
                     if line.strip():
-                        entries.append(self._unusable(f"{self._prefix}{number}", line, error))
+                        entries.append(self._error_entry(f"{self._prefix}{number}", line, error))
                     continue
                 self._recognised = True
                 if len(line) > 2 * DEEPEST and _may_be_deep(line) and too_deep(value):
@@ -81,10 +81,10 @@ class JsonLines:
             self._number = number
         return entries
 
-    def _unusable(self, where: str, line: bytes, error: Exception) -> Entry:
+    def _error_entry(self, where: str, line: bytes, error: Exception) -> Entry:
         message = getattr(error, "msg", str(error))
         if isinstance(error, RecursionError) or message == "depth limit exceeded":
-            self._recognised = True  # only far into brackets does anybody notice
+            self._recognised = True  # the parser notices only after many brackets, which are JSON
             return _nested(where, line)
         try:
             line.decode()
@@ -129,7 +129,7 @@ def _not_utf8(where: str, line: bytes, flaw: UnicodeDecodeError) -> str:
 
 
 def _other_format(first: Entry) -> str:
-    """Name what lines that are not JSON may be instead, by the first of them."""
+    """Name the format that lines may have that are not JSON, by the first of them."""
     match first.digest.strip()[:1]:
         case b"[":
             return "--input-format json reads an array that is written over several lines"

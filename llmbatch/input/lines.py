@@ -1,4 +1,4 @@
-"""Bytes to whole lines, in batches. A line ends at a newline byte and nowhere else."""
+"""Splits bytes into lines, in batches. A line ends at a newline byte and nowhere else."""
 
 from llmbatch.input.byte_stream import ByteStream
 from llmbatch.input.entry import DIGEST_BYTES
@@ -18,15 +18,15 @@ class Oversized:
         self.head, self.length, self.quotes = line[:DIGEST_BYTES], len(line), line.count(b'"')
 
     def discard(self, more: bytes) -> None:
-        """Take note of bytes of the line, and forget them."""
-        if len(self.head) < DIGEST_BYTES:  # the same bytes, however they come
+        """Count more bytes of the line, and drop them."""
+        if len(self.head) < DIGEST_BYTES:  # the head must not depend on the sizes of the pieces
             self.head += more[: DIGEST_BYTES - len(self.head)]
         self.length += len(more)
         self.quotes += more.count(b'"')
 
 
 class Lines:
-    """The lines of a stream, without their newlines; blank ones included, a byte order mark not."""
+    """The lines of a stream, blank ones too, without their newlines and without a byte order mark."""
 
     def __init__(self, stream: ByteStream, max_line: int) -> None:
         self.max_line = max_line
@@ -47,15 +47,15 @@ class Lines:
         self._taken += len(batch)
         return batch
 
-    def at_hand(self) -> bool:
-        """Tell whether a read would return at once."""
+    def is_ready(self) -> bool:
+        """Tell whether `read` would return at once."""
         return self._taken < len(self._ready)
 
     def _fetch(self) -> list[bytes | Oversized]:
         while not self._ended:
             chunk = self._stream.read()
             if not chunk:
-                self._ended = True  # a terminal would let one read on
+                self._ended = True  # a terminal could be read on after its end
                 break
             pieces = chunk.split(b"\n")
             self._extend(pieces[0])

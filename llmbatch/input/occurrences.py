@@ -1,4 +1,4 @@
-"""How often something was there before, in 18 to 36 bytes for each thing remembered."""
+"""Counts how often a name occurred before, in a packed table: a dict of millions would take too much memory."""
 
 from array import array
 
@@ -22,7 +22,7 @@ class Occurrences:
     def __init__(self) -> None:
         self._parts = [array("Q", bytes(8 * _SMALLEST)) for _ in range(_PARTS)]
         self._checks = [array("I", bytes(4 * _SMALLEST)) for _ in range(_PARTS)]
-        """What a name has above its fingerprint."""
+        """The bits of each name above its fingerprint."""
         self._fill = [0] * _PARTS
         self.repeats: dict[int, int] = {}
 
@@ -34,8 +34,8 @@ class Occurrences:
         slots, checks = self._parts[part], self._checks[part]
         mask = len(slots) - 1
         slot = scattered >> 20 & mask
-        while held := slots[slot]:
-            if held == fingerprint and checks[slot] == check:
+        while occupant := slots[slot]:
+            if occupant == fingerprint and checks[slot] == check:
                 return self._repeat(name, 1)
             slot = (slot + 1) & mask
         if not fingerprint:
@@ -53,8 +53,8 @@ class Occurrences:
         slots, checks = self._parts[scattered >> 58], self._checks[scattered >> 58]
         mask = len(slots) - 1
         slot = scattered >> 20 & mask
-        while held := slots[slot]:
-            if held == fingerprint and checks[slot] == check:
+        while occupant := slots[slot]:
+            if occupant == fingerprint and checks[slot] == check:
                 return self.repeats.get(name, 1)
             slot = (slot + 1) & mask
         return self.repeats.get(name, 0)
@@ -94,10 +94,10 @@ class RecentOccurrences:
 def _doubled(slots: "array[int]", checks: "array[int]") -> "tuple[array[int], array[int]]":
     larger, their_checks = array("Q", bytes(16 * len(slots))), array("I", bytes(8 * len(slots)))
     mask = len(larger) - 1
-    for place, fingerprint in enumerate(slots):
+    for index, fingerprint in enumerate(slots):
         if fingerprint:
             slot = (fingerprint * SCATTER & FINGERPRINT) >> 20 & mask
             while larger[slot]:
                 slot = (slot + 1) & mask
-            larger[slot], their_checks[slot] = fingerprint, checks[place]
+            larger[slot], their_checks[slot] = fingerprint, checks[index]
     return larger, their_checks

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.input.arrow import rows_of
+from llmbatch.input.arrow import batch_rows
 from llmbatch.input.entry import Entry
 from llmbatch.input.plain import plain_entry
 
@@ -14,7 +14,7 @@ _BATCH = 256
 
 
 def check_parquet() -> None:
-    """Find out that pyarrow is not there before anything is opened. Raises UsageError."""
+    """Raise UsageError if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401  # only whether it is there
     except ImportError:
@@ -24,8 +24,8 @@ def check_parquet() -> None:
 class ParquetRows:
     """Reads the rows of a file, a batch of one row group at a time.
 
-    Dates and times become text, decimals too; bytes are text in UTF-8, or no record can be asked with them; what is not
-    a number is null. Raises InputError for a file that is no Parquet, or has two columns of one name.
+    Dates, times and decimals become text; bytes that are not UTF-8 cannot be used in a prompt; NaN is null. Raises
+    InputError for a file that is not Parquet, or has two columns of one name.
     """
 
     def __init__(self, path: str, *, name: str, prefix: str) -> None:
@@ -38,7 +38,7 @@ class ParquetRows:
             self._size = os.stat(path).st_size
             self._file = pq.ParquetFile(path, pre_buffer=False)
         except self._broken as error:
-            raise self._refusal(error) from error
+            raise self._input_error(error) from error
         names = self._file.schema_arrow.names
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -49,8 +49,8 @@ class ParquetRows:
         self._ready: list[dict[str, Any]] = []
 
     @property
-    def taken(self) -> int:
-        """How many bytes the rows read so far stand for."""
+    def bytes_read(self) -> int:
+        """The share of the file's bytes that the rows read so far stand for."""
         return self._size * self._number // self._rows if self._rows else self._size
 
     def read(self, limit: int) -> list[Entry]:
@@ -59,10 +59,10 @@ class ParquetRows:
             try:
                 batch = next(self._batches, None)
             except self._broken as error:
-                raise self._refusal(error) from error
+                raise self._input_error(error) from error
             if batch is None:
                 return []
-            self._ready = list(rows_of(batch))
+            self._ready = list(batch_rows(batch))
         rows, self._ready = self._ready[:limit], self._ready[limit:]
         return [self._entry(row) for row in rows]
 
@@ -74,6 +74,6 @@ class ParquetRows:
         self._number += 1
         return plain_entry(f"{self._prefix}row {self._number}", row)
 
-    def _refusal(self, error: Exception) -> InputError:
+    def _input_error(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         return InputError(f"cannot read {self._name} as Parquet: {reason}")

@@ -1,4 +1,4 @@
-"""Python values as JSON has them: what has no place there is written as text, or described."""
+"""Converts Python values to JSON values. What JSON has no type for becomes text."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,7 +11,7 @@ __all__ = ["Described", "plain_entry"]
 
 
 class Described:
-    """A value that cannot be read: text that tells it from others, and why no record can be asked with it."""
+    """Stands for a value that cannot be read: text that identifies it, and why no prompt can use it."""
 
     __slots__ = ("flaw", "text")
 
@@ -20,7 +20,7 @@ class Described:
 
 
 def plain_entry(where: str, fields: Mapping[str, Any]) -> Entry:
-    """Return a record of Python values, detached from them. What is not a number is null."""
+    """Return a record of Python values, as a copy of them. NaN is null."""
     flaws: dict[str, str] = {}
     plain: Any = fields
     try:
@@ -34,7 +34,7 @@ def plain_entry(where: str, fields: Mapping[str, Any]) -> Entry:
 
 
 def _plain(value: Any, field: str, flaws: dict[str, str]) -> Any:
-    """Return a value as JSON has it; a flaw of it is noted for its field."""
+    """Return a value as JSON; put a flaw of it into `flaws`, under its field."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -51,7 +51,7 @@ def _plain(value: Any, field: str, flaws: dict[str, str]) -> Any:
             return [_plain(inner, field, flaws) for inner in value]
         case Decimal():
             return str(value)
-    if type(value).__name__ in ("NAType", "NaTType"):  # what pandas has for nothing
+    if type(value).__name__ in ("NAType", "NaTType"):  # how pandas marks a missing value
         return None
     if hasattr(value, "isoformat"):
         return value.isoformat()

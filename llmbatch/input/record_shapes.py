@@ -1,4 +1,4 @@
-"""The shapes a record may have, and what each asks. Pure."""
+"""The shapes that a record may have, and the prompt that each becomes. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -24,13 +24,13 @@ __all__ = [
 ]
 
 OWN = frozenset({"prompt", "messages", "input", "system", "model", "params"})
-"""Fields that mean something to us; an `input` beside a `prompt` does not."""
+"""Fields that have a meaning; an `input` beside a `prompt` has none."""
 
 BATCH_LINE = frozenset({"method", "url", "body"})
-"""Fields of an OpenAI Batch line, its id aside."""
+"""Fields of an OpenAI Batch line, without its id."""
 
 ANTHROPIC_LINE = frozenset({"params"})
-"""Fields of a line of Anthropic's batch API, its id aside."""
+"""Fields of a line of Anthropic's batch API, without its id."""
 
 BODY_LINE = frozenset({"body", "model", "params"})
 """Fields of a record that brings its own body."""
@@ -67,7 +67,7 @@ def is_anthropic_line(fields: dict[str, Any]) -> bool:
 
 
 def is_body_line(fields: dict[str, Any]) -> bool:
-    """Tell whether a record is nothing but a body to be sent as it is."""
+    """Tell whether a record holds a body that is sent as it is."""
     return "prompt" not in fields and isinstance(fields.get("body"), dict)
 
 
@@ -77,7 +77,7 @@ def is_shaped(fields: dict[str, Any]) -> bool:
 
 
 def plain(fields: dict[str, Any]) -> Prompt:
-    """Read `prompt` and what goes with it. Raises RecordError."""
+    """Read `prompt` and the fields that may stand beside it. Raises RecordError."""
     text = fields.get("prompt")
     if text is None:
         raise _no_prompt(fields)
@@ -143,7 +143,7 @@ def anthropic_line(fields: dict[str, Any]) -> Prompt:
 def cookbook_line(fields: dict[str, Any], body: Iterable[str]) -> Prompt:
     """Read a line as the OpenAI cookbook's script takes it: a body, with `metadata` that is not sent.
 
-    `body` names the fields that are. Raises RecordError for a body without anything to ask.
+    `body` names the fields that are sent. Raises RecordError for a body without a prompt.
     """
     sent = {name: fields[name] for name in fields if name in body}
     if not any(sent.get(name) for name in ("messages", "input", "prompt")):

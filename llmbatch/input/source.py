@@ -1,4 +1,4 @@
-"""Where records come from: files and stdin, one after the other, opened by name and format."""
+"""Opens the inputs of a run, files and stdin, one after the other, each by its format."""
 
 import fnmatch
 import glob
@@ -62,14 +62,14 @@ class Source:
             try:
                 entries = self._reader.read(limit)
             except InputError:
-                if self._wake.raised:  # what was cut short looks broken
+                if self._wake.raised:  # an input that was interrupted may look broken
                     break
                 raise
             if self._wake.raised:
                 break
             if entries:
                 return entries
-            self._leave()
+            self._close_current()
         return []
 
     @property
@@ -78,7 +78,7 @@ class Source:
         if not self._size:
             return None
         stream = self._stream
-        return min(1.0, (self._passed + (0 if stream is None else stream.taken)) / self._size)
+        return min(1.0, (self._passed + (0 if stream is None else stream.bytes_read)) / self._size)
 
     def interrupt(self) -> None:
         """Make a blocked `read` return an empty list at once, and every later one."""
@@ -87,12 +87,12 @@ class Source:
     def close(self) -> None:
         """Close what is open; `read` must have returned."""
         self._wake.raised = True
-        self._leave()
+        self._close_current()
         self._wake.close()
 
-    def _leave(self) -> None:
+    def _close_current(self) -> None:
         if self._stream is not None:
-            self._passed += self._stream.taken
+            self._passed += self._stream.bytes_read
             self._stream.close()
         self._stream = self._reader = None
 
@@ -117,7 +117,7 @@ class Source:
 
 
 def checked_delimiter(text: str | None) -> str | None:
-    """Return the character that is meant; `tab` is one, too. Raises UsageError for what cannot stand between values."""
+    """Return the delimiter that an option names, also as `tab`. Raises UsageError for what cannot separate values."""
     delimiter = "\t" if text in ("tab", "\\t") else text
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
         raise UsageError(f"--delimiter {text!r} is not one character", "Examples: --delimiter ';', --delimiter tab")
@@ -143,7 +143,7 @@ def _expanded(path: str) -> Iterator[str]:
         yield path
     else:
         matches = sorted(glob.glob(os.path.expanduser(path), recursive=True))
-        files = [file for file in matches if not os.path.isdir(file) and not _is_of_a_run(file)]
+        files = [file for file in matches if not os.path.isdir(file) and not _belongs_to_run(file)]
         if not files:
             raise InputError(
                 f"no file matches {path}", "Put a pattern into quotes, and look at the folder it begins in."
@@ -152,31 +152,31 @@ def _expanded(path: str) -> Iterator[str]:
 
 
 def would_be_read(file: str, paths: Sequence[str]) -> bool:
-    """Say whether a folder or a pattern among the inputs stands for a file, once that is there."""
+    """Say whether a folder or a pattern among the inputs would include `file` if it existed."""
     target = os.path.realpath(file)
     for path in paths:
         if os.path.isdir(path):
-            is_meant = os.path.dirname(target) == os.path.realpath(path) and _suffix(target) in _SUFFIXES
+            is_included = os.path.dirname(target) == os.path.realpath(path) and _suffix(target) in _SUFFIXES
         elif glob.has_magic(path) and not os.path.lexists(path):
-            is_meant = fnmatch.fnmatch(target, os.path.realpath(os.path.expanduser(path)))
+            is_included = fnmatch.fnmatch(target, os.path.realpath(os.path.expanduser(path)))
         else:
             continue
-        if is_meant:
+        if is_included:
             return True
     return False
 
 
 def _inside(folder: str) -> list[str]:
-    """Return the files of a folder, hidden ones left out."""
+    """Return the files of a folder, without hidden ones."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror}") from error
     files = [os.path.join(folder, name) for name in names if not name.startswith(".")]
-    return [file for file in files if not os.path.isdir(file) and not _is_of_a_run(file)]
+    return [file for file in files if not os.path.isdir(file) and not _belongs_to_run(file)]
 
 
-def _is_of_a_run(file: str) -> bool:
+def _belongs_to_run(file: str) -> bool:
     return os.path.isdir(f"{file}.state")
 
 
@@ -189,19 +189,19 @@ def open_source(paths: Sequence[str], *, format: str | None, max_line: int, deli
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
     inputs = [(path, _format(path, format, delimiter)) for path in names]
-    known = [size for path, form in inputs if (size := check(path, is_text=form != "parquet")) is not None]
-    size = sum(known) if len(known) == len(names) else None
+    sizes = [check(path, is_text=form != "parquet") for path, form in inputs]
+    size = None if None in sizes else sum(filter(None, sizes))
     return Source(inputs, size=size, max_line=max_line, delimiter=delimiter)
 
 
 def _suffix(path: str) -> str:
-    """Return the ending that tells the format, that of a compression left out."""
+    """Return the suffix that names the format, in front of that of a compression."""
     stem, suffix = os.path.splitext(path.lower())
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
-def _format(path: str, given: str | None, delimiter: str | None) -> str:
-    form = given or _SUFFIXES.get(_suffix(path), "jsonl" if delimiter is None else "csv")
+def _format(path: str, option: str | None, delimiter: str | None) -> str:
+    form = option or _SUFFIXES.get(_suffix(path), "jsonl" if delimiter is None else "csv")
     if delimiter is not None and form not in ("csv", "tsv"):
         raise UsageError(f"--delimiter goes with CSV and TSV, and {title(path)} is read as {form}", "Leave it out.")
     if form not in FORMATS:

@@ -1,4 +1,4 @@
-"""Prompt templates: Jinja, sandboxed and strict, and not even imported for a text without markers."""
+"""Prompt templates: Jinja, sandboxed and strict, imported only for a text with markers."""
 
 import json
 import os
@@ -26,8 +26,8 @@ class TemplateError(RecordError):
 class Template:
     """A text with or without fields in it.
 
-    Fields stand there by name; all of them are in `row`, for names that are no identifiers, unless the
-    record has a field of that name. What is not a string or a number is written as JSON.
+    Fields are there by name. For names that are no identifiers all of them are in `row`, too, unless the record has a
+    field of that name. What is not a string or a number is written as JSON.
     """
 
     def __init__(self, text: str, render: Callable[[dict[str, Any]], str] | None, option: str) -> None:
@@ -38,7 +38,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str, option: str = "--template") -> "Template":
-        """Read a text or, after "@", a file; `option` is whom error messages blame. Raises UsageError."""
+        """Read a text or, after "@", a file; `option` is the name in error messages. Raises UsageError."""
         if text.startswith("@"):
             text = _read(text[1:], option)
         elif not is_unicode(text):
@@ -61,14 +61,14 @@ class Template:
             ) from error
 
     def render(self, fields: dict[str, Any], flaws: Mapping[str, str] | None = None) -> str:
-        """Fill in the fields of a record, but those that have flaws. Raises TemplateError."""
+        """Fill in the fields of a record that have no flaws. Raises TemplateError."""
         if self._render is None:
             return self.text
         if flaws is not None:
             fields = fields | _unusable(flaws)
         try:
             return self._render({"row": fields, **fields})
-        except Exception as error:  # the template is a program: whatever it raises is the record's failure
+        except Exception as error:  # the template is a program: any error of it is a failure of the record
             raise TemplateError(f"{self._option}: {_reason(error)}", hint=f"{_names(fields)}") from error
 
 
@@ -90,7 +90,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unusable(flaws: Mapping[str, str]) -> dict[str, Any]:
-    """Return what stands for fields that cannot be read: using one is an error that says why."""
+    """Return values for fields that cannot be read: to use one is an error that says why."""
     from jinja2 import StrictUndefined
 
     return {name: StrictUndefined(hint=f"column {name!r} {flaw}", name=name) for name, flaw in flaws.items()}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.input.arrow import rows_of
+from llmbatch.input.arrow import batch_rows
 from llmbatch.input.entry import Entry
 from llmbatch.input.plain import plain_entry
 from llmbatch.input.source import open_source
@@ -131,7 +131,7 @@ def test_a_value_reads_the_same_whatever_stands_beside_it(type: Any) -> None:
     def texts(numbers: list[int]) -> list[Any]:
         width = pa.int32() if type.bit_width == 32 else pa.int64()
         batch = pa.record_batch({"x": pa.array(numbers, width).cast(type)})
-        return [plain_entry("", row).value["x"] for row in rows_of(batch)]
+        return [plain_entry("", row).value["x"] for row in batch_rows(batch)]
 
     assert texts(usual) == texts(wide)[: len(usual)]
 

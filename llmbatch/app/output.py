@@ -37,7 +37,7 @@ __all__ = ["Output", "Stream", "StreamTo", "check_stdout", "open_output"]
 
 
 class Stream(Sink, Protocol):
-    """A sink that takes lines, too, which are rendered already."""
+    """A sink that also takes rendered lines."""
 
     def write_lines(self, lines: bytes) -> None:
         """Write the lines. Raises as `write` does."""
@@ -45,7 +45,7 @@ class Stream(Sink, Protocol):
 
 
 StreamTo = Callable[[Render], Stream]
-"""Makes the sink for results that pass by, be it beside a results file, from what renders a line."""
+"""Makes the sink for results that are passed on, also beside a results file, from the function that renders a line."""
 
 
 @dataclass(slots=True)
@@ -65,19 +65,19 @@ class Output:
     failures: "_FailureFile | None" = None
     table: "Table | None" = None
 
-    def finish(self, settings: Settings, *, complete: bool, refused: bool) -> int:
+    def finish(self, settings: Settings, *, complete: bool, disk_failed: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
 
-        That is known, and lines are pruned and ordered, only when the input was read to its end; with `append` such
-        lines are those of other inputs and do not count. Where the disk
-        `refused`, the next run does it, once there is room. Raises OutputError.
+        Such lines can be told, and lines are pruned and ordered, only when the input is `complete`, that is, read to
+        its end. With `append` they belong to other inputs and do not count. When the disk has failed, the next run
+        finishes the file. Raises OutputError.
         """
         if self.failures is not None:
             self.failures.begin()
         if self.store is None or self.journal is None:
             return 0
         self.journal.sync()
-        if refused:
+        if disk_failed:
             return 0
         self.store.finish(ordered=complete and settings.output.ordered)
         if self.store.replaced.settle(complete=complete):
@@ -92,7 +92,7 @@ class Output:
 
 
 def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> None:
-    """Say what a person should know about results on stdout. Raises UsageError when there is none to write to."""
+    """Give notice when results go to a file that makes no run resumable. Raises UsageError when stdout is closed."""
     path = settings.output.path
     wanted = path is None or settings.output.tee
     if wanted and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
@@ -105,7 +105,7 @@ def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> 
 def open_output(
     settings: Settings, dialect: Dialect, redact: Redactor, notice: Callable[[str], None], stream_to: StreamTo
 ) -> Iterator[Output]:
-    """Open where results go, and say what a continued file has and what will be sent.
+    """Open where results go, and say what a file that is continued has and what will be sent.
 
     Raises UsageError, OutputBusy or OutputError; nothing was sent then.
     """
@@ -165,7 +165,7 @@ def _table(settings: Settings, results: Path, notice: Callable[[str], None]) -> 
 
 
 class _Tee:
-    """Writes to the results file first, then to stdout; when nobody reads there any more, to the file alone."""
+    """Writes to the results file first, then to stdout; once the reader of stdout is gone, to the file alone."""
 
     def __init__(self, journal: Journal, stream: Sink) -> None:
         self._journal = journal
@@ -185,7 +185,7 @@ class _Tee:
 
 
 class _Split:
-    """Results that pass by, failures to a file of their own."""
+    """Passes results on, and writes failures to a file of their own."""
 
     def __init__(self, stream: Stream, failures: "_FailureFile") -> None:
         self._stream, self._failures = stream, failures
@@ -200,7 +200,7 @@ class _Split:
 
 
 class _FailureFile:
-    """The file of failures, emptied when the run has something to say: a run that is refused leaves it as it was."""
+    """The file of failures. It is emptied when something is written: a run that cannot begin leaves it as it was."""
 
     def __init__(self, path: Path, render: Render) -> None:
         self._path = path
@@ -241,7 +241,7 @@ class _FailureFile:
 def _show_kept(
     kept: Callable[[], Iterator[bytes]], stream: Stream, failures: Stream | None, shape: Reshape | None
 ) -> None:
-    """Write the lines that stay to stdout. Raises UsageError, with nothing written, for one that has no such shape."""
+    """Write the lines that stay to stdout. Raises UsageError before it writes, if a line has no form in this shape."""
     if shape is None:
         for line in kept():
             stream.write_lines(line)
@@ -263,7 +263,7 @@ def _shaped(lines: Iterator[bytes], shape: Reshape) -> Iterator[tuple[bytes, boo
 
 
 def _shape(settings: Settings) -> Reshape | None:
-    """Return the shape of stdout, None for lines as they are."""
+    """Return the shape of lines on stdout, None for that of the results file."""
     return SHAPES.get("raw" if settings.output.raw else settings.output.format)
 
 

@@ -1,4 +1,4 @@
-"""The composition root: settings in, wired parts, summary out."""
+"""The composition root: builds the parts of a run from its settings, runs them, and sums up."""
 
 import gc
 import math
@@ -33,7 +33,7 @@ from llmbatch.core.errors import (
 from llmbatch.core.events import Event, Finished, Notice
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
-from llmbatch.core.ports import Dialect, Input, Observer
+from llmbatch.core.ports import AttemptLog, Dialect, Input, Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import Snapshot
@@ -56,29 +56,26 @@ from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.files import most_lanes
 from llmbatch.transport_process.parent import TransportProcess
 
-__all__ = ["Session", "StreamTo", "View", "WireLog", "open_session", "run"]
+__all__ = ["Session", "StreamTo", "View", "open_session", "run"]
 
 View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
-"""Shows a run while the context lasts, asking for snapshots as it likes."""
-
-WireLog = Callable[[str], None]
-"""Takes one line about an attempt, for `--debug`."""
+"""Shows a run while the context lasts; it takes a snapshot whenever it needs one."""
 
 
 def run(
     settings: Settings,
-    endpoint: Servers,
-    wire: TransportProcess,
+    servers: Servers,
+    transport: TransportProcess,
     *,
     observers: Sequence[Observer] = (),
     view: View | None = None,
     stdout: int = 1,
     stdout_is_terminal: bool = False,
-    wire_log: WireLog | None = None,
+    attempt_log: AttemptLog | None = None,
 ) -> Summary:
-    """Run to the end, or to whatever ends it early; the summary says which.
+    """Run until the input ends or something ends the run early; the summary says which.
 
-    Raises LlmbatchError for what is wrong before the first request. Blocks, takes the signals meanwhile and tunes the
+    Raises LlmbatchError for what is wrong before the first request. Blocks, handles the signals meanwhile and tunes the
     interpreter: for a process that does nothing else.
     """
 
@@ -88,7 +85,7 @@ def run(
     check_stdout(settings, stdout, _notices(observers))
     _tune_interpreter()
     with open_session(
-        settings, endpoint, wire, stream, stdout=stdout, observers=observers, wire_log=wire_log
+        settings, servers, transport, stream, stdout=stdout, observers=observers, attempt_log=attempt_log
     ) as session:
         return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
 
@@ -96,19 +93,19 @@ def run(
 @contextmanager
 def open_session(
     settings: Settings,
-    endpoint: Servers,
-    wire: TransportProcess,
+    servers: Servers,
+    transport: TransportProcess,
     stream: StreamTo,
     *,
     source: RecordSource | None = None,
     stdout: int | None = None,
     observers: Sequence[Observer] = (),
-    wire_log: WireLog | None = None,
+    attempt_log: AttemptLog | None = None,
 ) -> Iterator["Session"]:
-    """Open what a run needs; records come from `source` or the inputs that the settings name, and leave by `wire`.
+    """Open what a run needs; records come from `source`, or from the inputs that the settings name.
 
-    `stream` makes the sink for results that pass by, on the descriptor `stdout` if they go to one. May read all of the
-    input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
+    `stream` makes the sink for results that are passed on, on the descriptor `stdout` if they go to one. May read all
+    of the input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     check_settings(settings, stdin=source is None, stdout=stdout)
     price = find_price(settings)
@@ -118,38 +115,38 @@ def open_session(
         if settings.input.strict:
             reading.check()
         if settings.model.provider == "mock" and settings.model.base_url is None:
-            endpoint = replace(endpoint, base_url=stack.enter_context(mock_process()))
-        redact = Redactor(endpoint.secrets)
+            servers = replace(servers, base_url=stack.enter_context(mock_process()))
+        redact = Redactor(servers.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
-        settings = _fit_open_files(settings, endpoint, _notices(observers))
-        yield Session(settings, endpoint, wire, dialect, reader, reading, output, price, observers, wire_log)
+        settings = _fit_open_files(settings, servers, _notices(observers))
+        yield Session(settings, servers, transport, dialect, reader, reading, output, price, observers, attempt_log)
 
 
 class Session:
-    """One run's wired parts. `stopped` is why it ended early, once it has ended."""
+    """The connected parts of one run. `stopped` is why it ended early, once it has ended."""
 
     def __init__(
         self,
         settings: Settings,
-        endpoint: Servers,
-        wire: TransportProcess,
+        servers: Servers,
+        transport: TransportProcess,
         dialect: Dialect,
         reader: AnswerReader,
         reading: InputReader,
         output: Output,
         price: Price | None,
         observers: Sequence[Observer],
-        wire_log: WireLog | None,
+        attempt_log: AttemptLog | None,
     ) -> None:
         self._settings = settings
-        self._endpoint = endpoint
-        self._wire = wire
+        self._servers = servers
+        self._transport = transport
         self._dialect = dialect
         self._reader = reader
         self._reading = reading
         self._output = output
         self._price = price
-        self._wire_log = wire_log
+        self._attempt_log = attempt_log
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
@@ -157,7 +154,7 @@ class Session:
         self.stopped: LlmbatchError | None = None
 
     async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
-        """Run the pipeline under its watchers; sum up. With `signals` the first one lets it end in order."""
+        """Run the pipeline under its watchers; sum up. With `signals`, signals end the run in order."""
         settings = self._settings
         dialect = self._dialect
         patience = settings.patience
@@ -175,9 +172,9 @@ class Session:
                 dedupe=settings.resume.dedupe,
                 budget=self._budget(),
                 worked=self._output.worked,
-                endpoints=self._endpoint.base_urls,
+                servers=self._servers.base_urls,
             ),
-            open_lane=self._wire.lane,
+            open_lane=self._transport.lane,
             workers=settings.pace.concurrency,
             batch=settings.input.batch_size,
             clock=self._clock,
@@ -187,14 +184,14 @@ class Session:
         )
         self._disk = disk = Offload()  # every thread is started before the first request leaves
         with disk:
-            async with self._wire.connected(self._wire_settings(), log=self._wire_log, lost=self.drop):
+            async with self._transport.connected(self._transport_settings(), log=self._attempt_log, lost=self.drop):
                 self._monitor = monitor = self._monitored(pipeline)
                 with nullcontext() if view is None else view(monitor.snapshot):
                     async with anyio.create_task_group() as watchers:
                         if signals:
                             watchers.start_soon(self._watch_signals)
                         watchers.start_soon(self._watch_deadline)
-                        watchers.start_soon(self._sync_now_and_then)
+                        watchers.start_soon(self._sync_regularly)
                         watchers.start_soon(self._measure)
                         await pipeline.run()
                         watchers.cancel_scope.cancel()
@@ -209,7 +206,7 @@ class Session:
             pipeline,
             self._tally,
             monitor.meter,
-            self._endpoint,
+            self._servers,
             fail_on=settings.stop.fail_on,
             wall_s=monitor.wall,
             orphans=orphans,
@@ -227,25 +224,25 @@ class Session:
             ceiling=settings.pace.concurrency,
         )
 
-    def _wire_settings(self) -> TransportSettings:
+    def _transport_settings(self) -> TransportSettings:
         settings = self._settings
         return TransportSettings(
-            base_urls=self._endpoint.base_urls,
-            headers=self._endpoint.headers,
+            base_urls=self._servers.base_urls,
+            headers=self._servers.headers,
             reader=self._reader,
             ca_file=settings.model.ca_file,
             connect=settings.patience.connect_timeout,
             attempt=settings.patience.timeout,
             lanes=settings.pace.concurrency,
-            logged=self._wire_log is not None,
+            logged=self._attempt_log is not None,
         )
 
     def drop(self, reason: LlmbatchError) -> None:
-        """End now: what is in flight is cancelled, what was received is written."""
+        """End now: cancel what is in flight, write what was received."""
         self._pipeline.stop(reason, grace=0.0)
 
     def _input(self, dialect: Dialect) -> Input:
-        """Return the records, or what a survey found of them when there is nothing left to do."""
+        """Return the records, or what a survey found of them when none is to be sent."""
         if self._output.kept is not None:
             return _AllKept(self._output.kept)
         store = self._output.store
@@ -257,7 +254,7 @@ class Session:
         )
 
     def _budget(self) -> Budget:
-        """Make the budget; under a ceiling it holds what the results file cost so far."""
+        """Make the budget; under a ceiling it includes what the results file cost so far."""
         stop, store = self._settings.stop, self._output.store
         if not stop.has_ceiling or self._price is None:
             return Budget(self._price)
@@ -266,11 +263,11 @@ class Session:
         return Budget(self._price, ceiling=ceiling, before=before, option=option)
 
     async def _finish(self) -> int:
-        """Close the books on the results file; return its lines without a record."""
+        """Bring the results file into its final form; return how many of its lines have no record."""
         progress = self._pipeline.progress
         complete = progress.input_ended and not progress.stops
-        refused = any(isinstance(stop, OutputError) for stop in progress.stops)
-        finish = partial(self._output.finish, self._settings, complete=complete, refused=refused)
+        disk_failed = any(isinstance(stop, OutputError) for stop in progress.stops)
+        finish = partial(self._output.finish, self._settings, complete=complete, disk_failed=disk_failed)
         try:
             return int(await self._disk.run(finish))
         except LlmbatchError as error:
@@ -297,8 +294,8 @@ class Session:
                 grace=self._settings.patience.timeout,
             )
 
-    async def _sync_now_and_then(self) -> None:
-        """See to it that no result stands un-synced for long when nothing follows it."""
+    async def _sync_regularly(self) -> None:
+        """Sync a result that no other follows for a while."""
         journal = self._output.journal
         while journal is not None:
             await anyio.sleep(SYNC_EVERY)
@@ -330,22 +327,22 @@ class Session:
         with anyio.open_signal_receiver(*wanted) as signals:
             async for signum in signals:
                 self._interrupts += 1
-                patient = self._settings.patience.timeout if signum is signal.SIGINT else self._settings.stop.grace
-                self._pipeline.stop(Interrupted(signum), grace=patient if self._interrupts == 1 else 0.0)
+                grace = self._settings.patience.timeout if signum is signal.SIGINT else self._settings.stop.grace
+                self._pipeline.stop(Interrupted(signum), grace=grace if self._interrupts == 1 else 0.0)
                 if self._interrupts == 2:
-                    # From here on the system's own handler: a third signal ends the process.
+                    # Restore the system's handlers: a third signal ends the process.
                     for other in wanted:
                         signal.signal(other, signal.SIG_DFL)
 
 
 class _AllKept:
-    """An input that was read before, and of which every record keeps its line: all of it at once."""
+    """The input of a run with nothing to do: a survey has read it, and every record keeps its line."""
 
     def __init__(self, kept: list[AlreadyDone]) -> None:
         self._kept = kept
 
     def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
-        """Return everything, whatever the limit: it is one reference a record."""
+        """Return all records whatever the limit, since each is only a reference."""
         kept, self._kept = self._kept, []
         return [*kept]
 
@@ -355,7 +352,7 @@ class _AllKept:
 
 
 def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str], None]) -> Settings:
-    """Let `-c auto` go no higher than the limit of open files allows, and say so; a number is refused later."""
+    """Lower the ceiling of `-c auto` to what the limit of open files allows, and say so."""
     most = most_lanes(len(servers.base_urls))
     if not settings.pace.adaptive or settings.pace.concurrency <= most:
         return settings
@@ -364,7 +361,7 @@ def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str]
 
 
 def _gates(settings: Settings) -> Callable[[], Gate]:
-    """Return a maker of gates. Limits that the user named are shared by all, those learned from answers are not."""
+    """Return a function that makes gates. They share the limits of the user; each learns the others by itself."""
     pace, timeout = settings.pace, settings.patience.timeout
     silent = FEW_SLOTS if find_preset(settings.model)[1].few_slots else SILENT
     requests = TokenBucket(pace.rpm, sliced=True) if pace.rpm is not None else None
@@ -397,8 +394,8 @@ def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:
 
 
 def _tune_interpreter() -> None:
-    """Set Python up for many short-lived objects on one busy thread beside two that mostly wait for the disk."""
-    # What the imports left behind is not worth the 20 ms that collecting it takes.
+    """Tune Python for many short-lived objects on one busy thread, beside two that mostly wait for the disk."""
+    # The objects of the imports live on, so the collector need not visit them each time.
     gc.freeze()
-    # Each time the reader or the writer comes back from the disk it waits so long for its turn; by default 5 ms.
+    # A reader or writer that comes back from the disk waits for so long until the busy thread yields.
     sys.setswitchinterval(0.0005)

@@ -73,7 +73,7 @@ def summarize(
         not_started=dispatch.not_started,
         unwritten=pipeline.writer.unwritten,
         requests=pipeline.dispatch.sent,
-        endpoints=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],
+        servers=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],
         retries=tally.retries,
         possibly_billed=tally.possibly_billed,
         input_tokens=tally.input_tokens,

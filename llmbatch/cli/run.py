@@ -162,7 +162,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
         observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
         view=_with_metrics(settings, show),
         stdout_is_terminal=os.isatty(1),
-        wire_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
+        attempt_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
     )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key

@@ -1,1 +1,1 @@
-"""The words of the program: records, requests, faults, outcomes, settings. Standard library only, no I/O."""
+"""The types that all packages share: records, requests, faults, outcomes, settings. Standard library only, no I/O."""

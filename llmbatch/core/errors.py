@@ -57,9 +57,9 @@ class LlmbatchError(Exception):
 
     exit_code = ExitCode.BUG
     recorded = False
-    """Set where the results at hand are safe in spite of it."""
+    """Set when the results so far are safe all the same."""
     run: Any = None
-    """From Python: the run as far as it came."""
+    """In the Python API: the run, with the results so far."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ class ActionNeeded(LlmbatchError):
 
 
 class CeilingReached(LlmbatchError):
-    """A limit the user set, or a patience, ran out; the run can be continued."""
+    """A limit that the user set, or a wait, ran out; the run can be continued."""
 
     exit_code = ExitCode.CEILING
 
@@ -96,7 +96,7 @@ class OutputError(LlmbatchError):
 
     exit_code = ExitCode.OUTPUT
     rescued = False
-    """Set where it names a file that holds answers: nobody may miss that."""
+    """Set when the message names a file that holds answers: it must be shown, even where others are not."""
 
 
 class OutputBusy(LlmbatchError):

@@ -11,7 +11,7 @@ __all__ = ["Expected", "RateLimits", "ReadReply", "Reply", "Request", "Verdicts"
 
 
 class Expected(NamedTuple):
-    """What must be known of a request wherever its answer is read."""
+    """What the reader of an answer must know of its request."""
 
     dialect: str
     keeps: tuple[bool, ...] = (False,)
@@ -31,24 +31,24 @@ class Request:
     body: bytes
     expected: Expected
     method: str = "POST"
-    endpoint: int = 0
-    """Which of several it is sent to."""
+    server: int = 0
+    """The index of the server that it is sent to."""
     taken: tuple[float, float] = (0.0, 0.0)
-    """Requests and tokens that had left through its gate, it included."""
+    """How many requests and tokens the buckets of its gate had let through when it left, itself included."""
     weight: float = 0.0
     """Tokens reserved for it."""
     reserved: list[float] | None = None
-    """The reservation itself, where somebody counts tokens."""
+    """The reservation itself, where tokens are counted."""
     departure: int = 0
     """How many requests passed its gate before it."""
 
 
 @dataclass(slots=True)
 class Reply:
-    """A whole answer: header names in lower case, body decoded from its content encoding.
+    """An answer: header names in lower case, body decoded from its content encoding.
 
-    `cut` says that nothing but the end of the connection marked the end of the body, or that this end came too early:
-    the body may be half of one.
+    `cut` says that only the end of the connection marked the end of the body, or that it ended too early: the body may
+    be incomplete.
     """
 
     status: int
@@ -72,4 +72,4 @@ Verdicts: TypeAlias = tuple[Completion | Fault, ...]
 """One for each job of a request, in their order."""
 
 ReadReply: TypeAlias = tuple[Verdicts, RateLimits | None]
-"""A tuple and no class of its own: one comes for every request, from another process."""
+"""A tuple and not a class, since one is pickled for every request by the transport process."""

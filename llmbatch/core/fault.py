@@ -52,7 +52,7 @@ class Billing(Enum):
     SERVER = "server"
     """A plain 500, seldom charged: sent again twice."""
     BILLED = "billed"
-    """A paid answer that is of no use: sent again only where the user asked for it."""
+    """A paid answer that is not usable: sent again only if the user asked for that."""
 
 
 class Scope(Enum):
@@ -74,9 +74,9 @@ _LOADING = re.compile(r"\b(?:loading|warming up|starting up|not (?:yet )?ready|n
 class Fault:
     """Why an attempt brought no answer.
 
-    `wait` is how long the server asked to be left alone, in seconds. `raw` is the body of a paid answer that could
-    not be read; `answer` is the provider's own error body, kept for `--include response`. `cost` and
-    `usage` are what an answer reported that is of no use.
+    `wait` is how long the server asked to wait, in seconds. `raw` is the body of a paid answer that could not be read;
+    `answer` is the provider's own error body, kept for `--include response`. `cost` and `usage` are those that an
+    unusable answer reported.
     """
 
     kind: Kind

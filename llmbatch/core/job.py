@@ -18,8 +18,8 @@ class Route(NamedTuple):
 class Identity:
     """Which input record this is.
 
-    `index` is its 0-based place in the input. The identity proper is `id` and `occurrence`, or, without an id,
-    `record` (the digest of the record's fields) and `occurrence` (how many records before it had the same).
+    `index` counts records from the beginning of the input, from 0. The identity proper is `id` and `occurrence`, or,
+    without an id, `record` (the digest of the record's fields) and `occurrence` (how many before it had the same).
     """
 
     index: int
@@ -27,15 +27,17 @@ class Identity:
     record: str
     occurrence: int = 0
     name: int = field(default=0, compare=False, repr=False)
-    """64 bits for all of that, once somebody needed them."""
+    """The number that stands for all of that in tables (`codec.digest.record_name`); 0 until it is needed."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One record, one result line. `tokens` is the estimate of what its request weighs.
+    """One record that can be sent, and what has happened to it so far. It becomes one result line.
 
-    `key` is the digest of the request as sent alone. The counters: `sent` requests in all, of which
-    `unknown_outcomes` and `server_errors` ended without a known outcome; `retries` counts what `--retries` bounds.
+    `key` is the digest of the request as sent alone, `tokens` the estimated size of that request. Identity and request
+    are set when the record is read. Later the packages that it passes fill in the rest: what earlier runs left of it,
+    then, for each attempt, its counters, times and cost. `sent` counts its requests in this run; `unknown_outcomes` and
+    `server_errors` are those of them whose outcome was not learned, `retries` counts what `--retries` bounds.
     """
 
     identity: Identity
@@ -47,23 +49,23 @@ class Job:
     token_cap: int | None = None
     """The longest answer that its request allows, in tokens."""
     input: Any = None
-    """The whole record, kept only for `--include input`."""
+    """The record itself, kept only for `--include input`."""
     keep_body: bool = False
     """Its line shows the provider's own answer."""
     intent_slot: int = -1
-    """Where its intent stands, -1 without a results file."""
+    """The number of its intent on disk, -1 without a results file."""
     redo: bool = False
     """The results file has a line for it, which a new one replaces."""
     worst_cost: float = 0.0
     """The most its request may cost, in US dollars, where `--max-cost` asks."""
     prior_cost: float | None = None
-    """What its attempts cost in earlier runs, as the line to be replaced has it."""
+    """What its attempts in earlier runs cost, by the line that will be replaced."""
     cost: float | None = None
-    """What its answered attempts of this run cost, None as long as that is not known."""
+    """What its answered attempts in this run cost; None while that is unknown."""
     pack_group: int = 0
-    """Only jobs of equal `pack_group` share a request; dispatch sets it once one was split."""
+    """Only jobs of equal `pack_group` share a request; dispatch sets it when it splits one."""
     unusable_answer: Any = None
-    """A paid answer that is no use, kept while another one is asked for."""
+    """A paid answer that is not usable, kept while another one is asked for."""
     possibly_billed: int = 0
     """Attempts, those of earlier runs too, whose outcome was never learned."""
     sent: int = 0

@@ -1,4 +1,4 @@
-"""Telling this machine from others."""
+"""Tells the addresses of this machine from others."""
 
 from ipaddress import ip_address
 

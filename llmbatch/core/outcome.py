@@ -14,7 +14,7 @@ __all__ = ["AlreadyDone", "Completion", "CopiedAnswer", "InvalidRecord", "Outcom
 
 @dataclass(slots=True)
 class Completion:
-    """One record's share of a good answer. `extra` holds result fields that are only sometimes there."""
+    """One record's share of a good answer. `extra` holds optional fields of its result line."""
 
     text: str | None
     finish_reason: str | None
@@ -29,9 +29,9 @@ class Completion:
 
 @dataclass(slots=True)
 class CopiedAnswer(Completion):
-    """An answer that is still to be taken from the line of an equal request; whoever writes it fills it in.
+    """An answer that the sink copies from the line of an equal request when it writes this one.
 
-    `how` is the field its line says so with: `deduplicated` or `reused`.
+    `how` is the field of the line that says so: `deduplicated` or `reused`.
     """
 
     text: str | None = None
@@ -43,7 +43,7 @@ class CopiedAnswer(Completion):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusableAnswer(Fault):
-    """A paid answer that is not what was asked for: a failure, and all of the answer."""
+    """A failure whose paid answer exists, but is not what was asked for. `completion` is that answer."""
 
     completion: Completion
 
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class AlreadyDone(Enum):
-    """A record that needs no request: a results file has its line, or it is held in doubt."""
+    """A record that needs no request: the results file has its line, or it is held in doubt."""
 
     OK = "ok"
     FAILED = "failed"
@@ -66,25 +66,25 @@ class AlreadyDone(Enum):
 
 @dataclass(slots=True)
 class InvalidRecord:
-    """A record that never became a job: not valid, or a repeated id. One failed line, nothing sent."""
+    """A record that cannot become a job: it is invalid, or repeats an id. It gets a failed line, nothing is sent."""
 
     identity: Identity
     fault: Fault
     meta: dict[str, Any]
     input: Any = None
     key: ClassVar[None] = None
-    """It asks for nothing."""
+    """It has no request."""
 
 
 def _parts(one: Completion) -> tuple[Any, ...]:
     usage = tuple(one.usage) if one.usage is not None else None
     rest = (one.cost, one.request_id, one.extra, one.body)
-    return _of_parts, (one.text, one.finish_reason, one.model, usage, *rest)
+    return _from_parts, (one.text, one.finish_reason, one.model, usage, *rest)
 
 
-def _of_parts(text: str | None, finish: str | None, model: str | None, usage: Any, *rest: Any) -> Completion:
+def _from_parts(text: str | None, finish: str | None, model: str | None, usage: Any, *rest: Any) -> Completion:
     return Completion(text, finish, model, Usage(*usage) if usage is not None else None, *rest)
 
 
-# One comes from another process for every record: so it takes half the time.
+# Every answer arrives pickled from the transport process, and plain parts unpickle faster than a dataclass.
 copyreg.pickle(Completion, _parts)

@@ -1,4 +1,4 @@
-"""A child process that ends when its parent does."""
+"""Ends a child process when its parent has ended."""
 
 import fcntl
 import os

@@ -10,7 +10,10 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.prompt import Prompt
 
-__all__ = ["Dialect", "Input", "IntentLog", "Lane", "Observer", "Sink"]
+__all__ = ["AttemptLog", "Dialect", "Input", "IntentLog", "Lane", "Observer", "Sink"]
+
+AttemptLog = Callable[[str], None]
+"""Takes one line about an attempt, for `--debug`."""
 
 Observer = Callable[[Event], None]
 """Watches a run; quick, synchronous, must not raise."""

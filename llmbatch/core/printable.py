@@ -1,4 +1,4 @@
-"""Text from others made safe to show: models and ids must not drive the terminal."""
+"""Makes text from others safe to show: models and ids must not control the terminal."""
 
 import re
 
@@ -6,7 +6,6 @@ __all__ = ["escape_line", "printable"]
 
 # C0 but newline and tab, DEL, C1; bidirectional controls and zero-width characters, which disguise text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_UNSAFE_IN_LINE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def printable(text: str, limit: int = 300) -> str:
@@ -17,5 +16,5 @@ def printable(text: str, limit: int = 300) -> str:
 
 
 def escape_line(line: bytes) -> bytes:
-    """Escape, in lines of JSON, what a terminal would act on; they stay the same JSON, and raw text becomes safe."""
-    return _UNSAFE_IN_LINE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+    """Escape what a terminal would act on. Lines of JSON keep their meaning, and raw text becomes safe."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()

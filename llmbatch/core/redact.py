@@ -1,7 +1,7 @@
-"""Secrets cut out of everything but the model's own words: the exact keys of this run, then the shapes of known keys.
+"""Cuts secrets out of all text but the model's answers: the exact keys of this run, then what looks like a key.
 
-Servers choose what is looked at here. So no pattern may look at the same characters from many beginnings, and of a text
-beyond all measure only the beginning stays.
+Servers write the texts that are searched here. So no pattern may search the same characters from many beginnings, and
+only the beginning of a very long text is kept.
 """
 
 import re
@@ -25,10 +25,10 @@ MARK = "[redacted]"
 
 
 SHORTEST = 6
-"""Characters of a secret. What is shorter is a placeholder, and stands in many a word."""
+"""The least characters of a secret. What is shorter is a placeholder, and occurs in many words."""
 
 LONGEST = 64 * 1024
-"""Characters of one text that are looked at, and shown."""
+"""The most characters of one text that are searched, and shown."""
 
 
 class Redactor:
@@ -36,8 +36,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first, so that a key which contains another is cut out whole.
-        written = {way for secret in secrets if len(secret) >= SHORTEST for way in _ways(secret)}
-        self._secrets = sorted(written, key=len, reverse=True)
+        spellings = {each for secret in secrets if len(secret) >= SHORTEST for each in _spellings(secret)}
+        self._secrets = sorted(spellings, key=len, reverse=True)
         self._written = [secret.encode() for secret in self._secrets]
 
     def __call__(self, text: str) -> str:
@@ -51,7 +51,7 @@ class Redactor:
         return any(secret in body for secret in self._written)
 
     def exact(self, text: str) -> str:
-        """Return the text without the exact secrets; what only looks like one stays."""
+        """Return the text without the exact secrets; what only looks like a secret stays."""
         for secret in self._secrets:
             text = text.replace(secret, MARK)
         return text
@@ -63,6 +63,6 @@ class Redactor:
         return body
 
 
-def _ways(secret: str) -> set[str]:
-    """Write a secret as it is, and as URLs and some servers' JSON have it."""
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as it is, as in URLs, and as in some servers' JSON."""
     return {secret, quote(secret, safe=""), secret.replace("/", "\\/")}

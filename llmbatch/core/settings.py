@@ -1,4 +1,4 @@
-"""Everything a run needs to know, frozen: the second of two stages, in which nothing is `auto` or missing."""
+"""The settings of a run, frozen and complete: what was `auto` or missing among the options has its value here."""
 
 import math
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Tolerance:
         return cls(count=count)
 
     def exceeded(self, failed: int, total: int) -> bool:
-        """Say whether so many of so many are too many."""
+        """Say whether `failed` records of `total` are too many."""
         if self.count is not None:
             return failed > self.count
         # A quotient is rounded as the share itself was, a product is not: 29 of 100 are not more than 29%.
@@ -81,7 +81,7 @@ class InputSettings(NamedTuple):
 
 
 class ModelSettings(NamedTuple):
-    """Whom to ask, and what to add to every request. The key itself is not among them."""
+    """Which server and model to ask, and what to add to every request. The key itself is not here."""
 
     provider: str | None = None
     base_url: str | None = None
@@ -113,7 +113,7 @@ class ModelSettings(NamedTuple):
 
 
 class PaceSettings(NamedTuple):
-    """How much at once, and a minute. `concurrency` is the most in flight; `adaptive` finds what is allowed."""
+    """How much is sent at once and in a minute. `concurrency` is the most in flight, `adaptive` finds what goes."""
 
     concurrency: int = 256
     adaptive: bool = True
@@ -124,7 +124,7 @@ class PaceSettings(NamedTuple):
 
 
 class PatienceSettings(NamedTuple):
-    """How long and how often; seconds."""
+    """How long to wait, in seconds, and how often to try."""
 
     timeout: float = 600.0
     connect_timeout: float = 10.0
@@ -136,7 +136,7 @@ class PatienceSettings(NamedTuple):
 
 
 class StopSettings(NamedTuple):
-    """When to end early, and what counts as a bad end."""
+    """When to end early, and how many failures make a run a failure."""
 
     fail_on: Tolerance = Tolerance(count=0)
     max_failures: Tolerance = Tolerance()
@@ -239,7 +239,7 @@ class Settings(NamedTuple):
 
     @property
     def included(self) -> frozenset[str]:
-        """What lines show of `request`, `response` and `input`: what was asked for, and what their shape is made of."""
+        """What lines show of `request`, `response` and `input`: those asked for, and those the output format needs."""
         forms = {self.input.format, self.output.format}
         needed = {"request", "response"} if "cookbook" in forms else {"response"} if "openai-batch" in forms else ()
         return self.output.include.union(needed)

@@ -1,4 +1,4 @@
-"""Where a run stands at one moment, and what keeps each route from sending more, for displays."""
+"""The state of a run at one moment, and what keeps each route from sending more, for displays."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,7 +13,7 @@ class Cause(StrEnum):
     NAMED_RATE = "named_rate"
     """`--rpm` or `--tpm`."""
     ANNOUNCED_RATE = "announced_rate"
-    """A limit that the server told in its headers."""
+    """A limit that the server announced in its headers."""
     LEARNED_RATE = "learned_rate"
     """A limit per minute that the server's refusals showed."""
     WALL = "wall"
@@ -38,8 +38,8 @@ class RouteState(NamedTuple):
     """One route, at one server. `cause` is None while nothing limits it, as when its last requests are in flight.
 
     `rate` is the limit per minute, in `unit`, where the cause is one. `share` is the share of requests that are
-    refused, where that is the cause. `closed_for` is for how many more seconds nothing is sent, and `reason` which
-    kind of fault closed it.
+    refused, where that is the cause. Nothing is sent for another `closed_for` seconds; `reason` is the kind of fault
+    that closed the route.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
     `fraction` is how much of the whole input is done, by earlier runs too, `eta` the seconds until the run ends; None
     when that cannot be known. `rate` is how many records a second finish at present. `limit` is how many requests may
     be in flight, `routes` say what keeps each route from sending more. `left` is what `--max-cost` leaves to spend.
-    `stalled` is for how many seconds nothing has finished, once that is long, and `waits` for what the oldest wait.
+    Nothing has finished for `stalled` seconds, which is set once that is long; `waits` says what the oldest wait for.
     When the run is `stopping`, nothing new is sent.
     """
 
@@ -92,6 +92,6 @@ class Snapshot(NamedTuple):
         return self.done / self.wall if self.wall > 0 else 0.0
 
     @property
-    def held_for(self) -> float:
+    def closed_for(self) -> float:
         """Return for how many more seconds a route is closed."""
         return max((route.closed_for for route in self.routes), default=0.0)

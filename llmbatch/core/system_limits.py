@@ -78,7 +78,7 @@ def explain_shortage(error: BaseException) -> LlmbatchError | None:
 def _shortage(error: BaseException) -> LlmbatchError | None:
     if isinstance(error, MemoryError):
         return OutOfMemory()
-    number = error.errno if isinstance(error, OSError) else _errno_of_loader(error)
+    number = error.errno if isinstance(error, OSError) else _loader_errno(error)
     if number in OUT_OF_FILES:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return OutOfResources(f"too many files are open: the limit of this process is {limit}", _FILES_HINT)
@@ -89,8 +89,8 @@ def _shortage(error: BaseException) -> LlmbatchError | None:
     return None
 
 
-def _errno_of_loader(error: BaseException) -> int | None:
-    """Return the error number behind a module that could not be loaded, of which the loader only has the words."""
+def _loader_errno(error: BaseException) -> int | None:
+    """Return the number of the error why a module could not be loaded; the loader only tells its text."""
     if not isinstance(error, ImportError):
         return None
     text = str(error).lower()

@@ -1,4 +1,4 @@
-"""The running count of a run, and its frozen end."""
+"""Counts what a run has written so far; its final counts are the summary."""
 
 import math
 from array import array
@@ -24,12 +24,12 @@ OTHER = "(other)"
 
 @dataclass(slots=True)
 class ModelTally:
-    """What one model had in a run, by the name it was asked for. `latencies` are those of last attempts."""
+    """The counts of one model, by the name that requests gave it. `latencies` are those of last attempts."""
 
     ok: int = 0
     failed: int = 0
     attempts: float = 0
-    """Of records that shared a request, each had its part of it."""
+    """Records that share a request have equal parts of it."""
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
@@ -108,9 +108,9 @@ class Tally:
 
     @property
     def cost(self) -> float | None:
-        """Sum up what is known of the cost; None when nothing is."""
-        known = [share.cost for share in self.models.values() if share.cost is not None]
-        return sum(known) if known else None
+        """Add up the costs that are known; None when none is."""
+        costs = [share.cost for share in self.models.values() if share.cost is not None]
+        return sum(costs) if costs else None
 
     def add(self, outcome: Outcome | InvalidRecord) -> None:
         """Count one line."""
@@ -163,7 +163,7 @@ def percentiles(values: Iterable[float], *ranks: float) -> list[float]:
 
 
 class ServerTraffic(NamedTuple):
-    """What went to one of several servers: requests in all, those answered, those refused for pace or overload."""
+    """The requests to one of several servers: all, those answered, those refused for pace or overload."""
 
     url: str
     requests: int
@@ -177,7 +177,7 @@ class Summary:
 
     `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `dropped` + `unwritten` + `not_started`,
     asserted by the run itself. `held` and `dropped` are in doubt: the latter were in flight when the run was ended.
-    `models` are the shares of the models that were asked, `endpoints` those of the servers where there are several,
+    `models` are the counts of each model that was asked, `servers` those of each server where there are several,
     `orphans` lines of the results file without a record in the input.
     """
 
@@ -198,7 +198,7 @@ class Summary:
     output_tokens: int
     cost_usd: float | None
     models: dict[str, ModelTally] = field(default_factory=dict)
-    endpoints: list[ServerTraffic] = field(default_factory=list)
+    servers: list[ServerTraffic] = field(default_factory=list)
     wall_s: float
     waited_s: float
     """Seconds in which a route was closed because its server refused or was not there."""
@@ -231,7 +231,7 @@ class Summary:
             "output_tokens": self.output_tokens,
             "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
             "models": {name: share.as_json() for name, share in self.models.items()},
-            "endpoints": [traffic._asdict() for traffic in self.endpoints],
+            "endpoints": [traffic._asdict() for traffic in self.servers],
             "wall_s": round(self.wall_s, 3),
             "waited_s": round(self.waited_s, 3),
             "limited_by": self.limited_by,

@@ -1,4 +1,4 @@
-"""Threads that either run or are refused: `threading.Thread.start` waits for ever where memory ends as one begins."""
+"""Starts a thread or raises: `threading.Thread.start` waits for ever when memory runs out while a thread begins."""
 
 import _thread
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from llmbatch.core.system_limits import cannot_start
 __all__ = ["start_thread"]
 
 _PATIENCE = 10.0
-"""Seconds for a thread to begin; a busy machine takes milliseconds."""
+"""Seconds for a thread to begin, which even a busy machine does sooner."""
 
 
 def start_thread(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What an answer took, in tokens."""
+"""The token counts of an answer."""
 
 from typing import NamedTuple
 

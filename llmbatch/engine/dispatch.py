@@ -64,7 +64,7 @@ class _Queue:
 
     def gate_of(self, request: Request) -> Gate:
         """Return the gate that a request went through."""
-        return self.gate if self.balancer is None else self.balancer.gates[request.endpoint]
+        return self.gate if self.balancer is None else self.balancer.gates[request.server]
 
     def weigh(self, jobs: Iterable[Job]) -> float:
         """Estimate the tokens of a request."""
@@ -91,10 +91,10 @@ class Dispatch:
         dedupe: bool = False,
         budget: Budget | None = None,
         worked: Callable[[Route], bool] = lambda route: False,
-        endpoints: Sequence[str] = ("",),
+        servers: Sequence[str] = ("",),
     ) -> None:
         self._dialect = dialect
-        self._endpoints = endpoints
+        self._servers = servers
         self._new_gate = new_gate
         self._policy = policy
         self._patience = patience
@@ -172,7 +172,7 @@ class Dispatch:
         """Tell of each route, up to a hundred, at each of its servers, what keeps it from sending more."""
         states = []
         for route, queue in itertools.islice(self._queues.items(), MOST_TOLD):
-            for server, gate in zip(self._endpoints, self._all_gates(queue), strict=True):
+            for server, gate in zip(self._servers, self._all_gates(queue), strict=True):
                 state = gate.state(route.model if queue.balancer is None else f"{route.model} at {server}", now)
                 if not (queue.again or queue.fresh) and (input_ended or state.in_flight < state.allowed):
                     idle = None if input_ended or self._closed else Cause.INPUT
@@ -202,16 +202,16 @@ class Dispatch:
         return done
 
     def traffic(self) -> list[tuple[str, int, int, int]]:
-        """Return for each endpoint how many requests it got, how many it answered and how many it refused."""
+        """Return for each server how many requests it got, how many it answered and how many it refused."""
         gates = [queue.balancer.gates if queue.balancer is not None else (queue.gate,) for queue in self._rotation]
         return [
             (
                 name,
-                sum(of_route[place].sent for of_route in gates),
-                sum(of_route[place].answers for of_route in gates),
-                sum(of_route[place].refusals for of_route in gates),
+                sum(route_gates[server].sent for route_gates in gates),
+                sum(route_gates[server].answers for route_gates in gates),
+                sum(route_gates[server].refusals for route_gates in gates),
             )
-            for place, name in enumerate(self._endpoints)
+            for server, name in enumerate(self._servers)
         ]
 
     def take(self, now: float) -> Request | None:
@@ -249,14 +249,14 @@ class Dispatch:
         jobs = request.jobs
         queue = self._queues[jobs[0].route]
         balancer = queue.balancer
-        gate = queue.gate if balancer is None else balancer.gates[request.endpoint]
+        gate = queue.gate if balancer is None else balancer.gates[request.server]
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
         to_split: list[Job] = []
         refusal: Fault | None = None
         told = False  # the gate counts requests, not jobs
-        for place, job in enumerate(jobs):
-            verdict = verdicts[place]
+        for index, job in enumerate(jobs):
+            verdict = verdicts[index]
             self._budget.settle(job, verdict)
             if isinstance(verdict, Completion):
                 if not told:
@@ -307,7 +307,7 @@ class Dispatch:
         queue = self._queues[request.jobs[0].route]
         wait = queue.gate_of(request).announced(request, limits, now)
         if wait > self._patience.max_wait and (
-            queue.balancer is None or not queue.balancer.others_work(request.endpoint)
+            queue.balancer is None or not queue.balancer.others_work(request.server)
         ):
             message = f"the limit that it announces for model {request.jobs[0].route.model!r} is used up"
             self._check_wait(Fault(kind=Kind.RATE_LIMITED, message=message, wait=wait))
@@ -378,7 +378,7 @@ class Dispatch:
         return None
 
     def _open(self, route: Route) -> _Queue:
-        queue = self._queues[route] = _Queue([self._new_gate() for _ in self._endpoints])
+        queue = self._queues[route] = _Queue([self._new_gate() for _ in self._servers])
         self._rotation.append(queue)
         return queue
 
@@ -419,8 +419,8 @@ class Dispatch:
         if gate.tokens.binds if balancer is None else balancer.weighs:
             request.weight = queue.weigh(jobs)
         if balancer is not None:
-            request.endpoint = balancer.least_busy(now, request.weight)
-            gate = balancer.gates[request.endpoint]
+            request.server = balancer.least_busy(now, request.weight)
+            gate = balancer.gates[request.server]
         gate.enter(now, request)
         return request
 
@@ -430,13 +430,13 @@ class Dispatch:
         """Tell the gate how a request went, and what it really weighed."""
         jobs, weighed = request.jobs, gate.tokens.binds
         used, output, counted = 0, 0, True
-        for place, verdict in enumerate(verdicts):
+        for index, verdict in enumerate(verdicts):
             usage = verdict.usage if isinstance(verdict, Completion) else None
             if usage is None or usage.input_tokens is None:
                 counted = False
                 continue
             if weighed:
-                queue.weight.learn(jobs[place].tokens, usage.input_tokens, usage.output_tokens)
+                queue.weight.learn(jobs[index].tokens, usage.input_tokens, usage.output_tokens)
             used += usage.input_tokens
             output += usage.output_tokens or 0
         gate.succeeded(now, jobs[0].latency, output)
@@ -465,7 +465,7 @@ class Dispatch:
         self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float, *, hold: bool
     ) -> bool:
         """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
-        if queue.balancer is not None and self._is_of_endpoint(queue.balancer, request, job, fault):
+        if queue.balancer is not None and self._is_fault_of_server(queue.balancer, request, job, fault):
             queue.again.append(job)
             self.queued += 1
             return True
@@ -491,7 +491,7 @@ class Dispatch:
         wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
-        if queue.balancer is None or not queue.balancer.others_work(request.endpoint):
+        if queue.balancer is None or not queue.balancer.others_work(request.server):
             self._check_wait(fault)
         everybody = False
         if holds:
@@ -606,38 +606,38 @@ class Dispatch:
 
     def _gates_of(self, queue: _Queue) -> Sequence[Gate]:
         balancer = queue.balancer
-        return (queue.gate,) if balancer is None else [balancer.gates[place] for place in balancer.places]
+        return (queue.gate,) if balancer is None else [balancer.gates[server] for server in balancer.servers]
 
-    def _is_of_endpoint(self, balancer: LoadBalancer, request: Request, job: Job, fault: Fault) -> bool:
-        """Tell a fault of an endpoint that never worked, while there are others: it costs the job nothing."""
-        place = request.endpoint
+    def _is_fault_of_server(self, balancer: LoadBalancer, request: Request, job: Job, fault: Fault) -> bool:
+        """Tell a fault of a server that never worked, while there are others: it costs the job nothing."""
+        server = request.server
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is Billing.UNBILLED and not fault.retry
-        if not common or balancer.gates[place].answers or self._closed or not balancer.others(place):
+        if not common or balancer.gates[server].answers or self._closed or not balancer.others(server):
             return False
-        if balancer.is_hopeless(place):
-            balancer.leave_out(place)
-            self._notify(Notice(f"{self._endpoints[place]} is left out from here on: {gave_up(fault, job.route)}"))
+        if balancer.is_hopeless(server):
+            balancer.leave_out(server)
+            self._notify(Notice(f"{self._servers[server]} is left out from here on: {gave_up(fault, job.route)}"))
         return True
 
     def _compare(self, balancer: LoadBalancer, request: Request, verdict: Completion | Fault, now: float) -> None:
-        """Set an endpoint aside that keeps failing while others work, and tell when it works again."""
-        place = request.endpoint
-        gate, name = balancer.gates[place], self._endpoints[place]
+        """Suspend a server that keeps failing while others work, and tell when it works again."""
+        server = request.server
+        gate, name = balancer.gates[server], self._servers[server]
         if isinstance(verdict, Completion):
-            if place in balancer.suspended and gate.outage_since is None:
-                balancer.suspended.discard(place)
+            if server in balancer.suspended and gate.outage_since is None:
+                balancer.suspended.discard(server)
                 self._notify(Notice(f"{name} works again"))
             return
         lost = verdict.kind is Kind.CONNECTION and verdict.scope is Scope.RUN
         broken = verdict.billing in (Billing.SERVER, Billing.DOUBTFUL) or (verdict.kind is Kind.CONNECTION and not lost)
-        if broken and balancer.is_storm(place) and balancer.others_work(place):
+        if broken and balancer.is_storm(server) and balancer.others_work(server):
             gate.set_aside(request, now, request.jobs[0].latency, self._random)
         if (
             gate.outage_since is not None
-            and place not in balancer.suspended
+            and server not in balancer.suspended
             and (lost or broken or gate.breaker.walled)
         ):
-            balancer.suspended.add(place)
+            balancer.suspended.add(server)
             self._notify(Notice(f"{name} is set aside, one request at a time tries it again: {verdict.message}"))
 
     def _check_wait(self, fault: Fault) -> None:

@@ -1,4 +1,4 @@
-"""The heads of requests as they go over the wire, each built once for all lanes to an endpoint."""
+"""The heads of requests as they go over the wire, each built once for all lanes to a server."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ def _rendered(method: str, url: httpx.URL, headers: httpx.Headers) -> bytes:
 
 
 class Heads(dict[tuple[str, str], Head]):
-    """The heads of an endpoint's requests, by method and path; each is made when it is first asked for.
+    """The heads of a server's requests, by method and path; each is made when it is first asked for.
 
     `headers` go with every request; the base URL has no slash at its end. Raises UsageError for a header that cannot be
     sent.

@@ -1,10 +1,11 @@
 """One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.ports import AttemptLog
 from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
@@ -13,10 +14,7 @@ from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.stream_reuse import StreamReuse
 
-__all__ = ["LaneSender", "Sender", "SpreadSender", "WireLog", "spread_over"]
-
-WireLog = Callable[[str], None]
-"""Takes one line about an attempt, for `--debug`."""
+__all__ = ["LaneSender", "Sender", "SpreadSender", "spread_over"]
 
 
 class LaneSender:
@@ -28,7 +26,7 @@ class LaneSender:
         heads: Heads,
         *,
         limits: Limits,
-        log: WireLog | None = None,
+        log: AttemptLog | None = None,
         reuse: StreamReuse | None = None,
     ) -> None:
         self._lane = lane
@@ -125,14 +123,14 @@ def spread_over(senders: Sequence[Sender]) -> Sender:
 
 
 class SpreadSender:
-    """One sender per endpoint, each with a connection that is kept; one request at a time over all."""
+    """One sender per server, each with a connection that is kept; one request at a time over all."""
 
     def __init__(self, senders: Sequence[Sender]) -> None:
         self._senders = tuple(senders)
 
     def send(self, request: Request) -> Coroutine[Any, Any, Reply | Fault]:
-        """Make one attempt at the request's endpoint."""
-        return self._senders[request.endpoint].send(request)
+        """Make one attempt at the request's server."""
+        return self._senders[request.server].send(request)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -89,9 +89,9 @@ class _RequestServer:
         orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
         read = self._reader.read_reply
         while True:
-            _, method, path, body, expected, endpoint = await orders[lane]
+            _, method, path, body, expected, server = await orders[lane]
             orders[lane] = loop.create_future()
-            reply = await sender.send(Request((), path, body, expected, method, endpoint))
+            reply = await sender.send(Request((), path, body, expected, method, server))
             channel.put((lane, reply if isinstance(reply, Fault) else read(expected, reply)))
             del body, reply  # or both would live until the next order
 

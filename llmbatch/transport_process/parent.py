@@ -130,7 +130,7 @@ class RemoteLane:
         """Make one attempt; the other process enforces its deadline."""
         awaited: asyncio.Future[ReadReply | Fault] = self._loop.create_future()
         self._awaited[self._lane] = awaited
-        self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.endpoint))
+        self._channel.put((self._lane, request.method, request.path, request.body, request.expected, request.server))
         return awaited
 
     async def aclose(self) -> None:

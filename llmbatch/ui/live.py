@@ -62,7 +62,7 @@ def render(now: Snapshot) -> RenderableType:
         second.append(f" · {now.waiting:,} to be sent again", "yellow")
     lines: list[RenderableType] = [first, second]
     if limits := limits_line(now.routes):
-        lines.append(Text(limits, "yellow" if now.held_for else "dim"))
+        lines.append(Text(limits, "yellow" if now.closed_for else "dim"))
     if now.waits:
         lines.append(Text(stall_words(now).removeprefix("; "), "yellow"))
     return Group(*lines)

@@ -47,7 +47,7 @@ def exposition(now: Snapshot) -> str:
             "Tokens as reported.",
             {'{direction="input"}': now.input_tokens, '{direction="output"}': now.output_tokens},
         ),
-        ("held_seconds", "gauge", "Seconds left to wait for a limit.", {"": round(now.held_for, 3)}),
+        ("held_seconds", "gauge", "Seconds left to wait for a limit.", {"": round(now.closed_for, 3)}),
         ("records_per_second", "gauge", "Records finished a second, at present.", {"": round(now.rate, 3)}),
         ("running_seconds", "gauge", "Seconds since the run began.", {"": round(now.wall, 3)}),
     ]

@@ -27,8 +27,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     console.print(table)
     if len(summary.models) > 1:
         console.print(columns(_MODEL_COLUMNS, [_model_row(name, share) for name, share in summary.models.items()]))
-    if summary.endpoints:
-        rows = [(t.url, f"{t.requests:,}", f"{t.answered:,}", f"{t.refused:,}") for t in summary.endpoints]
+    if summary.servers:
+        rows = [(t.url, f"{t.requests:,}", f"{t.answered:,}", f"{t.refused:,}") for t in summary.servers]
         console.print(columns(_ENDPOINT_COLUMNS, rows))
 
 

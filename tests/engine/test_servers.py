@@ -1,4 +1,4 @@
-"""Several endpoints: the least busy is asked, one that fails is set aside and probed, the run ends with the last."""
+"""Several servers: the least busy is asked, one that fails is suspended and probed, the run ends with the last."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ class Servers:
         self.asked: list[tuple[float, int]] = []
 
     def __call__(self, request: Request, number: int) -> Attempt:
-        now, place = asyncio.get_running_loop().time(), request.endpoint
+        now, place = asyncio.get_running_loop().time(), request.server
         self.asked.append((now, place))
         since, until, result = self.ails.get(place, (0.0, 0.0, GONE))
         return (0.01, result) if since <= now < until else (self.latencies[place], answer())
@@ -50,7 +50,7 @@ def run_at(
         workers=workers,
         batch=32,
         random=random.Random(2).random,
-        endpoints=urls,
+        servers=urls,
         new_gate=lambda: Gate(ConcurrencyLimit(workers, adaptive=adaptive), TokenBucket(), TokenBucket()),
         **options,  # type: ignore[arg-type]
     )
@@ -141,7 +141,7 @@ def test_each_has_a_pace_of_its_own() -> None:
     flying: Counter[int] = Counter()
 
     def script(request: Request, number: int) -> Attempt:
-        loop, place = asyncio.get_running_loop(), request.endpoint
+        loop, place = asyncio.get_running_loop(), request.server
         if place == 0 and flying[0] >= 4:
             return 0.01, error(429)
         flying[place] += 1
@@ -155,7 +155,7 @@ def test_each_has_a_pace_of_its_own() -> None:
         workers=64,
         batch=32,
         random=random.Random(2).random,
-        endpoints=["http://0", "http://1"],
+        servers=["http://0", "http://1"],
         new_gate=lambda: Gate(ConcurrencyLimit(64, adaptive=True), TokenBucket(), TokenBucket()),
     )
     assert run.sink.ok == 8000

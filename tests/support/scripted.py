@@ -216,7 +216,7 @@ def new_run(
     offload: Callable[..., Awaitable[Any]] | None = inline,
     observe: Callable[[Event], None] = lambda event: None,
     new_gate: Callable[[], Gate] | None = None,
-    endpoints: Sequence[str] = ("",),
+    servers: Sequence[str] = ("",),
     budget: Budget | None = None,
 ) -> Run:
     """Wire a run whose only parts that are not the program's own are the two ends."""
@@ -236,7 +236,7 @@ def new_run(
         random=random,
         notify=notify,
         budget=budget,
-        endpoints=endpoints,
+        servers=servers,
     )
     pipeline = Pipeline(
         input=input,

@@ -81,8 +81,8 @@ def lost_nothing(error: LlmbatchError) -> None:
     raise AssertionError(error)
 
 
-def order(body: bytes, endpoint: int = 0) -> Request:
-    return Request((), "/chat", body, Expected("passthrough", (True,)), endpoint=endpoint)
+def order(body: bytes, server: int = 0) -> Request:
+    return Request((), "/chat", body, Expected("passthrough", (True,)), server=server)
 
 
 def chat(text: str) -> bytes:
@@ -118,7 +118,7 @@ def test_replies_come_back_to_the_lane_that_asked_over_connections_that_are_kept
         asyncio.run(asked(wire))
 
 
-def test_requests_go_to_the_endpoint_they_name_and_faults_come_back_as_values() -> None:
+def test_requests_go_to_the_server_they_name_and_faults_come_back_as_values() -> None:
     async def asked(wire: TransportProcess) -> None:
         async with serving() as server:
             settings = replace(SETTINGS, base_urls=("http://127.0.0.1:1/v1", server.url))

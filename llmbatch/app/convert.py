@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.app.files import NamedFile, check_files, resolve_target, results_read
-from llmbatch.app.table_names import results_path_of
+from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
 from llmbatch.results import disk
@@ -29,12 +29,12 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 Write = Callable[[bytes], None]
 
 _Piece = tuple[bytes, bool]
-"""Bytes, and whether they belong into the file of failures."""
+"""Bytes, and whether they belong to the file of failures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What is wanted. `meta` names the fields of meta that become columns; None is all that there are."""
+    """The shape to convert to. `meta` names the fields of meta that become columns; None stands for all."""
 
     to: str
     raw: bool = False
@@ -50,15 +50,15 @@ def convert(
     stdout: Write,
     notice: Callable[[str], None],
 ) -> None:
-    """Write all lines in their new shape, failures to a file of their own if one is named.
+    """Write all lines in their new shape, failures to a file of their own if there is an `error_file`.
 
-    Where nothing can be taken back, on stdout, everything is read once before the first line is written. Raises
-    InputError, UsageError, OutputError, ReaderGone.
+    For stdout, where nothing can be undone, all lines are read once before the first is written. Raises InputError,
+    UsageError, OutputError, ReaderGone.
     """
     if shape.to == "parquet":
         check_parquet()
     with ExitStack() as stack:
-        names = [results_path_of(name) for name in names]
+        names = [results_of_table(name) for name in names]
         files = stack.enter_context(open_results(names))
         _check_targets(names, output, error_file)
         for file in files:
@@ -73,7 +73,7 @@ def convert(
 
 
 def _check_targets(names: Sequence[str], output: Path | None, error_file: Path | None) -> None:
-    """Make sure that nothing which is read is written over. Raises UsageError."""
+    """Raise UsageError if a file that is read would be overwritten."""
     written = [] if output is not None else [NamedFile("stdout", 1)]
     for option, path in (("-o", output), ("--error-file", error_file)):
         if path is not None:
@@ -84,7 +84,10 @@ def _check_targets(names: Sequence[str], output: Path | None, error_file: Path |
 
 
 def shaped_pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool = False) -> Iterator[_Piece]:
-    """Return what is to be written. With `survey` all lines are known to be fit for it. Raises UsageError."""
+    """Yield what is to be written. With `survey` all lines are read first, to find one that has no such shape.
+
+    Raises UsageError.
+    """
     if shape.to == "parquet":
         return ((piece, False) for piece in parquet_pieces(_lines_of(files), _survey(files, shape.meta)))
     if shape.to in _DELIMITERS and shape.meta is None:
@@ -134,7 +137,7 @@ def _survey(files: Sequence[ResultsFile], meta: Sequence[str] | None) -> Survey:
 
 
 def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
-    """Collect the fields of meta in the order in which they appear. Raises UsageError when they are no columns."""
+    """Collect the fields of meta in the order in which they appear. Raises UsageError when they cannot be columns."""
     names: dict[str, Any] = {}
     for file, line in _results(files):
         meta = line.get("meta")
@@ -175,7 +178,7 @@ def _pour(pieces: Iterator[_Piece], write: Write, write_failure: Write) -> None:
 
 
 class _Portion:
-    """What waits to be written."""
+    """Collects pieces until they are worth a write."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -197,7 +200,7 @@ class _Portion:
 
 @contextmanager
 def _whole_file(path: Path, option: str) -> Iterator[Write]:
-    """Give a function that writes; the file gets its name when the context ends well. Raises OutputError.
+    """Yield a function that writes; the file gets its name when the context ends without an error. Raises OutputError.
 
     A new file is private to its owner, one that is replaced keeps its mode.
     """

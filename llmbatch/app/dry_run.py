@@ -1,4 +1,4 @@
-"""`--dry-run`: the requests as they would be sent, and an estimate of their cost. Nothing leaves the machine."""
+"""`--dry-run`: writes the requests as they would be sent, and estimates their cost. Nothing leaves the machine."""
 
 import os
 import select
@@ -34,14 +34,14 @@ def dry_run(
     counts: Counter[str] = Counter()
     tokens = 0
     bill = Bill(find_price(settings))
-    dialect, _ = new_dialect(settings), new_reader(settings)  # what the answers have to fit is looked at, too
+    dialect, _ = new_dialect(settings), new_reader(settings)  # also checks the schema for the answers
     with (
         open_decisions(settings, say) as decide_about,
         closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         path = settings.output.path
         is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
-        jobs = reading.preparation(dialect, bound=bound(settings, bill.price), must_be_usable=is_new)
+        jobs = reading.jobs(dialect, bound=bound(settings, bill.price), must_be_usable=is_new)
         while batch := jobs.records(settings.input.batch_size):
             lines = []
             for job in batch:
@@ -64,7 +64,7 @@ def dry_run(
 
 
 class Bill:
-    """An estimate of what requests would cost; empty as soon as the price of one is not known."""
+    """An estimate of what requests would cost; empty as soon as the price of one is unknown."""
 
     def __init__(self, price: Price | None) -> None:
         self.price = price
@@ -128,15 +128,15 @@ def _write(fd: int, lines: bytes, *, escape: bool) -> None:
 
 
 Decide = Callable[[Job | InvalidRecord], Decision]
-"""Says what would become of a record of the input."""
+"""Decides what would be done with a record of the input."""
 
 
 @contextmanager
 def open_decisions(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide]:
-    """Open the results file of the settings for reading; without one everything would be sent.
+    """Open the results file of the settings for reading; without one all records would be sent.
 
-    Changed options count as "send again", since a dry run is how one looks before deciding. Raises UsageError for a
-    file that is not a results file.
+    Changed options count as "send again", since a dry run helps to decide about that. Raises UsageError for a file that
+    is not a results file.
     """
     path = settings.output.path
     if path is None or settings.output.overwrite or not path.exists():

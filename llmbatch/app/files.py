@@ -1,7 +1,7 @@
-"""Files that a command reads and writes: compared before anything is opened for writing, and written whole.
+"""Compares the files of a command before one is opened for writing, and writes files atomically.
 
-Two names are of one file when device and inode are the same, links followed. A file that does not exist yet is known
-by its folder and its name.
+Two names mean the same file when they lead, through links, to the same device and inode. A file that does not exist yet
+is identified by its folder and its name.
 """
 
 import errno
@@ -32,14 +32,14 @@ _MOST_LINKS = 40
 
 
 class NamedFile(NamedTuple):
-    """A file, or an open descriptor, and the words that name it for people."""
+    """A file, or an open descriptor, and the words for it in messages."""
 
     words: str
     path: str | os.PathLike[str] | int
 
 
-class _Place(NamedTuple):
-    """Where a file is: its device and inode; or those of its folder and the name that it will have."""
+class _Location(NamedTuple):
+    """The device and inode of a file; or those of its folder, and the name that it will have."""
 
     device: int
     inode: int
@@ -99,7 +99,7 @@ def _read(settings: Settings, stdin: bool) -> Iterator[NamedFile]:
 
 
 def check_results_path(path: Path) -> None:
-    """Refuse a results file that is a folder, or lies in none. Raises UsageError."""
+    """Raise UsageError if the results file is a folder, or its folder does not exist."""
     if os.path.isdir(path):
         raise UsageError(f"-o {path} is a folder", f"Name a file in it: -o {path / 'results.jsonl'}")
     if not os.path.isdir(path.parent):
@@ -107,36 +107,36 @@ def check_results_path(path: Path) -> None:
 
 
 def check_files(written: Sequence[NamedFile], read: Sequence[NamedFile], results: Sequence[Path]) -> None:
-    """Compare what is written with what is read, and with each other.
+    """Compare the files that are written with those that are read, and with each other.
 
-    `results` are results files, read or written: what lies in their state folders, and in those of others, is not
-    written to by name. Raises UsageError.
+    `results` are results files, read or written. Nothing may be written by name into a state folder, theirs or another
+    one's. Raises UsageError.
     """
-    sources = [(place, file) for file in read if (place := _place_of(file.path)) is not None]
-    targets: list[tuple[_Place, NamedFile]] = []
+    sources = [(location, file) for file in read if (location := _location_now(file.path)) is not None]
+    targets: list[tuple[_Location, NamedFile]] = []
     own = {os.path.realpath(path) for path in results}
     for file in written:
-        place = _place(file)
-        if place is None:
+        location = _location(file)
+        if location is None:
             continue
         for other, source in sources:
-            if place == other:
+            if location == other:
                 raise UsageError(
                     f"{file.words} is the same file as {source.words}, which is read",
                     "Choose another file; nothing was changed.",
                 )
         for other, target in targets:
-            if _same(place, other, file):
+            if _same(location, other, file):
                 raise UsageError(
                     f"{file.words} is the same file as {target.words}", "Choose another file; nothing was changed."
                 )
         if not isinstance(file.path, int):
             _check_states(file.words, Path(os.path.realpath(file.path)), own)
-        targets.append((place, file))
+        targets.append((location, file))
 
 
 def results_read(names: Sequence[str]) -> tuple[list[NamedFile], list[Path]]:
-    """Return what a command that reads results files reads, for `check_files`, and the results files by themselves."""
+    """Return the files that a reader of results files reads, for `check_files`, and the results files among them."""
     read = [NamedFile("stdin", 0) if name == "-" else NamedFile(name, name) for name in names or ("-",)]
     paths = [Path(name) for name in names if name != "-"]
     read += [NamedFile(f"{path}.state/redo.jsonl", f"{path}.state/redo.jsonl") for path in paths]
@@ -144,13 +144,13 @@ def results_read(names: Sequence[str]) -> tuple[list[NamedFile], list[Path]]:
 
 
 def check_stdout(results: Sequence[str], inputs: Sequence[str] = ()) -> None:
-    """Make sure that a command which only reads does not write its stdout into what it reads. Raises UsageError."""
+    """Raise UsageError if stdout leads into a file that the command reads."""
     read, paths = results_read(results)
     check_files([NamedFile("stdout", 1)], [*read, *(NamedFile(path, path) for path in inputs if path != "-")], paths)
 
 
 def _check_states(words: str, target: Path, own: set[str]) -> None:
-    """Refuse to write what belongs to the results of a run, unless it is the results file itself."""
+    """Raise UsageError for a target that belongs to the results of a run, unless it is the results file itself."""
     for folder in (target, *target.parents):
         if _is_state(folder) or (folder.suffix == ".state" and str(folder.with_suffix("")) in own):
             raise UsageError(f"{words} is among what a run needs to go on", "Choose another folder.")
@@ -162,30 +162,30 @@ def _is_state(folder: Path) -> bool:
     return folder.name.endswith(".state") and os.path.exists(folder / "runs.jsonl")
 
 
-def _place(file: NamedFile) -> _Place | None:
-    """Return where a file is or will be; None for what cannot be written over. Raises UsageError."""
+def _location(file: NamedFile) -> _Location | None:
+    """Return where a file is or will be; None for what cannot be overwritten. Raises UsageError."""
     try:
-        place = _place_of(file.path)
-        if place is not None or isinstance(file.path, int) or os.path.exists(file.path):
-            return place
+        location = _location_now(file.path)
+        if location is not None or isinstance(file.path, int) or os.path.exists(file.path):
+            return location
         target = Path(os.path.realpath(file.path))
         folder = os.stat(target.parent)
     except OSError as error:
         raise UsageError(f"{file.words}: {error.strerror}", "Name a file in a folder that is there.") from error
-    return _Place(folder.st_dev, folder.st_ino, target.name)
+    return _Location(folder.st_dev, folder.st_ino, target.name)
 
 
-def _place_of(path: str | os.PathLike[str] | int) -> _Place | None:
-    """Return where a file is; None for one that is not there, a device, a FIFO, a closed descriptor."""
+def _location_now(path: str | os.PathLike[str] | int) -> _Location | None:
+    """Return where a file is; None if it does not exist, or is a device, a FIFO or a closed descriptor."""
     try:
         status = os.fstat(path) if isinstance(path, int) else os.stat(path)
     except (OSError, ValueError):
-        return None  # whoever opens it says why
-    return _Place(status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+        return None  # the code that opens it says why
+    return _Location(status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-def _same(one: _Place, other: _Place, file: NamedFile) -> bool:
-    """Say whether two files are the same, also where a file system takes names that differ in case for one."""
+def _same(one: _Location, other: _Location, file: NamedFile) -> bool:
+    """Say whether two files are the same, also in a file system that ignores case."""
     if one == other:
         return True
     if one[:2] != other[:2] or one.name is None or other.name is None or _folded(one.name) != _folded(other.name):
@@ -201,12 +201,12 @@ def _folded(name: str) -> str:
 
 
 def _folds_names(folder: Path) -> bool:
-    """Say whether a folder takes names that differ in case for one: by a file that is made and removed again."""
+    """Say whether a folder ignores case in names, by creating a file and removing it again."""
     probe = folder / f".llmbatch-{os.urandom(8).hex()}"
     try:
         os.close(disk.create(probe, exclusive=True))
     except OSError:
-        return False  # writing there will fail as well
+        return False  # the write itself will fail as well
     try:
         return probe.with_name(probe.name.upper()).exists()
     finally:
@@ -214,10 +214,10 @@ def _folds_names(folder: Path) -> bool:
 
 
 def resolve_target(path: Path, words: str) -> Path:
-    """Follow the links of a file that will be replaced. Raises UsageError for one that somebody else may have planted.
+    """Follow the links of a file that will be replaced. Raises UsageError for a link that an attacker may have planted.
 
-    The rule is the kernel's (`fs.protected_symlinks`): where all may write, as in /tmp, a link leads somewhere only
-    when it is of this user or of the owner of the folder.
+    The rule is the kernel's (`fs.protected_symlinks`): in a folder where all may write, such as /tmp, a link is
+    followed only if it belongs to this user or to the owner of the folder.
     """
     for _ in range(_MOST_LINKS):
         try:
@@ -239,7 +239,7 @@ def _is_trusted(link: os.stat_result, folder: os.stat_result) -> bool:
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Refuse, before anything is sent, what could not be written later. Raises UsageError."""
+    """Raise UsageError, before anything is sent, for a file that could not be written later."""
     target = resolve_target(path, f"{option} {path}")
     if os.path.isdir(path):
         raise UsageError(f"{option} {path} is a folder", "Name a file in it.")
@@ -252,10 +252,10 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def write_whole(path: Path, data: bytes, option: str) -> None:
-    """Write a file that others read: whole, or not at all.
+    """Replace a file that others read atomically.
 
-    A device, a FIFO and what stdout or stderr lead to are no files to replace: they are written to, a FIFO only when
-    somebody reads it. Raises OutputError.
+    A device, a FIFO and what stdout or stderr lead to cannot be replaced: they are written to, a FIFO only when it has
+    a reader. Raises OutputError.
     """
     try:
         if is_stream(path):
@@ -270,7 +270,7 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Say whether a path leads to what is written to as it is: a device, a FIFO, what stdout or stderr is open on."""
+    """Say whether a path leads to what is written to directly: a device, a FIFO, what stdout or stderr is open on."""
     try:
         status = os.stat(path)
     except OSError:
@@ -287,10 +287,10 @@ def _standard_stream(status: os.stat_result) -> int | None:
 
 
 def open_stream(path: Path) -> int:
-    """Open what is written to as it is. Raises OSError, ENXIO for a FIFO that nobody reads."""
+    """Open what is written to directly. Raises OSError, ENXIO for a FIFO without a reader."""
     fd = _standard_stream(os.stat(path))
     if fd is not None:
-        return os.dup(fd)  # its position moves with ours: neither writes over the other
+        return os.dup(fd)  # both descriptors share one position, so neither overwrites the other
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
 
 

@@ -1,4 +1,4 @@
-"""The first records of an input: whether they have the fields that options name, and whether any can be sent."""
+"""Checks by the first records of an input whether the fields that options name exist, and whether any can be sent."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from llmbatch.input.entry import Entry
 __all__ = ["FIRST", "FirstRecords", "WantedFields", "fields_named_by"]
 
 FIRST = 100
-"""Records that an input is judged by."""
+"""So many first records show what an input is."""
 LEAST = 10
-"""Records of a shorter input that are enough to judge it by."""
+"""So many records are enough in a shorter input."""
 
 _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*|0x[0-9a-f]+")
 
 
 def fields_named_by(input: InputSettings) -> dict[str, str]:
-    """Return the fields that options name, each with the option."""
+    """Return the fields that options name, each with its option."""
     named = {name: "--meta" for name in input.meta if name} if not isinstance(input.meta, str) else {}
     named |= dict.fromkeys(input.images, "--image")
     if input.id_field not in (None, "none", ""):
@@ -38,11 +38,11 @@ class WantedFields:
 
     @property
     def are_found(self) -> bool:
-        """Whether each was seen."""
+        """Whether each field was found in a record."""
         return not self._missing
 
     def look_at(self, entries: Sequence[Entry]) -> None:
-        """Look which fields these records have."""
+        """Note which fields these records have."""
         if self._missing:
             for entry in entries:
                 fields = entry.value if isinstance(entry.value, dict) else ("prompt",) if entry.error is None else ()
@@ -50,7 +50,7 @@ class WantedFields:
             self._missing = {name: option for name, option in self._missing.items() if name not in self._seen}
 
     def conclude(self) -> None:
-        """Raise UsageError for a field that no record has. Where none could be read, that tells nothing."""
+        """Raise UsageError for a field that no record has, unless no record could be read."""
         if not self._missing or not self._seen:
             return
         name, option = next(iter(self._missing.items()))
@@ -63,10 +63,10 @@ class WantedFields:
 
 
 class FirstRecords:
-    """Judges an input by its first records, before anything is sent.
+    """Checks an input by its first records, before anything is sent.
 
-    With `must_be_usable` they may not all be invalid for the same reason: then it is another format, or a flag is
-    missing, and not the records are to blame.
+    With `must_be_usable` they may not all be invalid for the same reason: then the input has another format, or a flag
+    is missing.
     """
 
     def __init__(self, wanted: Mapping[str, str], *, must_be_usable: bool) -> None:
@@ -76,10 +76,10 @@ class FirstRecords:
         self._message: str | None = None
         """What is wrong with the first record."""
         self._reason: str | None = None
-        """The same without its particulars."""
+        """The same without the parts that differ from record to record."""
 
     def add(self, entries: Sequence[Entry], records: Sequence[Job | InvalidRecord]) -> None:
-        """Look at records, in the order of the input. Only the first are looked at."""
+        """Look at records in the order of the input, until they are decided."""
         left = FIRST - self._count
         self._wanted.look_at(entries[:left])
         for entry, record in zip(entries[:left], records[:left], strict=True):
@@ -95,9 +95,9 @@ class FirstRecords:
         return self._count >= FIRST or (self._wanted.are_found and not self._must_be_usable)
 
     def conclude(self, *, ended: bool) -> None:
-        """Raise UsageError for fields that none has, InputError when all are invalid for the same reason.
+        """Raise UsageError for fields that no record has, InputError when all are invalid for the same reason.
 
-        `ended` says that there are no others.
+        `ended` says that the input has no other records.
         """
         self._wanted.conclude()
         if self._must_be_usable and self._count >= (LEAST if ended else FIRST):

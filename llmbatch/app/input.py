@@ -1,4 +1,4 @@
-"""Opens the input of a run: source, decoder and dialect, as the settings say."""
+"""Opens the input of a run by its settings: source, decoder and dialect."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,13 +27,13 @@ from llmbatch.input.template import Template
 __all__ = ["InputReader", "check_strict", "new_dialect", "new_reader"]
 
 REMEMBERED = 1_000_000
-"""Identities kept of an endless input that no results file could be compared with anyway."""
+"""So many identities are kept of an endless input without a results file, to find repeated ids."""
 
 
 class InputReader:
-    """Opens the inputs, unless it is given a `source`.
+    """Opens the inputs, unless there is a `source`.
 
-    Raises InputError for one that cannot be read, UsageError for a template that cannot work.
+    Raises InputError for an input that cannot be read, UsageError for a template that cannot work.
     """
 
     def __init__(self, settings: Settings, notice: Callable[[str], None], source: RecordSource | None = None) -> None:
@@ -49,7 +49,7 @@ class InputReader:
         self._on_stdin = not input.paths or "-" in input.paths
 
     def check(self) -> None:
-        """Read whole files first, for `--strict`. Raises InputError with the first problems."""
+        """Read all of the files first, for `--strict`. Raises InputError with the first problems."""
         input = self._settings.input
         if self._on_stdin:
             raise UsageError("--strict cannot read stdin twice", "Put the input into a file.")
@@ -64,7 +64,7 @@ class InputReader:
         if problems:
             raise InputError("--strict: " + "; ".join(problems), "Nothing was sent.")
 
-    def preparation(
+    def jobs(
         self,
         dialect: Dialect,
         skip_done: SkipDone | None = None,
@@ -114,7 +114,7 @@ class InputReader:
 
 
 def new_dialect(settings: Settings) -> Dialect:
-    """Return the dialect of the endpoint; records that name another one are put in that of theirs."""
+    """Return the dialect of the endpoint; records that name another endpoint get the dialect of that one."""
     model = settings.model
     _, preset = find_preset(model)
     options = Options(
@@ -132,7 +132,7 @@ def new_dialect(settings: Settings) -> Dialect:
 
 
 def new_reader(settings: Settings) -> AnswerReader:
-    """Return what reads the answers. Raises UsageError for a schema that is none."""
+    """Return the reader of answers. Raises UsageError for an invalid schema."""
     model = settings.model
     wants_json = model.json or model.schema is not None
     if not wants_json and not model.fail_on_finish:
@@ -172,7 +172,8 @@ def check_strict(
 ) -> list[str]:
     """Return the first problems of the inputs, at most ten; `limit` ends the search after so many records.
 
-    The decoder must be one of its own: it remembers ids. Raises what opening, reading and decoding raise.
+    The decoder must not be used for anything else, since it remembers ids. Raises what opening, reading and decoding
+    raise.
     """
     problems: list[str] = []
     index = 0

@@ -1,4 +1,4 @@
-"""Turns the input into jobs: reads, decodes, builds bodies and keys. Runs in a thread, a batch at a time."""
+"""Turns the input into jobs: reads, decodes, builds bodies and keys. Runs in a thread, batch by batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,10 +28,10 @@ SkipDone = Callable[[list[Job | InvalidRecord]], list[Job | InvalidRecord | Alre
 
 
 class JobReader:
-    """An input of jobs. `bound` tells the most that one may cost, where that matters; it raises RecordError.
+    """An input of jobs. `bound` returns the most that a job may cost, or raises RecordError.
 
-    A fault of the settings that shows on the first record, or on the `first` records, is raised before anything is
-    sent.
+    An error of the settings that the first record shows, or the `first` records together, is raised before anything
+    is sent.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class JobReader:
         self._index = 0
         self._first = first
         self._ready: list[Job | InvalidRecord] = []
-        """Records that were looked at, and are not handed out yet."""
+        """Records that were looked at, and not returned yet."""
 
     def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
         """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
@@ -67,7 +67,7 @@ class JobReader:
         return self._skip_done(records) if self._skip_done is not None else [*records]
 
     def records(self, limit: int) -> list[Job | InvalidRecord]:
-        """Return records as `read` does, but all that the input has."""
+        """Return records as `read` does, but without `skip_done`: also those that need no request."""
         if self._first is not None:
             first, self._first = self._first, None
             self._ready = self._look(first, limit)
@@ -81,7 +81,7 @@ class JobReader:
                 return records
 
     def _look(self, first: FirstRecords, limit: int) -> list[Job | InvalidRecord]:
-        """Read as many records as decide about the input; of one without an end, those that are there."""
+        """Read the first records until they suffice; of an endless input, only those that are there."""
         endless = self._source.fraction is None
         found: list[Job | InvalidRecord] = []
         while True:
@@ -110,7 +110,7 @@ class JobReader:
         return entries
 
     def _is_mine(self, job: Job | InvalidRecord, shard: int, shards: int) -> bool:
-        """Say whether a record falls to this shard. Repeated ids fall to the same, where they are told."""
+        """Say whether a record belongs to this shard. Records with the same id share one, which finds the repeat."""
         identity = job.identity
         return fingerprint(identity.id, identity.record, 0) % shards == shard - 1
 
@@ -154,7 +154,7 @@ class JobReader:
 
 
 class _Keys(dict[Route, Callable[[bytes], str]]):
-    """What makes the key of a request as sent alone, by its route; the model stands in its body."""
+    """By route, the function that makes the key of a request as sent alone; the model is in its body."""
 
     def __missing__(self, route: Route) -> Callable[[bytes], str]:
         of_body = self[route] = digest_after(route.dialect.encode(), route.path.encode())

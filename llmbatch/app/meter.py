@@ -1,4 +1,4 @@
-"""How fast a run goes, how much of it is left and what holds it back, from samples. Pure, the clock passed in."""
+"""Measures by samples how fast a run goes and what limits it, and estimates its total. Pure, the clock passed in."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ EVERY = 0.2
 RECENT = 10.0
 """Seconds that the present rate is measured over."""
 ENOUGH = 10
-"""Records that must have finished meanwhile; of fewer a rate is mostly chance."""
+"""So many records must have finished in that time: a rate of fewer is mostly chance."""
 
 
 class Meter:
-    """Measures a run that began at a moment. `routes` are the last ones sampled."""
+    """Measures a run. `routes` are those of the last sample."""
 
     def __init__(self, began: float) -> None:
         self.routes: Sequence[RouteState] = ()
@@ -24,7 +24,7 @@ class Meter:
         """Seconds in which a route was closed, because its server refused or was not there."""
         self._began = self._at = began
         self._done: deque[tuple[float, int]] = deque([(began, 0)])
-        """How many records had finished by when, over the last seconds."""
+        """Moments of the last seconds, and how many records had finished by then."""
         self._limited: dict[Cause, float] = {}
         """Seconds by cause."""
 
@@ -37,12 +37,12 @@ class Meter:
             self._done.popleft()
 
     def end(self, now: float) -> None:
-        """Note that nothing more happens."""
+        """Measure for the last time: the run has ended."""
         self._credit(now, self.routes)
         self.routes = ()
 
     def rate(self, now: float, done: int) -> float:
-        """Return how many records a second finish at present; over the whole run as long as that are few."""
+        """Return how many records a second finish at present, or in the run so far while those are few."""
         since, before = self._done[0]
         if done - before < ENOUGH:
             since, before = self._began, 0
@@ -57,7 +57,7 @@ class Meter:
         return {cause: share for cause, share in shares.items() if share}
 
     def _credit(self, now: float, routes: Sequence[RouteState]) -> None:
-        """Share the time since the last sample among the causes; the input is one only where there is no other."""
+        """Share the time since the last sample among the causes. The input counts only if there is no other cause."""
         seconds, self._at = max(0.0, now - self._at), max(now, self._at)
         causes = [route.cause for route in routes if route.cause is not None]
         busy = [cause for cause in causes if cause is not Cause.INPUT] or causes
@@ -68,7 +68,7 @@ class Meter:
 
 
 def estimated_total(read: int, part: float | None, *, limit: int | None) -> int | None:
-    """Estimate how many records the input has, from those in the part of it that was read; None when unknown."""
+    """Estimate how many records the input has, from those in the part that was read; None when that is unknown."""
     if part == 1.0:
         return read
     total = round(read / part) if part and read else None

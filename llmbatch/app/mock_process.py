@@ -1,4 +1,4 @@
-"""The built-in mock provider in a process of its own, which ends with ours however ours ends."""
+"""Runs the built-in mock provider in a process of its own, which ends when this one does, even by a crash."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ _NAME = "the built-in mock provider"
 def mock_process() -> Iterator[str]:
     """Start the mock on a free loopback port; yield its base URL; stop it at the end. Raises LlmbatchError.
 
-    It lives as long as its stdin is open, so even a SIGKILL of ours ends it.
+    It lives as long as its stdin is open, so it ends even if this process is killed.
     """
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: not what the working directory calls so
+            [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: do not import from the working folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is ours to handle: the mock has to answer what is in flight
+            start_new_session=True,  # so that Ctrl-C does not end the mock, which has to answer what is in flight
             text=True,
         )
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where a run stands, for displays and the summary: puts a snapshot together from the parts that know."""
+"""Makes snapshots of a run for displays and the summary, from the state of its parts."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ __all__ = ["Monitor"]
 
 
 class Monitor:
-    """Watches a run from the moment at which it is made; an observer.
+    """An observer that watches a run from its beginning.
 
     `records` is how many the input has, where they were counted before; else the total is estimated from
     `fraction`, the share of the input that has been read. `limit` is `--limit`.
@@ -41,7 +41,7 @@ class Monitor:
         self._ceiling = ceiling
         self._began = self._finished = clock.monotonic()
         self._reasons: dict[str, str] = {}
-        """Which kind of fault closed a route last, by model."""
+        """By model, the kind of fault that closed a route last."""
         self.meter = Meter(self._began)
 
     def __call__(self, event: Event) -> None:
@@ -58,7 +58,7 @@ class Monitor:
         return self._clock.monotonic() - self._began
 
     def sample(self) -> None:
-        """Measure. Due every `meter.EVERY` seconds, on the event loop."""
+        """Measure. To be called every `meter.EVERY` seconds, on the event loop."""
         pipeline, now = self._pipeline, self._clock.monotonic()
         routes = pipeline.dispatch.routes(now, input_ended=pipeline.progress.input_ended)
         self.meter.sample(now, self._tally.done, [self._with_reason(route) for route in routes])
@@ -68,7 +68,7 @@ class Monitor:
         self.meter.end(self._clock.monotonic())
 
     def snapshot(self) -> Snapshot:
-        """Tell where the run stands. Called from other threads too."""
+        """Return the state of the run. Called from other threads too."""
         now = self._clock.monotonic()
         pipeline, tally, meter = self._pipeline, self._tally, self.meter
         dispatch, progress = pipeline.dispatch, pipeline.progress
@@ -104,7 +104,7 @@ class Monitor:
         return route._replace(reason=self._reasons.get(route.name.partition(" at ")[0]))
 
     def _total(self) -> int | None:
-        """Return how many records the input has: as counted before the first request, or else by an estimate."""
+        """Return how many records the input has, as counted before the first request, or else an estimate."""
         if self._records is not None:
             return self._records
         progress = self._pipeline.progress

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from llmbatch.app.files import is_stream, open_stream, resolve_target
 from llmbatch.app.jobs import SkipDone
 from llmbatch.app.resume import ResumePlan
-from llmbatch.app.table_names import results_path_of
+from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
@@ -130,7 +130,7 @@ def open_output(
             )
         )
         if settings.resume.dedupe or settings.resume.reuse:
-            store.index_answers([results_path_of(name) for name in settings.resume.reuse])
+            store.index_answers([results_of_table(name) for name in settings.resume.reuse])
         continuation = ResumePlan(store, settings, notice)
         survey = continuation.begin(dialect)
         journal = stack.enter_context(

@@ -1,4 +1,4 @@
-"""Where prices come from: `--price`, else genai-prices, imported only for a provider it may know."""
+"""Finds the price of a model: `--price`, or else genai-prices, imported only for a provider that it may list."""
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
@@ -16,11 +16,11 @@ from llmbatch.results.stats import amount
 __all__ = ["bound", "find_price", "spent_in"]
 
 _OTHER_NAMES = {"xai": "x-ai", "gemini": "google"}
-"""Presets that genai-prices has under another name."""
+"""Presets that have another name in genai-prices."""
 
 
 class ListPrice:
-    """The list prices of genai-prices, for a provider it knows by name or else by its address."""
+    """The list prices of genai-prices, for a provider that it lists by name or by address."""
 
     def __init__(self, provider: str | None, address: str | None) -> None:
         from genai_prices import Usage as Counts
@@ -31,7 +31,7 @@ class ListPrice:
         self._unknown: set[str] = set()
 
     def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
-        """Return what so many tokens cost, cached ones at their own price; None when the list has no such model."""
+        """Return what these tokens cost, cached ones at their own price; None when the list has no such model."""
         if model in self._unknown or (usage.input_tokens is None and usage.output_tokens is None):
             return None
         counts = self._counts(
@@ -45,13 +45,13 @@ class ListPrice:
         except LookupError:
             self._unknown.add(model)
             return None
-        except ValueError:  # counts that contradict each other, like more cached than there are
+        except ValueError:  # counts that contradict each other, such as more cached tokens than tokens
             return None
         return float(calculation.total_price)
 
 
 def find_price(settings: Settings) -> Price | None:
-    """Return the price list of a run, None when there is none. Raises UsageError when `--max-cost` needs one."""
+    """Return the prices for a run, None when there are none. Raises UsageError when `--max-cost` needs them."""
     flat = settings.model.price
     price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(settings)
     if price is None and settings.stop.has_ceiling:
@@ -75,9 +75,9 @@ def _list_price(settings: Settings) -> Price | None:
 
 
 def bound(settings: Settings, price: Price | None) -> Callable[[Job], float] | None:
-    """Return what tells the most that a job's request may cost, where there is a ceiling.
+    """Return a function for the most that a job's request may cost; None without a ceiling.
 
-    It raises RecordError where nobody can know.
+    The function raises RecordError when that cannot be known.
     """
     if price is None or not settings.stop.has_ceiling:
         return None
@@ -97,7 +97,7 @@ def bound(settings: Settings, price: Price | None) -> Callable[[Job], float] | N
 
 
 def spent_in(lines: Iterable[Mapping[str, Any]], price: Price) -> float:
-    """Add up what result lines cost; those without a cost are priced by the tokens they report."""
+    """Add up what result lines cost; those without a cost are priced by the tokens that they report."""
     spent = 0.0
     for line in lines:
         cost = amount(line.get("cost_usd"))

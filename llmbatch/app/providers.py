@@ -1,4 +1,4 @@
-"""What is known of each provider and of the keys here, and whether it answers."""
+"""Lists the presets, says whether their keys are set, and asks whether they answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +29,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What GET /models said. `models` counts them, where that could be read."""
+    """The answer to GET /models. `models` is how many it lists, if that could be read."""
 
     ok: bool
     message: str
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One preset as it stands here. `key_set` is whether any of the variables holds something; never what."""
+    """One preset. `key_set` says whether one of its variables is set, and never to what."""
 
     provider: str
     base_url: str
@@ -58,7 +58,7 @@ class Provider:
 
 
 def providers(names: Sequence[str], environment: Mapping[str, str]) -> list[Provider]:
-    """Return the presets of these names, or all. Raises UsageError for a name that is none."""
+    """Return the presets of these names, or all. Raises UsageError for an unknown name."""
     found = []
     for name in names or PRESETS:
         _, preset = find_preset(ModelSettings(provider=name), environment)
@@ -76,7 +76,7 @@ def providers(names: Sequence[str], environment: Mapping[str, str]) -> list[Prov
 
 
 async def checked(found: Sequence[Provider], environment: Mapping[str, str]) -> list[Provider]:
-    """Ask all of them at once for their models, each with the key that a run would send."""
+    """Ask all providers at once for their models, each with the key that a run would send."""
     checks: dict[str, Check] = {}
 
     async def ask(name: str) -> None:
@@ -91,16 +91,16 @@ async def checked(found: Sequence[Provider], environment: Mapping[str, str]) -> 
 async def _check(name: str, environment: Mapping[str, str]) -> Check:
     try:
         model = ModelSettings(provider=name)
-        endpoint = find_servers(model, environment)
+        servers = find_servers(model, environment)
         _, preset = find_preset(model, environment)
     except LlmbatchError as error:
         return Check(ok=False, message=error.message)
-    if not endpoint.base_url:
+    if not servers.base_url:
         return Check(ok=True, message="built in")
     limits = Limits(connect=PATIENCE, attempt=PATIENCE)
     try:
-        lane = lane_opener(endpoint.base_url, limits=limits)()
-        sender = LaneSender(lane, Heads(endpoint.base_url, endpoint.headers), limits=limits)
+        lane = lane_opener(servers.base_url, limits=limits)()
+        sender = LaneSender(lane, Heads(servers.base_url, servers.headers), limits=limits)
     except UsageError as error:
         return Check(ok=False, message=error.message)
     try:
@@ -108,8 +108,8 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
     finally:
         with anyio.CancelScope(shield=True):
             await sender.aclose()
-    said = _read(answer)
-    return Check(ok=said.ok, status=said.status, models=said.models, message=Redactor(endpoint.secrets)(said.message))
+    check = _read(answer)
+    return replace(check, message=Redactor(servers.secrets)(check.message))
 
 
 def _read(answer: Reply | Fault) -> Check:

@@ -1,4 +1,4 @@
-"""`--redo`: which records that have a result are to be sent again."""
+"""`--redo`: reads which records with a result are to be sent again."""
 
 from difflib import get_close_matches
 
@@ -16,7 +16,7 @@ _KINDS = tuple(map(str, Kind))
 def parse_redo(text: str) -> Redo:
     """Read `unbilled`, `none`, `all`, kinds of failure with commas between them, or @ and a file of ids.
 
-    Raises UsageError for a kind that there is not, and for a file that cannot be read or names no id.
+    Raises UsageError for an unknown kind, and for a file that cannot be read or names no id.
     """
     if text in ("unbilled", "none", "all"):
         return Redo(text)

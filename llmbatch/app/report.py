@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from llmbatch.app.table_names import results_path_of
+from llmbatch.app.table_names import results_of_table
 from llmbatch.results.reader import open_results
 from llmbatch.results.stats import StatsByModel
 
@@ -10,9 +10,9 @@ __all__ = ["report"]
 
 
 def report(names: Sequence[str], *, notice: Callable[[str], None]) -> StatsByModel:
-    """Count the lines of all files, as they stand. Raises InputError, UsageError."""
+    """Count the lines of all files as they are. Raises InputError, UsageError."""
     book = StatsByModel()
-    with open_results([results_path_of(name) for name in names]) as files:
+    with open_results([results_of_table(name) for name in names]) as files:
         for file in files:
             book.files += 1
             if file.torn:

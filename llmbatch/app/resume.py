@@ -1,4 +1,4 @@
-"""Resuming a results file: what a run will do is counted and shown before anything is sent."""
+"""Resumes a results file: counts and shows what a run will do before anything is sent."""
 
 import stat
 from collections import Counter
@@ -24,19 +24,19 @@ from llmbatch.results.store import Store
 __all__ = ["ResumePlan", "Survey"]
 
 LISTED = 10
-"""Records held in doubt that are named one by one."""
+"""So many records that are held are named one by one."""
 BATCH = 32
 """Records that a survey reads at a time: few enough to stay in the processor's caches."""
 NAMED = 3
-"""Records in doubt that the plan of a run names."""
+"""So many records in doubt are named in the plan of a run."""
 FEW_EDITS = 20
 """So many edited records are sent again without asking."""
 FEW_RESULTS = 20
-"""So many results may belong to no record of the input without a question."""
+"""So many results may belong to no record of the input before the run stops and asks."""
 
 
 class Survey:
-    """What a pass over the input, without sending, finds. Counts are of records."""
+    """What a pass over the input finds, before anything is sent. Counts are of records."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[Decision, bool]] = Counter()
@@ -46,36 +46,36 @@ class Survey:
         """The first records that are in doubt, by id."""
 
     def add(self, decided: Iterable[tuple[Decision, bool]]) -> None:
-        """Count records, each with whether it is unusable."""
+        """Count records; the flag of each says whether it is invalid."""
         self._counts.update(decided)
 
     def count(self, action: Action) -> int:
-        """Count those with whom this is done."""
+        """Count the records with this action."""
         return self._sum(lambda decision, invalid: decision.action is action)
 
     @property
     def edited(self) -> int:
-        """Count those that are not what they were when they were answered."""
+        """Count the records that have changed since they were answered."""
         return self._sum(lambda decision, invalid: decision.edited)
 
     @property
     def again(self) -> int:
-        """Count those that are sent again without having been edited."""
+        """Count the records that are sent again although they have not changed."""
         return self._sum(lambda decision, invalid: decision[:3] == (Action.SEND, True, False))
 
     @property
     def in_doubt(self) -> int:
-        """Count those that are sent again though an earlier request of theirs may have been billed."""
+        """Count the records that are sent again although an earlier request may have been billed."""
         return self._sum(lambda decision, invalid: decision.in_doubt and decision.action is Action.SEND)
 
     @property
     def invalid(self) -> int:
-        """Count those that get a line for being unusable."""
+        """Count the records that get a line because they are invalid."""
         return self._sum(lambda decision, invalid: invalid and decision.action is Action.SEND)
 
     @property
     def records(self) -> int:
-        """Count all."""
+        """Count all records."""
         return self._counts.total()
 
     @property
@@ -111,17 +111,17 @@ class ResumePlan:
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
         self._worked: set[Route] | None = None
-        self._let_through = False
-        """Whether a record was let through to be sent."""
+        self._has_passed = False
+        """Whether a record has been passed on to be sent."""
         self._remembered = "keep" if changed == "keep" else None
         self.policy = ResumePolicy.of(resume, changed)
 
     def begin(self, dialect: Dialect) -> Survey | None:
-        """Say what is there and what will be done, and write down what this run was asked to do.
+        """Tell what the file has and what will be done, and record the options of this run.
 
-        Return the survey when it shows that nothing is to be done: the input need not be read again. Without a survey
-        (input that can be read only once) the options are compared instead of the requests. Raises UsageError where a
-        person has to decide first.
+        Returns the survey when it shows that nothing is to be done: the input need not be read again. Without a survey
+        (input that can be read only once) options are compared instead of requests. Raises UsageError when a person has
+        to decide first.
         """
         self._check_shard()
         survey = self.survey(dialect)
@@ -149,7 +149,7 @@ class ResumePlan:
             self._notice(f"the address changed: {self._address_before} before, {self._address} now")
         self._store.write_header(
             {
-                "options": options_of(self._settings),
+                "options": recorded_options(self._settings),
                 "address": self._address,
                 "inputs": list(self._settings.input.paths),
                 "changed": self._remembered,
@@ -162,47 +162,50 @@ class ResumePlan:
         return None
 
     def worked(self, route: Route) -> bool:
-        """Tell whether the file has an answer from a route; without a survey any answer counts for all."""
+        """Tell whether the file has an answer from a route; without a survey any answer counts for all routes."""
         return route in self._worked if self._worked is not None else self._store.found.ok > 0
 
     def decide(self, job: Job | InvalidRecord) -> Decision:
-        """Decide about one record. Raises UsageError when its options changed and nobody said what to do then.
+        """Decide about one record. Raises UsageError when its options changed and `--changed` does not say what to do.
 
-        Of input that can be read only once, without a header to compare with, others may have been sent by then: that
-        is ActionNeeded.
+        When the input can be read only once and there are no earlier options to compare, other records may have been
+        sent already: then it raises ActionNeeded.
         """
         decision = self._store.decide(job.identity, job.key, self.policy)
         if decision.action is Action.CHANGED:
             what = "the options are not those that"
-            if not self._let_through:
+            if not self._has_passed:
                 raise self._changed(what)
             outcome = f"record {job.identity.index} showed it, and from there on nothing was sent"
             raise self._changed(what, outcome, kind=ActionNeeded)
         return decision
 
     def skip_done(self, entries: list[Job | InvalidRecord]) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
-        """Replace what needs no request, and enter on disk what will be sent. Raises OutputError, UsageError."""
+        """Replace the records that need no request, and enter the others in the intents.
+
+        Raises OutputError, UsageError, ActionNeeded.
+        """
         checked: list[Job | InvalidRecord | AlreadyDone | Outcome] = [*entries]
         if not self._store.is_new or self._store.answers is not None:
             checked = list(self._decided(entries))
         jobs = [entry for entry in checked if isinstance(entry, Job)]
         if jobs:
             self._store.plan(jobs)
-            self._let_through = True
+            self._has_passed = True
         return checked
 
     def survey(self, dialect: Dialect) -> Survey | None:
-        """Go through the whole input without sending anything; None when it can be read only once, or FILE is new."""
+        """Read all of the input without sending anything; None when it can be read only once, or FILE is new."""
         found, input = self._store.found, self._settings.input
         if not (found.ok or found.failed or found.in_doubt) or not _rereadable(input.paths):
             return None
         survey = Survey()
-        # What comes back with a result makes no difference here.
+        # Fields that come back with a result make no difference here.
         settings = self._settings._replace(input=input._replace(meta="none"))
         with closing(InputReader(settings, lambda text: None)) as reading:
-            preparation = reading.preparation(dialect)
+            jobs = reading.jobs(dialect)
             decide, policy = self._store.decide, self.policy
-            while batch := preparation.records(BATCH):
+            while batch := jobs.records(BATCH):
                 decided = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
                 survey.add(decided)
                 if found.in_doubt and len(survey.ids_in_doubt) < NAMED:
@@ -239,7 +242,7 @@ class ResumePlan:
                         yield copy  # an answer to the same request, which costs nothing
 
     def _continue(self, job: Job, decision: Decision) -> None:
-        """Let a job count on from what earlier runs left of it."""
+        """Give a job the counts and costs that earlier runs left of it."""
         job.redo = decision.redo
         job.possibly_billed = self._store.prior(job.identity, job.key)
         job.prior_cost = self._store.paid(job.identity) if decision.redo else None
@@ -261,7 +264,7 @@ class ResumePlan:
         return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
 
     def _check_shard(self) -> None:
-        """Refuse another shard than that of the results: it would send what is another file's. Raises UsageError."""
+        """Raise UsageError for another shard than that of the results: it would send records of another file."""
         found = self._store.found
         if self._shard != self._shard_before and (found.ok or found.failed or found.in_doubt):
             raise UsageError(
@@ -282,7 +285,7 @@ class ResumePlan:
             )
 
     def _check_input(self, survey: Survey, dialect: Dialect) -> None:
-        """Refuse an input to which none of many results belongs: it is another one, or FILE is. Raises UsageError."""
+        """Raise UsageError if none of many results belongs to the input: one of the two is the wrong file."""
         results = self._store.found.ok + self._store.found.failed
         if results <= FEW_RESULTS or not survey.records or self._store.orphans() < results:
             return
@@ -299,8 +302,8 @@ class ResumePlan:
         results = self._store.orphans()
         settings = self._settings._replace(input=self._settings.input._replace(meta="none", limit=None))
         with closing(InputReader(settings, lambda text: None)) as reading:
-            preparation = reading.preparation(dialect)
-            while self._store.orphans() == results and (batch := preparation.records(BATCH)):
+            jobs = reading.jobs(dialect)
+            while self._store.orphans() == results and (batch := jobs.records(BATCH)):
                 for job in batch:
                     self._store.decide(job.identity, job.key, self.policy)
         return self._store.orphans() < results
@@ -323,7 +326,7 @@ class ResumePlan:
         return ", ".join(parts)
 
     def _doubts(self, count: int, ids: Sequence[Any] = ()) -> str:
-        """Say what sending again what is in doubt may cost."""
+        """Say that records in doubt are sent again, and may be billed twice."""
         return f"{_ids(ids, count)} and may be paid for twice" if count else ""
 
     def _keeps_edits(self, survey: Survey) -> bool:
@@ -334,14 +337,14 @@ class ResumePlan:
 
     def _check_options(self) -> None:
         """Compare options where requests cannot be compared before the first is sent."""
-        known = self._store.found.ok and self._before
-        if known and self.policy.changed is None and self._before != options_of(self._settings):
+        has_answers = self._store.found.ok and self._before
+        if has_answers and self.policy.changed is None and self._before != recorded_options(self._settings):
             raise self._changed("the options are not those that")
 
     def _changed(
         self, what: str, outcome: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
     ) -> LlmbatchError:
-        now = options_of(self._settings) if self._before else {}
+        now = recorded_options(self._settings) if self._before else {}
         return kind(
             f"{what} {self._store.path} was written with "
             f"({difference(self._before, now) or 'a field of the request'}); {outcome}",
@@ -356,7 +359,7 @@ def shard_of(settings: Settings) -> str | None:
 
 
 def _ids(ids: Sequence[Any], count: int) -> str:
-    """Name the first of so many records, as far as they have ids."""
+    """Name the first of `count` records, if they have ids."""
     named = [repr(id) for id in ids[:NAMED] if id is not None]
     return f" ({', '.join(named)}{', …' if count > len(named) else ''})" if named else ""
 
@@ -365,7 +368,7 @@ def _shard_name(shard: str | None) -> str:
     return "all records" if shard is None else f"shard {shard}"
 
 
-def options_of(settings: Settings) -> dict[str, Any]:
+def recorded_options(settings: Settings) -> dict[str, Any]:
     """Return the options that answers depend on."""
     model = settings.model
     return {
@@ -383,7 +386,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
 
 
 def _text(option: str | None) -> str | None:
-    """Show a short text, and of a long one or a file what tells it from others."""
+    """Return a short text as it is, and for a long one or a file what distinguishes it."""
     if option is None or (len(option) <= 60 and not option.startswith("@")):
         return option
     if option.startswith("@"):

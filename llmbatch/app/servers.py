@@ -1,4 +1,4 @@
-"""Whom a run talks to: base URL, headers and key, and the rules that keep a key at its own host."""
+"""The servers of a run: base URLs, headers and key, and the rules that send a key to its own host only."""
 
 import os
 import re
@@ -27,9 +27,9 @@ _SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where requests go. `secrets` must never be shown; `unused_key` names a variable that would help at a 401.
+    """Where requests go. `secrets` must never be shown; `unused_key` names a variable that would help after a 401.
 
-    `base_url` is empty for the built-in mock until its process has said where it listens.
+    `base_url` is empty for the built-in mock until its process has told where it listens.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Servers:
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """All servers that share the records."""
+        """The base URLs of all servers that share the records."""
         return self.base_url, *self.more_urls
 
 
 def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.environ) -> tuple[str, Preset]:
-    """Return the preset and its name: openai without `-p`, a server of one's own with a base URL alone.
+    """Return the name and the preset of `-p`; without it openai, or, with a base URL alone, a server of one's own.
 
-    What it takes from the environment is filled in as far as it is there. Raises UsageError with the nearest name.
+    Variables of the environment are filled in where they are set. Raises UsageError that suggests the nearest name.
     """
     if model.provider is None and model.base_url is not None:
         return model.base_url, OWN_SERVER
@@ -127,7 +127,7 @@ def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | No
         try:
             text = decode_text(model.key_file.read_bytes())
         except (OSError, ValueError) as error:
-            # Where a byte is wrong would show a part of the key.
+            # The position of the wrong byte would show a part of the key.
             reason = getattr(error, "strerror", None) or str(error).partition(" (")[0]
             raise UsageError(f"--key-file {model.key_file}: {reason}", "Name a readable file of UTF-8 text.") from None
         key = _clean(text.strip(), str(model.key_file))
@@ -145,7 +145,7 @@ def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | No
 
 
 def _clean(key: str | None, source: str) -> str | None:
-    """Strip a key and refuse what no header can carry, without showing it."""
+    """Strip a key. Raises UsageError, without showing it, for characters that no header can carry."""
     if key is None or not key.strip():
         return None
     key = key.strip(" ")

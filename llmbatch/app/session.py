@@ -246,7 +246,7 @@ class Session:
         if self._output.kept is not None:
             return _AllKept(self._output.kept)
         store = self._output.store
-        return self._reading.preparation(
+        return self._reading.jobs(
             dialect,
             self._output.skip_done,
             bound(self._settings, self._price),

@@ -1,4 +1,4 @@
-"""Sum up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
+"""Sums up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
 
 from llmbatch.app.meter import Meter
 from llmbatch.app.servers import Servers
@@ -27,7 +27,7 @@ _PRECEDENCE = (
 
 
 def why_it_stopped(pipeline: Pipeline) -> LlmbatchError | None:
-    """Return the gravest reason for which a run ended early, or None when it went through its input."""
+    """Return the most serious reason why a run ended early, or None when it finished its input."""
     stops = pipeline.progress.stops or [stop for stop in (pipeline.dispatch.conclude(),) if stop is not None]
     return min(stops, key=_precedence, default=None)
 
@@ -43,7 +43,7 @@ def summarize(
     wall_s: float,
     orphans: int,
 ) -> Summary:
-    """Sum up a run that has ended, for `reason` if early; `orphans` are lines of the results file without a record.
+    """Sum up a run that has ended, early if there is a `reason`; `orphans` are result lines without a record.
 
     Raises LlmbatchError, a bug, when the numbers do not add up to the input.
     """
@@ -101,5 +101,5 @@ def _hint(reason: LlmbatchError | None, tally: Tally, servers: Servers) -> str |
 
 
 def _precedence(stop: LlmbatchError) -> tuple[int, bool]:
-    """Order the reasons to end early: the first is reported."""
+    """Return a sort key for reasons to end early: the first is reported."""
     return _PRECEDENCE.index(stop.exit_code), not (isinstance(stop, OutputError) and stop.rescued)

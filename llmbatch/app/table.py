@@ -1,14 +1,13 @@
-"""`-o X.csv`: the results file is X.jsonl beside it, and the table X.csv is written whole from it when a run ends."""
+"""`-o X.csv`: a run writes the results file X.jsonl beside it, and when it ends, the table X.csv from that."""
 
 import os
-from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from llmbatch.app.convert import Shape, shaped_pieces
 from llmbatch.app.files import resolve_target
-from llmbatch.app.table_names import NOTES, notes_of, shape_named, state_folder
+from llmbatch.app.table_names import NOTES, read_notes, shape_named, state_folder
 from llmbatch.codec import json
 from llmbatch.core.errors import InputError, OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
@@ -20,7 +19,7 @@ __all__ = ["Table"]
 
 
 class Table:
-    """The table at `path`, to be written from the results file. With `overwrite` one that is there may be any."""
+    """The table at `path`, written from the results file. With `overwrite` it may replace any file."""
 
     def __init__(self, path: Path, results: Path, *, overwrite: bool) -> None:
         self._path, self._results, self._overwrite = path, results, overwrite
@@ -28,9 +27,9 @@ class Table:
         self._state = state_folder(results)
 
     def check(self) -> None:
-        """Make sure, before anything is sent, that the table may be written. Raises UsageError.
+        """Check, before anything is sent, that the table may be written. Raises UsageError.
 
-        `--overwrite` is for the table and for results of runs, never for another file that is called X.jsonl.
+        `--overwrite` replaces the table and results of runs, never another file that is called X.jsonl.
         """
         if shape_named(self._path) == "parquet":
             check_parquet()
@@ -46,11 +45,11 @@ class Table:
             )
 
     def write(self) -> None:
-        """Write the table from the results file as it is now, unless that was done before. Raises OutputError."""
+        """Write the table from the results file, unless it is up to date. Raises OutputError."""
         try:
             source = os.stat(self._results)
             of = [source.st_size, source.st_mtime_ns]
-            note = notes_of(self._state).get(self._path.name, {})
+            note = read_notes(self._state).get(self._path.name, {})
             if note.get("of") == of and self._target.exists() and self._is_ours():
                 return
             if not self._may_be_replaced():
@@ -69,10 +68,10 @@ class Table:
             disk.whole_file(self._target, scratch=self._state / "table.new" if beside else None) as write,
         ):
             shape = Shape(to=shape_named(self._path) or "csv")
-            for piece in _gathered(piece for piece, _ in shaped_pieces(files, shape)):
+            for piece in disk.joined(piece for piece, _ in shaped_pieces(files, shape)):
                 digest.update(piece)
                 write(piece)
-            # Noted before the file has its name: killed in between, the next run knows the old one and the new one.
+            # Noted before the rename: after a crash in between, the next run recognises the old and the new table.
             self._note({"digests": [*note.get("digests", []), digest.hexdigest()]})
         status = os.stat(self._target)
         self._note({"digests": [digest.hexdigest()], "size": status.st_size, "mtime_ns": status.st_mtime_ns, "of": of})
@@ -81,12 +80,12 @@ class Table:
         return self._overwrite or self._is_ours()
 
     def _is_ours(self) -> bool:
-        """Say whether the table is as a run left it, or is not there."""
+        """Say whether the table does not exist, or is as a run left it."""
         try:
             status = os.stat(self._target)
         except FileNotFoundError:
             return True
-        note = notes_of(self._state).get(self._path.name)
+        note = read_notes(self._state).get(self._path.name)
         if note is None:
             return False
         if (note.get("size"), note.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
@@ -98,7 +97,7 @@ class Table:
         return digest.hexdigest() in note.get("digests", [])
 
     def _note(self, note: dict[str, Any]) -> None:
-        notes = notes_of(self._state) | {self._path.name: note}
+        notes = read_notes(self._state) | {self._path.name: note}
         disk.replace(self._state / "tables.new", self._state / NOTES, [json.dumps(notes)])
 
     def _failed(self, why: str, hint: str | None = None) -> OutputError:
@@ -106,17 +105,3 @@ class Table:
             f"cannot write {self._path}: {why}; all results are in {self._results}",
             hint or f"llmbatch convert {self._results} -o OUT{self._path.suffix} writes another one.",
         )
-
-
-def _gathered(pieces: Iterator[bytes], size: int = 1 << 16) -> Iterator[bytes]:
-    """Join pieces into portions, so that few writes are needed."""
-    waiting: list[bytes] = []
-    length = 0
-    for piece in pieces:
-        waiting.append(piece)
-        length += len(piece)
-        if length >= size:
-            yield b"".join(waiting)
-            waiting.clear()
-            length = 0
-    yield b"".join(waiting)

@@ -1,6 +1,6 @@
-"""Tables and the results files beside them, by their names: X.csv is written from X.jsonl.
+"""Finds the results file of a table, and the other way round, by their names: X.csv is written from X.jsonl.
 
-What a run wrote last is noted in X.jsonl.state/, so that any other X.csv is known.
+X.jsonl.state/ notes what a run wrote last, so that a table which is not ours is recognised.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 
-__all__ = ["NOTES", "notes_of", "results_path", "results_path_of", "shape_named", "state_folder"]
+__all__ = ["NOTES", "read_notes", "results_of_table", "results_path", "shape_named", "state_folder"]
 
 NOTES = "tables.json"
 
@@ -18,7 +18,7 @@ _SHAPES = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 
 
 def shape_named(path: Path) -> str | None:
-    """Return the shape that the name of a file asks for, if it does."""
+    """Return the shape that a file has by its name, None for other names."""
     return _SHAPES.get(path.suffix.lower())
 
 
@@ -33,12 +33,12 @@ def results_path(name: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     return (path, None) if shape_named(path) is None else (path.with_suffix(".jsonl"), path)
 
 
-def results_path_of(name: str) -> str:
+def results_of_table(name: str) -> str:
     """Return the results file that a table was written from; any other name as it is."""
     if shape_named(Path(name)) is None:
         return name
     path, table = results_path(name)
-    return str(path) if table is not None and table.name in notes_of(state_folder(path)) else name
+    return str(path) if table is not None and table.name in read_notes(state_folder(path)) else name
 
 
 def state_folder(results: Path) -> Path:
@@ -47,8 +47,8 @@ def state_folder(results: Path) -> Path:
     return real.with_name(f"{real.name}.state")
 
 
-def notes_of(state: Path) -> dict[str, Any]:
-    """Read what is noted of tables, by their names."""
+def read_notes(state: Path) -> dict[str, Any]:
+    """Read the notes about tables, by their names."""
     try:
         notes = json.loads((state / NOTES).read_bytes())
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from llmbatch.app.first_records import FIRST, WantedFields
-from llmbatch.app.table_names import results_path_of
+from llmbatch.app.table_names import results_of_table
 from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
@@ -30,7 +30,7 @@ _LINES = 34
 
 
 class Problem(StrEnum):
-    """What can be wrong: each by the name that it has in the output."""
+    """What can be wrong; the values are the names in the output."""
 
     MISSING = "missing"
     """A record without a result."""
@@ -44,7 +44,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong; `place` and `id` are for people and for programs."""
+    """One thing that is wrong, and where."""
 
     problem: Problem
     place: dict[str, Any]
@@ -71,11 +71,11 @@ class Reconciliation:
     doubts_unknown: list[str] = field(default_factory=list)
     """Why it is not known of some records whether a request left."""
     edited: int = 0
-    """Records that read differently from when they were answered: the same id, other fields."""
+    """Records that have changed since they were answered: the same id, other fields."""
     torn: list[str] = field(default_factory=list)
-    """Files that end in a piece of a line."""
+    """Files that end in an incomplete line."""
     orphans_known: bool = True
-    """Not when only the first records of the input were looked at."""
+    """False when only the first records of the input were read."""
 
     @property
     def complete(self) -> bool:
@@ -111,14 +111,14 @@ def verify(
     delimiter: str | None = None,
     found: Callable[[Finding], None],
 ) -> Reconciliation:
-    """Reconcile, telling `found` what is wrong as it turns up.
+    """Reconcile records and results; call `found` with each finding at once.
 
-    Needs no model and no template: a record is known by its id, or by the digest of its fields as they were before
-    templates. Raises InputError, UsageError.
+    Needs no model and no template: a record is identified by its id, or by the digest of its fields before templates.
+    Raises InputError, UsageError.
     """
     with (
         closing(open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter)) as source,
-        open_results([results_path_of(name) for name in results]) as files,
+        open_results([results_of_table(name) for name in results]) as files,
     ):
         check = _Check(files, found)
         decoder = _identifier(id_field)
@@ -134,8 +134,7 @@ def verify(
                 break
             for entry in entries:
                 decoded = decoder.decode(check.account.records, entry)
-                refused = isinstance(decoded, InvalidRecord)
-                check.record(decoded.identity, entry.where, refused=refused)
+                check.record(decoded.identity, entry.where, invalid=isinstance(decoded, InvalidRecord))
         return check.conclude(orphans=limit is None)
 
 
@@ -159,7 +158,7 @@ class _Check:
         self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._lines)}
         self.account.in_doubt = len(self._in_doubt)
 
-    def record(self, identity: Identity, where: str, *, refused: bool) -> None:
+    def record(self, identity: Identity, where: str, *, invalid: bool) -> None:
         """Look for the result of a record of the input."""
         account = self.account
         account.records += 1
@@ -169,7 +168,7 @@ class _Check:
             more: dict[str, Any] = {"index": identity.index, "where": where}
             if name & FINGERPRINT in self._in_doubt:
                 more["in_doubt"] = True
-            if refused:
+            if invalid:
                 more["unusable"] = True
             self._tell(Problem.MISSING, _named(identity.id, identity.record, identity.occurrence) | more)
             return
@@ -217,7 +216,7 @@ class _Check:
         if fields is None:
             return
         place = self._lines.find(name_of_line(fields))
-        # A repeated line of an orphan is told as repeated, once.
+        # Another line of the same orphan counts as repeated.
         if place is not None and not self._lines.matched[place]:
             self._lines.matched[place] = 1
             self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
@@ -260,7 +259,7 @@ def _named(id: str | int | None, record: str, occurrence: int) -> dict[str, Any]
 
 
 def _digest(record: str) -> int:
-    """Return 64 bits of a digest; what somebody else wrote there has some of its own."""
+    """Return 64 bits of a digest, 0 for text that is not one."""
     try:
         return int(record[:16], 16) & 0xFFFF_FFFF_FFFF_FFFF
     except ValueError:

@@ -16,6 +16,7 @@ __all__ = [
     "create",
     "cut",
     "free_name",
+    "joined",
     "make_folder",
     "remove",
     "remove_folder",
@@ -28,6 +29,9 @@ __all__ = [
     "sync_map",
     "whole_file",
 ]
+
+_JOINED = 1 << 20
+"""Bytes that are worth a write."""
 
 
 def create(path: Path, *, exclusive: bool = False, appending: bool = True, mode: int = 0o600) -> int:
@@ -112,6 +116,21 @@ def replace(scratch: Path, target: Path, chunks: Iterable[bytes]) -> None:
     with whole_file(target, scratch=scratch) as write:
         for chunk in chunks:
             write(chunk)
+
+
+def joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join pieces into larger ones, so that few writes are needed."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _JOINED:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _regular(path: Path) -> os.stat_result | None:

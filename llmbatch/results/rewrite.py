@@ -48,7 +48,7 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
                 if not is_met:
                     yield line_at(place)
 
-        disk.replace(scratch, results, _pieces(lines()))
+        disk.replace(scratch, results, disk.joined(lines()))
     return new
 
 
@@ -56,9 +56,9 @@ def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], moved_to
     """Move the lines that are not to be kept to the file `moved_to`; return how many. Raises OSError."""
     moved = sum(not keep(line) for line in _lines(results))
     if moved:
-        gone = _pieces(line.raw + b"\n" for line in _lines(results) if not keep(line))
+        gone = disk.joined(line.raw + b"\n" for line in _lines(results) if not keep(line))
         disk.replace(moved_to.with_suffix(".new"), moved_to, gone)
-        disk.replace(scratch, results, _pieces(line.raw + b"\n" for line in _lines(results) if keep(line)))
+        disk.replace(scratch, results, disk.joined(line.raw + b"\n" for line in _lines(results) if keep(line)))
     return moved
 
 
@@ -79,7 +79,7 @@ def sort(results: Path, scratch: Path) -> None:
         order = sorted(range(len(indices)), key=indices.__getitem__)
         if any(place != number for number, place in enumerate(order)):
             runs = _runs((begins[place], ends[place]) for place in order)
-            disk.replace(scratch, results, _pieces(os.pread(fd, end - begin, begin) for begin, end in runs))
+            disk.replace(scratch, results, disk.joined(os.pread(fd, end - begin, begin) for begin, end in runs))
 
 
 def _runs(places: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -106,17 +106,3 @@ def _lines(path: Path) -> Iterator[Line]:
 def _identity(line: Line) -> int:
     fields = line.fields
     return 0 if fields is None else name_of_line(fields)
-
-
-def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Join lines into pieces, so that few writes are needed."""
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        piece.append(line)
-        size += len(line)
-        if size >= PIECE:
-            yield b"".join(piece)
-            piece, size = [], 0
-    if piece:
-        yield b"".join(piece)

@@ -56,7 +56,7 @@ def read(*paths: Path, options: dict[str, Any], limit: int = 64) -> Reading:
         settings = settings_of({"provider": "mock", "model": "m"} | options, [str(path) for path in paths], tee=False)
         reader = InputReader(settings, reading.said.append)
         try:
-            jobs = reader.preparation(new_dialect(settings), must_be_usable=True)
+            jobs = reader.jobs(new_dialect(settings), must_be_usable=True)
             while batch := jobs.records(limit):
                 reading.lines += map(_line, batch)
                 reading.records += [job.identity.record for job in batch]

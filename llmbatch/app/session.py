@@ -290,6 +290,7 @@ class Session:
                 CeilingReached(
                     f"{failed} of {self._tally.done} records failed, more than --max-failures allows",
                     "Look at the failures, then run the same command again.",
+                    by="failures",
                 ),
                 grace=self._settings.patience.timeout,
             )
@@ -313,7 +314,7 @@ class Session:
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._settings.stop.deadline)
         self._pipeline.stop(
-            CeilingReached("--deadline is over", "Run the same command again to continue."),
+            CeilingReached("--deadline is over", "Run the same command again to continue.", by="deadline"),
             grace=self._settings.stop.grace,
         )
 

@@ -65,6 +65,7 @@ def summarize(
         read=pipeline.progress.read,
         ok=tally.ok,
         failed=dict(tally.failed),
+        examples=dict(tally.examples),
         done_before=kept[AlreadyDone.OK],
         failed_before=kept[AlreadyDone.FAILED],
         held=held,
@@ -78,6 +79,7 @@ def summarize(
         possibly_billed=tally.possibly_billed,
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
+        cached_input_tokens=tally.cached_input_tokens,
         cost_usd=tally.cost,
         models=dict(tally.models),
         wall_s=wall_s,
@@ -85,6 +87,7 @@ def summarize(
         limited_by=meter.shares(wall_s),
         latency_s=tally.latency_s(),
         stopped=reason.message if reason is not None else None,
+        stopped_by=reason.by if reason is not None else None,
         hint=_hint(reason, tally, servers),
         exit_code=code,
     )

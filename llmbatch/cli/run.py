@@ -227,8 +227,9 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
         elif view.summary == "table":
             from llmbatch.ui.console import stderr_console
             from llmbatch.ui.summary import show_summary
+            from llmbatch.ui.symbols import symbols_for
 
-            show_summary(stderr_console(view.color), summary)
+            show_summary(stderr_console(view.color), summary, symbols_for(os.environ), redact)
     if summary.stopped is not None and summary.exit_code != ExitCode.READER_GONE:
         say_plainly(f"stopped: {printable(redact(summary.stopped), 500)}")
         say_plainly(f"saved: {_saved(settings, summary)}")
@@ -236,6 +237,9 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
             say_plainly(f"next: {printable(redact(summary.hint), 500)}")
         if settings.output.path is not None:
             say_plainly(f"continue: {printable(redact(_same_command()), 2000)}")
+    elif settings.output.path is not None and summary.failed and not view.quiet and view.summary == "table":
+        path = printable(shlex.quote(str(settings.output.path)))
+        say_plainly(f"next: llmbatch report {path} sums it up; the same command sends what failed again")
     elif summary.held:
         say_plainly(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
         say_plainly("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")

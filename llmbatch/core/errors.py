@@ -56,6 +56,8 @@ class LlmbatchError(Exception):
     """A run that cannot go on: what happened, and in `hint` what to do next."""
 
     exit_code = ExitCode.BUG
+    by = "bug"
+    """The cause in a word, for programs that read the summary."""
     recorded = False
     """Set when the results so far are safe all the same."""
     run: Any = None
@@ -71,18 +73,21 @@ class UsageError(LlmbatchError):
     """The command line, the settings or the results file do not fit together; nothing was sent."""
 
     exit_code = ExitCode.USAGE
+    by = "usage"
 
 
 class InputError(LlmbatchError):
     """The input is missing or cannot be read."""
 
     exit_code = ExitCode.INPUT
+    by = "input"
 
 
 class ActionNeeded(LlmbatchError):
     """Every record would fail for the same reason until a person acts."""
 
     exit_code = ExitCode.ACTION
+    by = "action"
 
 
 class CeilingReached(LlmbatchError):
@@ -90,11 +95,16 @@ class CeilingReached(LlmbatchError):
 
     exit_code = ExitCode.CEILING
 
+    def __init__(self, message: str, hint: str | None = None, *, by: str = "ceiling") -> None:
+        super().__init__(message, hint)
+        self.by = by
+
 
 class OutputError(LlmbatchError):
     """Results could not be written."""
 
     exit_code = ExitCode.OUTPUT
+    by = "output"
     rescued = False
     """Set when the message names a file that holds answers: it must be shown, even where others are not."""
 
@@ -103,24 +113,36 @@ class OutputBusy(LlmbatchError):
     """Another run holds the same output."""
 
     exit_code = ExitCode.BUSY
+    by = "busy"
 
 
 class ReaderGone(LlmbatchError):
     """The reader of stdout closed the pipe."""
 
     exit_code = ExitCode.READER_GONE
+    by = "reader"
+
+
+_SIGNALS = {
+    signal.SIGINT: "interrupted with Ctrl-C",
+    signal.SIGTERM: "asked to end by SIGTERM",
+    signal.SIGHUP: "ended because the terminal went away (SIGHUP)",
+}
 
 
 class Interrupted(LlmbatchError):
     """A signal asked the run to end."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        super().__init__(_SIGNALS.get(signal.Signals(signum)) or f"ended by {signal.Signals(signum).name}")
         self.exit_code = ExitCode(128 + signum)
+        self.by = "signal"
 
 
 class OutOfMemory(LlmbatchError):
     """What is in flight takes more memory than there is."""
+
+    by = "memory"
 
     def __init__(self) -> None:
         super().__init__(
@@ -131,3 +153,5 @@ class OutOfMemory(LlmbatchError):
 
 class OutOfResources(LlmbatchError):
     """The system refuses another open file or thread in the middle of the work."""
+
+    by = "resources"

@@ -4,16 +4,17 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
 from llmbatch.core.events import Event, Finished, Paused, Retrying
 from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.core.usage import Usage
 
-__all__ = ["ModelTally", "ServerTraffic", "Summary", "Tally", "percentiles"]
+__all__ = ["FailureExample", "ModelTally", "ServerTraffic", "Summary", "Tally", "percentiles"]
 
 
 MOST_MODELS = 100
@@ -32,6 +33,7 @@ class ModelTally:
     """Records that share a request have equal parts of it."""
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_input_tokens: int = 0
     cost: float | None = None
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
 
@@ -45,6 +47,11 @@ class ModelTally:
         if usage is not None:
             self.input_tokens += usage.input_tokens or 0
             self.output_tokens += usage.output_tokens or 0
+            self.cached_input_tokens += usage.cached_input_tokens or 0
+
+    def latency_s(self) -> dict[str, float]:
+        """Return exact percentiles in seconds; empty when there are none."""
+        return latency_s(self.latencies)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -54,9 +61,20 @@ class ModelTally:
             "requests": self.requests,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
             "cost_usd": round(self.cost, 9) if self.cost is not None else None,
-            "latency_s": latency_s(self.latencies),
+            "latency_s": self.latency_s(),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FailureExample:
+    """One failed record of a kind: the first. `message` is the server's, where it is not ours: it may quote a key."""
+
+    id: str | int | None
+    index: int
+    status: int | None
+    message: str
 
 
 class Tally:
@@ -66,6 +84,8 @@ class Tally:
         self.models: dict[str, ModelTally] = {}
         self.failed: Counter[str] = Counter()
         """Failed records by kind."""
+        self.examples: dict[str, FailureExample] = {}
+        """The first failed record of each kind."""
         self.billed_failures = 0
         self.possibly_billed = 0
         self.retries = 0
@@ -107,6 +127,11 @@ class Tally:
         return sum(share.output_tokens for share in self.models.values())
 
     @property
+    def cached_input_tokens(self) -> int:
+        """Count the tokens in that came from the provider's prompt cache."""
+        return sum(share.cached_input_tokens for share in self.models.values())
+
+    @property
     def cost(self) -> float | None:
         """Add up the costs that are known; None when none is."""
         costs = [share.cost for share in self.models.values() if share.cost is not None]
@@ -115,7 +140,7 @@ class Tally:
     def add(self, outcome: Outcome | InvalidRecord) -> None:
         """Count one line."""
         if isinstance(outcome, InvalidRecord):
-            self.failed[outcome.fault.kind] += 1
+            self._add_failure(outcome.fault, outcome.identity)
             return
         job, verdict = outcome.job, outcome.verdict
         share = self._share(job.route.model)
@@ -131,7 +156,7 @@ class Tally:
                 share.attempts -= 1 - 1 / verdict.extra["packed"]
         else:
             share.failed += 1
-            self._add_failure(verdict)
+            self._add_failure(verdict, job.identity)
 
     def _share(self, model: str) -> ModelTally:
         share = self.models.get(model)
@@ -140,8 +165,10 @@ class Tally:
             share = self.models.setdefault(name, ModelTally())
         return share
 
-    def _add_failure(self, fault: Fault) -> None:
+    def _add_failure(self, fault: Fault, identity: Identity) -> None:
         self.failed[fault.kind] += 1
+        if fault.kind not in self.examples:
+            self.examples[fault.kind] = FailureExample(identity.id, identity.index, fault.status, fault.message)
         if fault.billing is Billing.BILLED:
             self.billed_failures += 1
 
@@ -184,6 +211,8 @@ class Summary:
     read: int
     ok: int
     failed: dict[str, int]
+    examples: dict[str, FailureExample] = field(default_factory=dict)
+    """The first failed record of each kind."""
     done_before: int = 0
     failed_before: int = 0
     held: int = 0
@@ -196,6 +225,7 @@ class Summary:
     possibly_billed: int
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
     cost_usd: float | None
     models: dict[str, ModelTally] = field(default_factory=dict)
     servers: list[ServerTraffic] = field(default_factory=list)
@@ -206,6 +236,8 @@ class Summary:
     """The share of the time for each cause that limited the run."""
     latency_s: dict[str, float]
     stopped: str | None
+    stopped_by: str | None = None
+    """The cause in a word, as `LlmbatchError.by` has it."""
     hint: str | None
     exit_code: int
 
@@ -217,6 +249,7 @@ class Summary:
             "ok": self.ok,
             "failed": sum(self.failed.values()),
             "failures": dict(self.failed),
+            "failure_examples": {kind: asdict(example) for kind, example in self.examples.items()},
             "done_before": self.done_before,
             "failed_before": self.failed_before,
             "held": self.held,
@@ -229,6 +262,7 @@ class Summary:
             "possibly_billed": self.possibly_billed,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
             "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
             "models": {name: share.as_json() for name, share in self.models.items()},
             "endpoints": [traffic._asdict() for traffic in self.servers],
@@ -238,5 +272,6 @@ class Summary:
             "records_per_s": round(rate, 1),
             "latency_s": self.latency_s,
             "stopped": self.stopped,
+            "stopped_by": self.stopped_by,
             "exit_code": self.exit_code,
         }

@@ -15,6 +15,7 @@ def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
     return CeilingReached(
         f"the provider asks to wait {fault.wait:,.0f} s, longer than --max-wait {max_wait:g} allows: {fault.message}",
         "Run the same command again later.",
+        by="wait",
     )
 
 
@@ -24,6 +25,7 @@ def outage(fault: Fault, max_outage: float) -> LlmbatchError:
     return CeilingReached(
         f"the provider {what} for longer than --max-outage {max_outage:g} s: {fault.message}",
         "Run the same command again later.",
+        by="outage",
     )
 
 
@@ -38,13 +40,15 @@ def cost_reached(budget: Budget, worst: float) -> LlmbatchError:
         f"{budget.option} ${ceiling:,.6g}: ${spent:,.6g} is spent{before}, "
         f"and the next request may cost up to ${worst:,.6g}",
         f"Raise {budget.option}, or lower --max-tokens if answers are short; then run the same command again.",
+        by="ceiling",
     )
 
 
 def gave_up(fault: Fault, route: Route) -> LlmbatchError:
     """Say that everything on a route fails alike."""
     if fault.kind is Kind.RATE_LIMITED:
-        return CeilingReached(_stopped(fault, route), "Run the same command again when the quota is there again.")
+        advice = "Run the same command again when the quota is there again."
+        return CeilingReached(_stopped(fault, route), advice, by="quota")
     return ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
 
 

@@ -57,8 +57,13 @@ def stderr_console(color: str) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if terminal else 100,
+        width=None if terminal else _width_without_terminal(),
     )
+
+
+def _width_without_terminal() -> int:
+    named = os.environ.get("COLUMNS", "")
+    return int(named) if named.isascii() and named.isdigit() and 20 <= int(named) <= 1000 else 100
 
 
 WIDE = 160

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
-from llmbatch.ui.plain import clock, rates, stall_words
+from llmbatch.ui.plain import rates, stall_words
+from llmbatch.ui.units import clock
 
 __all__ = ["LiveView"]
 

@@ -8,8 +8,9 @@ from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.streams import Say
 from llmbatch.ui.timer import ticking
+from llmbatch.ui.units import clock
 
-__all__ = ["clock", "plain_view", "progress_line", "rates", "stall_words"]
+__all__ = ["plain_view", "progress_line", "rates", "stall_words"]
 
 EVERY = 30.0
 
@@ -53,10 +54,3 @@ def stall_words(now: Snapshot) -> str:
     if not now.waits:
         return ""
     return f"; nothing finished for {clock(now.stalled)}: {printable('; '.join(now.waits), 500)}"
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as `1:02:03` or `2:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,81 +1,168 @@
-"""The table at the end of a run."""
+"""The end of a run as people read it: a verdict in one line, then what happened, aligned."""
 
-from rich import box
+from collections.abc import Callable, Iterator
+from itertools import chain
+
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from llmbatch.core.errors import ExitCode
 from llmbatch.core.printable import printable
-from llmbatch.core.tally import ModelTally, Summary
+from llmbatch.core.tally import FailureExample, ModelTally, Summary
 from llmbatch.ui.causes import shares_line
-from llmbatch.ui.console import columns
-from llmbatch.ui.plain import clock
+from llmbatch.ui.histogram import bar_line, histogram
+from llmbatch.ui.layout import crop, flow, table
+from llmbatch.ui.symbols import Symbols
+from llmbatch.ui.units import duration, money, share
 
-__all__ = ["show_summary"]
+__all__ = ["show_summary", "verdict"]
 
-_ENDPOINT_COLUMNS = ("server", "requests", "answered", "refused")
+_LABEL = 11
+"""Cells of the first column."""
+_KINDS = 12
+"""Kinds of failure that are told apart."""
 _MODEL_COLUMNS = ("model", "ok", "failed", "requests", "tokens in", "out", "cost", "p50", "p95")
+_FIRST_TO_GO = ("p95", "requests", "tokens in", "out", "p50", "failed")
+_SERVER_COLUMNS = ("server", "requests", "answered", "refused")
 
 
-def show_summary(console: Console, summary: Summary) -> None:
-    """Print what happened, the numbers that matter first."""
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in _rows(summary):
-        table.add_row(Text(name), Text(value))
-    console.print(table)
-    if len(summary.models) > 1:
-        console.print(columns(_MODEL_COLUMNS, [_model_row(name, share) for name, share in summary.models.items()]))
-    if summary.servers:
-        rows = [(t.url, f"{t.requests:,}", f"{t.answered:,}", f"{t.refused:,}") for t in summary.servers]
-        console.print(columns(_ENDPOINT_COLUMNS, rows))
+def show_summary(console: Console, summary: Summary, symbols: Symbols, redact: Callable[[str], str]) -> None:
+    """Print what happened, what matters first. No line is wider than the console."""
+    width = console.width
+    console.print(Text("\n".join(flow(verdict(summary, symbols), width, symbols.dot)), _style(summary)), soft_wrap=True)
+    for label, lines in _block(summary, symbols, redact, width - _LABEL):
+        for number, line in enumerate(lines):
+            name = Text(f"{'' if number else label:<{_LABEL}}", "bold")
+            console.print(name + Text(line), soft_wrap=True)
+    for lines in _tables(summary, symbols, width):
+        console.print()
+        console.print(Text(lines[0], "bold"), soft_wrap=True)
+        console.print(Text("\n".join(lines[1:])), soft_wrap=True)
 
 
-def _model_row(name: str, share: ModelTally) -> tuple[str, ...]:
-    latency = share.as_json()["latency_s"]
-    return (
-        name,
-        f"{share.ok:,}",
-        f"{share.failed:,}",
-        f"{share.requests:,}",
-        f"{share.input_tokens:,}",
-        f"{share.output_tokens:,}",
-        "" if share.cost is None else f"${share.cost:,.6f}",
-        *(f"{latency[rank]:.3g} s" if latency else "" for rank in ("p50", "p95")),
-    )
-
-
-def _rows(summary: Summary) -> list[tuple[str, str]]:
-    failed = sum(summary.failed.values())
-    rows = [("records", f"{summary.read:,}"), ("  ok", f"{summary.ok:,}"), ("  failed", f"{failed:,}")]
-    rows += [(f"    {printable(kind)}", f"{count:,}") for kind, count in sorted(summary.failed.items())]
-    for count, name in (
-        (summary.done_before, "  done before"),
-        (summary.failed_before, "  failed before"),
-        (summary.held, "  held in doubt"),
-        (summary.dropped, "  dropped in flight, in doubt"),
-        (summary.not_started, "  not started"),
-        (summary.unwritten, "  not written"),
-        (summary.orphans, "lines without a record"),
+def verdict(summary: Summary, symbols: Symbols) -> list[str]:
+    """Say how a run ended, as parts of one line: answered of all, what is open or failed, time, cost."""
+    answered = summary.ok + summary.done_before
+    failed = sum(summary.failed.values()) + summary.failed_before
+    parts = [f"{_sign(summary, symbols)} {answered:,} of {summary.read:,} answered"]
+    for count, words in (
+        (failed, "failed"),
+        (summary.held + summary.dropped, "in doubt"),
+        (summary.unwritten, "not written"),
+        (summary.not_started, "not sent"),
     ):
         if count:
-            rows.append((name, f"{count:,}"))
-    rows.append(("requests", f"{summary.requests:,} ({summary.retries:,} sent again)"))
-    if summary.possibly_billed:
-        rows.append(("  possibly billed without an answer", f"{summary.possibly_billed:,}"))
-    if summary.input_tokens or summary.output_tokens:
-        rows.append(("tokens in, out", f"{summary.input_tokens:,}, {summary.output_tokens:,}"))
+            parts.append(f"{count:,} {words}")
+    parts.append(duration(summary.wall_s))
     if summary.cost_usd is not None:
-        rows.append(("cost", f"${summary.cost_usd:,.6f}"))
-    done = summary.ok + failed
-    rate = done / summary.wall_s if summary.wall_s > 0 else 0.0
-    duration = f"{summary.wall_s:.1f} s" if summary.wall_s < 60 else clock(summary.wall_s)
-    rows.append(("time", f"{duration}, {rate:,.1f} records/s"))
-    if summary.latency_s:
-        rows.append(("latency p50, p95, p99", ", ".join(f"{s:.3g} s" for s in summary.latency_s.values())))
-    if summary.waited_s:
-        rows.append(("waited for the server", f"{summary.waited_s:.1f} s"))
+        parts.append(money(summary.cost_usd))
+    return parts
+
+
+def _sign(summary: Summary, symbols: Symbols) -> str:
+    if summary.exit_code == ExitCode.OK:
+        return symbols.good
+    return symbols.open if summary.exit_code == ExitCode.HELD else symbols.bad
+
+
+def _style(summary: Summary) -> str:
+    if summary.exit_code == ExitCode.OK:
+        return "bold green"
+    return "bold yellow" if summary.exit_code == ExitCode.HELD else "bold red"
+
+
+def _block(
+    summary: Summary, symbols: Symbols, redact: Callable[[str], str], width: int
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield labels and the lines beside them."""
+
+    def line(*items: str) -> list[str]:
+        return flow([item for item in items if item], width, symbols.dot)
+
+    if summary.failed:
+        yield "failed", _failures(summary, symbols, redact, width)
+    earlier = (
+        _counted(summary.done_before, "answered"),
+        _counted(summary.failed_before, "failed"),
+        _counted(summary.orphans, "lines without a record"),
+    )
+    if any(earlier):
+        yield "before", line(*earlier)
+    if summary.held or summary.dropped:
+        yield "in doubt", line(_counted(summary.held, "held"), _counted(summary.dropped, "dropped in flight"))
+    requests = f"{summary.requests:,}"
+    again = _counted(summary.retries, "sent again")
+    yield "requests", line(requests, again, _counted(summary.possibly_billed, "possibly billed without an answer"))
+    done = summary.ok + sum(summary.failed.values())
+    pace = f"{done / summary.wall_s:,.1f} records/s" if summary.wall_s > 0 else ""
+    waited = f"{duration(summary.waited_s)} waiting for the server" if summary.waited_s >= 0.1 else ""
+    yield "pace", line(pace, waited)
     if limits := shares_line(summary.limited_by):
-        rows.append(("limited by", limits))
-    return rows
+        yield "limited by", line(*limits.split(", "))
+    if summary.latency_s:
+        shape = histogram([*chain.from_iterable(tally.latencies for tally in summary.models.values())])
+        ranks = (f"{rank} {duration(seconds)}" for rank, seconds in summary.latency_s.items())
+        yield "latency", line(*ranks, bar_line(shape.counts, symbols.bars) if shape is not None else "")
+    if summary.input_tokens or summary.output_tokens:
+        cached = summary.cached_input_tokens
+        hit = f"{cached:,} in from cache ({share(min(1.0, cached / max(1, summary.input_tokens)))})" if cached else ""
+        yield "tokens", line(f"{summary.input_tokens:,} in", f"{summary.output_tokens:,} out", hit)
+    if summary.cost_usd is not None:
+        each = f"{money(summary.cost_usd / summary.ok)} an answer" if summary.ok else ""
+        yield "cost", line(money(summary.cost_usd), each)
+
+
+def _counted(count: int, words: str) -> str:
+    return f"{count:,} {words}" if count else ""
+
+
+def _failures(summary: Summary, symbols: Symbols, redact: Callable[[str], str], width: int) -> list[str]:
+    """Write a line for each kind of failure, the most frequent first, with the first record that failed so."""
+    kinds = sorted(summary.failed.items(), key=lambda item: (-item[1], item[0]))
+    counts, names = [f"{count:,}" for _, count in kinds[:_KINDS]], [printable(kind, 20) for kind, _ in kinds[:_KINDS]]
+    wide, long = max(map(len, counts)), max(map(len, names))
+    lines = []
+    for (kind, _), count, name in zip(kinds, counts, names, strict=False):
+        head = f"{count:>{wide}} {name:<{long}}"
+        example = summary.examples.get(kind)
+        if example is not None:
+            head += "  " + _example(example, symbols, redact, width - len(head) - 2)
+        lines.append(head.rstrip())
+    if len(kinds) > _KINDS:
+        lines.append(f"and {len(kinds) - _KINDS:,} other kinds")
+    return lines
+
+
+def _example(example: FailureExample, symbols: Symbols, redact: Callable[[str], str], width: int) -> str:
+    """Write which record it was and what it was told; the message is what gets shorter."""
+    which = f"id {printable(str(example.id), 24)}" if example.id is not None else f"record {example.index:,}"
+    status = f"HTTP {example.status}: " if example.status else ""
+    room = width - len(which) - len(symbols.dot)
+    if room < 12:
+        return which if len(which) <= width else ""
+    message = crop(printable(redact(f"{status}{example.message}"), 500), room, symbols.ellipsis)
+    return f"{which}{symbols.dot}{message}"
+
+
+def _tables(summary: Summary, symbols: Symbols, width: int) -> Iterator[list[str]]:
+    """Yield the lines of a table of models, and of one of servers, where there are several."""
+    if len(summary.models) > 1:
+        rows = [_model_row(name, tally) for name, tally in summary.models.items()]
+        yield table(_MODEL_COLUMNS, rows, width, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
+    if summary.servers:
+        servers = [(t.url, f"{t.requests:,}", f"{t.answered:,}", f"{t.refused:,}") for t in summary.servers]
+        yield table(_SERVER_COLUMNS, servers, width, drop=("requests",), ellipsis=symbols.ellipsis)
+
+
+def _model_row(name: str, tally: ModelTally) -> tuple[str, ...]:
+    latency = tally.latency_s()
+    return (
+        printable(name, 80),
+        f"{tally.ok:,}",
+        f"{tally.failed:,}" if tally.failed else "",
+        f"{tally.requests:,}",
+        f"{tally.input_tokens:,}" if tally.input_tokens else "",
+        f"{tally.output_tokens:,}" if tally.output_tokens else "",
+        "" if tally.cost is None else money(tally.cost),
+        *(duration(latency[rank]) if latency else "" for rank in ("p50", "p95")),
+    )

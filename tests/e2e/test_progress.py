@@ -39,7 +39,7 @@ def test_a_resumed_run_shows_the_share_of_the_whole_and_what_it_is_limited_by(
     assert llmbatch("run", *given, "--limit", 12, "-q").code == 0
     seen = llmbatch.on_terminal("run", *given, "-c", 2, "--summary-file", "s.json", stderr=True)
     shown = seen.stderr.decode()
-    shares = [int(share) for share in PERCENT.findall(shown.partition("records")[0])]
+    shares = [int(share) for share in PERCENT.findall(shown.partition("answered")[0])]
     assert min(shares) >= 60 and max(shares) <= 100 and seen.code == 0
     assert "at the ceiling of 2 in flight" in shown and "ETA 0:0" in shown
     summary = json.loads((llmbatch.home / "s.json").read_text())
@@ -61,7 +61,7 @@ def test_after_ctrl_c_the_share_stays_that_of_the_whole_input(
     rest = seen_on(ours)
     os.close(ours)
     assert run.wait() == 130
-    shares = [int(share) for share in PERCENT.findall(rest.partition("interrupt again")[2].partition("records ")[0])]
+    shares = [int(share) for share in PERCENT.findall(rest.partition("interrupt again")[2].partition("answered")[0])]
     assert shares and max(shares) <= 30
     assert "stopping, 0:0" in rest
 

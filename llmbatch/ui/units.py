@@ -1,0 +1,53 @@
+"""Numbers as people read them: durations, money, shares."""
+
+import math
+
+__all__ = ["clock", "duration", "money", "share"]
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with three digits at most, in the unit that suits it: `8.3 ms`, `1.24 s`, `2 min 5 s`, `3 h`."""
+    if seconds < 1:
+        return f"{_digits(seconds * 1000)} ms" if seconds < 0.9995 else "1 s"
+    if seconds < 59.95:
+        return f"{_digits(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def money(dollars: float) -> str:
+    """Write US dollars: cents from a dollar on, four decimals below it, two digits that count where it is less."""
+    if dollars >= 1:
+        return f"${dollars:,.2f}"
+    if dollars >= 0.001 or dollars <= 0:
+        return f"${max(0.0, dollars):.4f}"
+    decimals = min(12, 1 - math.floor(math.log10(dollars)))
+    return f"${dollars:.{decimals}f}"
+
+
+def share(part: float) -> str:
+    """Write a share of 1 in percent; what is neither nothing nor all is written as neither."""
+    percent = round(part * 100)
+    if part > 0 and percent == 0:
+        return "under 1%"
+    if part < 1 and percent == 100:
+        return "over 99%"
+    return f"{percent}%"
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _digits(value: float) -> str:
+    """Write a number below 1,000 with three digits at most, and without zeros at its end."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    text = f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    return text.rstrip("0").rstrip(".")

@@ -14,14 +14,16 @@ _NAME = "the built-in mock provider"
 
 
 @contextmanager
-def mock_process() -> Iterator[str]:
+def mock_process(batch_dir: str | None = None) -> Iterator[str]:
     """Start the mock on a free loopback port; yield its base URL; stop it at the end. Raises LlmbatchError.
 
-    It lives as long as its stdin is open, so it ends even if this process is killed.
+    It lives as long as its stdin is open, so it ends even if this process is killed. Its batches outlive it in
+    `batch_dir`, where the next one finds them, as a real provider's batches outlive a run.
     """
+    folder = ["--batch-dir", batch_dir] if batch_dir is not None else []
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "llmbatch.mock"],  # -P: do not import from the working folder
+            [sys.executable, "-P", "-m", "llmbatch.mock", *folder],  # -P: do not import from the working folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # so that Ctrl-C does not end the mock, which has to answer what is in flight

@@ -43,10 +43,27 @@ def mock(
     api_key: Annotated[
         str | None, typer.Option(envvar="LLMBATCH_MOCK_KEY", help="The only key that is let in.")
     ] = None,
+    batch_delay: Annotated[float, typer.Option(help="Seconds from the create of a batch to its end.", min=0)] = 10.0,
+    batch_expire: Annotated[float, typer.Option(help="Share of a batch's rows that expire.", min=0, max=1)] = 0.0,
+    batch_row_errors: Annotated[float, typer.Option(help="Share of rows that fail.", min=0, max=1)] = 0.0,
+    batch_missing: Annotated[
+        float, typer.Option(help="Share of rows that run and are in no file.", min=0, max=1)
+    ] = 0.0,
+    batch_lost_create: Annotated[
+        float, typer.Option(help="Share of creates whose batch is made, but whose answer is lost.", min=0, max=1)
+    ] = 0.0,
+    batch_lag: Annotated[
+        float, typer.Option(help="Seconds for which a new batch is unknown: 404, and in no list.", min=0)
+    ] = 0.0,
+    batch_queue: Annotated[
+        int | None, typer.Option(help="Enqueued tokens of a model; a batch beyond fails.", min=1)
+    ] = None,
+    batch_dir: Annotated[Path | None, typer.Option(help="Keep files and batches here, for the next start too.")] = None,
 ) -> None:
     r"""Serve the built-in mock provider until interrupted; its base URL is printed first.
 
     Prompts may order faults: [\[mock:status code=429 times=2]], [\[mock:hang]], [\[mock:cut]] ...
+    Rows of batches: [\[mock:batch expire]], missing, invalid, duplicate-row, stranger, unreadable.
     """
     from llmbatch.core.errors import UsageError
     from llmbatch.mock.server import run
@@ -54,6 +71,11 @@ def mock(
 
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise UsageError(f"--host {host}: the mock serves loopback only", "Use 127.0.0.1.")
+    if batch_dir is not None:
+        try:
+            batch_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--batch-dir {batch_dir}: {error.strerror}", "Name a folder that can be made.") from error
     settings = MockSettings(
         host=host,
         port=port,
@@ -75,6 +97,14 @@ def mock(
         silent_close=silent_close,
         ledger=str(ledger) if ledger is not None else None,
         api_key=api_key,
+        batch_delay=batch_delay,
+        batch_expire=batch_expire,
+        batch_row_errors=batch_row_errors,
+        batch_missing=batch_missing,
+        batch_lost_create=batch_lost_create,
+        batch_lag=batch_lag,
+        batch_queue=batch_queue,
+        batch_dir=str(batch_dir) if batch_dir is not None else None,
     )
     try:
         run(settings, started=lambda url: print(url, flush=True))

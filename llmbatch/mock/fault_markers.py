@@ -1,7 +1,8 @@
 """Scripted faults: the markers in a prompt, the options of each fault, and which one is due. Pure.
 
-A marker is `[[mock:NAME key=value ...]]`; values are URL-quoted where they hold spaces or brackets. Several
-markers in one prompt follow each other: each one is due `times` times, one without `times` for ever.
+A marker is `[[mock:NAME key=value ...]]`; values are URL-quoted where they hold spaces or brackets, and a value without
+a key is that of the fault's first key: `[[mock:status 429]]`. Several markers in one prompt follow each other: each one
+is due `times` times, one without `times` for ever.
 """
 
 import re
@@ -85,6 +86,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "junk-status": {},
     "1xx": {},
     "trailers": {},
+    # The row of a batch; elsewhere this changes nothing.
+    "batch": {"row": ("expire", "missing", "invalid", "duplicate-row", "stranger", "unreadable")},
 }
 """Every fault with its keys and their defaults. A tuple lists the values allowed, the default first."""
 
@@ -133,7 +136,9 @@ def _fault(name: str, pairs: list[str]) -> Fault:
     known = FAULTS[name] | _COMMON
     options = {key: default[0] if isinstance(default, tuple) else default for key, default in known.items()}
     for pair in pairs:
-        key, _, value = pair.partition("=")
+        key, equals, value = pair.partition("=")
+        if not equals and key not in known:
+            key, value = next(iter(known)), key
         if key not in known:
             raise BadMarker(f"mock fault {name!r} has no key {key!r}; it has: {', '.join(known)}")
         options[key] = _value(f"{name} {key}", unquote(value), known[key])

@@ -30,7 +30,9 @@ _BODYLESS = (204, 304)
 def legal(connection: h11.Connection, reply: Reply, headers: Headers, *, method: bytes) -> Iterator[Step]:
     """Yield a reply as h11 writes it: all at once, or, when it comes in pieces, one step each."""
     if reply.pieces is not None:
-        yield _emit(connection, _response(reply, headers, b"transfer-encoding", b"chunked"))
+        chunked = (b"transfer-encoding", b"chunked")
+        framing = chunked if reply.size is None else (b"content-length", b"%d" % reply.size)
+        yield _emit(connection, _response(reply, headers, *framing))
         for piece in reply.pieces:
             yield _emit(connection, h11.Data(data=piece))
         yield _emit(connection, h11.EndOfMessage()) + reply.tail

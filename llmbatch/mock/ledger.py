@@ -17,6 +17,7 @@ class Ledger:
     """An append-only file. Each line is one write, so that several providers may share it."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> Self:
@@ -27,7 +28,20 @@ class Ledger:
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line."""
-        os.write(self._descriptor, json.dumps(line) + b"\n")
+        self.append(json.dumps(line) + b"\n")
+
+    def append(self, line: bytes) -> None:
+        """Append one line that is written out already."""
+        os.write(self._descriptor, line)
+
+    def custom_ids(self, batch: str) -> set[str]:
+        """Return the rows of a batch that have a line."""
+        name, found = batch.encode(), set()
+        with open(self._path, "rb") as file:
+            for line in file:
+                if name in line and line.endswith(b"\n") and (row := json.loads(line).get("custom_id")) is not None:
+                    found.add(row)
+        return found
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

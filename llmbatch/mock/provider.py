@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from math import ceil, isinf
 from random import Random
 from typing import Any, NamedTuple
@@ -22,12 +23,12 @@ from llmbatch.mock.openai_chat import CHAT
 from llmbatch.mock.openai_completions import COMPLETIONS
 from llmbatch.mock.openai_embeddings import EMBEDDINGS
 from llmbatch.mock.openai_responses import RESPONSES
-from llmbatch.mock.random_refusals import RandomRefusal, drawn
+from llmbatch.mock.random_refusals import drawn
 from llmbatch.mock.reply import Reply
 from llmbatch.mock.reply_faults import UNSTREAMED, apply_fault, fault_text
 from llmbatch.mock.settings import MockSettings
 
-__all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "is_billed"]
+__all__ = ["DIALECTS", "Arrival", "Provider", "Verdict", "below_root", "dialect_at", "is_billed", "reply_to"]
 
 _DEPLOYMENT = r"(/openai/deployments/(?P<model>[^/]+))?"
 
@@ -93,13 +94,12 @@ class Provider:
 
     def decide(self, arrival: Arrival, *, now: float, wall: float) -> Verdict:
         """Return the verdict on a request that arrived `now` (monotonic seconds), at `wall`."""
-        path = arrival.path.partition("?")[0]
-        path = _ROOTS.sub("", path, count=1) if _ROOTS.match(path) else path
+        path = below_root(arrival.path.partition("?")[0])
         if arrival.method == "GET" and path == "/health":
             return Verdict(Reply(200, b'{"status":"ok"}'))
-        found = _dialect_at(path) if arrival.method == "POST" else None
+        found = dialect_at(path) if arrival.method == "POST" else None
         error_format = found[0].error_format if found else OPENAI
-        if refusal := self._check_key(arrival.headers):
+        if refusal := self.check_key(arrival.headers):
             return _refused(refusal, error_format)
         if arrival.method == "GET" and path in ("/models", "/openai/models"):
             return Verdict(_models())
@@ -121,28 +121,23 @@ class Provider:
 
     def _answer(self, dialect: Dialect, asked: MockRequest, arrival: Arrival, *, now: float, wall: float) -> Verdict:
         settings, error_format = self._settings, dialect.error_format
-        if asked.model == "missing-model":
-            message = f"The model `{asked.model}` does not exist or you do not have access to it."
-            return _refused(Refusal(404, message), error_format)
-        try:
-            script = markers(asked.prompt)
-        except BadMarker as error:
-            return _refused(Refusal(400, str(error), param="messages", code="bad_mock_marker"), error_format)
+        script = self.script(asked)
+        if isinstance(script, Refusal):
+            return _refused(script, error_format)
         if now < self._ready:
             return _refused(Refusal(503, "Loading model", type="unavailable_error"), error_format)
         seed = f"{settings.seed}:{arrival.key}"
-        if random := self._random_refusal(seed):
-            message = f"The mock refuses {random.share:.0%} of all requests at random."
-            return _refused(Refusal(random.status, message, wait=random.retry_after), error_format)
+        if random := self.random_refusal(seed):
+            return _refused(random, error_format)
         if settings.concurrency_limit is not None and arrival.in_flight > settings.concurrency_limit:
             shortage = Shortage("requests", settings.concurrency_limit, 1.0)
             return self._too_many(shortage, "concurrent requests", error_format)
         if short := self._limits.admit(asked.weight, now):
             return self._too_many(short, f"{short.bucket} per min", error_format)
-        fault = self._fault(script, asked.prompt, seed)
+        fault = self.fault([fault for fault in script if fault.name != "batch"], asked.prompt, seed)
         turn = Turn(asked, seed, arrival.serial, int(wall), fault, fault_text(fault, asked.prompt))
         delay = self._latency.delay(now, seed) + (fault.after if fault else 0.0)
-        reply = _reply(dialect, turn)
+        reply = reply_to(dialect, turn)
         silent = reply.pieces is not None and Random(f"{seed}:close:{arrival.serial}").random() < settings.silent_close
         return Verdict(reply, delay, fault, silent_close=silent)
 
@@ -152,28 +147,51 @@ class Provider:
             refusal = refusal._replace(message=f"Rate limit reached on {what}.", wait="", wait_ms="")
         return _refused(refusal, error_format)
 
-    def _random_refusal(self, seed: str) -> RandomRefusal | None:
+    def script(self, asked: MockRequest) -> list[Fault] | Refusal:
+        """Return the faults that a prompt orders, or why no answer can be given whatever the load is."""
+        if asked.model == "missing-model":
+            return Refusal(404, f"The model `{asked.model}` does not exist or you do not have access to it.")
+        try:
+            return markers(asked.prompt)
+        except BadMarker as error:
+            return Refusal(400, str(error), param="messages", code="bad_mock_marker")
+
+    def random_refusal(self, seed: str) -> Refusal | None:
         """Draw whether this attempt is refused, the same for the same attempt at equal requests."""
         refusals = self._settings.random_refusals
-        return (
-            drawn(refusals, Random(f"{seed}:refusal:{self._count(f'{seed}:refusal')}").random()) if refusals else None
-        )
+        if not refusals:
+            return None
+        random = drawn(refusals, Random(f"{seed}:refusal:{self.count(f'{seed}:refusal')}").random())
+        if random is None:
+            return None
+        message = f"The mock refuses {random.share:.0%} of all requests at random."
+        return Refusal(random.status, message, wait=random.retry_after)
 
-    def _fault(self, script: list[Fault], prompt: str, seed: str) -> Fault | None:
+    def fault(self, script: list[Fault], prompt: str, seed: str) -> Fault | None:
         """Return the fault that is due; attempts are counted only where they matter."""
         if script:
-            return due(script, self._count(prompt) if any(fault.times for fault in script) else 0)
+            return due(script, self.count(prompt) if any(fault.times for fault in script) else 0)
         if not self._settings.fault_rate:
             return None
-        rng = Random(f"{seed}:fault:{self._count(seed)}")
+        rng = Random(f"{seed}:fault:{self.count(seed)}")
         return rng.choice(RANDOM) if rng.random() < self._settings.fault_rate else None
 
-    def _count(self, what: str) -> int:
+    def count(self, what: str) -> int:
         """Return how often this was asked before."""
-        self._attempts[what] += 1
-        return self._attempts[what] - 1
+        key = self.digest(what)
+        self._attempts[key] += 1
+        return self._attempts[key] - 1
 
-    def _check_key(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    @staticmethod
+    def digest(what: str) -> str:
+        """Return the name under which something is counted."""
+        return blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+    def remember(self, attempts: Mapping[str, int]) -> None:
+        """Count what was asked before this provider was started."""
+        self._attempts.update(attempts)
+
+    def check_key(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
         """Return the refusal for a caller without the right key."""
         if self._settings.api_key is None:
             return None
@@ -187,8 +205,13 @@ class Provider:
         return Refusal(401, f"Incorrect API key provided: {key[:3]}***.")
 
 
+def below_root(path: str) -> str:
+    """Return a path without its root, as `/chat/completions` of `/v1/chat/completions`."""
+    return _ROOTS.sub("", path, count=1) if _ROOTS.match(path) else path
+
+
 @lru_cache(maxsize=256)
-def _dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
+def dialect_at(path: str) -> tuple[Dialect, dict[str, str]] | None:
     """Find the dialect of a path, and the fields that the path holds."""
     for pattern, dialect in DIALECTS.items():
         if match := re.fullmatch(pattern, path):
@@ -210,7 +233,8 @@ def _body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _reply(dialect: Dialect, turn: Turn) -> Reply:
+def reply_to(dialect: Dialect, turn: Turn) -> Reply:
+    """Answer a request, with the fault that is due if it is one of what is said."""
     answered = dialect.answer(turn)
     name = turn.fault.name if turn.fault else None
     if (turn.asked.stream or name in STREAM_FAULTS) and name not in UNSTREAMED and dialect.stream is not None:

@@ -1,5 +1,6 @@
 """An HTTP reply before it is written to a connection."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 __all__ = ["HTML", "JSON", "Headers", "Reply"]
@@ -18,8 +19,9 @@ class Reply:
     body: bytes
     content_type: bytes = JSON
     headers: Headers = field(default_factory=list)
-    pieces: list[bytes] | None = None
-    """The body of a stream: sent chunked, piece by piece, instead of `body`."""
+    pieces: Iterable[bytes] | None = None
+    """A body that is sent piece by piece instead of `body`: chunked, unless `size` tells how long it is."""
+    size: int | None = None
     tail: bytes = b""
     """Stray bytes that follow the answer."""
 

@@ -6,13 +6,13 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import h11
@@ -20,11 +20,16 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from llmbatch.core.parent import end_with_parent
 from llmbatch.core.system_limits import OUT_OF_FILES, allow_open_files
+from llmbatch.mock.batch_call import Call
+from llmbatch.mock.batch_service import BatchService
 from llmbatch.mock.error_formats import OPENAI, Refusal
 from llmbatch.mock.http_writer import BROKEN, Ending, Step, broken, legal, seen_status
 from llmbatch.mock.ledger import Ledger, shown_headers
 from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
 from llmbatch.mock.settings import MockSettings
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 __all__ = ["run", "serve"]
 
@@ -48,10 +53,12 @@ async def serve(settings: MockSettings, *, started: Callable[[str], None] = _ign
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.ledger)) if settings.ledger else None
         server = _Server(settings, ledger)
+        stack.enter_context(server.batches)
         async with await SocketListener.from_socket(_listen(settings.host, settings.port)) as listener:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{listener.extra(SocketAttribute.local_port)}/v1")
             async with anyio.create_task_group() as connections:
+                connections.start_soon(server.batches.run)
                 while True:
                     try:
                         stream = await listener.accept()
@@ -145,6 +152,7 @@ class _Server:
         self.provider = Provider(settings, now=time.monotonic())
         self.ledger = ledger
         self.serials = count(1)
+        self.batches = BatchService(settings, self.provider, ledger, self.serials, time.time)
         self.in_flight = 0
         self._connections = count(1)
 
@@ -214,22 +222,24 @@ class _Connection:
             "in_flight": server.in_flight,
             "aborted": True,
         }
+        method, digest = request.method.decode(), sha256()
         try:
-            body = await self._body(request)
-            line["key"] = key = sha256(body).hexdigest()
-            arrival = Arrival(
-                serial,
-                request.method.decode(),
-                line["path"],
-                dict(request.headers),
-                body,
-                key,
-                server.in_flight,
-            )
-            verdict = server.provider.decide(arrival, now=began, wall=line["t_start"])
+            if handler := server.batches.handler(method, line["path"]):
+                call = Call(method, line["path"], dict(request.headers), self._chunks(digest))
+                verdict = await server.batches.answer(handler, call)
+                async for _ in call.chunks:
+                    """Read what nobody wanted, so that the connection can be used again."""
+                line.update(key=digest.hexdigest())
+                if call.created:
+                    line.update(server.batches.logged(call.created))
+            else:
+                body = await self._body(request, digest)
+                line["key"] = key = digest.hexdigest()
+                arrival = Arrival(serial, method, line["path"], dict(request.headers), body, key, server.in_flight)
+                verdict = server.provider.decide(arrival, now=began, wall=line["t_start"])
             status = seen_status(verdict.reply, verdict.fault)
             fault = verdict.fault and verdict.fault.name
-            line.update(prompt=verdict.prompt, fault=fault, billed=is_billed(status))
+            line.update(prompt=verdict.prompt, fault=fault, billed=handler is None and is_billed(status))
             if verdict.delay:
                 await anyio.sleep(verdict.delay)
             line.update(status=status, aborted=bool(verdict.delay) and self._is_gone())
@@ -268,18 +278,24 @@ class _Connection:
                 return step
         return None
 
-    async def _body(self, request: h11.Request) -> bytes:
+    async def _body(self, request: h11.Request, digest: "Hash") -> bytes:
         """Read a request body. Raises _TooLarge, before any of it is read if the length is announced."""
         announced = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
         if announced > _LARGEST_BODY:
             raise _TooLarge
         parts, size = [], 0
-        while isinstance(event := await self._next_event(), h11.Data):
-            parts.append(event.data)
-            size += len(event.data)
+        async for chunk in self._chunks(digest):
+            parts.append(chunk)
+            size += len(chunk)
             if size > _LARGEST_BODY:
                 raise _TooLarge
         return b"".join(parts)
+
+    async def _chunks(self, digest: "Hash") -> AsyncIterator[bytes]:
+        """Read a request body as it comes."""
+        while isinstance(event := await self._next_event(), h11.Data):
+            digest.update(event.data)
+            yield bytes(event.data)
 
     async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return what the client sends next. Raises h11.RemoteProtocolError when that is not HTTP."""

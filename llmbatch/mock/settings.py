@@ -46,3 +46,19 @@ class MockSettings:
     """A file that gets one JSON line per request."""
     api_key: str | None = None
     """When set, requests with any other bearer key get 401."""
+    batch_delay: float = 10.0
+    """From the creation of a batch to its end."""
+    batch_expire: float = 0.0
+    """The share of the rows of batches that expire: they do not run, and their batch ends as expired."""
+    batch_row_errors: float = 0.0
+    """The share of rows that fail with a 429, 500 or 503."""
+    batch_missing: float = 0.0
+    """The share of rows that run and are in no file."""
+    batch_lost_create: float = 0.0
+    """The share of creates whose batch is made, but whose answer is lost."""
+    batch_lag: float = 0.0
+    """So long after its creation a batch is unknown: 404, and in no list."""
+    batch_queue: int | None = None
+    """Enqueued tokens of a model; a batch beyond fails."""
+    batch_dir: str | None = None
+    """Where files and batches are kept, also after the provider's end; else in a temporary folder."""

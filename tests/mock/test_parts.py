@@ -148,6 +148,7 @@ def test_every_fault_has_one_stage() -> None:
         set(event_streams.STREAM_FAULTS),
         set(reply_faults.REPLIES) - {"bad-utf8"} | {"status"},
         set(http_writer.BROKEN),
+        {"batch"},
     ]
     assert sorted(name for stage in stages for name in stage) == sorted(FAULTS)
 

@@ -1,0 +1,103 @@
+"""What calls about files and batches do: upload and read files, create, find and cancel batches."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from llmbatch.mock.batch import Batch
+from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_results import Shared
+from llmbatch.mock.batch_store import StoredFile
+from llmbatch.mock.batch_worker import BatchWorker
+from llmbatch.mock.reply import Reply
+
+__all__ = ["BatchProvider", "private_file"]
+
+_PIECE = 2**18
+
+
+class BatchProvider:
+    """The store and the worker, and the rules that all APIs share."""
+
+    def __init__(self, shared: Shared, worker: BatchWorker) -> None:
+        self.settings, self.store = shared.settings, shared.store
+        self.worker = worker
+        self._clock = shared.clock
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return self._clock()
+
+    async def create(self, call: Call, *, checked: bool = False, **fields: Any) -> Batch:
+        """Make a batch. With `checked`, its input is checked at once, and one that cannot run is not made."""
+        store, settings = self.store, self.settings
+        async with store.lock():
+            number = max((batch.number for batch in store.batches()), default=-1) + 1
+            batch = Batch(number=number, created=self.now(), delay=settings.batch_delay, **fields)
+            if checked:
+                batch.checked = await self.worker.check(batch)
+                if batch.checked.problem is not None:
+                    return batch
+            store.save(batch)
+        call.created = batch
+        self.worker.wake()
+        return batch
+
+    def is_visible(self, batch: Batch) -> bool:
+        """Tell whether reads know of the batch already."""
+        return self.now() >= batch.created + self.settings.batch_lag
+
+    def find(self, id: str, family: str) -> Batch | None:
+        """Return a batch that reads know of."""
+        batch = self.store.batch(id, family)
+        if batch is not None and not batch.over and self.now() >= batch.ends:
+            self.worker.wake()  # another process made it, and may have ended
+        return batch if batch and self.is_visible(batch) else None
+
+    def listed(self, family: str) -> list[Batch]:
+        """Return the batches that reads know of, newest first."""
+        return [batch for batch in self.store.batches(family) if self.is_visible(batch)]
+
+    async def cancel(self, batch: Batch) -> Batch:
+        """Cancel a batch that runs; one that is over stays as it is."""
+        async with self.store.lock():
+            latest = self.store.batch(batch.id)
+            if latest is None:
+                raise Refused(404, f"The batch {batch.id} was deleted.")
+            if not latest.over and latest.cancelled is None:
+                latest.cancelled = self.now()
+                self.store.save(latest)
+        self.worker.wake()
+        return latest
+
+    async def receive(self, id: str, chunks: AsyncIterator[bytes], most: int) -> int:
+        """Write a body to the place of a file's content, as it comes; return its size."""
+        size = 0
+        with private_file(self.store.content(id)) as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > most:
+                    raise Refused(413, f"The file is larger than {most} bytes.")
+                file.write(chunk)
+        return size
+
+    def expiring(self, file: StoredFile, seconds: float) -> StoredFile:
+        """Return a file that is deleted after a time."""
+        return replace(file, expires=file.created + seconds)
+
+    def download(self, file: StoredFile, content_type: bytes) -> Reply:
+        """Return a file's content, sent piece by piece."""
+        opened = open(self.store.content(file.id), "rb")  # noqa: SIM115
+        return Reply(200, b"", content_type, pieces=_pieces(opened), size=os.fstat(opened.fileno()).st_size)
+
+
+def _pieces(file: Any) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def private_file(path: str) -> Any:
+    """Open a new file that only its owner may read."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -38,11 +38,12 @@ def wide_encoding(head: bytes) -> str | None:
             return name
     if b"\0" not in head:
         return None
-    return next((name for name in MARKS.values() if _fits(head, name)), None)
+    # An encoding in which most is ASCII is surer than one whose letters would be foreign.
+    return next((name for ascii in (True, False) for name in MARKS.values() if _fits(head, name, ascii=ascii)), None)
 
 
-def _fits(head: bytes, name: str) -> bool:
-    """Say whether bytes without a mark read better in a wide encoding than as UTF-8."""
+def _fits(head: bytes, name: str, *, ascii: bool) -> bool:
+    """Say whether bytes without a mark read better in a wide encoding than as UTF-8: as ASCII or as other letters."""
     try:
         text = codecs.getincrementaldecoder(name)().decode(head)  # what is cut off at the end does not matter
     except UnicodeDecodeError:
@@ -50,8 +51,8 @@ def _fits(head: bytes, name: str) -> bool:
     newlines = head.count(b"\n", 0, len(head) - len(head) % 4)
     if not text or not _is_readable(text) or 2 * text.count("\n") < newlines:
         return False
-    if 2 * sum(character < "\x80" for character in text) >= len(text):
-        return True
+    if ascii:
+        return 2 * sum(character < "\x80" for character in text) >= len(text)
     # Foreign letters, like Cyrillic: as UTF-8 they are control characters or nothing at all.
     return not all(_is_readable(part) for part in _as_utf8(head))
 

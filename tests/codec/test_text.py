@@ -27,6 +27,8 @@ def test_wide_text_is_named_with_and_without_a_mark_however_it_is_cut(text: str,
         assert wide_encoding(written) == encoding
         assert wide_encoding((written * 999)[:HEAD]) == encoding
         assert wide_encoding(written[:-1]) == encoding
+        if 2 * sum(character.isascii() for character in text[:6]) >= 6:
+            assert {wide_encoding(written[:size]) for size in range(24, len(written))} <= {encoding}
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])))

@@ -15,7 +15,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.providers import PRESETS, endpoint_of
+from llmbatch.dialects.providers import PRESETS, find_endpoint
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
@@ -136,7 +136,7 @@ def table() -> str:
         key = " or ".join(f"`{one}`" for one in preset.key_env) or "none needed"
         key += ", if set" if preset.local and preset.key_env else ""
         cells = [f"`{row}`", f"`{preset.base_url}`", key]
-        cells += [f"`{preset.auth_header or endpoint_of(endpoint).auth_header}`", f"`{endpoint}`"]
+        cells += [f"`{preset.auth_header or find_endpoint(endpoint).auth_header}`", f"`{endpoint}`"]
         cells += ["–" if (endpoint, feature) in LACKING else "yes" for feature in FEATURES]
         rows.append("| " + " | ".join(cells) + " |\n")
     return "".join(rows)

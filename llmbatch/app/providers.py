@@ -104,7 +104,7 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
     except UsageError as error:
         return Check(ok=False, message=error.message)
     try:
-        answer = await sender.send(Request((), preset.path_of(MODELS), b"", Expected("passthrough"), method="GET"))
+        answer = await sender.send(Request((), preset.path_for(MODELS), b"", Expected("passthrough"), method="GET"))
     finally:
         with anyio.CancelScope(shield=True):
             await sender.aclose()

@@ -12,7 +12,7 @@ from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
-from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, endpoint_of
+from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, find_endpoint
 
 __all__ = ["Servers", "find_preset", "find_servers", "is_own_machine", "secret_values"]
 
@@ -94,7 +94,7 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
                 f"no key for provider {name!r}: {wanted} is not set",
                 f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
             )
-    kind = endpoint_of(model.endpoint or preset.endpoint)
+    kind = find_endpoint(model.endpoint or preset.endpoint)
     headers = {
         "accept": "application/json",
         "accept-encoding": "identity",

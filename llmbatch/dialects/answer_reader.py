@@ -1,6 +1,6 @@
 """Reads answers, each in the dialect of its request, and checks them against what the user asked for. Pure.
 
-The process that holds the connections reads them, so that the run has the other core to itself.
+Answers are read in the transport process, so that the run has another core to itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ _READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
 
 
 class AnswerReader(NamedTuple):
-    """Reads answers. `checks` are what an answer must pass beyond being one."""
+    """Reads answers. `checks` are conditions of the user that an answer must meet."""
 
     checks: AnswerChecks | None = None
 

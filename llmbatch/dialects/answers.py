@@ -1,4 +1,4 @@
-"""What reading answers has in common in all dialects: errors, JSON or a stream, counts. Pure."""
+"""Reads what answers of all dialects have in common: errors, JSON or a stream, counts. Pure."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,19 +34,19 @@ Verdict = Callable[[Any, Reply], Completion | Fault]
 """Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError, ValueError for another shape."""
 
 Fold = Callable[[bytes], Any]
-"""Joins a stream into the answer it would have been without; raises CutStream, ValueError."""
+"""Joins a stream into the answer that it would have been without streaming; raises CutStream, ValueError."""
 
 
-@cache  # one object for many requests crosses to the other process once
+@cache  # pickle sends one object to the transport process once for a batch of requests
 def alone(dialect: str, keep_body: bool, *, entries: int = 1) -> Expected:
     """Return what is expected of the answer to a single job."""
     return Expected(dialect, (keep_body,), entries)
 
 
 def read_answer(reply: Reply, verdict: Verdict, fold: Fold, *, keep_body: bool) -> Completion | Fault:
-    """Read an answer: a completion, or a fault for an error in whatever shape. Never raises for what a server sends.
+    """Read an answer: a completion, or a fault for an error of any shape. Never raises for what a server sends.
 
-    With `keep_body` the provider's own body stays with the verdict.
+    With `keep_body` the verdict has the provider's own body.
     """
     body = parsed(reply, fold, keep_body=keep_body)
     return body if isinstance(body, Fault) else read_body(body, reply, verdict, keep_body=keep_body)
@@ -138,7 +138,7 @@ def unparsable(reply: Reply, message: str) -> Fault:
 
 
 def broken_off(reply: Reply, finish: str, usage: Usage | None, cost: float | None) -> Fault:
-    """Return the fault for an answer that the provider says it broke off."""
+    """Return the fault for an answer that the provider broke off, as it says."""
     return Fault(
         kind=Kind.SERVER_ERROR,
         message=f"the provider broke the answer off (finish_reason {finish!r})",

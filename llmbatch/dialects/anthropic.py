@@ -11,16 +11,16 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
-from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, message_of, system, translate
+from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, joined_system, translate, translated_message
 from llmbatch.dialects.anthropic_stream import fold
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
-from llmbatch.dialects.openai_messages import refuse_foreign, renamed, split_system, tool_calls
+from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
-from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.request_options import Options, Routes, complete, renamed
 
 __all__ = ["PARAMS", "PATH", "Anthropic", "read", "usage"]
 
@@ -52,9 +52,7 @@ class Anthropic:
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = options._replace(
-            defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
-        )
+        self._options = options.renamed(NAMES)
         self._routes = Routes(path, self.name)
 
     def pack(self, waiting: Sequence[Job]) -> int:
@@ -70,10 +68,10 @@ class Anthropic:
             if prompt.system is not None:
                 body.setdefault("system", prompt.system)
         else:
-            said, messages = split_system(prompt)
-            body = {"model": None, "messages": [message_of(message) for message in messages]}
-            if said:
-                body["system"] = system(said)
+            contents, messages = split_system(prompt)
+            body = {"model": None, "messages": [translated_message(message) for message in messages]}
+            if contents:
+                body["system"] = joined_system(contents)
         prompt = replace(prompt, params=renamed(prompt.params, NAMES))
         complete(body, prompt, self._options, ("max_tokens",))
         refuse_foreign(body, FOREIGN, "Anthropic")
@@ -90,7 +88,7 @@ class Anthropic:
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    """Read an answer: a completion, or a fault for an error of any shape."""
     return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
@@ -170,7 +168,7 @@ def usage(raw: Any) -> Usage | None:
     fresh, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
     cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
     if not (fresh or output or cached or written):
-        return None  # zeros alone mean that nobody counted
+        return None  # zeros alone mean that tokens were not counted
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=output,

@@ -4,12 +4,12 @@ from typing import Any
 
 from llmbatch.core.prompt import RecordError
 from llmbatch.dialects import openai_chat
-from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, schema_of
+from llmbatch.dialects.openai_messages import data_url, declared_function, read_tool_calls, requested_schema
 
-__all__ = ["FOREIGN", "NAMES", "PARAMS", "message_of", "system", "translate"]
+__all__ = ["FOREIGN", "NAMES", "PARAMS", "joined_system", "translate", "translated_message"]
 
 NAMES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "stop": "stop_sequences"}
-"""OpenAI's names of parameters that Anthropic has under another name."""
+"""OpenAI's names of parameters, and Anthropic's."""
 
 _OWN = frozenset(
     [
@@ -44,29 +44,29 @@ PARAMS = openai_chat.PARAMS | _OWN | NAMES.keys()
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
 
-def system(said: list[Any]) -> str | list[Any]:
+def joined_system(contents: list[Any]) -> str | list[Any]:
     """Join the contents of the system messages; blocks stay blocks, since they may mark what to cache."""
-    if all(isinstance(content, str) for content in said):
-        return "\n\n".join(said)
+    if all(isinstance(content, str) for content in contents):
+        return "\n\n".join(contents)
     blocks: list[Any] = []
-    for content in said:
+    for content in contents:
         blocks += content if isinstance(content, list) else [{"type": "text", "text": content}]
     return blocks
 
 
-def message_of(message: dict[str, Any]) -> dict[str, Any]:
+def translated_message(message: dict[str, Any]) -> dict[str, Any]:
     """Translate a message to Anthropic's format; one that is in it already is returned unchanged."""
     content = message.get("content")
     if message.get("role") == "tool":
         result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": content}
         return {"role": "user", "content": [result]}
     blocks = [_block(part) for part in content] if isinstance(content, list) else content
-    calls = calls_of(message)
+    calls = read_tool_calls(message)
     if not calls:
         return {**message, "content": blocks}
     if isinstance(blocks, str):
         blocks = [{"type": "text", "text": blocks}]
-    uses = [{"type": "tool_use", "id": id, "name": name, "input": given} for id, name, given in calls]
+    uses = [{"type": "tool_use", "id": id, "name": name, "input": arguments} for id, name, arguments in calls]
     return {"role": message.get("role"), "content": [*(blocks or ()), *uses]}
 
 
@@ -97,7 +97,7 @@ def translate(body: dict[str, Any]) -> None:
     if "tool_choice" in body:
         body["tool_choice"] = _tool_choice(body["tool_choice"])
     if "response_format" in body:
-        schema = schema_of(body.pop("response_format"))
+        schema = requested_schema(body.pop("response_format"))
         if schema is True:
             raise RecordError("Anthropic answers in JSON only by a schema", hint="Give one with --schema FILE.")
         if schema is not None:
@@ -107,7 +107,7 @@ def translate(body: dict[str, Any]) -> None:
 
 
 def _tool(tool: Any) -> Any:
-    function = function_of(tool)
+    function = declared_function(tool)
     if function is None:
         return tool
     rest = {name: value for name, value in function.items() if name != "parameters"}

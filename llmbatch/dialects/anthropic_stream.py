@@ -18,7 +18,7 @@ _PIECES = {
 """The field of each kind of delta."""
 
 _BLOCKS = {"text": "text", "thinking": "thinking", "signature": "thinking", "partial_json": "tool_use"}
-"""The kind of block that a delta belongs to, where a copy does not begin it."""
+"""The type of block that a delta belongs to, for copies that send no event at its beginning."""
 
 
 def fold(stream: bytes) -> dict[str, Any]:
@@ -32,21 +32,21 @@ def fold(stream: bytes) -> dict[str, Any]:
     usage: Any = None
     content = _Content()
     ended = False
-    for name, said in stream_events(stream):
-        kind = name if name in (DONE, ERROR) else said.get("type") or name
-        usage = merged_usage(usage, said.get("usage"))
+    for name, event in stream_events(stream):
+        kind = name if name in (DONE, ERROR) else event.get("type") or name
+        usage = merged_usage(usage, event.get("usage"))
         match kind:
             case "error":
-                return {**said, "message": {**message, "content": content.joined() or message.get("content")}}
+                return {**event, "message": {**message, "content": content.joined() or message.get("content")}}
             case "message_start":
-                message = dict(said["message"])
+                message = dict(event["message"])
                 usage = merged_usage(usage, message.get("usage"))
             case "content_block_start":
-                content.begin(said.get("index"), said["content_block"])
+                content.begin(event.get("index"), event["content_block"])
             case "content_block_delta":
-                content.add(said.get("index"), said["delta"])
+                content.add(event.get("index"), event["delta"])
             case "message_delta":
-                message |= {field: value for field, value in said["delta"].items() if value is not None}
+                message |= {field: value for field, value in event["delta"].items() if value is not None}
             case "message_stop" | "[DONE]":
                 ended = True
                 break
@@ -83,7 +83,7 @@ class _Content:
         block.add(name, delta[name])
 
     def joined(self) -> list[dict[str, Any]]:
-        """Return the whole blocks."""
+        """Return the complete blocks."""
         return [block.joined() for block in self._blocks]
 
 
@@ -103,7 +103,7 @@ class _Block:
         self._pieces.setdefault(name, []).append(piece)
 
     def joined(self) -> dict[str, Any]:
-        """Return the whole block. Tool input that was cut off stays text."""
+        """Return the complete block. Tool input that was cut off stays text."""
         block = dict(self._began)
         for name, pieces in self._pieces.items():
             if name == "partial_json":

@@ -1,4 +1,4 @@
-"""Errors that come with status 200, whole or as an event of a stream. Pure."""
+"""Recognises errors that come with status 200, as the body or as an event of a stream. Pure."""
 
 import re
 from typing import Any
@@ -28,7 +28,7 @@ _PAYLOADS = (
     "embedding",
     "embeddings",
 )
-"""Where answers are. What has one of them and a message beside it may be an answer that says `success`."""
+"""Fields that hold answers. A body with one of them and a message may be an answer that says `success`."""
 
 _SUCCESSES = ("", "0", "ok", "success", "succeeded", "successful", "completed", "true")
 _CODE = re.compile(r"[\w.:-]{1,80}")
@@ -36,12 +36,12 @@ _FAILURES = ("error", "failed", "failure", "fail")
 
 
 def has_error(body: Any) -> bool:
-    """Tell whether an answer of status 2xx is an error: gateways send such, providers too once the model has begun."""
+    """Tell whether an answer of status 2xx is an error: gateways send such, and providers after the model has begun."""
     if not isinstance(body, dict):
         return isinstance(body, list) and bool(body) and isinstance(body[0], dict) and has_error(body[0])
     if body.get("error"):
         return True
-    for name in _PAYLOADS:  # a loop, since every answer is asked and has one of the first
+    for name in _PAYLOADS:  # a loop, since it runs for every answer and ends at one of the first
         if body.get(name):
             return bool(body.get("object") == "error")
     return "error" in (body.get("object"), body.get("type")) or _is_error_alone(body)
@@ -58,7 +58,7 @@ def _is_error_alone(body: dict[str, Any]) -> bool:
     """Tell whether an object without an answer has the shape of an error."""
     if body.get("success") is False or body.get("ok") is False or body.get("status") in _FAILURES:
         return True
-    base = body.get("base_resp")  # MiniMax sends it with answers, too
+    base = body.get("base_resp")  # MiniMax sends it with answers too
     if isinstance(base, dict) and _is_failure(base.get("status_code", 0)):
         return True
     words = any(isinstance(body.get(name), str) for name in ("message", "msg", "Message", "error_msg", "title"))
@@ -71,7 +71,7 @@ def _is_error_alone(body: dict[str, Any]) -> bool:
 
 
 def _is_failure(code: Any) -> bool:
-    """Tell the code of a failure from one that says `success`, and from what is no code."""
+    """Say whether a value is the code of a failure, not of success or no code at all."""
     if isinstance(code, str):
         return bool(_CODE.fullmatch(code)) and code.lower() not in _SUCCESSES and not code.startswith("2")
     return isinstance(code, int) and code not in (0, True) and not 200 <= code < 300

@@ -1,8 +1,8 @@
-"""What an error answer means: the decision table, as data. The first row that applies decides.
+"""Classifies error answers by a decision table: the first row that applies decides.
 
-A row goes by the status, by the names that an error has (codes, types) and by the words of its message; error_words has
-both, with their sources. What is charged follows public billing ledgers, which found 503s free and gateway time-outs
-paid for.
+A row tests the status, the names of an error (codes, types) and the words of its message; error_words has names and
+words, with their sources. What is charged follows public billing ledgers, which show that 503s are free and gateway
+time-outs are paid for.
 """
 
 import re
@@ -20,10 +20,10 @@ __all__ = ["RULES", "ApiError", "Rule", "classify", "implied_status"]
 
 @dataclass
 class ApiError:
-    """An error answer, whatever shape it had. `wait` is what the body asked for, in seconds.
+    """An error answer of any shape. `wait` is what the body asked for, in seconds.
 
-    `code` and `type` are shown; `names` are all that the body gave. `inner_status` is the HTTP status that the body
-    states by itself.
+    `code` and `type` are shown; `names` are all names in the body. `inner_status` is the HTTP status that the body
+    states.
     """
 
     status: int
@@ -37,19 +37,19 @@ class ApiError:
 
     @cached_property
     def labels(self) -> str:
-        """Its names as patterns see them, with a space around each."""
+        """Its names as patterns read them, with a space around each."""
         return words.labelled(self.code, self.type, *self.names)
 
     @cached_property
     def words(self) -> str:
-        """Its message as patterns see it."""
+        """Its message as patterns read it."""
         return words.unquoted(self.message)
 
 
 class Rule(NamedTuple):
-    """A row of the table: it applies when every condition it has holds; of `names` and `words` one is enough.
+    """A row of the table: it applies when all its conditions hold; of `names` and `words` one is enough.
 
-    `unless` and `unless_names` make words void.
+    With `unless` or `unless_names` in the error, `words` do not count.
     """
 
     kind: Kind
@@ -159,7 +159,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def implied_status(error: ApiError) -> int:
-    """Return the HTTP status that an error inside a 200 would have had, by its own words; 500 when it says none."""
+    """Return the HTTP status that an error inside a 200 would have had, by its own words; 500 without a sign of one."""
     if error.inner_status is not None:
         return error.inner_status
     for status, pattern in words.IMPLIED_BY_NAMES:
@@ -172,7 +172,7 @@ def implied_status(error: ApiError) -> int:
 
 
 def classify(error: ApiError, headers: Mapping[str, str]) -> Fault:
-    """Turn an error answer into a fault. The server's `x-should-retry` decides over the table whether to retry."""
+    """Turn an error answer into a fault. The server's `x-should-retry` overrides the table."""
     wait = retry_after(headers) or error.wait or wait_in_text(error.message)
     rule = next(rule for rule in RULES if rule.applies(error, wait))
     should = headers.get("x-should-retry")

@@ -1,9 +1,9 @@
-r"""The names and words by which servers refuse: patterns, each of a kind of wording rather than of a sentence.
+r"""The names and words of error answers: patterns, each for a kind of wording rather than for a sentence.
 
 Names (codes and types) are compared without case and punctuation and with a space around each, so that
 `DataInspectionFailed` and `data_inspection_failed` are one and ` 1113 ` is that code alone. Words are compared in lower
-case, without what a message quotes. They say a relation ("exceeds", "is longer than", "not enough"), because messages
-quote prompts and models that merely mention things. Every gap is bounded.
+case, without what a message quotes. They express a relation ("exceeds", "is longer than", "not enough"), because
+messages quote prompts and models that only mention things. Every gap is bounded.
 
 Sources: error pages of OpenAI, Anthropic, Gemini, Azure, Bedrock, DashScope, Volcengine, Zhipu, Moonshot, MiniMax,
 DeepSeek, OpenRouter, xAI, Groq, Venice; the code of vLLM, SGLang, TGI, llama.cpp, LM Studio, Ollama, one-api, new-api
@@ -45,19 +45,20 @@ _PLAIN = re.compile(r".[\w.]*.")
 
 
 def label(name: str) -> str:
-    """Return a name as patterns see it."""
+    """Return a name as patterns read it."""
     return _PUNCTUATION.sub("", name.lower())
 
 
 def labelled(*names: str | None) -> str:
-    """Return names as patterns see them, a space around each."""
+    """Return names as patterns read them, with a space around each."""
     return f" {' '.join(dict.fromkeys(label(name) for name in names if name))} "
 
 
 def unquoted(message: str) -> str:
-    """Return a message as patterns see it: one line in lower case, without what it quotes.
+    """Return a message as patterns read it: one line in lower case, without what it quotes.
 
-    A quotation of one plain word stays: it is a field. So do the quotes of JSON: an error quoted whole is no prompt.
+    A quotation of one plain word stays, since it is a field. So do the quotes of JSON, since an error that is quoted in
+    full is no prompt.
     """
     text = message.lower()
     if '{"' not in text and "{'" not in text:
@@ -107,7 +108,7 @@ NO_MONEY_WORDS = _any(
     r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
     r"余额不足|欠费|额度(?:不足|已?用(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
 )
-"""No wait helps, whatever a proxy says about that."""
+"""No credit: waiting does not help, even where a proxy asks for it."""
 NO_CREDIT_WORDS = _any(
     *_lacking(r"(?:quota|budget)"),
     r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
@@ -119,18 +120,18 @@ NO_CREDIT_WORDS = _any(
     r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
     r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
 )
-"""No credit, where no wait is asked for."""
+"""No credit, if no wait is asked for."""
 PACE_WORDS = _any(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
     r"quota exceeded for|quota metric",  # Gemini
     r"\bresets?\b",  # Zhipu's plans
 )
-"""What is a matter of time, though money is spoken of."""
+"""Limits of time, although the message mentions money."""
 EXHAUSTED_NAMES = _any(r" resourceexhausted ")
-"""Gemini's for a limit of any kind, beside words of plans and billing."""
+"""Gemini's name for a limit of any kind, which comes with words about plans and billing."""
 ALLOCATED_QUOTA = _any("allocated quota exceeded")
-"""DashScope gives a limit on tokens a minute the name of an empty account."""
+"""DashScope's words for a limit on tokens a minute, which has the name of an empty account."""
 
 # Context length.
 
@@ -181,9 +182,9 @@ CONTEXT_WORDS = _any(
     r"(?:输入|上下文|提示词|prompt|token).{0,20}(?:过长|超长|超过|超出)",  # Zhipu
 )
 FIELD_WORDS = _any(r"""\buser['"`]?: """, r"per[ _-]?minute", r"try again later", r"output tokens? (?:limit|exceed)")
-"""What is about a field or the pace, though lengths are spoken of."""
+"""Errors about a field or the pace, although the message mentions lengths."""
 LONG_CONTEXT_PLAN = _any("required for long context requests")
-"""Anthropic's 429 for what the plan does not cover."""
+"""Anthropic's 429 for requests that the plan does not cover."""
 
 # Content filters.
 
@@ -214,9 +215,9 @@ ACCOUNT_WORDS = _any(
     r"(?:disabled|suspended|terminated|locked|banned|deactivated|restricted|revoked)",
     r"账[号户].{0,12}(?:锁定|封禁)",
 )
-"""What befell the account, though policies are spoken of."""
+"""Errors about the account, although the message mentions policies."""
 
-# Keys, for those who do not say so with 401.
+# Keys, for servers that do not use 401.
 
 KEY_NAMES = _any(
     r"(?:invalid|incorrect|expired|missing)(?:api)?(?:key|token|authentication)(?:error)? ",
@@ -229,7 +230,7 @@ KEY_WORDS = _any(
     r"login fail|not logged in",  # MiniMax
 )
 
-# What one record holds and this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.
+# Content that this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.
 
 _MEDIA = (
     r"(?:images?(?:_url)?|vision|(?:input_)?audio|video|files?|pdf|document|media|multi-?modal\w*|modalit(?:y|ies)"
@@ -244,7 +245,7 @@ INPUT_WORDS = _any(
     rf"(?:\w+ ){{0,2}}?{_MEDIA}\b",
 )
 
-# A 500 that refuses what was sent.
+# A 500 about the request itself.
 
 REFUSAL_NAMES = _any(
     r" invalid(?:request|argument|parameter|params|input|prompt|value|type)?(?:error|exception)? ",
@@ -259,7 +260,7 @@ REFUSAL_WORDS = _any(
     INPUT_WORDS.pattern,
 )
 PRECONDITION_NAMES = _any(r" failedprecondition ")
-"""Gemini's, for a country or an account without billing."""
+"""Gemini's name for a country or an account without billing."""
 
 # The status that an error inside a 200 would have had.
 

@@ -1,4 +1,4 @@
-"""The error bodies of all servers, read into one shape: whatever they call their words, the words are found."""
+"""Reads the error bodies of all servers into one shape."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -18,13 +18,13 @@ MESSAGE = 1000
 """Characters of a provider's message that are kept."""
 
 LARGEST = 1024 * 1024
-"""Bytes of an error body that are read; of a larger one the beginning is shown, as text."""
+"""Bytes of an error body that is parsed; the beginning of a larger one is shown as text."""
 EVIDENCE = 64 * 1024
 
 DEEPEST = 6
-"""Objects within each other in which the words of an error are looked for."""
+"""Nested objects that are searched for the words of an error."""
 MOST, MOST_READ = 5, 100
-"""Entries of a list of errors that are told, and that are looked at."""
+"""Entries of a list of errors that are shown, and that are read."""
 
 _HOLDERS = (
     "error",
@@ -39,7 +39,7 @@ _HOLDERS = (
     "exception",
     "err",
 )
-"""Fields whose object or list holds the error proper: OpenAI and its copies, Azure and Cloudflare, FastAPI, nested
+"""Fields whose object or list holds the error itself: OpenAI and its copies, Azure and Cloudflare, FastAPI, nested
 proxies, MiniMax, Apigee, Volcengine, Tencent, Spark."""
 
 _WORDS = (
@@ -91,53 +91,53 @@ def api_error(reply: Reply) -> tuple[ApiError, Any]:
 
 
 def beginning(reply: Reply) -> str:
-    """Return the first of a body, as text."""
+    """Return the beginning of a body, as text."""
     return reply.body[:EVIDENCE].decode("utf-8", "replace")
 
 
 def error_in(body: Any, status: int) -> ApiError:
-    """Read an error body. Raises nothing, whatever shape it has.
+    """Read an error body of any shape. Raises nothing.
 
-    The objects from the outermost to the innermost are read in turn, and the words of each are told once. What tells
-    more than they do is added: the provider's own words behind OpenRouter's, the details of Azure's and Google's
-    errors, the fields that FastAPI found wrong (without what the record said there).
+    The objects are read from the outermost to the innermost, and each text is shown once. Details are added: the
+    provider's own words behind OpenRouter's, the details of Azure's and Google's errors, the fields that FastAPI found
+    wrong (without their values, which come from the record).
     """
     layers, rest = _layers(body)
-    said: list[str] = []
+    texts: list[str] = []
     names: list[str] = []
     for fields in layers:
-        _tell(said, _words_of(fields))
-        names += _names_of(fields)
+        _add_text(texts, _find_words(fields))
+        names += _find_names(fields)
     if isinstance(rest, str) and _is_name(rest):
         names.append(rest)
-        if not said:
-            said.append(rest)
+        if not texts:
+            texts.append(rest)
     else:
         listed = _listed(rest) if isinstance(rest, list) else ""
-        _tell(said, listed or _text(rest), first=bool(layers))
+        _add_text(texts, listed or _text(rest), first=bool(layers))
     error = layers[-1] if layers else {}
     for fields in layers:
         for more in _details(fields):
-            _tell(said, more)
-    if not said and body not in ({}, [], None, ""):
-        said.append(_text(body))
+            _add_text(texts, more)
+    if not texts and body not in ({}, [], None, ""):
+        texts.append(_text(body))
     wait, per_day, reason = _google(error.get("details"))
     return ApiError(
         status=status,
-        message=": ".join(said)[:MESSAGE] or f"HTTP {status}",
-        code=reason or _code_of(layers, status),
+        message=": ".join(texts)[:MESSAGE] or f"HTTP {status}",
+        code=reason or _find_code(layers, status),
         type=_name(error.get("type") or error.get("status") or error.get("__type")),
-        wait=wait if wait is not None else _wait_of(layers),
+        wait=wait if wait is not None else _find_wait(layers),
         per_day=per_day,
         names=tuple(names),
-        inner_status=_status_of(layers),
+        inner_status=_find_status(layers),
     )
 
 
 def _layers(body: Any) -> tuple[list[dict[str, Any]], Any]:
-    """Open an error body: its objects from the outermost to the innermost, field names in lower case, and the rest.
+    """Return the nested objects of an error body, from the outermost, field names in lower case, and the rest.
 
-    JSON within a text is opened too. The rest is what the innermost holder has that is no object.
+    JSON within a text is parsed too. The rest is what the innermost object holds when that is not an object.
     """
     layers: list[dict[str, Any]] = []
     value = body
@@ -156,14 +156,14 @@ def _layers(body: Any) -> tuple[list[dict[str, Any]], Any]:
 
 
 def _holds(name: str, value: Any) -> bool:
-    """Tell whether a field leads on to the error proper."""
+    """Tell whether a field holds the error itself."""
     if isinstance(value, str):
         return bool(value) and (name == "error" or value[:1] in "{[")
     return isinstance(value, dict | list) and bool(value)
 
 
 def _as_json(text: str) -> Any:
-    """Return what a text holds as JSON, or the text."""
+    """Return the value of a text that is JSON, or the text."""
     if text[:1] in ("{", "["):
         try:
             return json.loads_shallow(text[:LARGEST].encode("utf-8", "replace"))
@@ -172,7 +172,7 @@ def _as_json(text: str) -> Any:
     return text
 
 
-def _words_of(fields: Mapping[str, Any]) -> str:
+def _find_words(fields: Mapping[str, Any]) -> str:
     return next((text for name in _WORDS if isinstance(text := fields.get(name), str) and _is_words(text)), "")
 
 
@@ -181,23 +181,23 @@ def _is_words(text: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    """Tell a name, as `invalid_grant`, from words."""
+    """Tell whether a text is a name, such as `invalid_grant`."""
     return bool(text) and len(text) <= 100 and " " not in text
 
 
-def _tell(said: list[str], more: str, *, first: bool = False) -> None:
-    """Add words that were not told yet."""
+def _add_text(texts: list[str], more: str, *, first: bool = False) -> None:
+    """Add a text unless another one contains it."""
     more = more[:MESSAGE]
-    if more and not any(more in told for told in said):
-        said.insert(0 if first else len(said), more)
+    if more and not any(more in text for text in texts):
+        texts.insert(0 if first else len(texts), more)
 
 
-def _names_of(fields: Mapping[str, Any]) -> Iterator[str]:
+def _find_names(fields: Mapping[str, Any]) -> Iterator[str]:
     for field in _NAMES:
         if (name := _name(fields.get(field))) is not None:
             yield name
     base = fields.get("status_code")
-    if "status_msg" in fields and isinstance(base, int | str):  # MiniMax's own numbers, which others use otherwise
+    if "status_msg" in fields and isinstance(base, int | str):  # MiniMax's numbers, which have other meanings elsewhere
         yield f"base_resp_{base}"
     inner: Any = fields.get("innererror")
     for _ in range(3):
@@ -217,7 +217,7 @@ def _names_of(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _details(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what an object tells beside its words."""
+    """Yield the texts of an object beside its message."""
     metadata, details = fields.get("metadata"), fields.get("details")
     if isinstance(metadata, dict):
         if raw := metadata.get("raw"):
@@ -235,33 +235,33 @@ def _details(fields: Mapping[str, Any]) -> Iterator[str]:
             yield _listed(entries)
         elif name == "errors" and isinstance(entries, dict):  # ASP.NET: the messages of each field
             yield "; ".join(f"{field}: {_flat(text)}" for field, text in [*entries.items()][:MOST])
-    if isinstance(where := fields.get("loc"), list):  # FastAPI, a single one
+    if isinstance(where := fields.get("loc"), list):  # FastAPI, a single error
         yield "at " + ".".join(str(step) for step in where)
 
 
 def _listed(entries: Iterable[Any]) -> str:
-    """Tell several errors, of which each has words and may say where it lies."""
-    told = []
+    """Join the texts of several errors, each with its location where it has one."""
+    texts: list[str] = []
     for entry in islice(entries, MOST_READ):
         if isinstance(entry, str):
-            told.append(entry)
+            texts.append(entry)
         elif isinstance(entry, dict):
             fields = {str(name).lower(): inner for name, inner in entry.items()}
-            words, where = _words_of(fields), fields.get("loc") or fields.get("target") or fields.get("path")
+            words, where = _find_words(fields), fields.get("loc") or fields.get("target") or fields.get("path")
             place = ".".join(str(step) for step in where) if isinstance(where, list) else where
             if words:
-                told.append(f"{place}: {words}" if place else words)
-        if len(told) == MOST:
+                texts.append(f"{place}: {words}" if place else words)
+        if len(texts) == MOST:
             break
-    return "; ".join(told)
+    return "; ".join(texts)
 
 
 def _flat(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _code_of(layers: list[dict[str, Any]], status: int) -> str | None:
-    """Find the name that says most: of the error proper, else of what holds it. A mere status says nothing."""
+def _find_code(layers: list[dict[str, Any]], status: int) -> str | None:
+    """Find the most specific name: that of the innermost error which has one besides the HTTP status."""
     for fields in reversed(layers):
         about = (fields.get("details"), fields.get("metadata"), fields, fields.get("innererror"))
         for holder, names in zip(about, (("error_code",), ("error_type",), (), ("code",)), strict=True):
@@ -273,8 +273,8 @@ def _code_of(layers: list[dict[str, Any]], status: int) -> str | None:
     return None
 
 
-def _status_of(layers: list[dict[str, Any]]) -> int | None:
-    """Find the HTTP status that a body states by itself, that of the error proper first."""
+def _find_status(layers: list[dict[str, Any]]) -> int | None:
+    """Find the HTTP status that a body states, that of the innermost error first."""
     for fields in reversed(layers):
         for name in _STATUSES:
             value = fields.get(name)
@@ -285,8 +285,8 @@ def _status_of(layers: list[dict[str, Any]]) -> int | None:
     return None
 
 
-def _wait_of(layers: list[dict[str, Any]]) -> float | None:
-    """Find a wait that a body asks for beside its words, in seconds."""
+def _find_wait(layers: list[dict[str, Any]]) -> float | None:
+    """Find a wait that a field of the body asks for, in seconds."""
     for fields in reversed(layers):
         for name in ("retry_after", "retryafter", "retry_after_seconds"):
             value = fields.get(name)
@@ -313,7 +313,7 @@ def _google(details: Any) -> tuple[float | None, bool, str | None]:
 
 
 def _name(value: Any) -> str | None:
-    """Return a code or type in lower case, None for what is none."""
+    """Return a code or type in lower case, None for any other value."""
     named = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     return str(value).lower()[:MESSAGE] if named else None
 
@@ -325,7 +325,7 @@ def _text(value: Any) -> str:
 
 
 def _in_stream(content: bytes) -> Any:
-    """Return the first JSON of an error that came as an event stream, None when it is no stream."""
+    """Return the first JSON of an error that came as an event stream, None for anything else."""
     if not content.lstrip().startswith((b"data:", b"event:")):
         return None
     for event in events(content):
@@ -337,7 +337,7 @@ def _in_stream(content: bytes) -> Any:
 
 
 def _page(reply: Reply) -> str:
-    """Reduce a page that is not JSON to its title or first words: error pages hold addresses and ray ids."""
+    """Reduce a page that is not JSON to its title or first words: error pages contain addresses and ray ids."""
     title = _title(reply.body[:EVIDENCE])
     words = title if title is not None else b"" if b"<" in reply.body[:256] else reply.body[:200]
     text = " ".join(words.decode("utf-8", "replace").split())[:200]
@@ -345,7 +345,7 @@ def _page(reply: Reply) -> str:
 
 
 def _title(page: bytes) -> bytes | None:
-    """Find the title of a page. Not by a pattern: a page of nothing but opening tags would take seconds."""
+    """Find the title of a page. Not by a pattern, which takes very long for a page of opening tags alone."""
     tags = page.lower()
     begin = tags.find(b">", tags.find(b"<title")) + 1 if b"<title" in tags else 0
     end = tags.find(b"</title", begin)

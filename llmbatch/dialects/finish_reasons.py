@@ -1,4 +1,4 @@
-"""Why an answer ended, in one vocabulary: OpenAI's."""
+"""Translates the reasons why answers ended into one vocabulary: OpenAI's."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _STANDARD = {
         "image_recitation",
     ),
 }
-"""Our reasons and the words of providers for each, in lower case.
+"""Our reasons, and the providers' words for each, in lower case.
 
 Sources: the API references of Anthropic, Gemini, Mistral, the Responses API, TGI, Cohere, watsonx, Bedrock, Zhipu and
 Hunyuan.
@@ -55,7 +55,7 @@ _BROKEN_OFF = frozenset(
         "timeout",
     }
 )
-"""Words of providers for an answer that they broke off, in lower case.
+"""Providers' words for an answer that they broke off, in lower case.
 
 Sources: the API references of OpenRouter, Mistral, Cohere, watsonx, Zhipu and DeepSeek; the code of vLLM and SGLang.
 """

@@ -13,7 +13,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
-from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, contents_of, flattened, nested, parts, translate
+from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, flattened, nested, parts, translate, translated_contents
 from llmbatch.dialects.gemini_stream import fold, joined
 from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, image
 from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool_calls
@@ -47,15 +47,15 @@ class Gemini:
             contents = prompt.body.get("contents")
             if not isinstance(contents, list) or not contents:
                 raise RecordError("the body has no contents")
-            given = dict(prompt.body)
+            fields = dict(prompt.body)
             if prompt.system is not None:
-                given.setdefault("systemInstruction", {"parts": [{"text": prompt.system}]})
+                fields.setdefault("systemInstruction", {"parts": [{"text": prompt.system}]})
         else:
-            said, messages = split_system(prompt)
-            given = {"contents": contents_of(messages)}
-            if said:
-                given["systemInstruction"] = {"parts": [part for content in said for part in parts(content)]}
-        body = flattened(given)
+            contents, messages = split_system(prompt)
+            fields = {"contents": translated_contents(messages)}
+            if contents:
+                fields["systemInstruction"] = {"parts": [part for content in contents for part in parts(content)]}
+        body = flattened(fields)
         complete(body, replace(prompt, params=flattened(prompt.params)), self._options, ("maxOutputTokens",))
         refuse_foreign(body, FOREIGN, "Gemini")
         model = body.pop("model").removeprefix("models/")
@@ -71,7 +71,7 @@ class Gemini:
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    """Read an answer: a completion, or a fault for an error of any shape."""
     return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
@@ -195,14 +195,14 @@ def usage(raw: Any) -> Usage | None:
     if not isinstance(raw, dict):
         return None
     thoughts = count(raw.get("thoughtsTokenCount"))
-    given = _sum(count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount")))
+    tokens_in = _sum(count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount")))
     answered = _sum(count(raw.get("candidatesTokenCount")), thoughts)
-    if not given and not answered:
-        given = count(raw.get("totalTokenCount"))
-        if not given:
-            return None  # zeros alone mean that nobody counted
+    if not tokens_in and not answered:
+        tokens_in = count(raw.get("totalTokenCount"))
+        if not tokens_in:
+            return None  # zeros alone mean that tokens were not counted
     return Usage(
-        input_tokens=given,
+        input_tokens=tokens_in,
         output_tokens=answered,
         cached_input_tokens=count(raw.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
@@ -211,5 +211,5 @@ def usage(raw: Any) -> Usage | None:
 
 def _sum(*counts: int | None) -> int | None:
     """Add the counts that are there; None without any."""
-    said = [number for number in counts if number is not None]
-    return sum(said) if said else None
+    known = [number for number in counts if number is not None]
+    return sum(known) if known else None

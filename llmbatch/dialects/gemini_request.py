@@ -5,9 +5,10 @@ from typing import Any
 
 from llmbatch.core.prompt import RecordError
 from llmbatch.dialects import openai_chat
-from llmbatch.dialects.openai_messages import calls_of, data_url, function_of, renamed, schema_of
+from llmbatch.dialects.openai_messages import data_url, declared_function, read_tool_calls, requested_schema
+from llmbatch.dialects.request_options import renamed
 
-__all__ = ["FOREIGN", "PARAMS", "contents_of", "flattened", "nested", "parts", "translate"]
+__all__ = ["FOREIGN", "PARAMS", "flattened", "nested", "parts", "translate", "translated_contents"]
 
 _CONFIG = frozenset(
     [
@@ -96,7 +97,7 @@ def nested(flattened: dict[str, Any]) -> dict[str, Any]:
     return {**flattened, "generationConfig": config} if config else flattened
 
 
-def contents_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def translated_contents(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Translate messages to Gemini's contents; one that already has `parts` is returned unchanged."""
     contents: list[dict[str, Any]] = []
     called: dict[str, str] = {}
@@ -113,11 +114,11 @@ def contents_of(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if "parts" in message:
             contents.append(message)
             continue
-        said = parts(message.get("content"))
-        for id, name, given in calls_of(message):
+        own_parts = parts(message.get("content"))
+        for id, name, arguments in read_tool_calls(message):
             called[id] = name
-            said.append({"functionCall": {"id": id, "name": name, "args": given}})
-        contents.append({"role": "model" if role == "assistant" else role, "parts": said})
+            own_parts.append({"functionCall": {"id": id, "name": name, "args": arguments}})
+        contents.append({"role": "model" if role == "assistant" else role, "parts": own_parts})
     return contents
 
 
@@ -164,7 +165,7 @@ def translate(flattened: dict[str, Any]) -> None:
     if "tool_choice" in flattened:
         flattened["toolConfig"] = {"functionCallingConfig": _calling(flattened.pop("tool_choice"))}
     if "response_format" in flattened:
-        schema = schema_of(flattened.pop("response_format"))
+        schema = requested_schema(flattened.pop("response_format"))
         if schema is not None:
             flattened["responseMimeType"] = "application/json"
         if isinstance(schema, dict):
@@ -172,12 +173,12 @@ def translate(flattened: dict[str, Any]) -> None:
 
 
 def _tools(tools: list[Any]) -> list[Any]:
-    functions = [function for tool in tools if (function := function_of(tool)) is not None]
+    functions = [function for tool in tools if (function := declared_function(tool)) is not None]
     declared = [
         {"parametersJsonSchema" if name == "parameters" else name: value for name, value in function.items()}
         for function in functions
     ]
-    others = [tool for tool in tools if function_of(tool) is None]
+    others = [tool for tool in tools if declared_function(tool) is None]
     return [*others, {"functionDeclarations": declared}] if declared else others
 
 

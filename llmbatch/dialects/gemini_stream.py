@@ -16,9 +16,9 @@ def fold(stream: bytes) -> dict[str, Any]:
     Raises CutStream when a candidate has no finish reason, or ValueError, TypeError, AttributeError for chunks
     of another shape.
     """
-    said = list(stream_events(stream))
-    done = bool(said) and said[-1].name == DONE
-    body = joined(value for name, value in said if name != DONE)
+    events = list(stream_events(stream))
+    done = bool(events) and events[-1].name == DONE
+    body = joined(value for name, value in events if name != DONE)
     candidates = body.get("candidates")
     ended = all(candidate.get("finishReason") for candidate in candidates) if candidates else body.get("promptFeedback")
     if not ended and not done and not has_error(body):
@@ -27,19 +27,19 @@ def fold(stream: bytes) -> dict[str, Any]:
 
 
 def joined(chunks: Iterable[Any]) -> dict[str, Any]:
-    """Join chunks, each of the shape of a whole answer; an error among them is kept beside what came before it."""
+    """Join chunks, each of which has the shape of an answer; an error among them is kept beside the rest."""
     body: dict[str, Any] = {}
     candidates: dict[int, dict[str, Any]] = {}
     for chunk in chunks:
         usage = merged_usage(body.get("usageMetadata"), chunk.get("usageMetadata"))
         body |= {name: value for name, value in chunk.items() if name != "candidates" and value is not None}
         body |= {} if usage is None else {"usageMetadata": usage}
-        for place, piece in enumerate(chunk.get("candidates") or ()):
+        for position, piece in enumerate(chunk.get("candidates") or ()):
             index = piece.get("index")
-            index = int(index) if type(index) in (int, float) else place
-            whole = candidates.setdefault(index, {"content": {"role": "model", "parts": []}})
-            whole |= {name: value for name, value in piece.items() if name != "content" and not is_empty(value)}
-            whole["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
+            index = int(index) if type(index) in (int, float) else position
+            candidate = candidates.setdefault(index, {"content": {"role": "model", "parts": []}})
+            candidate |= {name: value for name, value in piece.items() if name != "content" and not is_empty(value)}
+            candidate["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
     if candidates:
         body["candidates"] = [candidates[index] for index in sorted(candidates)]
     return body

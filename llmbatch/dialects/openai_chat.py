@@ -9,10 +9,9 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job, Route
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone
-from llmbatch.dialects.openai_messages import renamed
 from llmbatch.dialects.openai_stream import streamed
 from llmbatch.dialects.providers import ENDPOINTS
-from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.request_options import Options, Routes, complete, renamed
 
 __all__ = ["PARAMS", "PATH", "TOKEN_CAPS", "Chat"]
 
@@ -66,10 +65,10 @@ TOKEN_CAPS = ("max_completion_tokens", "max_tokens")
 
 
 class Chat:
-    """Builds chat completions. `token_cap` is the name this provider knows the token cap by.
+    """Builds chat completions. `token_cap` is this provider's name of the token cap.
 
-    `stream_usage` says that it may be asked for the usage of a stream. `names` are parameters that go by another name
-    there; the ready body of a batch line is sent as given all the same.
+    `stream_usage` says that it may be asked for the usage of a stream. `names` are parameters with another name there;
+    the ready body of a batch line is sent unchanged.
     """
 
     name = "chat"
@@ -84,9 +83,7 @@ class Chat:
         stream_usage: bool = True,
         names: Mapping[str, str] = NO_NAMES,
     ) -> None:
-        self._options = options._replace(
-            defaults=renamed(options.defaults, names), overrides=renamed(options.overrides, names)
-        )
+        self._options = options.renamed(names)
         self._names = names
         self._routes = Routes(path, self.name)
         self._stream_usage = stream_usage

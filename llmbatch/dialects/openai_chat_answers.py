@@ -13,7 +13,7 @@ from llmbatch.dialects.openai_messages import tool_calls
 from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.tool_call_pieces import arguments_text
 
-__all__ = ["Choice", "choice_entries", "first_sound", "image", "read", "usage", "usage_in", "words"]
+__all__ = ["Choice", "choice_entries", "first_sound", "image", "read", "read_choices", "usage", "usage_in", "words"]
 
 _PLAIN = frozenset({"role", "content"})
 """The fields that every message has, and most have no others."""
@@ -34,31 +34,42 @@ Choice = tuple[str | None, Any, dict[str, Any]]
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    """Read an answer: a completion, or a fault for an error of any shape."""
     return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
+    completion = read_choices(body, reply, _choice)
+    if isinstance(completion, Completion):
+        sources = body.get("citations") or body.get("search_results")
+        if sources:
+            extra = completion.extra
+            extra["citations"] = [*extra.get("citations", ()), *_entries(sources)]
+    return completion
+
+
+def read_choices(body: Any, reply: Reply, read_choice: Callable[[Any], Choice]) -> Completion | Fault:
+    """Return the completion of an answer that has a list of choices, or the fault.
+
+    Raises TypeError, AttributeError or LookupError for an answer of another shape.
+    """
     if has_error(body):
         return embedded_error(body, reply)
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices:
         return unparsable(reply, "the answer has no choices")
-    first = choices[0] if len(choices) == 1 else first_sound(choices, _choice)
+    first = choices[0] if len(choices) == 1 else first_sound(choices, read_choice)
     if first.get("error"):
         return embedded_error(first, reply)
     used = body.get("usage") or usage_in(body)
-    text, finish, extra = _choice(first)
+    text, finish, extra = read_choice(first)
     if finish != "stop" and is_broken_off(finish):
         return broken_off(reply, finish, usage(used), own_cost(used))
     # Positional, since keywords are measurably slower here.
     completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
     note_finish(completion, finish)
     if len(choices) > 1:
-        extra["choices"] = choice_entries(choices, _choice)
-    sources = body.get("citations") or body.get("search_results")
-    if sources:
-        extra["citations"] = [*extra.get("citations", ()), *_entries(sources)]
+        extra["choices"] = choice_entries(choices, read_choice)
     return completion
 
 
@@ -131,7 +142,7 @@ def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
         extra["tool_calls"] = tool_calls([(None, call.get("name"), arguments_text(call.get("arguments")))])
     if message.get("refusal"):
         extra["refusal"] = message["refusal"]
-    reasoning = next((said for name in _REASONING if (said := words(message.get(name)))), "")
+    reasoning = next((found for name in _REASONING if (found := words(message.get(name)))), "")
     if reasoning:
         extra["reasoning"] = reasoning
     images = message.get("images")
@@ -167,7 +178,7 @@ def words(value: Any) -> str:
     if isinstance(value, list):
         return "".join(map(words, value))
     if isinstance(value, dict):
-        return next((said for name in _WORDS if (said := words(value.get(name)))), "")
+        return next((found for name in _WORDS if (found := words(value.get(name)))), "")
     return ""
 
 
@@ -229,19 +240,19 @@ def usage(raw: Any) -> Usage | None:
         cached, written = prompt.get("cached_tokens", cached), prompt.get("cache_write_tokens")
     if isinstance(output, dict):
         reasoning = output.get("reasoning_tokens")
-    given, answered = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
-    if not given or answered is None:
-        given, answered = _from_total(raw, given, answered)
-        if not given and not answered:
+    tokens_in, tokens_out = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
+    if not tokens_in or tokens_out is None:
+        tokens_in, tokens_out = _from_total(raw, tokens_in, tokens_out)
+        if not tokens_in and not tokens_out:
             return None
-    return Usage(given, answered, count(cached), count(written), count(reasoning))
+    return Usage(tokens_in, tokens_out, count(cached), count(written), count(reasoning))
 
 
-def _from_total(raw: dict[str, Any], given: int | None, answered: int | None) -> tuple[int | None, int | None]:
+def _from_total(raw: dict[str, Any], tokens_in: int | None, tokens_out: int | None) -> tuple[int | None, int | None]:
     """Return input and output tokens; a missing count is read under other APIs' names or from the total."""
-    given = given or count(raw.get("input_tokens")) or given
-    answered = count(raw.get("output_tokens")) if answered is None else answered
-    rest = (count(raw.get("total_tokens")) or 0) - (given or 0) - (answered or 0)
+    tokens_in = tokens_in or count(raw.get("input_tokens")) or tokens_in
+    tokens_out = count(raw.get("output_tokens")) if tokens_out is None else tokens_out
+    rest = (count(raw.get("total_tokens")) or 0) - (tokens_in or 0) - (tokens_out or 0)
     if rest > 0:
-        return (given, rest) if given else (rest, answered)
-    return given, answered
+        return (tokens_in, rest) if tokens_in else (rest, tokens_out)
+    return tokens_in, tokens_out

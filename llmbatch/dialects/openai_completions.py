@@ -9,10 +9,8 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, broken_off, own_cost, read_answer, request_id, unparsable
-from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
-from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, usage, usage_in
+from llmbatch.dialects.answers import alone, read_answer
+from llmbatch.dialects.openai_chat_answers import Choice, read_choices
 from llmbatch.dialects.openai_stream import fold_completion, streamed
 from llmbatch.dialects.packing import count_sharing, packed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
@@ -105,30 +103,14 @@ class Completions:
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: for each job its completion, or a fault for an error in whatever shape."""
+    """Read an answer: for each job its completion, or a fault for an error of any shape."""
     if len(expected.keeps) > 1:
         return read_packed(expected, reply, _verdict, fold_completion, field="choices")
     return (read_answer(reply, _verdict, fold_completion, keep_body=expected.keeps[0]),)
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
-    if has_error(body):
-        return embedded_error(body, reply)
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if not isinstance(choices, list) or not choices:
-        return unparsable(reply, "the answer has no choices")
-    first = choices[0] if len(choices) == 1 else first_sound(choices, _choice)
-    if first.get("error"):
-        return embedded_error(first, reply)
-    used = body.get("usage") or usage_in(body)
-    text, finish, extra = _choice(first)
-    if is_broken_off(finish):
-        return broken_off(reply, finish, usage(used), own_cost(used))
-    completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
-    note_finish(completion, finish)
-    if len(choices) > 1:
-        extra["choices"] = choice_entries(choices, _choice)
-    return completion
+    return read_choices(body, reply, _choice)
 
 
 def _choice(choice: dict[str, Any]) -> Choice:

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, an API that most providers copied: many inputs in one request."""
+"""OpenAI's embeddings, which most providers copied: many inputs in one request."""
 
 import base64
 import sys
@@ -72,13 +72,13 @@ class Embeddings:
             body = {"model": None, "input": prompt.text if prompt.input is None else prompt.input}
         if prompt.system is not None:
             raise RecordError("a system prompt has no place in embeddings", hint="Put it into the --template.")
-        for flag, given in (("--max-tokens", self._options.max_tokens), ("--stream", self._options.stream or None)):
-            if given is not None:
+        for flag, value in (("--max-tokens", self._options.max_tokens), ("--stream", self._options.stream or None)):
+            if value is not None:
                 raise RecordError(f"{flag} has no place in embeddings", hint="Leave it out.")
-        given = body.get("input")
-        if given is None or given == []:
+        input = body.get("input")
+        if input is None or input == []:
             raise RecordError("the body has no input")
-        if given == "" or (isinstance(given, list) and "" in given):
+        if input == "" or (isinstance(input, list) and "" in input):
             raise RecordError("the input holds an empty string, which has no embedding")
         complete(body, prompt, self._options, ())
         refuse_foreign(body, FOREIGN, "embeddings")
@@ -87,18 +87,18 @@ class Embeddings:
     def request(self, jobs: Sequence[Job]) -> Request:
         """Build the request of one job or several."""
         item = jobs[0].item
-        given = item.get("input")
+        input = item.get("input")
         if len(jobs) > 1:
             expected = packed(self.name, jobs, "input")
             item = {**item, "input": [job.item["input"] for job in jobs]}
         else:
-            several = isinstance(given, list) and given and not isinstance(given[0], int)  # token numbers are one input
+            several = isinstance(input, list) and input and not isinstance(input[0], int)  # token numbers are one input
             expected = alone(self.name, jobs[0].keep_body, entries=0 if several else 1)
         return Request(tuple(jobs), jobs[0].route.path, json.dumps(item), expected)
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: for each job its vector, or a fault for an error in whatever shape."""
+    """Read an answer: for each job its vector, or a fault for an error of any shape."""
     if len(expected.keeps) > 1:
         return read_packed(expected, reply, _vector, _fold, field="data")
     verdict = _vector if expected.entries else _vectors

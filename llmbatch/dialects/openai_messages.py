@@ -1,4 +1,4 @@
-"""Takes a conversation in OpenAI's format apart, for APIs with another format. Pure."""
+"""Reads messages in OpenAI's format for APIs with another format. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +8,11 @@ from llmbatch.codec import json
 from llmbatch.core.prompt import Prompt, RecordError
 
 __all__ = [
-    "calls_of",
     "data_url",
-    "function_of",
+    "declared_function",
+    "read_tool_calls",
     "refuse_foreign",
-    "renamed",
-    "schema_of",
+    "requested_schema",
     "split_system",
     "tool_calls",
 ]
@@ -26,7 +25,7 @@ def split_system(prompt: Prompt) -> tuple[list[Any], list[dict[str, Any]]]:
     """Return the contents of the system messages, and the other messages.
 
     Without a system message the system prompt of the record or the flags is used. Raises RecordError for a prompt that
-    is neither text nor messages, or holds nothing but system messages.
+    is neither text nor messages, or has only system messages.
     """
     if prompt.text is not None:
         messages: list[Any] = [{"role": "user", "content": prompt.text}]
@@ -37,18 +36,13 @@ def split_system(prompt: Prompt) -> tuple[list[Any], list[dict[str, Any]]]:
             "'input' has no place in a chat request",
             hint="Send it with --endpoint responses or --endpoint embeddings, where the provider has one.",
         )
-    said = [message.get("content") for message in messages if message.get("role") in _SYSTEM]
-    turns = [message for message in messages if message.get("role") not in _SYSTEM]
-    if not turns:
+    system = [message.get("content") for message in messages if message.get("role") in _SYSTEM]
+    others = [message for message in messages if message.get("role") not in _SYSTEM]
+    if not others:
         raise RecordError("there is no message but the system's")
-    if not said and prompt.system is not None:
-        said = [prompt.system]
-    return said, turns
-
-
-def renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields under the names of another API."""
-    return {names.get(name, name): value for name, value in fields.items()}
+    if not system and prompt.system is not None:
+        system = [prompt.system]
+    return system, others
 
 
 def refuse_foreign(body: Mapping[str, Any], foreign: frozenset[str], api: str) -> None:
@@ -69,7 +63,7 @@ def data_url(url: Any) -> tuple[str, str] | None:
     return (match[1], url[match.end() :]) if match else None
 
 
-def calls_of(message: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+def read_tool_calls(message: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return id, name and arguments of each tool call in a message. Raises RecordError for one that cannot be read."""
     calls = message.get("tool_calls") or []
     if isinstance(calls, list):
@@ -83,20 +77,20 @@ def _call(call: Any) -> tuple[str, str, dict[str, Any]] | None:
     match call:
         case {"id": str(id), "function": {"name": str(name), "arguments": str(written)}}:
             try:
-                given = json.loads_shallow(written.encode() or b"{}")
+                arguments = json.loads_shallow(written.encode() or b"{}")
             except ValueError:
                 return None
-            return (id, name, given) if isinstance(given, dict) else None
+            return (id, name, arguments) if isinstance(arguments, dict) else None
     return None
 
 
-def function_of(tool: Any) -> dict[str, Any] | None:
+def declared_function(tool: Any) -> dict[str, Any] | None:
     """Return the function that a tool in OpenAI's shape declares, None for a tool in another shape."""
     function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
     return function if isinstance(function, dict) else None
 
 
-def schema_of(response_format: Any) -> Any:
+def requested_schema(response_format: Any) -> Any:
     """Return the JSON schema that a `response_format` asks for: True for any JSON, None for plain text.
 
     Raises RecordError for any other.
@@ -112,12 +106,12 @@ def schema_of(response_format: Any) -> Any:
 
 
 def tool_calls(calls: list[tuple[str | None, Any, Any]]) -> list[dict[str, Any]]:
-    """Return tool calls, given as (id, name, arguments), in OpenAI's format: arguments as a string of JSON."""
+    """Return tool calls, each as (id, name, arguments), in OpenAI's format: arguments as a string of JSON."""
     return [
         {
             "id": id or f"call_{number}",
             "type": "function",
-            "function": {"name": name, "arguments": given if isinstance(given, str) else json.dumps(given).decode()},
+            "function": {"name": name, "arguments": text if isinstance(text, str) else json.dumps(text).decode()},
         }
-        for number, (id, name, given) in enumerate(calls)
+        for number, (id, name, text) in enumerate(calls)
     ]

@@ -18,10 +18,10 @@ from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_chat_answers import usage as chat_usage
-from llmbatch.dialects.openai_messages import refuse_foreign, renamed
+from llmbatch.dialects.openai_messages import refuse_foreign
 from llmbatch.dialects.openai_responses_stream import fold
 from llmbatch.dialects.providers import ENDPOINTS
-from llmbatch.dialects.request_options import Options, Routes, complete
+from llmbatch.dialects.request_options import Options, Routes, complete, renamed
 from llmbatch.dialects.tool_call_pieces import arguments_text
 
 __all__ = ["PARAMS", "PATH", "Responses", "read"]
@@ -81,9 +81,7 @@ class Responses:
     params = PARAMS
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
-        self._options = options._replace(
-            defaults=renamed(options.defaults, NAMES), overrides=renamed(options.overrides, NAMES)
-        )
+        self._options = options.renamed(NAMES)
         self._routes = Routes(path, self.name)
 
     def pack(self, waiting: Sequence[Job]) -> int:
@@ -118,7 +116,7 @@ class Responses:
 
 
 def read(expected: Expected, reply: Reply) -> Verdicts:
-    """Read an answer: a completion, or a fault for an error in whatever shape."""
+    """Read an answer: a completion, or a fault for an error of any shape."""
     return (read_answer(reply, _verdict, fold, keep_body=expected.keeps[0]),)
 
 
@@ -189,7 +187,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     reason = details.get("reason") if isinstance(details, dict) else None
     if is_broken_off(reason):
         return broken_off(reply, str(reason), counted, cost)
-    text, calls, extra = _said(output)
+    text, calls, extra = _read_items(output)
     completion = Completion(
         text=text,
         finish_reason=None,
@@ -203,7 +201,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     return completion
 
 
-def _said(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
+def _read_items(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
     """Return the text of all items or None, whether a tool is called, and the optional fields."""
     texts: list[str] = []
     refusals: list[str] = []
@@ -227,7 +225,7 @@ def _said(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
             calls.append(_call(item))
         elif kind == "reasoning":
             parts = (*_parts(item.get("summary")), *_parts(item.get("content")))
-            thoughts += [said for part in parts if (said := words(part))]
+            thoughts += [text for part in parts if (text := words(part))]
         elif kind == "image_generation_call" and isinstance(item.get("result"), str):
             picture = f"data:image/{item.get('output_format') or 'png'};base64,{item['result']}"
             extra.setdefault("images", []).append(image(picture))
@@ -259,12 +257,12 @@ def _usage(raw: Any) -> Usage | None:
         return None
     into, out = raw.get("input_tokens_details"), raw.get("output_tokens_details")
     into, out = into if isinstance(into, dict) else {}, out if isinstance(out, dict) else {}
-    given, answered = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
-    if not given and not answered:
+    tokens_in, tokens_out = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
+    if not tokens_in and not tokens_out:
         return chat_usage(raw)  # some copies count as in a chat; zeros alone are no counts
     return Usage(
-        given,
-        answered,
+        tokens_in,
+        tokens_out,
         count(into.get("cached_tokens")),
         count(into.get("cache_write_tokens")),
         count(out.get("reasoning_tokens")),

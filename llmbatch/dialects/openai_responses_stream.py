@@ -38,38 +38,38 @@ def fold(stream: bytes) -> Any:
     """
     begun: dict[str, Any] = {}
     output = _Output()
-    for name, said in stream_events(stream):
+    for name, event in stream_events(stream):
         if name == ERROR:
-            return _failed(said)
-        kind = said.get("type") or name
-        response = said.get("response")
+            return _failed(event)
+        kind = event.get("type") or name
+        response = event.get("response")
         response = response if isinstance(response, dict) else {}
         response = {field: value for field, value in response.items() if value is not None}
         if kind in _ENDS:
             body = {**begun, "status": _ENDS[kind], **response}
-            if not body.get("usage") and said.get("usage"):
-                body["usage"] = said["usage"]
+            if not body.get("usage") and event.get("usage"):
+                body["usage"] = event["usage"]
             return _filled(body, output)
         if name == DONE and output:  # some copies end with [DONE] alone
             return _filled({**begun, "status": "completed"}, output)
         begun |= response
-        output.add(kind, said)
+        output.add(kind, event)
     raise CutStream("the stream ended in the middle")
 
 
-def _failed(said: dict[str, Any]) -> dict[str, Any]:
+def _failed(event: dict[str, Any]) -> dict[str, Any]:
     """Return an error event as a failed response; a server's own failure stays an error."""
-    error = said.get("error") or said
+    error = event.get("error") or event
     code = error.get("code") if isinstance(error, dict) else None
     own = isinstance(code, str) and not code.isdecimal() and not any(word in code.lower() for word in _SERVERS)
-    return {"status": "failed", "error": error} if own else said
+    return {"status": "failed", "error": error} if own else event
 
 
 _SERVERS = ("server", "internal", "engine", "unavailable", "overload")
 
 
 def _filled(body: dict[str, Any], output: "_Output") -> dict[str, Any]:
-    """Add to the output of a response the kinds of items that it lacks and the events before had."""
+    """Add to the output of a response the kinds of items that it lacks and earlier events had."""
     own = body.get("output")
     if own is None:
         own = []
@@ -95,21 +95,21 @@ class _Output:
     def __bool__(self) -> bool:
         return bool(self._items)
 
-    def add(self, kind: str, said: dict[str, Any]) -> None:
+    def add(self, kind: str, event: dict[str, Any]) -> None:
         """Add an event to its item; events of most kinds add nothing."""
         what, _, how = kind.rpartition(".")
-        item = said.get("item")
+        item = event.get("item")
         if what == "response.output_item" and isinstance(item, dict):
             if how == "added":
-                self._begin(item.get("id"), said.get("output_index"), item)
+                self._begin(item.get("id"), event.get("output_index"), item)
             elif how == "done":
-                self._of(item.get("id"), said.get("output_index")).finish(item)
+                self._of(item.get("id"), event.get("output_index")).finish(item)
         elif what in _TEXTS and how in ("delta", "done"):
-            self._of(said.get("item_id"), said.get("output_index")).add(what, how, said)
+            self._of(event.get("item_id"), event.get("output_index")).add(what, how, event)
         elif what == "response.content_part" and how == "done":
-            self._of(said.get("item_id"), said.get("output_index")).add_part(said)
+            self._of(event.get("item_id"), event.get("output_index")).add_part(event)
         elif kind in ("response.output_text.annotation.added", "response.output_text_annotation.added"):
-            self._of(said.get("item_id"), said.get("output_index")).annotate(said)
+            self._of(event.get("item_id"), event.get("output_index")).annotate(event)
 
     def joined(self) -> list[dict[str, Any]]:
         """Return the whole items."""
@@ -125,7 +125,7 @@ class _Output:
         return item
 
     def _of(self, id: Any, index: Any) -> "_Item":
-        """Return the item of an id, else of a number, since some copies change ids; else the last, or a new one."""
+        """Return the item with this id, or else this index (some copies change ids); else the last, or a new one."""
         found = self._by_id.get(id) if isinstance(id, str) else None
         if found is None and index is not None:
             found = self._by_index.get(str(index))
@@ -144,36 +144,36 @@ class _Item:
         self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._texts: dict[tuple[str, str], list[str]] = {}
 
-    def add(self, what: str, how: str, said: dict[str, Any]) -> None:
-        """Add a piece of a text, or the text whole."""
+    def add(self, what: str, how: str, event: dict[str, Any]) -> None:
+        """Add a piece of a text, or the complete text."""
         kind, part, field = _TEXTS[what]
         self._fields.setdefault("type", kind)
         for name in ("name", "call_id"):
-            if said.get(name):
-                self._fields.setdefault(name, said[name])
-        piece = said.get("delta" if how == "delta" else field)
+            if event.get(name):
+                self._fields.setdefault(name, event[name])
+        piece = event.get("delta" if how == "delta" else field)
         if not isinstance(piece, str) or not piece:
             return
-        key = self._part(part, field, said) if part else None
+        key = self._part(part, field, event) if part else None
         texts = self._own.setdefault(field, []) if key is None else self._texts.setdefault(key, [])
         if how == "done":
             texts.clear()
         texts.append(piece)
 
-    def add_part(self, said: dict[str, Any]) -> None:
+    def add_part(self, event: dict[str, Any]) -> None:
         """Add a complete part."""
-        part = said.get("part")
+        part = event.get("part")
         if isinstance(part, dict):
             field = "refusal" if part.get("type") == "refusal" else "text"
-            key = self._part(str(part.get("type")), field, said)
+            key = self._part(str(part.get("type")), field, event)
             self._parts[key] = part
             if part.get(field):
                 self._texts[key] = [part[field]]
 
-    def annotate(self, said: dict[str, Any]) -> None:
+    def annotate(self, event: dict[str, Any]) -> None:
         """Add an annotation to its part."""
-        part = self._parts[self._part("output_text", "text", said)]
-        part["annotations"] = [*(part.get("annotations") or ()), said["annotation"]]
+        part = self._parts[self._part("output_text", "text", event)]
+        part["annotations"] = [*(part.get("annotations") or ()), event["annotation"]]
 
     def finish(self, item: dict[str, Any]) -> None:
         """Set the complete item."""
@@ -190,10 +190,10 @@ class _Item:
         item.setdefault("type", "message")
         return item | ({"summary": summary} if summary else {}) | ({"content": content} if content else {})
 
-    def _part(self, kind: str, field: str, said: dict[str, Any]) -> tuple[str, str]:
+    def _part(self, kind: str, field: str, event: dict[str, Any]) -> tuple[str, str]:
         """Return the key of the part that an event belongs to; the first event creates it."""
         self._fields.setdefault("type", "reasoning" if kind in ("summary_text", "reasoning_text") else "message")
-        index = said.get("summary_index") if kind == "summary_text" else said.get("content_index")
+        index = event.get("summary_index") if kind == "summary_text" else event.get("content_index")
         key = (f"{kind} {index or 0}", field)
         self._parts.setdefault(key, {"type": kind})
         return key

@@ -1,4 +1,4 @@
-"""Packs several records into one request, matches the answers to them and shares the cost out. Pure."""
+"""Packs several records into one request, matches the answers to them and shares the cost. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ _OF_ONE = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER,
 
 
 def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
-    """Return how many of the first jobs may share a request: all fields equal but `field`, which is a text."""
+    """Return how many of the first jobs may share a request: they differ only in `field`, which is a text."""
     first = waiting[0]
     if most == 1 or not isinstance(first.item.get(field), str):
         return 1
@@ -50,7 +50,7 @@ def _all_but(field: str, item: dict[str, Any]) -> bytes:
 
 
 def packed(dialect: str, jobs: Sequence[Job], field: str, *, entries: int = 1) -> Expected:
-    """Return what is expected of the answer to several jobs; `field` of their items holds the inputs."""
+    """Return what is expected of the answer to several jobs whose inputs are in `field` of their items."""
     weights = tuple(_tokens(str(job.item[field])) for job in jobs)
     return Expected(dialect, tuple(job.keep_body for job in jobs), entries, weights)
 
@@ -87,7 +87,7 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
 
 
 def _for_all(fault: Fault, jobs: int) -> Verdicts:
-    """Give all jobs the fault of their request. If a single input may have caused it, they are to be sent apart."""
+    """Give all jobs the fault of their request. If a single input may have caused it, they will be sent apart."""
     refused = fault.kind in _OF_ONE and fault.billing is Billing.UNBILLED and not fault.retry
     # OpenAI's words for a request that is larger than the limit of a minute.
     if refused or (fault.status == 429 and "request too large" in fault.message.lower()):
@@ -97,14 +97,14 @@ def _for_all(fault: Fault, jobs: int) -> Verdicts:
 
 def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dict[str, Any]]:
     """Split an answer into one for each job, with fewer entries where they cannot be identified."""
-    whole = body if isinstance(body, dict) else {}
-    entries = whole.get(field)
+    fields = body if isinstance(body, dict) else {}
+    entries = fields.get(field)
     wanted = len(weights) * each
     found = (placed(entries, wanted) if isinstance(entries, list) else None) or {}
     mine = [[found[n] for n in range(start, start + each) if n in found] for start in range(0, wanted, each)]
-    usages = _shared(whole.get("usage"), weights, mine)
+    usages = _shared(fields.get("usage"), weights, mine)
     return [
-        {**whole, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
+        {**fields, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
         for own, used in zip(mine, usages, strict=True)
     ]
 
@@ -112,8 +112,8 @@ def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dic
 def placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]] | None:
     """Return entries by the number of the input that they answer; None when their numbers are contradictory.
 
-    Numbers may be floats or text, and zeros may be left out (as protobuf does). The order counts where all are there
-    and their numbers tell nothing apart.
+    Numbers may be floats or text, and zeros may be left out (as protobuf does). The order counts if all entries are
+    there and have the same number.
     """
     if not all(isinstance(entry, dict) for entry in entries):
         return None
@@ -128,7 +128,7 @@ def placed(entries: list[Any], wanted: int) -> dict[int, dict[str, Any]] | None:
 
 
 def _number(index: Any) -> int | None:
-    """Read the number of an entry, None where there is none, -1 for what is no number."""
+    """Read the number of an entry; None where there is none, -1 for anything but a number."""
     if index is None or type(index) is int:
         return index
     if isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) < 10:
@@ -137,7 +137,7 @@ def _number(index: Any) -> int | None:
 
 
 def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]]) -> list[Any]:
-    """Share a usage object out, input by the estimated tokens of the inputs, output by those of the answers."""
+    """Share a usage object, input by the estimated tokens of the inputs, output by those of the answers."""
     outputs = [sum(_tokens(str(entry.get("text", ""))) for entry in own) for own in mine]
     both = [i + o for i, o in zip(inputs, outputs, strict=True)]
 
@@ -163,12 +163,12 @@ def _tokens(text: str) -> int:
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:
-    """Share an integer out by weights, exact in sum, by the largest remainder method."""
-    whole = sum(weights)
-    if not whole:
-        weights, whole = [1] * len(weights), len(weights)
-    shares = [total * weight // whole for weight in weights]
-    by_remainder = sorted(range(len(weights)), key=lambda n: -(total * weights[n] % whole))
-    for place in by_remainder[: total - sum(shares)]:
-        shares[place] += 1
+    """Split an integer by weights, exact in sum, by the largest remainder method."""
+    sum_of_weights = sum(weights)
+    if not sum_of_weights:
+        weights, sum_of_weights = [1] * len(weights), len(weights)
+    shares = [total * weight // sum_of_weights for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda n: -(total * weights[n] % sum_of_weights))
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
     return shares

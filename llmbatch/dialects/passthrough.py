@@ -1,4 +1,4 @@
-"""Any other API: bodies are sent unchanged, answers are kept whole, and their text is searched for."""
+"""Any other API: sends bodies unchanged, keeps complete answers, and looks for their text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ __all__ = ["Passthrough", "read"]
 
 
 class Passthrough:
-    """Sends a `body` as given, and anything else as a chat would; the whole answer is the result."""
+    """Sends a `body` unchanged, and anything else as a chat would; the result is the complete answer."""
 
     name = "passthrough"
     params = PARAMS
@@ -92,26 +92,26 @@ def _joined(values: list[dict[str, Any]]) -> dict[str, Any]:
         body["response"] = "".join(value.get("response") or "" for value in values)
     messages = [value["message"] for value in values if isinstance(value.get("message"), dict)]
     if messages:
-        whole = {name: value for message in messages for name, value in message.items()}
+        joined = {name: value for message in messages for name, value in message.items()}
         texts = {
             name: "".join(message.get(name) or "" for message in messages)
             for name in ("content", "thinking")
-            if name in whole
+            if name in joined
         }
         calls = [call for message in messages for call in message.get("tool_calls") or ()]
-        body["message"] = whole | texts | ({"tool_calls": calls} if calls else {})
+        body["message"] = joined | texts | ({"tool_calls": calls} if calls else {})
     return body
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     if has_error(body):
         return embedded_error(body, reply)
-    known = body if isinstance(body, dict) else {}
-    used = known.get("usage") or usage_in(known) or {name: known.get(own) for name, own in _OLLAMA_COUNTS.items()}
+    fields = body if isinstance(body, dict) else {}
+    used = fields.get("usage") or usage_in(fields) or {name: fields.get(own) for name, own in _OLLAMA_COUNTS.items()}
     return Completion(
         text=_text(body),
         finish_reason=None,
-        model=known.get("model"),
+        model=fields.get("model"),
         usage=usage(used),
         request_id=request_id(reply),
     )

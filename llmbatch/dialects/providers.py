@@ -7,19 +7,28 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 
-__all__ = ["ENDPOINTS", "MOST_PACKED", "OWN_SERVER", "PRESETS", "Endpoint", "Preset", "checked_endpoint", "endpoint_of"]
+__all__ = [
+    "ENDPOINTS",
+    "MOST_PACKED",
+    "OWN_SERVER",
+    "PRESETS",
+    "Endpoint",
+    "Preset",
+    "checked_endpoint",
+    "find_endpoint",
+]
 
 
 class Preset(NamedTuple):
-    """One provider. The key is looked for in `key_env`, in order; `local` ones work without.
+    """One provider. Its key is the first variable of `key_env` that is set; `local` ones work without.
 
-    `endpoint` is asked where the user names none. `path` is where an endpoint of its own kind stands below the base
-    URL: `{endpoint}` is its usual path, `{model}` the model of the record; `paths` holds exceptions, by usual path.
-    `{VARIABLE}` in base URL and paths is filled from the environment. `auth_header` and `headers` win over those of
-    the endpoint. `names` are body fields that go by another name here, `token_cap` is the one that caps the answer.
-    `stream_usage` is whether a stream may be asked for its usage; those that refuse the question tell it by themselves.
-    `model` is the default model, which only the mock has: real models come and go. Those with `few_slots` queue what
-    their few slots do not take, without a word.
+    `endpoint` is used where the user names none. `path` is the path of all its endpoints below the base URL, in which
+    `{endpoint}` stands for the usual path and `{model}` for the model of the record; `paths` holds exceptions, by usual
+    path. `{VARIABLE}` in base URL and paths is filled in from the environment. `auth_header` and `headers` win over
+    those of the endpoint. `names` are body fields with another name here, `token_cap` is the one that caps the answer.
+    `stream_usage` says that a stream may be asked for its usage; the other providers send it unasked. `model` is the
+    default model, which only the mock has: real models come and go. Servers with `few_slots` queue requests beyond
+    their slots, without saying so.
     """
 
     base_url: str
@@ -36,17 +45,17 @@ class Preset(NamedTuple):
     model: str | None = None
     few_slots: bool = False
 
-    def path_of(self, usual: str) -> str:
-        """Return where an endpoint stands here, by its usual path."""
+    def path_for(self, usual: str) -> str:
+        """Return the path of an endpoint at this provider, by its usual path."""
         return self.paths.get(usual, self.path).replace("{endpoint}", usual)
 
     @property
     def variables(self) -> list[str]:
-        """The environment variables that base URL and paths are made of."""
+        """The environment variables in base URL and paths."""
         return _VARIABLE.findall(" ".join((self.base_url, self.path, *self.paths.values())))
 
     def filled(self, environment: Mapping[str, str]) -> "Preset":
-        """Return the preset with base URL and paths made of these variables, as far as they are set."""
+        """Return the preset with these variables in base URL and paths, if they are set."""
         if not self.variables:
             return self
 
@@ -116,7 +125,7 @@ PRESETS: dict[str, Preset] = {
 
 
 class Endpoint(NamedTuple):
-    """A kind of endpoint: its dialect, and its usual path below the base URL, in which `{model}` stands for the model.
+    """An endpoint: its dialect, and its usual path below the base URL, in which `{model}` stands for the model.
 
     `auth_header` carries the key, as `Bearer` in `authorization` and bare in any other; `headers` go with all requests.
     """
@@ -149,7 +158,7 @@ MOST_PACKED = 2048
 
 
 def checked_endpoint(named: str | None) -> str | None:
-    """Return what a user named, if it is an endpoint or a path. Raises UsageError."""
+    """Return the name of an endpoint, or a path, as the user gave it. Raises UsageError for anything else."""
     if named is None or named in ENDPOINTS:
         return named
     if named.startswith("/") and named.isascii() and named.isprintable() and not set(named) & set(" #"):
@@ -159,8 +168,8 @@ def checked_endpoint(named: str | None) -> str | None:
     )
 
 
-def endpoint_of(named: str) -> Endpoint:
-    """Return the endpoint of a name, or of a path of the user's: one whose usual path ends like it."""
+def find_endpoint(named: str) -> Endpoint:
+    """Return the endpoint with a name; for a path of the user, the one whose usual path it ends with."""
     if named in ENDPOINTS:
         return ENDPOINTS[named]
     path = named.partition("?")[0]

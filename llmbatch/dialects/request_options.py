@@ -9,11 +9,11 @@ from urllib.parse import quote, unquote
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["Options", "Routes", "complete"]
+__all__ = ["Options", "Routes", "complete", "renamed"]
 
 
 class Options(NamedTuple):
-    """The flags about the body. `defaults` fill what record and body lack; `overrides` win over both.
+    """The flags about the body. `defaults` fill in what record and body lack; `overrides` win over both.
 
     `stream` asks for a stream, which is folded into the same answer; it is not part of the item or its key.
     """
@@ -26,6 +26,15 @@ class Options(NamedTuple):
     """Inputs in one request, None for as many as is usual at an endpoint."""
     stream: bool = False
 
+    def renamed(self, names: Mapping[str, str]) -> "Options":
+        """Return the options with the fields of the body under the names of another API."""
+        return self._replace(defaults=renamed(self.defaults, names), overrides=renamed(self.overrides, names))
+
+
+def renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields under the names of another API."""
+    return {names.get(name, name): value for name, value in fields.items()}
+
 
 _SEPARATORS = re.compile(r"[/\\]")
 
@@ -33,8 +42,8 @@ _SEPARATORS = re.compile(r"[/\\]")
 class Routes(dict[str, Route]):
     """The route of each model at one path; `{model}` in the path stands for the model.
 
-    A model is one segment of the path, percent-encoded: what a record says leads nowhere else. Raises RecordError for
-    one that would be a way up for a server that decodes it too early.
+    A model is one percent-encoded segment of the path, so that a record cannot choose another path. Raises RecordError
+    for a model that a server which decodes too early would take for the way to a parent folder.
     """
 
     def __init__(self, path: str, dialect: str) -> None:

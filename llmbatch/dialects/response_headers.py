@@ -1,4 +1,4 @@
-"""Reads waits and rate limits from response headers, in all forms that servers use. Pure.
+"""Reads rate limits and waits from response headers, in all forms that servers use. Pure.
 
 The numbers are untrusted: a wait that is not finite and positive, or a limit that is not between zero and a billion,
 is ignored.
@@ -29,8 +29,8 @@ _HTTP_DATE = re.compile(r"\w{3,9}, [^,]+")
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read `retry-after-ms`, then `retry-after` as seconds or as an HTTP date; seconds, or None.
 
-    A date is compared with the answer's own `date`, since the local clock may be wrong; without one there is no way
-    to tell and the date is ignored. (RFC 9110, 10.2.3.)
+    A date is compared with the answer's own `date`, since the local clock may be wrong; without that it is ignored.
+    (RFC 9110, 10.2.3.)
     """
     milliseconds = positive_number(headers.get("retry-after-ms", "").partition(",")[0])
     if milliseconds is not None:
@@ -68,8 +68,8 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Read the rate-limit headers of an answer; None when there are none.
 
     OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
-    on tokens is the sum of those on input and output; which of them binds is left to its 429s. A reset is a duration,
-    or a moment, which is compared with the answer's own date.
+    on tokens is the sum of those on input and output; its 429s show which of them binds. A reset is a duration, or a
+    moment, which is compared with the answer's own date.
     """
     if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
         limit, left, reset = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}"
@@ -89,7 +89,7 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
 
 
 def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until a reset; None where it is nonsense, or longer than any limit counts."""
+    """Return the seconds until a reset; None for nonsense, or for more than the longest period of a limit."""
     if text is None:
         return None
     seconds = duration(text)

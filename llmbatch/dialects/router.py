@@ -14,28 +14,27 @@ from llmbatch.dialects.openai_completions import Completions
 from llmbatch.dialects.openai_embeddings import Embeddings
 from llmbatch.dialects.openai_responses import Responses
 from llmbatch.dialects.passthrough import Passthrough
-from llmbatch.dialects.providers import ENDPOINTS, Preset, endpoint_of
+from llmbatch.dialects.providers import ENDPOINTS, Preset, find_endpoint
 from llmbatch.dialects.request_options import Options
 
 __all__ = ["Router"]
 
 PACK = 64
-"""Inputs in an embeddings request; completions have one unless asked, since one time-out loses all."""
+"""Inputs in an embeddings request. Completions have one by default, since one time-out loses all of a request."""
 
 
 class Router:
-    """The dialects of a run behind one: each record is put in that of its endpoint.
+    """A dialect that passes each record to the dialect of its endpoint.
 
-    `endpoint` is the name of one, or a path; records that name no path of their own go there, and those that name the
-    usual path of its kind.
+    `endpoint` is a name or a path. Records without a path go there, and those that name its usual path.
     """
 
     def __init__(self, options: Options, preset: Preset, endpoint: str) -> None:
         self._options = options
         self._preset = preset
-        kind = endpoint_of(endpoint)
+        kind = find_endpoint(endpoint)
         self._own_path = kind.path if endpoint in ENDPOINTS else endpoint
-        path = preset.path_of(kind.path) if endpoint in ENDPOINTS else endpoint
+        path = preset.path_for(kind.path) if endpoint in ENDPOINTS else endpoint
         self._own = _dialect(kind.dialect, options, preset, path)
         self.name = self._own.name
         self.params = self._own.params
@@ -54,22 +53,22 @@ class Router:
         return self._dialects[jobs[0].route.dialect].request(jobs)
 
     def _at(self, path: str) -> Dialect:
-        """Return the dialect of a path that a record names. Raises RecordError for one where none is known."""
+        """Return the dialect of a path that a record names. Raises RecordError for an unknown path."""
         if path == self._own_path:
             return self._own
         for name, endpoint in ENDPOINTS.items():
             if path == endpoint.path:
                 dialect = self._dialects.get(name)
                 if dialect is None:
-                    made = _dialect(name, self._options, self._preset, self._preset.path_of(path))
+                    made = _dialect(name, self._options, self._preset, self._preset.path_for(path))
                     dialect = self._dialects[name] = made
                 return dialect
-        known = ", ".join(endpoint.path for endpoint in ENDPOINTS.values())
-        raise RecordError(f"url {path!r} is not one of {known}; --endpoint {path} would send it all the same")
+        paths = ", ".join(endpoint.path for endpoint in ENDPOINTS.values())
+        raise RecordError(f"url {path!r} is not one of {paths}; --endpoint {path} would send it all the same")
 
 
 def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
-    """Make a dialect as it is spoken to that provider, at that path."""
+    """Make a dialect for this provider and path."""
     match name:
         case "chat":
             return Chat(

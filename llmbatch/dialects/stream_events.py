@@ -23,7 +23,7 @@ class StreamEvent(NamedTuple):
 
 
 def stream_events(stream: bytes) -> Iterator[StreamEvent]:
-    """Yield the events that carry something.
+    """Yield the events that have content.
 
     An error of any shape becomes the field `error` of an event named ERROR, which is the last: a `[DONE]` that follows
     an error does not make the answer complete. `[DONE]` is the last event, too. Raises ValueError for an event that is
@@ -60,7 +60,7 @@ def _objects(name: str, data: bytes) -> list[dict[str, Any]]:
 
 
 def _is_message_alone(value: dict[str, Any]) -> bool:
-    """Tell whether an event has a text as its message and no choices: no dialect has such, but some errors are so."""
+    """Tell whether an event has a text as its message and no choices: that is an error, not an event of a dialect."""
     words = value.get("message") or value.get("msg")
     return isinstance(words, str) and "choices" not in value
 

@@ -23,7 +23,7 @@ _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "re
 
 
 class AnswerChecks(NamedTuple):
-    """What makes a paid answer a failure. `again`: it is to be asked for again.
+    """The checks that make a paid answer a failure. With `again` such an answer is asked for again.
 
     `finish` are finish reasons, ours or a provider's, or `refusal`; `json` requires JSON, `check` validates it.
     """
@@ -42,7 +42,7 @@ def response_format(schema: Any) -> dict[str, Any]:
     name = _NAME.sub("_", title)[:64] if isinstance(title, str) else ""
     described: dict[str, Any] = {"name": name or "answer", "schema": schema}
     if _is_strict(schema):
-        described["strict"] = True  # other schemas would be refused in strict mode
+        described["strict"] = True  # strict mode rejects other schemas
     return {"type": "json_schema", "json_schema": described}
 
 
@@ -54,7 +54,7 @@ class JsonRouter(Router):
         self._format = format
 
     def item(self, prompt: Prompt) -> tuple[Route, dict[str, Any]]:
-        """Build the body fields of one record. Raises RecordError for an endpoint that does not answer in words."""
+        """Build the body fields of one record. Raises RecordError for an endpoint that does not answer with text."""
         if not _asks(prompt.params) and not _asks(prompt.body or {}):
             prompt.params = {**prompt.params, "response_format": self._format}
         route, body = super().item(prompt)
@@ -127,7 +127,7 @@ _THOUGHTS = {
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
 }
-"""The marks around thoughts: of DeepSeek, Qwen and many others, of Magistral, of Kimi."""
+"""The marks around thoughts: those of DeepSeek, Qwen and many others, of Magistral, of Kimi."""
 
 
 def _without_thoughts(text: str) -> str:

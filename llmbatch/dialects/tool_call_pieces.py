@@ -22,11 +22,11 @@ _LONGEST_NAME = 1000
 """Characters of a name that comes in pieces."""
 
 
-def arguments_text(given: Any) -> str:
+def arguments_text(arguments: Any) -> str:
     """Return the arguments of a call as a string of JSON, which is OpenAI's format."""
-    if isinstance(given, str):
-        return given
-    return "" if given is None else json.dumps(given).decode()
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else json.dumps(arguments).decode()
 
 
 class ToolCallPieces:
@@ -38,7 +38,7 @@ class ToolCallPieces:
         self._by_id: dict[str, _Call] = {}
 
     def add(self, piece: Mapping[str, Any]) -> None:
-        """Add a piece to its call, or begin another call with it. Raises AttributeError for what is no piece."""
+        """Add a piece to its call, or begin another call with it. Raises AttributeError for anything but an object."""
         form = next((form for form in _FORMS if isinstance(piece.get(form), dict)), "function")
         inner = piece.get(form) or {}
         id, index = piece.get("id"), _index(piece.get("index"))
@@ -57,7 +57,7 @@ class ToolCallPieces:
         call.add(piece, name, arguments)
 
     def joined(self) -> list[dict[str, Any]]:
-        """Return the whole calls, as an answer without streaming has them."""
+        """Return the complete calls, as an answer without streaming has them."""
         return [call.joined() for call in self._calls]
 
     def _call_of(self, id: str | None, index: int | str | None, name: str | None) -> "_Call | None":
@@ -101,7 +101,7 @@ class _Call:
                 self.name += name
         if not arguments:
             return
-        if self._arguments == ["{}"] or self._is_contained_in(arguments):  # a placeholder, or all so far once more
+        if self._arguments == ["{}"] or self._is_contained_in(arguments):  # a placeholder, or a repetition
             self._begin_arguments()
         self._arguments.append(arguments)
         self._length += len(arguments)
@@ -131,25 +131,25 @@ class _Call:
         return bool(self._arguments) and not self._is_complete()
 
     def is_followed_by(self, name: str, arguments: str) -> bool:
-        """Tell whether a piece with these begins the next call: nothing can continue a complete object."""
+        """Tell whether a piece with these values begins the next call: nothing can continue a complete object."""
         another = name != self.name or arguments.lstrip().startswith("{")
         return another and self._is_complete() and not (name == self.name and self._repeats(arguments))
 
     def _is_complete(self) -> bool:
-        """Tell whether the arguments are a whole object."""
+        """Tell whether the arguments are a complete object."""
         return bool(self._arguments) and self._open_braces == 0 and self._arguments[0].lstrip().startswith("{")
 
     def _repeats(self, arguments: str) -> bool:
-        """Tell whether a piece holds all that there is already."""
+        """Tell whether a piece repeats all arguments so far."""
         return self._is_complete() and len(arguments) == self._length and arguments == "".join(self._arguments)
 
     def _is_contained_in(self, arguments: str) -> bool:
-        """Tell whether a piece begins with all arguments so far: some copies send them whole each time."""
+        """Tell whether a piece begins with all arguments so far: some copies send all of them each time."""
         longer = 0 < self._length <= len(arguments) and arguments.startswith("{")
         return longer and arguments.startswith("".join(self._arguments))
 
     def joined(self) -> dict[str, Any]:
-        """Return the whole call."""
+        """Return the complete call."""
         id = {"id": self.id} if self.id is not None else {}
         inner = {"name": self.name, _FORMS[self._form]: "".join(self._arguments)}
         return {**id, "type": self._form, **self._fields, self._form: inner}

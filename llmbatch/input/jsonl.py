@@ -1,6 +1,6 @@
 """Inputs with one record a line: JSON Lines and plain text."""
 
-from llmbatch.codec.json import parser_of
+from llmbatch.codec.json import line_parser
 from llmbatch.core.errors import InputError
 from llmbatch.input.entry import DEEPEST, Entry, marked, too_deep
 from llmbatch.input.lines import Lines, Oversized
@@ -60,7 +60,7 @@ class JsonLines:
             if not lines:
                 break
             number = self._number
-            loads = parser_of([line for line in lines if not isinstance(line, Oversized)])
+            loads = line_parser([line for line in lines if not isinstance(line, Oversized)])
             for line in lines:
                 number += 1
                 if isinstance(line, Oversized):

@@ -8,7 +8,7 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion, Usage
 
-__all__ = ["Budget", "FlatPrice", "Price", "estimate", "terms_of", "worst_case"]
+__all__ = ["Budget", "FlatPrice", "Price", "estimate", "price_terms", "worst_case"]
 
 MILLION = 1e6
 
@@ -37,7 +37,7 @@ class FlatPrice(NamedTuple):
         return ((usage.input_tokens or 0) * self.input + (usage.output_tokens or 0) * self.output) / MILLION
 
 
-def terms_of(job: Job) -> Mapping[str, str]:
+def price_terms(job: Job) -> Mapping[str, str]:
     """Return what changes the price of a job's request, under the names genai-prices knows."""
     return {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
 
@@ -48,12 +48,12 @@ def worst_case(price: Price, job: Job) -> float | None:
     Four times the estimate in, which is a token for every byte of text, and every choice as long as it may be out.
     """
     output = _longest(job)
-    return None if output is None else price.of(job.route.model, Usage(job.tokens * WORST, output), terms_of(job))
+    return None if output is None else price.of(job.route.model, Usage(job.tokens * WORST, output), price_terms(job))
 
 
 def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
     """Return about what a job's prompt costs alone, and with answers of full length; None for what is not known."""
-    output, model, terms = _longest(job), job.route.model, terms_of(job)
+    output, model, terms = _longest(job), job.route.model, price_terms(job)
     least = price.of(model, Usage(job.tokens, 0), terms)
     return least, None if output is None else price.of(model, Usage(job.tokens, output), terms)
 
@@ -114,7 +114,7 @@ class Budget:
         """Put what an attempt cost in the place of its worst case, and add it to its job's."""
         cost = verdict.cost
         if cost is None and self._price is not None and verdict.usage is not None:
-            terms = terms_of(job)
+            terms = price_terms(job)
             cost = self._price.of(job.route.model, verdict.usage, terms)
             if cost is None and isinstance(verdict, Completion) and verdict.model is not None:
                 cost = self._price.of(verdict.model, verdict.usage, terms)  # what was asked for is an alias

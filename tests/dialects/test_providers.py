@@ -25,10 +25,10 @@ def test_only_the_mock_has_a_default_model() -> None:
 def test_what_the_environment_says_is_filled_in_as_far_as_it_is_there() -> None:
     preset = PRESETS["azure-classic"].filled({"AZURE_OPENAI_ENDPOINT": "https://me.example/"})
     assert (preset.base_url, preset.variables[0]) == ("https://me.example/openai", "OPENAI_API_VERSION")
-    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_of("/embeddings") == (
+    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_for("/embeddings") == (
         "/deployments/{model}/embeddings?api-version=7"
     )
-    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_of("/responses") == "/responses?api-version=7"
+    assert preset.filled({"OPENAI_API_VERSION": "7"}).path_for("/responses") == "/responses?api-version=7"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ class Checked:
     tokens: int = 0
     """Tokens that count as enqueued until the batch ends."""
     model: str | None = None
+    first: str = ""
+    """The custom_id of the first row."""
     problem: Problem | None = None
 
 

@@ -43,5 +43,12 @@ class BatchFamily(NamedTuple):
     """The purpose of the results files."""
     most_lines: int = 50_000
     one_model: bool = False
-    unique: bool = True
+    refuses_lines: bool = True
+    """Whether a line of which a prompt says that it is invalid refuses the whole batch, not just its row."""
+    refuses_bodies: bool = False
+    """Whether a body that the live call would refuse with 400 refuses the whole batch."""
+    expires_whole: bool = False
+    """Whether a batch that expires has no results at all."""
+    prefix: str = "file-"
+    """How the ids of the results begin."""
     too_many_tokens: str = "Enqueued token limit reached for {model}. Limit: {limit:,} enqueued tokens."

@@ -312,15 +312,15 @@ OPENAI_BATCHES = BatchFamily(
     one_model=True,
 )
 
-_ID = "(?P<id>[^/]+)"
+_FILES, _BATCHES, _ID = "(/openai)?(/v1)?/files", "(/openai)?(/v1)?/batches", "(?P<id>[^/]+)"
 OPENAI_ROUTES: tuple[Route, ...] = (
-    Route("POST", "(/openai)?/files", upload),
-    Route("GET", "(/openai)?/files", list_files),
-    Route("GET", f"(/openai)?/files/{_ID}", get_file),
-    Route("GET", f"(/openai)?/files/{_ID}/content", get_content),
-    Route("DELETE", f"(/openai)?/files/{_ID}", delete_file),
-    Route("POST", "(/openai)?/batches", create),
-    Route("GET", "(/openai)?/batches", list_batches),
-    Route("GET", f"(/openai)?/batches/{_ID}", get),
-    Route("POST", f"(/openai)?/batches/{_ID}/cancel", cancel),
+    Route("POST", _FILES, upload),
+    Route("GET", _FILES, list_files),
+    Route("GET", f"{_FILES}/{_ID}", get_file),
+    Route("GET", f"{_FILES}/{_ID}/content", get_content),
+    Route("DELETE", f"{_FILES}/{_ID}", delete_file),
+    Route("POST", _BATCHES, create),
+    Route("GET", _BATCHES, list_batches),
+    Route("GET", f"{_BATCHES}/{_ID}", get),
+    Route("POST", f"{_BATCHES}/{_ID}/cancel", cancel),
 )

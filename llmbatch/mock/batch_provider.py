@@ -15,6 +15,8 @@ from llmbatch.mock.reply import Reply
 __all__ = ["BatchProvider", "private_file"]
 
 _PIECE = 2**18
+_INPUTS = ("batch", "batch-api")
+"""The purposes of files that may be the input of a batch."""
 
 
 class BatchProvider:
@@ -35,9 +37,13 @@ class BatchProvider:
         async with store.lock():
             number = max((batch.number for batch in store.batches()), default=-1) + 1
             batch = Batch(number=number, created=self.now(), delay=settings.batch_delay, **fields)
+            file = store.file(batch.file, batch.family, batch.created)
+            if file is not None and file.purpose in _INPUTS:
+                store.keep_input(batch.id, file)
             if checked:
                 batch.checked = await self.worker.check(batch)
                 if batch.checked.problem is not None:
+                    store.drop_input(batch.id)
                     return batch
             store.save(batch)
         call.created = batch

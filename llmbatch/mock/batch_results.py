@@ -44,7 +44,7 @@ class Shared(NamedTuple):
 async def settle(batch: Batch, family: BatchFamily, shared: Shared) -> Ended:
     """Run the rows that had their turn, in an order of chance; write the results and the lines for the ledger."""
     store = shared.store
-    names = [_result_id(batch, which) for which in ("output", "errors")]
+    names = [_result_id(batch, family.prefix, which) for which in ("output", "errors")]
     log = store.unlogged(batch.id)
     with ExitStack() as stack:
         source = stack.enter_context(store.open_input(batch.id))
@@ -102,7 +102,10 @@ class _Settlement:
         if fate == "expire":
             self.leave(line, "expired")
             return
-        said = _error(row, fate) if isinstance(fate, int) else self._answer(row, self._seed)
+        if fate == "invalid":
+            said = _error(row, 400)
+        else:
+            said = _error(row, fate) if isinstance(fate, int) else self._answer(row, self._seed)
         self.counts["succeeded" if said.status == 200 else "failed"] += 1
         used = said.usage
         self.usage.update(input=used[0], output=used[1])
@@ -163,13 +166,13 @@ class _Settlement:
 
 def _error(row: Row, status: int) -> Answer:
     error_format = row.dialect.error_format if row.dialect else OPENAI
-    refused = error_format.refuse(Refusal(status, f"The mock fails a share of all rows with {status}."))
+    refused = error_format.refuse(Refusal(status, f"The mock was told to fail this row with {status}."))
     return Answer(status, json.loads(refused.body), "row-error")
 
 
-def _result_id(batch: Batch, which: str) -> str:
+def _result_id(batch: Batch, prefix: str, which: str) -> str:
     """Return the id of a results file: the same if a death makes the work be done again."""
-    return "file-" + sha256(f"{batch.id}:{which}".encode()).hexdigest()[:32]
+    return prefix + sha256(f"{batch.id}:{which}".encode()).hexdigest()[:32]
 
 
 def _create(path: str) -> BinaryIO:

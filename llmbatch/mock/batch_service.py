@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import anyio
 
 from llmbatch.mock.batch import Batch
+from llmbatch.mock.batch_anthropic import ANTHROPIC_BATCHES, ANTHROPIC_ROUTES
 from llmbatch.mock.batch_call import Call, Refused
 from llmbatch.mock.batch_family import Route
 from llmbatch.mock.batch_openai import OPENAI_BATCHES, OPENAI_ROUTES
@@ -22,14 +23,14 @@ from llmbatch.mock.dialect import MalformedRequest
 from llmbatch.mock.error_formats import ErrorFormat, Refusal
 from llmbatch.mock.fault_markers import Fault
 from llmbatch.mock.ledger import Ledger
-from llmbatch.mock.provider import Provider, Verdict, below_root
+from llmbatch.mock.provider import Provider, Verdict
 from llmbatch.mock.reply_faults import apply_fault
 from llmbatch.mock.settings import MockSettings
 
 __all__ = ["BatchService", "Handler"]
 
-_FAMILIES = {family.name: family for family in (OPENAI_BATCHES,)}
-_ROUTES = OPENAI_ROUTES
+_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES)}
+_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES)
 _LOST = Fault("close", {})
 
 
@@ -72,7 +73,7 @@ class BatchService:
 
     def handler(self, method: str, target: str) -> Handler | None:
         """Return who answers a call, None if it is not about files or batches."""
-        path = below_root(target.partition("?")[0])
+        path = target.partition("?")[0]
         for route in _ROUTES:
             if method == route.method and (match := re.fullmatch(route.pattern, path)):
                 return Handler(route, {name: text for name, text in match.groupdict().items() if text is not None})
@@ -102,8 +103,11 @@ class BatchService:
     def logged(self, batch: Batch) -> dict[str, Any]:
         """Return what the ledger says of a create."""
         file = self._open().store.file(batch.file, batch.family, batch.created)
-        tag = batch.shown.get("displayName") or batch.shown.get("metadata") or (file and file.name)
-        return {"batch": batch.id, "tag": tag, "count": file.lines if file else 0, "input": batch.file}
+        named = (batch.shown.get("displayName") or batch.shown.get("metadata"), file and file.name)
+        checked = batch.checked
+        tag = next(filter(None, named), checked.first if checked else None)
+        count = checked.count if checked else file.lines if file else 0
+        return {"batch": batch.id, "tag": tag, "count": count, "input": batch.file}
 
     def _is_lost(self, batch: Batch) -> bool:
         draw = Random(f"{self._settings.seed}:lost:{batch.number}").random()

@@ -117,18 +117,18 @@ class BatchStore:
         with suppress(FileNotFoundError):
             os.remove(os.path.join(self._batches, f"{id}.json"))
 
-    def open_input(self, id: str, file: StoredFile | None = None) -> BinaryIO:
-        """Open the input of a batch; what `file` holds becomes it, and stays so when the file is deleted."""
-        path = os.path.join(self._batches, f"{id}.input")
-        if file is not None:
-            with suppress(FileExistsError):
-                os.link(self.content(file.id), path)
-        return open(path, "rb")
+    def keep_input(self, id: str, file: StoredFile) -> None:
+        """Make what a file holds the input of a batch; it stays so when the file is deleted."""
+        os.link(self.content(file.id), self._input(id))
+
+    def open_input(self, id: str) -> BinaryIO:
+        """Open the input of a batch."""
+        return open(self._input(id), "rb")
 
     def drop_input(self, id: str) -> None:
         """Remove the input of a batch that is over."""
         with suppress(FileNotFoundError):
-            os.remove(os.path.join(self._batches, f"{id}.input"))
+            os.remove(self._input(id))
 
     def unlogged(self, id: str) -> str:
         """Return the path of the ledger lines of a batch that are not in the ledger yet."""
@@ -142,6 +142,9 @@ class BatchStore:
                 with suppress(FileNotFoundError):
                     if os.stat(path).st_mtime < now - _KEPT:
                         os.remove(path)
+
+    def _input(self, id: str) -> str:
+        return os.path.join(self._batches, f"{id}.input")
 
     def _record(self, id: str) -> str:
         return os.path.join(self._files, f"{id}.json")

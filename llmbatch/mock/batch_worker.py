@@ -72,14 +72,16 @@ class BatchWorker:
         seen: set[bytes] = set()
         count = tokens = 0
         model: str | None = None
+        first = ""
 
         def failed(problem: Problem) -> Checked:
             return Checked(self._clock(), problem=problem)
 
-        stored = self._store.file(batch.file, batch.family, batch.created)
-        if stored is None or not stored.purpose.startswith("batch"):
+        try:
+            file = self._store.open_input(batch.id)
+        except FileNotFoundError:
             return failed(Problem("invalid_request", f"There is no batch input file {batch.file}.", "input_file_id"))
-        with self._store.open_input(batch.id, stored) as file:
+        with file:
             for number, raw in enumerate(file, 1):
                 if number % SLICE == 0:
                     await anyio.lowlevel.checkpoint()
@@ -91,6 +93,7 @@ class BatchWorker:
                 except BadLine as error:
                     problem = error.problem
                     return failed(Problem(problem.code, problem.message, problem.param, number))
+                first = first or row.line.custom_id
                 count += 1
                 tokens += row.tokens
         if not count:
@@ -101,16 +104,17 @@ class BatchWorker:
         if (limit := self._settings.batch_queue) is not None and self._enqueued(batch, model) + tokens > limit:
             text = family.too_many_tokens.format(model=model, limit=limit)
             return failed(Problem("token_limit_exceeded", text))
-        return Checked(self._clock(), count, tokens, model)
+        return Checked(self._clock(), count, tokens, model, first)
 
     def _checked_row(self, family: BatchFamily, row: Row, seen: set[bytes], model: str | None) -> str | None:
         """Return the model of the batch so far. Raises BadLine."""
-        if family.unique:
-            digest = sha256(row.line.custom_id.encode("utf-8", "surrogatepass")).digest()[:12]
-            if digest in seen:
-                text = f"The custom_id {row.line.custom_id!r} is used more than once."
-                raise BadLine("duplicate_custom_id", text, "custom_id")
-            seen.add(digest)
+        digest = sha256(row.line.custom_id.encode("utf-8", "surrogatepass")).digest()[:12]
+        if digest in seen:
+            text = f"The custom_id {row.line.custom_id!r} is used more than once."
+            raise BadLine("duplicate_custom_id", text, "custom_id")
+        seen.add(digest)
+        if family.refuses_bodies and row.refusal is not None and row.refusal.status == 400:
+            raise BadLine("invalid_request", row.refusal.message, "body")
         if family.one_model:
             if row.model == "missing-model":
                 raise BadLine("model_not_found", f"The model `{row.model}` does not exist.", "body.model")
@@ -118,7 +122,7 @@ class BatchWorker:
             if model is not None and asked != model:
                 raise BadLine("mismatched_model", f"The model {asked!r} differs from {model!r}.", "body.model")
             model = asked
-        for fault in row.script:
+        for fault in row.script if family.refuses_lines else ():
             if fault.name == "batch" and fault.options["row"] == "invalid":
                 raise BadLine("invalid_request", "The mock was told that this line is invalid.", "body")
         return model if family.one_model else model or row.model

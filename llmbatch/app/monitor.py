@@ -6,7 +6,7 @@ from llmbatch.app.meter import Meter, estimated_total
 from llmbatch.core.clock import Clock
 from llmbatch.core.events import Event, Finished, Paused
 from llmbatch.core.fault import Kind
-from llmbatch.core.snapshot import RouteState, Snapshot
+from llmbatch.core.snapshot import ModelCounts, RouteState, Snapshot
 from llmbatch.core.tally import Tally
 from llmbatch.engine.explain import STALL
 from llmbatch.engine.pipeline import Pipeline
@@ -96,6 +96,12 @@ class Monitor:
             stalled=idle if waits else 0.0,
             waits=waits,
             stopping=stopping,
+            finished=finished,
+            total=total,
+            total_is_exact=self._records is not None or (progress.input_ended and not stopping),
+            latency=tally.recent_latency(),
+            models=[ModelCounts(name, share.ok, share.failed) for name, share in [*tally.models.items()]],
+            failed_by_kind=dict(tally.failed),
         )
 
     def _with_reason(self, route: RouteState) -> RouteState:

@@ -179,8 +179,9 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
     if _can_animate(settings):
         from llmbatch.ui.console import stderr_console
         from llmbatch.ui.live import LiveView
+        from llmbatch.ui.symbols import symbols_for
 
-        live = LiveView(stderr_console(settings.view.color))
+        live = LiveView(stderr_console(settings.view.color), symbols_for(os.environ))
         return live.say, live
     from llmbatch.ui.plain import plain_view
 

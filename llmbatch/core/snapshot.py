@@ -1,10 +1,11 @@
 """The state of a run at one moment, and what keeps each route from sending more, for displays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Cause", "RouteState", "Snapshot"]
+__all__ = ["Cause", "ModelCounts", "RouteState", "Snapshot"]
 
 
 class Cause(StrEnum):
@@ -53,12 +54,22 @@ class RouteState(NamedTuple):
     reason: str | None = None
 
 
+class ModelCounts(NamedTuple):
+    """The records of one model that finished in this run."""
+
+    name: str
+    ok: int
+    failed: int
+
+
 class Snapshot(NamedTuple):
     """Counts are of records: `ok` and `failed` those of this run, `waiting` those to be sent again later.
 
-    `fraction` is how much of the whole input is done, by earlier runs too, `eta` the seconds until the run ends; None
-    when that cannot be known. `rate` is how many records a second finish at present. `limit` is how many requests may
-    be in flight, `routes` say what keeps each route from sending more. `left` is what `--max-cost` leaves to spend.
+    `finished` counts the records of the input that are done, by earlier runs too, of `total`, and `fraction` is their
+    share; `eta` are the seconds until the run ends; None when that cannot be known. The total is an estimate unless
+    `total_is_exact`. `rate` is how many records a second finish at present, `latency` the median of the last answers
+    in seconds. `limit` is how many requests may be in flight, `routes` say what keeps each route from sending more.
+    `left` is what `--max-cost` leaves to spend.
     Nothing has finished for `stalled` seconds, which is set once that is long; `waits` says what the oldest wait for.
     When the run is `stopping`, nothing new is sent.
     """
@@ -80,6 +91,12 @@ class Snapshot(NamedTuple):
     stalled: float = 0.0
     waits: tuple[str, ...] = ()
     stopping: bool = False
+    finished: int = 0
+    total: int | None = None
+    total_is_exact: bool = False
+    latency: float | None = None
+    models: Sequence[ModelCounts] = ()
+    failed_by_kind: Mapping[str, int] = MappingProxyType({})
 
     @property
     def done(self) -> int:

@@ -17,6 +17,9 @@ from llmbatch.core.usage import Usage
 __all__ = ["FailureExample", "ModelTally", "ServerTraffic", "Summary", "Tally", "percentiles"]
 
 
+RECENT = 100
+"""Answers of each model whose latency is the present one."""
+
 MOST_MODELS = 100
 """Models that are told apart; a hostile input names a new one in every record."""
 
@@ -171,6 +174,11 @@ class Tally:
             self.examples[fault.kind] = FailureExample(identity.id, identity.index, fault.status, fault.message)
         if fault.billing is Billing.BILLED:
             self.billed_failures += 1
+
+    def recent_latency(self) -> float | None:
+        """Return the median of the last answers' latencies in seconds, None before there is one."""
+        last = chain.from_iterable(share.latencies[-RECENT:] for share in [*self.models.values()])
+        return next(iter(percentiles(last, 50)), None)
 
     def latency_s(self) -> dict[str, float]:
         """Return exact percentiles of all latencies."""

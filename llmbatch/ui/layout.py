@@ -31,14 +31,14 @@ def crop_middle(text: str, width: int, ellipsis: str = "…") -> str:
     return f"{head}{ellipsis}{tail}"
 
 
-def flow(items: Iterable[str], width: int, between: str = " · ") -> list[str]:
+def flow(items: Iterable[str], width: int, between: str = " · ", ellipsis: str = "…") -> list[str]:
     """Put items on lines of at most `width` cells; only an item that is wider by itself is cut."""
     lines: list[str] = []
     for item in items:
         if lines and cell_len(lines[-1]) + cell_len(between) + cell_len(item) <= width:
             lines[-1] += between + item
         else:
-            lines.append(crop(item, width))
+            lines.append(crop(item, width, ellipsis))
     return lines
 
 

@@ -8,9 +8,9 @@ from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.streams import Say
 from llmbatch.ui.timer import ticking
-from llmbatch.ui.units import clock
+from llmbatch.ui.units import clock, duration, money
 
-__all__ = ["plain_view", "progress_line", "rates", "stall_words"]
+__all__ = ["counts", "eta", "plain_view", "progress_line", "rates", "stall_words"]
 
 EVERY = 30.0
 
@@ -28,19 +28,38 @@ def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextMa
 
 def progress_line(now: Snapshot) -> str:
     """Write a snapshot as one line."""
-    parts = [f"{now.done:,} done", f"{now.failed:,} failed", f"{now.in_flight:,} in flight", rates(now)]
+    parts = [clock(now.wall)]
     if now.fraction is not None:
-        parts.insert(0, f"{now.fraction:.0%}")
-    if now.input_tokens or now.output_tokens:
-        parts.append(f"{now.input_tokens + now.output_tokens:,} tokens")
-    if now.cost is not None:
-        parts.append(f"${now.cost:,.4f}" + ("" if now.left is None else f" (${now.left:,.4f} left)"))
-    if now.eta is not None and now.wall > 1:
-        parts.append(f"{'stopping in' if now.stopping else 'ETA'} {clock(now.eta)}")
-    if now.waiting:
-        parts.append(f"{now.waiting:,} to be sent again")
+        parts.append(f"{now.fraction:.0%}")
+    if now.total is not None:
+        parts.append(f"{now.finished:,} of {'' if now.total_is_exact else 'about '}{now.total:,}")
+    parts += counts(now)
+    if now.wall > 1:
+        parts += eta(now)
     limits = limits_line(now.routes)
     return ", ".join(parts) + (f"; {limits}" if limits else "") + stall_words(now)
+
+
+def counts(now: Snapshot) -> list[str]:
+    """Say what came out so far and how fast it goes, as parts of a line."""
+    parts = [f"{now.ok:,} ok", f"{now.failed:,} failed"]
+    if now.waiting:
+        parts.append(f"{now.waiting:,} to be sent again")
+    parts += [rates(now), f"{now.in_flight:,} of {now.limit:,} in flight"]
+    if now.latency is not None:
+        parts.append(f"{duration(now.latency)} an answer")
+    if now.input_tokens or now.output_tokens:
+        parts.append(f"{now.input_tokens:,}+{now.output_tokens:,} tokens")
+    if now.cost is not None:
+        parts.append(money(now.cost) + ("" if now.left is None else f" ({money(now.left)} left)"))
+    return parts
+
+
+def eta(now: Snapshot) -> list[str]:
+    """Say how long it will take, as parts of a line: none when that cannot be known."""
+    if now.eta is None:
+        return []
+    return [f"stopping, {clock(now.eta)}" if now.stopping else f"ETA {clock(now.eta)}"]
 
 
 def rates(now: Snapshot) -> str:

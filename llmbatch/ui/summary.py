@@ -29,7 +29,10 @@ _SERVER_COLUMNS = ("server", "requests", "answered", "refused")
 def show_summary(console: Console, summary: Summary, symbols: Symbols, redact: Callable[[str], str]) -> None:
     """Print what happened, what matters first. No line is wider than the console."""
     width = console.width
-    console.print(Text("\n".join(flow(verdict(summary, symbols), width, symbols.dot)), _style(summary)), soft_wrap=True)
+    console.print(
+        Text("\n".join(flow(verdict(summary, symbols), width, symbols.dot, symbols.ellipsis)), _style(summary)),
+        soft_wrap=True,
+    )
     for label, lines in _block(summary, symbols, redact, width - _LABEL):
         for number, line in enumerate(lines):
             name = Text(f"{'' if number else label:<{_LABEL}}", "bold")
@@ -77,7 +80,7 @@ def _block(
     """Yield labels and the lines beside them."""
 
     def line(*items: str) -> list[str]:
-        return flow([item for item in items if item], width, symbols.dot)
+        return flow([item for item in items if item], width, symbols.dot, symbols.ellipsis)
 
     if summary.failed:
         yield "failed", _failures(summary, symbols, redact, width)

@@ -4,12 +4,14 @@ import asyncio
 import io
 
 from rich.console import Console
+from rich.text import Text
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.engine.explain import waits
 from llmbatch.ui.live import render
 from llmbatch.ui.plain import progress_line
+from llmbatch.ui.symbols import UNICODE
 from tests.support.scripted import Run, answer, error, job, play
 
 
@@ -68,9 +70,9 @@ def test_displays_say_it_and_no_id_drives_the_terminal() -> None:
         waits=said,
     )
     screen = io.StringIO()
-    Console(file=screen, width=200).print(render(now))
+    Console(file=screen, width=200).print(Text("\n").join(render(now, UNICODE, 200, 50)))
     for shown in (progress_line(now), screen.getvalue()):
-        assert "$0.5000 ($1.5000 left)" in shown
+        assert "$0.5000 ($1.50 left)" in shown
         assert "nothing finished for 1:35: record 7 (id " in shown
         assert "attempt 2) in flight for 95 s" in shown and "\x1b" not in shown
     assert "nothing finished" not in progress_line(now._replace(stalled=0.0, waits=()))

@@ -4,11 +4,13 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from llmbatch.core.snapshot import Cause, RouteState, Snapshot
 from llmbatch.ui.live import render
 from llmbatch.ui.metrics import exposition
 from llmbatch.ui.plain import progress_line
+from llmbatch.ui.symbols import UNICODE
 
 NOW = Snapshot(
     ok=598,
@@ -29,7 +31,7 @@ NOW = Snapshot(
 
 def shown(now: Snapshot) -> tuple[str, str]:
     screen = StringIO()
-    Console(file=screen, width=200).print(render(now))
+    Console(file=screen, width=200).print(Text("\n").join(render(now, UNICODE, 200, 50)))
     return progress_line(now), screen.getvalue()
 
 

@@ -1,9 +1,9 @@
-"""Bytes to and from a server: lanes of one connection each, and what their failures mean. The home of httpx."""
+"""Sends requests and receives answers over lanes of one connection each. The only package that imports httpx."""
 
 import sys
 
-# httpx imports its own command line, and with it rich, click and pygments, unless they are missing: then it does
-# without. A third of our start-up would go there; None is how Python is told that a module is not to be had.
+# httpx imports its own command line, and with it rich, click and pygments, if they are installed. That would be a large
+# part of our start-up. A module that is None in sys.modules counts as not installed.
 if "httpx" not in sys.modules:
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     import httpx  # noqa: F401

@@ -1,4 +1,4 @@
-"""What every lane does: one request out, one whole answer back, and a trace of how far the attempt got."""
+"""The interface of lanes: send one request, return one complete answer, trace how far the attempt got."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ import httpx
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.head import Head
 
-__all__ = ["BaseLane", "Trace", "may_be_whole"]
+__all__ = ["BaseLane", "Trace", "may_be_complete"]
 
 
 @dataclass(slots=True)
 class Trace:
-    """Facts a lane writes down while it works."""
+    """What a lane notes while it makes an attempt."""
 
     fresh: bool = False
     """The connection was opened for this attempt."""
     began: bool = False
     """A byte of the request may have left."""
     sent: bool = False
-    """The whole request was handed to the kernel."""
+    """All of the request was handed to the kernel."""
     answered: bool = False
     """A byte of the answer arrived."""
 
@@ -29,17 +29,17 @@ class Trace:
 class BaseLane(httpx.AsyncBaseTransport, ABC):
     """A transport that also tells how far a request got.
 
-    httpx's own objects cost as much as the sending does; the run calls `exchange`, and httpx whatever it likes.
-    `broken_off` is what the last exchange that failed had received, where that may be a whole answer.
+    The run calls `exchange`, because httpx's own request and response objects cost as much as the sending does.
+    `broken_off` is what the last exchange that failed had received, if that may be a complete answer.
     """
 
     broken_off: Reply | None = None
 
     @abstractmethod
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
-        """Send one request and wait for the whole answer, its body still in its content encoding.
+        """Send one request and wait for the complete answer, its body still in its content encoding.
 
-        Raises httpx's exceptions; the trace says the rest.
+        Raises httpx's exceptions; the trace says how far the attempt got.
         """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -50,11 +50,12 @@ class BaseLane(httpx.AsyncBaseTransport, ABC):
         return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(reply.body))
 
 
-def may_be_whole(status: int, encoded: bool, chunks: Sequence[bytes]) -> bool:
+def may_be_complete(status: int, encoded: bool, chunks: Sequence[bytes]) -> bool:
     """Tell whether an answer that broke off is worth reading.
 
-    Servers forget the last chunk, and count bytes wrong, of answers that are paid for: JSON and events that came to
-    their end are known by it. Of an error the status is enough; what is compressed shows its end only when undone.
+    Servers forget the last chunk, or announce a wrong length, of answers that are paid for; JSON and events show by
+    their last character that they are complete. Of an error the status is enough. A compressed body shows its end only
+    when it is decompressed.
     """
-    end = next((said for chunk in reversed(chunks) if (said := chunk.rstrip())), b"")
+    end = next((text for chunk in reversed(chunks) if (text := chunk.rstrip())), b"")
     return status >= 300 or encoded or end.endswith((b"}", b"]"))

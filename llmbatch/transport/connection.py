@@ -11,7 +11,7 @@ import httptools
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Trace, may_be_whole
+from llmbatch.transport.base import Trace, may_be_complete
 from llmbatch.transport.head import joined, mended
 from llmbatch.transport.limits import AnswerTooLarge, Limits
 
@@ -27,7 +27,7 @@ _DELIMITERS = {"content-length", "transfer-encoding"}
 
 
 class _Identity(ValueError):
-    """The answer has a transfer encoding that is none."""
+    """The transfer encoding of the answer is `identity`, which means that it has none."""
 
 
 class Connection(asyncio.Protocol):
@@ -40,16 +40,16 @@ class Connection(asyncio.Protocol):
         self._parser = self._new_parser()
         self._transport: asyncio.Transport | None = None
         self._reply: asyncio.Future[Reply] | None = None
-        """Of the request under way: until its answer is whole, or will never be."""
+        """The answer to the request under way, until it is complete or has failed."""
         self._writable: asyncio.Future[None] | None = None
         self._trace = Trace()
         self._written = False
         self._status = 0
-        """Of the answer that comes in, once its head is whole; else 0."""
+        """The status of the answer that comes in, once its head is complete; else 0."""
         self._head = b""
-        """The answer as it came, until its head is whole."""
+        """The bytes of the answer, until its head is complete."""
         self._mends = False
-        """Its head is wrong in a way that may be mended once it is whole."""
+        """Whether the head has an error that may be mended once it is complete."""
         self._headers: dict[str, str] = {}
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         return self.open and self._loop.time() - self._idle_since < self._limits.idle and not self._readable.poll(0)
 
     def exchange(self, head: bytes, body: bytes, trace: Trace) -> Awaitable[Reply]:
-        """Write one request and return its whole answer as an awaitable. A caller that stops waiting aborts."""
+        """Write one request and return an awaitable of its complete answer. A caller that stops waiting must abort."""
         if not self.open or self._transport is None:
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         return reply
 
     async def _exchange_large(self, head: bytes, body: bytes, reply: asyncio.Future[Reply]) -> Reply:
-        """Feed the socket no faster than it drains.
+        """Write a large body as fast as the socket takes it.
 
         An answer that comes before the end (413, 401) ends the writing, and the connection with it.
         """
@@ -112,8 +112,8 @@ class Connection(asyncio.Protocol):
         view = memoryview(body)
         self._transport.write(head)
         for start in range(0, len(body), _PIECE):
-            # At least one turn of the loop, so that a refusal is read before the reset that follows it.
-            room = self._writable or _next_turn(self._loop)
+            # At least one iteration of the loop, so that an early answer is read before the reset that follows it.
+            room = self._writable or _next_iteration(self._loop)
             await asyncio.wait((room, reply), return_when=asyncio.FIRST_COMPLETED)
             if reply.done():
                 self.open = False
@@ -142,20 +142,20 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def received(self) -> Reply | None:
-        """Return what came of an answer that did not come to its end, if it may be whole all the same."""
+        """Return what came of an answer that broke off, if it may be complete all the same."""
         if self._broken_off is not None or not self._status:
             return self._broken_off
-        if not may_be_whole(self._status, "content-encoding" in self._headers, self._chunks):
+        if not may_be_complete(self._status, "content-encoding" in self._headers, self._chunks):
             return None
         return Reply(self._status, self._joined_headers(), b"".join(self._chunks), cut=True)
 
     def _joined_headers(self) -> dict[str, str]:
         return joined([*self._headers.items(), *self._repeated]) if self._repeated else self._headers
 
-    # What the event loop calls.
+    # The event loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Set the flow control up."""
+        """Set up the flow control."""
         self._transport = cast(asyncio.Transport, transport)
         # The lowest marks there are: "paused" then means that some of it has not reached the kernel. TLS
         # transports pause at their mark, others above it; and TLS may still hold 64 KiB below what we see.
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             self._trace.sent = True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse the bytes."""
         if self._reply is None:
             self.abort()  # bytes after an answer belong to no request
             return
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
 
     def _cap(self, size: int, has_body: bool) -> None:
-        """Limit what is not body: headers, trailers, interim answers, the framing of chunks."""
+        """Limit all bytes outside of the body: headers, trailers, interim answers, the framing of chunks."""
         self._on_wire += size
         self._overhead = 0 if has_body else self._overhead + size
         if self._overhead > self._limits.head:
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
         self._ended()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail what is under way."""
+        """Fail the request under way."""
         if error is None:
             self._ended()
         else:
@@ -256,10 +256,10 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(httpx.RemoteProtocolError("the server hung up without an answer"))
 
-    # What the parser calls.
+    # The parser calls these.
 
     def on_message_begin(self) -> None:
-        """Refuse a second answer: it belongs to no request, and must not reach the next one."""
+        """Fail on a second answer: it belongs to no request, and must not reach the next one."""
         if self._reply is None:
             raise httpx.RemoteProtocolError("bytes after the answer")
         self._headers, self._repeated = {}, []
@@ -275,7 +275,7 @@ class Connection(asyncio.Protocol):
             self._headers[key] = text
 
     def on_headers_complete(self) -> None:
-        """Expect the body from here."""
+        """Begin the body."""
         if self._headers.get("transfer-encoding", "").lower() == "identity":
             raise _Identity
         self._head = b""
@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
             raise AnswerTooLarge(self._limits, self._chunks)
 
     def on_message_complete(self) -> None:
-        """Hand the answer over; after an interim one (100, 103) wait for the real one."""
+        """Return the answer; after an interim one (100, 103) wait for the final one."""
         status, self._status = self._status, 0
         if status < 200:
             return
@@ -314,16 +314,16 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None
         if reply is not None and not reply.done():
-            # First of all: what follows may need more memory than there is, and the request must end all the same.
+            # First of all, because the rest may run out of memory, and the request must end all the same.
             reply.set_exception(error)
-            reply.exception()  # a cancel may overtake it: it counts as seen
+            reply.exception()  # marks it as seen: a cancel may come before it is read
         if reply is not None and not isinstance(error, AnswerTooLarge | MemoryError):
             self._broken_off = self.received()
         self.abort()
 
 
-def _next_turn(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """Return a future that is done after one turn of the loop."""
+def _next_iteration(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Return a future that is done after one iteration of the loop."""
     turn: asyncio.Future[None] = loop.create_future()
     loop.call_soon(turn.set_result, None)
     return turn

@@ -1,4 +1,4 @@
-"""Connect to a host by the first of its addresses that answers, so that a dead IPv6 route does not fail a run."""
+"""Connects to the first address of a host that answers, so that a dead IPv6 route does not fail a run."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ class Address(NamedTuple):
     """Where to connect: the address family and what `socket.connect` takes."""
 
     family: int
-    place: Any
+    sockaddr: Any
 
 
 async def dial(host: str, port: int) -> socket.socket:
@@ -32,7 +32,7 @@ async def dial(host: str, port: int) -> socket.socket:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """Look a host up; address families alternate, starting with the resolver's first. Raises OSError."""
+    """Look up a host; address families alternate, starting with the resolver's first. Raises OSError."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -52,7 +52,7 @@ async def resolve(host: str, port: int) -> list[Address]:
 
 
 async def _race(addresses: Sequence[Address]) -> socket.socket:
-    """Start one attempt after the other, a little later or when one fails; the first to connect wins."""
+    """Start attempts one after the other, each a little later or when one fails; the first to connect wins."""
     running: set[asyncio.Task[socket.socket]] = set()
     failures: list[str] = []
     try:
@@ -86,7 +86,7 @@ async def _race(addresses: Sequence[Address]) -> socket.socket:
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:
-    """Close what a loser of the race opened in the last moment."""
+    """Close a socket that lost the race but was opened all the same."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 
@@ -97,21 +97,21 @@ async def _connect(address: Address) -> socket.socket:
         sock.setblocking(False)
         for level, name, value in socket_options():
             sock.setsockopt(level, name, value)
-        await _until_connected(sock, address.place)
+        await _until_connected(sock, address.sockaddr)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-async def _until_connected(sock: socket.socket, place: Any) -> None:
+async def _until_connected(sock: socket.socket, sockaddr: Any) -> None:
     """Connect a socket that does not block. Raises OSError.
 
     uvloop's `sock_connect` sends even numeric addresses to the resolver and its threads, which is slow.
     """
     loop = asyncio.get_running_loop()
     with suppress(BlockingIOError):
-        sock.connect(place)
+        sock.connect(sockaddr)
     writable = loop.create_future()
     loop.add_writer(sock, _set_done, writable)
     try:

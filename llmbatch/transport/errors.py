@@ -1,4 +1,4 @@
-"""What a failed attempt means: httpx's exceptions and the lane's trace to a fault."""
+"""Turns an exception of httpx, and the lane's trace, into a fault."""
 
 import ssl
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.transport.base import Trace
 from llmbatch.transport.limits import AnswerTooLarge
 
-__all__ = ["fault_of", "timed_out"]
+__all__ = ["timed_out", "to_fault"]
 
 _WORDS = 300
-"""Characters kept of an exception's text: h11 quotes the whole of an illegal line."""
+"""Characters kept of an exception's text: h11 quotes all of an illegal line."""
 
 
 def timed_out(seconds: float, trace: Trace) -> Fault:
@@ -31,11 +31,11 @@ def timed_out(seconds: float, trace: Trace) -> Fault:
     )
 
 
-def fault_of(error: Exception, trace: Trace) -> Fault:
+def to_fault(error: Exception, trace: Trace) -> Fault:
     """Return the fault of an attempt that an exception ended. Re-raises other exceptions, which are bugs."""
     message = _described(error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        tls = _tls_refusal(error)
+        tls = _tls_error(error)
         if tls is not None:
             return Fault(kind=Kind.TLS, message=tls, scope=Scope.RUN)
         return Fault(kind=Kind.CONNECTION, message=message, scope=Scope.RUN, retry=True)
@@ -58,7 +58,7 @@ def _doubtful(trace: Trace) -> bool:
     return trace.sent or trace.answered
 
 
-def _tls_refusal(error: Exception) -> str | None:
+def _tls_error(error: Exception) -> str | None:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate was refused: {cause.verify_message}"

@@ -1,4 +1,4 @@
-"""The heads of requests as they go over the wire, each built once for all lanes to a server."""
+"""Builds the heads of requests, each once for all lanes to a server, and mends the heads of answers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from llmbatch.core.errors import UsageError
 __all__ = ["BODY_FIELDS", "Head", "Heads", "joined", "mended"]
 
 BODY_FIELDS = ("content-length", "transfer-encoding")
-"""Headers that follow from the body. Lanes send bodies whole, with their length."""
+"""Headers that follow from the body. Lanes send bodies with their length, never in chunks."""
 
 REMEMBERED = 1024
 """Paths whose heads are kept: building one costs as much as sending it."""
@@ -23,7 +23,7 @@ _VALUE = re.compile(r"[\t -~]*")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What all requests to one path have in common. `raw` is that rendered, up to where the body's length goes."""
+    """What all requests to one path have in common. `raw` is that in bytes, up to where the body's length goes."""
 
     method: str
     url: httpx.URL
@@ -32,7 +32,7 @@ class Head:
 
     @classmethod
     def of(cls, request: httpx.Request) -> "Head":
-        """Take the head of a request, whatever its body. Raises LocalProtocolError for what would forge others."""
+        """Return the head of a request. Raises LocalProtocolError for characters that would forge another header."""
         headers = request.headers.copy()
         for name in BODY_FIELDS:
             headers.pop(name, None)
@@ -52,7 +52,7 @@ def _rendered(method: str, url: httpx.URL, headers: httpx.Headers) -> bytes:
 
 
 class Heads(dict[tuple[str, str], Head]):
-    """The heads of a server's requests, by method and path; each is made when it is first asked for.
+    """The heads of a server's requests, by method and path; each is made when it is first needed.
 
     `headers` go with every request; the base URL has no slash at its end. Raises UsageError for a header that cannot be
     sent.
@@ -74,7 +74,7 @@ class Heads(dict[tuple[str, str], Head]):
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers, names in lower case. Raises UsageError, value unshown, for what cannot be sent."""
+    """Return the headers, names in lower case. Raises UsageError, without the value, for what cannot be sent."""
     checked = {}
     for name, value in headers.items():
         value = value.strip(" \t")
@@ -94,16 +94,16 @@ def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in fields:
         several = values.setdefault(name, [])
-        if value not in several:  # a header and its repetition by a proxy say one thing
+        if value not in several:  # a proxy may have repeated the header
             several.append(value)
     return {name: ", ".join(several) for name, several in values.items()}
 
 
 def mended(answer: bytes) -> bytes | None:
-    """Return an answer whose head says its length once; None while the head is not whole.
+    """Return an answer whose head has its length once; None while the head is incomplete.
 
     A length that is repeated (by a server and its proxy, in two lines or in one) is one length, and a transfer encoding
-    of `identity` is none. Raises ValueError when nothing of that is the matter.
+    of `identity` is none. Raises ValueError when the head has neither of these errors.
     """
     head, ended, body = answer.partition(b"\r\n\r\n")
     if not ended:

@@ -1,4 +1,4 @@
-"""A lane by httpx: its own transport with one connection, used behind proxies and to test ours against."""
+"""A lane that uses httpx's own transport, for proxies, and for tests of the other lane."""
 
 import asyncio
 import ssl
@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import BaseLane, Trace, may_be_whole
+from llmbatch.transport.base import BaseLane, Trace, may_be_complete
 from llmbatch.transport.head import Head, joined
 from llmbatch.transport.limits import AnswerTooLarge, Limits, socket_options
 
@@ -18,7 +18,7 @@ _PIECE = 256 * 1024
 
 
 class HttpxLane(BaseLane):
-    """Does what `Http11Lane` does: whole answers, raw bodies, traces, closed after anything but a clean answer.
+    """Does what `Http11Lane` does: complete answers, raw bodies, traces; any error closes the connection.
 
     Unlike that lane it writes a request to its end before it reads, so it sees an early refusal only if the server
     reads the rest.
@@ -32,7 +32,7 @@ class HttpxLane(BaseLane):
         self._stream: Any = None
 
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
-        """Send one request and wait for the whole answer."""
+        """Send one request and wait for the complete answer."""
         if self._transport is None:
             self.broken_off = None
             self._transport = self._open(head.url.scheme == "https")
@@ -49,7 +49,7 @@ class HttpxLane(BaseLane):
                 clean = not self._unread()
             except BaseException as error:
                 encoded = "content-encoding" in response.headers
-                if may_be_whole(response.status_code, encoded, chunks) and not isinstance(error, AnswerTooLarge):
+                if may_be_complete(response.status_code, encoded, chunks) and not isinstance(error, AnswerTooLarge):
                     self.broken_off = _reply(response, chunks, cut=True)
                 raise
             finally:
@@ -58,7 +58,7 @@ class HttpxLane(BaseLane):
             await self.aclose()
             if connecting.expired():
                 raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
-            # What httpcore lets through: a broken TLS record, a host label of more than 63 characters.
+            # Exceptions that httpcore does not convert: a broken TLS record, a host label of more than 63 characters.
             broken = httpx.ReadError if trace.began else httpx.ConnectError
             raise broken(str(error) or type(error).__name__) from error
         except BaseException as error:
@@ -92,9 +92,9 @@ class HttpxLane(BaseLane):
                 raise AnswerTooLarge(self._limits, chunks)
 
     def _unread(self) -> bool:
-        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next one.
+        """Say whether bytes after the answer wait in the parser, where httpcore takes them for the next answer.
 
-        There is no public way to ask.
+        There is no public way to know.
         """
         pool = getattr(self._transport, "_pool", None)
         for wrapper in pool.connections if pool is not None else ():
@@ -115,10 +115,10 @@ class HttpxLane(BaseLane):
             await stream.aclose()
 
     def _recorder(self, trace: Trace, connecting: asyncio.Timeout) -> Any:
-        """Write httpcore's trace events down as facts.
+        """Return a function that turns httpcore's trace events into a trace.
 
-        A proxy's CONNECT is a request of its own, which belongs to connecting: it is never billed, and all of that must
-        end within the connect time-out.
+        A proxy's CONNECT is a request of its own, which belongs to connecting: it is never billed, and must end within
+        the connect time-out.
         """
         loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""Our lane: one kept-alive HTTP/1.1 connection that tells how far an attempt got.
+"""The usual lane: one kept-alive HTTP/1.1 connection that tells how far an attempt got.
 
 It exists because pacing and durability need what no library tells: whether the connection was new, how much of the
 request was sent, whether an answer began. They also need a cancel that closes the socket at once.
@@ -23,8 +23,8 @@ __all__ = ["Http11Lane"]
 class Http11Lane(BaseLane):
     """A transport of one kept-alive connection; one request at a time, no proxy, no HTTP/2.
 
-    The answer comes back whole, its body as it was on the wire. Failures are httpx's exceptions; the trace
-    of the request says how far the attempt got. After anything but a clean answer the connection is closed.
+    It returns complete answers, with the body as it was on the wire. Failures are httpx's exceptions; the trace of the
+    request says how far the attempt got. Any error closes the connection.
     """
 
     def __init__(self, *, limits: Limits, tls: Callable[[], ssl.SSLContext]) -> None:
@@ -32,10 +32,10 @@ class Http11Lane(BaseLane):
         self._tls = tls
         self._connection: Connection | None = None
         self._url: httpx.URL | None = None
-        """Of the last request: the connection leads to its host."""
+        """The URL of the last request: the connection leads to its host."""
 
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:
-        """Send one request and wait for the whole answer."""
+        """Send one request and wait for the complete answer."""
         connection = self._connection
         if connection is None or (head.url is not self._url and not self._leads_to(head.url)) or not connection.fit():
             self.close()

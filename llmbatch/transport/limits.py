@@ -1,4 +1,4 @@
-"""The numbers a lane works with."""
+"""The caps and time-outs of lanes."""
 
 import socket
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Limits:
 
 
 class AnswerTooLarge(httpx.ReadError):
-    """A body went beyond the cap. `beginning` is what is kept of it."""
+    """A body went beyond the cap. `beginning` is kept of it."""
 
     def __init__(self, limits: Limits, chunks: Sequence[bytes]) -> None:
         super().__init__(f"answer beyond {limits.body} bytes")

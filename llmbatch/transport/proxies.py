@@ -1,4 +1,4 @@
-"""Which lane serves a base URL: ours, or the reference lane behind a proxy."""
+"""Finds the proxy of a base URL, and chooses the lane: httpx's behind a proxy, else the usual one."""
 
 import urllib.request
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) ->
     """
     tls = shared_context(ca_file)
     if httpx.URL(base_url).scheme == "https":
-        tls()  # now: certificates that are none are told before anything is sent
+        tls()  # at once, so that bad certificates are reported before anything is sent
     proxy = proxy_for(httpx.URL(base_url))
     if proxy is None:
         return lambda: Http11Lane(limits=limits, tls=tls)
@@ -40,7 +40,7 @@ def lane_opener(base_url: str, *, limits: Limits, ca_file: str | None = None) ->
 
 
 def proxy_for(url: httpx.URL) -> str | None:
-    """Look the proxy of a URL up (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` …). Loopback has none."""
+    """Return the proxy of a URL by `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` and so on. Loopback has none."""
     # NO_PROXY may name a host with or without its port.
     names = (url.host, url.netloc.decode("ascii"))
     if is_loopback(url.host) or any(urllib.request.proxy_bypass(name) for name in names):

@@ -1,4 +1,4 @@
-"""One attempt over a lane: core request in, whole reply or fault out, within one deadline."""
+"""Makes one attempt over a lane, within one deadline: takes a request, returns a reply or a fault."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from llmbatch.core.ports import AttemptLog
 from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
-from llmbatch.transport.errors import fault_of, timed_out
+from llmbatch.transport.errors import timed_out, to_fault
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.stream_reuse import StreamReuse
@@ -18,7 +18,7 @@ __all__ = ["LaneSender", "Sender", "SpreadSender", "spread_over"]
 
 
 class LaneSender:
-    """Sends over one lane, whose requests begin with these heads."""
+    """Sends requests over one lane, with these heads."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class LaneSender:
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
-        """Make one attempt: never longer than the attempt's deadline, however the answer drips."""
+        """Make one attempt, never longer than its deadline, however slowly the answer comes."""
         trace = Trace()
         try:
             if self._deadline is None:
@@ -50,7 +50,7 @@ class LaneSender:
         except TimeoutError:
             result: Reply | Fault = self._broken_off() or timed_out(self._limits.attempt, trace)
         except Exception as error:
-            result = self._broken_off() or fault_of(error, trace)
+            result = self._broken_off() or to_fault(error, trace)
             if self._streamed and trace.sent and not (trace.fresh or trace.answered):
                 self._reuse.lost(request.path)
             self._streamed = False
@@ -70,12 +70,12 @@ class LaneSender:
         await self._lane.aclose()
 
     def _broken_off(self) -> Reply | Fault | None:
-        """Return what came of an answer that did not come to its end in good order or in time, if it may be whole."""
+        """Return what came of an answer that broke off or was late, if it may be complete."""
         reply, self._lane.broken_off = self._lane.broken_off, None
         return self._decoded(reply) if reply is not None else None
 
     def _decoded(self, reply: Reply) -> Reply | Fault:
-        """Undo the content encoding of the body."""
+        """Decode the content encoding of the body."""
         try:
             reply.body = decode(reply.body, reply.headers.get("content-encoding", ""), self._limits)
         except EncodingError as error:
@@ -95,7 +95,7 @@ class LaneSender:
                     status=reply.status,
                     raw=reply.body,
                 )
-            reply.body = b""  # the status says enough, and a refusal must stay what it is
+            reply.body = b""  # the status is enough, and an error must stay the error that it is
         return reply
 
 
@@ -118,7 +118,7 @@ class Sender(Protocol):
 
 
 def spread_over(senders: Sequence[Sender]) -> Sender:
-    """Return one sender for all; where there is one only, it is that."""
+    """Return one sender for all; a single one is returned as it is."""
     return senders[0] if len(senders) == 1 else SpreadSender(senders)
 
 

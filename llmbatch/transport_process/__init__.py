@@ -1,1 +1,1 @@
-"""Runs the transport in a process of its own, so that the network has a core. Only `child` imports `transport`."""
+"""Runs the transport in a process of its own, on another core. Only `child` imports `transport`."""

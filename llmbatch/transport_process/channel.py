@@ -15,14 +15,14 @@ _SIZE = struct.Struct("<Q")
 
 TOGETHER = 16
 """The largest batch, unless a sixteenth of what may be in flight is more. One iteration of the event loop produces most
-of what is in flight: sent as one batch, the two processes would take turns. One message a batch costs more CPU."""
+of what is in flight: sent as one batch, each process would wait for the other. Single messages cost more CPU."""
 
 
 class Channel(asyncio.Protocol):
     """One end of a socket pair. `received` is called with each message.
 
-    `lost` is called once when the connection ends: with None when the other end closed it, else with the error. A
-    message may fail to be written or read when memory runs out; whoever waits for it must learn that.
+    `lost` is called once when the connection ends: with None when the other end closed it, else with the error, so that
+    no one waits for a message that could not be written or read because memory ran out.
 
     Messages are pickled, which is safe since both ends are ours. What waits to be written is bounded by what is in
     flight, so writing is never paused.
@@ -75,7 +75,7 @@ class Channel(asyncio.Protocol):
         self._error = error
         self.close()
 
-    # What the event loop calls.
+    # The event loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""

@@ -29,9 +29,9 @@ from llmbatch.transport_process.files import allow_lanes
 __all__ = ["main"]
 
 _RESOLVERS = 4
-"""Threads that uvloop looks hosts up with."""
+"""Threads in which uvloop looks up hosts."""
 _AT_ONCE = 0.02
-"""Seconds that threads last which are only to show that they can run."""
+"""Seconds for which the threads that are started as a check run side by side."""
 
 Order = tuple[int, str, str, bytes, Expected, int]
 """Lane, method, path, body, what the answer is expected to be, index of the server."""
@@ -115,7 +115,7 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> C
 def _check_threads(count: int) -> None:
     """Check that so many threads can run at once, by running them. Raises UsageError.
 
-    uvloop looks hosts up in threads that it starts with the first one, and aborts the process where it cannot.
+    uvloop starts threads for the first host that it looks up, and aborts the process if it cannot.
     """
     try:
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""How many lanes the limit of open files allows the process that holds the connections."""
+"""Computes how many lanes the limit of open files allows the transport process."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""The run's side of the process that holds the connections: sends it settings and requests, gets answers."""
+"""The run's end of the transport process: sends it settings and requests, gets answers."""
 
 import asyncio
 import signal
@@ -85,9 +85,9 @@ class TransportProcess:
             self._lost(self._reason(error))
 
     def _reason(self, error: Exception | None) -> LlmbatchError:
-        """Tell which process failed: theirs closes the connection only by ending; else the error is ours."""
+        """Tell which process failed: the other one if it closed the connection, which it does only by ending."""
         if error is None or isinstance(error, ConnectionError):
-            return self._cause_of_death()
+            return self._exit_reason()
         if isinstance(error, MemoryError):
             return OutOfMemory()
         return LlmbatchError(
@@ -95,7 +95,7 @@ class TransportProcess:
             "Run the same command again: with -o what is recorded is kept.",
         )
 
-    def _cause_of_death(self) -> LlmbatchError:
+    def _exit_reason(self) -> LlmbatchError:
         """Return what ended the process: a signal, or an exception, whose traceback goes to the log."""
         code = self._process.wait()  # it closed the connection by ending
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()

@@ -1,4 +1,4 @@
-"""The start and the end of the process that holds the connections."""
+"""Starts and ends the transport process, which holds the connections."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def spawn_transport() -> Iterator["TransportProcess"]:
     check_open_files(_FILES)
     ours, theirs = socket.socketpair()
     stderr_read, stderr_write = os.pipe()
-    os.set_blocking(stderr_write, False)  # a full pipe must not block it: nobody reads before it ends
+    os.set_blocking(stderr_write, False)  # a full pipe must not block it: its stderr is read only after its end
     with ours, open(stderr_read, "rb") as stderr:
         try:
             with theirs, open(stderr_write, "wb"):

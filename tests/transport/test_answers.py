@@ -171,7 +171,7 @@ def test_an_answer_cut_short_is_doubtful(run: Run, opening: Open, answer: bytes)
         pytest.param(CHUNKED + b"d\r\ndata: [DONE]\n\r\n", b"data: [DONE]\n", id="a stream that came to its end"),
     ],
 )
-def test_an_answer_cut_short_that_may_be_whole_is_read(run: Run, opening: Open, answer: bytes, body: bytes) -> None:
+def test_an_answer_cut_short_that_may_be_complete_is_read(run: Run, opening: Open, answer: bytes, body: bytes) -> None:
     result = first(run, opening, ending(answer))
     assert body_of(result) == body
     assert isinstance(result, Reply) and result.cut

@@ -3,8 +3,9 @@
 import os
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
     from llmbatch.transport_process.parent import TransportProcess
+    from llmbatch.ui.metrics import MetricsFile
     from llmbatch.ui.streams import Say
 
 __all__ = ["run"]
@@ -155,19 +157,28 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     servers = find_servers(settings.model, os.environ)
     secrets.learn(servers.secrets)
     redact = secrets.redactor()
+    metrics = _metrics(settings)
     summary = run_session(
         settings,
         servers,
         transport,
         observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
-        view=_with_metrics(settings, show),
+        view=show if metrics is None else metrics.view if show is None else partial(_both, metrics.view, show),
         stdout_is_terminal=os.isatty(1),
         attempt_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
     )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
     _report(settings, summary, redact)
+    if metrics is not None:
+        metrics.end(summary.exit_code)
     return summary
+
+
+def _metrics(settings: "Settings") -> "MetricsFile | None":
+    from llmbatch.ui.metrics import MetricsFile
+
+    return MetricsFile(settings.view.metrics_file) if settings.view.metrics_file is not None else None
 
 
 def _screen(settings: "Settings") -> "tuple[Say, View | None]":
@@ -188,24 +199,10 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
     return say_plainly, plain_view(say_plainly)
 
 
-def _with_metrics(settings: "Settings", show: "View | None") -> "View | None":
-    """Add a view that writes the metrics file."""
-    path = settings.view.metrics_file
-    if path is None:
-        return show
-    from contextlib import ExitStack, contextmanager
-
-    from llmbatch.ui.metrics import metrics_view
-
-    @contextmanager
-    def both(snapshot: "Callable[[], Snapshot]") -> "Iterator[None]":
-        with ExitStack() as stack:
-            for view in (metrics_view(path), show):
-                if view is not None:
-                    stack.enter_context(view(snapshot))
-            yield
-
-    return both
+@contextmanager
+def _both(first: "View", second: "View", snapshot: "Callable[[], Snapshot]") -> "Iterator[None]":
+    with first(snapshot), second(snapshot):
+        yield
 
 
 def _can_animate(settings: "Settings") -> bool:

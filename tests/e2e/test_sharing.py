@@ -78,5 +78,6 @@ def test_the_metrics_file_is_whole_and_in_prometheus_format(llmbatch: Command, m
 
     samples = dict(line.rsplit(" ", 1) for line in path.read_text().splitlines() if not line.startswith("#"))
     assert samples['llmbatch_records_total{status="ok"}'] == "30"
-    assert samples["llmbatch_in_flight"] == "0"
+    assert samples["llmbatch_in_flight"] == samples["llmbatch_exit_code"] == "0"
+    assert float(samples["llmbatch_end_time_seconds"]) >= float(samples["llmbatch_start_time_seconds"]) > 1.7e9
     assert list(tmp_path.iterdir()) == [path]

@@ -57,5 +57,5 @@ def test_what_limits_each_route_is_said(closed_for: float) -> None:
     words = "rate limited, 12 s" if closed_for else "the server refuses more"
     for text in shown(now):
         assert f"m: at the ceiling of 64 in flight; other: {words}" in text
-    assert f"llmbatch_held_seconds {closed_for}" in exposition(now)
-    assert "llmbatch_records_per_second 2.0" in exposition(now)
+    assert f"llmbatch_held_seconds {closed_for}" in exposition(now, 0.0)
+    assert "llmbatch_records_per_second 2.0" in exposition(now, 0.0)

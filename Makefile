@@ -38,7 +38,7 @@ lint: $(VENV)/installed-dev  ## style and mistakes, by ruff
 types: $(VENV)/installed-dev  ## types, by mypy
 	$(BIN)/mypy
 
-UNIT := app cli codec core dialects input pacing results
+UNIT := app cli codec core dialects input options pacing results
 unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no network
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 

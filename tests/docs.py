@@ -1,10 +1,9 @@
 """Write what is generated into the READMEs: the tables of flags and providers, and the map of modules. `make docs`."""
 
 import ast
-import re
 from pathlib import Path
 
-from llmbatch.cli.lazy_commands import command
+from llmbatch.options.table import OPTIONS, PROFILE
 from tests import matrix
 
 ROOT = Path(__file__).parent.parent
@@ -18,16 +17,17 @@ HEAD = "| flag | default | |\n|---|---|---|\n"
 def table() -> str:
     """Return a row for each option of `run`."""
     rows = []
-    for parameter in command("run").params:
-        if parameter.name == "inputs":
-            continue
-        names = sorted(parameter.opts, key=len, reverse=True)
-        metavar = f" {parameter.metavar}" if parameter.metavar else ""
-        flags = ", ".join([f"`{names[0]}{metavar}`", *(f"`{name}`" for name in names[1:])])
-        default = f"`{parameter.default}`" if parameter.default not in (None, False, [], ()) else ""
-        help = re.sub(r"\\(?=\[)", "", getattr(parameter, "help", ""))
-        rows.append(f"| {flags.replace('|', chr(92) + '|')} | {default} | {help.replace('|', chr(92) + '|')} |\n")
+    for option in (*OPTIONS, PROFILE):
+        values = f" {option.shown_values}" if option.shown_values else ""
+        flags = ", ".join([f"`{option.flag}{values}`", *([f"`{option.short}`"] if option.short else [])])
+        default = f"`{option.default}`" if option.default not in (None, False) else ""
+        help = option.help.replace("\\[", "[")
+        rows.append(f"| {_in_cell(flags)} | {default} | {_in_cell(help)} |\n")
     return HEAD + "".join(rows)
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def written(readme: str) -> str:

@@ -30,7 +30,7 @@ def dry_run(
     """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises."""
     check_settings(settings, stdout=stdout)
     name, preset = find_preset(settings.model)
-    base_url = (settings.model.base_url or preset.base_url).rstrip("/")
+    base_url = next(iter(settings.model.base_urls), preset.base_url).rstrip("/")
     counts: Counter[str] = Counter()
     tokens = 0
     bill = Bill(find_price(settings))

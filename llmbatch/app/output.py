@@ -123,7 +123,7 @@ def open_output(
         store = stack.enter_context(
             open_store(
                 path,
-                fsync=settings.resume.fsync,
+                fsync=settings.output.fsync,
                 overwrite=settings.output.overwrite,
                 move_broken=settings.resume.move_broken,
                 hold=settings.resume.in_doubt == "hold",

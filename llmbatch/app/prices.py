@@ -68,7 +68,7 @@ def _flag(settings: Settings) -> str:
 
 def _list_price(settings: Settings) -> Price | None:
     name, preset = find_preset(settings.model)
-    address = settings.model.base_url
+    address = next(iter(settings.model.base_urls), None)
     if (preset.local if address is None else is_own_machine(address)) or find_spec("genai_prices") is None:
         return None
     return ListPrice(None, address) if address is not None else ListPrice(_OTHER_NAMES.get(name, name), None)

@@ -102,7 +102,7 @@ class ResumePlan:
         header = store.last_header()
         self._before: dict[str, Any] = header.get("options", {}) if header is not None else {}
         model = settings.model
-        self._address = " ".join(filter(None, (model.base_url or model.provider or "openai", *model.more_urls)))
+        self._address = " ".join(model.base_urls or (model.provider or "openai",))
         self._address_before = header.get("address") if header is not None else None
         self._inputs_before: list[str] = header.get("inputs", []) if header is not None else []
         self._shard = shard_of(settings)
@@ -376,8 +376,8 @@ def recorded_options(settings: Settings) -> dict[str, Any]:
         "model": model.model,
         "template": _text(model.template),
         "system": _text(model.system),
-        "param": model.params,
-        "override": model.overrides,
+        "param": dict(model.params),
+        "override": dict(model.overrides),
         "max_tokens": model.max_tokens,
         **({"image": list(settings.input.images)} if settings.input.images else {}),
         **({"json": True} if model.json else {}),

@@ -50,8 +50,8 @@ def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.enviro
 
     Variables of the environment are filled in where they are set. Raises UsageError that suggests the nearest name.
     """
-    if model.provider is None and model.base_url is not None:
-        return model.base_url, OWN_SERVER
+    if model.provider is None and model.base_urls:
+        return model.base_urls[0], OWN_SERVER
     name = model.provider or "openai"
     preset = PRESETS.get(name)
     if preset is None:
@@ -69,18 +69,17 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
     `LLMBATCH_API_KEY`, or none.
     """
     name, preset = find_preset(model, environment)
-    missing = [variable for variable in preset.variables if model.base_url is None or variable not in preset.base_url]
+    missing = [variable for variable in preset.variables if not model.base_urls or variable not in preset.base_url]
     if missing:
         raise ActionNeeded(
             f"{missing[0]} is not set, which -p {name} needs", f"export {missing[0]}={_EXAMPLES.get(missing[0], '…')}"
         )
-    base_url = (model.base_url or preset.base_url).rstrip("/")
-    more_urls = tuple(url.rstrip("/") for url in model.more_urls)
+    base_url, *more_urls = (url.rstrip("/") for url in model.base_urls or (preset.base_url,))
     for url in (base_url, *more_urls) if base_url else ():
         _check_url(url)
     key = _named_key(model, environment)
     unused = None
-    if key is None and model.base_url is not None:
+    if key is None and model.base_urls:
         key = _clean(environment.get("LLMBATCH_API_KEY"), "LLMBATCH_API_KEY")
         if key is None:
             unused = next((variable for variable in preset.key_env if environment.get(variable)), None)
@@ -114,7 +113,7 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
         carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
         headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
     secrets = (*([key] if key else ()), *secret_values(model.headers))
-    return Servers(name, base_url, headers, secrets, unused, more_urls)
+    return Servers(name, base_url, headers, secrets, unused, tuple(more_urls))
 
 
 def secret_values(headers: Mapping[str, str]) -> list[str]:

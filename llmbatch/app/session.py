@@ -114,7 +114,7 @@ def open_session(
         reading = stack.enter_context(closing(InputReader(settings, _notices(observers), source)))
         if settings.input.strict:
             reading.check()
-        if settings.model.provider == "mock" and settings.model.base_url is None:
+        if settings.model.provider == "mock" and not settings.model.base_urls:
             servers = replace(servers, base_url=stack.enter_context(mock_process()))
         redact = Redactor(servers.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
@@ -175,7 +175,7 @@ class Session:
                 servers=self._servers.base_urls,
             ),
             open_lane=self._transport.lane,
-            workers=settings.pace.concurrency,
+            workers=settings.pace.most,
             batch=settings.input.batch_size,
             clock=self._clock,
             notify=self._notify,
@@ -221,7 +221,7 @@ class Session:
             records=self._output.records,
             fraction=lambda: self._reading.fraction,
             limit=settings.input.limit,
-            ceiling=settings.pace.concurrency,
+            ceiling=settings.pace.most,
         )
 
     def _transport_settings(self) -> TransportSettings:
@@ -233,7 +233,7 @@ class Session:
             ca_file=settings.model.ca_file,
             connect=settings.patience.connect_timeout,
             attempt=settings.patience.timeout,
-            lanes=settings.pace.concurrency,
+            lanes=settings.pace.most,
             logged=self._attempt_log is not None,
         )
 
@@ -355,10 +355,11 @@ class _AllKept:
 def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str], None]) -> Settings:
     """Lower the ceiling of `-c auto` to what the limit of open files allows, and say so."""
     most = most_lanes(len(servers.base_urls))
-    if not settings.pace.adaptive or settings.pace.concurrency <= most:
+    pace = settings.pace
+    if pace.concurrency is not None or pace.max_concurrency <= most:
         return settings
-    notice(f"at most {most} requests at once, not {settings.pace.concurrency}: raise `ulimit -n` for more")
-    return settings._replace(pace=settings.pace._replace(concurrency=most))
+    notice(f"at most {most} requests at once, not {pace.max_concurrency}: raise `ulimit -n` for more")
+    return settings._replace(pace=pace._replace(max_concurrency=most))
 
 
 def _gates(settings: Settings) -> Callable[[], Gate]:
@@ -370,7 +371,7 @@ def _gates(settings: Settings) -> Callable[[], Gate]:
 
     def gate() -> Gate:
         return Gate(
-            ConcurrencyLimit(pace.concurrency, adaptive=pace.adaptive, silent=silent, timeout=timeout),
+            ConcurrencyLimit(pace.most, adaptive=pace.concurrency is None, silent=silent, timeout=timeout),
             requests if requests is not None else TokenBucket(),
             tokens if tokens is not None else TokenBucket(),
         )

@@ -7,6 +7,7 @@ import typer
 from llmbatch.cli import secrets, settings_file
 from llmbatch.cli.lazy_commands import command
 from llmbatch.core.errors import UsageError
+from llmbatch.options.table import OPTIONS
 
 __all__ = ["config"]
 
@@ -36,13 +37,10 @@ def show(
 
     from llmbatch.app.servers import secret_values
 
-    run = command("run")
-    ctx = run.make_context("run", ["--profile", profile] if profile is not None else [])
+    ctx = command("run").make_context("run", ["--profile", profile] if profile is not None else [])
     values = settings_file.values(ctx)
     secrets.learn(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ())))
     redact = secrets.redactor()
-    for name in (parameter.name for parameter in run.params):
-        if name is None or name in ("inputs", "profile"):
-            continue
-        shown = redact(json.dumps(values[name], default=str))
-        print(f"{name.replace('_', '-')} = {shown}  # {settings_file.origin(ctx, name)}")
+    for option in OPTIONS:
+        shown = redact(json.dumps(values[option.name], default=str))
+        print(f"{option.key} = {shown}  # {settings_file.origin(ctx, option.name)}")

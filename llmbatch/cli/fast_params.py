@@ -1,6 +1,7 @@
 """Parameters that convert plain text and defaults themselves: typer would import pydantic for that."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -91,11 +92,26 @@ def _path(value: Any) -> Path:
     return path
 
 
+def _whole_number(value: Any) -> int:
+    if not re.fullmatch("-?[0-9]{1,18}", _text(value)):
+        raise ValueError("typer knows more ways to write it")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if not re.fullmatch("-?[0-9]{1,18}([.][0-9]{1,18})?", _text(value)):
+        raise ValueError("typer knows more ways to write it")
+    return float(value)
+
+
 _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     str: _text,
     str | None: _text,
     list[str] | None: _texts,
     Path: _path,
     Path | None: _path,
+    int: _whole_number,
+    int | None: _whole_number,
+    float | None: _number,
 }
 """The converter of a parameter, by its annotation."""

@@ -6,13 +6,13 @@ import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmbatch.cli import options as o
 from llmbatch.cli import secrets
-from llmbatch.cli.settings_file import Profile, unknown_variables
+from llmbatch.cli.flags import with_flags
+from llmbatch.cli.settings_file import load_profile, unknown_variables
 from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.printable import printable
 
@@ -31,90 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
+@with_flags(load_profile)
 def run(
     ctx: typer.Context,
-    inputs: o.Inputs = None,
-    input_format: o.InputFormat = None,
-    delimiter: o.Delimiter = None,
-    id_field: o.IdField = None,
-    meta: o.Meta = "all",
-    meta_field: o.MetaField = None,
-    param_field: o.ParamField = None,
-    image: o.Image = None,
-    root: o.Root = None,
-    limit: o.Limit = None,
-    shard: o.Shard = None,
-    max_line: o.MaxLine = 16 * 1024 * 1024,
-    strict: o.Strict = False,
-    batch_size: o.BatchSize = 64,
-    provider: o.Provider = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    endpoint: o.Endpoint = None,
-    template: o.Template = None,
-    system: o.System = None,
-    param: o.Param = None,
-    override: o.Override = None,
-    temperature: o.Temperature = None,
-    max_tokens: o.MaxTokens = None,
-    stream: o.Stream = False,
-    json: o.Json = False,
-    schema: o.Schema = None,
-    json_retries: o.JsonRetries = 0,
-    fail_on_finish: o.FailOnFinish = None,
-    header: o.Header = None,
-    auth_header: o.AuthHeader = None,
-    price: o.Price = None,
-    key_env: o.KeyEnv = None,
-    key_file: o.KeyFile = None,
-    insecure_http: o.InsecureHttp = False,
-    ca_file: o.CaFile = None,
-    concurrency: o.Concurrency = "auto",
-    max_concurrency: o.MaxConcurrency = 256,
-    pack: o.Pack = "auto",
-    rpm: o.Rpm = None,
-    tpm: o.Tpm = None,
-    timeout: o.Timeout = "600",
-    connect_timeout: o.ConnectTimeout = "10",
-    retries: o.Retries = 5,
-    wait_ready: o.WaitReady = "0",
-    max_wait: o.MaxWait = "600",
-    max_outage: o.MaxOutage = "900",
-    fail_on: o.FailOn = "0",
-    max_failures: o.MaxFailures = "none",
-    max_cost: o.MaxCost = None,
-    max_run_cost: o.MaxRunCost = None,
-    deadline: o.Deadline = None,
-    grace: o.Grace = "25",
-    output: o.Output = None,
-    overwrite: o.Overwrite = False,
-    ordered: o.Ordered = False,
-    output_format: o.OutputFormat = "jsonl",
-    raw: o.Raw = False,
-    error_file: o.ErrorFile = None,
-    include: o.Include = None,
-    tee: o.Tee = False,
-    fsync: o.Fsync = "batch",
-    rescue_dir: o.RescueDir = None,
-    redo: o.Redo = None,
-    keep_failed: o.KeepFailed = False,
-    retry_billed: o.RetryBilled = False,
-    in_doubt: o.InDoubt = "retry",
-    changed: o.Changed = None,
-    dedupe: o.Dedupe = False,
-    reuse: o.Reuse = None,
-    append: o.Append = False,
-    prune: o.Prune = False,
-    move_broken: o.MoveBroken = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
-    color: o.Color = "auto",
-    summary: o.SummaryForm = "table",
-    summary_file: o.SummaryFile = None,
-    metrics_file: o.MetricsFile = None,
-    dry_run: o.DryRun = False,
-    profile: Profile = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders or quoted patterns of prompts; none or - is stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    **_: Any,
 ) -> None:
     """Send every record of INPUT to a model; write one JSON line for each.
 

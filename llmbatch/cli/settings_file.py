@@ -4,13 +4,15 @@ import os
 import stat
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from llmbatch.core.errors import UsageError
+from llmbatch.options.option import Option
+from llmbatch.options.table import OPTIONS, PROFILE
 
-__all__ = ["RANK", "Profile", "config_path", "origin", "unknown_variables", "values"]
+__all__ = ["RANK", "config_path", "load_profile", "origin", "unknown_variables", "values"]
 
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins of values, strongest first."""
@@ -21,24 +23,7 @@ if TYPE_CHECKING:
 _PROFILE_KEYS = "llmbatch.profile"
 
 
-_FILES = frozenset(
-    [
-        "ca_file",
-        "error_file",
-        "key_file",
-        "metrics_file",
-        "output",
-        "rescue_dir",
-        "reuse",
-        "root",
-        "schema",
-        "summary_file",
-    ]
-)
-"""Parameters that name files."""
-
-_MAY_NAME_FILES = frozenset(["redo", "system", "template"])
-"""Parameters whose value names a file if it begins with @."""
+_OPTIONS = {option.name: option for option in OPTIONS}
 
 
 def config_path() -> Path | None:
@@ -84,35 +69,34 @@ def values(ctx: "Context") -> dict[str, Any]:
     typer would split the variable at every space, and so break a header or a JSON value.
     """
     found = dict(ctx.params)
-    for parameter in ctx.command.params:
-        name, variable = parameter.name, parameter.envvar
-        if name in found and getattr(parameter, "multiple", False) and origin(ctx, name) == "environment":
-            lines = os.environ[variable].splitlines() if isinstance(variable, str) else []
-            found[name] = [line.strip() for line in lines if line.strip()]
-    return {name: _in_home(name, value) for name, value in found.items()}
+    for option in OPTIONS:
+        if option.repeats and origin(ctx, option.name) == "environment":
+            found[option.name] = [line.strip() for line in os.environ[option.variable].splitlines() if line.strip()]
+        found[option.name] = _in_home(option, found[option.name])
+    return found
 
 
-def _in_home(name: str, value: Any) -> Any:
+def _in_home(option: Option, value: Any) -> Any:
     """Replace a leading `~` in the name of a file: a shell does that only on the command line, and not everywhere."""
     if isinstance(value, list):
-        return [_in_home(name, each) for each in value]
-    if name not in _FILES | _MAY_NAME_FILES or value is None:
+        return [_in_home(option, each) for each in value]
+    if value is None or not option.is_file(str(value)):
         return value
-    at, path = ("@", str(value)[1:]) if name in _MAY_NAME_FILES else ("", str(value))
-    if not path.startswith("~") or not str(value).startswith(at):
+    at = "@" if option.kind.names_file == "after @" else ""
+    path = str(value).removeprefix(at)
+    if not path.startswith("~"):
         return value
     if path[1:2] not in ("", "/"):
         return type(value)(at + os.path.expanduser(path))
     home = _home()
     if home is None:
-        option = name.replace("_", "-")
-        raise UsageError(f"--{option} {path}: there is no home folder", "Set HOME, or write the path from / on.")
+        raise UsageError(f"{option.flag} {path}: there is no home folder", "Set HOME, or write the path from / on.")
     return type(value)(at + home + path[1:])
 
 
 def unknown_variables(ctx: "Context") -> list[str]:
     """Return a message for each LLMBATCH_ variable that no option reads, with a similar name if there is one."""
-    variables = {p.envvar for p in ctx.command.params if isinstance(p.envvar, str)} | _OTHER_VARIABLES
+    variables = {option.variable for option in (*OPTIONS, PROFILE)} | _OTHER_VARIABLES
     messages = []
     for name in sorted(os.environ):
         if name.startswith("LLMBATCH_") and name not in variables and name != ctx.params.get("key_env"):
@@ -127,7 +111,7 @@ _OTHER_VARIABLES = {"LLMBATCH_API_KEY", "LLMBATCH_LIMITS_TOKEN", "LLMBATCH_MOCK_
 """Variables that do not belong to an option of `run`."""
 
 
-def _load(ctx: typer.Context, name: str | None) -> str | None:
+def load_profile(ctx: typer.Context, name: str | None) -> str | None:
     """Read the settings file before typer reads the other options. Raises UsageError."""
     if ctx.resilient_parsing:
         return name
@@ -144,10 +128,9 @@ def _load(ctx: typer.Context, name: str | None) -> str | None:
         hint = f"Did you mean {similar[0]}?" if similar else f"{path} has: {', '.join(sorted(profiles)) or 'none'}."
         raise UsageError(f"no profile {name!r}", hint)
     profile = profiles[name] if name is not None else {}
-    parameters = {p.name: p for p in ctx.command.params if p.name is not None}
-    chosen = _named(ctx, profile, parameters, path)
+    chosen = _named(ctx, profile, path)
     ctx.meta[_PROFILE_KEYS] = set(chosen)
-    ctx.default_map = _named(ctx, tables, parameters, path) | chosen
+    ctx.default_map = _named(ctx, tables, path) | chosen
     return name
 
 
@@ -182,15 +165,16 @@ def _toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _named(ctx: typer.Context, table: dict[str, Any], parameters: dict[str, Any], path: Path | None) -> dict[str, Any]:
+def _named(ctx: typer.Context, table: dict[str, Any], path: Path | None) -> dict[str, Any]:
     """Map keys (`max-tokens` or `max_tokens`) to parameter names. Raises UsageError for bad keys and values."""
+    parameters = {parameter.name: parameter for parameter in ctx.command.params}
     found = {}
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in parameters or name in ("inputs", "profile"):
-            similar = get_close_matches(key.replace("_", "-"), [k.replace("_", "-") for k in parameters], n=1)
+        if name not in _OPTIONS:
+            similar = get_close_matches(key.replace("_", "-"), [option.key for option in OPTIONS], n=1)
             raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {similar[0]}?" if similar else None)
-        found[name] = _as_typed(value, f"{path}: {key}", several=parameters[name].multiple)
+        found[name] = _as_typed(value, f"{path}: {key}", several=_OPTIONS[name].repeats)
         try:
             parameters[name].process_value(ctx, found[name])
         except typer.BadParameter as error:  # typer's message would blame the variable
@@ -205,17 +189,3 @@ def _as_typed(value: Any, where: str, *, several: bool) -> Any:
         raise UsageError(f"{where} is a value{' or a list of values' if several else ''}, as on the command line")
     typed = [item if isinstance(item, bool) else str(item) for item in values]
     return typed if several else typed[0]
-
-
-Profile = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        metavar="NAME",
-        envvar="LLMBATCH_PROFILE",
-        is_eager=True,
-        callback=_load,
-        rich_help_panel="View",
-        help=r"Settings from \[profile.NAME] of the settings file.",
-    ),
-]

@@ -46,6 +46,12 @@ class Tolerance:
             raise ValueError("a count is not negative")
         return cls(count=count)
 
+    def __str__(self) -> str:
+        """Return the text that `parse` would read as this."""
+        if self.share is not None:
+            return f"{100 * self.share:g}%"
+        return "none" if self.count is None else str(self.count)
+
     def exceeded(self, failed: int, total: int) -> bool:
         """Say whether `failed` records of `total` are too many."""
         if self.count is not None:
@@ -84,9 +90,8 @@ class ModelSettings(NamedTuple):
     """Which server and model to ask, and what to add to every request. The key itself is not here."""
 
     provider: str | None = None
-    base_url: str | None = None
-    more_urls: tuple[str, ...] = ()
-    """Further servers of the same kind: the records are spread over all."""
+    base_urls: tuple[str, ...] = ()
+    """Servers of one kind: the records are spread over all."""
     endpoint: str | None = None
     """`chat` and its like, or a path below the base URL; None is the preset's."""
     model: str | None = None
@@ -113,14 +118,20 @@ class ModelSettings(NamedTuple):
 
 
 class PaceSettings(NamedTuple):
-    """How much is sent at once and in a minute. `concurrency` is the most in flight, `adaptive` finds what goes."""
+    """How much is sent at once and in a minute."""
 
-    concurrency: int = 256
-    adaptive: bool = True
+    concurrency: int | None = None
+    """Requests in flight; None finds how many are allowed, up to `max_concurrency`."""
+    max_concurrency: int = 256
     pack: int | None = None
     """Inputs in one request, None for as many as is usual at an endpoint."""
     rpm: float | None = None
     tpm: float | None = None
+
+    @property
+    def most(self) -> int:
+        """The most requests in flight."""
+        return self.max_concurrency if self.concurrency is None else self.concurrency
 
 
 class PatienceSettings(NamedTuple):
@@ -173,6 +184,8 @@ class OutputSettings(NamedTuple):
     include: frozenset[str] = frozenset()
     error_file: Path | None = None
     """Where failures go that would pass by on stdout."""
+    fsync: str = "batch"
+    """When results are put on the disk: `always`, `never`, or once a `batch`."""
     rescue_dir: Path | None = None
 
 
@@ -207,7 +220,6 @@ class ResumeSettings(NamedTuple):
     move_broken: bool = False
     dedupe: bool = False
     reuse: tuple[str, ...] = ()
-    fsync: str = "batch"
 
 
 class ViewSettings(NamedTuple):

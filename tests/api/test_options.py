@@ -7,32 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmbatch.api.options import Options, settings_of
-from llmbatch.cli.lazy_commands import command
+from llmbatch.api.options import settings_of
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import PaceSettings, Settings, Tolerance
-
-RENAMED = {
-    "header": "headers",
-    "image": "images",
-    "meta_field": "meta_fields",
-    "override": "overrides",
-    "param": "params",
-    "param_field": "param_fields",
-}
-"""Flags that are given several times are one collection in Python."""
-
-ONLY_FLAGS = {
-    "color", "debug", "metrics_file", "profile", "quiet", "summary", "summary_file", "verbose",  # what people see
-    "error_file", "output_format", "raw", "tee",  # the shape of stdout
-    "dry_run", "fail_on", "strict",  # what a command does with its input and its exit code
-    "inputs",
-}  # fmt: skip
-
-
-def test_every_flag_is_an_option_or_has_no_meaning_here() -> None:
-    flags = {RENAMED.get(parameter.name, parameter.name) for parameter in command("run").params}
-    assert flags - ONLY_FLAGS == Options.__annotations__.keys() - {"api_key"}
 
 
 def test_without_options_the_settings_are_those_of_the_command() -> None:
@@ -62,7 +39,7 @@ def test_options_arrive_where_the_engine_looks(tmp_path: Path) -> None:
         "shard": (2, 4),
     }
     made = settings_of(options, ("in.jsonl",), tee=True)
-    assert made.pace == PaceSettings(concurrency=7, adaptive=False, pack=3, rpm=60)
+    assert made.pace == PaceSettings(concurrency=7, pack=3, rpm=60)
     assert made.model.params == {"top_p": 1, "temperature": 0.5} and made.model.headers == {"x": "y"}
     assert made.input.paths == ("in.jsonl",) and made.input.images == ("a",) and made.input.meta == ("a", "b")
     assert made.stop.max_failures == Tolerance(share=0.05) and made.stop.deadline == 3

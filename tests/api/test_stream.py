@@ -231,7 +231,7 @@ def test_what_json_cannot_say_is_one_failed_record(server: str, value: Any) -> N
         ([], {"in_doubt": "forget"}, "in_doubt='forget'"),
         ([], {"max_failures": "many"}, "max_failures='many'"),
         ([], {"dedupe": True}, "dedupe needs output"),
-        ([], {"include": ["answer"]}, "include has no 'answer'"),
+        ([], {"include": ["answer"]}, "include='answer' is not one of request"),
         ([], {"provider": "opanai"}, "unknown provider"),
         (["x"], {"provider": "mock", "base_url": "ftp://x"}, "not an http"),
         ([], {"output": "x.jsonl", "ordered": True}, "ordered does not go"),

@@ -17,7 +17,8 @@ from llmbatch.pacing.cost import FlatPrice, Price
 
 
 def price_of(provider: str | None = None, base_url: str | None = None) -> Price | None:
-    return find_price(Settings(model=ModelSettings(provider=provider, base_url=base_url)))
+    base_urls = () if base_url is None else (base_url,)
+    return find_price(Settings(model=ModelSettings(provider=provider, base_urls=base_urls)))
 
 
 def job(model: str, cap: int | None) -> Job:

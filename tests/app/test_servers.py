@@ -7,7 +7,7 @@ import pytest
 from llmbatch.app.servers import find_servers
 from llmbatch.core.settings import ModelSettings
 
-OURS = {"base_url": "http://localhost:1/v1", "key_env": "K"}
+OURS = {"base_urls": ("http://localhost:1/v1",), "key_env": "K"}
 
 
 @pytest.mark.parametrize(

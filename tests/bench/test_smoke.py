@@ -16,7 +16,7 @@ from tests.bench.loopback import loopback
 from tests.bench.measure import run
 from tests.bench.programs import ours, prompts, written
 
-HEAVY = {"httpx", "anyio", "jinja2", "rich.live", "asyncio", "orjson", "llmbatch.app", "llmbatch.core.settings"}
+HEAVY = {"httpx", "anyio", "jinja2", "rich.live", "asyncio", "orjson", "llmbatch.app", "llmbatch.options.resolve"}
 FEW, MANY = 64, 512
 PATIENCE = ("--deadline", "60", "--grace", "0")
 SYNCS = ("fsync", "fdatasync")

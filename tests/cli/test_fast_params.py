@@ -1,6 +1,8 @@
 """What is taken as it is, typer would have made the same of."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,26 @@ from typer.core import TyperArgument, TyperOption
 
 from llmbatch.cli.lazy_commands import VERBS, command
 
-TEXTS = ["", " x ", "-", "a=1", "5", "Grüße \u2028 \U0001f600", "no such/file", ".", "/", "\udcff", "\x1b[31m"]
+TEXTS = [
+    "",
+    " x ",
+    "-",
+    "a=1",
+    "5",
+    "-5",
+    "05",
+    "2.50",
+    "1e3",
+    "1_000",
+    "5.0",
+    "٥",
+    "Grüße \u2028 \U0001f600",
+    "no such/file",
+    ".",
+    "/",
+    "\udcff",
+    "\x1b[31m",
+]
 RUN = command("run")
 CONTEXT = RUN.make_context("run", [])
 
@@ -39,6 +60,16 @@ def test_a_file_that_cannot_be_read_is_refused_in_typers_words(tmp_path: Path, m
     parameter = next(p for p in RUN.params if p.name == "summary_file")
     with pytest.raises(typer.BadParameter, match="is not readable"):
         parameter.process_value(CONTEXT, str(path))
+
+
+def test_the_typer_is_one_whose_parameters_these_classes_fit() -> None:
+    """Values are converted in `process_value`, which typer may bypass in any minor version."""
+    requirements = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
+    (typers,) = (requirement for requirement in requirements if requirement.startswith("typer"))
+    (below,) = re.findall(r"<0\.(\d+)$", typers)
+    assert int(typer.__version__.split(".")[1]) < int(below)
+    assert TyperOption.process_value is TyperArgument.process_value
+    assert all(isinstance(p, TyperOption | TyperArgument) for p in RUN.get_params(CONTEXT))
 
 
 def _outcome(parameter: Any, ctx: Any, value: Any) -> Any:

@@ -1,0 +1,70 @@
+"""From the values of options to Settings, for the command line and for Python alike."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llmbatch.core.errors import UsageError
+from llmbatch.core.settings import APPEND_EXCLUDES, Redo, Settings
+from llmbatch.input.source import expand
+from llmbatch.options.table import OPTIONS
+
+__all__ = ["to_settings"]
+
+_NEED_OUTPUT = ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken")
+
+
+def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable[[str], str]) -> Settings:
+    """Return the settings that values mean, each as its option has read it; what is missing has its default.
+
+    `name` says how the user writes an option. Raises UsageError for options that do not go together.
+    """
+    _check(values, name)
+    groups: dict[str, dict[str, Any]] = defaultdict(dict)
+    for option in OPTIONS:
+        if option.name in values and option.place is not None:
+            group, field = option.place
+            groups[group][field] = values[option.name]
+    path, table = values.get("output", (None, None))
+    groups["output"] |= {"path": path, "table": table}
+    groups["input"] |= {"paths": expand(inputs), "named": tuple(inputs)}
+    if "temperature" in values:
+        groups["model"]["params"] = {"temperature": values["temperature"]} | values.get("param", {})
+    groups["resume"]["redo"] = _redo(values, name)
+    settings = Settings(**groups.pop("", {}))
+    return settings._replace(**{group: getattr(settings, group)._replace(**fields) for group, fields in groups.items()})
+
+
+def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
+    """Check that options go together. Raises UsageError."""
+    has_output = values.get("output", (None, None))[0] is not None
+    for option in _NEED_OUTPUT:
+        if values.get(option) and not has_output:
+            raise UsageError(f"{name(option)} needs {name('output')}", "Name the results file.")
+    for option, why in APPEND_EXCLUDES.items():
+        if values.get("append") and values.get(option):
+            raise UsageError(f"{name('append')} and {name(option)} do not go together", why)
+    if values.get("tee") and values.get("ordered"):
+        raise UsageError(
+            f"{name('ordered')} and {name('tee')} do not go together",
+            "FILE is ordered at the end, stdout cannot be.",
+        )
+    if values.get("root") is not None and not values.get("image"):
+        raise UsageError(
+            f"{name('root')} is for the paths of {name('image')}", f"Add {name('image')}, or leave it out."
+        )
+    if values.get("json_retries") and not values.get("json") and values.get("schema") is None:
+        raise UsageError(
+            f"{name('json_retries')} needs {name('json')} or {name('schema')}", "Add one, or leave it out."
+        )
+    if "key_env" in values and "key_file" in values:
+        raise UsageError(f"{name('key_env')} and {name('key_file')} both name a key", "Leave one of them out.")
+
+
+def _redo(values: Mapping[str, Any], name: Callable[[str], str]) -> Redo:
+    """Return what `redo` or one of its aliases asks for. Raises UsageError if they contradict each other."""
+    aliases = {"keep_failed": Redo("none"), "retry_billed": Redo("all"), "redo": values.get("redo")}
+    asked = {option: meaning for option, meaning in aliases.items() if values.get(option) and meaning is not None}
+    if len(set(asked.values())) > 1:
+        raise UsageError(f"{' and '.join(map(name, asked))} contradict each other", "Keep one of them.")
+    return next(iter(asked.values()), Redo())

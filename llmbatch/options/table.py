@@ -1,0 +1,232 @@
+"""Every option of `run`, once: name, kind, help. Its default stands in core.settings; to add one, add a line here."""
+
+from functools import partial
+
+from llmbatch.options.kinds import (
+    CONCURRENCY,
+    DELIMITER,
+    DOLLARS,
+    DURATION,
+    DURATION_OR_0,
+    FILE,
+    FILE_NAME,
+    FILE_NAMES,
+    FOLDER,
+    FORMAT,
+    INCLUDE,
+    META,
+    NAME_SET,
+    NAMES,
+    NUMBER,
+    OUTPUT,
+    PACK,
+    RATE,
+    REDO,
+    SHARD,
+    SWITCH,
+    TEXT,
+    TEXT_OR_FILE,
+    TOLERANCE,
+    count,
+    one_of,
+)
+from llmbatch.options.option import Option
+from llmbatch.options.request_kinds import (
+    ENDPOINT,
+    HEADER_NAME,
+    HEADERS,
+    PAIRS,
+    PRICE,
+    PROVIDER,
+    REASONS,
+    SCHEMA,
+    SERVERS,
+)
+
+__all__ = ["OPTIONS", "PROFILE"]
+
+input = partial(Option, "Input")
+model = partial(Option, "Model")
+pace = partial(Option, "Pace")
+patience = partial(Option, "Patience")
+stop = partial(Option, "Stop")
+output = partial(Option, "Output")
+resume = partial(Option, "Resume")
+view = partial(Option, "View", python=None)
+
+OPTIONS: tuple[Option, ...] = (
+    # Input
+    input(
+        "input_format",
+        FORMAT,
+        "jsonl, json, csv, tsv, text, openai-batch, anthropic-batch, cookbook or parquet. "
+        "Default: by file name; stdin is jsonl.",
+        metavar="FORMAT",
+        setting="input.format",
+    ),
+    input(
+        "delimiter",
+        DELIMITER,
+        "What stands between the values of CSV: one character, or tab. Default: a comma, in TSV a tab.",
+    ),
+    input("id_field", TEXT, "The field that is the id, or none. Default: id, then custom_id."),
+    input("meta", META, "Which other fields come back: all, none, or a,b,c."),
+    input("meta_field", NAME_SET, "Keep a field as meta that would be sent as a parameter.", python="meta_fields"),
+    input("param_field", NAME_SET, "Send a field as a parameter, wherever it stands.", python="param_fields"),
+    input(
+        "image",
+        NAMES,
+        "A field that names an image or a PDF to send along, path or URL.",
+        metavar="FIELD",
+        python="images",
+    ),
+    input("root", FILE_NAME, "The folder that the paths of --image lie below. Default: this one.", metavar="DIR"),
+    input("limit", count(0), "Only the first N records.", short="-n"),
+    input("shard", SHARD, "Only the records that fall to shard I of N, by their identity; one FILE each."),
+    input("max_line", count(1), "Longest line or field, in bytes.", metavar="BYTES"),
+    input("strict", SWITCH, "Check whole files first; send nothing if a record is bad.", python=None),
+    input("batch_size", count(1), "At most N records are read and written together; never waits to fill.", short="-b"),
+    # Model
+    model(
+        "provider",
+        PROVIDER,
+        "A preset: openai, anthropic, gemini, groq, ollama, mock, ... Default: openai.",
+        short="-p",
+    ),
+    model("model", TEXT, "The model, for records that name none.", metavar="MODEL", short="-m"),
+    model(
+        "base_url",
+        SERVERS,
+        "Any OpenAI-compatible server, up to and with /v1. Given more than once, records are spread over all.",
+        setting="model.base_urls",
+    ),
+    model(
+        "endpoint",
+        ENDPOINT,
+        "chat, responses, completions, embeddings, messages, gemini, or a path below the base URL. "
+        "Default: what the provider is asked at as a rule, mostly chat.",
+    ),
+    model(
+        "template", TEXT_OR_FILE, "The prompt as a Jinja template over the record's fields: {{ field }}.", short="-t"
+    ),
+    model("system", TEXT_OR_FILE, "The system prompt, for records that have none; a template too.", short="-s"),
+    model("param", PAIRS, "A body field for records that lack it; JSON if it parses.", python="params"),
+    model("override", PAIRS, "A body field that wins over the record's; null removes it.", python="overrides"),
+    model("temperature", NUMBER, "The same as --param temperature=T.", metavar="T", setting=None),
+    model("max_tokens", count(1), "Longest answer, under the name the provider knows."),
+    model(
+        "stream",
+        SWITCH,
+        "Ask for answers in pieces, where a gateway cuts silent connections; the results are the same.",
+    ),
+    model("json", SWITCH, "Ask for JSON, and fail answers that are none; parsed into the field json."),
+    model("schema", SCHEMA, "Ask for JSON that fits this JSON schema; needs the extra schema."),
+    model("json_retries", count(0), "Ask again, N times, for an answer that does not fit; each costs."),
+    model("fail_on_finish", REASONS, "Answers that ended so are failures: length, content_filter, refusal, ..."),
+    model("header", HEADERS, "One more request header.", python="headers"),
+    model(
+        "auth_header", HEADER_NAME, "The header that carries the key, like api-key. Default: what the provider wants."
+    ),
+    model("price", PRICE, "US dollars per million tokens, as 0.15,0.60. Default: what the extra 'prices' knows."),
+    model("key_env", TEXT, "The environment variable that holds the key."),
+    model("key_file", FILE, "A file that holds the key."),
+    model("insecure_http", SWITCH, "Allow a key over plain http:// to another machine."),
+    model("ca_file", FILE_NAME, "Certificates to trust, in PEM."),
+    # Pace
+    pace("concurrency", CONCURRENCY, "Requests in flight; auto finds how many the service allows.", short="-c"),
+    pace("max_concurrency", count(1), "The most that -c auto may find."),
+    pace("pack", PACK, "Inputs that share a request, at embeddings and completions; auto: 64 at embeddings, else 1."),
+    pace("rpm", RATE, "Requests a minute. Default: what the provider announces."),
+    pace("tpm", RATE, "Tokens a minute. Default: what the provider announces."),
+    # Patience
+    patience("timeout", DURATION, "Longest attempt, as 90, 90s or 10m."),
+    patience("connect_timeout", DURATION, "Longest wait for a connection."),
+    patience("retries", count(0), "Extra attempts a record for faults that cost nothing."),
+    patience(
+        "wait_ready",
+        DURATION_OR_0,
+        "How long to wait, before the first answer, for a server that cannot be reached yet or is loading its model.",
+        metavar="DURATION",
+    ),
+    patience("max_wait", DURATION_OR_0, "Longest wait a server may ask for."),
+    patience("max_outage", DURATION_OR_0, "Longest time in which a service only refuses."),
+    # Stop
+    stop("fail_on", TOLERANCE, "More failed records than this make exit code 1.", python=None),
+    stop("max_failures", TOLERANCE, "Stop when more records failed (P%: of those finished, once 100 have)."),
+    stop(
+        "max_cost", DOLLARS, "Stop before FILE, with what it cost before, costs more; needs --max-tokens and a price."
+    ),
+    stop("max_run_cost", DOLLARS, "The same for this run alone."),
+    stop("deadline", DURATION, "Stop after this long, as 90s or 2h.", metavar="DURATION"),
+    stop("grace", DURATION_OR_0, "How long requests in flight may finish after SIGTERM or the deadline."),
+    # Output
+    output(
+        "output",
+        OUTPUT,
+        "The results file; with X.csv, .tsv or .parquet it is X.jsonl, and X.csv is written from it. Default: stdout.",
+        short="-o",
+        setting=None,
+    ),
+    output("overwrite", SWITCH, "Replace the results file."),
+    output("ordered", SWITCH, "Results in the order of the input.", short="-k"),
+    output(
+        "output_format",
+        one_of("jsonl", "openai-batch", "cookbook", "text"),
+        "The shape of stdout.",
+        python=None,
+        setting="output.format",
+    ),
+    output("raw", SWITCH, "With text: the text itself, failures left out.", short="-r", python=None),
+    output("error_file", FILE, "With openai-batch or cookbook: failures go to this file.", python=None),
+    output("include", INCLUDE, "Add the request, the response or the input to each line."),
+    output("tee", SWITCH, "With -o: results to stdout as well.", python=None),
+    output(
+        "fsync",
+        one_of("batch", "always", "never"),
+        "When results are put on the disk: every 200 ms or batch, always, never.",
+    ),
+    output("rescue_dir", FOLDER, "Where answers go when the results file cannot take them."),
+    # Resume
+    resume(
+        "redo",
+        REDO,
+        "What is sent again of the records that have a result: failures that cost nothing (the default), none, "
+        "all failures (paid answers that were no use too), failures of some kinds, or the ids in a file, "
+        "answered or not.",
+    ),
+    resume("keep_failed", SWITCH, "The same as --redo none.", setting=None),
+    resume("retry_billed", SWITCH, "The same as --redo all.", setting=None),
+    resume(
+        "in_doubt",
+        one_of("retry", "hold"),
+        "Records that may have been billed without an answer: send again, or never. "
+        "After a reboot and in a restarted container these are all that were planned.",
+    ),
+    resume(
+        "changed",
+        one_of("rerun", "keep"),
+        "When options changed since the answers there are: send all again, or keep them.",
+    ),
+    resume("dedupe", SWITCH, "Send equal requests once; needs -o FILE."),
+    resume("reuse", FILE_NAMES, "Take answers to equal requests from another results file."),
+    resume("append", SWITCH, "FILE grows by another input each time; its other lines are history."),
+    resume("prune", SWITCH, "Move lines whose record is gone to FILE.state/."),
+    resume("move_broken", SWITCH, "Move broken lines to FILE.state/."),
+    # View
+    view("quiet", SWITCH, "Say nothing but errors.", short="-q"),
+    view("verbose", SWITCH, "A line for each failure and retry.", short="-v"),
+    view("debug", SWITCH, "Wire events, and tracebacks of bugs."),
+    view("color", one_of("auto", "always", "never"), "Colours on stderr."),
+    view("summary", one_of("table", "json", "none"), "The summary on stderr."),
+    view("summary_file", FILE, "Write the summary as JSON."),
+    view("metrics_file", FILE, "Write progress in Prometheus' text format while it runs."),
+    view(
+        "dry_run",
+        SWITCH,
+        "Write the requests as JSONL to stdout; send nothing, need no key.",
+        setting="dry_run",
+    ),
+)
+
+PROFILE = view("profile", TEXT, r"Settings from \[profile.NAME] of the settings file.", setting=None)
+"""It chooses among settings, and is none."""

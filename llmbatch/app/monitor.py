@@ -74,7 +74,7 @@ class Monitor:
         dispatch, progress = pipeline.dispatch, pipeline.progress
         idle = now - self._finished
         closed = any(route.closed_for > 0 for route in meter.routes)
-        waits = pipeline.waits(now, held=closed) if idle >= STALL else ()
+        waits = pipeline.waits(now, paused=closed) if idle >= STALL else ()
         ok, done, total = tally.ok, tally.done, self._total()
         finished, rate, stopping = done + progress.kept.total(), meter.rate(now, done), bool(progress.stops)
         left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)

@@ -1,1 +1,1 @@
-"""The run itself: input to dispatch to workers to one writer. Knows the outside only by the protocols of core."""
+"""Runs jobs from input to results: dispatch, workers and one writer. Knows other packages by the protocols of core."""

@@ -31,15 +31,15 @@ __all__ = ["Dispatch"]
 
 
 CONFIRMATIONS = 2
-"""Extra attempts, one probe at a time, before a key or account that worked counts as refused."""
+"""Extra attempts, one probe at a time, before a key or account that worked counts as invalid."""
 SINGLED_OUT, HOPELESS = 4, 12
-"""A job that is refused so often for pace while hardly any other is waits on its own, and in the end fails."""
+"""After so many refusals, while hardly any other job is refused, a job waits on its own; after so many it fails."""
 
 
 REFUSED_BACKOFF = 0.5
-"""Seconds that bound the first wait of a record that was refused while others were not, and was told no time."""
+"""Seconds that bound the first wait of a job that was refused, without a time, while others were not."""
 READY_PROBE = 5.0
-"""Seconds after which a server that is waited for is asked again, at most."""
+"""The most seconds until a server that is not ready is asked again."""
 
 
 class _Queue:
@@ -56,13 +56,13 @@ class _Queue:
         self.retried_last = False
         self.stopped = False
         self.confirmed = -1
-        """How many answers there were when a fault of the account turned out to be no passing one."""
+        """How many answers there were when a fault of the account turned out to be permanent."""
 
     def source(self) -> deque[Job]:
-        """Return what is sent from next: retries and new jobs in turn, so that neither starves the other."""
+        """Return the queue to send from: retries and new jobs alternate, so that neither starves the other."""
         return self.fresh if not self.again or (self.retried_last and self.fresh) else self.again
 
-    def gate_of(self, request: Request) -> Gate:
+    def gate_for(self, request: Request) -> Gate:
         """Return the gate that a request went through."""
         return self.gate if self.balancer is None else self.balancer.gates[request.server]
 
@@ -71,8 +71,8 @@ class _Queue:
         return sum(self.weight.of(job.tokens, job.token_cap) for job in jobs)
 
 
-MOST_TOLD = 100
-"""Routes whose state is told; a hostile input has one in every record."""
+MOST_ROUTES = 100
+"""Routes whose state is shown; a hostile input has one in every record."""
 
 
 class Dispatch:
@@ -116,7 +116,7 @@ class Dispatch:
         self._sequence = itertools.count()
         self._closed = False
         self.skipped: list[Job] = []
-        """Jobs of stopped routes, until somebody takes note of them."""
+        """Jobs of stopped routes, until `take_skipped` returns them."""
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
@@ -129,9 +129,9 @@ class Dispatch:
         self.not_started = 0
         """Jobs that were read but will have no line in this run."""
         self.dropped = 0
-        """Jobs whose request was cancelled on its way: no line, and nobody knows whether it is billed."""
+        """Jobs whose request was cancelled in flight: no line, and it is unknown whether it is billed."""
         self.unrecorded: list[Outcome] = []
-        """Paid answers that are no use, to be recorded before another one is asked for (`recorded`)."""
+        """Paid answers that are not usable, to be recorded before another one is asked for (`recorded`)."""
         self._recording = 0
         self._answered_before: list[Outcome] = []
         """Jobs that will not be sent again, with the paid answer that they have."""
@@ -169,9 +169,9 @@ class Dispatch:
         return sum(gate.now for gate in gates), gates[0].why if gates else ""
 
     def routes(self, now: float, *, input_ended: bool) -> list[RouteState]:
-        """Tell of each route, up to a hundred, at each of its servers, what keeps it from sending more."""
+        """Return the state of each route, up to a hundred, at each of its servers: what keeps it from sending more."""
         states = []
-        for route, queue in itertools.islice(self._queues.items(), MOST_TOLD):
+        for route, queue in itertools.islice(self._queues.items(), MOST_ROUTES):
             for server, gate in zip(self._servers, self._all_gates(queue), strict=True):
                 state = gate.state(route.model if queue.balancer is None else f"{route.model} at {server}", now)
                 if not (queue.again or queue.fresh) and (input_ended or state.in_flight < state.allowed):
@@ -181,7 +181,7 @@ class Dispatch:
         return states
 
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
-        """Queue new jobs; return those that an answer of this run serves too, under dedupe."""
+        """Queue new jobs; return those that have an answer of this run already, under dedupe."""
         done: list[Outcome] = []
         for job in jobs:
             queue = self._queues.get(job.route) or self._open(job.route)
@@ -233,19 +233,19 @@ class Dispatch:
             for queue in self._rotation:
                 if queue.fresh or queue.again:
                     at = min(at, self._opening(queue, now))
-        # What came due since `take` looked is due now.
+        # Jobs that came due since `take` looked are due now.
         return max(now, at) if not self._budget.short else math.inf
 
-    def holds(self, now: float) -> bool:
-        """Tell whether jobs of a route wait until it is time to ask its server again."""
+    def is_paused(self, now: float) -> bool:
+        """Tell whether jobs wait because the gates of a route are closed until a later time."""
         return any(
-            min(gate.closed_until for gate in self._gates_of(queue)) > now
+            min(gate.closed_until for gate in self._gates_in_use(queue)) > now
             for queue in self._rotation
             if queue.again or queue.fresh
         )
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
-        """Take a request's verdicts, one for each of its jobs; return the jobs that are done with."""
+        """Take a request's verdicts, one for each of its jobs; return the jobs that are done."""
         jobs = request.jobs
         queue = self._queues[jobs[0].route]
         balancer = queue.balancer
@@ -253,24 +253,24 @@ class Dispatch:
         self.in_flight -= len(jobs)
         done: list[Outcome] = []
         to_split: list[Job] = []
-        refusal: Fault | None = None
-        told = False  # the gate counts requests, not jobs
+        split_fault: Fault | None = None
+        gate_knows = False  # the gate counts requests, not jobs
         for index, job in enumerate(jobs):
             verdict = verdicts[index]
             self._budget.settle(job, verdict)
             if isinstance(verdict, Completion):
-                if not told:
+                if not gate_knows:
                     self._learn(queue, gate, request, verdicts, now)
-                    told = True
+                    gate_knows = True
                 self._fail_fast.succeeded(job.route)
                 done.append(Outcome(job, verdict))
                 if self._dedupe:
                     done += self._copies(job)
             elif verdict.split and len(jobs) > 1:
                 to_split.append(job)
-                refusal = verdict
-            elif self._retry(queue, gate, request, job, verdict, now, hold=not told):
-                told = True
+                split_fault = verdict
+            elif self._retry(queue, gate, request, job, verdict, now, tell_gate=not gate_knows):
+                gate_knows = True
             elif self._holds_in_doubt(job, verdict):
                 self.held += 1 + len(self._release(job))
                 if self._dedupe:
@@ -285,8 +285,8 @@ class Dispatch:
                     self._give_up(queue, job.route, verdict)
         if not gate.answers:
             gate.limit.bad_news()
-        if refusal is not None:
-            self._split(queue, to_split, refusal)
+        if split_fault is not None:
+            self._split(queue, to_split, split_fault)
         if balancer is not None:
             self._compare(balancer, request, verdicts[0], now)
         if gate.breaker.probe is request and isinstance(verdicts[0], Fault):
@@ -298,14 +298,14 @@ class Dispatch:
         return done
 
     def _holds_in_doubt(self, job: Job, fault: Fault) -> bool:
-        """Tell whether a job is left in doubt: under hold, unless it has an answer that was paid for."""
+        """Tell whether a job is held in doubt: under `hold`, unless it has a paid answer."""
         doubtful = fault.billing in (Billing.DOUBTFUL, Billing.SERVER)
         return self._hold_doubts and doubtful and job.unusable_answer is None
 
     def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
         queue = self._queues[request.jobs[0].route]
-        wait = queue.gate_of(request).announced(request, limits, now)
+        wait = queue.gate_for(request).announced(request, limits, now)
         if wait > self._patience.max_wait and (
             queue.balancer is None or not queue.balancer.others_work(request.server)
         ):
@@ -313,11 +313,11 @@ class Dispatch:
             self._check_wait(Fault(kind=Kind.RATE_LIMITED, message=message, wait=wait))
 
     def drop(self, request: Request) -> list[Outcome]:
-        """Take back a request that was cancelled: its jobs are in doubt.
+        """Note that a request was cancelled: its jobs are in doubt.
 
-        Those that have a paid answer, and waited for a better one, are returned with that.
+        Jobs that have a paid answer, and waited for a better one, are returned with that answer.
         """
-        self._queues[request.jobs[0].route].gate_of(request).leave(request)
+        self._queues[request.jobs[0].route].gate_for(request).leave(request)
         self.in_flight -= len(request.jobs)
         paid: list[Outcome] = []
         for job in request.jobs:
@@ -334,7 +334,7 @@ class Dispatch:
         return unrecorded
 
     def recorded(self, outcomes: Iterable[Outcome], now: float) -> list[Outcome]:
-        """Ask again for what is recorded now; return those for which nothing is sent any more."""
+        """Let jobs whose paid answer is recorded ask again; return those for which nothing is sent any more."""
         done: list[Outcome] = []
         for outcome in outcomes:
             job = outcome.job
@@ -347,14 +347,14 @@ class Dispatch:
         return done
 
     def take_skipped(self) -> list[Job]:
-        """Return the jobs of stopped routes that were left since the last call."""
+        """Return the jobs of stopped routes that were left out since the last call."""
         skipped, self.skipped = self.skipped, []
         return skipped
 
     def close(self) -> list[Outcome]:
-        """Hand out nothing any more. What waits stays without an outcome, what is in flight can still be settled.
+        """Hand out nothing any more. Waiting jobs get no outcome; requests in flight can still be settled.
 
-        Jobs that have a paid answer already, and wait for a better one, are returned with that.
+        Jobs that have a paid answer, and wait for a better one, are returned with that answer.
         """
         self._closed = True
         waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._rotation))
@@ -427,7 +427,7 @@ class Dispatch:
     def _learn(
         self, queue: _Queue, gate: Gate, request: Request, verdicts: Sequence[Completion | Fault], now: float
     ) -> None:
-        """Tell the gate how a request went, and what it really weighed."""
+        """Tell the gate how a request went, and how many tokens it really had."""
         jobs, weighed = request.jobs, gate.tokens.binds
         used, output, counted = 0, 0, True
         for index, verdict in enumerate(verdicts):
@@ -444,9 +444,9 @@ class Dispatch:
             gate.tokens.correct(now, request.reserved, request.weight - used - output)
 
     def _split(self, queue: _Queue, jobs: Sequence[Job], fault: Fault) -> None:
-        """Queue the halves of a refused request, before all others: the job to blame is found in a few steps.
+        """Queue the halves of a failed request before all others, which finds the job that fails in a few steps.
 
-        The jobs of a paid answer that nobody could share out go one by one: halves would be paid several times.
+        The jobs of a paid answer that could not be matched to them go one by one: halves would be paid several times.
         """
         self._notify(Retrying(jobs[0], fault, 0.0))
         middle = len(jobs) // 2
@@ -462,44 +462,46 @@ class Dispatch:
                     self.queued += 1
 
     def _retry(
-        self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float, *, hold: bool
+        self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float, *, tell_gate: bool
     ) -> bool:
-        """Arrange another attempt, and with `hold` tell the gate; False when this fault is the end of the job."""
+        """Arrange another attempt, and with `tell_gate` tell the gate; False when this fault is the end of the job."""
         if queue.balancer is not None and self._is_fault_of_server(queue.balancer, request, job, fault):
             queue.again.append(job)
             self.queued += 1
             return True
-        holds = (fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))) or self._may_pass(
-            queue, gate, job, fault
-        )
+        closes_gate = (
+            fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))
+        ) or self._may_pass(queue, gate, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
                 job.unknown_outcomes += 1
                 job.possibly_billed += 1
-                job.pack_group = next(self._sequence) + 1  # what may have been billed once takes no others with it
+                job.pack_group = next(self._sequence) + 1  # what may be billed twice is sent alone
             case Billing.SERVER:
                 job.server_errors += 1
                 job.possibly_billed += 1
                 job.pack_group = next(self._sequence) + 1
-            case Billing.UNBILLED if fault.retry and not holds:
+            case Billing.UNBILLED if fault.retry and not closes_gate:
                 job.retries += 1
             case Billing.BILLED if fault.retry:
                 if self._closed or queue.stopped:
                     return False
                 job.unusable_answers += 1
                 job.unusable_answer = fault
-        wait = 0.0 if holds else self._policy.wait(job, fault, self._random)
+        wait = 0.0 if closes_gate else self._policy.wait(job, fault, self._random)
         if wait is None:
             return False
         if queue.balancer is None or not queue.balancer.others_work(request.server):
             self._check_wait(fault)
         everybody = False
-        if holds:
+        if closes_gate:
             alone = gate.singled_out(job)
             if alone >= HOPELESS:
                 return False
-            everybody = self._hold(queue, gate, request, job, fault, now) if hold else gate.closed_until > now
-            wait = self._refused_for(job, fault, alone, everybody=everybody)
+            everybody = (
+                self._close_gate(queue, gate, request, job, fault, now) if tell_gate else gate.closed_until > now
+            )
+            wait = self._wait_alone(job, fault, alone, everybody=everybody)
         if self._closed or queue.stopped:
             self._leave_out(job)
         elif everybody and not wait:
@@ -515,8 +517,8 @@ class Dispatch:
                 self._notify(Retrying(job, fault, wait))
         return True
 
-    def _refused_for(self, job: Job, fault: Fault, alone: int, *, everybody: bool) -> float:
-        """Return how long a refused job waits by itself: as long as it was told, and longer each time."""
+    def _wait_alone(self, job: Job, fault: Fault, alone: int, *, everybody: bool) -> float:
+        """Return how long a refused job waits by itself: as long as the server asked, or longer each time."""
         if fault.wait:
             return fault.wait * (1.0 + 0.1 * self._random())
         if alone >= SINGLED_OUT:
@@ -526,7 +528,7 @@ class Dispatch:
         return backoff(job.refused[0] if job.refused is not None else 1, REFUSED_BACKOFF, self._random)
 
     def _release(self, job: Job) -> list[Job]:
-        """Let go of the jobs that wait for this one's answer."""
+        """Return the jobs that wait for this one's answer, and forget them."""
         followers = self._followers.pop(job.key, [])
         self.following -= len(followers)
         return followers
@@ -550,7 +552,7 @@ class Dispatch:
         self.queued += 1
 
     def _leave_out(self, job: Job) -> None:
-        """Send a job no more in this run: one that has a paid answer ends with that."""
+        """Send a job no more in this run; if it has a paid answer, that is its outcome."""
         followers = self._release(job)
         if job.unusable_answer is not None:
             self._answered_before.append(Outcome(job, job.unusable_answer))
@@ -564,7 +566,7 @@ class Dispatch:
             self.skipped += jobs
 
     def _may_pass(self, queue: _Queue, gate: Gate, job: Job, fault: Fault) -> bool:
-        """Tell a key or an account that is refused only for a moment, after answers: a few probes must confirm it."""
+        """Tell whether a fault of a key or an account that worked may pass: a few probes must confirm it."""
         if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._fail_fast.has_succeeded(job.route):
             return False
         answers = gate.answers
@@ -576,8 +578,8 @@ class Dispatch:
             return False
         return True
 
-    def _hold(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> bool:
-        """Close the gate for everybody on the route, or end the run when patience is out; False if others go on."""
+    def _close_gate(self, queue: _Queue, gate: Gate, request: Request, job: Job, fault: Fault, now: float) -> bool:
+        """Close the gate for all jobs of the route, or end the run when patience is out; False if others go on."""
         added = gate.refused(request, fault, now, job.latency, self._random)
         if added is None:
             return False
@@ -587,8 +589,8 @@ class Dispatch:
             if self._is_awaited(since, now):
                 gate.breaker.probe_no_later_than(now + READY_PROBE, now)
                 return True
-            refused = min(other.breaker.refusals_in_row for other in self._gates_of(queue))
-            if _is_unreachable(fault) and refused > self._policy.retries:
+            refusals = min(other.breaker.refusals_in_row for other in self._gates_in_use(queue))
+            if _is_unreachable(fault) and refusals > self._policy.retries:
                 self._give_up(queue, job.route, fault)
         if since is not None and now - since > self._patience.max_outage:
             self._end(outage(fault, self._patience.max_outage))
@@ -602,9 +604,9 @@ class Dispatch:
         return (queue.gate,) if queue.balancer is None else queue.balancer.gates
 
     def _gates(self) -> list[Gate]:
-        return [gate for queue in self._rotation for gate in self._gates_of(queue)]
+        return [gate for queue in self._rotation for gate in self._gates_in_use(queue)]
 
-    def _gates_of(self, queue: _Queue) -> Sequence[Gate]:
+    def _gates_in_use(self, queue: _Queue) -> Sequence[Gate]:
         balancer = queue.balancer
         return (queue.gate,) if balancer is None else [balancer.gates[server] for server in balancer.servers]
 
@@ -673,5 +675,5 @@ class Dispatch:
 
 
 def _is_unreachable(fault: Fault) -> bool:
-    """Tell that no connection came about."""
+    """Tell whether no connection could be opened."""
     return fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED

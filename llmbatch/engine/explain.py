@@ -11,7 +11,7 @@ __all__ = ["STALL", "cost_reached", "gave_up", "outage", "wait_too_long", "waits
 
 
 def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
-    """Say that the server asks for more patience than there is."""
+    """Say that the server asks for a longer wait than --max-wait allows."""
     return CeilingReached(
         f"the provider asks to wait {fault.wait:,.0f} s, longer than --max-wait {max_wait:g} allows: {fault.message}",
         "Run the same command again later.",
@@ -20,7 +20,7 @@ def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
 
 
 def outage(fault: Fault, max_outage: float) -> LlmbatchError:
-    """Say that it took too long to come back."""
+    """Say that the server was out of reach for too long."""
     what = "has refused" if fault.billing is Billing.THROTTLED else "was out of reach"
     return CeilingReached(
         f"the provider {what} for longer than --max-outage {max_outage:g} s: {fault.message}",
@@ -82,19 +82,19 @@ _ADVICE = {
 }
 
 STALL = 60.0
-"""Seconds without a finished record after which people wonder."""
+"""Seconds without a finished record after which displays explain what is waited for."""
 
 
 def waits(
-    now: float, in_flight: Sequence[tuple[float, Job]], due: Sequence[tuple[float, Job]], *, queued: int, held: bool
+    now: float, in_flight: Sequence[tuple[float, Job]], due: Sequence[tuple[float, Job]], *, queued: int, paused: bool
 ) -> tuple[str, ...]:
-    """Say what each record waits for: an answer since a moment, or its turn at a moment; oldest and soonest first.
+    """Say what each record waits for: an answer since a moment, or its next attempt; oldest and soonest first.
 
-    `queued` others could leave now, if the limits let them; under `held` everybody knows why they do not.
+    `queued` others could leave now, if the limits let them; when a route is `paused`, displays show why already.
     """
     lines = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
     lines += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
-    if queued and not in_flight and not held:
+    if queued and not in_flight and not paused:
         lines.append(f"{queued:,} records ready, held back by the limits a minute or by --max-cost")
     return tuple(lines)
 

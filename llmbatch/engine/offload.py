@@ -1,4 +1,4 @@
-"""Runs blocking calls on a thread of their own: cheaper than the thread pool of anyio."""
+"""Runs blocking calls on a thread of their own, which costs less than the thread pool of anyio."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Offload:
         self._calls: SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]] | None] = SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what the function returns, or raise what it raises; who is cancelled meanwhile waits all the same."""
+        """Return what the function returns, or raise what it raises. A caller that is cancelled waits all the same."""
         done = self._loop.create_future()
         self._calls.put((function, args, done))
         with anyio.CancelScope(shield=True):
@@ -46,11 +46,11 @@ class Offload:
             result = failure = None
             try:
                 result = function(*args)
-            except BaseException as error:  # whatever it is, somebody awaits it
+            except BaseException as error:  # of every kind, since the caller awaits it
                 failure = error
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_tell, done, result, failure)
-            del call, function, args, done, result, failure  # a batch lives no longer than its call
+            del call, function, args, done, result, failure  # or a batch would live until the next call
 
 
 def _tell(done: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

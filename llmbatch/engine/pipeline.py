@@ -1,4 +1,4 @@
-"""A whole run: feeder, workers and writer in one task group, and the one way to end it early."""
+"""Runs feeder, workers and writer in one task group, and ends them early in one way."""
 
 import asyncio
 import math
@@ -24,8 +24,8 @@ from llmbatch.engine.writer import RunInThread, Writer
 __all__ = ["Pipeline", "Progress"]
 
 AHEAD, LIGHT = 4, 500
-"""Batches that are read ahead while their records have at most so many tokens on average: the next one may wait for the
-disk, while many records are sent. Heavier records are sent slower and fill memory: one batch of those."""
+"""So many batches are read ahead while records have at most so many tokens on average: many are sent while the next
+batch waits for the disk. Larger records are sent more slowly and fill memory: of those it is one batch."""
 SHOWN = 3
 """Records of each kind that are named when a run seems to stall."""
 WINDOW = 10_000
@@ -34,7 +34,7 @@ WINDOW = 10_000
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. `read` counts records taken from the input; `stops` holds the reasons to end early."""
+    """The progress of a run. `read` counts records taken from the input; `stops` are the reasons to end early."""
 
     read: int = 0
     kept: Counter[AlreadyDone] = field(default_factory=Counter)
@@ -122,13 +122,13 @@ class Pipeline:
         if self._workers_scope is not None:
             self._workers_scope.deadline = min(self._workers_scope.deadline, anyio.current_time() + grace)
 
-    def waits(self, now: float, *, held: bool) -> tuple[str, ...]:
-        """Say what the records that wait longest wait for. May be asked from another thread."""
+    def waits(self, now: float, *, paused: bool) -> tuple[str, ...]:
+        """Say what the records that wait longest wait for. May be called from another thread."""
         dispatch = self.dispatch
-        return waits(now, self._pool.in_flight(SHOWN), dispatch.due(SHOWN), queued=dispatch.queued, held=held)
+        return waits(now, self._pool.in_flight(SHOWN), dispatch.due(SHOWN), queued=dispatch.queued, paused=paused)
 
     async def _write(self) -> None:
-        # What was received is written, whatever else breaks; `run` always closes the writer.
+        # Answers are written whatever else breaks; `run` always closes the writer.
         with anyio.CancelScope(shield=True):
             await self.writer.run()
 
@@ -143,7 +143,7 @@ class Pipeline:
                     self._input.read, self._batch
                 )
             except InputError as error:
-                self.progress.stops.append(error)  # what was read before is still good
+                self.progress.stops.append(error)  # records that were read before are still sent
                 break
             except LlmbatchError as error:
                 self.stop(error, grace=math.inf)
@@ -177,17 +177,17 @@ class Pipeline:
             return False
         most = 4 * self._workers + 1000
         return (
-            # Behind the records of a model that is held there may be those of another.
+            # While a model is paused, the records of another one may be further on in the input.
             (
                 dispatch.queued <= max(self._ahead * batch, self._workers)
-                or (dispatch.queued <= most and self._is_held())
+                or (dispatch.queued <= most and self._is_paused())
             )
             and dispatch.waiting <= most
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )
 
-    def _is_held(self) -> bool:
-        return self.dispatch.holds(self._clock.monotonic())
+    def _is_paused(self) -> bool:
+        return self.dispatch.is_paused(self._clock.monotonic())
 
     def _changed(self) -> None:
         dispatch = self.dispatch
@@ -201,14 +201,14 @@ class Pipeline:
             self._end_when_done()
 
     def _ask_again(self, outcomes: list[Outcome]) -> None:
-        """Let jobs go on whose paid answer is recorded, as far as there is a place for records."""
+        """Let jobs ask again whose paid answer is recorded, or cannot be recorded at all."""
         if done := self.dispatch.recorded(outcomes, self._clock.monotonic()):
             self.writer.put(done)
         self._pool.wake(len(outcomes))
         self._changed()
 
     def _skip(self) -> None:
-        """Let nobody wait for the results of a model that is left out."""
+        """Make `--ordered` skip the records of a model that is left out."""
         skipped = self.dispatch.take_skipped()
         if self._reorder is not None:
             for job in skipped:
@@ -220,5 +220,5 @@ class Pipeline:
             self._pool.end()
 
     def _output_failed(self, error: LlmbatchError) -> None:
-        """Stop: answers nobody will read are not worth waiting for, answers that are saved elsewhere are."""
+        """Stop. Answers in flight are worth waiting for if they are saved elsewhere, not if their reader is gone."""
         self.stop(error, grace=0.0 if isinstance(error, ReaderGone) and not error.recorded else math.inf)

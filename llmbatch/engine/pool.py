@@ -1,4 +1,4 @@
-"""The worker pool: long-lived workers, each with a lane of its own, taking from dispatch one request at a time."""
+"""The worker pool: workers with a lane each, which take one request at a time from dispatch."""
 
 import asyncio
 import heapq
@@ -19,7 +19,7 @@ from llmbatch.engine.writer import Writer
 __all__ = ["Pool"]
 
 LONGEST_SLEEP = 3600.0
-"""Seconds after which the clock is looked at again: loops refuse timers of many days."""
+"""The longest timer in seconds: event loops have none of many days."""
 
 
 class _Worker:
@@ -35,9 +35,9 @@ class _Worker:
 class Pool:
     """Keeps workers busy as long as dispatch has work.
 
-    A worker without work waits on a future of its own; `wake` completes the one that worked last, whose connection is
-    warmest. `changed` is called after every settled request, and when a worker finds nothing to do.
-    Made within the loop that it runs on: asking for it each time would be a system call.
+    A worker without work waits on a future of its own; `wake` completes that of the worker which worked last, since its
+    connection is the freshest. `changed` is called after every settled request, and when a worker finds nothing to do.
+    Create it within the loop that it runs on: to look up the loop each time would be a system call.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Pool:
                     now = monotonic()
                     continue
                 if self._idle:
-                    # Idle workers rely on one that is awake to look for them.
+                    # Idle workers rely on one that is awake to look for work.
                     self._look_ahead(now)
                 if marks is not None:
                     marks.sent(request.jobs)
@@ -101,7 +101,7 @@ class Pool:
     def _settle(
         self, request: Request, reply: ReadReply | Fault, now: float, *, started: float, latency: float
     ) -> None:
-        """Bring a reply to dispatch, and what is done with that to the writer."""
+        """Pass a reply to dispatch, and the outcomes to the writer."""
         dispatch, marks, jobs = self._dispatch, self._marks, request.jobs
         for job in jobs:
             job.started = started
@@ -114,7 +114,7 @@ class Pool:
                 dispatch.learn_limits(request, announced, now)
         done = dispatch.settle(request, verdicts, now)
         if marks is not None and (not done or len(jobs) > 1):
-            # What is done is settled once its line is written.
+            # Jobs with an outcome are settled once their line is written.
             settled = {id(outcome.job) for outcome in done}
             marks.came_back([job for job in jobs if id(job) not in settled])
         if done:
@@ -124,7 +124,7 @@ class Pool:
         self._changed()
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:
-        """Return the jobs that are longest in flight, each with its time of departure."""
+        """Return the jobs that are in flight for the longest time, each with its time of departure."""
         busy = [(slot.since, request) for slot in self._slots if (request := slot.request) is not None]
         oldest = heapq.nsmallest(most, busy, key=lambda pair: pair[0])
         return [(since, job) for since, request in oldest for job in request.jobs][:most]
@@ -138,14 +138,14 @@ class Pool:
                 most -= 1
 
     def end(self) -> None:
-        """Let every worker leave after what it has in flight."""
+        """Let every worker end after the request that it has in flight."""
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
         self.wake(len(self._idle))
 
     def _rest(self, now: float) -> asyncio.Future[None]:
-        """Return what is done once others wake this worker, or the time that dispatch names."""
+        """Return a future that is done once others wake this worker, or at the time that dispatch names."""
         future = self._loop.create_future()
         self._idle.append(future)
         self._changed()
@@ -153,7 +153,7 @@ class Pool:
         return future
 
     def _look_ahead(self, now: float) -> None:
-        """Wake an idle worker when dispatch has something, or set a timer for then; one set earlier does no harm."""
+        """Wake an idle worker when dispatch has something, or set a timer for then; an earlier timer does no harm."""
         at = self._dispatch.next_time(now)
         if at <= now:
             self.wake()

@@ -8,21 +8,21 @@ __all__ = ["Reorder"]
 
 
 class Reorder:
-    """Holds outcomes back until all before them are there. Indices start at 0 and have no gaps but those skipped."""
+    """Keeps outcomes until all before them are there. Indices start at 0 and have no gaps but those skipped."""
 
     def __init__(self) -> None:
-        self._held: dict[int, Outcome | InvalidRecord] = {}
+        self._waiting: dict[int, Outcome | InvalidRecord] = {}
         self._skipped: set[int] = set()
         self._next = 0
 
     def push(self, outcomes: Sequence[Outcome | InvalidRecord]) -> list[Outcome | InvalidRecord]:
         """Take outcomes in any order; return those that may leave now, in order."""
         for outcome in outcomes:
-            self._held[index_of(outcome)] = outcome
+            self._waiting[input_index(outcome)] = outcome
         ready = []
         while True:
-            if self._next in self._held:
-                ready.append(self._held.pop(self._next))
+            if self._next in self._waiting:
+                ready.append(self._waiting.pop(self._next))
             elif self._next in self._skipped:
                 self._skipped.remove(self._next)
             else:
@@ -34,9 +34,9 @@ class Reorder:
         self._skipped.add(index)
 
     def rest(self) -> list[Outcome | InvalidRecord]:
-        """Return what is still held, in order: the end of a run that stopped early leaves gaps."""
-        left = [self._held[index] for index in sorted(self._held)]
-        self._held.clear()
+        """Return what still waits, in order: a run that stopped early leaves gaps."""
+        left = [self._waiting[index] for index in sorted(self._waiting)]
+        self._waiting.clear()
         return left
 
     @property
@@ -45,6 +45,6 @@ class Reorder:
         return self._next
 
 
-def index_of(outcome: Outcome | InvalidRecord) -> int:
-    """Return the place in the input."""
+def input_index(outcome: Outcome | InvalidRecord) -> int:
+    """Return the index of the record in the input."""
     return (outcome.job.identity if isinstance(outcome, Outcome) else outcome.identity).index

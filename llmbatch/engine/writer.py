@@ -16,15 +16,15 @@ RunInThread = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread and returns what it returns."""
 
 GATHER = 0.005
-"""Seconds from one batch to the next that is not full: each one costs a trip to a thread. What comes after a pause is
+"""Seconds between two batches that are not full, since each costs a switch to a thread. An outcome after a pause is
 written at once."""
 
 
 class Writer:
-    """Takes outcomes from the workers and writes them as they come. `backlog` counts what is not written yet.
+    """Takes outcomes from the workers and writes them as they come. `backlog` counts those that are not written yet.
 
-    What the sink raises goes to `fail`, once or more; `unwritten` counts the outcomes it left out. `changed` is called
-    after every batch.
+    `fail` is called with each error of the sink; `unwritten` counts the outcomes that it could not write. `changed` is
+    called after every batch.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Writer:
             self._timer = self._loop.call_at(self._next, self._due.set)
 
     def record(self, outcomes: list[Outcome]) -> None:
-        """Record paid answers that are not the last word, where anything records them; then tell `recorded`."""
+        """Record paid answers that may not be final, if there is a place for them; then call `recorded`."""
         if self._record is None:
             self._recorded(outcomes)
         else:
@@ -77,7 +77,7 @@ class Writer:
             self._due.set()
 
     def close(self) -> None:
-        """Say that nothing more comes; `run` ends when all is written."""
+        """Accept no more outcomes; `run` ends when all are written."""
         self._closed = True
         self._due.set()
 
@@ -103,7 +103,7 @@ class Writer:
         try:
             await self._offload(self._record, outcomes)
         except LlmbatchError as error:
-            self._fail(error)  # which ends the run: they are written once more, as what became of their jobs
+            self._fail(error)  # which ends the run: they are written again, as the outcomes of their jobs
         self._recorded(outcomes)
 
     async def _write(self, batch: list[Outcome | InvalidRecord]) -> None:

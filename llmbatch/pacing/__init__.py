@@ -1,1 +1,1 @@
-"""Pace and patience: decisions as arithmetic, with the clock passed in. Nothing here waits."""
+"""Decides how fast requests may leave and when they are sent again. Pure, the clock passed in: nothing here waits."""

@@ -9,11 +9,11 @@ __all__ = ["CircuitBreaker"]
 FACTOR, LONGEST = 2.5, 30.0
 """Each probe that is refused multiplies the wait for the next, up to so many seconds."""
 STRICT = 2
-"""So many refusals in a row, and a probe must bring an answer; before, it may as well outlive what refusals take."""
+"""After so many refusals in a row a probe must bring an answer; before, it is enough that no refusal comes in time."""
 FRACTION = 8
-"""After a pause the crowd grows from this part of the limit: three round trips."""
+"""After a pause the requests in flight grow from this part of the limit: three round trips."""
 SPREAD = 1.5
-"""A crowd leaves so much faster than it comes back, instead of at once."""
+"""Requests leave so much faster than they come back, instead of all at once."""
 SLOW = 0.2
 """Seconds a round trip must take for departures to be spread out for good."""
 TOGETHER = 0.005
@@ -21,9 +21,9 @@ TOGETHER = 0.005
 
 
 class CircuitBreaker:
-    """The pause of one route. While `active` is unset everything is as usual and nothing here need be asked.
+    """The pause of one route. While it is not `active`, requests leave as usual.
 
-    A refusal is quick and an answer is not: a probe that is on its way for twice as long as the last refusal took was
+    A refusal is quick and an answer is not: a probe that is in flight for twice as long as the last refusal took was
     admitted, and the others may follow. Once a probe was refused too, only an answer counts.
     """
 
@@ -37,15 +37,15 @@ class CircuitBreaker:
         self.refusals_in_row = 0
         """Refusals one after the other, each of a request that left after the one before."""
         self.probe: Request | None = None
-        """The request whose fate decides, while it is on its way."""
+        """The request whose outcome decides, while it is in flight."""
         self.awaits_probe = False
         self.named_wait = False
-        """Whether the last refusal named a time."""
+        """Whether the last refusal said how long to wait."""
         self._strict = False
         self._patience = 0.0
         self._allowed = math.inf
         self.slowdown = 1.0
-        """How many times slower than usual requests leave, since they were refused again and again."""
+        """How many times slower than usual requests leave, because they were refused again and again."""
         self._gap = 0.0
         self._round_trip = 0.0
         self._next = -math.inf
@@ -53,12 +53,12 @@ class CircuitBreaker:
 
     @property
     def walled(self) -> bool:
-        """Whether a probe was refused, too, since the last answer."""
+        """Whether a probe was refused too since the last answer."""
         return self.refusals_in_row >= STRICT
 
     @property
     def why(self) -> str | None:
-        """Say why not everybody may pass."""
+        """Say why requests must wait."""
         if self.awaits_probe:
             return "parked, one probe comes next"
         if self.probe is not None:
@@ -66,13 +66,13 @@ class CircuitBreaker:
         return "growing back after a pause" if self._allowed < math.inf else None
 
     def allowed(self, limit: int) -> int:
-        """Return how many may be in flight."""
+        """Return how many requests may be in flight."""
         if self.awaits_probe or (self.probe is not None and self._strict):
             return 1
         return min(limit, int(self._allowed)) if self._allowed < math.inf else limit
 
     def opens(self, in_flight: int) -> float:
-        """Return when somebody may leave; infinity for "when a request ends"."""
+        """Return when a request may leave; infinity for "when another one ends"."""
         if not self.awaits_probe:
             if self.probe is not None and self._strict:
                 return math.inf
@@ -97,10 +97,10 @@ class CircuitBreaker:
         return over
 
     def succeeded(self, now: float, round_trip: float, limit: int, *, adaptive: bool, growing: bool) -> bool:
-        """Note an answer; True when it is the first after a pause. `growing`: the limit itself is still tried out."""
+        """Note an answer; True when it is the first after a pause. `growing` says that the limit itself still grows."""
         self._round_trip += 0.1 * (round_trip - self._round_trip) if self._round_trip else round_trip
         first = False
-        # What left before the refusal says nothing of the time after.
+        # A request that left before the refusal says nothing about the time after it.
         if now - round_trip > self._refused_at and not self.awaits_probe:
             first = self.refusals_in_row > 0
             self.refusals_in_row = 0
@@ -126,10 +126,10 @@ class CircuitBreaker:
         lost: bool,
         quick: bool,
     ) -> bool:
-        """Close, for at least as long as was asked; False when the refused one belongs to a crowd that is known.
+        """Close, for at least as long as was asked; False when the request left together with others refused before.
 
         `took` is how long the refusal took, `base` the wait after a first one, `draw` uniform in [0, 1), `lost` says
-        that nobody answered at all.
+        that there was no answer at all.
         """
         self.named_wait = asked > 0
         asked += draw * min(10.0, 0.1 * asked)
@@ -149,12 +149,12 @@ class CircuitBreaker:
         return True
 
     def probe_no_later_than(self, moment: float, now: float) -> None:
-        """Send the next probe at this moment, should it come before the one that was planned."""
+        """Send the next probe at this moment, unless it is planned for an earlier one."""
         if moment > now:
             self.closed_until = min(self.closed_until, moment)
 
     def reset(self, now: float) -> None:
-        """Let everybody pass again."""
+        """Let all requests pass again."""
         self.refusals_in_row = 0
         self.probe = None
         self.awaits_probe = self._strict = False
@@ -163,6 +163,6 @@ class CircuitBreaker:
         self.slowdown = 1.0
 
     def give_up_probe(self) -> None:
-        """Let another be the probe: this one was taken back, or its end says nothing."""
+        """Let another request be the probe: this one was cancelled, or its outcome says nothing."""
         self.probe = None
         self.awaits_probe = True

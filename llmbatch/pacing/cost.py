@@ -1,4 +1,4 @@
-"""What tokens cost, and the budget: reserves the worst case of requests in flight, enforces --max-cost. Pure."""
+"""Prices tokens, and enforces --max-cost by a budget that reserves the worst case of requests in flight. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ __all__ = ["Budget", "FlatPrice", "Price", "estimate", "price_terms", "worst_cas
 MILLION = 1e6
 
 WORST = 4
-"""Times the estimate of a prompt, which takes four bytes of text for a token: no tokenizer makes two of one byte."""
+"""Times the estimate of a prompt, which counts four bytes of text as a token: no tokenizer makes two of one byte."""
 
 
 class Price(Protocol):
     """A price list."""
 
     def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
-        """Return what so many tokens of a model cost under these terms, None when that is not known."""
+        """Return what the tokens of a model cost under these terms, None when that is unknown."""
         ...
 
 
@@ -31,35 +31,36 @@ class FlatPrice(NamedTuple):
     output: float
 
     def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
-        """Return what so many tokens cost, None when they were not counted."""
+        """Return what the tokens cost, None when they were not counted."""
         if usage.input_tokens is None and usage.output_tokens is None:
             return None
         return ((usage.input_tokens or 0) * self.input + (usage.output_tokens or 0) * self.output) / MILLION
 
 
 def price_terms(job: Job) -> Mapping[str, str]:
-    """Return what changes the price of a job's request, under the names genai-prices knows."""
+    """Return the fields that change the price of a job's request, under their names in genai-prices."""
     return {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
 
 
 def worst_case(price: Price, job: Job) -> float | None:
     """Return the most that a job's request may cost, None without a price or a token cap.
 
-    Four times the estimate in, which is a token for every byte of text, and every choice as long as it may be out.
+    That is four times the estimated input, which is a token for every byte of text, and the longest output that each
+    choice may have.
     """
     output = _longest(job)
     return None if output is None else price.of(job.route.model, Usage(job.tokens * WORST, output), price_terms(job))
 
 
 def estimate(price: Price, job: Job) -> tuple[float | None, float | None]:
-    """Return about what a job's prompt costs alone, and with answers of full length; None for what is not known."""
+    """Return the estimated cost of a job's prompt alone, and with answers of full length; None if unknown."""
     output, model, terms = _longest(job), job.route.model, price_terms(job)
     least = price.of(model, Usage(job.tokens, 0), terms)
     return least, None if output is None else price.of(model, Usage(job.tokens, output), terms)
 
 
 def _longest(job: Job) -> int | None:
-    """Return how many tokens all choices together may have."""
+    """Return the most tokens that all choices together may have."""
     if job.token_cap is None:
         return None
     counts = (job.item.get("n"), job.item.get("best_of"))
@@ -70,10 +71,10 @@ _FREE = (Billing.UNBILLED, Billing.THROTTLED)
 
 
 class Budget:
-    """Prices attempts as they settle, and lets none leave that might cost more than is left.
+    """Prices attempts when they settle, and lets none leave that might cost more than is left.
 
-    `before` is what earlier runs spent under the same ceiling. What may have been billed without an answer, or has no
-    price, counts as its worst case: the ceiling holds whatever the bill says.
+    `before` is what earlier runs spent under the same ceiling. An attempt that may have been billed without an answer,
+    or has no price, counts as its worst case, so that the bill never exceeds the ceiling.
     """
 
     def __init__(
@@ -90,17 +91,17 @@ class Budget:
         self.before = before
         self.spent = before
         self.short = False
-        """A request did not fit; none fits before one in flight is settled."""
+        """Whether a request did not fit: none fits before one in flight is settled."""
         self._price = price
         self._reserved = 0.0
 
     @property
     def left(self) -> float | None:
-        """Return what may still be spent, what is in flight included; None without a ceiling."""
+        """Return what may still be spent, including what is in flight; None without a ceiling."""
         return max(0.0, self.ceiling - self.spent) if self.ceiling < math.inf else None
 
     def reserve(self, jobs: Sequence[Job]) -> bool:
-        """Set aside the worst case of a request; False when the ceiling forbids it."""
+        """Reserve the worst case of a request; False when the ceiling forbids it."""
         if self.ceiling == math.inf:
             return True
         worst = sum(job.worst_cost for job in jobs)
@@ -111,13 +112,15 @@ class Budget:
         return True
 
     def settle(self, job: Job, verdict: Completion | Fault) -> None:
-        """Put what an attempt cost in the place of its worst case, and add it to its job's."""
+        """Replace the worst case of an attempt by its cost, and add that to the cost of its job."""
         cost = verdict.cost
         if cost is None and self._price is not None and verdict.usage is not None:
             terms = price_terms(job)
             cost = self._price.of(job.route.model, verdict.usage, terms)
             if cost is None and isinstance(verdict, Completion) and verdict.model is not None:
-                cost = self._price.of(verdict.model, verdict.usage, terms)  # what was asked for is an alias
+                cost = self._price.of(
+                    verdict.model, verdict.usage, terms
+                )  # the model that was asked for may be an alias
         if cost is not None:
             job.cost = cost if job.cost is None else job.cost + cost
         if self.ceiling < math.inf:

@@ -9,16 +9,16 @@ from llmbatch.core.job import Route
 __all__ = ["FailFast"]
 
 FEW = 3
-"""So many records of a route fail for a common reason, and none succeeded: it is the reason, not the records."""
+"""When so many records of a route fail for a common reason, and none has succeeded, all others would fail as well."""
 MANY = 20
-"""The same for a plain 400 that names no common reason: an unbroken row as long as this."""
+"""The same for a plain 400, which names no common reason: so many in a row."""
 
 
 class FailFast:
-    """Counts, per route, the records that ended in faults which others would meet too.
+    """Counts, for each route, the records that ended in faults which others would meet too.
 
-    `worked` tells of successes in earlier runs. What worked once is not given up for such faults: they are waited out,
-    or end one record each.
+    `worked` says whether a route succeeded in earlier runs. A route that worked once is not given up for such faults:
+    they pass, or end one record each.
     """
 
     def __init__(self, worked: Callable[[Route], bool] = lambda route: False) -> None:
@@ -35,13 +35,13 @@ class FailFast:
             self._row.pop(route, None)
 
     def has_succeeded(self, route: Route) -> bool:
-        """Tell whether there was an answer ever."""
+        """Tell whether there ever was an answer."""
         return route in self._succeeded or self._worked(route)
 
     def failed(self, route: Route, fault: Fault) -> bool:
         """Note a record's final failure; True when everything else on the route would fail as well.
 
-        Context lengths and content filters speak of one record and never count.
+        Faults about one record, such as its length or content, never count.
         """
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is not Billing.THROTTLED
         if not common and (fault.kind is not Kind.BAD_REQUEST or self.has_succeeded(route)):
@@ -54,9 +54,9 @@ class FailFast:
             self._common[route] = fault
         if self.has_succeeded(route) and fault.kind is not Kind.RATE_LIMITED:
             return False
-        # A daily quota is used up by successes: to wait for it is more than --max-wait allows.
+        # A daily quota ends a route that worked, too: to wait for the next day is more than --max-wait allows.
         return self._row[route] >= (FEW if common else MANY)
 
     def hopeless(self) -> dict[Route, Fault]:
-        """Return the routes that only ever failed, and for a common reason: an input shorter than a few can be so."""
+        """Return the routes that only failed, for a common reason, though too seldom to be stopped: a short input."""
         return {route: fault for route, fault in self._common.items() if not self.has_succeeded(route)}

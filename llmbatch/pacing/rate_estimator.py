@@ -1,7 +1,7 @@
-"""How many requests a minute a server admits, learned from when it refuses: it announces nothing. Pure.
+"""Learns from refusals how many requests a minute a server admits that announces no limit. Pure.
 
-Between two refusals a server admitted what its limit allows; over a whole cycle of sending until it refuses, and being
-refused until it admits again, it did so whatever kind of limit it has.
+Between two refusals a server admitted what its limit allows. Over a cycle of sending until it refuses, and being
+refused until it admits again, that is true for every kind of limit.
 """
 
 from collections import deque
@@ -12,26 +12,26 @@ MINUTE = 60.0
 RECENT = 2.0
 """Seconds over which the present rate is measured."""
 WINDOW = 60.25
-"""Seconds. A little more than a minute, since requests do not all travel equally long."""
+"""Seconds. A little more than a minute, since requests do not all take equally long to arrive."""
 SAME, APART = 20, 5.0
-"""Refusals with fewer admitted requests, and seconds, between them have one reason: fewer in flight did not help."""
+"""Refusals with fewer admitted requests and seconds between them have one reason: fewer in flight did not help."""
 ENOUGH, SPAN = 8, 1.0
-"""So many requests admitted meanwhile, and seconds, are evidence of a rate."""
+"""So many admitted requests, in so many seconds, are evidence of a rate."""
 CYCLE = 30.0
-"""Seconds that sending and being refused must have taken together: less may be a gap that a burst left in a window."""
+"""The least seconds of a cycle of sending and being refused: a shorter one may be the gap that a burst leaves."""
 
 
 class RateEstimator:
-    """Watches the counts of requests sent and refused. `mark` is due once a second, at a departure."""
+    """Watches the counts of requests sent and refused. `mark` must be called once a second, at a departure."""
 
     def __init__(self) -> None:
         self.due = float("-inf")
         self._marks: deque[tuple[float, int]] = deque()
         self._last: tuple[float, int, int] | None = None
-        """When the last refusal came, and how many were sent and how many seemed admitted by then."""
+        """The time of the last refusal, and how many were sent, and seemed admitted, by then."""
         self._first: tuple[float, int] | None = None
         self.repeated = 0
-        """How many refusals in a row had one reason, after the first."""
+        """How many refusals in a row after the first had the same reason."""
         self._wall = (0.0, 0)
         self._reopened = float("-inf")
 
@@ -43,14 +43,14 @@ class RateEstimator:
         self.due = now + 1.0
 
     def recent(self, now: float, admitted: int) -> float:
-        """Return how many a second were admitted in the last few seconds, 0 when that cannot be told."""
+        """Return how many a second were admitted in the last few seconds, 0 when that is unknown."""
         then, before = next((mark for mark in reversed(self._marks) if mark[0] <= now - RECENT), (now, 0))
         if then == now and self._marks:
             then, before = self._marks[0]
         return (admitted - before) / (now - then) if now - then >= RECENT / 8 else 0.0
 
     def refused(self, now: float, sent: int, refusals: int) -> float | None:
-        """Note a refusal, not one of a known crowd; return the rate per minute once it can be told."""
+        """Note the first refusal of a crowd; return the rate per minute once that is evident."""
         admitted = sent - refusals
         if admitted > self._wall[1]:
             self._wall = now, admitted
@@ -60,7 +60,7 @@ class RateEstimator:
             self.repeated = 0
             return None
         self.repeated += 1
-        # What left before the last refusal has met its fate by now, and all but this refusal belong to it.
+        # Requests that left before the last refusal have ended by now, and all refusals but this one are theirs.
         then, count = last[0], last[1] - (refusals - 1)
         if self._first is None:
             self._first = then, count
@@ -73,14 +73,14 @@ class RateEstimator:
         return (count - before) * MINUTE / (then - since)
 
     def reopened(self, now: float) -> float | None:
-        """Return the rate per minute over the cycle of sending and being refused that a probe ends which left now."""
+        """Return the rate per minute over the cycle of sending and being refused that a probe has just ended."""
         wall, admitted = self._wall
         minute = self._mark_since(wall - MINUTE)
         since, before = self._mark_since(max(wall - MINUTE, self._reopened))
         if now - since < CYCLE or now - wall < APART:
             return None
         self._reopened = now
-        # The cycle is right for limits of every kind; a limit per minute admitted as much in the minute before.
+        # The rate of the cycle holds for every kind of limit; a limit per minute admitted as much in the last minute.
         return max((admitted + 1 - before) * MINUTE / (now - since), float(admitted - minute[1]))
 
     def window_ends(self) -> float:

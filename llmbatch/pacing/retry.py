@@ -1,4 +1,4 @@
-"""Whether and when a failed attempt is made again. Pure: the random source is passed in."""
+"""Decides whether and when a failed attempt is made again. Pure: the random source is passed in."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,8 +37,8 @@ class RetryPolicy(NamedTuple):
     def wait(self, job: Job, fault: Fault, random: Random) -> float | None:
         """Return the seconds until the job may be sent again, None when it may not. Counters include this attempt.
 
-        What the server asked for is a minimum, with up to a tenth (and a second) more, so that those who were told
-        the same do not come back together.
+        A wait that the server asked for is a minimum, with up to a tenth (and a second) more, so that jobs with the
+        same wait do not come back together.
         """
         if not fault.retry:
             return None

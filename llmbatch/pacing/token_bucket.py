@@ -1,8 +1,8 @@
-"""Requests or tokens per minute, counted before they are sent. Pure.
+"""Limits requests or tokens per minute, counted before they are sent. Pure.
 
-Bounds that hold at once. No window of a minute holds more than the rate: a plain token bucket lets up to twice that
-through, and that is a 429. Units leave at an even pace. Of requests that the user limited no second holds more than
-its share: many providers enforce a limit per minute in slices of a second.
+All of these bounds hold. No window of a minute has more than the rate: a plain token bucket lets up to twice that
+through, which is a 429. Units leave at an even pace. Of requests that the user limited, no second has more than its
+share: many providers enforce a limit per minute in slices of a second.
 """
 
 import math
@@ -14,16 +14,16 @@ from llmbatch.pacing.announced_limit import AnnouncedLimit
 __all__ = ["Taken", "TokenBucket"]
 
 WINDOW = 60.25
-"""Seconds. A little more than a minute, since requests do not all travel equally long."""
+"""Seconds. A little more than a minute, since requests do not all take equally long to arrive."""
 BURST = 0.25
-"""Seconds' worth that may leave at once."""
+"""So many seconds' worth of units may leave at once."""
 SLICE = 1.018
 """Seconds in which no more than a second's share leaves: a little longer, for the same reason."""
 CAUTION = 0.95
 """A guessed rate starts a little below what was admitted."""
 RETURN = 60.0, 60
-"""Seconds, and requests, after which it is as high again: what a refusal costs must be earned first. Growth is cubic in
-its exponent, so that it dwells there, and yet doubles within another two such spans."""
+"""Seconds, and requests, after which it is as high again: the cost of a refusal must be earned first. Growth is cubic
+in its exponent, so that it stays there for long, and yet doubles within another two such spans."""
 
 Taken = list[float]
 """When units were taken, and how many."""
@@ -32,26 +32,26 @@ Taken = list[float]
 class TokenBucket:
     """Admits up to `rate` units in any window; infinite until a rate is known.
 
-    Amounts are reserved when a request leaves and corrected when its answer tells the truth. What is larger than the
-    bucket goes when the window is empty: nothing waits for ever. `sliced` is for requests, of which each is one unit.
+    Amounts are reserved when a request leaves and corrected when its answer reports the truth. A request larger than
+    the bucket leaves when the window is empty, so that none waits for ever. `sliced` is for requests, each of one unit.
     """
 
     def __init__(self, rate: float | None = None, *, sliced: bool = False) -> None:
         self.rate = math.inf if rate is None else rate
         share = max(1, int(self.rate / 60.0)) if sliced and rate is not None else 1
         self._slice: deque[float] | None = deque(maxlen=share) if sliced and rate is not None else None
-        """When the last requests left, as many as a slice holds: a second's share, or one."""
+        """When the last requests left, as many as may leave in a slice: a second's share, or one."""
         self._slice_span = SLICE * share * 60.0 / self.rate
         self.binds = rate is not None
         """Whether a rate is known."""
         self._named = rate is not None
         self._guess: tuple[float, float, float] | None = None
-        """A guessed rate, since when, and after how long it is up again by what caution took."""
+        """A guessed rate, when it was guessed, and after how long it has regained what caution took off."""
         self._spent: deque[Taken] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
         self.taken = 0.0
-        """Units that left, whether a rate was known or not."""
+        """Units that have left, with or without a rate."""
         self._announced: AnnouncedLimit | None = None
         self._due = -math.inf
         """When the units taken so far would have left at an even pace."""
@@ -101,9 +101,9 @@ class TokenBucket:
         return self._add(now, amount)
 
     def correct(self, now: float, taken: Taken | None, surplus: float) -> None:
-        """Give units of a reservation back (or, negative, take more): it was not what was used.
+        """Return the units of a reservation that were not used, or, if negative, take more.
 
-        They leave the window when the reservation would have: given back later, they would be lent twice.
+        They leave the window with the reservation: returned later, they would count twice.
         """
         if taken is not None and surplus:
             if self._announced is not None:
@@ -123,7 +123,7 @@ class TokenBucket:
         age: float = 0.0,
         since: float = 0.0,
     ) -> None:
-        """Take what the server announced `age` seconds ago, `since` units before the last; the user's word is final."""
+        """Learn what the server announced `age` seconds and `since` units ago, unless the user set the rate."""
         if self._named or (rate is None and self._announced is None):
             return
         if self._announced is None:
@@ -134,7 +134,7 @@ class TokenBucket:
         self._guess = None
 
     def guess(self, rate: float, now: float) -> None:
-        """Try a rate that seems to be the server's, for want of its own words; it grows until the next refusal."""
+        """Try a rate that seems to be the server's, which announces none; it grows until the next refusal."""
         if not self._named and rate > 0:
             seconds, requests = RETURN
             self.rate = max(1.0, rate * CAUTION)

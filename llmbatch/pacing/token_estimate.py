@@ -5,20 +5,20 @@ import re
 __all__ = ["TokenEstimate", "estimated"]
 
 _BLOB = re.compile(rb"[A-Za-z0-9+/=_-]{4096,}")
-"""Base64: no text has words of that length."""
+"""Base64: no text has such long words."""
 BLOB_TOKENS, BLOB_BYTES = 1000, 64
-"""Tokens of an image at least, and bytes of base64 for each of more: what a page of a PDF takes, more than a photo."""
+"""The least tokens of an image, and the bytes of base64 for each further token: as for a page of a PDF, not a photo."""
 
 FIRST_GUESS = 256.0
-"""Output tokens of an answer, before the first is known."""
+"""Output tokens of an answer, before the first has come."""
 LEARNING = 0.05
 
 
 def estimated(body: bytes) -> int:
     """Estimate the tokens of a request's body.
 
-    Four bytes a token: right within a third for European languages, corrected later by reported usage. Images and
-    documents in it weigh what they show, not what they measure.
+    It counts four bytes as a token, which suits European languages; reported usage corrects it later. Images and
+    documents count by what they show, not by their bytes.
     """
     size, tokens = len(body), 1
     if size >= 4096:
@@ -38,12 +38,12 @@ class TokenEstimate:
         self._seen = False
 
     def of(self, estimate: int, cap: int | None) -> float:
-        """Return the tokens of a request whose input is estimated so, and whose answer is capped so."""
+        """Return the tokens of a request with this estimated input and this cap on the answer."""
         output = self._output if cap is None else min(float(cap), max(self._output, 1.0))
         return estimate * self._ratio + output
 
     def learn(self, estimate: int, input_tokens: int | None, output_tokens: int | None) -> None:
-        """Compare with what was reported; the input ratio stays within a half and two, whatever servers say."""
+        """Learn from reported usage; the input ratio stays between a half and two, whatever servers say."""
         if input_tokens and estimate > 0:
             self._ratio += LEARNING * (input_tokens / estimate - self._ratio)
             self._ratio = min(2.0, max(0.5, self._ratio))

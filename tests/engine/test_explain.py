@@ -28,7 +28,7 @@ def test_records_in_flight_and_due_are_named_oldest_and_soonest_first() -> None:
 
     async def watch(run: Run) -> None:
         await asyncio.sleep(100)
-        seen.append(run.pipeline.waits(run.pipeline._pool._clock.monotonic(), held=False))
+        seen.append(run.pipeline.waits(run.pipeline._pool._clock.monotonic(), paused=False))
 
     run = play([job(index) for index in range(6)], script, watch, workers=6)
     assert len(run.sink.outcomes) == 6
@@ -39,19 +39,19 @@ def test_records_in_flight_and_due_are_named_oldest_and_soonest_first() -> None:
 
 def test_nothing_is_named_once_all_is_done() -> None:
     run = play([job(0)], lambda request, count: (1.0, answer()), workers=2)
-    assert run.pipeline.waits(1e9, held=False) == ()
+    assert run.pipeline.waits(1e9, paused=False) == ()
 
 
 def test_records_that_limits_hold_back_are_counted() -> None:
-    held_back = waits(100.0, [], [], queued=7, held=False)
+    held_back = waits(100.0, [], [], queued=7, paused=False)
     assert held_back == ("7 records ready, held back by the limits a minute or by --max-cost",)
-    assert waits(100.0, [], [], queued=7, held=True) == ()
+    assert waits(100.0, [], [], queued=7, paused=True) == ()
 
 
 def test_displays_say_it_and_no_id_drives_the_terminal() -> None:
     one = job(7)
     one.identity.id, one.sent = "\x1b[31mred\n", 2
-    said = waits(95.0, [(0.0, one)], [], queued=0, held=False)
+    said = waits(95.0, [(0.0, one)], [], queued=0, paused=False)
     now = Snapshot(
         ok=1,
         failed=0,

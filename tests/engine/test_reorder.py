@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
-from llmbatch.engine.reorder import Reorder, index_of
+from llmbatch.engine.reorder import Reorder, input_index
 from tests.support.scripted import job, refusal
 
 
@@ -25,18 +25,18 @@ def test_whatever_the_order_of_arrival_they_leave_in_order_and_none_is_lost(
                 reorder.skip(index)
             else:
                 batch.append(outcome(index))
-        left += [index_of(o) for o in reorder.push(batch)]
+        left += [input_index(o) for o in reorder.push(batch)]
         assert left == sorted(left)
-    rest = [index_of(o) for o in reorder.rest()]
+    rest = [input_index(o) for o in reorder.rest()]
     consumed = [i for i in arrival if i not in missing]
     assert sorted(left + rest) == left + rest and set(left + rest) <= set(consumed)
 
 
 def test_what_comes_first_leaves_at_once_and_the_rest_waits() -> None:
     reorder = Reorder()
-    assert [index_of(o) for o in reorder.push([outcome(0), outcome(2)])] == [0]
+    assert [input_index(o) for o in reorder.push([outcome(0), outcome(2)])] == [0]
     assert reorder.next_index == 1
-    assert [index_of(o) for o in reorder.push([outcome(1)])] == [1, 2]
+    assert [input_index(o) for o in reorder.push([outcome(1)])] == [1, 2]
 
 
 def test_nobody_waits_for_what_is_skipped() -> None:
@@ -44,10 +44,10 @@ def test_nobody_waits_for_what_is_skipped() -> None:
     reorder.push([outcome(1), outcome(3)])
     reorder.skip(0)
     reorder.skip(2)
-    assert [index_of(o) for o in reorder.push([])] == [1, 3] and reorder.next_index == 4
+    assert [input_index(o) for o in reorder.push([])] == [1, 3] and reorder.next_index == 4
 
 
 def test_the_rest_is_what_was_still_held() -> None:
     reorder = Reorder()
     reorder.push([outcome(5), outcome(3)])
-    assert [index_of(o) for o in reorder.rest()] == [3, 5] and reorder.rest() == []
+    assert [input_index(o) for o in reorder.rest()] == [3, 5] and reorder.rest() == []

@@ -8,7 +8,7 @@ from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
 from llmbatch.mock.batch_call import Call, Refused
 from llmbatch.mock.batch_family import BatchFamily, Route, WrittenRow
-from llmbatch.mock.batch_provider import BatchProvider, private_file
+from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_rows import Answer, BadLine, Line
 from llmbatch.mock.batch_store import BatchStore, StoredFile
 from llmbatch.mock.batch_upload import Upload
@@ -164,7 +164,7 @@ async def upload(provider: BatchProvider, call: Call) -> Reply:
     id = provider.store.new_id("file-")
     content = provider.store.content(id)
     try:
-        with private_file(content) as into:
+        with provider.private_file(id) as into:
             form = Upload(call.header(b"content-type"), into)
             await form.read(call.chunks, _LARGEST_FILE)
         file = _uploaded(id, form, provider)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from llmbatch.mock.batch import Batch
 from llmbatch.mock.batch_call import Call, Refused
@@ -12,7 +12,7 @@ from llmbatch.mock.batch_store import StoredFile
 from llmbatch.mock.batch_worker import BatchWorker
 from llmbatch.mock.reply import Reply
 
-__all__ = ["BatchProvider", "private_file"]
+__all__ = ["BatchProvider"]
 
 _PIECE = 2**18
 _INPUTS = ("batch", "batch-api")
@@ -80,13 +80,17 @@ class BatchProvider:
     async def receive(self, id: str, chunks: AsyncIterator[bytes], most: int) -> int:
         """Write a body to the place of a file's content, as it comes; return its size."""
         size = 0
-        with private_file(self.store.content(id)) as file:
+        with self.private_file(id) as file:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > most:
                     raise Refused(413, f"The file is larger than {most} bytes.")
                 file.write(chunk)
         return size
+
+    def private_file(self, id: str) -> BinaryIO:
+        """Open the place of a new file's content, for its owner only."""
+        return open(self.store.content(id), "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
     def expiring(self, file: StoredFile, seconds: float) -> StoredFile:
         """Return a file that is deleted after a time."""
@@ -98,12 +102,7 @@ class BatchProvider:
         return Reply(200, b"", content_type, pieces=_pieces(opened), size=os.fstat(opened.fileno()).st_size)
 
 
-def _pieces(file: Any) -> Iterator[bytes]:
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
     with file:
         while piece := file.read(_PIECE):
             yield piece
-
-
-def private_file(path: str) -> Any:
-    """Open a new file that only its owner may read."""
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
@@ -52,13 +52,16 @@ async def settle(batch: Batch, family: BatchFamily, shared: Shared) -> Ended:
         files = [stack.enter_context(_create(path + ".part")) for path in (*map(store.content, names), log)]
         settlement = _Settlement(batch, family, shared, files)
         starts, rows_run = _line_starts(text), batch.rows_run(batch.ends)
+        expired = family.expires_whole and settlement.expires(text[at : _line_end(text, at)] for at in starts)
         order = list(range(len(starts)))
         Random(f"{shared.settings.seed}:{batch.number}:order").shuffle(order)
         for position, at in enumerate(order):
             if position % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
             line = family.line(text[starts[at] : _line_end(text, starts[at])], batch)
-            if position < rows_run:
+            if expired:
+                settlement.counts["expired"] += 1
+            elif position < rows_run:
                 settlement.run(line)
             else:
                 settlement.leave(line, "cancelled")
@@ -88,6 +91,17 @@ class _Settlement:
         self.counts = Counter(succeeded=0, failed=0, expired=0, cancelled=0)
         self.usage = Counter(input=0, output=0)
         self.attempts: Counter[str] = Counter()
+        self._fates: dict[str, str | int | None] = {}
+
+    def expires(self, lines: Iterable[bytes]) -> bool:
+        """Tell whether the whole batch expires: one of its prompts or chance says so."""
+        for raw in lines:
+            if b"[[mock:batch" in raw:
+                line = self._family.line(raw, self._batch)
+                row = read_row(self._shared.provider, line, self._batch.told)
+                self._fates[line.custom_id] = self._fate(row)
+        draw = Random(f"{self._seed}:{self._batch.number}:expires").random()
+        return "expire" in self._fates.values() or draw < self._shared.settings.batch_expire
 
     def leave(self, line: Line, why: str) -> None:
         """Write a row that did not run."""
@@ -98,7 +112,7 @@ class _Settlement:
         """Answer a row, or do to it what its prompt or chance says."""
         shared, family = self._shared, self._family
         row = read_row(shared.provider, line, self._batch.told)
-        fate = self._fate(row)
+        fate = self._fates[line.custom_id] if line.custom_id in self._fates else self._fate(row)
         if fate == "expire":
             self.leave(line, "expired")
             return
@@ -123,8 +137,10 @@ class _Settlement:
         timed = any(fault.times for fault in ordered)
         if ordered and (fault := due(ordered, self._count(f"batch:{row.prompt}") if timed else 0)):
             return str(fault.options["row"])
-        draw = f"{self._seed}:{self._batch.number}:{row.line.custom_id}"
-        return drawn_fate(self._shared.settings, draw)
+        settings = self._shared.settings
+        expire = 0.0 if self._family.expires_whole else settings.batch_expire
+        shares = (expire, settings.batch_missing, settings.batch_row_errors)
+        return drawn_fate(shares, f"{self._seed}:{self._batch.number}:{row.line.custom_id}")
 
     def _answer(self, row: Row, seed: str) -> Answer:
         shared = self._shared

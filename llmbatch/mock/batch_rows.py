@@ -14,7 +14,6 @@ from llmbatch.mock.http_writer import BROKEN
 from llmbatch.mock.provider import Provider, dialect_at, reply_to
 from llmbatch.mock.reply import Reply
 from llmbatch.mock.reply_faults import fault_text
-from llmbatch.mock.settings import MockSettings
 
 __all__ = ["Answer", "BadLine", "Line", "Row", "answer", "drawn_fate", "read_row"]
 
@@ -121,9 +120,8 @@ def answer(provider: Provider, row: Row, seed: str, *, serial: int, wall: float)
     return Answer(reply.status, _value(reply), fault and fault.name)
 
 
-def drawn_fate(settings: MockSettings, draw: str) -> str | int | None:
-    """Draw what becomes of a row: `expire`, `missing`, the status of an error, or None for an answer."""
-    shares = (settings.batch_expire, settings.batch_missing, settings.batch_row_errors)
+def drawn_fate(shares: tuple[float, float, float], draw: str) -> str | int | None:
+    """Draw what becomes of a row: `expire`, `missing`, the status of an error (a share each), or None for an answer."""
     if not any(shares):
         return None
     random = Random(draw)

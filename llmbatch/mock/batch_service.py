@@ -14,6 +14,7 @@ from llmbatch.mock.batch import Batch
 from llmbatch.mock.batch_anthropic import ANTHROPIC_BATCHES, ANTHROPIC_ROUTES
 from llmbatch.mock.batch_call import Call, Refused
 from llmbatch.mock.batch_family import Route
+from llmbatch.mock.batch_gemini import GEMINI_BATCH_ROUTES, GEMINI_BATCHES
 from llmbatch.mock.batch_openai import OPENAI_BATCHES, OPENAI_ROUTES
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_results import Shared
@@ -29,8 +30,8 @@ from llmbatch.mock.settings import MockSettings
 
 __all__ = ["BatchService", "Handler"]
 
-_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES)}
-_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES)
+_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES)}
+_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES)
 _LOST = Fault("close", {})
 
 

@@ -5,8 +5,9 @@ from contextlib import closing
 from typing import Any, cast
 
 from llmbatch.app.first_records import FirstRecords, fields_named_by
-from llmbatch.app.jobs import JobReader, SkipDone
+from llmbatch.app.jobs import Earlier, JobReader, SkipDone
 from llmbatch.app.servers import find_preset
+from llmbatch.app.survey import Survey
 from llmbatch.codec.schema import Check, NoValidator, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
@@ -20,9 +21,10 @@ from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, respon
 from llmbatch.input.decode import Decoder, Meta
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.images import Images
-from llmbatch.input.occurrences import Occurrences, RecentOccurrences
-from llmbatch.input.source import open_source
+from llmbatch.input.occurrences import Occurrences, RecentOccurrences, Recounted
+from llmbatch.input.source import Source, open_source
 from llmbatch.input.template import Template
+from llmbatch.input.unchanged import Contents
 
 __all__ = ["InputReader", "check_strict", "new_dialect", "new_reader"]
 
@@ -71,19 +73,39 @@ class InputReader:
         bound: Callable[[Job], float] | None = None,
         *,
         must_be_usable: bool = False,
+        survey: Survey | None = None,
     ) -> JobReader:
-        """Return the jobs of the input. With `must_be_usable` the first records may not all be invalid alike."""
+        """Return the jobs of the input. With `must_be_usable` the first records may not all be invalid alike.
+
+        Records that keep their lines after a `survey` are passed over.
+        """
         return JobReader(
             self._source,
-            self._decoder(dialect.params, self._notice),
+            self._decoder(dialect.params, self._notice, survey),
             dialect,
             limit=self._settings.input.limit,
             include=self._settings.included,
             skip_done=skip_done,
             shard=self._settings.input.shard,
             bound=bound,
-            first=FirstRecords(fields_named_by(self._settings.input), must_be_usable=must_be_usable),
+            first=FirstRecords(fields_named_by(self._settings.input), must_be_usable=must_be_usable)
+            if survey is None
+            else None,
+            earlier=self._expected(survey) if survey is not None else None,
         )
+
+    def record(self) -> Contents:
+        """Take note of what is read, so that a second pass notices other contents."""
+        return self._files.record()
+
+    def _expected(self, survey: Survey) -> Earlier:
+        self._files.expect(survey.contents)
+        return Earlier(survey, self._files.skip)
+
+    @property
+    def _files(self) -> Source:
+        assert isinstance(self._source, Source)  # a program's records are never gone through twice
+        return self._source
 
     @property
     def fraction(self) -> float | None:
@@ -94,10 +116,9 @@ class InputReader:
         """Close the inputs."""
         self._source.close()
 
-    def _decoder(self, params: frozenset[str], notice: Callable[[str], None]) -> Decoder:
+    def _decoder(self, params: frozenset[str], notice: Callable[[str], None], survey: Survey | None = None) -> Decoder:
         input = self._settings.input
         meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
-        endless = self._on_stdin and self._settings.output.path is None
         return Decoder(
             params=params,
             id_field=input.id_field,
@@ -108,9 +129,13 @@ class InputReader:
             system=self._system,
             form=input.format,
             images=self._images,
-            seen=RecentOccurrences(limit=REMEMBERED) if endless else Occurrences(),
+            seen=self._occurrences() if survey is None else Recounted(survey.repeats),
             notice=notice,
         )
+
+    def _occurrences(self) -> Occurrences | RecentOccurrences:
+        endless = self._on_stdin and self._settings.output.path is None
+        return RecentOccurrences(limit=REMEMBERED) if endless else Occurrences()
 
 
 def new_dialect(settings: Settings) -> Dialect:

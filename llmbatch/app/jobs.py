@@ -1,9 +1,10 @@
 """Turns the input into jobs: reads, decodes, builds bodies and keys. Runs in a thread, batch by batch."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmbatch.app.first_records import FIRST, FirstRecords
+from llmbatch.app.survey import Survey
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest_after, fingerprint
 from llmbatch.core.errors import UsageError
@@ -16,8 +17,10 @@ from llmbatch.input.decode import Decoded, Decoder
 from llmbatch.input.entry import Entry, RecordSource
 from llmbatch.pacing.token_estimate import estimated
 
-__all__ = ["JobReader", "SkipDone"]
+__all__ = ["Earlier", "JobReader", "SkipDone"]
 
+_MOST_KEPT = 1 << 16
+"""Records that are passed over at most until those behind them are handed out."""
 
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MAY_CAP = frozenset({*_CAPS, "generationConfig"})
@@ -27,11 +30,18 @@ SkipDone = Callable[[list[Job | InvalidRecord]], list[Job | InvalidRecord | Alre
 """Replaces the records of a batch that need no request."""
 
 
+class Earlier(NamedTuple):
+    """An earlier pass over the same input, and what passes over entries of it."""
+
+    survey: Survey
+    skip: Callable[[int], int]
+
+
 class JobReader:
     """An input of jobs. `bound` returns the most that a job may cost, or raises RecordError.
 
     An error of the settings that the first record shows, or the `first` records together, is raised before anything
-    is sent.
+    is sent. What an `earlier` pass showed to keep its line is not decoded again.
     """
 
     def __init__(
@@ -46,6 +56,7 @@ class JobReader:
         shard: tuple[int, int] | None = None,
         bound: Callable[[Job], float] | None = None,
         first: FirstRecords | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
@@ -58,13 +69,18 @@ class JobReader:
         self._keys = _Keys()
         self._index = 0
         self._first = first
+        self._earlier = earlier
         self._ready: list[Job | InvalidRecord] = []
         """Records that were looked at, and not returned yet."""
 
     def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
-        """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError."""
-        records = self.records(limit)
-        return self._skip_done(records) if self._skip_done is not None else [*records]
+        """Return at least one and at most `limit` records; an empty list at the end. Raises InputError, UsageError.
+
+        Those that an earlier pass showed to keep their lines do not count.
+        """
+        kept: list[AlreadyDone] = []
+        records = self.records(limit) if self._earlier is None else self._others(self._earlier, limit, kept)
+        return [*kept, *(self._skip_done(records) if self._skip_done is not None else records)]
 
     def records(self, limit: int) -> list[Job | InvalidRecord]:
         """Return records as `read` does, but without `skip_done`: also those that need no request."""
@@ -79,6 +95,24 @@ class JobReader:
             records = self._mine(records)
             if records or not entries:
                 return records
+
+    def _others(self, earlier: Earlier, limit: int, kept: list[AlreadyDone]) -> list[Job | InvalidRecord]:
+        """Return at most `limit` records that do not keep their lines; add those in between to `kept`."""
+        records: list[Job | InvalidRecord] = []
+        survey, skip = earlier
+        while len(records) < limit and len(kept) < _MOST_KEPT:
+            start = self._index
+            end, is_kept = survey.next_run(start)
+            if start == end:
+                break
+            if is_kept:
+                self._index += skip(end - start)
+                kept += survey.kept(start, self._index)
+            else:
+                records += self._decoded(min(limit - len(records), end - start))[1]
+            if self._index == start:  # interrupted
+                break
+        return records
 
     def _look(self, first: FirstRecords, limit: int) -> list[Job | InvalidRecord]:
         """Read the first records until they suffice; of an endless input, only those that are there."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 from llmbatch.app.files import is_stream, open_stream, resolve_target
 from llmbatch.app.jobs import SkipDone
 from llmbatch.app.resume import ResumePlan
+from llmbatch.app.survey import Survey
 from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import OutputError, ReaderGone, UsageError
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
-from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
+from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
@@ -56,10 +57,8 @@ class Output:
     store: Store | None = None
     journal: Journal | None = None
     skip_done: SkipDone | None = None
-    records: int | None = None
-    """How many records the input has, where a survey counted them."""
-    kept: list[AlreadyDone] | None = None
-    """All records of the input, when a survey showed that none is to be sent."""
+    survey: Survey | None = None
+    """What is to become of the records of the input, where that is known before anything is sent."""
     worked: Callable[[Route], bool] = lambda route: False
     """Tells which routes have answers from earlier runs."""
     failures: "_FailureFile | None" = None
@@ -146,9 +145,7 @@ def open_output(
         if settings.output.tee:
             _show_kept(partial(store.kept_lines, continuation.policy), plain, failures, _shape(settings))
             sink = _Tee(journal, stream)
-        kept = survey.kept if survey is not None else None
-        records = survey.records if survey is not None else None
-        yield Output(sink, store, journal, continuation.skip_done, records, kept, continuation.worked, failures, table)
+        yield Output(sink, store, journal, continuation.skip_done, survey, continuation.worked, failures, table)
 
 
 def _table(settings: Settings, results: Path, notice: Callable[[str], None]) -> "Table | None":

@@ -1,14 +1,13 @@
 """Resumes a results file: counts and shows what a run will do before anything is sent."""
 
-import stat
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from hashlib import blake2b
-from os import stat as stat_of
 from typing import Any
 
+from llmbatch.app.first_pass import BATCH, take_survey
 from llmbatch.app.input import InputReader
+from llmbatch.app.survey import NAMED, Survey
 from llmbatch.codec import json
 from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
@@ -21,75 +20,14 @@ from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
 from llmbatch.results.run_log import difference
 from llmbatch.results.store import Store
 
-__all__ = ["ResumePlan", "Survey"]
+__all__ = ["ResumePlan"]
 
 LISTED = 10
 """So many records that are held are named one by one."""
-BATCH = 32
-"""Records that a survey reads at a time: few enough to stay in the processor's caches."""
-NAMED = 3
-"""So many records in doubt are named in the plan of a run."""
 FEW_EDITS = 20
 """So many edited records are sent again without asking."""
 FEW_RESULTS = 20
 """So many results may belong to no record of the input before the run stops and asks."""
-
-
-class Survey:
-    """What a pass over the input finds, before anything is sent. Counts are of records."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[Decision, bool]] = Counter()
-        self.worked: set[Route] = set()
-        """The routes that have answers."""
-        self.ids_in_doubt: list[Any] = []
-        """The first records that are in doubt, by id."""
-
-    def add(self, decided: Iterable[tuple[Decision, bool]]) -> None:
-        """Count records; the flag of each says whether it is invalid."""
-        self._counts.update(decided)
-
-    def count(self, action: Action) -> int:
-        """Count the records with this action."""
-        return self._sum(lambda decision, invalid: decision.action is action)
-
-    @property
-    def edited(self) -> int:
-        """Count the records that have changed since they were answered."""
-        return self._sum(lambda decision, invalid: decision.edited)
-
-    @property
-    def again(self) -> int:
-        """Count the records that are sent again although they have not changed."""
-        return self._sum(lambda decision, invalid: decision[:3] == (Action.SEND, True, False))
-
-    @property
-    def in_doubt(self) -> int:
-        """Count the records that are sent again although an earlier request may have been billed."""
-        return self._sum(lambda decision, invalid: decision.in_doubt and decision.action is Action.SEND)
-
-    @property
-    def invalid(self) -> int:
-        """Count the records that get a line because they are invalid."""
-        return self._sum(lambda decision, invalid: invalid and decision.action is Action.SEND)
-
-    @property
-    def records(self) -> int:
-        """Count all records."""
-        return self._counts.total()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every record keeps its line."""
-        return not self._sum(lambda decision, invalid: decision.action not in (Action.KEEP_OK, Action.KEEP_FAILED))
-
-    @property
-    def kept(self) -> list[AlreadyDone]:
-        """The records that keep their lines."""
-        return [AlreadyDone.OK] * self.count(Action.KEEP_OK) + [AlreadyDone.FAILED] * self.count(Action.KEEP_FAILED)
-
-    def _sum(self, which: Callable[[Decision, bool], bool]) -> int:
-        return sum(count for (decision, invalid), count in self._counts.items() if which(decision, invalid))
 
 
 class ResumePlan:
@@ -119,15 +57,14 @@ class ResumePlan:
     def begin(self, dialect: Dialect) -> Survey | None:
         """Tell what the file has and what will be done, and record the options of this run.
 
-        Returns the survey when it shows that nothing is to be done: the input need not be read again. Without a survey
-        (input that can be read only once) options are compared instead of requests. Raises UsageError when a person has
-        to decide first.
+        Without a survey (input that can be read only once) options are compared instead of requests. Raises UsageError
+        when a person has to decide first.
         """
         self._check_shard()
-        survey = self.survey(dialect)
+        survey = self._survey(dialect)
         if survey is not None and self._keeps_edits(survey):
             self.policy = self.policy._replace(keep_edited=True)
-            survey = self.survey(dialect)
+            survey = self._survey(dialect)
         self._worked = survey.worked if survey is not None else None
         found = self._store.found
         for text in found.notices:
@@ -156,10 +93,7 @@ class ResumePlan:
                 "shard": self._shard,
             }
         )
-        if survey is not None and survey.is_done:
-            return survey
-        self._store.forget_matched()
-        return None
+        return survey
 
     def worked(self, route: Route) -> bool:
         """Tell whether the file has an answer from a route; without a survey any answer counts for all routes."""
@@ -194,29 +128,12 @@ class ResumePlan:
             self._has_passed = True
         return checked
 
-    def survey(self, dialect: Dialect) -> Survey | None:
-        """Read all of the input without sending anything; None when it can be read only once, or FILE is new."""
-        found, input = self._store.found, self._settings.input
-        if not (found.ok or found.failed or found.in_doubt) or not _rereadable(input.paths):
+    def _survey(self, dialect: Dialect) -> Survey | None:
+        """Survey the input, unless FILE is new."""
+        found = self._store.found
+        if not (found.ok or found.failed or found.in_doubt):
             return None
-        survey = Survey()
-        # Fields that come back with a result make no difference here.
-        settings = self._settings._replace(input=input._replace(meta="none"))
-        with closing(InputReader(settings, lambda text: None)) as reading:
-            jobs = reading.jobs(dialect)
-            decide, policy = self._store.decide, self.policy
-            while batch := jobs.records(BATCH):
-                decided = [(decide(job.identity, job.key, policy), job.key is None) for job in batch]
-                survey.add(decided)
-                if found.in_doubt and len(survey.ids_in_doubt) < NAMED:
-                    ids = (job.identity.id for job, (one, _) in zip(batch, decided, strict=True) if one.in_doubt)
-                    survey.ids_in_doubt += ids
-                survey.worked.update(
-                    job.route
-                    for job, (decision, _) in zip(batch, decided, strict=True)
-                    if decision.action is Action.KEEP_OK and isinstance(job, Job)
-                )
-        return survey
+        return take_survey(self._settings, dialect, self._store, self.policy)
 
     def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
         for entry in entries:
@@ -402,10 +319,3 @@ def _listed(inputs: Sequence[str]) -> str:
     """Name inputs, the first few of many."""
     more = f" and {len(inputs) - LISTED:,} more" if len(inputs) > LISTED else ""
     return (", ".join(inputs[:LISTED]) or "another input") + more
-
-
-def _rereadable(paths: tuple[str, ...]) -> bool:
-    try:
-        return bool(paths) and all(path != "-" and stat.S_ISREG(stat_of(path).st_mode) for path in paths)
-    except OSError:
-        return False

@@ -218,7 +218,7 @@ class Session:
             pipeline,
             self._tally,
             self._clock,
-            records=self._output.records,
+            records=self._output.survey.records if self._output.survey is not None else None,
             fraction=lambda: self._reading.fraction,
             limit=settings.input.limit,
             ceiling=settings.pace.most,
@@ -243,14 +243,15 @@ class Session:
 
     def _input(self, dialect: Dialect) -> Input:
         """Return the records, or what a survey found of them when none is to be sent."""
-        if self._output.kept is not None:
-            return _AllKept(self._output.kept)
-        store = self._output.store
+        store, survey = self._output.store, self._output.survey
+        if survey is not None and survey.is_done:
+            return _AllKept(survey.kept())
         return self._reading.jobs(
             dialect,
             self._output.skip_done,
             bound(self._settings, self._price),
             must_be_usable=store is None or store.is_new,
+            survey=survey,
         )
 
     def _budget(self) -> Budget:

@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 from llmbatch.codec.text import HEAD, LONGEST_MARK, MARKS, wide_encoding
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.unchanged import Watch
 
 __all__ = ["COMPRESSIONS", "ByteStream", "Wake", "check", "title"]
 
@@ -59,11 +60,14 @@ class Wake:
 
 
 class ByteStream:
-    """One open input, decompressed as its first bytes, or else its name, say. It ends when `wake` is raised."""
+    """One open input, decompressed as its first bytes, or else its name, say. It ends when `wake` is raised.
 
-    def __init__(self, path: str, wake: Wake) -> None:
+    `watch` is shown the bytes of the file.
+    """
+
+    def __init__(self, path: str, wake: Wake, watch: Watch | None = None) -> None:
         self._path = path
-        self._raw = _Descriptor(path, wake)
+        self._raw = _Descriptor(path, wake, watch)
         self._broken: tuple[type[Exception], ...] = (OSError,)
         self._read: Callable[[int], bytes] | None = None
         self._looked_at = b""
@@ -169,8 +173,9 @@ def check(path: str, *, is_text: bool = True) -> int | None:
 class _Descriptor:
     """A file descriptor that looks enough like a file for the decompressors."""
 
-    def __init__(self, path: str, wake: Wake) -> None:
+    def __init__(self, path: str, wake: Wake, watch: Watch | None) -> None:
         self._wake, self._own = wake, path != "-"
+        self._watch = watch
         try:
             # Not blocking: opening a FIFO must not wait for its writer; the poll does, and can be woken.
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if self._own else 0
@@ -209,7 +214,7 @@ class _Descriptor:
             except BlockingIOError:  # another reader of the same pipe was faster
                 continue
             self.bytes_read += len(data)
-            return data
+            return data if self._watch is None else self._watch(data)
         return b""
 
     def seekable(self) -> bool:

@@ -14,7 +14,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.input import record_shapes
 from llmbatch.input.entry import Entry
 from llmbatch.input.images import Images
-from llmbatch.input.occurrences import Occurrences, RecentOccurrences
+from llmbatch.input.occurrences import Occurrences, RecentOccurrences, Recounted
 from llmbatch.input.template import Template, TemplateError
 
 __all__ = ["Decoded", "Decoder", "IdFields", "Meta", "id_fields", "named"]
@@ -63,7 +63,7 @@ class Decoder:
         system: Template | None,
         form: str | None,
         images: Images | None = None,
-        seen: Occurrences | RecentOccurrences,
+        seen: Occurrences | RecentOccurrences | Recounted,
         notice: Callable[[str], None],
     ) -> None:
         if both := meta_fields & param_fields:

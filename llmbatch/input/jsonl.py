@@ -29,6 +29,15 @@ class JsonLines:
             return entries
         return self._parse(limit)
 
+    def skip(self, limit: int) -> int:
+        """Pass over at most `limit` entries, which an earlier pass has read; return how many. Raises InputError."""
+        self._recognised = True
+        if self._kept:
+            return len(self.read(limit))
+        passed, lines = _skip(self._lines, limit)
+        self._number += lines
+        return passed
+
     def _recognise(self) -> None:
         """Keep the first lines until one is JSON, or until they are so many that the input has another format.
 
@@ -102,6 +111,12 @@ class TextLines:
         self._lines, self._prefix = lines, prefix
         self._number = 0
 
+    def skip(self, limit: int) -> int:
+        """Pass over at most `limit` entries; return how many. Raises InputError."""
+        passed, lines = _skip(self._lines, limit)
+        self._number += lines
+        return passed
+
     def read(self, limit: int) -> list[Entry]:
         """Return what is there, at least one entry, at most `limit`; none at the end. Raises InputError."""
         entries: list[Entry] = []
@@ -114,6 +129,15 @@ class TextLines:
                 elif line.strip():
                     entries.append(_text(where, line))
         return entries
+
+
+def _skip(lines: Lines, limit: int) -> tuple[int, int]:
+    """Pass over at most `limit` lines that are not blank, at least one if there are any; count them, and all lines."""
+    passed = number = 0
+    while not passed and (batch := lines.read(limit)):
+        number += len(batch)
+        passed = sum(1 for line in batch if isinstance(line, Oversized) or line.strip())
+    return passed, number
 
 
 def _text(where: str, line: bytes) -> Entry:

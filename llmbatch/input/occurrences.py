@@ -1,10 +1,11 @@
 """Counts how often a name occurred before, in a packed table: a dict of millions would take too much memory."""
 
 from array import array
+from collections.abc import Iterator
 
 from llmbatch.codec.digest import FINGERPRINT, SCATTER
 
-__all__ = ["Occurrences", "RecentOccurrences"]
+__all__ = ["Occurrences", "RecentOccurrences", "Recounted", "Repeats"]
 
 _PARTS = 64
 _SMALLEST = 256
@@ -88,6 +89,43 @@ class RecentOccurrences:
         self._new += 1
         if self._new >= self._limit:
             self._young, self._old, self._new = Occurrences(), self._young, 0
+        return before
+
+
+class Repeats:
+    """How often the records of a sequence were there before, kept where that is not never."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._places, self._counts = array("Q"), array("Q")
+
+    def append(self, before: int) -> None:
+        """Add the next record of the sequence."""
+        if before:
+            self._places.append(self._length)
+            self._counts.append(before)
+        self._length += 1
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield the places of the records that were there before, and how often."""
+        return zip(self._places, self._counts, strict=True)
+
+
+class Recounted:
+    """Counts the records of a sequence, each of which was counted in an earlier pass."""
+
+    def __init__(self, repeats: Repeats) -> None:
+        self._repeats = iter(repeats)
+        self._place = -1
+        self._next = next(self._repeats, None)
+
+    def add(self, name: int) -> int:
+        """Return how many times the next record of the sequence was there before, whatever its name."""
+        self._place += 1
+        if self._next is None or self._next[0] != self._place:
+            return 0
+        before = self._next[1]
+        self._next = next(self._repeats, None)
         return before
 
 

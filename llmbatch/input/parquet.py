@@ -7,6 +7,7 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.arrow import batch_rows
 from llmbatch.input.entry import Entry
 from llmbatch.input.plain import plain_entry
+from llmbatch.input.unchanged import Watch
 
 __all__ = ["ParquetRows", "check_parquet"]
 
@@ -25,20 +26,24 @@ class ParquetRows:
     """Reads the rows of a file, a batch of one row group at a time.
 
     Dates, times and decimals become text; bytes that are not UTF-8 cannot be used in a prompt; NaN is null. Raises
-    InputError for a file that is not Parquet, or has two columns of one name.
+    InputError for a file that is not Parquet, or has two columns of one name. `watch` is shown which file it is, of
+    what size and date, since its bytes are read in no order.
     """
 
-    def __init__(self, path: str, *, name: str, prefix: str) -> None:
+    def __init__(self, path: str, *, name: str, prefix: str, watch: Watch | None = None) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._name, self._prefix, self._number = name, prefix, 0
         self._broken: tuple[type[Exception], ...] = (OSError, pa.ArrowException)
         try:
-            self._size = os.stat(path).st_size
+            status = os.stat(path)
+            self._size = status.st_size
             self._file = pq.ParquetFile(path, pre_buffer=False)
         except self._broken as error:
             raise self._input_error(error) from error
+        if watch is not None:
+            watch(repr((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)).encode())
         names = self._file.schema_arrow.names
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)

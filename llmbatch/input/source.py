@@ -3,7 +3,8 @@
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Wake, check, title
@@ -13,6 +14,7 @@ from llmbatch.input.json_array import JsonArray
 from llmbatch.input.jsonl import JsonLines, TextLines
 from llmbatch.input.lines import Lines
 from llmbatch.input.parquet import ParquetRows, check_parquet
+from llmbatch.input.unchanged import Contents, WatchInput
 
 __all__ = ["FORMATS", "Entry", "Source", "checked_delimiter", "expand", "open_source"]
 
@@ -29,6 +31,8 @@ _SUFFIXES = {
     ".md": "text",
     ".parquet": "parquet",
 }
+
+_Read = TypeVar("_Read")
 
 
 class Source:
@@ -48,29 +52,55 @@ class Source:
         self._wake = Wake()
         self._stream: ByteStream | ParquetRows | None = None
         self._reader: Reader | None = None
+        self._watch: WatchInput | None = None
 
     def read(self, limit: int) -> list[Entry]:
         """Return what is there now, at least one entry and at most `limit`; an empty list at the end.
 
         Blocks while there is nothing. Raises InputError.
         """
+        return self._next(lambda reader: reader.read(limit)) or []
+
+    def skip(self, limit: int) -> int:
+        """Pass over at most `limit` entries without looking into them; return how many, none at the end.
+
+        Blocks while there is nothing. Raises InputError.
+        """
+
+        def passed(reader: Reader) -> int:
+            return reader.skip(limit) if isinstance(reader, JsonLines | TextLines) else len(reader.read(limit))
+
+        return self._next(passed) or 0
+
+    def record(self) -> Contents:
+        """Take note of all bytes that are read from here on."""
+        contents = Contents()
+        self._watch = contents.record
+        return contents
+
+    def expect(self, contents: Contents) -> None:
+        """Raise InputError where the inputs are not what they were in an earlier pass."""
+        self._watch = contents.compare()
+
+    def _next(self, read: Callable[[Reader], _Read]) -> _Read | None:
+        """Return what is read from the first input that has something; None at the end."""
         while not self._wake.raised:
             if self._reader is None:
                 if not self._inputs:
                     break
                 self._reader = self._open(*self._inputs.pop())
             try:
-                entries = self._reader.read(limit)
+                found = read(self._reader)
             except InputError:
                 if self._wake.raised:  # an input that was interrupted may look broken
                     break
                 raise
             if self._wake.raised:
                 break
-            if entries:
-                return entries
+            if found:
+                return found
             self._close_current()
-        return []
+        return None
 
     @property
     def fraction(self) -> float | None:
@@ -99,10 +129,11 @@ class Source:
     def _open(self, path: str, form: str) -> Reader:
         name = title(path)
         prefix = f"{name} " if self._several else ""
+        watch = self._watch(name) if self._watch is not None else None
         if form == "parquet":
-            self._stream = rows = ParquetRows(path, name=name, prefix=prefix)
+            self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch)
             return rows
-        self._stream = stream = ByteStream(path, self._wake)
+        self._stream = stream = ByteStream(path, self._wake, watch)
         match form:
             case "json":
                 return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")

@@ -33,8 +33,6 @@ class History(ABC):
         self._doubts = Doubts()
         self._unsure_keys: set[int] = set()
         """The keys of failed lines that may have been billed."""
-        self._surveyed = bytearray()
-        """What became of each line's record in a first pass over the input."""
 
     @abstractmethod
     def _line(self, place: int) -> dict[str, Any]:
@@ -89,11 +87,6 @@ class History(ABC):
     def orphans(self) -> int:
         """Count the lines whose record was not found in the input."""
         return self._lines.matched.count(0)
-
-    def forget_matched(self) -> None:
-        """Start to match records again from none; remember what became of the lines until now."""
-        self._surveyed = self._lines.matched
-        self._lines.matched = bytearray(len(self._lines))
 
     def prior(self, identity: Identity, key: str) -> int:
         """Count the attempts of unknown outcome that earlier runs made of a record's request."""

@@ -199,7 +199,7 @@ class Store(History):
 
         Without a survey an answer may still turn out to be sent again.
         """
-        surveyed = self._surveyed if any(self._surveyed) else None
+        surveyed = self._lines.matched if any(self._lines.matched) else None
         for place, line in enumerate(self._scan()):
             if surveyed is not None:
                 if surveyed[place] != AGAIN:

@@ -1,6 +1,7 @@
 """The rows: what is compared, at what size. Each takes a bench and returns its lines."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -157,7 +159,8 @@ def startup(bench: Bench) -> list[Line]:
         _longer(f"llmbatch {name}", "python -c 'import typer'", figures[name], figures["typer"], bar)
         for name, bar in (("--version", "<= 1.3"), ("--help", "<= 3"))
     ]
-    took = [_first_request(bench) for _ in range(7)]
+    one = prompts(bench.folder / "one.jsonl", 1)
+    took = [_first_request(bench, one, bench.folder / "one.out") for _ in range(7)]
     lines.append(Line("run, to its first request on loopback", "", "s", None, median(took), bar="<= 0.8"))
     short, long = prompts(bench.folder / "short.jsonl", 15), _gigabyte(bench)
     figures = turns({"short": partial(_first_result, bench, short), "long": partial(_first_result, bench, long)}, 7)
@@ -192,31 +195,65 @@ def shards(bench: Bench) -> list[Line]:
 
 
 def million(bench: Bench) -> list[Line]:
-    """Memory of a million records and how soon the finished file is gone through. Minutes."""
+    """Memory of a million records, and how soon their file is gone through when it is continued. Minutes."""
     source, count = bench.prompts(1_000_000)
     output = bench.folder / "million.jsonl"
     first = bench.run(ours(bench.server.url(), source, output, 64), output, count)
-    again = ours(bench.server.url(), source, output, 64)
-    again.remove("--overwrite")
-    second = run(again, server=bench.server, home=bench.folder)
     allowed = 150e6 + 100 * count + 64e3 * 64
     work = f"{count:,} records, 100-byte answers, 64 workers"
     rate = Line(work, "", "records/s", None, count / first.wall, cpu_ours=first.cpu / count * 1e6, memory=first.memory)
+    return [rate, _memory(f"{work}: peak memory", allowed, first), *_resumes(bench, source, output, count)]
+
+
+def _resumes(bench: Bench, source: Path, output: Path, count: int) -> list[Line]:
+    """Continue a finished file, and one whose last tenth is missing, in turns."""
+    nine_tenths = bench.folder / "nine-tenths.jsonl"
+
+    def finished() -> Figures:
+        command = ours(bench.server.url(), source, output, 64)
+        command.remove("--overwrite")
+        return run(command, server=bench.server, home=bench.folder)
+
+    def until_it_sends() -> Figures:
+        _cut_short(output, nine_tenths, count * 9 // 10)
+        return Figures(_first_request(bench, source, nine_tenths, anew=False), 0, 0, 0)
+
+    figures = turns({"finished": finished, "nine tenths": until_it_sends}, rounds=3)
+    work = f"resume of {count:,} records"
+    took = {name: [one.wall / count * 1e6 for one in rounds] for name, rounds in figures.items()}
+    ratios = [a / b for a, b in zip(took["nine tenths"], took["finished"], strict=True)]
+    peak = max(figures["finished"], key=lambda one: one.memory)
     return [
-        rate,
-        _memory(f"{work}: peak memory", allowed, first),
         Line(
-            f"{work}: resume of the finished file",
+            f"{work}, all done: time a record",
             "",
-            "s",
+            "us",
             None,
-            second.wall,
-            bar="<= 15",
-            cpu_ours=second.cpu / count * 1e6,
-            memory=second.memory,
+            median(took["finished"]),
+            bar="<= 8",
+            cpu_ours=median(one.cpu for one in figures["finished"]) / count * 1e6,
         ),
-        _memory(f"{work}: peak memory of the resume", allowed, second),
+        _memory(f"{work}, all done: peak memory", 150e6 + 100 * count, peak),
+        Line(
+            f"{work}, nine tenths done: time a record until it sends",
+            "all done",
+            "us",
+            median(took["finished"]),
+            median(took["nine tenths"]),
+            median(ratios),
+            min(ratios),
+            max(ratios),
+            "<= 1.2",
+        ),
     ]
+
+
+def _cut_short(results: Path, to: Path, count: int) -> None:
+    """Write a results file as if a run had ended after so many records."""
+    shutil.rmtree(f"{to}.state", ignore_errors=True)
+    shutil.copytree(f"{results}.state", f"{to}.state")
+    with results.open("rb") as lines, to.open("wb") as out:
+        out.writelines(islice(lines, count))
 
 
 ROWS = {row.__name__: row for row in (instant, slow, cpu, durable, startup, shards)}
@@ -239,15 +276,14 @@ def _longer(work: str, against: str, ours: Rounds, theirs: Rounds, bar: str) -> 
     return Line(work, against, "s", their, our, median(ratios), min(ratios), max(ratios), bar)
 
 
-def _first_request(bench: Bench) -> float:
+def _first_request(bench: Bench, source: Path, output: Path, *, anew: bool = True) -> float:
     """Return the seconds from the start of a run to the first byte of its first request."""
-    source = prompts(bench.folder / "one.jsonl", 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        command = ours(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", source, output, 64)
+        if not anew:
+            command.remove("--overwrite")
         began = time.monotonic()
-        with subprocess.Popen(
-            ours(url, source, bench.folder / "one.out", 64), env=environment(bench.folder)
-        ) as process:
+        with subprocess.Popen(command, env=environment(bench.folder), stderr=subprocess.DEVNULL) as process:
             try:
                 connection, _ = listener.accept()
                 with connection:

@@ -1,0 +1,87 @@
+"""Notices when an input that is read a second time has other bytes than the first time."""
+
+import zlib
+from array import array
+from collections.abc import Callable
+
+from llmbatch.core.errors import InputError
+
+__all__ = ["Contents", "Watch", "WatchInput"]
+
+Watch = Callable[[bytes], bytes]
+"""Takes the next bytes of an input, none at its end, and returns those that are to be read."""
+WatchInput = Callable[[str], Watch]
+"""Takes the name of the next input that is opened."""
+
+
+class Contents:
+    """The bytes of inputs as a first pass read them, in checksums: a later pass gets the same bytes, or an error.
+
+    Bytes that were added behind them meanwhile are left for the next run.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: list[_Checksums] = []
+
+    def record(self, name: str) -> Watch:
+        """Take note of one more input in the first pass."""
+        self._inputs.append(checksums := _Checksums())
+        return checksums.add
+
+    def compare(self) -> WatchInput:
+        """Return what compares the same inputs, in the same order, in a later pass. It raises InputError."""
+        inputs = iter(self._inputs)
+
+        def watch(name: str) -> Watch:
+            checksums = next(inputs, None)
+            if checksums is None:
+                raise _changed(name)
+            return _Comparison(name, checksums)
+
+        return watch
+
+
+class _Checksums:
+    """One input: the checksum of all its bytes up to some places."""
+
+    def __init__(self) -> None:
+        self.ends, self.sums = array("Q"), array("I")
+
+    def add(self, piece: bytes) -> bytes:
+        end, checksum = (self.ends[-1], self.sums[-1]) if self.ends else (0, 0)
+        if piece:
+            self.ends.append(end + len(piece))
+            self.sums.append(zlib.crc32(piece, checksum))
+        return piece
+
+
+class _Comparison:
+    """A later pass over one input."""
+
+    def __init__(self, name: str, checksums: _Checksums) -> None:
+        self._name = name
+        self._places = zip(checksums.ends, checksums.sums, strict=True)
+        self._next = next(self._places, None)
+        self._offset = self._checksum = 0
+
+    def __call__(self, piece: bytes) -> bytes:
+        if not piece and self._next is not None:
+            raise _changed(self._name)
+        start = 0
+        while self._next is not None and start < len(piece):
+            end, expected = self._next
+            part = piece[start : start + end - self._offset]
+            start += len(part)
+            self._offset += len(part)
+            self._checksum = zlib.crc32(part, self._checksum)
+            if self._offset == end:
+                if self._checksum != expected:
+                    raise _changed(self._name)
+                self._next = next(self._places, None)
+        return piece[:start]
+
+
+def _changed(name: str) -> InputError:
+    return InputError(
+        f"{name} is not what it was when its records were counted", "Run the same command again: it counts anew."
+    )

@@ -1,0 +1,172 @@
+"""What a first pass over the input finds, and what a second one makes of it."""
+
+import csv
+import gzip
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmbatch.app.first_pass import take_survey
+from llmbatch.app.input import InputReader, new_dialect
+from llmbatch.app.survey import Survey
+from llmbatch.core.errors import InputError
+from llmbatch.core.job import Job
+from llmbatch.core.outcome import AlreadyDone
+from llmbatch.core.settings import InputSettings, ModelSettings, Redo, Settings
+from llmbatch.results.reader import RecordedHistory, open_results
+from llmbatch.results.resume_policy import Action, ResumePolicy
+from tests.support.result_lines import failed, ok, put
+
+POLICIES = [
+    ResumePolicy(changed="rerun"),
+    ResumePolicy(changed="keep", redo=Redo("none")),
+    ResumePolicy(redo=Redo("all"), changed="rerun"),
+    ResumePolicy(redo=Redo(ids=frozenset(["a", 1])), changed="rerun"),
+]
+RECORDS = st.lists(
+    st.fixed_dictionaries({"id": st.sampled_from(["a", "b", 1, 2, None]), "prompt": st.sampled_from("xy")})
+    | st.sampled_from(["text", "other"])
+    | st.just({"id": "unusable"}),
+    min_size=1,
+    max_size=12,
+)
+
+
+def a_run(*paths: Path, shard: tuple[int, int] | None = None, limit: int | None = None, **more: Any) -> Settings:
+    return Settings(
+        input=InputSettings(tuple(map(str, paths)), shard=shard, limit=limit, **more),
+        model=ModelSettings(provider="mock", model="m"),
+    )
+
+
+def everything(run: Settings, survey: Survey | None = None, batch: int = 3) -> list[Any]:
+    """Read all records; those that a survey shows to be done come as such."""
+    with closing(InputReader(run, lambda text: None)) as reading:
+        jobs, records = reading.jobs(new_dialect(run), survey=survey), list[Any]()
+        while found := jobs.read(batch):
+            records += found
+    return records
+
+
+def name(record: Any) -> tuple[Any, ...]:
+    identity = record.identity
+    return identity.index, identity.id, identity.record, identity.occurrence, record.key
+
+
+def lines_for(records: list[Any], fates: list[str]) -> list[Any]:
+    """Results of some records: answered, failed, or answered when they were different."""
+    lines = []
+    for record, fate in zip(records, fates, strict=True):
+        index, id, digest, occurrence, key = name(record)
+        more: dict[str, Any] = {"record": digest, "key": key} | ({"occurrence": occurrence} if occurrence else {})
+        if fate == "failed":
+            lines.append(failed(id, index, **more))
+        elif fate != "none":
+            lines.append(ok(id, index, **more | ({"record": "0" * 32, "key": "f" * 32} if fate == "edited" else {})))
+    return lines
+
+
+@contextmanager
+def history_of(path: Path, lines: list[Any]) -> Iterator[RecordedHistory]:
+    with open_results([put(path, lines)]) as (file,):
+        yield file.history()
+
+
+def write(path: Path, records: list[Any]) -> Path:
+    if path.suffix == ".csv":
+        out = io.StringIO()
+        table = csv.DictWriter(out, ["id", "prompt"])
+        table.writeheader()
+        table.writerows({"prompt": one} if isinstance(one, str) else one for one in records)
+        path.write_text(out.getvalue())
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        text = "".join(f"{json.dumps(one)}\n{' ' * (index % 2)}\n" for index, one in enumerate(records)).encode()
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(RECORDS, st.data())
+def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_first(
+    records: list[Any], data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as folder:
+        cut = data.draw(st.integers(0, len(records)))
+        ending = data.draw(st.sampled_from(["jsonl", "csv", "json", "jsonl.gz"]))
+        parts = [part for part in (records[:cut], records[cut:]) if part]
+        inputs = [write(Path(folder, f"{number}.{ending}"), part) for number, part in enumerate(parts)]
+        limit = data.draw(st.sampled_from([None, 1, 5]))
+        run = a_run(*inputs, shard=data.draw(st.sampled_from([None, (1, 2)])), limit=limit)
+        all_records = everything(run)
+        fates = st.sampled_from(["none", "ok", "ok", "failed", "edited"])
+        of_each = data.draw(st.lists(fates, min_size=len(all_records), max_size=len(all_records)))
+        policy = data.draw(st.sampled_from(POLICIES))
+        with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
+            decided = [(one, history.decide(one.identity, one.key, policy)) for one in all_records]
+            survey = take_survey(run, new_dialect(run), history, policy)
+        assert survey is not None
+
+        kept = {Action.KEEP_OK: AlreadyDone.OK, Action.KEEP_FAILED: AlreadyDone.FAILED}
+        found = everything(run, survey, batch=data.draw(st.integers(1, 4)))
+        others = [one for one in found if not isinstance(one, AlreadyDone)]
+        assert [name(one) for one in others] == [name(one) for one, done in decided if done.action not in kept]
+        done_before = Counter(kept[done.action] for _, done in decided if done.action in kept)
+        assert Counter(one for one in found if isinstance(one, AlreadyDone)) == done_before == Counter(survey.kept())
+        assert survey.records == len(all_records)
+        assert survey.is_done == (not others)
+        assert {action: survey.count(action) for action in Action} == {
+            action: sum(done.action is action for _, done in decided) for action in Action
+        }
+        assert survey.worked == {
+            one.route for one, done in decided if done.action is Action.KEEP_OK and isinstance(one, Job)
+        }
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "json", "txt", "jsonl.gz", "parquet"])
+def test_an_input_that_is_replaced_between_the_passes_is_noticed(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"in.{ending}"
+
+    def put_there(text: str) -> None:
+        records = [{"id": str(n), "prompt": f"{text} {n}"} for n in range(50)]
+        if ending == "parquet":
+            pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+            pq.write_table(pa.Table.from_pylist(records), source)
+        elif ending == "txt":
+            source.write_text("".join(f"{one['prompt']}\n" for one in records))
+        else:
+            write(source, records)
+
+    put_there("old")
+    run = a_run(source)
+    first = everything(run)
+    with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok"] * 49 + ["none"])) as history:
+        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+    assert survey is not None and survey.count(Action.SEND) == 1
+    assert [name(one) for one in everything(run, survey) if isinstance(one, Job)] == [name(first[-1])]
+    put_there("new")
+    with pytest.raises(InputError, match=f"in.{ending} is not what it was when its records were counted"):
+        everything(run, survey)
+
+
+def test_what_is_added_between_the_passes_is_left_for_the_next_run(tmp_path: Path) -> None:
+    run = a_run(write(tmp_path / "in.jsonl", ["a", "b", "c"]))
+    first = everything(run)
+    with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok", "none", "none"])) as history:
+        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+        with (tmp_path / "in.jsonl").open("a") as more:
+            more.write('"d"\n')
+        found = everything(run, survey)
+        assert [name(one) for one in found[1:]] == [name(one) for one in first[1:]]
+        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+    assert survey is not None and survey.records == 4

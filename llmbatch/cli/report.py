@@ -9,6 +9,8 @@ from llmbatch.core.errors import UsageError
 
 __all__ = ["report"]
 
+FORMATS = ("table", "json", "html", "markdown", "junit")
+
 
 def report(
     files: Annotated[
@@ -16,7 +18,7 @@ def report(
         typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
     ] = None,
     format: Annotated[
-        str, typer.Option(metavar="table|json|html", help="The shape of the report; html is one page.")
+        str, typer.Option(metavar="|".join(FORMATS), help="The shape of the report; html is one page.")
     ] = "table",
 ) -> None:
     """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
@@ -24,8 +26,8 @@ def report(
     llmbatch report results.jsonl
     llmbatch report shard-*.jsonl --format json | jq .cost_usd
     """
-    if format not in ("table", "json", "html"):
-        raise UsageError(f"--format {format}: not a format", "--format table, json or html.")
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: not a format", f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.files import check_stdout
@@ -33,17 +35,34 @@ def report(
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
     check_stdout(files or [])
-    out = stdout_sink()
-    book = summarize(files or [], notice=notice)
-    if format == "json":
-        from llmbatch.codec import json
+    out, names = stdout_sink(), files or []
+    match format:
+        case "json":
+            from llmbatch.codec import json
 
-        out(json.dumps(book.as_json()) + b"\n")
-    elif format == "html":
-        from llmbatch.ui.report_html import account_page
+            out(json.dumps(summarize(names, notice=notice).as_json()) + b"\n")
+        case "html":
+            from llmbatch.results.highlights import Highlights
+            from llmbatch.ui.report_html import report_page
 
-        out(account_page(book, files or ["stdin"]))
-    else:
-        from llmbatch.ui.report import account_text
+            highlights = Highlights()
+            book = summarize(names, notice=notice, also=highlights.add)
+            out(report_page(book, highlights, names or ["stdin"]))
+        case "markdown":
+            from llmbatch.results.highlights import Highlights
+            from llmbatch.ui.report_markdown import report_markdown
 
-        out(account_text(book, terminal_width(1)))
+            highlights = Highlights()
+            out(report_markdown(summarize(names, notice=notice, also=highlights.add), highlights))
+        case "junit":
+            from llmbatch.ui.report_junit import junit_report
+
+            with junit_report() as document:
+                summarize(names, notice=notice, also=document.add)
+                for piece in document.pieces():
+                    out(piece)
+        case _:
+            from llmbatch.ui.report import account_text
+            from llmbatch.ui.symbols import symbols_for
+
+            out(account_text(summarize(names, notice=notice), terminal_width(1), symbols_for(os.environ)))

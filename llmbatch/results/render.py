@@ -52,6 +52,7 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
     else:
         fields["status"] = "failed"
         fields["error"] = _error(verdict, redact)
+        fields["model"] = job.route.model
         fields["attempts"] = job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True

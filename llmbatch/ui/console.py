@@ -14,7 +14,7 @@ from rich.text import Text
 
 from llmbatch.core.printable import printable
 
-__all__ = ["columns", "facts", "is_terminal", "plain_text", "stderr_console"]
+__all__ = ["WIDE", "columns", "facts", "is_terminal", "plain_text", "stderr_console"]
 
 
 def is_terminal(fd: int) -> bool:
@@ -80,11 +80,11 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def columns(names: Sequence[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> Table:
-    """Return a table with a heading, numbers in all columns but the first, unless they hold `words`."""
+def columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of words with a heading."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(names):
-        table.add_column(_text(name), justify="right" if place and not words else "left", overflow="fold")
+    for name in names:
+        table.add_column(_text(name), overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
     return table

@@ -13,7 +13,7 @@ def providers_text(providers: Sequence[Provider], width: int | None) -> bytes:
     heading = ["provider", "endpoint", "base URL", "key", "set"]
     if any(one.check is not None for one in providers):
         heading.append("check")
-    return plain_text([columns(heading, map(_row, providers), words=True)], width)
+    return plain_text([columns(heading, map(_row, providers))], width)
 
 
 def _row(one: Provider) -> list[str]:

@@ -3,23 +3,34 @@
 from collections.abc import Iterator
 
 from rich.console import RenderableType
+from rich.text import Text
 
+from llmbatch.core.printable import printable
 from llmbatch.results.stats import Stats, StatsByModel
-from llmbatch.ui.console import columns, facts, plain_text
+from llmbatch.ui.console import WIDE, facts, plain_text
+from llmbatch.ui.histogram import bar_line, histogram
+from llmbatch.ui.layout import table
+from llmbatch.ui.symbols import Symbols
+from llmbatch.ui.units import duration, money
 
 __all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
 
 MODEL_COLUMNS = ("model", "records", "ok", "failed", "tokens in", "out", "cost", "p50", "p95", "p99")
+_FIRST_TO_GO = ("p99", "p95", "records", "tokens in", "out", "p50", "failed")
 
 
-def account_text(book: StatsByModel, width: int | None) -> bytes:
+def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> bytes:
     """Write the account down, models line by line when there are several."""
+    total = book.total()
 
     def parts() -> Iterator[RenderableType]:
-        yield facts(account_rows(book.files, book.total()))
-        rows = model_rows(book)
-        if rows:
-            yield columns(MODEL_COLUMNS, rows)
+        yield facts(account_rows(book.files, total))
+        if (shape := histogram(total.latencies)) is not None:
+            scale = f"{duration(shape.low)} {bar_line(shape.counts, symbols.bars)} {duration(shape.high)}"
+            yield Text(f"\nlatency  {scale}", no_wrap=True, overflow="crop")
+        if rows := model_rows(book):
+            lines = table(MODEL_COLUMNS, rows, width or WIDE, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
+            yield Text("\n" + "\n".join(lines), no_wrap=True, overflow="crop")
 
     return plain_text(parts(), width)
 
@@ -46,10 +57,10 @@ def account_rows(files: int, total: Stats) -> list[tuple[str, str]]:
             rows.append((what, f"{total.tokens[name]:,}"))
     if total.cost_usd is not None:
         partly = f" ({total.unpriced:,} answers have no price)" if total.unpriced else ""
-        rows.append(("cost", f"${total.cost_usd:,.6f}{partly}"))
+        rows.append(("cost", f"{money(total.cost_usd)}{partly}"))
     latency = total.latency_s()
     if latency:
-        rows.append(("latency p50, p95, p99", ", ".join(f"{seconds:.3g} s" for seconds in latency.values())))
+        rows.append(("latency p50, p95, p99", ", ".join(map(duration, latency.values()))))
     if total.first_started_at and total.last_started_at:
         rows.append(("first request", total.first_started_at))
         rows.append(("last request", total.last_started_at))
@@ -68,12 +79,12 @@ def model_rows(book: StatsByModel) -> list[tuple[str, ...]]:
 def _model_row(name: str, account: Stats) -> tuple[str, ...]:
     latency = account.latency_s()
     return (
-        name,
+        printable(name, 200),
         f"{account.records:,}",
         f"{account.ok:,}",
         f"{account.failed:,}",
         f"{account.tokens['input_tokens']:,}",
         f"{account.tokens['output_tokens']:,}",
-        "" if account.cost_usd is None else f"${account.cost_usd:,.6f}",
-        *(f"{latency[rank]:.3g} s" if latency else "" for rank in ("p50", "p95", "p99")),
+        "" if account.cost_usd is None else money(account.cost_usd),
+        *(duration(latency[rank]) if latency else "" for rank in ("p50", "p95", "p99")),
     )

@@ -1,53 +1,99 @@
-"""The report as one self-contained page of HTML, without scripts."""
+"""The report as one self-contained page of HTML: no script, nothing from the network, nothing of others as markup."""
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmbatch.core.printable import printable
-from llmbatch.results.stats import StatsByModel
+from llmbatch.results.highlights import Highlights
+from llmbatch.results.stats import Stats, StatsByModel
+from llmbatch.ui import charts
+from llmbatch.ui.histogram import histogram
 from llmbatch.ui.report import MODEL_COLUMNS, account_rows, model_rows
+from llmbatch.ui.units import duration, money
 
-__all__ = ["account_page"]
+if TYPE_CHECKING:
+    from jinja2 import Template
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right; overflow-wrap: anywhere }
-th:first-child, td:first-child { text-align: left; white-space: pre-wrap }
-.bar { display: flex; height: 1rem; background: #eee } .ok { background: #2a7 } .failed { background: #c43 }
-@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd } th, td { border-color: #444 } }
-"""
+__all__ = ["report_page"]
+
+BARS = 48
+"""Bars of the drawing over time."""
 
 
-def account_page(book: StatsByModel, names: Sequence[str]) -> bytes:
-    """Write the page. Everything that comes from a file is escaped."""
-    total = book.total()
-    share = 100 * total.ok / total.records if total.records else 0.0
-    bar = (
-        f'<div class="bar"><div class="ok" style="width:{share:.2f}%"></div>'
-        f'<div class="failed" style="width:{100 - share:.2f}%"></div></div>'
-        if total.records
-        else ""
+class _Card(NamedTuple):
+    """One figure at the top of the page; `id` is that of its element."""
+
+    id: str
+    label: str
+    value: str
+    tone: str = ""
+
+
+def report_page(book: StatsByModel, highlights: Highlights, names: Sequence[str]) -> bytes:
+    """Write the page about results files of these names."""
+    total, span = book.total(), highlights.span
+    seconds = span[1] - span[0] if span is not None else 0.0
+    page = _template().render(
+        names=names,
+        period=_period(span),
+        cards=_cards(total, seconds),
+        model_columns=MODEL_COLUMNS,
+        models=model_rows(book),
+        facts=account_rows(book.files, total),
+        failures=[
+            (k, f"{total.failures[k]:,}", highlights.failures.get(k, [])) for k, _ in total.failures.most_common()
+        ],
+        answers=highlights.answers,
+        slowest=highlights.slowest,
+        **_charts(total, highlights, seconds),
     )
-    models = model_rows(book)
-    page = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        '<meta name="viewport" content="width=device-width"><title>llmbatch report</title>',
-        f"<style>{_STYLE}</style></head><body>",
-        f"<h1>llmbatch report</h1><p>{_text(', '.join(names), 2000)}</p>{bar}",
-        _table((), account_rows(book.files, total)),
-        _table(MODEL_COLUMNS, models) if models else "",
-        "</body></html>\n",
-    ]
-    return "\n".join(page).encode("utf-8", "replace")
+    return page.encode("utf-8", "replace")
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = f"<tr>{''.join(f'<th>{_text(name)}</th>' for name in names)}</tr>\n" if names else ""
-    body = "\n".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>\n{head}{body}\n</table>"
+def _cards(total: Stats, seconds: float) -> list[_Card]:
+    cards = [_Card("answered", "answered", f"{total.ok:,}", "good")]
+    cards.append(_Card("failed", "failed", f"{total.failed:,}", "fail" if total.failed else ""))
+    if total.cost_usd is not None:
+        cards.append(_Card("cost", "cost", money(total.cost_usd)))
+    if tokens := total.tokens["input_tokens"] + total.tokens["output_tokens"]:
+        cards.append(_Card("tokens", "tokens", f"{tokens:,}"))
+    if seconds > 0:
+        cards.append(_Card("time", "total time", duration(seconds)))
+        cards.append(_Card("rate", "records a second", f"{total.records / seconds:,.1f}"))
+    return cards
 
 
-def _text(text: str, limit: int = 200) -> str:
-    return escape(printable(text, limit))
+def _charts(total: Stats, highlights: Highlights, seconds: float) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    found: dict[str, Any] = {"timeline": None, "latency": None}
+    if bins := highlights.timeline(BARS):
+        found["timeline"] = Markup(charts.timeline(bins, seconds))
+        found["busiest"] = f"{max(one.in_flight for one in bins):,.0f}"
+    if (shape := histogram(total.latencies)) is not None:
+        found["latency"] = Markup(charts.bars(shape.counts, shape.low, shape.high))
+        found["percentiles"] = " · ".join(f"{rank} {duration(value)}" for rank, value in total.latency_s().items())
+    return found
+
+
+def _period(span: tuple[float, float] | None) -> str:
+    if span is None:
+        return ""
+    first, last = (f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" for seconds in span)
+    return f"{first} to {last} UTC"
+
+
+def _lines(text: str) -> str:
+    """Make a text of several lines safe to show."""
+    return "\n".join(printable(line, 2001) for line in text.split("\n"))
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("llmbatch.ui", "."), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"printable": printable, "duration": duration, "lines": _lines}
+    return environment.get_template("report.html.jinja")

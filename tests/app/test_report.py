@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch.app.report import report
+from llmbatch.results.highlights import Highlights
 from llmbatch.results.stats import MOST_NAMES, OTHER, Stats, StatsByModel
 from llmbatch.ui.report import account_text
-from llmbatch.ui.report_html import account_page
+from llmbatch.ui.report_html import report_page
+from llmbatch.ui.report_markdown import report_markdown
+from llmbatch.ui.symbols import UNICODE
 from tests.support.result_lines import failed, ok, put
 
 NASTY = "\x1b]0;x\x07\x9b31m<script>&\u202e[/x]\"'"
@@ -64,18 +67,20 @@ def test_everything_is_added_up(tmp_path: Path) -> None:
 def test_an_unknown_price_is_no_price() -> None:
     total = book_of([ok("a", 0)]).as_json()
     assert total["cost_usd"] is None
-    assert b"cost" not in account_text(book_of([ok("a", 0)]), None)
+    assert b"cost" not in account_text(book_of([ok("a", 0)]), None, UNICODE)
 
 
 def test_answers_without_a_price_are_told_but_not_those_that_were_paid_elsewhere() -> None:
     paid = [ok("a", 0, cost_usd=0.5), failed("b", 1, cost_usd=0.25), ok("c", 2, reused=True)]
-    assert b"no price" not in account_text(book_of(paid), None)
-    assert b"$0.750000 (1 answers have no price)" in account_text(book_of([*paid, ok("d", 3)]), None)
+    assert b"no price" not in account_text(book_of(paid), None, UNICODE)
+    assert b"$0.7500 (1 answers have no price)" in account_text(book_of([*paid, ok("d", 3)]), None, UNICODE)
 
 
 def test_nothing_at_all_is_an_account_too() -> None:
     assert book_of([]).as_json()["latency_s"] == {}
-    assert b"records" in account_text(StatsByModel(), None) and b"records" in account_page(StatsByModel(), [])
+    assert b"records" in account_text(StatsByModel(), None, UNICODE) and b"records" in report_page(
+        StatsByModel(), Highlights(), []
+    )
 
 
 JUNK = st.recursive(
@@ -93,8 +98,12 @@ def test_no_field_is_trusted(lines: list[tuple[bool, dict[str, Any]]]) -> None:
     total = book.as_json()
     assert total["ok"] + total["failed"] == total["records"] == len(lines)
     json.dumps(total, allow_nan=False)
-    account_text(book, 80)
-    account_page(book, ["r.jsonl"])
+    account_text(book, 80, UNICODE)
+    highlights = Highlights()
+    for fine, more in lines:
+        highlights.add((ok if fine else failed)(None, 0, **more))
+    report_page(book, highlights, ["r.jsonl"])
+    report_markdown(book, highlights)
 
 
 @settings(max_examples=50, deadline=None)
@@ -121,22 +130,30 @@ def test_names_without_end_are_not_told_apart_for_ever() -> None:
 @pytest.mark.parametrize("width", [20, 80, None])
 def test_nothing_from_a_file_drives_the_terminal_nor_makes_a_line_too_wide(width: int | None) -> None:
     book = book_of([ok(None, 0, model=NASTY * 9), ok(None, 0, model="漢" * 300), failed(None, 0, NASTY)])
-    text = account_text(book, width).decode()
+    text = account_text(book, width, UNICODE).decode()
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert width is None or max(map(len, text.splitlines())) <= width
 
 
 def test_the_page_holds_no_markup_of_others() -> None:
-    page = account_page(book_of([ok(None, 0, model=NASTY), ok(None, 0), failed(None, 0, NASTY)]), [f"{NASTY}.jsonl"])
+    lines = [
+        ok(NASTY, 0, NASTY, model=NASTY),
+        ok(None, 0),
+        failed(NASTY, 0, NASTY, error={"kind": NASTY, "message": NASTY}),
+    ]
+    highlights = Highlights()
+    for line in lines:
+        highlights.add(line)
+    page = report_page(book_of(lines), highlights, [f"{NASTY}.jsonl"])
     text = page.decode()
     assert "<script" not in text and "\x1b" not in text and "default-src 'none'" in text
     assert html.escape("<script>&") in text
 
 
 def test_models_have_lines_of_their_own_when_there_are_several() -> None:
-    text = account_text(book_of([ok(None, 0), ok(None, 1, model="m-2"), failed(None, 2)]), 100).decode()
+    text = account_text(book_of([ok(None, 0), ok(None, 1, model="m-2"), failed(None, 2)]), 100, UNICODE).decode()
     assert re.search(r"m-2 +1 +1 +0 ", text) and "(none)" in text
-    assert "m-1" not in account_text(book_of([ok(None, 0), failed(None, 1)]), 100).decode()
+    assert "m-1" not in account_text(book_of([ok(None, 0), failed(None, 1)]), 100, UNICODE).decode()
 
 
 def test_a_torn_end_is_said(tmp_path: Path) -> None:

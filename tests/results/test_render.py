@@ -101,6 +101,7 @@ def test_a_failed_line_has_the_fields_of_the_contract_in_their_order() -> None:
             "error",
             {"kind": "bad_request", "status": 400, "code": "context_length_exceeded", "message": "no"},
         ),
+        ("model", "m"),
         ("attempts", 1),
         ("started_at", "2026-11-22T10:00:00.123Z"),
         ("latency_s", 0.812),

@@ -1,0 +1,104 @@
+"""The report as a page, as Markdown and as JUnit: figures equal those of the JSON, and no text of others is markup."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.results.highlights import Highlights
+from llmbatch.results.stats import StatsByModel
+from llmbatch.ui.report_html import report_page
+from llmbatch.ui.report_junit import junit_report
+from llmbatch.ui.report_markdown import report_markdown
+from tests.support.result_lines import failed, ok
+
+LINES = [
+    *(ok(f"q{n}", n, cost_usd=0.01, latency_s=0.1 * (n + 1), model=f"m-{n % 2}") for n in range(40)),
+    failed("bad", 40, "timeout", None, model="m-1"),
+    failed(None, 41, "schema", 200, model="m-1"),
+]
+TEXT = st.text(st.characters(), max_size=40)
+
+
+def gathered(lines: list[dict[str, Any]]) -> tuple[StatsByModel, Highlights]:
+    book, highlights = StatsByModel(), Highlights()
+    book.files = 1
+    for line in lines:
+        book.add(line)
+        highlights.add(line)
+    return book, highlights
+
+
+class Page(HTMLParser):
+    """Elements by name, and the text of those with an id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.figures: dict[str, str] = {}
+        self._id: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+        self._id = dict(attrs).get("id")
+
+    def handle_data(self, data: str) -> None:
+        if self._id is not None:
+            self.figures[self._id] = data
+            self._id = None
+
+
+def test_the_cards_of_the_page_have_the_figures_of_the_json() -> None:
+    book, highlights = gathered(LINES)
+    figures = Page(report_page(book, highlights, ["r.jsonl"]).decode()).figures
+    total = json.loads(json.dumps(book.as_json()))
+    assert figures["answered"] == f"{total['ok']:,}" and figures["failed"] == f"{total['failed']:,}"
+    assert figures["cost"] == f"${total['cost_usd']:.4f}"
+    assert figures["tokens"] == f"{total['input_tokens'] + total['output_tokens']:,}"
+
+
+def test_the_page_needs_nothing_but_itself() -> None:
+    text = report_page(*gathered(LINES), ["r.jsonl"]).decode()
+    page = Page(text)
+    assert not page.elements & {"script", "link", "img", "iframe", "object", "embed", "form", "a"}
+    assert not re.search(r"url\(|@import|https?://", text.replace("http://www.w3.org", ""))
+    assert {"svg", "details", "table"} <= page.elements
+
+
+@given(TEXT, TEXT, TEXT)
+def test_no_text_of_others_becomes_markup(id: str, text: str, model: str) -> None:
+    hostile = [
+        ok(id, 0, f"<script>{text}", model=f"<b onclick=x>{model}"),
+        failed(id, 1, f"<i>{text}"[:60], error={"kind": f"<i>{text}", "message": f"<img src=x>{text}", "status": 400}),
+    ]
+    page = Page(report_page(*gathered([*LINES, *hostile]), [f"<u>{text}"]).decode())
+    clean = Page(report_page(*gathered(LINES), ["r"]).decode())
+    assert page.elements == clean.elements and page.attributes <= clean.attributes | {"open"}
+
+
+@given(TEXT, TEXT)
+def test_markdown_keeps_its_tables_whatever_the_texts_are(id: str, text: str) -> None:
+    lines = [failed(id, 0, "timeout", error={"kind": "timeout", "message": f"{text} | x <b> `y`", "status": None})]
+    said = report_markdown(*gathered(lines)).decode()
+    rows = [line for line in said.splitlines() if line.startswith("| timeout")]
+    assert len(rows) == 2 and "<b>" not in said
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", rows[-1])) == 5
+
+
+@given(st.lists(st.tuples(st.booleans(), TEXT, TEXT), max_size=5))
+def test_junit_is_xml_with_a_case_for_each_record(records: list[tuple[bool, str, str]]) -> None:
+    with junit_report() as document:
+        for fine, id, text in records:
+            error = {"kind": "timeout", "message": text, "status": None}
+            document.add(ok(id, 0) if fine else failed(id, 0, error=error))
+        suite = ET.fromstring(b"".join(document.pieces())).find("testsuite")
+    assert suite is not None
+    assert len(suite.findall("testcase")) == int(suite.attrib["tests"]) == len(records)
+    assert len(suite.findall("testcase/failure")) == int(suite.attrib["failures"]) == sum(not r[0] for r in records)

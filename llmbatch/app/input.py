@@ -8,7 +8,7 @@ from llmbatch.app.first_records import FirstRecords, fields_named_by
 from llmbatch.app.jobs import Earlier, JobReader, SkipDone
 from llmbatch.app.servers import find_preset
 from llmbatch.app.survey import Survey
-from llmbatch.codec.schema import Check, NoValidator, compiled
+from llmbatch.codec.schema import NoValidator, SchemaCheck, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
@@ -172,7 +172,7 @@ def new_reader(settings: Settings) -> AnswerReader:
     )
 
 
-def _check(schema: Any) -> Check:
+def _check(schema: Any) -> SchemaCheck:
     try:
         return compiled(schema)
     except NoValidator:

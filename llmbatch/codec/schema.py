@@ -1,12 +1,10 @@
 """JSON Schemas; the only file that imports jsonschema_rs."""
 
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Check", "NoValidator", "compiled"]
+from llmbatch.codec.schema_cost import takes_few_steps
 
-Check = Callable[[Any], str | None]
-"""Returns what is wrong with a value, None when it is valid."""
+__all__ = ["NoValidator", "SchemaCheck", "compiled"]
 
 _LONGEST = 300
 
@@ -15,7 +13,7 @@ class NoValidator(ImportError):
     """The library that validates schemas is not installed."""
 
 
-def compiled(schema: Any) -> Check:
+def compiled(schema: Any) -> "SchemaCheck":
     """Return the check of a schema of any draft. Raises ValueError for an invalid one, with the reason.
 
     References work inside the schema only: nothing is fetched. Raises NoValidator without the extra.
@@ -32,16 +30,23 @@ def compiled(schema: Any) -> Check:
     except ValueError as error:
         raise ValueError(_short(str(error))) from None
 
-    return _Fit(schema, validator)
+    return SchemaCheck(schema, validator)
 
 
-class _Fit:
-    """The check of one schema. Pickling sends the schema, which the other process compiles itself."""
+class SchemaCheck:
+    """The check of one schema. Pickling sends the schema, which the other process compiles itself.
+
+    `is_quick` says whether it takes a time that grows with the size of a value alone.
+    """
 
     def __init__(self, schema: Any, validator: Any) -> None:
         self._schema, self._validator = schema, validator
+        self.is_quick = takes_few_steps(schema)
 
     def __call__(self, value: Any) -> str | None:
+        """Return what is wrong with a value, None when it is valid."""
+        if self._validator.is_valid(value):  # much cheaper than to look for what may be wrong
+            return None
         flaw = next(iter(self._validator.iter_errors(value)), None)
         if flaw is None:
             return None

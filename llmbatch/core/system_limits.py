@@ -1,6 +1,7 @@
 """What the system allows a process: open files, threads, other processes, memory."""
 
 import errno
+import mmap
 import os
 import resource
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import suppress
 
 from llmbatch.core.errors import LlmbatchError, OutOfMemory, OutOfResources, UsageError
 
-__all__ = ["OUT_OF_FILES", "allow_open_files", "cannot_start", "check_open_files", "explain_shortage"]
+__all__ = ["OUT_OF_FILES", "allow_open_files", "cannot_start", "check_memory", "check_open_files", "explain_shortage"]
 
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 """Error numbers: too many files are open, in this process or in the system."""
@@ -47,6 +48,20 @@ def check_open_files(count: int) -> None:
     finally:
         for fd in taken:
             os.close(fd)
+
+
+def check_memory(size: int) -> None:
+    """Check that so much more address space is allowed, by taking it. Raises UsageError.
+
+    Libraries in C crash in many places where there is a little less than they need.
+    """
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, MemoryError) as error:
+        raise UsageError(
+            f"there is too little memory: a run takes {size >> 20} MB before its first request",
+            "Raise `ulimit -v`, then run the same command again.",
+        ) from error
 
 
 def cannot_start(what: str, error: OSError | RuntimeError) -> LlmbatchError:

@@ -4,7 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 from llmbatch.codec import json
-from llmbatch.codec.schema import Check
+from llmbatch.codec.schema import SchemaCheck
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, UnusableAnswer
@@ -30,7 +30,7 @@ class AnswerChecks(NamedTuple):
 
     finish: frozenset[str] = frozenset()
     json: bool = False
-    check: Check | None = None
+    check: SchemaCheck | None = None
     again: bool = False
 
 
@@ -65,8 +65,11 @@ class JsonRouter(Router):
         return route, body
 
 
-def checked(checks: AnswerChecks, answer: Completion) -> Completion | Fault:
-    """Return the answer, with its JSON, if it passes; else the fault."""
+def checked(checks: AnswerChecks, answer: Completion, *, given_up: str | None = None) -> Completion | Fault:
+    """Return the answer, with its JSON, if it passes; else the fault.
+
+    `given_up` says why it is not compared with the schema: then it fails, and is not asked for again, since it may fit.
+    """
     ends = (answer.finish_reason, answer.extra.get(OWN), "refusal" if "refusal" in answer.extra else None)
     end = next((end for end in ends if isinstance(end, str) and end in checks.finish), None)
     if end is not None:
@@ -80,6 +83,8 @@ def checked(checks: AnswerChecks, answer: Completion) -> Completion | Fault:
     except ValueError as error:
         message = f"the answer is not JSON{_how(answer)}: {error}"
         return _rejected(answer, Kind.NOT_JSON, message, again=checks.again)
+    if given_up is not None:
+        return _rejected(answer, Kind.SCHEMA, f"the answer was not checked against the schema: {given_up}")
     flaw = checks.check(value) if checks.check is not None else None
     if flaw is None:
         return answer
@@ -141,7 +146,7 @@ def _without_thoughts(text: str) -> str:
     if rest is text:
         for opening, closing in _THOUGHTS.items():
             before, found, after = text.partition(closing)
-            if found and opening not in before:
+            if found and opening not in before and before.count("```") % 2 == 0:  # in a fence it is part of the JSON
                 return after
     return rest
 

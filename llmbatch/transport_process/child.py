@@ -25,6 +25,7 @@ from llmbatch.transport.stream_reuse import StreamReuse
 from llmbatch.transport_process.channel import Channel, TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop, new_loop
 from llmbatch.transport_process.files import allow_lanes
+from llmbatch.transport_process.reader_pool import ReaderPool
 
 __all__ = ["main"]
 
@@ -57,6 +58,7 @@ class _RequestServer:
         """The next order of each lane, which its worker waits for."""
         self._open_sender: Callable[[], Sender] | None = None
         self._reader = AnswerReader()
+        self._slow_answers: ReaderPool | None = None
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve until the process ends."""
@@ -74,6 +76,7 @@ class _RequestServer:
                 self._channel.put(error)
             else:
                 self._reader = message.reader
+                self._slow_answers = ReaderPool(message.reader, message.attempt)
                 self._channel.expect(message.lanes)
                 self._channel.put(None)
             return
@@ -87,12 +90,18 @@ class _RequestServer:
         """Send the requests of one lane, one after the other."""
         assert self._open_sender is not None
         orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
-        read = self._reader.read_reply
+        reader, slow_answers = self._reader, self._slow_answers
+        assert slow_answers is not None
         while True:
             _, method, path, body, expected, server = await orders[lane]
             orders[lane] = loop.create_future()
             reply = await sender.send(Request((), path, body, expected, method, server))
-            channel.put((lane, reply if isinstance(reply, Fault) else read(expected, reply)))
+            if isinstance(reply, Fault):
+                channel.put((lane, reply))
+            elif reader.is_quick(reply):
+                channel.put((lane, reader.read_reply(expected, reply)))
+            else:
+                channel.put((lane, await slow_answers.read(expected, reply)))
             del body, reply  # or both would live until the next order
 
 

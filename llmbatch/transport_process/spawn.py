@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llmbatch.core.system_limits import allow_open_files, cannot_start, check_open_files
+from llmbatch.core.system_limits import allow_open_files, cannot_start, check_memory, check_open_files
 
 if TYPE_CHECKING:
     from llmbatch.transport_process.parent import TransportProcess
@@ -26,6 +26,8 @@ PROGRAM = (
 """It gets this process's module search path as arguments."""
 _FILES = 32
 """More files than either process opens before the first request."""
+_MEMORY = 96 << 20
+"""More memory than either process maps before the first request."""
 _PATIENCE = 5.0
 """Seconds for the other process to end once its connection is closed."""
 
@@ -35,8 +37,10 @@ def spawn_transport() -> Iterator["TransportProcess"]:
     """Start the process; end it on exit. It also ends at once when this process does, even by SIGKILL.
 
     Both processes import their modules at the same time: start it early, and the first request leaves early.
-    Raises UsageError when too few open files or processes are allowed, other LlmbatchErrors when it cannot start.
+    Raises UsageError when too few open files or processes are allowed or too little memory is, other LlmbatchErrors
+    when it cannot start.
     """
+    check_memory(_MEMORY)
     allow_open_files(4 * _FILES)
     check_open_files(_FILES)
     ours, theirs = socket.socketpair()

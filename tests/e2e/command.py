@@ -282,6 +282,23 @@ def lines_of(data: bytes | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in raw.split(b"\n") if line]
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that nobody waits for is over as well."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
 def until(what: Callable[[], Any], *, patience: float = PATIENCE) -> Any:
     """Ask again and again until the answer is true; return it."""
     end = time.monotonic() + patience

@@ -1,12 +1,14 @@
 """Answers that have to be JSON, fit a schema or end well: asked for, checked, and paid once."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from .command import Command, Mock, lines_of
+from .command import Command, Mock, children_of, is_alive, lines_of, until
 
 SCHEMA = {
     "type": "object",
@@ -88,3 +90,62 @@ def test_answers_that_end_badly_can_be_failures(llmbatch: Command, mock: Mock) -
     assert "finish_reason" in done.stderr
     slip = llmbatch("run", *mock("--fail-on-finish", "lenght"), stdin=prompts)
     assert slip.code == 2 and "Did you mean length?" in slip.stderr
+
+
+def _nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+LIST = {"type": "array", "items": {"$ref": "#"}}
+ENDLESS = {
+    "a schema in itself": (
+        {"oneOf": [LIST, {**LIST, "minItems": 2}, {"type": "string"}]}, _nested(24), "short"),
+    "a chain of references": (
+        {"$ref": "#/$defs/d0", "$defs": {**{f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)},
+                                         "d40": {"type": "integer"}}}, "x", 1),
+    "a pattern that looks ahead": (
+        {"items": {"type": "string", "pattern": "^((a|aa)+b(?!x)|a+)$"}}, ["a" * 24] * 4000, ["aa"] * 3),
+}  # fmt: skip
+
+
+def _says(value: Any) -> str:
+    return f"[[mock:text value={quote(json.dumps(value))}]]"
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_check_without_end_holds_nobody_up_and_keeps_the_answer(
+    llmbatch: Command, mock: Mock, tmp_path: Path, kind: str
+) -> None:
+    schema, bad, good = ENDLESS[kind]
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    prompts = [{"id": "bad", "prompt": f"{kind} {_says(bad)}"}]
+    prompts += [{"id": number, "prompt": f"{kind} {number} {_says(good)}"} for number in range(30)]
+    flags = mock("--schema", "schema.json", "--json-retries", 2, "-c", 2, "--timeout", 3, "-o", "out.jsonl")
+    done = llmbatch("run", *flags, stdin=prompts)
+    *others, last = lines_of(tmp_path / "out.jsonl")
+    assert done.code == 1 and len(others) == 30 and all(line["status"] == "ok" for line in others), done.stderr
+    assert (last["id"], last["status"], last["billed"], last["attempts"]) == ("bad", "failed", True, 1)
+    assert last["error"]["kind"] == "schema" and "was not checked against the schema" in last["error"]["message"]
+    assert json.loads(last["text"]) == last["json"] == bad and last["usage"]["output_tokens"]
+    assert len(mock.ledger(kind)) == 31
+
+
+def test_two_interrupts_end_a_run_whose_checks_have_no_end(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    schema, bad, _ = ENDLESS["a chain of references"]
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    run = llmbatch.start("run", *mock("--schema", "schema.json", "-c", 8, "-o", "out.jsonl"))
+    run.write(*({"id": number, "prompt": f"interrupted {_says(bad)}"} for number in range(200)))
+    processes = until(lambda: readers_of(run.pid))
+    run.signal(signal.SIGINT)
+    run.read_error("interrupt again")
+    run.signal(signal.SIGINT)
+    assert run.wait(5) == 130
+    until(lambda: not any(is_alive(pid) for pid in processes))
+
+
+def readers_of(pid: int) -> list[int]:
+    """Return the processes that read answers for a run."""
+    return [reader for child in children_of(pid) for reader in children_of(child)]

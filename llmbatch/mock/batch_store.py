@@ -151,7 +151,7 @@ class BatchStore:
 
 
 def _replace(path: str, value: dict[str, Any]) -> None:
-    part = f"{path}.{secrets.token_hex(4)}.part"
+    part = path + ".part"
     with open(part, "wb", opener=_private) as file:
         file.write(json.dumps(value))
     os.replace(part, path)

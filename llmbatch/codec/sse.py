@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from io import BytesIO
-from typing import NamedTuple
 
 __all__ = ["MOST_LINES", "CutStream", "Event", "events", "looks_like_events"]
 
@@ -16,11 +15,8 @@ class CutStream(ValueError):
     """The stream ended before its end."""
 
 
-class Event(NamedTuple):
-    """One event: its name (`message` when the stream gave none) and its data lines joined by newlines."""
-
-    name: str
-    data: bytes
+Event = tuple[str, bytes]
+"""One event: its name (`message` when the stream gave none) and its data lines joined by newlines."""
 
 
 def looks_like_events(body: bytes) -> bool:
@@ -40,29 +36,33 @@ def events(body: bytes) -> Iterator[Event]:
     data: list[bytes] = []
     bare: list[bytes] = []
     text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for number, ended in enumerate(BytesIO(text)):  # not a list: millions of lines would take too much memory
-        if number >= MOST_LINES:
-            raise ValueError(f"a stream of more than {MOST_LINES:,} lines")
+    if text.count(b"\n") > MOST_LINES:
+        raise ValueError(f"a stream of more than {MOST_LINES:,} lines")
+    for ended in BytesIO(text):  # not a list: millions of lines would take too much memory
         line = ended.removesuffix(b"\n")
+        if not bare:
+            if line[:6] == b"data: ":  # what most lines are
+                data.append(line[6:].removeprefix(b"data: "))  # some proxies wrap a stream twice
+                continue
+            if not line:
+                if name == "error" or any(map(bytes.strip, data)):
+                    yield name or "message", b"\n".join(data)
+                name, data = "", []
+                continue
         if bare or line[:1] in (b"{", b"["):
             if data:
-                yield Event(name or "message", b"\n".join(data))
+                yield name or "message", b"\n".join(data)
                 name, data = "", []
             bare.append(line)
             if line[:1] in (b"}", b"]") or (len(bare) == 1 and line.rstrip()[-1:] in (b"}", b"]")):
-                yield Event(name or "message", b"\n".join(bare))
+                yield name or "message", b"\n".join(bare)
                 name, bare = "", []
-            continue
-        if not line:
-            if name == "error" or any(map(bytes.strip, data)):
-                yield Event(name or "message", b"\n".join(data))
-            name, data = "", []
             continue
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
-            data.append(value.removeprefix(b"data: "))  # some proxies wrap a stream twice
+            data.append(value.removeprefix(b"data: "))
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     if name == "error" or any(map(bytes.strip, data or bare)):
-        yield Event(name or "message", b"\n".join(data or bare))
+        yield name or "message", b"\n".join(data or bare)

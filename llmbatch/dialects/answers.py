@@ -61,11 +61,17 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
     body = reply.body
     try:
         if body[:1] == b"{":  # the content type is often wrong
-            return _parsed_json(body, fold)
+            try:
+                return json.loads_shallow(body)
+            except ValueError as error:
+                return _parsed_beginning(body, fold, error)
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
             return fold(body)
-        read = _parsed_json(body, fold)
+        try:
+            read = json.loads_shallow(body)
+        except ValueError as error:
+            read = _parsed_beginning(body, fold, error)
         if reply.cut and isinstance(read, int | float):
             raise CutStream("a number may go on")
         return read
@@ -88,17 +94,17 @@ def _is_called_stream(reply: Reply) -> bool:
     return reply.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _parsed_json(body: bytes, fold: Fold) -> Any:
-    """Parse JSON. The end of a stream may follow it, or the rest of a stream whose events have no field names."""
+def _parsed_beginning(body: bytes, fold: Fold, error: ValueError) -> Any:
+    """Parse JSON that something follows: the end of a stream, or the rest of one whose events have no field names.
+
+    Raises the error for anything else.
+    """
     try:
-        return json.loads_shallow(body)
+        value, rest = json.first_value(body)
     except ValueError:
-        try:
-            value, rest = json.first_value(body)
-        except ValueError:
-            value, rest = None, b""
-        if not rest.strip():
-            raise
+        value, rest = None, b""
+    if not rest.strip():
+        raise error
     ends = all(data.startswith(b"[DONE]") for _, data in events(rest))
     return value if ends and looks_like_events(rest) else fold(body)
 

@@ -328,9 +328,9 @@ def _in_stream(content: bytes) -> Any:
     """Return the first JSON of an error that came as an event stream, None for anything else."""
     if not content.lstrip().startswith((b"data:", b"event:")):
         return None
-    for event in events(content):
+    for _, data in events(content):
         try:
-            return json.loads_shallow(event.data)
+            return json.loads_shallow(data)
         except ValueError:
             continue
     return None

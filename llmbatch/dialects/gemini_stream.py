@@ -17,7 +17,7 @@ def fold(stream: bytes) -> dict[str, Any]:
     of another shape.
     """
     events = list(stream_events(stream))
-    done = bool(events) and events[-1].name == DONE
+    done = bool(events) and events[-1][0] == DONE
     body = joined(value for name, value in events if name != DONE)
     candidates = body.get("candidates")
     ended = all(candidate.get("finishReason") for candidate in candidates) if candidates else body.get("promptFeedback")

@@ -245,7 +245,13 @@ def usage(raw: Any) -> Usage | None:
         tokens_in, tokens_out = _from_total(raw, tokens_in, tokens_out)
         if not tokens_in and not tokens_out:
             return None
-    return Usage(tokens_in, tokens_out, count(cached), count(written), count(reasoning))
+    return Usage(
+        tokens_in,
+        tokens_out,
+        None if cached is None else count(cached),  # the usual case, without a call
+        None if written is None else count(written),
+        None if reasoning is None else count(reasoning),
+    )
 
 
 def _from_total(raw: dict[str, Any], tokens_in: int | None, tokens_out: int | None) -> tuple[int | None, int | None]:

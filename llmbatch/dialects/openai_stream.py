@@ -21,7 +21,7 @@ _LISTS = frozenset({"reasoning_details", "thinking_blocks"})
 _GROWING_LISTS = frozenset({"images", "annotations", "citations"})
 """Fields of a message whose entries arrive one by one, or all so far in each chunk."""
 
-_NOT_KEPT = frozenset({"choices", "object", "usage", "x_groq", "obfuscation"})
+_NOT_KEPT = frozenset({"choices", "object", "x_groq", "obfuscation"})
 """Fields of a chunk that the whole answer has in another form, or not at all."""
 
 
@@ -62,33 +62,40 @@ def _folded(stream: bytes, *, legacy: bool) -> dict[str, Any]:
                 return {"error": error}
     if not done and not (choices and all(choice.has_ended() for choice in choices.values())):
         raise CutStream("the stream ended in the middle")
+    for choice in choices.values():
+        body["usage"] = merged_usage(body.get("usage"), choice.usage)
     body["choices"] = [choices[index].joined(index, legacy=legacy) for index in sorted(choices)]
     return body
 
 
 def _add(body: dict[str, Any], choices: dict[int, "_Choice"], chunk: dict[str, Any]) -> Any:
     """Add a chunk; return the error that Groq writes into a field of its own."""
-    pieces = chunk.get("choices") or ()
-    own = chunk.get("x_groq")
-    own = own if isinstance(own, dict) else {}
-    body |= {name: value for name, value in chunk.items() if name not in _NOT_KEPT and not is_empty(value)}
-    used = [chunk.get("usage"), own.get("usage")]
-    for piece in pieces:
-        used += [piece.get("usage"), (piece.get("delta") or {}).get("usage")]
-    for usage in used:
-        if isinstance(usage, dict) and usage:
-            body["usage"] = merged_usage(body.get("usage"), usage)
-    for place, piece in enumerate(pieces):
+    error = None
+    for name, value in chunk.items():
+        if name == "usage":
+            body[name] = merged_usage(body.get(name), value)
+        elif name == "x_groq" and isinstance(value, dict):
+            body["usage"] = merged_usage(body.get("usage"), value.get("usage"))
+            error = value.get("error")
+        elif name not in _NOT_KEPT and value != body.get(name) and not is_empty(value):
+            body[name] = value
+    for place, piece in enumerate(chunk.get("choices") or ()):
         index = piece.get("index")
-        index = int(index) if type(index) in (int, float) else place
-        choices.setdefault(index, _Choice()).add(piece)
-    return own.get("error")
+        if type(index) is not int:
+            index = int(index) if type(index) is float else place
+        choice = choices.get(index)
+        if choice is None:
+            choice = choices[index] = _Choice()
+        choice.add(piece)
+    return error
 
 
 class _Choice:
     """One choice and what has arrived of it."""
 
     def __init__(self) -> None:
+        self.usage: Any = None
+        """What this choice says was used, which belongs to the answer as a whole."""
         self._fields: dict[str, Any] = {}
         self._logprobs: dict[str, list[Any]] = {}
         self._content: list[Any] = []
@@ -106,25 +113,37 @@ class _Choice:
     def add(self, piece: dict[str, Any]) -> None:
         """Add a chunk's piece of this choice. Raises TypeError or AttributeError for another shape."""
         for name, value in piece.items():
-            if name not in ("index", "delta", "message", "text", "logprobs", "usage") and not is_empty(value):
+            if value is None or name == "index":
+                continue
+            if name == "delta":
+                if value:
+                    self._add_delta(value)
+            elif name == "text":
+                if isinstance(value, str):
+                    self._content.append(value)
+            elif name == "usage":
+                self.usage = merged_usage(self.usage, value)
+            elif name == "message":
+                if value:
+                    self._messages.append(dict(value))
+            elif name == "logprobs":
+                for kind, entries in value.items() if isinstance(value, dict) else ():
+                    if isinstance(entries, list):
+                        self._logprobs.setdefault(kind, []).extend(entries)
+            elif not is_empty(value):
                 self._fields[name] = value
-        logprobs = piece.get("logprobs")
-        for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
-            if isinstance(entries, list):
-                self._logprobs.setdefault(name, []).extend(entries)
-        if piece.get("delta"):
-            self._add_delta(piece["delta"])
-        if piece.get("message"):
-            self._messages.append(dict(piece["message"]))
-        if isinstance(piece.get("text"), str):
-            self._content.append(piece["text"])
 
     def _add_delta(self, delta: dict[str, Any]) -> None:
         for name, value in delta.items():
             if name == "content" and value is not None:
-                self._content += value if isinstance(value, list) else [value]
-            elif is_empty(value) or name == "role":
+                if isinstance(value, list):
+                    self._content += value
+                else:
+                    self._content.append(value)
+            elif name == "role" or is_empty(value):
                 continue
+            elif name == "usage":
+                self.usage = merged_usage(self.usage, value)
             elif name == "tool_calls":
                 for call in value if isinstance(value, list) else [value]:
                     self._calls.add(call)

@@ -69,8 +69,8 @@ def _fold(stream: bytes) -> Any:
     Raises CutStream, ValueError.
     """
     events = list(stream_events(stream))
-    first = events[0].value if events else {}
-    kind = str(first.get("type") or (events[0].name if events else ""))
+    name, first = events[0] if events else ("", {})
+    kind = str(first.get("type") or name)
     if kind.startswith("response."):
         return openai_responses_stream.fold(stream)
     if kind == "message_start":
@@ -78,9 +78,10 @@ def _fold(stream: bytes) -> Any:
     if "candidates" in first or "promptFeedback" in first:
         return gemini_stream.fold(stream)
     values = [value for name, value in events if name != DONE]
-    if any("choices" in value for value in values) or not values or events[-1].name == ERROR:
+    last = events[-1][0] if events else ""
+    if any("choices" in value for value in values) or not values or last == ERROR:
         return openai_stream.fold(stream)
-    if events[-1].name != DONE and not any(values[-1].get(name) for name in _ENDS):
+    if last != DONE and not any(values[-1].get(name) for name in _ENDS):
         raise CutStream("the stream ended in the middle")
     return _joined(values) if "done" in values[-1] else values
 

@@ -1,7 +1,7 @@
 """Decodes the events of a stream for all dialects: JSON objects without pings, errors in one shape. Pure."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.codec.sse import events
@@ -15,11 +15,8 @@ ERROR = "error"
 _PINGS = frozenset({"ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"})
 
 
-class StreamEvent(NamedTuple):
-    """An event: the name it has in the stream, or DONE, or ERROR; and its object."""
-
-    name: str
-    value: dict[str, Any]
+StreamEvent = tuple[str, dict[str, Any]]
+"""An event: the name it has in the stream, or DONE, or ERROR; and its object."""
 
 
 def stream_events(stream: bytes) -> Iterator[StreamEvent]:
@@ -30,44 +27,52 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     not a JSON object.
     """
     for name, data in events(stream):
-        if data.startswith(b"[DONE]"):
-            yield StreamEvent(DONE, {})
-            return
-        if name in _PINGS or data[:16].strip().decode("latin-1").lower() in _PINGS:
+        if name in _PINGS:
             continue
-        for value in _objects(name, data):
-            if name == ERROR or has_error(value) or _is_message_alone(value):
-                yield StreamEvent(ERROR, {"error": value.get("error") or value})
+        try:
+            value = json.loads_shallow(data)
+        except ValueError:
+            if data.startswith(b"[DONE]"):
+                yield DONE, {}
+                return
+            if data[:16].strip().decode("latin-1").lower() in _PINGS:
+                continue
+            values = [_plain_words(name, data)]
+        else:
+            values = [value] if type(value) is dict else _objects(name, value)
+        for value in values:
+            if name == ERROR or has_error(value) or ("choices" not in value and _is_message_alone(value)):
+                yield ERROR, {"error": value.get("error") or value}
                 return
             if value.get("type") not in _PINGS:
-                yield StreamEvent(name, value)
+                yield name, value
 
 
-def _objects(name: str, data: bytes) -> list[dict[str, Any]]:
-    """Parse the data of an event; some servers put their objects into a list."""
-    try:
-        value = json.loads_shallow(data)
-    except ValueError:
-        if name != ERROR and data.lstrip()[:1] in (b"{", b"["):
-            raise
-        return [{"error": data.decode("utf-8", "replace") or "an error without words"}]  # plain words
-    values = value if isinstance(value, list) else [value]
-    if all(isinstance(one, dict) for one in values):
-        return values
+def _plain_words(name: str, data: bytes) -> dict[str, Any]:
+    """Read an event that is not JSON as an error in plain words. Raises ValueError for JSON that was broken off."""
+    if name != ERROR and data.lstrip()[:1] in (b"{", b"["):
+        raise ValueError("an event is not JSON")
+    return {"error": data.decode("utf-8", "replace") or "an error without words"}
+
+
+def _objects(name: str, value: Any) -> list[dict[str, Any]]:
+    """Return the objects of an event that is not an object: some servers put theirs into a list."""
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return value
     if name == ERROR:
         return [{"error": value or "an error without words"}]
     raise ValueError("an event is not a JSON object")
 
 
 def _is_message_alone(value: dict[str, Any]) -> bool:
-    """Tell whether an event has a text as its message and no choices: that is an error, not an event of a dialect."""
+    """Tell whether an event has a text as its message: without choices that is an error, not an event of a dialect."""
     words = value.get("message") or value.get("msg")
-    return isinstance(words, str) and "choices" not in value
+    return isinstance(words, str)
 
 
 def is_empty(value: Any) -> bool:
     """Tell whether the value of a field is empty; zero and false are not."""
-    return value is None or value == "" or value == [] or value == {}
+    return not value and (value is None or value == "" or value == [] or value == {})
 
 
 def merged_usage(before: Any, now: Any) -> Any:

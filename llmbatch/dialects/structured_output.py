@@ -113,15 +113,23 @@ def _rejected(
 def parsed(text: str) -> Any:
     """Parse an answer as JSON, also in a code fence; thoughts at its beginning are skipped. Raises ValueError."""
     try:
-        return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
+        return _loads(text)
     except ValueError:
         answer = _without_thoughts(text)
         fenced = _FENCED.findall(answer)
         if len(fenced) != 1 and answer is text:
             raise
-    if len(fenced) == 1:
-        answer = fenced[0]
-    return json.loads_shallow(answer.encode("utf-8", "surrogatepass"))
+    try:
+        return _loads(fenced[0] if len(fenced) == 1 else answer)
+    except ValueError:
+        fenced = _FENCED.findall(text)
+        if answer is text or len(fenced) != 1 or not any(mark in fenced[0] for mark in _THOUGHTS.values()):
+            raise
+    return _loads(fenced[0])  # the mark stands in a value
+
+
+def _loads(text: str) -> Any:
+    return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
 
 
 _THOUGHTS = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmbatch.codec.digest import digest, record_name
+from llmbatch.codec.digest import digest
 from llmbatch.codec.json import canonical, loads
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.fault import Fault, Kind
@@ -132,9 +132,8 @@ class Decoder:
                 raise RecordError(f"column {name!r} {flaw}")
 
     def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
-        first = record_name(id, record)
-        occurrence = self._seen.add(first)
-        return Identity(index, id, record, occurrence, record_name(id, record, occurrence) if occurrence else first)
+        named = f"r{record}" if id is None else f"s{id}" if type(id) is str else f"i{id}"
+        return Identity(index, id, record, self._seen.add(hash(named)))
 
     def _repeated_id(self, where: str, identity: Identity) -> str:
         shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"

@@ -1,9 +1,7 @@
-"""Counts how often a name occurred before, in a packed table: a dict of millions would take too much memory."""
+"""Counts how often a text occurred before, in a packed table: a dict of millions would take too much memory."""
 
 from array import array
 from collections.abc import Iterator
-
-from llmbatch.codec.digest import FINGERPRINT, SCATTER
 
 __all__ = ["Occurrences", "RecentOccurrences", "Recounted", "Repeats"]
 
@@ -12,57 +10,52 @@ _SMALLEST = 256
 
 
 class Occurrences:
-    """Counts names (`codec.digest.record_name`): open addressing with linear probing.
+    """Counts hashes, as Python's `hash` returns them for texts: open addressing with linear probing.
 
+    Such a hash is keyed at random in each process: nobody can make two texts that share one, or that crowd the table.
     The table is cut into parts, each of which grows alone: no insert has to move everything. A zero is an empty slot,
-    so the fingerprint zero lives among the repeated ones.
+    so the hash zero lives among the repeated ones.
     """
 
-    __slots__ = ("_checks", "_fill", "_parts", "repeats")
+    __slots__ = ("_fill", "_parts", "repeats")
 
     def __init__(self) -> None:
-        self._parts = [array("Q", bytes(8 * _SMALLEST)) for _ in range(_PARTS)]
-        self._checks = [array("I", bytes(4 * _SMALLEST)) for _ in range(_PARTS)]
-        """The bits of each name above its fingerprint."""
+        self._parts = [array("q", bytes(8 * _SMALLEST)) for _ in range(_PARTS)]
         self._fill = [0] * _PARTS
         self.repeats: dict[int, int] = {}
 
-    def add(self, name: int) -> int:
-        """Return how many times a name was added before, and add it."""
-        fingerprint, check = name & FINGERPRINT, name >> 64
-        scattered = fingerprint * SCATTER & FINGERPRINT
-        part = scattered >> 58
-        slots, checks = self._parts[part], self._checks[part]
+    def add(self, hashed: int) -> int:
+        """Return how many times a hash was added before, and add it."""
+        part = hashed & 63
+        slots = self._parts[part]
         mask = len(slots) - 1
-        slot = scattered >> 20 & mask
+        slot = hashed >> 6 & mask
         while occupant := slots[slot]:
-            if occupant == fingerprint and checks[slot] == check:
-                return self._repeat(name, 1)
+            if occupant == hashed:
+                return self._repeat(hashed, 1)
             slot = (slot + 1) & mask
-        if not fingerprint:
-            return self._repeat(name, 0)
-        slots[slot], checks[slot] = fingerprint, check
+        if not hashed:
+            return self._repeat(hashed, 0)
+        slots[slot] = hashed
         fill = self._fill[part] = self._fill[part] + 1
         if 3 * fill > 2 * len(slots):
-            self._parts[part], self._checks[part] = _doubled(slots, checks)
+            self._parts[part] = _doubled(slots)
         return 0
 
-    def count(self, name: int) -> int:
-        """Return how many times a name was added."""
-        fingerprint, check = name & FINGERPRINT, name >> 64
-        scattered = fingerprint * SCATTER & FINGERPRINT
-        slots, checks = self._parts[scattered >> 58], self._checks[scattered >> 58]
+    def count(self, hashed: int) -> int:
+        """Return how many times a hash was added."""
+        slots = self._parts[hashed & 63]
         mask = len(slots) - 1
-        slot = scattered >> 20 & mask
+        slot = hashed >> 6 & mask
         while occupant := slots[slot]:
-            if occupant == fingerprint and checks[slot] == check:
-                return self.repeats.get(name, 1)
+            if occupant == hashed:
+                return self.repeats.get(hashed, 1)
             slot = (slot + 1) & mask
-        return self.repeats.get(name, 0)
+        return self.repeats.get(hashed, 0)
 
-    def _repeat(self, name: int, once: int) -> int:
-        before = self.repeats.get(name, once)
-        self.repeats[name] = before + 1
+    def _repeat(self, hashed: int, once: int) -> int:
+        before = self.repeats.get(hashed, once)
+        self.repeats[hashed] = before + 1
         return before
 
 
@@ -76,16 +69,16 @@ class RecentOccurrences:
         self._limit = limit
         self._young, self._old = Occurrences(), Occurrences()
         self._new = 0
-        """Names in the young generation."""
+        """Hashes in the young generation."""
 
-    def add(self, name: int) -> int:
-        """Return how many times a name was added before, as far as that is remembered, and add it."""
-        before = self._young.add(name)
+    def add(self, hashed: int) -> int:
+        """Return how many times a hash was added before, as far as that is remembered, and add it."""
+        before = self._young.add(hashed)
         if before:
             return before
-        before = self._old.count(name)
+        before = self._old.count(hashed)
         if before:
-            self._young.repeats[name] = before + 1
+            self._young.repeats[hashed] = before + 1
         self._new += 1
         if self._new >= self._limit:
             self._young, self._old, self._new = Occurrences(), self._young, 0
@@ -119,8 +112,8 @@ class Recounted:
         self._place = -1
         self._next = next(self._repeats, None)
 
-    def add(self, name: int) -> int:
-        """Return how many times the next record of the sequence was there before, whatever its name."""
+    def add(self, hashed: int) -> int:
+        """Return how many times the next record of the sequence was there before, whatever its hash."""
         self._place += 1
         if self._next is None or self._next[0] != self._place:
             return 0
@@ -129,13 +122,13 @@ class Recounted:
         return before
 
 
-def _doubled(slots: "array[int]", checks: "array[int]") -> "tuple[array[int], array[int]]":
-    larger, their_checks = array("Q", bytes(16 * len(slots))), array("I", bytes(8 * len(slots)))
+def _doubled(slots: "array[int]") -> "array[int]":
+    larger = array("q", bytes(16 * len(slots)))
     mask = len(larger) - 1
-    for index, fingerprint in enumerate(slots):
-        if fingerprint:
-            slot = (fingerprint * SCATTER & FINGERPRINT) >> 20 & mask
+    for hashed in slots:
+        if hashed:
+            slot = hashed >> 6 & mask
             while larger[slot]:
                 slot = (slot + 1) & mask
-            larger[slot], their_checks[slot] = fingerprint, checks[index]
-    return larger, their_checks
+            larger[slot] = hashed
+    return larger

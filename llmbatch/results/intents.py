@@ -98,7 +98,7 @@ class Intents:
         if first + len(intents) > self._size:
             self._map_marks(max(self._size * 2, first + len(intents), _PIECE))
         assert self._marks is not None
-        self._marks[first : first + len(marks)] = memoryview(array("H", [MARKS[mark] for mark in marks]))
+        self._marks[first : first + len(marks)] = memoryview(array("H", map(MARKS.__getitem__, marks)))
         start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, first)
         try:
             if start + len(entries) > self._room:

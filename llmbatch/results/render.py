@@ -70,13 +70,14 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
     fields["attempts"] = job.sent
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed
-    fields["request_id"] = redact.exact(verdict.request_id[:REQUEST_ID]) if verdict.request_id is not None else None
+    fields["request_id"] = verdict.request_id[:REQUEST_ID] if verdict.request_id is not None else None
     if answer is not None:
         fields["response"] = answer
-    if "request" in include:
-        fields["request"] = job.item
-    if "input" in include:
-        fields["input"] = job.input
+    if include:
+        if "request" in include:
+            fields["request"] = job.item
+        if "input" in include:
+            fields["input"] = job.input
     fields["record"] = job.identity.record
     fields["key"] = job.key
     fields["meta"] = job.meta

@@ -7,29 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.codec.json import first_value
-from llmbatch.codec.sse import MOST_LINES, Event, events, looks_like_events
+from llmbatch.codec.sse import MOST_LINES, events, looks_like_events
 
 
 @pytest.mark.parametrize(
     ("stream", "found"),
     [
-        (b"data: a\n\ndata: b\n\n", [Event("message", b"a"), Event("message", b"b")]),
-        (b"event: e\ndata: a\ndata: b\n\n", [Event("e", b"a\nb")]),
-        (b"data: a", [Event("message", b"a")]),
+        (b"data: a\n\ndata: b\n\n", [("message", b"a"), ("message", b"b")]),
+        (b"event: e\ndata: a\ndata: b\n\n", [("e", b"a\nb")]),
+        (b"data: a", [("message", b"a")]),
         (b"data:\n\ndata: \n\n: ping\n\nid: 7\n\nretry: 5\n\n", []),
-        (b"event: error\n\n", [Event("error", b"")]),
-        (b"event: e\n\ndata: a\n\n", [Event("message", b"a")]),
-        (b'{"error": 1}\n', [Event("message", b'{"error": 1}')]),
-        (b'data: a\n{"error": 1}\n', [Event("message", b"a"), Event("message", b'{"error": 1}')]),
-        (b'event: error\n{"a": 1}\n\ndata: b\n\n', [Event("error", b'{"a": 1}'), Event("message", b"b")]),
-        (b'{\n  "a": [\n\n  1]\n}\ndata: b\n\n', [Event("message", b'{\n  "a": [\n\n  1]\n}'), Event("message", b"b")]),
-        (b'{"a": 1}\n{"a": 2}\n', [Event("message", b'{"a": 1}'), Event("message", b'{"a": 2}')]),
-        (b'{"a": ', [Event("message", b'{"a": ')]),
-        (b"[DONE]\n", [Event("message", b"[DONE]")]),
-        (b"data: data: a\n\n", [Event("message", b"a")]),
+        (b"event: error\n\n", [("error", b"")]),
+        (b"event: e\n\ndata: a\n\n", [("message", b"a")]),
+        (b'{"error": 1}\n', [("message", b'{"error": 1}')]),
+        (b'data: a\n{"error": 1}\n', [("message", b"a"), ("message", b'{"error": 1}')]),
+        (b'event: error\n{"a": 1}\n\ndata: b\n\n', [("error", b'{"a": 1}'), ("message", b"b")]),
+        (b'{\n  "a": [\n\n  1]\n}\ndata: b\n\n', [("message", b'{\n  "a": [\n\n  1]\n}'), ("message", b"b")]),
+        (b'{"a": 1}\n{"a": 2}\n', [("message", b'{"a": 1}'), ("message", b'{"a": 2}')]),
+        (b'{"a": ', [("message", b'{"a": ')]),
+        (b"[DONE]\n", [("message", b"[DONE]")]),
+        (b"data: data: a\n\n", [("message", b"a")]),
     ],
 )
-def test_a_stream_is_cut_into_its_events(stream: bytes, found: list[Event]) -> None:
+def test_a_stream_is_cut_into_its_events(stream: bytes, found: list[tuple[str, bytes]]) -> None:
     assert list(events(stream)) == found
 
 

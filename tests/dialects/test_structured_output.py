@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmbatch.codec.schema import compiled
@@ -155,6 +155,8 @@ def test_a_schema_is_called_by_its_title(title: str, name: str) -> None:
 
 
 @given(values)
+@example({"[/THINK]": None})
+@example(["a </think> b", 1])
 def test_json_is_found_bare_or_fenced(value: Any) -> None:
     written = json.dumps(value)
     assert parsed(written) == value

@@ -1,5 +1,6 @@
 """`llmbatch config`: shows where settings come from."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,15 +23,37 @@ config = typer.Typer(
 @config.command()
 def path() -> None:
     """Print the path of the settings file, whether or not it is there."""
+    print(_path())
+
+
+def _path() -> Path:
     path = settings_file.config_path()
     if path is None:
         raise UsageError("there is no home folder for a settings file", "Set HOME or XDG_CONFIG_HOME.")
+    return path
+
+
+@config.command()
+def init() -> None:
+    """Write a settings file with all settings as comments. A file that is there is never touched."""
+    path = _path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(settings_file.commented())
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", "llmbatch config show says what is in force.") from None
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", "Set XDG_CONFIG_HOME to a folder that can."
+        ) from None
     print(path)
 
 
 @config.command()
 def show(
     profile: Annotated[str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME")] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only those that are not the default.")] = False,
 ) -> None:
     """Print what `run` would use without flags: one line per setting, with its origin."""
     import json
@@ -42,5 +65,7 @@ def show(
     secrets.learn(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ())))
     redact = secrets.redactor()
     for option in OPTIONS:
-        shown = redact(json.dumps(values[option.name], default=str))
-        print(f"{option.key} = {shown}  # {settings_file.origin(ctx, option.name)}")
+        origin = settings_file.origin(ctx, option.name)
+        if not changed or origin != "default":
+            shown = redact(json.dumps(values[option.name], default=str))
+            print(f"{option.key} = {shown}  # {origin}")

@@ -3,6 +3,7 @@
 import os
 import stat
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.options.option import Option
 from llmbatch.options.table import OPTIONS, PROFILE
 
-__all__ = ["RANK", "config_path", "load_profile", "origin", "unknown_variables", "values"]
+__all__ = ["RANK", "commented", "config_path", "load_profile", "origin", "unknown_variables", "values"]
 
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins of values, strongest first."""
@@ -48,6 +49,28 @@ def _home() -> str | None:
         except KeyError:
             return None
     return home if os.path.isabs(home) else None
+
+
+def commented() -> str:
+    """Return a settings file in which everything is a comment: each setting with its help and its default."""
+    import json
+
+    lines = [_HEAD]
+    for panel, options in groupby(OPTIONS, key=lambda option: option.panel):
+        lines.append(f"\n## {panel}\n")
+        for option in options:
+            value = json.dumps(option.default)
+            if option.default is None:
+                text = option.shown_values if option.kind.type in (int, float) else json.dumps(option.shown_values)
+                value = f"[{text}]" if option.repeats else text
+            lines.append(f"\n# {option.help}\n# {option.key} = {value}\n")
+    return "".join(lines)
+
+
+_HEAD = """\
+# Settings of `llmbatch run`, in TOML. To set one, take the # away in front of it; the values here are the defaults, or
+# say what to write. Settings below a line [profile.NAME] at the end of the file are used with --profile NAME.
+"""
 
 
 def origin(ctx: "Context", name: str) -> str:

@@ -1,6 +1,8 @@
 """Where each setting comes from, as `config show` says it."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,33 @@ def test_what_is_shown_can_be_written_into_the_file(show: Show) -> None:
     toml = "".join(f"{name} = {json.dumps(value)}\n" for name, value in before.items() if value is not None)
     after = {name: json.loads(said.partition("  # ")[0]) for name, said in show(toml).items()}
     assert after == before
+
+
+def test_a_file_of_comments_is_written_where_none_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], show: Show
+) -> None:
+    path = home / "config/llmbatch/config.toml"
+    monkeypatch.setattr("sys.argv", ["llmbatch", "config", "init"])
+    assert main.run_to_code() == 0 and capsys.readouterr().out == f"{path}\n"
+    written = path.read_text()
+    assert tomllib.loads(written) == {}
+    assert main.run_to_code() == 2
+    assert path.read_text() == written
+    defaults = {name: json.loads(said.partition("  # ")[0]) for name, said in show("").items()}
+    without_comments = re.sub("^# (?=[a-z-]+ = )", "", written, flags=re.MULTILINE)
+    only_values = "".join(
+        line for line in without_comments.splitlines(keepends=True) if defaults.get(line.partition(" ")[0])
+    )
+    assert tomllib.loads(only_values) == {name: value for name, value in defaults.items() if value}
+    keys = re.findall("^([a-z-]+) = .", without_comments, flags=re.MULTILINE)
+    assert keys == list(defaults)
+
+
+def test_what_is_changed_can_be_shown_alone(show: Show) -> None:
+    assert show('model = "m"', "--changed", LLMBATCH_QUIET="1") == {
+        "model": '"m"  # file',
+        "quiet": "true  # environment",
+    }
 
 
 def test_a_variable_of_an_option_that_repeats_has_a_value_on_each_line(show: Show) -> None:

@@ -1,0 +1,178 @@
+"""What the batch APIs of all providers have in common: limits, replies read leniently, times, bodies. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from llmbatch.codec import json
+from llmbatch.core.errand import Errand, Talk
+from llmbatch.core.exchange import Reply
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.job import Route
+from llmbatch.core.ticket import Proof, Row, Sighting, Status, Ticket
+from llmbatch.dialects.error_rules import classify
+from llmbatch.dialects.errors import api_error
+
+__all__ = ["BatchApi", "BatchLimits", "Created", "Frame", "Uploaded", "count", "fault_of", "parsed", "refusal", "wall"]
+
+MB = 1_000_000
+
+
+class BatchLimits(NamedTuple):
+    """What a batch may hold at most, for how many seconds it may run, and how long its rows are kept.
+
+    `discount` is the factor on the live price where no price list knows better, None where that is not known.
+    `windows` are those that may be asked for; empty where one cannot choose.
+    """
+
+    records: int = 50_000
+    bytes: int = 200 * MB
+    line: int = 16 * MB
+    windows: tuple[float, ...] = (86400.0,)
+    kept: float | None = 30 * 86400.0
+    discount: float | None = None
+    one_model: bool = True
+    first_live: bool = True
+
+
+class Frame(NamedTuple):
+    """What stands before, between and after the lines of a file. Only whole lines stand before."""
+
+    before: bytes = b""
+    between: bytes = b""
+    after: bytes = b""
+
+
+class Uploaded(NamedTuple):
+    """The provider's name for a file, and the second by its clock."""
+
+    file: str
+    date: float | None = None
+
+
+class Created(NamedTuple):
+    """A batch that is there."""
+
+    batch: str
+    created_at: float
+    status: Status
+
+
+class BatchApi(Protocol):
+    """One provider's batch API. Pure: it builds errands and reads replies."""
+
+    limits: BatchLimits
+    proof: Proof
+
+    def refuses(self, route: Route) -> str | None:
+        """Return why records of a route cannot go into a batch here; None when they can."""
+        ...
+
+    @property
+    def frame(self) -> Frame:
+        """What stands around the lines."""
+        ...
+
+    def line(self, body: bytes, path: str, custom_id: str) -> bytes:
+        """Return the line of a record."""
+        ...
+
+    def body(self, line: bytes) -> dict[str, Any]:
+        """Return the body of a line again. Raises ValueError, LookupError, TypeError."""
+        ...
+
+    def upload(self, ticket: Ticket, path: str) -> Talk[Uploaded | Fault] | None:
+        """Upload the file at `path`; None where the lines travel in the create call."""
+        ...
+
+    def create(self, ticket: Ticket, path: str) -> Errand:
+        """Return the one call that makes the batch."""
+        ...
+
+    def created(self, reply: Reply) -> Created | Fault | None:
+        """Read the answer to it: a batch, a refusal after which there is none, or None when nobody knows."""
+        ...
+
+    def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
+        """Look for the batch of a ticket among those created since then, by the provider's clock."""
+        ...
+
+    def poll(self, ticket: Ticket) -> Errand:
+        """Ask how the batch is."""
+        ...
+
+    def status(self, reply: Reply) -> Status | Fault:
+        """Read the answer to that."""
+        ...
+
+    def output(self, ticket: Ticket, name: str) -> Errand:
+        """Fetch one of the outputs that a status named."""
+        ...
+
+    def row(self, line: bytes) -> Row | None:
+        """Read one line of an output; None for one that cannot be read."""
+        ...
+
+    def cancel(self, ticket: Ticket) -> Errand:
+        """Ask the provider to cancel the batch."""
+        ...
+
+    def tidy(self, ticket: Ticket) -> Errand | None:
+        """Remove the uploaded file, where there is one."""
+        ...
+
+
+DEFINITE = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 429})
+"""Statuses of a create call after which there is no batch."""
+
+
+def refusal(reply: Reply) -> Fault:
+    """Read an error answer."""
+    return classify(api_error(reply)[0], reply.headers)
+
+
+def fault_of(reply: Reply, what: str) -> Fault:
+    """Return the fault of an answer that is no good: an error, or something else than was asked for."""
+    if not 200 <= reply.status < 300:
+        return refusal(reply)
+    beginning = reply.body[:200].decode("utf-8", "replace")
+    return Fault(kind=Kind.UNPARSABLE, message=f"{what} is not in the answer: {beginning}", status=reply.status)
+
+
+def parsed(reply: Reply) -> dict[str, Any]:
+    """Return the object in a good answer, an empty one for anything else."""
+    if not 200 <= reply.status < 300:
+        return {}
+    try:
+        value = json.loads(reply.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def wall(value: Any) -> float:
+    """Read a time: seconds or milliseconds since 1970, as number or text, or ISO 8601; 0 for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            try:
+                return datetime.fromisoformat(value).timestamp()
+            except ValueError:
+                return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return 0.0
+    return value / 1000.0 if value > 1e11 else float(value)
+
+
+def count(value: Any) -> int | None:
+    """Read a count, also one that is text."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value)
+    return value if type(value) is int and value >= 0 else None
+
+
+def text(fields: Mapping[str, Any], name: str) -> str | None:
+    """Return a field that is a text with something in it."""
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None

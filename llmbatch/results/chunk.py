@@ -1,0 +1,224 @@
+"""The files of one ticket: the bytes that are uploaded, who is in them, and the rows that came back.
+
+`T.in` has a line per record, as the provider wants it. `T.members` has a line for each of those, in the same order: all
+that a result line needs, and what lets the record be sent again. Both are on the disk before the ticket is.
+"""
+
+import os
+from array import array
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from llmbatch.codec import json
+from llmbatch.core.job import Identity, Job, Route
+from llmbatch.core.ticket import Ticket
+from llmbatch.results import disk
+
+__all__ = ["ChunkFiles", "ChunkWriter", "Member", "member_line", "read_member"]
+
+_GATHER = 1 << 18
+"""Bytes that are written at once."""
+_PIECE = 1 << 20
+
+
+class Member:
+    """A record in a ticket: its job, and how many entries of the answer's list are its own."""
+
+    __slots__ = ("entries", "job")
+
+    def __init__(self, job: Job, entries: int) -> None:
+        self.job, self.entries = job, entries
+
+
+def member_line(job: Job, entries: int) -> bytes:
+    """Return a record as it is remembered while its batch runs."""
+    identity = job.identity
+    fields: dict[str, Any] = {
+        "id": identity.id,
+        "record": identity.record,
+        "occurrence": identity.occurrence,
+        "index": identity.index,
+        "key": job.key,
+        "meta": job.meta,
+        "n": [
+            job.tokens,
+            job.token_cap,
+            job.sent,
+            job.retries,
+            job.unusable_answers,
+            job.unknown_outcomes,
+            job.server_errors,
+            job.possibly_billed,
+            job.intent_slot,
+            entries,
+        ],
+        "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0),
+        "cost": [job.prior_cost, job.cost, job.worst_cost],
+    }
+    if job.input is not None:
+        fields["input"] = job.input
+    return json.dumps(fields) + b"\n"
+
+
+def read_member(line: bytes, route: Route) -> Member:
+    """Return a record from its line. Raises ValueError, LookupError or TypeError for what is none."""
+    fields = json.loads(line)
+    tokens, cap, sent, retries, unusable, unknown, errors, billed, slot, entries = fields["n"]
+    prior, cost, worst = fields["cost"]
+    job = Job(
+        Identity(fields["index"], fields["id"], fields["record"], fields["occurrence"]),
+        fields["key"],
+        route,
+        {},
+        fields["meta"],
+        tokens,
+        cap,
+        fields.get("input"),
+        bool(fields["flags"] & 2),
+        intent_slot=slot,
+        redo=bool(fields["flags"] & 1),
+        worst_cost=worst,
+        prior_cost=prior,
+        cost=cost,
+        possibly_billed=billed,
+        sent=sent,
+        retries=retries,
+        unusable_answers=unusable,
+        unknown_outcomes=unknown,
+        server_errors=errors,
+    )
+    return Member(job, entries)
+
+
+class ChunkWriter:
+    """Writes the first two files of a ticket while its records are chosen."""
+
+    def __init__(self, files: "ChunkFiles", before: bytes, between: bytes, after: bytes) -> None:
+        self._files = files
+        self._between, self._after = between, after
+        self._in = disk.create(files.input, exclusive=True)
+        self._members = disk.create(files.members, exclusive=True)
+        self._lines: list[bytes] = [before] if before else []
+        self._who: list[bytes] = []
+        self._waiting = 0
+        self._hash = sha256()
+        self.count = 0
+        self.bytes = len(before) + len(after)
+
+    def add(self, line: bytes, member: bytes) -> None:
+        """Add a record. Raises OSError."""
+        if self.count:
+            self._lines.append(self._between)
+            self.bytes += len(self._between)
+        self._lines.append(line)
+        self._who.append(member)
+        self.count += 1
+        self.bytes += len(line)
+        self._waiting += len(line) + len(member)
+        if self._waiting >= _GATHER:
+            self._flush()
+
+    def close(self) -> str:
+        """Put both files on the disk; return the digest of the first. Raises OSError."""
+        self._lines.append(self._after)
+        self._flush()
+        for fd in (self._in, self._members):
+            disk.sync(fd)
+        self._end()
+        disk.sync_folder(self._files.input.parent)
+        return self._hash.hexdigest()
+
+    def drop(self) -> None:
+        """Remove what was written. Raises OSError."""
+        self._end()
+        self._files.remove()
+
+    def _end(self) -> None:
+        for fd in (self._in, self._members):
+            os.close(fd)
+
+    def _flush(self) -> None:
+        lines = b"".join(self._lines)
+        self._hash.update(lines)
+        disk.append(self._in, lines)
+        disk.append(self._members, b"".join(self._who))
+        self._lines, self._who, self._waiting = [], [], 0
+
+
+class ChunkFiles:
+    """Where the files of a ticket are."""
+
+    def __init__(self, folder: Path, tag: str) -> None:
+        self._folder, self._tag = folder, tag
+        self.input = folder / f"{tag}.in"
+        self.members = folder / f"{tag}.members"
+
+    def output(self, number: int) -> Path:
+        """Return the file of rows with this number, from 0."""
+        return self._folder / f"{self._tag}.out{number}"
+
+    def outputs(self) -> list[Path]:
+        """Return the files of rows that are there."""
+        numbers = range(64)
+        return [path for number in numbers if (path := self.output(number)).exists()]
+
+    def remove(self, *, keep_rows: bool = False) -> None:
+        """Remove the files, those with rows too unless these are kept. Raises OSError."""
+        for path in sorted(self._folder.glob(f"{self._tag}.*")):
+            if not (keep_rows and path.suffix.startswith(".out")):
+                disk.remove(path)
+
+    def member_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the members. Raises OSError."""
+        return _lines(self.members)
+
+
+class MemberReader:
+    """Reads single lines of the first two files by number."""
+
+    def __init__(self, files: ChunkFiles, ticket: Ticket) -> None:
+        self._ticket = ticket
+        self._members = os.open(files.members, os.O_RDONLY | os.O_CLOEXEC)
+        self._input = files.input
+        self._input_fd = -1
+        self._at = _offsets(files.members)
+        self._input_at: array[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._at) - 1
+
+    def member(self, number: int) -> Member:
+        """Return the record of a line. Raises as `read_member` does."""
+        start, end = self._at[number], self._at[number + 1]
+        return read_member(os.pread(self._members, end - start, start), self._ticket.route)
+
+    def line(self, number: int) -> bytes:
+        """Return what was sent of a record. Raises OSError."""
+        if self._input_at is None:
+            self._input_fd = os.open(self._input, os.O_RDONLY | os.O_CLOEXEC)
+            self._input_at = _offsets(self._input)
+        start, end = self._input_at[number], self._input_at[number + 1]
+        return os.pread(self._input_fd, end - start, start)
+
+    def close(self) -> None:
+        """Close both."""
+        os.close(self._members)
+        if self._input_fd >= 0:
+            os.close(self._input_fd)
+
+
+def _offsets(path: Path) -> "array[int]":
+    """Return where each line of a file begins, and where the last one ends."""
+    at, found = 0, array("Q", [0])
+    for line in _lines(path):
+        at += len(line)
+        found.append(at)
+    return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, each with its newline."""
+    with open(path, "rb", buffering=_PIECE) as file:
+        yield from file

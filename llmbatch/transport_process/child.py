@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable
 
 from llmbatch.core.cpu import use_batch_scheduling
+from llmbatch.core.errand import Call
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Fault
 from llmbatch.core.parent import end_with_parent
 from llmbatch.core.system_limits import cannot_start
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.transport.errands import ErrandRunner
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
@@ -36,6 +38,8 @@ _AT_ONCE = 0.02
 
 Order = tuple[int, str, str, bytes, Expected, int]
 """Lane, method, path, body, what the answer is expected to be, index of the server."""
+ErrandOrder = tuple[int, Call]
+"""A negative number instead of a lane, and the call."""
 
 
 def main() -> None:
@@ -57,6 +61,7 @@ class _RequestServer:
         self._orders: dict[int, asyncio.Future[Order]] = {}
         """The next order of each lane, which its worker waits for."""
         self._open_sender: Callable[[], Sender] | None = None
+        self._errands: ErrandRunner
         self._reader = AnswerReader()
         self._slow_answers: ReaderPool | None = None
 
@@ -68,10 +73,13 @@ class _RequestServer:
             await loop.create_unix_connection(lambda: self._channel, sock=sock)
             await loop.create_future()
 
-    def _received(self, message: Order | TransportSettings) -> None:
+    def _received(self, message: Order | ErrandOrder | TransportSettings) -> None:
         if isinstance(message, TransportSettings):
+            log = self._channel.put if message.logged else None
             try:
-                self._open_sender = _opener(message, self._channel.put if message.logged else None)
+                self._open_sender = _opener(message, log)
+                limits = Limits(connect=message.connect)
+                self._errands = ErrandRunner(limits=limits, ca_file=message.ca_file, log=log)
             except LlmbatchError as error:
                 self._channel.put(error)
             else:
@@ -80,11 +88,17 @@ class _RequestServer:
                 self._channel.expect(message.lanes)
                 self._channel.put(None)
             return
+        if len(message) == 2:
+            self._workers.create_task(self._run_errand(*message))
+            return
         order = self._orders.get(message[0])
         if order is None:
             self._orders[message[0]] = order = self._loop.create_future()
             self._workers.create_task(self._work(message[0]))
         order.set_result(message)
+
+    async def _run_errand(self, number: int, call: Call) -> None:
+        self._channel.put((number, await self._errands.run(call)))
 
     async def _work(self, lane: int) -> None:
         """Send the requests of one lane, one after the other."""

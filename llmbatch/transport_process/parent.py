@@ -6,10 +6,11 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import IO
+from typing import IO, cast
 
+from llmbatch.core.errand import Call
 from llmbatch.core.errors import LlmbatchError, OutOfMemory
-from llmbatch.core.exchange import ReadReply, Request
+from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Fault
 from llmbatch.transport_process.channel import Channel, TransportSettings
 
@@ -28,6 +29,9 @@ class TransportProcess:
         self._ready: asyncio.Future[None] | None = None
         self._awaited: list[asyncio.Future[ReadReply | Fault] | None] = []
         """The answer that each lane waits for."""
+        self._errands: dict[int, asyncio.Future[Reply | Fault]] = {}
+        """The answer that each errand waits for, by a negative number."""
+        self._errand = 0
         self._log: Callable[[str], None] | None = None
         self._lost: Callable[[LlmbatchError], None] | None = None
 
@@ -63,12 +67,30 @@ class TransportProcess:
         self._awaited.append(None)
         return RemoteLane(self._channel, self._awaited, len(self._awaited) - 1)
 
-    def _received(self, message: tuple[int, ReadReply | Fault] | str | LlmbatchError | None) -> None:
+    async def run_errand(self, call: Call) -> Reply | Fault:
+        """Have the other process make a call once; return its answer, or why there is none."""
+        assert self._channel is not None
+        self._errand -= 1
+        number = self._errand
+        awaited: asyncio.Future[Reply | Fault] = asyncio.get_running_loop().create_future()
+        self._errands[number] = awaited
+        self._channel.put((number, call))
+        try:
+            return await awaited
+        finally:
+            del self._errands[number]
+
+    def _received(self, message: tuple[int, ReadReply | Reply | Fault] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:
             lane, result = message
+            if lane < 0:
+                errand = self._errands.get(lane)
+                if errand is not None and not errand.done():
+                    errand.set_result(cast(Reply | Fault, result))
+                return
             awaited = self._awaited[lane]
             if awaited is not None and not awaited.done():
-                awaited.set_result(result)
+                awaited.set_result(cast(ReadReply | Fault, result))
         elif isinstance(message, str):
             if self._log is not None:
                 self._log(message)

@@ -48,7 +48,7 @@ class Peer:
     async def request(self) -> Seen:
         """Read a whole request."""
         seen = await self.head()
-        length = next(int(value) for name, value in seen.headers if name.lower() == b"content-length")
+        length = next((int(value) for name, value in seen.headers if name.lower() == b"content-length"), 0)
         seen.body = await self.reader.readexactly(length)
         return seen
 

@@ -6,6 +6,7 @@ from llmbatch.app.meter import Meter, estimated_total
 from llmbatch.core.clock import Clock
 from llmbatch.core.events import Event, Finished, Paused
 from llmbatch.core.fault import Kind
+from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.snapshot import ModelCounts, RouteState, Snapshot
 from llmbatch.core.tally import Tally
 from llmbatch.engine.explain import STALL
@@ -76,7 +77,11 @@ class Monitor:
         closed = any(route.closed_for > 0 for route in meter.routes)
         waits = pipeline.waits(now, paused=closed) if idle >= STALL else ()
         ok, done, total = tally.ok, tally.done, self._total()
-        finished, rate, stopping = done + progress.kept.total(), meter.rate(now, done), bool(progress.stops)
+        finished, rate, stopping = (
+            done + progress.kept.total() - progress.kept[AlreadyDone.PENDING],
+            meter.rate(now, done),
+            bool(progress.stops),
+        )
         left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
         return Snapshot(
             ok=ok,
@@ -102,6 +107,7 @@ class Monitor:
             latency=tally.recent_latency(),
             models=[ModelCounts(name, share.ok, share.failed) for name, share in [*tally.models.items()]],
             failed_by_kind=dict(tally.failed),
+            batches=pipeline.batches.state() if pipeline.batches is not None else None,
         )
 
     def _with_reason(self, route: RouteState) -> RouteState:

@@ -69,6 +69,8 @@ class ResumePlan:
         found = self._store.found
         for text in found.notices:
             self._notice(text)
+        if found.pending:
+            self._notice(f"{found.pending:,} records are in {found.batches:,} batches that earlier runs made")
         if found.ok or found.failed or found.in_doubt:
             if survey is None:
                 self._check_options()
@@ -91,7 +93,8 @@ class ResumePlan:
                 "inputs": list(self._settings.input.paths),
                 "changed": self._remembered,
                 "shard": self._shard,
-            }
+            },
+            self._store.version,
         )
         return survey
 
@@ -137,6 +140,9 @@ class ResumePlan:
 
     def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
         for entry in entries:
+            if self._store.claim(entry.identity):
+                yield AlreadyDone.PENDING
+                continue
             decision = self.decide(entry)
             match decision.action:
                 case Action.SEND:

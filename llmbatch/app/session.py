@@ -5,13 +5,14 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
 
 import anyio
 
+from llmbatch.app.batches import check_batch_settings, new_batches
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.meter import EVERY
@@ -34,11 +35,13 @@ from llmbatch.core.events import Event, Finished, Notice
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import AttemptLog, Dialect, Input, Observer
+from llmbatch.core.prompt import RecordError
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pipeline import Pipeline
@@ -108,6 +111,7 @@ def open_session(
     of the input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     check_settings(settings, stdin=source is None, stdout=stdout)
+    check_batch_settings(settings)
     price = find_price(settings)
     dialect, reader = new_dialect(settings), new_reader(settings)
     with ExitStack() as stack:
@@ -115,7 +119,7 @@ def open_session(
         if settings.input.strict:
             reading.check()
         if settings.model.provider == "mock" and not settings.model.base_urls:
-            servers = replace(servers, base_url=stack.enter_context(mock_process()))
+            servers = replace(servers, base_url=stack.enter_context(mock_process(_mock_folder(settings))))
         redact = Redactor(servers.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
         settings = _fit_open_files(settings, servers, _notices(observers))
@@ -158,19 +162,20 @@ class Session:
         settings = self._settings
         dialect = self._dialect
         patience = settings.patience
+        policy, budget = _retry_policy(settings), self._budget()
         self._pipeline = pipeline = Pipeline(
             input=self._input(dialect),
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
                 new_gate=_gates(settings),
-                policy=_retry_policy(settings),
+                policy=policy,
                 patience=patience,
                 random=Random().random,
                 notify=self._notify,
                 hold=settings.resume.in_doubt == "hold",
                 dedupe=settings.resume.dedupe,
-                budget=self._budget(),
+                budget=budget,
                 worked=self._output.worked,
                 servers=self._servers.base_urls,
             ),
@@ -181,6 +186,7 @@ class Session:
             notify=self._notify,
             ordered=settings.output.ordered and settings.output.path is None,
             marks=self._output.store,
+            batches=self._batches(policy, budget),
         )
         self._disk = disk = Offload()  # every thread is started before the first request leaves
         with disk:
@@ -252,6 +258,31 @@ class Session:
             bound(self._settings, self._price),
             must_be_usable=store is None or store.is_new,
             survey=survey,
+        )
+
+    def _batches(self, policy: RetryPolicy, budget: Budget) -> Batches | None:
+        settings = self._settings
+        worst = bound(settings, self._price)
+
+        def reprice(job: Job) -> None:
+            if worst is not None:
+                with suppress(RecordError):  # its price was known when it was read
+                    job.worst_cost = worst(job)
+
+        whole_answers = settings._replace(model=settings.model._replace(stream=False))
+        return new_batches(
+            settings,
+            self._servers,
+            self._transport,
+            self._output,
+            dialect=self._dialect if not settings.model.stream else new_dialect(whole_answers),
+            reader=self._reader,
+            policy=policy,
+            budget=budget,
+            reprice=reprice,
+            clock=self._clock,
+            notify=self._notify,
+            notice=_notices(self._observers),
         )
 
     def _budget(self) -> Budget:
@@ -351,6 +382,13 @@ class _AllKept:
     def interrupt(self) -> None:
         """Return nothing more."""
         self._kept = []
+
+
+def _mock_folder(settings: Settings) -> str | None:
+    """Return where the built-in mock keeps its batches: they must outlive a run, as at a real provider."""
+    path = settings.output.path
+    folder = path.with_name(f"{path.name}.state") / "mock" if path is not None else None
+    return str(folder) if folder is not None and (settings.batches.batch_api or folder.exists()) else None
 
 
 def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str], None]) -> Settings:

@@ -2,7 +2,7 @@
 
 from llmbatch.app.meter import Meter
 from llmbatch.app.servers import Servers
-from llmbatch.core.errors import ExitCode, LlmbatchError, OutputError
+from llmbatch.core.errors import CeilingReached, ExitCode, LlmbatchError, OutputError
 from llmbatch.core.fault import Kind
 from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.settings import Tolerance
@@ -22,6 +22,7 @@ _PRECEDENCE = (
     ExitCode.INPUT,
     ExitCode.ACTION,
     ExitCode.CEILING,
+    ExitCode.PENDING,
     ExitCode.HELD,
 )
 
@@ -49,13 +50,27 @@ def summarize(
     """
     failed = sum(tally.failed.values())
     kept, dispatch = pipeline.progress.kept, pipeline.dispatch
+    batches = pipeline.batches
     held = dispatch.held + kept[AlreadyDone.HELD]
-    total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held
-    total += pipeline.writer.unwritten + dispatch.not_started + dispatch.dropped
-    if total != pipeline.progress.read:
-        raise LlmbatchError(f"read {pipeline.progress.read} records but can account for {total}: this is a bug")
+    not_started, pending, others = dispatch.not_started, kept[AlreadyDone.PENDING], 0
+    if batches is not None:
+        batches.end_account()
+        held += batches.held
+        not_started += batches.not_started
+        pending += batches.pending - batches.earlier.resolved
+        others = batches.earlier.others
+    total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held + pending
+    total += pipeline.writer.unwritten + not_started + dispatch.dropped
+    if total != pipeline.progress.read + others:
+        read = pipeline.progress.read + others
+        raise LlmbatchError(f"read {read} records but can account for {total}: this is a bug")
+    only_batches = pending and not not_started and not dispatch.dropped and not pipeline.writer.unwritten
+    if isinstance(reason, CeilingReached) and reason.by == "deadline" and only_batches:
+        reason = None
     if reason is not None:
         code = reason.exit_code
+    elif pending:
+        code = ExitCode.PENDING
     elif held:
         code = ExitCode.HELD
     else:
@@ -69,9 +84,11 @@ def summarize(
         done_before=kept[AlreadyDone.OK],
         failed_before=kept[AlreadyDone.FAILED],
         held=held,
+        pending=pending,
+        others=others,
         orphans=orphans,
         dropped=dispatch.dropped,
-        not_started=dispatch.not_started,
+        not_started=not_started,
         unwritten=pipeline.writer.unwritten,
         requests=pipeline.dispatch.sent,
         servers=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],

@@ -156,13 +156,17 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
             from llmbatch.ui.symbols import symbols_for
 
             show_summary(stderr_console(view.color), summary, symbols_for(os.environ), redact)
-    if summary.stopped is not None and summary.exit_code != ExitCode.READER_GONE:
+    if summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING):
         say_plainly(f"stopped: {printable(redact(summary.stopped), 500)}")
         say_plainly(f"saved: {_saved(settings, summary)}")
         if summary.hint:
             say_plainly(f"next: {printable(redact(summary.hint), 500)}")
+        if summary.pending:
+            say_plainly(_batches_go_on(settings, summary))
         if settings.output.path is not None:
             say_plainly(f"continue: {printable(redact(_same_command()), 2000)}")
+    elif summary.pending:
+        say_plainly(_batches_go_on(settings, summary))
     elif settings.output.path is not None and summary.failed and not view.quiet and view.summary == "table":
         path = printable(shlex.quote(str(settings.output.path)))
         say_plainly(f"next: llmbatch report {path} sums it up; the same command sends what failed again")
@@ -171,6 +175,14 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
         say_plainly("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     if view.summary_file is not None:
         write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
+
+
+def _batches_go_on(settings: "Settings", summary: "Summary") -> str:
+    path = printable(shlex.quote(str(settings.output.path)))
+    return (
+        f"batches: {summary.pending:,} records are with the provider, and what runs there is billed; the same command "
+        f"collects it, llmbatch batches {path} shows it, with --cancel it is stopped"
+    )
 
 
 def _same_command() -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,7 +36,7 @@ class Errand:
 
     method: str
     address: str
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | FilePart = b""
     sink: str | None = None
     signed: bool = False

@@ -44,6 +44,7 @@ class ExitCode(IntEnum):
     CEILING = 5
     OUTPUT = 6
     HELD = 7
+    PENDING = 8
     BUG = 70
     BUSY = 75
     HANGUP = 129

@@ -73,6 +73,8 @@ class Job:
     unusable_answers: int = 0
     unknown_outcomes: int = 0
     server_errors: int = 0
+    batch: str | None = None
+    """The provider's batch that serves it; empty while that is not made yet."""
     refused: tuple[int, int, int] | None = None
     """How often it was refused for pace, and the gate's counts of answers and refusals before the first time."""
     started: float = 0.0

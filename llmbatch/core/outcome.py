@@ -57,11 +57,13 @@ class Outcome:
 
 
 class AlreadyDone(Enum):
-    """A record that needs no request: the results file has its line, or it is held in doubt."""
+    """A record that needs no request: the results file has its line, it is held in doubt, or a batch has it."""
 
     OK = "ok"
     FAILED = "failed"
     HELD = "held"
+    PENDING = "pending"
+    """It is in a batch that an earlier run made."""
 
 
 @dataclass(slots=True)

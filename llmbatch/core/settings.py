@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "APPEND_EXCLUDES",
+    "BatchSettings",
     "InputSettings",
     "ModelSettings",
     "OutputSettings",
@@ -146,6 +147,19 @@ class PatienceSettings(NamedTuple):
     max_outage: float = 900.0
 
 
+class BatchSettings(NamedTuple):
+    """Whether a provider's batch API answers, and how. `leftovers` is who answers what a batch gave back."""
+
+    batch_api: bool = False
+    no_wait: bool = False
+    leftovers: str = "batch"
+    live_after: float = math.inf
+    batch_window: float = 86400.0
+    batch_records: int | None = None
+    batch_tokens: int | None = None
+    no_first_live: bool = False
+
+
 class StopSettings(NamedTuple):
     """When to end early, and how many failures make a run a failure."""
 
@@ -244,6 +258,7 @@ class Settings(NamedTuple):
     stop: StopSettings = StopSettings()
     output: OutputSettings = OutputSettings()
     resume: ResumeSettings = ResumeSettings()
+    batches: BatchSettings = BatchSettings()
     view: ViewSettings = ViewSettings()
     dry_run: bool = False
     read_files: tuple[tuple[str, Path], ...] = ()

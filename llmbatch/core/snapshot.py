@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Cause", "ModelCounts", "RouteState", "Snapshot"]
+__all__ = ["BatchesState", "Cause", "ModelCounts", "RouteState", "Snapshot"]
 
 
 class Cause(StrEnum):
@@ -62,6 +62,22 @@ class ModelCounts(NamedTuple):
     failed: int
 
 
+class BatchesState(NamedTuple):
+    """The batches at providers: how many run, with how many records, how many of those are answered, None if unknown.
+
+    `age` is that of the oldest and `window` how long it may take, in seconds; `queued` wait for room in the queue of
+    their model, the first of `model`.
+    """
+
+    running: int
+    records: int
+    answered: int | None
+    age: float
+    window: float
+    queued: int = 0
+    model: str | None = None
+
+
 class Snapshot(NamedTuple):
     """Counts are of records: `ok` and `failed` those of this run, `waiting` those to be sent again later.
 
@@ -97,6 +113,7 @@ class Snapshot(NamedTuple):
     latency: float | None = None
     models: Sequence[ModelCounts] = ()
     failed_by_kind: Mapping[str, int] = MappingProxyType({})
+    batches: BatchesState | None = None
 
     @property
     def done(self) -> int:

@@ -148,7 +148,8 @@ class Tally:
         job, verdict = outcome.job, outcome.verdict
         share = self._share(job.route.model)
         share.attempts += job.sent
-        share.latencies.append(job.latency)
+        if not job.batch:
+            share.latencies.append(job.latency)
         if job.cost is not None:
             share.cost = (share.cost or 0.0) + job.cost
         self.possibly_billed += job.possibly_billed
@@ -210,8 +211,10 @@ class ServerTraffic(NamedTuple):
 class Summary:
     """How a run ended.
 
-    `read` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `dropped` + `unwritten` + `not_started`,
-    asserted by the run itself. `held` and `dropped` are in doubt: the latter were in flight when the run was ended.
+    `read` + `others` = `ok` + `failed` + `done_before` + `failed_before` + `held` + `pending` + `dropped` + `unwritten`
+    + `not_started`, asserted by the run itself. `held` and `dropped` are in doubt: the latter were in flight when the
+    run was ended. `pending` are in batches at a provider, `others` are lines of batches for records that this input
+    lacks.
     `models` are the counts of each model that was asked, `servers` those of each server where there are several,
     `orphans` lines of the results file without a record in the input.
     """
@@ -224,6 +227,8 @@ class Summary:
     done_before: int = 0
     failed_before: int = 0
     held: int = 0
+    pending: int = 0
+    others: int = 0
     dropped: int = 0
     orphans: int = 0
     not_started: int
@@ -261,6 +266,7 @@ class Summary:
             "done_before": self.done_before,
             "failed_before": self.failed_before,
             "held": self.held,
+            "pending": self.pending,
             "dropped": self.dropped,
             "orphans": self.orphans,
             "not_started": self.not_started,

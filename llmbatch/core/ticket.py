@@ -29,8 +29,6 @@ class Step(StrEnum):
     """Every record has its line, or was given back."""
     VOID = "void"
     """There is no batch, and nothing was billed: its records were given back."""
-    HELD = "held"
-    """Nobody can tell whether there is a batch: its records are in doubt."""
 
 
 class Proof(StrEnum):
@@ -77,6 +75,10 @@ class Ticket:
     ended_at: float = 0.0
     outputs: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    unsure: int = 0
+    """How many of the requests for it may have made a batch that nobody can find."""
+    worst: float = 0.0
+    """The most that it may cost, in US dollars, where that matters."""
     reason: str | None = None
     run: str = ""
     """Which run drew it."""

@@ -46,7 +46,7 @@ class Frame(NamedTuple):
 class Uploaded(NamedTuple):
     """The provider's name for a file, and the second by its clock."""
 
-    file: str
+    file: str | None
     date: float | None = None
 
 
@@ -81,8 +81,8 @@ class BatchApi(Protocol):
         """Return the body of a line again. Raises ValueError, LookupError, TypeError."""
         ...
 
-    def upload(self, ticket: Ticket, path: str) -> Talk[Uploaded | Fault] | None:
-        """Upload the file at `path`; None where the lines travel in the create call."""
+    def upload(self, ticket: Ticket, path: str) -> Talk[Uploaded | Fault]:
+        """Upload the file at `path`; there is no call where the lines travel in the create call."""
         ...
 
     def create(self, ticket: Ticket, path: str) -> Errand:

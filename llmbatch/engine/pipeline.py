@@ -10,10 +10,11 @@ import anyio
 
 from llmbatch.core.clock import Clock
 from llmbatch.core.errors import InputError, LlmbatchError, ReaderGone
-from llmbatch.core.events import Stopping
+from llmbatch.core.events import Event, Finished, Stopping
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Input, IntentLog, Lane, Observer, Sink
+from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
 from llmbatch.engine.offload import Offload
@@ -59,7 +60,9 @@ class Pipeline:
         ordered: bool = False,
         marks: IntentLog | None = None,
         offload: RunInThread | None = None,
+        batches: Batches | None = None,
     ) -> None:
+        self.batches = batches
         self.progress = Progress()
         self.dispatch = dispatch
         self._input = input
@@ -80,10 +83,10 @@ class Pipeline:
         self.writer = Writer(
             sink,
             batch=batch,
-            notify=notify,
+            notify=notify if batches is None else self._finished,
             offload=offload or self._writing.run,
             fail=self._output_failed,
-            changed=self._room.set,
+            changed=self._room.set if batches is None else self._wrote,
             reorder=self._reorder,
             record=marks.record if marks is not None else None,
             recorded=self._ask_again,
@@ -91,6 +94,14 @@ class Pipeline:
         self._pool = Pool(
             dispatch, writer=self.writer, clock=clock, changed=self._changed, record=self.writer.record, marks=marks
         )
+        if batches is not None:
+            batches.connect(
+                self.writer,
+                send_live=self._send_live,
+                fail=self._batches_failed,
+                changed=self._changed,
+                is_live_idle=lambda: not self.dispatch.outstanding,
+            )
 
     async def run(self) -> None:
         """Run to the end of the input, or until stopped; `progress.stops` says why."""
@@ -103,6 +114,8 @@ class Pipeline:
                         workers.start_soon(self._feed)
                         for _ in range(self._workers):
                             workers.start_soon(self._pool.work, self._open_lane())
+                        if self.batches is not None:
+                            workers.start_soon(self.batches.run)
                 finally:
                     self.writer.close()
 
@@ -119,6 +132,8 @@ class Pipeline:
             self._input.interrupt()
             self._pool.end()
             self._room.set()
+            if self.batches is not None:
+                self.batches.stop()
         if self._workers_scope is not None:
             self._workers_scope.deadline = min(self._workers_scope.deadline, anyio.current_time() + grace)
 
@@ -153,7 +168,8 @@ class Pipeline:
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
             self._ahead = AHEAD if sum(job.tokens for job in jobs) <= LIGHT * len(jobs) else 1
-            if done := self.dispatch.add(jobs):
+            live = self.batches.add(jobs) if self.batches is not None and self.batches.takes_new else jobs
+            if done := self.dispatch.add(live):
                 self.writer.put(done)
             if self.dispatch.skipped:
                 self._skip()
@@ -162,6 +178,8 @@ class Pipeline:
                 self.writer.put([entry for entry in batch if isinstance(entry, InvalidRecord | Outcome)])
             self._pool.wake(min(len(jobs), self.dispatch.free))
         self.progress.input_ended = True
+        if self.batches is not None:
+            self.batches.input_ended()
         self._end_when_done()
 
     async def _until_room(self) -> None:
@@ -174,6 +192,8 @@ class Pipeline:
     def _has_room(self) -> bool:
         dispatch, batch = self.dispatch, self._batch
         if self._reorder is not None and self.progress.read - self._reorder.next_index > WINDOW - batch:
+            return False
+        if self.batches is not None and self.batches.takes_new and not self.batches.has_room:
             return False
         most = 4 * self._workers + 1000
         return (
@@ -216,8 +236,33 @@ class Pipeline:
             self.writer.put(())
 
     def _end_when_done(self) -> None:
-        if not self.dispatch.outstanding:
+        if not self.dispatch.outstanding and (self.batches is None or self.batches.is_done):
             self._pool.end()
+
+    def _wrote(self) -> None:
+        self._room.set()
+        if self.batches is not None:
+            if not self.writer.backlog and not self.dispatch.outstanding:
+                self.batches.live_idle()
+            if self.progress.input_ended:
+                self._end_when_done()
+
+    def _finished(self, event: Event) -> None:
+        """Let the batches look at what is written, then everybody else."""
+        if self.batches is not None and isinstance(event, Finished):
+            self.batches.finished(event)
+        self._notify(event)
+
+    def _send_live(self, jobs: list[Job]) -> None:
+        """Send records live that come from batches."""
+        if done := self.dispatch.add(jobs):
+            self.writer.put(done)
+        if self.dispatch.skipped:
+            self._skip()
+        self._pool.wake(min(len(jobs), self.dispatch.free))
+
+    def _batches_failed(self, error: LlmbatchError) -> None:
+        self.stop(error, grace=math.inf)
 
     def _output_failed(self, error: LlmbatchError) -> None:
         """Stop. Answers in flight are worth waiting for if they are saved elsewhere, not if their reader is gone."""

@@ -56,6 +56,7 @@ class Writer:
         self._next = 0.0
         """When the next batch is written, full or not."""
         self._closed = False
+        self._waiters: list[asyncio.Future[None]] = []
         self.backlog = 0
         self.unwritten = 0
 
@@ -75,6 +76,13 @@ class Writer:
         else:
             self._to_record += outcomes
             self._due.set()
+
+    async def until_written(self, most: int = 0) -> None:
+        """Wait until no more than so many outcomes are unwritten."""
+        while self.backlog > most:
+            written = self._loop.create_future()
+            self._waiters.append(written)
+            await written
 
     def close(self) -> None:
         """Accept no more outcomes; `run` ends when all are written."""
@@ -109,6 +117,10 @@ class Writer:
     async def _write(self, batch: list[Outcome | InvalidRecord]) -> None:
         await self._write_now(batch if self._reorder is None else self._reorder.push(batch))
         self.backlog -= len(batch)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
         self._changed()
 
     async def _write_now(self, batch: list[Outcome | InvalidRecord]) -> None:

@@ -52,6 +52,7 @@ patience = partial(Option, "Patience")
 stop = partial(Option, "Stop")
 output = partial(Option, "Output")
 resume = partial(Option, "Resume")
+batches = partial(Option, "Batches")
 view = partial(Option, "View", python=None)
 
 OPTIONS: tuple[Option, ...] = (
@@ -212,6 +213,25 @@ OPTIONS: tuple[Option, ...] = (
     resume("append", SWITCH, "FILE grows by another input each time; its other lines are history."),
     resume("prune", SWITCH, "Move lines whose record is gone to FILE.state/."),
     resume("move_broken", SWITCH, "Move broken lines to FILE.state/."),
+    # Batches
+    batches("batch_api", SWITCH, "Have the provider's batch API answer: cheaper, in hours; needs -o FILE."),
+    batches("no_wait", SWITCH, "Submit or collect, then leave; exit 8 while something is with the provider."),
+    batches("leftovers", one_of("batch", "live"), "What answers records that a batch gave back without an answer."),
+    batches(
+        "live_after",
+        DURATION,
+        "After this long cancel what still runs, collect it, and send the rest live.",
+        metavar="DURATION",
+    ),
+    batches(
+        "batch_window",
+        DURATION,
+        "How long a batch may take, where the provider lets one choose: 24h.",
+        metavar="DURATION",
+    ),
+    batches("batch_records", count(1), "Most records of one batch. Default: the provider's limit."),
+    batches("batch_tokens", count(1), "Most tokens queued for a model. Default: what the provider's refusals teach."),
+    batches("no_first_live", SWITCH, "Do not send the first record of each model live, as a trial."),
     # View
     view("quiet", SWITCH, "Say nothing but errors.", short="-q"),
     view("verbose", SWITCH, "A line for each failure and retry.", short="-v"),

@@ -38,8 +38,9 @@ class FlatPrice(NamedTuple):
 
 
 def price_terms(job: Job) -> Mapping[str, str]:
-    """Return the fields that change the price of a job's request, under their names in genai-prices."""
-    return {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
+    """Return what changes the price of a job's request, under the names of genai-prices."""
+    terms = {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
+    return terms if job.batch is None else {**terms, "processing": "batch"}
 
 
 def worst_case(price: Price, job: Job) -> float | None:
@@ -110,6 +111,10 @@ class Budget:
             return False
         self._reserved += worst
         return True
+
+    def hold(self, worst: float) -> None:
+        """Set aside what a batch may cost that is under way already, whatever is left."""
+        self._reserved += worst
 
     def settle(self, job: Job, verdict: Completion | Fault) -> None:
         """Replace the worst case of an attempt by its cost, and add that to the cost of its job."""

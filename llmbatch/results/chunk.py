@@ -6,7 +6,7 @@ that a result line needs, and what lets the record be sent again. Both are on th
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 
-__all__ = ["ChunkFiles", "ChunkWriter", "Member", "member_line", "read_member"]
+__all__ = ["ChunkFiles", "ChunkWriter", "Member", "MemberReader", "member_line", "read_member"]
 
 _GATHER = 1 << 18
 """Bytes that are written at once."""
@@ -105,17 +105,17 @@ class ChunkWriter:
         self._waiting = 0
         self._hash = sha256()
         self.count = 0
-        self.bytes = len(before) + len(after)
+        self.size = len(before) + len(after)
 
     def add(self, line: bytes, member: bytes) -> None:
         """Add a record. Raises OSError."""
         if self.count:
             self._lines.append(self._between)
-            self.bytes += len(self._between)
+            self.size += len(self._between)
         self._lines.append(line)
         self._who.append(member)
         self.count += 1
-        self.bytes += len(line)
+        self.size += len(line)
         self._waiting += len(line) + len(member)
         if self._waiting >= _GATHER:
             self._flush()
@@ -164,10 +164,19 @@ class ChunkFiles:
         numbers = range(64)
         return [path for number in numbers if (path := self.output(number)).exists()]
 
-    def remove(self, *, keep_rows: bool = False) -> None:
-        """Remove the files, those with rows too unless these are kept. Raises OSError."""
+    def land(self, number: int) -> None:
+        """Give a fetched file its name. Raises OSError."""
+        disk.rename(self.part(number), self.output(number))
+        disk.sync_folder(self._folder)
+
+    def part(self, number: int) -> Path:
+        """Return where a file of rows is written until it is whole."""
+        return self._folder / f"{self._tag}.part{number}"
+
+    def remove(self) -> None:
+        """Remove the files. Raises OSError."""
         for path in sorted(self._folder.glob(f"{self._tag}.*")):
-            if not (keep_rows and path.suffix.startswith(".out")):
+            if path.suffix != ".kept":
                 disk.remove(path)
 
     def member_lines(self) -> Iterator[bytes]:
@@ -178,8 +187,9 @@ class ChunkFiles:
 class MemberReader:
     """Reads single lines of the first two files by number."""
 
-    def __init__(self, files: ChunkFiles, ticket: Ticket) -> None:
+    def __init__(self, files: ChunkFiles, ticket: Ticket, shift: int = 0) -> None:
         self._ticket = ticket
+        self._shift = shift
         self._members = os.open(files.members, os.O_RDONLY | os.O_CLOEXEC)
         self._input = files.input
         self._input_fd = -1
@@ -189,16 +199,23 @@ class MemberReader:
     def __len__(self) -> int:
         return len(self._at) - 1
 
-    def member(self, number: int) -> Member:
-        """Return the record of a line. Raises as `read_member` does."""
-        start, end = self._at[number], self._at[number + 1]
-        return read_member(os.pread(self._members, end - start, start), self._ticket.route)
+    def job(self, line: int) -> tuple[Job, int]:
+        """Return a record, and how many entries of its answer's list are its own. Raises as `read_member` does."""
+        start, end = self._at[line], self._at[line + 1]
+        member = read_member(os.pread(self._members, end - start, start), self._ticket.route)
+        return member.job, member.entries
+
+    def rows(self, paths: Iterable[Path]) -> Iterator[bytes]:
+        """Yield the lines of the files with rows."""
+        for path in paths:
+            yield from _lines(path)
 
     def line(self, number: int) -> bytes:
         """Return what was sent of a record. Raises OSError."""
         if self._input_at is None:
             self._input_fd = os.open(self._input, os.O_RDONLY | os.O_CLOEXEC)
             self._input_at = _offsets(self._input)
+        number += self._shift
         start, end = self._input_at[number], self._input_at[number + 1]
         return os.pread(self._input_fd, end - start, start)
 

@@ -10,6 +10,7 @@ from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import Intent
 from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
+from llmbatch.results.pending import Pending
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.stats import amount
 
@@ -18,6 +19,7 @@ __all__ = ["AGAIN", "History"]
 MATCHED, AGAIN = 1, 2
 """What became of a line's record: it was found in the input; it is to be sent again."""
 _SEND = Decision(Action.SEND)
+_PENDING = Decision(Action.PENDING)
 _UNSURE = LineFlags.DOUBTS | LineFlags.OK
 """Of these a failure that may have been billed has only the first."""
 
@@ -33,6 +35,8 @@ class History(ABC):
         self._doubts = Doubts()
         self._unsure_keys: set[int] = set()
         """The keys of failed lines that may have been billed."""
+        self._pending = Pending()
+        """The records that are in batches."""
 
     @abstractmethod
     def _line(self, place: int) -> dict[str, Any]:
@@ -57,11 +61,13 @@ class History(ABC):
     @property
     def is_new(self) -> bool:
         """Whether there is nothing to compare records with: no line, no doubt."""
-        return not self._lines and not self._doubts
+        return not self._lines and not self._doubts and not self._pending
 
     def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
         known, name = self._lines, name_of(identity)
+        if len(self._pending) and self._pending.has(name):
+            return _PENDING
         place = known.find(name)
         flags, line_key, wanted = None, 0, key_fingerprint(key)
         if place is not None:
@@ -98,10 +104,20 @@ class History(ABC):
             doubts = max(doubts, self._possibly_billed(place))
         return doubts
 
+    def claim(self, identity: Identity) -> bool:
+        """Note that the input has a record; True when it is in a batch, and may not be sent."""
+        if not len(self._pending) or not self._pending.claim(name_of(identity)):
+            return False
+        place = self._lines.find(name_of(identity))
+        if place is not None:
+            self._lines.matched[place] = MATCHED
+        return True
+
     def place_in_doubt(self, job: Job) -> int:
         """Return the place of the intent by which a job's request is in doubt, -1 for none."""
         wanted = name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key)
-        places = (place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
+        first = len(self._pending)  # their intents come first
+        places = (first + place for place, (intent, _) in enumerate(self._doubts) if intent[:2] == wanted)
         return next(places, -1)
 
     def paid(self, identity: Identity) -> float | None:

@@ -15,6 +15,8 @@ from llmbatch.results.lock import locked
 from llmbatch.results.recovery import could_be_ours
 from llmbatch.results.state_folder import make_folder, remove_folder
 from llmbatch.results.store import Store
+from llmbatch.results.ticket_log import NAME as LOG
+from llmbatch.results.ticket_log import read_log
 
 __all__ = ["is_ours", "open_store"]
 
@@ -47,6 +49,7 @@ def open_store(
                         f"a run that was to replace {store.path} ended without an answer: the old results are back"
                     )
                 if overwrite:
+                    _check_batches(store)
                     store.replaced.set_aside()
                 elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
                     raise UsageError(
@@ -77,6 +80,17 @@ def _lock(store: Store, stack: ExitStack) -> bool:
         with suppress(FileNotFoundError):  # a run that was refused has just removed it
             stack.enter_context(locked(store.folder / "lock", store.path))
             return new
+
+
+def _check_batches(store: Store) -> None:
+    """Refuse to replace results while batches run: their answers, which are paid for, would have no home."""
+    content = read_log(store.folder / LOG)
+    running = sum(ticket.is_open for ticket in content.tickets.values())
+    if running or content.damaged:
+        raise UsageError(
+            f"{running or 'some'} batches of {store.path} are not collected yet, and --overwrite would lose them",
+            f"Run without --overwrite to collect them, or cancel them: llmbatch batches {store.path} --cancel",
+        )
 
 
 def _settle(store: Store) -> None:

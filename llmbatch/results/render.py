@@ -68,6 +68,8 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         fields["started_at"] = _timestamp(round(job.started * 1000))
         fields["latency_s"] = round(job.latency * 1000) / 1000  # a third of what round(seconds, 3) takes
     fields["attempts"] = job.sent
+    if job.batch:
+        fields["batch"] = job.batch
     if job.possibly_billed:
         fields["possibly_billed"] = job.possibly_billed
     fields["request_id"] = verdict.request_id[:REQUEST_ID] if verdict.request_id is not None else None

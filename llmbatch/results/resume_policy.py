@@ -20,6 +20,7 @@ class Action(Enum):
     KEEP_FAILED = "keep the failure"
     HOLD = "hold"
     CHANGED = "changed options"
+    PENDING = "in a batch"
 
 
 class Before(NamedTuple):

@@ -11,10 +11,12 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.version import __version__
 from llmbatch.results import disk
 
-__all__ = ["VERSION", "difference", "last_header", "write_header"]
+__all__ = ["BATCHES", "OWN_FIELDS", "VERSION", "difference", "last_header", "write_header"]
 
-VERSION = 1
-"""Of the state directory; a newer one is refused."""
+VERSION, BATCHES = 1, 2
+"""Of the state directory, and of one that has tickets of batches; a newer one is refused."""
+OWN_FIELDS = frozenset({"version", "llmbatch", "started_at"})
+"""Fields of a header that no run was asked for."""
 
 
 def last_header(path: Path) -> dict[str, Any] | None:
@@ -29,7 +31,7 @@ def last_header(path: Path) -> dict[str, Any] | None:
         except ValueError:
             continue  # blank, or cut by a crash
         if isinstance(header, dict) and isinstance(header.get("version"), int):
-            if header["version"] > VERSION:
+            if header["version"] > BATCHES:
                 raise UsageError(
                     f"{path.parent} was written by llmbatch {header.get('llmbatch')}, which is newer than this one",
                     "Use that version, or start anew with --overwrite.",
@@ -38,10 +40,10 @@ def last_header(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_header(path: Path, asked: Mapping[str, Any]) -> None:
+def write_header(path: Path, asked: Mapping[str, Any], version: int = VERSION) -> None:
     """Add the header of this run: what it was asked to do, as plain values by name. Raises OSError."""
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    header = {"version": VERSION, "llmbatch": __version__, "started_at": started_at, **asked}
+    header = {"version": version, "llmbatch": __version__, "started_at": started_at, **asked}
     fd = disk.create(path)
     try:
         disk.append(fd, b"\n" + json.dumps(header) + b"\n")  # the first newline ends what a crash may have cut

@@ -12,8 +12,10 @@ from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
+from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
+from llmbatch.results.chunk import read_member
 from llmbatch.results.disk import free_name
 from llmbatch.results.history import AGAIN, History
 from llmbatch.results.index import LineFlags, flags_of
@@ -22,13 +24,16 @@ from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, name_of_line, scan
 from llmbatch.results.lock import holder_of
+from llmbatch.results.pending import Pending
 from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.replaced import Replaced
 from llmbatch.results.resume_policy import ResumePolicy
 from llmbatch.results.rewrite import merge, rewrite, sort
-from llmbatch.results.run_log import last_header, write_header
+from llmbatch.results.run_log import BATCHES, OWN_FIELDS, VERSION, last_header, write_header
 from llmbatch.results.state_folder import remove_folder
 from llmbatch.results.storage import storage_of
+from llmbatch.results.ticket_log import NAME as LOG
+from llmbatch.results.tickets import Tickets
 
 __all__ = ["Found", "Store"]
 
@@ -40,6 +45,8 @@ class Found:
     ok: int = 0
     failed: int = 0
     in_doubt: int = 0
+    pending: int = 0
+    batches: int = 0
     merged: int = 0
     notices: list[str] = field(default_factory=list)
 
@@ -53,6 +60,7 @@ class Store(History):
         self.folder = path.with_name(f"{path.name}.state")
         self.found = Found()
         self.replaced = Replaced(path, self.folder)
+        self.tickets = Tickets(self.folder)
         self._fsync = fsync
         self._fd = -1
         self._intents: Intents
@@ -117,6 +125,43 @@ class Store(History):
             attempts = job.possibly_billed + 1
             self._intents.mark(job.intent_slot, min(MOST, attempts))
 
+    @property
+    def version(self) -> int:
+        """The version of the state folder: the higher one once it had tickets."""
+        return BATCHES if (self.folder / LOG).exists() else VERSION
+
+    def begin_tickets(self) -> None:
+        """Mark the state folder as one that an llmbatch without batches must refuse. Raises OutputError."""
+        header = self.last_header()
+        if header is not None and header["version"] < BATCHES:
+            self.write_header({name: value for name, value in header.items() if name not in OWN_FIELDS}, BATCHES)
+
+    def slot_of(self, job: Job) -> int | None:
+        """Return the intent of a record that an earlier run put into a batch; None for one that has its end."""
+        return self._pending.slot(name_of(job.identity))
+
+    def ended(self, job: Job) -> None:
+        """Note that such a record has its line now."""
+        self._pending.settle(name_of(job.identity))
+
+    def released(self, job: Job) -> bool:
+        """Note that such a record was given back; False when it is not to be sent, since the input lacks it."""
+        return self._pending.release(name_of(job.identity))
+
+    @property
+    def pending(self) -> Pending:
+        """The records that earlier runs put into batches."""
+        return self._pending
+
+    def mark_asked(self, ticket: Ticket, *, sent: bool) -> None:
+        """Mark that the records of a ticket are sent, or that they are not after all."""
+        for line in self.tickets.files(ticket).member_lines():
+            job = read_member(line, ticket.route).job
+            slot = self.tickets.pending.slot(name_of(job.identity))
+            job.intent_slot = job.intent_slot if slot is None else slot
+            if job.intent_slot >= 0:
+                self._intents.mark(job.intent_slot, min(MOST, job.possibly_billed + sent))
+
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the last attempt's outcome is known."""
         for job in jobs:
@@ -154,10 +199,10 @@ class Store(History):
             job.redo = True
         self.plan(jobs)
 
-    def write_header(self, asked: Mapping[str, Any]) -> None:
+    def write_header(self, asked: Mapping[str, Any], version: int = VERSION) -> None:
         """Write down what this run was asked to do. Raises OutputError."""
         try:
-            write_header(self.folder / "runs.jsonl", asked)
+            write_header(self.folder / "runs.jsonl", asked, version)
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror}", "Make room.") from error
 
@@ -256,7 +301,12 @@ class Store(History):
             self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
-        self._find_doubts(left.entries, redone)
+        self.tickets.open(move_broken=move_broken, notice=self.found.notices.append)
+        self.tickets.has_line = self._has_line_of
+        pending = list(self.tickets.read_members(0))
+        self.found.pending, self.found.batches = len(pending), len(self.tickets.log.tickets)
+        self._pending = self.tickets.pending
+        self._find_doubts((entry for entry in left.entries if not self._is_in_batch(entry[0])), redone)
         for intent, mark in read_left(self.replaced.undone, storage_of(self.folder), begun=False).entries:
             if mark not in (0, SETTLED):
                 self._doubts.add(intent, mark)
@@ -264,9 +314,18 @@ class Store(History):
             # Its intent is lost, with the state directory perhaps; which request it was is not known.
             self._doubts.add(Intent(torn, 0, redo=False), 1)
         self.found.in_doubt = len(self._doubts)
-        self._intents.begin(self._doubts)
+        self._intents.begin([*pending, *self._doubts])
         remove_folder(self.replaced.undone)
         disk.remove(redo)
+
+    def _has_line_of(self, job: Job) -> bool:
+        place = self._lines.find(name_of(job.identity))
+        return place is not None and self._lines.key(place) == key_fingerprint(job.key)
+
+    def _is_in_batch(self, intent: Intent) -> bool:
+        """Say whether a request is in a batch that is looked after, and so is in no doubt."""
+        place = self._pending.find(intent.identity)
+        return place is not None and self._pending.key(place) == intent.key
 
     def _index(self, move_broken: bool) -> None:
         self._forget()
@@ -307,5 +366,6 @@ class Store(History):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self.tickets.close()
         if hasattr(self, "_intents"):
             self._intents.close()

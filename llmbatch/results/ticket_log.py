@@ -64,7 +64,7 @@ def read_log(path: Path) -> LogContent:
         except (ValueError, TypeError):
             damaged.append(number)
             continue
-        if ticket.step in (Step.SETTLED, Step.VOID, Step.HELD):
+        if ticket.step in (Step.SETTLED, Step.VOID):
             tickets.pop(ticket.tag, None)
         else:
             tickets[ticket.tag] = ticket
@@ -117,7 +117,7 @@ class TicketLog:
         entry = {"t": ticket.tag, "step": step, **facts}
         self._append(entry)
         after = ticket.after(entry)
-        if step in (Step.SETTLED, Step.VOID, Step.HELD):
+        if step in (Step.SETTLED, Step.VOID):
             self.tickets.pop(ticket.tag, None)
         else:
             self.tickets[ticket.tag] = after

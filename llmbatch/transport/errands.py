@@ -15,7 +15,7 @@ from llmbatch.core.errand import DISK, Call, FilePart
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.transport.base import Trace
-from llmbatch.transport.errors import fault_of
+from llmbatch.transport.errors import to_fault
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import proxy_for
 from llmbatch.transport.tls import shared_context
@@ -123,6 +123,6 @@ def _created(path: str) -> BinaryIO:
 
 def _fault(error: Exception) -> Fault:
     if isinstance(error, httpx.TransportError):
-        return fault_of(error, Trace(sent=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)))
+        return to_fault(error, Trace(sent=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)))
     message = f"{type(error).__name__}: {error}"
     return Fault(kind=Kind.CONNECTION, message=message, billing=Billing.DOUBTFUL, retry=True)

@@ -15,7 +15,7 @@ from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.layout import crop, flow, table
-from llmbatch.ui.plain import counts, eta, stall_words
+from llmbatch.ui.plain import batches_line, counts, eta, stall_words
 from llmbatch.ui.symbols import Symbols
 from llmbatch.ui.timer import ticking
 from llmbatch.ui.units import clock
@@ -99,6 +99,8 @@ def render(now: Snapshot, symbols: Symbols, width: int, height: int) -> list[Tex
         lines.append(line)
     if limits := limits_line(now.routes):
         lines.append(Text(crop(limits, width, symbols.ellipsis), "yellow" if now.closed_for else "dim"))
+    if batches := batches_line(now):
+        lines.append(Text(crop(batches, width, symbols.ellipsis), "cyan"))
     if now.waits:
         words = stall_words(now).removeprefix("; ")
         lines.append(Text(crop(words, width, symbols.ellipsis), "yellow"))

@@ -37,7 +37,8 @@ def progress_line(now: Snapshot) -> str:
     if now.wall > 1:
         parts += eta(now)
     limits = limits_line(now.routes)
-    return ", ".join(parts) + (f"; {limits}" if limits else "") + stall_words(now)
+    batches = batches_line(now)
+    return ", ".join(parts) + (f"; {batches}" if batches else "") + (f"; {limits}" if limits else "") + stall_words(now)
 
 
 def counts(now: Snapshot) -> list[str]:
@@ -53,6 +54,25 @@ def counts(now: Snapshot) -> list[str]:
     if now.cost is not None:
         parts.append(money(now.cost) + ("" if now.left is None else f" ({money(now.left)} left)"))
     return parts
+
+
+def batches_line(now: Snapshot) -> str:
+    """Say where the batches at providers stand; nothing without any."""
+    state = now.batches
+    if state is None:
+        return ""
+    several = "es" if state.running != 1 else ""
+    parts = [f"{state.running:,} batch{several} running"]
+    if state.answered is not None:
+        parts.append(f"{state.answered:,} of {state.records:,} answered")
+    elif state.running:
+        parts.append(f"{state.records:,} records")
+    if state.running:
+        parts.append(f"{'oldest ' if state.running > 1 else ''}{duration(state.age)} of {duration(state.window)}")
+    if state.queued:
+        model = f" of {printable(state.model, 60)}" if state.model else ""
+        parts.append(f"{state.queued:,} wait{'s' if state.queued == 1 else ''} for room in the queue{model}")
+    return ", ".join(parts)
 
 
 def eta(now: Snapshot) -> list[str]:

@@ -50,6 +50,7 @@ def verdict(summary: Summary, symbols: Symbols) -> list[str]:
     parts = [f"{_sign(summary, symbols)} {answered:,} of {summary.read:,} answered"]
     for count, words in (
         (failed, "failed"),
+        (summary.pending, "in batches"),
         (summary.held + summary.dropped, "in doubt"),
         (summary.unwritten, "not written"),
         (summary.not_started, "not sent"),
@@ -65,13 +66,17 @@ def verdict(summary: Summary, symbols: Symbols) -> list[str]:
 def _sign(summary: Summary, symbols: Symbols) -> str:
     if summary.exit_code == ExitCode.OK:
         return symbols.good
-    return symbols.open if summary.exit_code == ExitCode.HELD else symbols.bad
+    return symbols.open if summary.exit_code in _OPEN else symbols.bad
 
 
 def _style(summary: Summary) -> str:
     if summary.exit_code == ExitCode.OK:
         return "bold green"
-    return "bold yellow" if summary.exit_code == ExitCode.HELD else "bold red"
+    return "bold yellow" if summary.exit_code in _OPEN else "bold red"
+
+
+_OPEN = (ExitCode.HELD, ExitCode.PENDING)
+"""The ends after which nothing is wrong, but not all is done."""
 
 
 def _block(
@@ -91,6 +96,10 @@ def _block(
     )
     if any(earlier):
         yield "before", line(*earlier)
+    if summary.pending:
+        yield "batches", line(f"{summary.pending:,} records are with the provider")
+    if summary.others:
+        yield "others", line(f"{summary.others:,} lines of batches are of records that are not in this input")
     if summary.held or summary.dropped:
         yield "in doubt", line(_counted(summary.held, "held"), _counted(summary.dropped, "dropped in flight"))
     requests = f"{summary.requests:,}"

@@ -1,0 +1,179 @@
+"""Puts the batches of a run together: which provider's API, with whose key, for new batches and for earlier ones."""
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from random import Random
+from typing import TYPE_CHECKING
+
+from llmbatch.app.servers import Servers, find_servers, is_own_machine
+from llmbatch.core.clock import Clock
+from llmbatch.core.errand import Errand, StrangeAddress, addressed
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Reply
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.job import Job, Route
+from llmbatch.core.ports import Dialect, Observer
+from llmbatch.core.redact import Redactor
+from llmbatch.core.settings import ModelSettings, Settings
+from llmbatch.core.ticket import Ticket
+from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.batch_apis import batch_api, refuse
+from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
+from llmbatch.engine.batch_run import Desk
+from llmbatch.engine.batches import SHARE, Batches
+from llmbatch.pacing.batch_polling import LOCAL, REMOTE
+from llmbatch.pacing.cost import Budget
+from llmbatch.pacing.retry import RetryPolicy
+from llmbatch.results.chunk import member_line
+from llmbatch.transport_process.parent import TransportProcess
+
+if TYPE_CHECKING:
+    from llmbatch.app.output import Output
+
+__all__ = ["MOCK_ADDRESS", "check_batch_settings", "new_batches", "open_desk"]
+
+MOCK_ADDRESS = "mock"
+"""The address of the built-in mock in tickets: it listens elsewhere each time."""
+
+
+def check_batch_settings(settings: Settings) -> None:
+    """Refuse what batches do not go with, before anything is opened. Raises UsageError."""
+    batch, model = settings.batches, settings.model
+    if not batch.batch_api:
+        return
+    if settings.output.path is None:
+        raise UsageError(
+            "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
+        )
+    if len(model.base_urls) > 1:
+        raise UsageError("--batch-api goes to one server", "Name one --base-url.")
+    name = model.provider or (model.base_urls[0] if model.base_urls else "openai")
+    api = batch_api(name)
+    if api is None:
+        raise refuse(name)
+    windows = api.limits.windows
+    if windows and batch.batch_window not in windows:
+        known = ", ".join(f"{round(window / 3600)}h" for window in windows)
+        raise UsageError(f"--batch-window: {name} takes {known}", "Leave it out for the usual one.")
+
+
+def new_batches(
+    settings: Settings,
+    servers: Servers,
+    transport: TransportProcess,
+    output: "Output",
+    *,
+    dialect: Dialect,
+    reader: AnswerReader,
+    policy: RetryPolicy,
+    budget: Budget,
+    reprice: Callable[[Job], None],
+    clock: Clock,
+    notify: Observer,
+    notice: Callable[[str], None],
+) -> Batches | None:
+    """Return the batches of a run; None where there are none and none are wanted. Raises UsageError."""
+    store = output.store
+    if store is None or not (settings.batches.batch_api or store.tickets.log.tickets):
+        return None
+    run_id = secrets.token_hex(8)
+    own = open_desk(servers, settings, transport)
+    desk = own if settings.batches.batch_api else None
+    chunks = None
+    batches: Batches
+    if desk is not None:
+        store.begin_tickets()
+        chunks = Chunks(
+            dialect,
+            desk.api,
+            store.tickets.new_chunk,
+            store.tickets.new_tag,
+            member_line,
+            lambda route: _limits(settings, desk, batches, route),
+        )
+    batches = Batches(
+        settings=settings.batches,
+        store=store,
+        run_id=run_id,
+        desk=desk,
+        find_desk=partial(_find_desk, own=own, settings=settings, transport=transport, notice=notice),
+        chunks=chunks,
+        reader=reader,
+        policy=policy,
+        hold=settings.resume.in_doubt == "hold",
+        max_outage=settings.patience.max_outage,
+        budget=budget,
+        reprice=reprice,
+        worked=output.worked,
+        clock=clock,
+        notify=notify,
+        random=Random().random,
+        sync=output.journal.sync if output.journal is not None and settings.output.fsync != "never" else lambda: None,
+    )
+    return batches
+
+
+def open_desk(servers: Servers, settings: Settings, transport: TransportProcess) -> Desk | None:
+    """Return a provider with its batch API and the key that goes there; None for one without batches."""
+    api = batch_api(servers.name)
+    if api is None:
+        return None
+    base_url, is_mock = servers.base_url, servers.name == "mock" and not settings.model.base_urls
+    local = is_own_machine(base_url)
+    redact = Redactor(servers.secrets)
+
+    async def call(errand: Errand) -> Reply | Fault:
+        try:
+            reply = await transport.run_errand(addressed(errand, base_url, servers.headers))
+        except StrangeAddress as error:
+            return Fault(kind=Kind.CONFIGURATION, message=str(error))
+        if isinstance(reply, Reply) and servers.secrets:
+            reply.body = redact.in_bytes(reply.body)  # what it says is shown, and stands in files
+        return reply
+
+    address = MOCK_ADDRESS if is_mock else base_url
+    key = "\0".join((address, *sorted(servers.secrets)))
+    account = blake2b(key.encode(), digest_size=8).hexdigest()
+    return Desk(servers.name, api, call, address, account, LOCAL if local else REMOTE)
+
+
+def _find_desk(
+    ticket: Ticket,
+    *,
+    own: Desk | None,
+    settings: Settings,
+    transport: TransportProcess,
+    notice: Callable[[str], None],
+) -> Desk | None:
+    """Return the provider of an earlier run's batch, with its key; None, with a notice, where that is not to be had."""
+    if own is not None and (own.provider, own.address) == (ticket.provider, ticket.address):
+        return own
+    what = f"batch {ticket.batch or ticket.tag} of {ticket.count:,} records at {ticket.provider}"
+    if ticket.address == MOCK_ADDRESS:
+        notice(f"{what} is left to a run with -p mock")
+        return None
+    known = batch_api(ticket.provider) is not None and not ticket.provider.startswith("http")
+    model = ModelSettings(
+        provider=ticket.provider if known else None,
+        endpoint=ticket.dialect if ticket.dialect in ENDPOINTS else None,
+        ca_file=settings.model.ca_file,
+    )
+    try:
+        servers = find_servers(model if known else model._replace(base_urls=(ticket.address,)), os.environ)
+        if servers.base_url != ticket.address:
+            servers = find_servers(model._replace(base_urls=(ticket.address,)), os.environ)
+        return open_desk(servers, settings._replace(model=model), transport)
+    except LlmbatchError as error:
+        notice(f"{what} is left for later: {error.message}")
+        return None
+
+
+def _limits(settings: Settings, desk: Desk, batches: Batches, route: Route) -> ChunkLimits:
+    limits, batch = desk.api.limits, settings.batches
+    records = min(limits.records, batch.batch_records or limits.records, batches.most(route))
+    tokens = batches.token_limit(route.model)
+    return ChunkLimits(int(records), limits.bytes, limits.line, tokens * SHARE if tokens is not None else None)

@@ -1,0 +1,56 @@
+"""The batch APIs by provider: whose shape each has, and in what it differs."""
+
+from llmbatch.core.errors import UsageError
+from llmbatch.dialects.batch_api import MB, BatchApi, BatchLimits
+from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
+from llmbatch.dialects.providers import PRESETS
+
+__all__ = ["BATCH_PROVIDERS", "batch_api", "refuse"]
+
+_DAY = 86400.0
+_CHAT = frozenset({"/chat/completions"})
+
+_OPENAI: dict[str, Quirks] = {
+    "openai": Quirks(expires=True),
+    "azure": Quirks(
+        # Batch deployments answer nothing live.
+        limits=BatchLimits(records=100_000, discount=0.5, first_live=False),
+        paths=frozenset({"/chat/completions", "/responses", "/embeddings"}),
+        prefix="",
+        processed=True,
+    ),
+    "groq": Quirks(
+        limits=BatchLimits(bytes=100 * MB, windows=tuple(day * _DAY for day in range(1, 8)), discount=0.5),
+        paths=_CHAT,
+    ),
+    "together": Quirks(
+        limits=BatchLimits(bytes=100 * MB, line=10 * MB, discount=None),
+        paths=_CHAT,
+        upload="/files/upload",
+        purpose="batch-api",
+        named=True,
+        metadata=False,
+    ),
+    "mock": Quirks(),
+}
+
+
+def batch_api(provider: str) -> BatchApi | None:
+    """Return the batch API of a preset, or of a server that is known by its address only; None where there is none."""
+    if provider in _OPENAI:
+        return OpenAIBatches(_OPENAI[provider])
+    if provider in PRESETS:
+        return None
+    return OpenAIBatches(Quirks(limits=BatchLimits(kept=None)))
+
+
+BATCH_PROVIDERS = tuple(name for name in PRESETS if batch_api(name) is not None and name != "mock")
+"""The presets whose batch API is spoken."""
+
+
+def refuse(provider: str) -> UsageError:
+    """Return the refusal of a provider without batches that we speak."""
+    return UsageError(
+        f"--batch-api: {provider} has no batch API that llmbatch speaks",
+        f"Those of {', '.join(BATCH_PROVIDERS)} it does, and an own server's of OpenAI's shape with --base-url.",
+    )

@@ -1,1 +1,1 @@
-"""What makes a results file resumable: its lock, its lines, and the intents beside it."""
+"""Reads and writes results files, and makes them resumable: their lines, their lock, the intents beside them."""

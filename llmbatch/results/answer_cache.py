@@ -37,7 +37,7 @@ class AnswerCache:
         self._files = ExitStack()
 
     def use(self, source: int, fd: int) -> None:
-        """Say where the lines of a source are to be read."""
+        """Set the descriptor from which the lines of a source are read."""
         self._fds[source] = fd
 
     def load(self, source: int, fd: int) -> None:
@@ -49,7 +49,7 @@ class AnswerCache:
                 self.add(source, fields["key"], line.offset)
 
     def load_files(self, paths: Sequence[str]) -> None:
-        """Add the good lines of other results files. Raises InputError, or UsageError for what is not one."""
+        """Add the good lines of other results files. Raises InputError, or UsageError for any other file."""
         for source, name in enumerate(paths, REDO + 1):
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
@@ -71,7 +71,7 @@ class AnswerCache:
         return None if place is None else self._known.key(place)
 
     def read(self, key: str) -> Completion | None:
-        """Read the answer to a key from its line, without what it cost: that was paid before."""
+        """Read the answer to a key from its line, without its cost, which was paid before."""
         place = self._known.find(_name(key))
         if place is None:
             return None
@@ -96,5 +96,5 @@ class AnswerCache:
 
 
 def _name(key: str) -> int:
-    """Return the fingerprint of a key, and above it more bits, as names of records have them."""
+    """Return the fingerprint of a key with more bits above it, as in the names of records."""
     return key_fingerprint(key) | (hash(key) & 0xFFFF_FFFF) << 64

@@ -1,8 +1,8 @@
-"""Rows for spreadsheets: CSV and TSV that every reader splits alike and no spreadsheet takes for a formula.
+"""Writes CSV and TSV that every reader splits alike and no spreadsheet takes for a formula.
 
-Quoted as RFC 4180 has it. Quoting does not keep a spreadsheet from running `=HYPERLINK(…)`, a leading apostrophe does
-(OWASP ASVS 1.2.10); it is put before text that begins like a formula, never before numbers. Lines end in a newline
-alone, which pipes and spreadsheets take alike.
+Values are quoted by RFC 4180. Quoting does not keep a spreadsheet from running `=HYPERLINK(…)`, a leading apostrophe
+does (OWASP ASVS 1.2.10); it is put before text that begins like a formula, never before numbers. Lines end in a newline
+alone, which pipes and spreadsheets accept.
 """
 
 import re
@@ -66,7 +66,7 @@ def row(values: Iterable[Any], delimiter: str = ",") -> bytes:
 
 
 def cell(value: Any) -> str:
-    """Write a JSON value as the text of a cell: null as nothing, what is nested as JSON."""
+    """Write a JSON value as the text of a cell: null as nothing, arrays and objects as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):

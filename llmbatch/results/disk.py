@@ -41,7 +41,7 @@ def create(path: Path, *, exclusive: bool = False, appending: bool = True, mode:
 
 
 def append(fd: int, data: bytes) -> None:
-    """Write all of it, at the end or where the descriptor stands.
+    """Write all of the data, at the end or at the position of the descriptor.
 
     Short writes are normal; the error comes with the next call.
     """
@@ -56,22 +56,22 @@ def cut(fd: int, size: int) -> None:
 
 
 def reserve(fd: int, size: int) -> None:
-    """Give a file real blocks up to a size: a store into a mapped hole on a full disk would be a SIGBUS."""
+    """Allocate the blocks of a file up to a size: to write into a mapped hole on a full disk would be a SIGBUS."""
     os.posix_fallocate(fd, 0, size)
 
 
 def sync(fd: int) -> None:
-    """Put a file's bytes on the disk. A failed sync is never tried again: the kernel may have dropped the pages."""
+    """Sync the bytes of a file to the disk. A failed sync is never repeated: the kernel may have dropped the pages."""
     os.fdatasync(fd)
 
 
 def sync_map(map: mmap) -> None:
-    """Put on the disk what was stored into a mapped file."""
+    """Sync a mapped file to the disk."""
     map.flush()
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Sync the names in a folder to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -81,11 +81,11 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) -> Iterator[Callable[[bytes], None]]:
-    """Yield a function that writes; the file gets its name when the context ends well: whole or not at all.
+    """Yield a function that writes; the file gets its name when the context ends without an error.
 
-    Until then it is `scratch`, or a new file beside the target whose name nobody can guess. A file that is replaced
-    keeps its mode and, where that is allowed, its owner; `mode` is that of a new one. Only a regular file is replaced,
-    and a link at the end of `target` is not followed. Raises OSError.
+    Until then it is `scratch`, or a new file beside the target with an unguessable name. A file that is replaced keeps
+    its mode and, where that is allowed, its owner; `mode` is that of a new one. Only a regular file is replaced, and a
+    link at the end of `target` is not followed. Raises OSError.
     """
     if scratch is None:
         stem = os.fsdecode(os.fsencode(target.name)[:100])
@@ -104,7 +104,7 @@ def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) 
         os.rename(scratch, target)
     except BaseException:
         with suppress(OSError):
-            remove(scratch)  # it would take the room that is missing
+            remove(scratch)  # it takes up space on a disk that may be full
         raise
     finally:
         os.close(fd)
@@ -112,7 +112,7 @@ def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) 
 
 
 def replace(scratch: Path, target: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file anew as `scratch`, then give it the name `target`. Raises OSError."""
+    """Write a new file as `scratch`, then rename it to `target`. Raises OSError."""
     with whole_file(target, scratch=scratch) as write:
         for chunk in chunks:
             write(chunk)
@@ -134,7 +134,7 @@ def joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _regular(path: Path) -> os.stat_result | None:
-    """Return the status of a regular file, None for a name that is free. Raises OSError for anything else."""
+    """Return the status of a regular file, None for a free name. Raises OSError for anything else."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _regular(path: Path) -> os.stat_result | None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file another name; what had that name is gone."""
+    """Rename a file; a file that had the new name is gone."""
     os.rename(source, target)
 
 
@@ -160,7 +160,7 @@ def remove_folder(path: Path) -> None:
 
 
 def set_mode(path: Path, mode: int) -> None:
-    """Set who may read, write and enter."""
+    """Set the mode of a file or folder."""
     os.chmod(path, mode)
 
 
@@ -171,7 +171,7 @@ def remove(path: Path) -> None:
 
 
 def free_name(folder: Path, what: str, suffix: str) -> Path:
-    """Return a name that is not taken, whatever the clock says."""
+    """Return a free name with the present time in it."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     names = (folder / f"{what}-{stamp}-{number}{suffix}" for number in count(1))
     return next(name for name in names if not name.exists())

@@ -1,4 +1,4 @@
-"""Requests that left and whose outcome was never learned, by record and request, until a line resolves them."""
+"""Counts the requests in doubt, by record and key: they left, and no line tells their outcome."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,14 +12,14 @@ __all__ = ["Doubts", "unresolved"]
 class Doubts:
     """How many attempts of each request are in doubt.
 
-    A request is named by the fingerprints of its record and of its key; a key of 0 stands for a request that is not
-    known, which may be any of its record.
+    A request is named by the fingerprints of its record and of its key; a key of 0 stands for an unknown request, which
+    may be any one of the record.
     """
 
     def __init__(self, entries: Iterable[tuple[Intent, int]] = ()) -> None:
         self._entries: dict[int, dict[int, tuple[Intent, int]]] = {}
         self.keys: set[int] = set()
-        """The keys in doubt, whatever the record: under `--dedupe` one answer would serve all that share a key."""
+        """The keys in doubt of all records: under `--dedupe` one answer serves all that share a key."""
         for intent, attempts in entries:
             self.add(intent, attempts)
 
@@ -33,11 +33,11 @@ class Doubts:
             yield from requests.values()
 
     def __contains__(self, name: int) -> bool:
-        """Say whether any request of a record is in doubt."""
+        """Say whether a request of a record is in doubt."""
         return name & FINGERPRINT in self._entries
 
     def add(self, intent: Intent, attempts: int) -> None:
-        """Add a request, or replace what is known of it."""
+        """Add a request, or replace its count of attempts."""
         self._entries.setdefault(intent.identity, {})[intent.key] = intent, attempts
         if intent.key:
             self.keys.add(intent.key)
@@ -51,9 +51,9 @@ class Doubts:
 
 
 def unresolved(planned: Iterable[tuple[Intent, int]], lines: ResultIndex, redone: ResultIndex) -> Doubts:
-    """Return what is in doubt of the intents that runs left, given the lines and those that redo older ones.
+    """Return which of the planned requests are in doubt, by the lines and by those that redo older ones.
 
-    A mark may be older than the line, since it is not synced with it, and after a merge the reverse.
+    A mark may be older than the line, because they are not synced together, and newer after a merge.
     """
     return Doubts(
         (intent, 1 if mark == SETTLED else mark)
@@ -73,5 +73,5 @@ def _has_line(intent: Intent, mark: int, lines: ResultIndex, redone: ResultIndex
     again = redone.find(intent.identity)
     if mark == SETTLED or again is None or redone.key(again) != intent.key:
         return mark == SETTLED
-    # A paid answer that was no use is recorded before another is asked for: then that one is in doubt.
+    # A paid answer that is not usable is recorded before another is asked for: then that one is in doubt.
     return not redone.traits(again) & LineFlags.BILLED

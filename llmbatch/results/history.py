@@ -1,4 +1,4 @@
-"""What earlier runs left of each record, its line and its doubts, and what is to become of it therefore."""
+"""Knows what earlier runs left of each record, its line and its doubts, and decides what to do with it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _UNSURE = LineFlags.DOUBTS | LineFlags.OK
 
 
 class History(ABC):
-    """The lines of a results file by record, and the requests in doubt. Whoever reads the file says how a line is read.
+    """The lines of a results file by record, and the requests in doubt. Subclasses read the lines.
 
     `decide` is the one place where a record of the input is compared with them, for a run and for `--dry-run`.
     """
@@ -43,7 +43,7 @@ class History(ABC):
         """Read a line again."""
 
     def _forget(self) -> None:
-        """Start the index anew."""
+        """Empty the index."""
         self._lines, self._unsure_keys = ResultIndex(), set()
 
     def _enter(self, fields: dict[str, Any], offset: int) -> int | None:
@@ -100,7 +100,7 @@ class History(ABC):
         doubts = self._doubts.attempts(name, wanted)
         place = self._lines.find(name)
         if place is not None and self._lines.key(place) == wanted:
-            # Not the sum: who tried again after that line counted on from its number.
+            # Not the sum: a later run counted on from the number in that line.
             doubts = max(doubts, self._possibly_billed(place))
         return doubts
 
@@ -121,7 +121,7 @@ class History(ABC):
         return next(places, -1)
 
     def paid(self, identity: Identity) -> float | None:
-        """Return what the attempts cost that led to a record's line, None when that is not known."""
+        """Return the cost of the attempts that led to a record's line, None when it is unknown."""
         place = self._lines.find(name_of(identity))
         return amount(self._line(place).get("cost_usd")) if place is not None else None
 

@@ -1,6 +1,6 @@
-"""Which records have a line already: a packed table, since a dict of millions breaks the memory bar.
+"""Finds the line of a record in a packed table, since a dict of millions would take too much memory.
 
-An open-addressing table of line numbers over four arrays: about 35 bytes a line.
+It is an open-addressing table of line numbers over four arrays.
 """
 
 from array import array
@@ -13,25 +13,25 @@ __all__ = ["LineFlags", "ResultIndex", "flags_of", "kind_of"]
 
 _FLAGS = 4
 _TRAITS = _FLAGS + 6
-"""How many bits hold what is known of a line: its flags, and above them the number of its failure's kind."""
+"""Bits for the traits of a line: its flags, and above them the number of its failure's kind."""
 
 _KINDS: tuple[str | None, ...] = (None, *map(str, Kind))
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 class LineFlags:
-    """What the index must know of a line: bits of an integer, since enum flags would be a quarter of its time."""
+    """Traits of a line in the index: bits of an integer, because enum flags are slow."""
 
     OK = 1
     BILLED = 2
     INVALID = 4
-    """It was never sent: the record was unusable."""
+    """It was never sent: the record was invalid."""
     DOUBTS = 8
     """Its `possibly_billed` is not 0."""
 
 
 def flags_of(fields: dict[str, Any]) -> int:
-    """Return what the index must know of a line with these fields."""
+    """Return the traits of a line with these fields."""
     traits = LineFlags.OK if fields["status"] == "ok" else 0
     if fields.get("billed"):
         traits |= LineFlags.BILLED
@@ -47,12 +47,12 @@ def flags_of(fields: dict[str, Any]) -> int:
 
 
 def kind_of(traits: int) -> str | None:
-    """Return the kind of a failure from what `flags_of` returned for its line."""
+    """Return the kind of a failure from the traits of its line."""
     return _KINDS[traits >> _FLAGS]
 
 
 class ResultIndex:
-    """Lines by name (`codec.digest.record_name`). A line is referred to by its place, 0 for the first added."""
+    """Lines by name (`codec.digest.record_name`). Each has a number, from 0 in the order in which they were added."""
 
     def __init__(self) -> None:
         self._identities = array("Q")
@@ -67,7 +67,7 @@ class ResultIndex:
         return len(self._identities)
 
     def add(self, name: int, key: int, offset: int, traits: int) -> int | None:
-        """Add a line, unless there is one of that name: then return the place of that."""
+        """Add a line; if there is one of that name already, return the number of that instead."""
         slots, identities, checks = self._slots, self._identities, self._checks
         identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
@@ -87,7 +87,7 @@ class ResultIndex:
         return None
 
     def find(self, name: int) -> int | None:
-        """Return the place of the line with a name; a mere fingerprint, as intents have it, finds the first with it."""
+        """Return the number of the line with a name; for a fingerprint alone, as in intents, the first that has it."""
         slots, identities, checks = self._slots, self._identities, self._checks
         identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
@@ -107,12 +107,12 @@ class ResultIndex:
         return self._places[place] >> _TRAITS
 
     def replace(self, place: int, key: int, offset: int, traits: int) -> None:
-        """Let another line of the same record stand there."""
+        """Replace a line by another one of the same record."""
         self._keys[place] = key
         self._places[place] = offset << _TRAITS | traits
 
     def traits(self, place: int) -> int:
-        """Return what kind of line it is, as `flags_of` has it."""
+        """Return the traits of a line."""
         return self._places[place] & (1 << _TRAITS) - 1
 
     def _grow(self) -> None:

@@ -1,7 +1,7 @@
-"""How intents and their marks are laid out on disk, and what an earlier run left in them.
+"""Writes and reads intents and their marks as they are on disk.
 
-Entries are of one width and carry checksums. A mark is two bytes, a number and its complement, so that one changed bit
-shows: it is set in memory that a file is mapped to, and a checksum over all of them would cost more than the mark.
+Entries have a fixed width and checksums. A mark is two bytes, a number and its complement, so that one changed bit
+shows: it is set in a mapped file, and a checksum over all marks would cost more than the mark.
 """
 
 import struct
@@ -19,7 +19,7 @@ __all__ = ["MARKS", "MOST", "SETTLED", "Header", "Intent", "Left", "marks_name",
 SETTLED = 255
 """The mark of an entry whose record has its line."""
 MOST = 254
-"""The mark of one of which so many attempts, or more, left without a known outcome."""
+"""The mark of an entry with so many attempts of unknown outcome, or more."""
 MARKS = array("H", [mark | (mark ^ 0xFF) << 8 for mark in range(256)])
 """Marks as they are written."""
 
@@ -45,10 +45,10 @@ class Intent(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What the file of intents begins with.
+    """The beginning of the file of intents.
 
-    `turn` says which of the two files of marks belongs to it, `storage` where the marks were set, and `kept` how many
-    of the first entries were in doubt when it was begun: their marks are synced.
+    `turn` says which of the two files of marks belongs to it, `storage` where the marks were set. The first `kept`
+    entries were in doubt already when the file was begun: their marks are synced.
     """
 
     turn: int
@@ -59,7 +59,7 @@ class Header(NamedTuple):
 class Left(NamedTuple):
     """What a run left: its intents with their marks, the last one of each request.
 
-    `damage` says what is wrong with the files when intents are missing of which requests may have left.
+    `damage` says what is wrong with the files if they lack intents of requests that may have left.
     """
 
     turn: int = 0
@@ -79,7 +79,7 @@ def pack_header(header: Header) -> bytes:
 
 
 def pack(intents: Iterable[tuple[int, int, bool]], first: int) -> bytes:
-    """Return entries as they are written, all with one sync; `first` is the place of the first of them."""
+    """Return entries as they are written, all with one sync; `first` is the number of the first."""
     checksum, content, entry = zlib.crc32, _CONTENT.pack, _ENTRY.pack
     return b"".join(
         [
@@ -92,8 +92,8 @@ def pack(intents: Iterable[tuple[int, int, bool]], first: int) -> bytes:
 def read_left(folder: Path, storage: bytes, *, begun: bool) -> Left:
     """Read what an earlier run left in a folder. `begun` says that there was one.
 
-    On other storage than that of the run its marks are as old as their last sync: what was planned counts as sent.
-    Raises UsageError for files of another version, OSError.
+    On other storage than that of the run, marks are as old as their last sync, so planned entries count as sent. Raises
+    UsageError for files of another version, OSError.
     """
     path = folder / "intents"
     try:
@@ -129,16 +129,16 @@ class _Marks:
     def as_set(self, place: int, before: int) -> int:
         """Return the mark of an entry on the storage where it was set."""
         mark = self.at(place)
-        # It was set before the entry was written: without a valid one, somebody lost it.
+        # The mark was set before the entry was written, so an invalid one has been damaged since.
         return min(before + 1, MOST) if mark < 0 else mark
 
     def as_synced(self, place: int, before: int) -> int:
-        """Return the mark of an entry on other storage, where it may be older: what was planned counts as sent."""
+        """Return the mark of an entry on other storage, where it may be older: a planned entry counts as sent."""
         mark = self.at(place)
         return mark if before < mark < SETTLED else min(before + 1, MOST)
 
     def is_sent(self, place: int) -> bool:
-        """Say whether a request of an entry has left, and its outcome is not known."""
+        """Say whether a request of an entry has left, and its outcome is unknown."""
         return 0 < self.at(place) < SETTLED
 
     def is_any_sent_from(self, place: int) -> bool:
@@ -149,7 +149,7 @@ class _Marks:
 
 
 def _have_marks(folder: Path) -> bool:
-    """Say whether marks without intents tell of requests: the first ones that are ever made are empty."""
+    """Say whether there are marks of requests without intents; an empty file of marks is the first of a new folder."""
     files = [path for turn in (0, 1) if (path := folder / marks_name(turn)).exists()]
     return any(_Marks(path.read_bytes()).is_any_sent_from(0) for path in files)
 
@@ -166,7 +166,7 @@ def _read_both(folder: Path) -> tuple[bytes, _Marks]:
                 marks = b""
             data = header + file.read()
         with (folder / "intents").open("rb") as file:
-            if file.read(_HEADER.size) == header:  # no new files were begun meanwhile
+            if file.read(_HEADER.size) == header:  # no run has begun new files in between
                 return data, _Marks(marks)
 
 
@@ -180,7 +180,7 @@ def _header(data: bytes) -> Header | None:
 
 
 def _unpack(data: bytes) -> Iterator[tuple[Intent, int] | None]:
-    """Yield each entry, and the place of the first that was synced with it; None for one that is not valid."""
+    """Yield each entry, and the number of the first that was synced with it; None for an invalid one."""
     body = memoryview(data)[_HEADER.size :]
     body = body[: len(body) // _ENTRY.size * _ENTRY.size]
     for place, (identity, key, redo, first, checksum) in enumerate(_ENTRY.iter_unpack(body)):
@@ -190,9 +190,9 @@ def _unpack(data: bytes) -> Iterator[tuple[Intent, int] | None]:
 
 
 def _is_damaged(data: bytes, marks: _Marks, kept: int, is_same_storage: bool) -> bool:
-    """Say whether an entry is missing of which a request may have left.
+    """Say whether an entry is missing whose request may have left.
 
-    A crash may cut or garble entries, but only those that were being written then: no request of theirs had left.
+    A crash may cut or garble entries, but only those that were being written, and their requests had not left.
     """
     count, synced, invalid = 0, kept, array("I")
     for count, entry in enumerate(_unpack(data), 1):
@@ -205,7 +205,7 @@ def _is_damaged(data: bytes, marks: _Marks, kept: int, is_same_storage: bool) ->
 
 
 def _latest(data: bytes, kept: int, mark_of: Callable[[int, int], int]) -> Iterator[tuple[Intent, int]]:
-    """Yield the last entry of each request with its mark: it was planned knowing the one before."""
+    """Yield the last entry of each request with its mark, which includes the attempts of the entries before."""
     before: dict[tuple[int, int], tuple[Intent, int]] = {}
     for place, entry in enumerate(_unpack(data)):
         if entry is None:
@@ -220,7 +220,7 @@ def _latest(data: bytes, kept: int, mark_of: Callable[[int, int], int]) -> Itera
 
 
 def _read_earlier(folder: Path, data: bytes) -> Left:
-    """Read intents as versions before this layout wrote them: a boot instead of the storage, marks of one byte."""
+    """Read intents in the layout of earlier versions: a boot instead of the storage, marks of one byte."""
     if len(data) < _EARLIER_HEADER.size:
         return Left(damage=f"{folder / 'intents'} is damaged")
     _, then, turn = _EARLIER_HEADER.unpack_from(data)

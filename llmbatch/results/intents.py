@@ -1,10 +1,10 @@
-"""What was about to be sent: entered on disk before the first request leaves, so that a crash cannot hide it.
+"""Enters on disk what will be sent before the first request leaves, so that a crash cannot hide it.
 
-Two files. `intents` grows by one checksummed entry per record, everything read and not yet committed in one write and
-one sync; zeros are written ahead of them, since a sync is cheaper where a file does not grow. `marks-0` or `marks-1`,
-the header of `intents` says which, is mapped into memory: how many attempts of each entry left whose outcome was never
-learned, or SETTLED. A mark costs next to nothing and survives the death of the process; the loss of the storage may
-take those that were set since their last sync, and then every entry counts as sent.
+There are two files. `intents` grows by one checksummed entry per record: all records that were read and not yet entered
+are written and synced together; zeros are written ahead of them, since a sync is cheaper when the file does not grow.
+`marks-0` or `marks-1`, as the header of `intents` says, is mapped into memory and has a mark for each entry: the number
+of attempts that left and whose outcome was never learned, or SETTLED. A mark costs next to nothing and survives the
+death of the process. The loss of the storage may lose marks since the last sync; then every entry counts as sent.
 """
 
 import mmap
@@ -35,9 +35,9 @@ __all__ = ["MOST", "SETTLED", "Intent", "Intents", "Left"]
 _MARK_SIZE = MARKS.itemsize
 _SETTLED = MARKS[SETTLED]
 _PIECE = 1 << 16
-"""Marks for which there is room from the beginning."""
+"""Marks for which the file has room from the beginning."""
 _AHEAD = 4096
-"""Entries for which there is room ahead: a sync within that room is far cheaper than one that grows the file."""
+"""Entries for which zeros are written ahead: a sync is far cheaper when the file does not grow."""
 
 
 class Intents:
@@ -46,7 +46,7 @@ class Intents:
     def __init__(self, folder: Path, storage: bytes) -> None:
         self._folder, self._path, self._storage = folder, folder / "intents", storage
         self._turn = 0
-        """Which of the two files of marks goes with the entries."""
+        """Which of the two files of marks belongs to the entries."""
         self._fd = -1
         self._file: OpenFile
         self._count = 0
@@ -55,11 +55,11 @@ class Intents:
         self._map: mmap.mmap
         self._marks: memoryview | None = None
         self.marks_overdue = False
-        """Whether a mark was set that should be synced soon, though nothing else is."""
+        """Whether a mark was set that should be synced soon, even if nothing else is."""
 
     @classmethod
     def open(cls, folder: Path, storage: bytes, *, begun: bool = False) -> "tuple[Intents, Left]":
-        """Look at the two files; return also what is left in them. `begun` says that a run has used the folder.
+        """Read the two files; return also what an earlier run left in them. `begun` says that there was one.
 
         Nothing can be planned before `begin`. Raises UsageError for files of another version, OSError.
         """
@@ -69,10 +69,10 @@ class Intents:
         return intents, left
 
     def begin(self, entries: Iterable[tuple[Intent, int]]) -> None:
-        """Start anew with these entries and their marks: what is still in doubt.
+        """Replace all entries by these, which are still in doubt, and their marks.
 
-        The new entries bring their marks with them, in the file that the old ones do not use: killed at any point,
-        either both are old or both are new.
+        The new marks go to the file that the old entries do not use, so that a crash at any point leaves both old or
+        both new.
         """
         self.close()
         kept = list(entries)
@@ -90,7 +90,7 @@ class Intents:
         self._map_marks(len(marks))
 
     def plan(self, intents: Sequence[tuple[int, int, bool]], marks: Sequence[int], *, sync: bool) -> int:
-        """Enter records, what an Intent has of each, one write and one sync for all; return the place of the first.
+        """Enter records (the fields of an Intent) with one write and one sync; return the number of the first.
 
         Raises OSError.
         """
@@ -117,7 +117,7 @@ class Intents:
         return first
 
     def tampering(self) -> Tampering | None:
-        """Say what somebody else did to the entries: without them a crash would hide what was sent."""
+        """Say what others did to the file of entries, without which a crash would hide what was sent."""
         return self._file.tampering()
 
     def mark(self, place: int, value: int) -> None:
@@ -133,13 +133,13 @@ class Intents:
             marks[place] = _SETTLED
 
     def sync_marks(self) -> None:
-        """Put the marks on the disk, as they are now. Never needed for safety: without it, entries count as sent."""
+        """Sync the marks to the disk. Never needed for safety: without it, entries count as sent."""
         self.marks_overdue = False
         if self._marks is not None:
             disk.sync_map(self._map)
 
     def left(self) -> list[tuple[Intent, int]]:
-        """Return what is neither planned only nor settled, with its marks, one entry per identity and key."""
+        """Return the entries in doubt, neither only planned nor settled, with their marks: one per identity and key."""
         assert self._marks is not None
         if not bytes(self._marks[: self._count])[::2].translate(None, b"\0\xff"):
             return []
@@ -162,7 +162,7 @@ class Intents:
         return len(self._marks) if self._marks is not None else 0
 
     def _map_marks(self, count: int) -> None:
-        # The map before is left to whoever is just setting a mark in it: both show the same pages.
+        # Another thread may still set a mark in the old map: both maps show the same pages.
         fd, size = disk.create(self._marks_path), count * _MARK_SIZE
         try:
             if os.fstat(fd).st_size < size:

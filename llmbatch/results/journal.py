@@ -1,4 +1,4 @@
-"""The results file as it grows: whole lines appended, synced as asked, saved elsewhere when the disk refuses."""
+"""Appends complete lines to the results file and syncs them; when the disk fails, saves them in a rescue file."""
 
 import os
 import tempfile
@@ -26,9 +26,9 @@ SYNC_EVERY = 0.2
 class Journal:
     """Writes outcomes: first answers to the results file, new answers for old lines to the redo file.
 
-    When the disk refuses, the file is cut back to its last whole line, and what could not be written goes to a rescue
-    file, with all that still comes; its records stay in doubt until those lines are put back. The same goes for a file
-    that somebody else moves, replaces or cuts meanwhile, which is looked for once a batch.
+    When the disk fails, the file is cut back to its last complete line. That batch and all later ones go to a rescue
+    file; their records stay in doubt until those lines are put back. The same happens when another program moves,
+    replaces or cuts the file, which is checked once a batch.
     """
 
     def __init__(
@@ -58,34 +58,34 @@ class Journal:
         self._rescue_path = ""
         self._rescued = 0
         self._torn = False
-        """Something half written could not be cut off."""
-        self._refusal: str | None = None
-        """Why nothing more is written there, for people."""
+        """Whether an incomplete line could not be cut off."""
+        self._failure: str | None = None
+        """Why nothing more is written to the file, for people."""
         self._remedy = "Make room"
         self._saved = "the answers that were in flight"
         self._gone = False
         self._held = [OpenFile(results, path)]
         self._ends = {results: os.fstat(results).st_size}
-        """Where each file ends, as long as nobody else writes to it."""
+        """Where each file ends, unless another program writes to it."""
         self._unsynced: dict[int, tuple[int, int]] = {}
-        """Where, in a file, what is not on the disk yet begins and ends."""
+        """Where the bytes of a file that are not synced yet begin and end."""
         self._lines = 0
         self._synced_at = self._marks_synced_at = time.monotonic()
         self._lock = threading.Lock()
-        """Between the writer and who syncs what stood too long."""
+        """Held by the writer, and by the call that syncs overdue lines."""
 
     @property
     def unsynced(self) -> bool:
-        """Whether something written is not on the disk yet, and should be soon."""
+        """Whether something is not synced yet, and should be soon."""
         return (bool(self._unsynced) or self._intents.marks_overdue) and self._fsync != "never"
 
     def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
-        """Append the outcomes. Raises OutputError, naming the rescue file, for every batch that went there."""
+        """Append the outcomes. Raises OutputError, which names the rescue file, for every batch that went there."""
         with self._lock:
             self._write(outcomes)
 
     def sync(self) -> None:
-        """Put what is written on the disk. Raises OutputError; after a failed sync nothing more is written there."""
+        """Sync what is written. Raises OutputError; after a failed sync nothing more is written to the file."""
         with self._lock:
             failure = self._look_after()
             self._sync()
@@ -119,9 +119,8 @@ class Journal:
             try:
                 disk.sync(fd)
             except OSError as error:
-                # The kernel may have dropped what it could not write, or may be about to: it goes elsewhere while it
-                # can still be read.
-                self._refuse(error)
+                # The kernel may drop the pages that it could not write: they are copied while they can be read.
+                self._note_failure(error)
                 lines = _between(fd, start, end)
                 count = lines.count(b"\n")
                 failure = self._save([lines], f"{count} answers")
@@ -129,14 +128,14 @@ class Journal:
             raise failure
         if self._synced_at - self._marks_synced_at >= SYNC_EVERY:
             self._marks_synced_at = self._synced_at
-            with suppress(OSError):  # without them more counts as sent, should the storage be lost
+            with suppress(OSError):  # if the storage is lost too, more entries count as sent
                 self._intents.sync_marks()
 
     def close(self) -> None:
         """Close what this object opened."""
         with suppress(OutputError):
             if self.unsynced:
-                self._sync()  # what was written before the disk refused
+                self._sync()  # what was written before the disk failed
         for fd in (self._redo, self._rescue):
             if fd is not None:
                 os.close(fd)
@@ -144,7 +143,7 @@ class Journal:
 
     def _open_redo(self) -> int:
         """Return the redo file's descriptor, one that is not written to when it cannot be opened."""
-        if self._redo is None and self._refusal is None:
+        if self._redo is None and self._failure is None:
             try:
                 self._redo = disk.create(self._redo_path)
                 self._ends[self._redo] = os.fstat(self._redo).st_size
@@ -152,20 +151,20 @@ class Journal:
                 if self._fsync != "never":
                     disk.sync_folder(self._redo_path.parent)
             except OSError as error:
-                self._refuse(error)
+                self._note_failure(error)
         return self._redo if self._redo is not None else -1
 
     def _append(self, fd: int, outcomes: list[Outcome | InvalidRecord]) -> OutputError | None:
-        """Write outcomes, to the rescue file if need be; return what kept them from where they belong."""
+        """Write outcomes, to the rescue file if necessary; return the error that made it necessary."""
         gone = self._copy_answers(outcomes) if self._answers is not None else None
         parts = [self._render(outcome) for outcome in outcomes]
         lines = b"".join(parts)
-        if self._refusal is None:
+        if self._failure is None:
             size = self._ends[fd]
             try:
                 disk.append(fd, lines)
             except OSError as error:
-                self._refuse(error)
+                self._note_failure(error)
                 self._torn = not self._cut_back(fd, size) and fd == self._redo
             else:
                 self._ends[fd] = size + len(lines)
@@ -180,24 +179,24 @@ class Journal:
         return self._save([lines], f"{len(outcomes)} answers")
 
     def _look_after(self) -> OutputError | None:
-        """Notice what somebody else did to the files; save what would end with this run."""
-        if self._refusal is not None:
+        """Check what other programs did to the files; save lines that would be lost with this run."""
+        if self._failure is not None:
             return None
         failure = None
         for file in self._held:
             found = file.tampering(self._ends[file.fd])
             if found is None:
                 continue
-            if self._refusal is None:
-                self._refusal, self._remedy = found.what, found.remedy
+            if self._failure is None:
+                self._failure, self._remedy = found.what, found.remedy
                 failure = OutputError(found.what, f"{found.remedy}, then run the same command again.")
             if found.gone:
                 self._gone, self._saved = True, "all that it held, and the answers that were in flight,"
                 failure = self._save(_content(file.fd), f"what {file.path} held")
         return failure
 
-    def _refuse(self, error: OSError) -> None:
-        self._refusal = f"cannot write to {self._path}: {error.strerror}"
+    def _note_failure(self, error: OSError) -> None:
+        self._failure = f"cannot write to {self._path}: {error.strerror}"
 
     def _cut_back(self, fd: int, size: int) -> bool:
         try:
@@ -207,9 +206,9 @@ class Journal:
         return True
 
     def _copy_answers(self, outcomes: list[Outcome | InvalidRecord]) -> OutputError | None:
-        """Put answers in the place of copies. What they copy was written before them, or is in this very batch.
+        """Replace copies by the answers that they copy, which were written before or are in this batch.
 
-        A copy whose answer is gone is left out, and that is returned.
+        A copy whose answer is gone is left out; then that error is returned.
         """
         answers = self._answers
         assert answers is not None
@@ -245,7 +244,7 @@ class Journal:
             offset += len(part)
 
     def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:
-        assert self._refusal is not None
+        assert self._failure is not None
         try:
             if self._rescue is None:
                 self._rescue, self._rescue_path = tempfile.mkstemp(
@@ -254,7 +253,7 @@ class Journal:
                 with suppress(OSError):
                     disk.sync_folder(Path(self._rescue_path).parent)
             if self._torn and not self._rescued:
-                disk.append(self._rescue, b"\n")  # its lines will be put behind a piece of a line
+                disk.append(self._rescue, b"\n")  # its lines will be appended to an incomplete line
             for piece in pieces:
                 disk.append(self._rescue, piece)
             disk.sync(self._rescue)
@@ -263,11 +262,11 @@ class Journal:
             if self._rescue is not None:
                 self._cut_back(self._rescue, self._rescued)
             return OutputError(
-                f"{self._refusal}; {what} could not be saved elsewhere either: {error.strerror}",
+                f"{self._failure}; {what} could not be saved elsewhere either: {error.strerror}",
                 "Make room; the records stay in doubt.",
             )
         saved = OutputError(
-            f"{self._refusal}; {self._saved} are in {self._rescue_path}",
+            f"{self._failure}; {self._saved} are in {self._rescue_path}",
             f"{self._remedy + ', put' if self._remedy else 'Put'} them back: {self._back()}; "
             "then run the same command again.",
         )
@@ -285,7 +284,7 @@ class Journal:
 
 
 def _between(fd: int, start: int, end: int) -> bytes:
-    """Read a part of a file, as far as that can still be done."""
+    """Read a part of a file, as much of it as can still be read."""
     with suppress(OSError):
         return os.pread(fd, end - start, start)
     return b""

@@ -33,11 +33,11 @@ CHUNK = 1 << 20
 _BEGINNING = re.compile(
     rb'\{"id":(?:-?\d+|null|"[^"\\]*"),(?:"occurrence":\d+,)?"index":(\d+),"status":"(?:ok|failed)"'
 )
-"""How we write a line, unless its id takes escapes."""
+"""A line as we write it, unless its id has escapes."""
 
 
 class Line(NamedTuple):
-    """One result line: where it begins, its bytes without the newline, and what is in it (None: not a result)."""
+    """One result line: where it begins, its bytes without the newline, and its fields (None: not a result)."""
 
     number: int
     offset: int
@@ -63,9 +63,9 @@ def glance(raw: bytes) -> dict[str, Any] | None:
 
 
 def index_of(raw: bytes) -> int | None:
-    """Return the place of a line's record in the input; None when it is not a result line of ours.
+    """Return the index of a line's record in the input; None when it is not a result line of ours.
 
-    What we wrote tells it at its beginning: that takes a fifth of the time of reading it all.
+    Lines that we wrote have it at their beginning, so that the rest need not be parsed.
     """
     beginning = _BEGINNING.match(raw)
     if beginning is not None:
@@ -75,7 +75,7 @@ def index_of(raw: bytes) -> int | None:
 
 
 def _result(fields: Any) -> dict[str, Any] | None:
-    """Return what was read when that is a result."""
+    """Return the fields of a line if they are those of a result."""
     if not isinstance(fields, dict) or fields.get("status") not in ("ok", "failed"):
         return None
     if not isinstance(fields.get("record"), str) or not isinstance(fields.get("index"), int):
@@ -97,14 +97,14 @@ Read = Callable[[bytes], dict[str, Any] | None]
 
 
 def scan(fd: int, size: int, start: int = 0, *, piece: int = CHUNK, read: Read = parse) -> Iterator[Line]:
-    """Yield the whole lines between two offsets, in order. Blank lines are skipped."""
+    """Yield the complete lines between two offsets, in order. Blank lines are skipped."""
     for number, (offset, raw) in enumerate(whole_lines(fd, size, start, piece=piece), 1):
         if raw.strip():
             yield Line(number, offset, raw, read(raw))
 
 
 def whole_lines(fd: int, size: int, start: int = 0, *, piece: int = CHUNK) -> Iterator[tuple[int, bytes]]:
-    """Yield where each whole line between two offsets begins, blank ones too, and its bytes without the newline."""
+    """Yield where each complete line between two offsets begins, blank ones too, and its bytes without the newline."""
     offset = start
     pieces: list[bytes] = []
     position = start
@@ -125,12 +125,12 @@ def whole_lines(fd: int, size: int, start: int = 0, *, piece: int = CHUNK) -> It
 
 
 def line_at(fd: int, offset: int) -> Line | None:
-    """Return the whole line that begins there."""
+    """Return the complete line that begins at an offset."""
     return next(scan(fd, os.fstat(fd).st_size, offset, piece=1 << 14), None)
 
 
 def torn_tail(fd: int, size: int) -> int:
-    """Return where the last whole line ends; bytes after it are a line that a crash cut."""
+    """Return where the last complete line ends; bytes after it are a line that a crash cut."""
     position = size
     while position > 0:
         start = max(0, position - CHUNK)
@@ -143,7 +143,7 @@ def torn_tail(fd: int, size: int) -> int:
 
 
 def foreign(path: Path) -> UsageError:
-    """Return the refusal of a file that is not ours."""
+    """Return the error for a file that is not a results file."""
     return UsageError(
         f"{path} is not a results file of llmbatch: its first line is something else",
         "Choose another -o FILE, or replace it with --overwrite.",
@@ -151,7 +151,7 @@ def foreign(path: Path) -> UsageError:
 
 
 def broken(path: Path, number: int) -> UsageError:
-    """Return the refusal of a file of ours with a line that is not a result."""
+    """Return the error for a results file with a line that is not a result."""
     return UsageError(
         f"{path}, line {number} is not a result line; it may hold a paid answer",
         "Mend it by hand, or let --move-broken put such lines aside.",
@@ -159,14 +159,14 @@ def broken(path: Path, number: int) -> UsageError:
 
 
 def name_of(identity: Identity) -> int:
-    """Return the name of an identity, worked out once."""
+    """Return the name of an identity, computed once."""
     if not identity.name:
         identity.name = record_name(identity.id, identity.record, identity.occurrence)
     return identity.name
 
 
 def name_of_line(fields: dict[str, Any]) -> int:
-    """Return the name of the record that a result is of."""
+    """Return the name of the record that a line belongs to."""
     return record_name(fields.get("id"), fields["record"], fields.get("occurrence", 0))
 
 

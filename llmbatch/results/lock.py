@@ -15,9 +15,9 @@ __all__ = ["holder_of", "locked"]
 
 @contextmanager
 def locked(path: Path, results: Path) -> Iterator[None]:
-    """Hold the lock file at `path` for as long as the context lasts. Raises OutputBusy, naming the holder.
+    """Hold the lock file at `path` for as long as the context lasts. Raises OutputBusy, which names the holder.
 
-    The kernel drops the lock when the process ends, however it ends: there are no stale locks.
+    The kernel releases the lock when the process ends in any way, so there are no stale locks.
     """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -29,7 +29,7 @@ def locked(path: Path, results: Path) -> Iterator[None]:
             raise OutputBusy(f"{results} is held by another run: {holder}", "Wait for it, or stop it.") from None
         if _is_at(fd, path):
             break
-        os.close(fd)  # somebody replaced the file between our open and our lock
+        os.close(fd)  # the file was replaced between our open and our lock
     try:
         os.ftruncate(fd, 0)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -40,7 +40,7 @@ def locked(path: Path, results: Path) -> Iterator[None]:
 
 
 def holder_of(fd: int) -> str:
-    """Name the process that holds a lock on an open file, as far as the system tells."""
+    """Name the process that holds a lock on an open file, if the system tells."""
     inode = f":{os.fstat(fd).st_ino}"
     with suppress(OSError), open("/proc/locks", "rb") as locks:
         for words in (line.decode().split() for line in locks):

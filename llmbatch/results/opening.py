@@ -1,4 +1,4 @@
-"""Opens a results file for one run: locks it, refuses a file that is not ours, mends what a crash left."""
+"""Opens a results file for one run: checks that it is one, locks it, and repairs it after a crash."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from llmbatch.results.ticket_log import read_log
 __all__ = ["is_ours", "open_store"]
 
 LOOKED_AT = 100
-"""Lines that are looked at to tell whether a file is ours, when the first one does not show it."""
+"""So many lines show whether this is a results file, if the first one does not."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _settle(store: Store) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> LlmbatchError:
-    """Tell a place where nothing can be written (exit 2) from a disk that is full or failing (exit 6)."""
+    """Return the error for a path that cannot be written (exit 2), or a disk that is full or failing (exit 6)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return OutputError(f"cannot write -o {path}: {error.strerror}", "Make room, or choose another -o FILE.")
     return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")
@@ -119,14 +119,14 @@ def _check_kind(path: Path, overwrite: bool) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Take away a state folder that nothing was put into: the run that made it, and holds its lock, is refused."""
+    """Remove an empty state folder: the run that made it, and holds its lock, cannot begin."""
     with suppress(OSError):
         if os.listdir(folder) == ["lock"]:
             remove_folder(folder)
 
 
 def _remove_both(store: Store) -> None:
-    """Take away a results file that was made for a run which is refused, and its folder."""
+    """Remove a results file that was made for a run which cannot begin, and its folder."""
     with suppress(OSError):
         if not store.path.stat().st_size:
             disk.remove(store.path)
@@ -134,7 +134,7 @@ def _remove_both(store: Store) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Say whether most of the first lines of a file are results; an empty file may become ours."""
+    """Say whether most of the first lines of a file are results, or the file is empty."""
     with path.open("rb") as source:
         fd = source.fileno()
         if not could_be_ours(fd):

@@ -20,10 +20,10 @@ class Missing(ValueError):
 
 
 def as_batch_line(line: dict[str, Any]) -> tuple[bytes, bool]:
-    """Return a line as OpenAI's batch output has it, and whether it is a failure. Raises Missing.
+    """Return a line in OpenAI's batch format, and whether it is a failure. Raises Missing.
 
-    A failure that came over HTTP has its status and body, any other an error. `custom_id` is text there: an integer is
-    written as such, a record without an id is named by its index.
+    A failure that came over HTTP has its status and body, any other an error. `custom_id` is always text: that of an
+    integer, or, for a record without an id, of its index.
     """
     failed = line["status"] != "ok"
     body, has_body = _body(line)
@@ -38,15 +38,15 @@ def as_batch_line(line: dict[str, Any]) -> tuple[bytes, bool]:
     refused = {"code": _text(error.get("kind")), "message": _text(error.get("message"))}
     if status is None or not has_body:
         return _batch(line, None, refused), True
-    # An error in an answer of status 200 would be taken for a success.
+    # Programs would take an error with status 200 for a success.
     return _batch(line, _response(status, line, body), None if status >= 400 else refused), True
 
 
 def as_cookbook_line(line: dict[str, Any]) -> tuple[bytes, bool]:
-    """Return a line as the OpenAI cookbook's script writes it, and whether it is a failure. Raises Missing.
+    """Return a line in the format of the OpenAI cookbook's script, and whether it is a failure. Raises Missing.
 
     That is an array of the request, the answer and, if the record had any, the metadata; instead of an answer a failure
-    has an array of what went wrong. A record that made no request stands there itself, null unless it was included.
+    has an array of errors. A record that made no request has itself in the place of the request, or null.
     """
     failed = line["status"] != "ok"
     body, has_body = _body(line)
@@ -56,8 +56,8 @@ def as_cookbook_line(line: dict[str, Any]) -> tuple[bytes, bool]:
     if missing:
         raise Missing(*missing)
     error = line.get("error") if failed else None
-    said = error if isinstance(error, dict) else {}
-    answer = [f"{_text(said.get('kind'))}: {_text(said.get('message'))}"] if failed else body
+    fields = error if isinstance(error, dict) else {}
+    answer = [f"{_text(fields.get('kind'))}: {_text(fields.get('message'))}"] if failed else body
     cells = [line.get("request", line.get("input")), answer]
     meta = line.get("meta")
     if isinstance(meta, dict) and "metadata" in meta:
@@ -71,7 +71,7 @@ def as_text(line: dict[str, Any]) -> tuple[bytes, bool]:
 
 
 def as_raw_text(line: dict[str, Any]) -> tuple[bytes, bool]:
-    """Return the answer's text as it is; nothing where there is none."""
+    """Return the answer's text as it is; nothing if there is none."""
     text = _answer(line)
     return b"" if text is None else text.encode("utf-8", "replace") + b"\n", line["status"] != "ok"
 
@@ -82,7 +82,7 @@ SHAPES: dict[str, Reshape] = {
     "text": as_text,
     "raw": as_raw_text,
 }
-"""The shapes of one line each; `raw` is what text is with `--raw`."""
+"""The formats of one line each; `raw` is text with `--raw`."""
 
 
 def _answer(line: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Parquet output: a first pass finds the types of the columns, then row groups are written."""
+"""Writes Parquet: a first pass finds the types of the columns, a second one writes row groups."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ class Survey:
                     self._note(META + name, value)
 
     def kind(self, column: str) -> str:
-        """Return what a column holds: `int64`, `double`, `bool`, or `string` where it is of several kinds or nested."""
+        """Return the type of a column: `int64`, `double`, `bool`, or `string` for several types or nested values."""
         kinds = self._kinds.get(column, set())
         if len(kinds) == 1:
             return next(iter(kinds))
@@ -57,7 +57,7 @@ class Survey:
 def parquet_pieces(lines: Iterable[dict[str, Any]], survey: Survey) -> Iterator[bytes]:
     """Yield a Parquet file of the lines in pieces, one for each row group. Its columns are those of the CSV.
 
-    Beside them stand `json`, as text, and `embedding`, where a line has one.
+    There are also `json`, as text, and `embedding`, if a line has one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -27,14 +27,14 @@ __all__ = ["ResultsFile", "open_results"]
 
 
 class ResultsFile:
-    """One results file, seen as it was when it was opened. Its passes over the lines may be repeated."""
+    """One results file, as it was when it was opened. Its lines can be read several times."""
 
     def __init__(self, name: str, place: Path | None, stack: ExitStack) -> None:
         self.name = name
         self.folder = place.with_name(f"{place.name}.state") if place is not None else None
         if self.folder is not None and self.folder.is_dir():
             check_folder(self.folder)
-        # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
+        # In the order in which a run settles them: a change in between may be seen twice, but is never missed.
         self._left = _planned(self.folder)
         self._redone = _Redone(self.folder, stack)
         self._file = stack.enter_context(_open(name, place))
@@ -45,22 +45,22 @@ class ResultsFile:
 
     @property
     def torn(self) -> bool:
-        """Whether the file ends in a piece of a line: a crash cut it, or a run is just writing it."""
+        """Whether the file ends in an incomplete line: a crash cut it, or a run is writing it."""
         return bool(self._tail.strip()) and parse(self._tail) is None
 
     @property
     def inodes(self) -> "set[_Inode]":
-        """Name what is read, in a way that tells whether another path leads to the same."""
+        """Return device and inode of all files that are read, to recognise them under another path."""
         return {inode for inode in (self.inode, self._redone.inode) if inode is not None}
 
     @property
     def damage(self) -> str | None:
-        """Say what is wrong with the intents, when it is not known for that what is in doubt."""
+        """Say what is wrong with the intents, if they cannot tell what is in doubt."""
         return self._left.damage
 
     @property
     def planned(self) -> Iterable[tuple[Intent, int]]:
-        """The intents of which a request may have left, each with its mark."""
+        """The intents whose request may have left, each with its mark."""
         return self._left.entries
 
     @property
@@ -69,11 +69,11 @@ class ResultsFile:
         return self._redone.index
 
     def doubts(self, lines: ResultIndex) -> Doubts:
-        """Return the requests in doubt, given the lines of the records."""
+        """Return the requests in doubt, by the lines of the records."""
         return unresolved(self._left.entries, lines, self._redone.index)
 
     def history(self) -> "RecordedHistory":
-        """Return what earlier runs left of each record, as the next run will see it."""
+        """Return what earlier runs left of each record, as the next run will find it."""
         return RecordedHistory(self)
 
     def line_of(self, name: int, offset: int) -> dict[str, Any]:
@@ -88,8 +88,8 @@ class ResultsFile:
     def lines(self) -> Iterator[Line]:
         """Yield the lines in order, those that are not results too.
 
-        A line of number 0 is only in the redo file. Raises UsageError when the first line shows that the file is
-        none of ours.
+        A line of number 0 is only in the redo file. Raises UsageError when the first line shows that this is not a
+        results file.
         """
         used, number = bytearray(len(self._redone)), 0
         for line in scan(self._fd, self._end):
@@ -106,14 +106,14 @@ class ResultsFile:
                 yield self._redone.line(place, 0)
 
     def results(self) -> Iterator[dict[str, Any]]:
-        """Yield what is in the lines. Raises UsageError for one that is not a result."""
+        """Yield the fields of the lines. Raises UsageError for a line that is not a result."""
         for line in self.lines():
             if line.fields is None:
                 raise self.refusal(line.number)
             yield line.fields
 
     def refusal(self, number: int) -> UsageError:
-        """Return the refusal of a line that is not a result."""
+        """Return the error for a line that is not a result."""
         if number == 1:
             return UsageError(
                 f"{self.name} is not a results file of llmbatch: line 1 is something else",
@@ -161,7 +161,7 @@ class _Inode(NamedTuple):
 
 
 class _Redone:
-    """Where the newest line of each record is in a redo file, in some 40 bytes a line."""
+    """Where the newest line of each record is in a redo file, in a packed table."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
         self.index = ResultIndex()
@@ -207,7 +207,7 @@ class _Redone:
 def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
     """Open results files; no name and "-" are stdin, which is copied to an unnamed file first.
 
-    Raises InputError for one that cannot be read, UsageError for one that is given twice.
+    Raises InputError for one that cannot be read, UsageError for one that is named twice.
     """
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
@@ -224,7 +224,7 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
 
 
 def _place(name: str) -> Path | None:
-    """Return the file that a name leads to, None for a pipe, which has nothing beside it."""
+    """Return the file that a name leads to, None for a pipe, which has no state folder."""
     if name == "-":
         return None
     try:
@@ -252,11 +252,11 @@ def _open(name: str, place: Path | None) -> BinaryIO:
 
 
 def _planned(folder: Path | None) -> Left:
-    """Return the intents of which a request left, as runs left them."""
+    """Return the intents that runs left and whose request may have left."""
     if folder is None or not folder.is_dir():
         return Left()
     try:
-        begun = last_header(folder / "runs.jsonl") is not None  # refuses a newer version
+        begun = last_header(folder / "runs.jsonl") is not None  # raises for a newer version
         left = read_left(folder, storage_of(folder), begun=begun)
         return left._replace(entries=[(intent, mark) for intent, mark in left.entries if mark])
     except OSError as error:
@@ -264,13 +264,13 @@ def _planned(folder: Path | None) -> Left:
 
 
 def _may_be_cut(tail: bytes) -> bool:
-    """Say whether the only piece of a file may be the beginning of a result line."""
+    """Say whether a file without a complete line may be the beginning of a result line."""
     try:
         json.loads(tail)
     except ValueError:
         beginning = b'{"id":'
         return tail.startswith(beginning[: len(tail)])
-    return False  # it is complete, and something else
+    return False  # it is complete JSON, but no result
 
 
 def _inode(file: BinaryIO) -> _Inode:

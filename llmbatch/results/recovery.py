@@ -18,9 +18,9 @@ _BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+
 
 
 def mend_tail(fd: int, folder: Path, notice: Callable[[str], None]) -> int | None:
-    """End a whole last line that lacks its newline; move a torn one to the state folder. Raises OSError.
+    """End a complete last line that lacks its newline; move a torn one to the state folder. Raises OSError.
 
-    Return the fingerprint of the record whose line was torn, which is in doubt then, when the piece tells it.
+    Returns the fingerprint of the record whose line was torn, which then is in doubt, if the piece tells it.
     """
     size = os.fstat(fd).st_size
     end = torn_tail(fd, size)
@@ -45,7 +45,7 @@ def mend_tail(fd: int, folder: Path, notice: Callable[[str], None]) -> int | Non
 
 
 def mend_redo(redo: Path, folder: Path, notice: Callable[[str], None]) -> None:
-    """Move what is not a line of ours in the redo file to the state folder; it may hold a paid answer."""
+    """Move lines of the redo file that are not results to the state folder; they may hold a paid answer."""
     if not redo.exists():
         return
     fd = disk.create(redo)
@@ -59,7 +59,7 @@ def mend_redo(redo: Path, folder: Path, notice: Callable[[str], None]) -> None:
 
 
 def could_be_ours(fd: int) -> bool:
-    """Say, of a file without a whole line, whether it can be one of ours that a crash cut, or what a power cut left."""
+    """Say whether a file without a complete line may be a results file that a crash or a power cut has cut."""
     size = os.fstat(fd).st_size
     if torn_tail(fd, size) > 0:
         return True
@@ -68,7 +68,7 @@ def could_be_ours(fd: int) -> bool:
 
 
 def _record(tail: bytes) -> int | None:
-    """Read in the beginning of a line whose it is: lines begin with the id."""
+    """Return the fingerprint of the record from the beginning of a line: lines begin with the id."""
     found = _BEGINNING.match(tail)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Outcomes as lines: llmbatch's own JSONL, OpenAI's batch lines, or text."""
+"""Renders outcomes as result lines, or in the shape of another output format."""
 
 import base64
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from llmbatch.results.output_formats import Reshape
 __all__ = ["Render", "jsonl", "reshaped"]
 
 REQUEST_ID = 200
-"""Characters kept of a provider's name for a request: a header may hold a hundred thousand."""
+"""Characters kept of a provider's id of a request: a header may be very long."""
 
 Render = Callable[[Outcome | InvalidRecord], bytes]
-"""Makes the line of one outcome, newline included; empty when it has none."""
+"""Returns the line of an outcome with its newline; nothing if the outcome has none."""
 
 
 def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
@@ -28,7 +28,7 @@ def jsonl(*, include: frozenset[str], redact: Redactor) -> Render:
     def render(outcome: Outcome | InvalidRecord) -> bytes:
         fields = _fields(outcome, include, redact)
         line = json.dumps(fields)
-        if redact.finds(line):  # seldom: servers echo keys of requests that they refuse
+        if redact.finds(line):  # seldom: servers echo keys that they reject
             line = json.dumps(_without_echoes(fields, redact.exact))
         return line + b"\n"
 
@@ -60,13 +60,13 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
             _put_answer(fields, verdict.completion)
         answer, raw = _redacted(verdict.answer, redact), verdict.raw
     if job.cost is not None or job.prior_cost is not None:
-        # What all answered attempts cost, those before the line is replaced too.
+        # The cost of all answered attempts, including those of earlier runs whose line is replaced.
         fields["cost_usd"] = round((job.cost or 0.0) + (job.prior_cost or 0.0), 12)
     if raw is not None:
         fields |= _raw(redact.in_bytes(raw))
     if job.sent:
         fields["started_at"] = _timestamp(round(job.started * 1000))
-        fields["latency_s"] = round(job.latency * 1000) / 1000  # a third of what round(seconds, 3) takes
+        fields["latency_s"] = round(job.latency * 1000) / 1000  # faster than round(seconds, 3)
     fields["attempts"] = job.sent
     if job.batch:
         fields["batch"] = job.batch
@@ -123,7 +123,7 @@ def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:
 _OWN_WORDS = frozenset({"content", "text", "output_text", "refusal", "reasoning", "reasoning_content", "thinking"})
 """Fields of answers whose text is the model's own."""
 _OWN_VALUES = frozenset({"arguments", "args", "input", "json"})
-"""Fields of answers that hold what the model asks of a tool, or said as JSON."""
+"""Fields of answers with the model's arguments for a tool, or its answer as JSON."""
 _NOT_THE_SERVERS = frozenset(
     {
         "id",
@@ -140,11 +140,11 @@ _NOT_THE_SERVERS = frozenset(
         "meta",
     }
 )
-"""Fields of a line that hold what the user or the model said."""
+"""Fields of a line with the words of the user or the model."""
 
 
 def _without_echoes(fields: dict[str, Any], exact: Callable[[str], str]) -> dict[str, Any]:
-    """Cut our own keys out of what a server says of an answer: its model, its reasons, its names."""
+    """Cut our own keys out of a server's words about an answer: its model, its reasons, its names."""
     return {name: value if name in _NOT_THE_SERVERS else _cleaned(value, exact) for name, value in fields.items()}
 
 
@@ -164,7 +164,7 @@ def _cleaned(value: Any, exact: Callable[[str], str]) -> Any:
 
 
 def _usage(usage: Usage) -> dict[str, int]:
-    """Leave out what the provider did not say."""
+    """Return the counts that the provider reported."""
     input_tokens, output_tokens, cached, written, reasoning = usage
     fields = {}
     if input_tokens is not None:
@@ -181,7 +181,7 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _raw(body: bytes) -> dict[str, str]:
-    """Keep a body that could not be read, byte for byte but for our own key."""
+    """Return a body that could not be read, unchanged but for our own key."""
     try:
         return {"response": body.decode()}
     except UnicodeDecodeError:
@@ -189,7 +189,7 @@ def _raw(body: bytes) -> dict[str, str]:
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:
-    """Cut secrets out of a provider's error body: some quote the key."""
+    """Cut secrets out of a provider's error body, which may quote the key."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -199,7 +199,7 @@ def _redacted(value: Any, redact: Redactor) -> Any:
     return value
 
 
-@lru_cache(maxsize=16)  # records leave many in a millisecond
+@lru_cache(maxsize=16)  # many records begin in the same millisecond
 def _timestamp(millisecond: int) -> str:
     """Write milliseconds since 1970 as `2026-11-22T10:00:00.123Z`."""
     second, part = divmod(millisecond, 1000)

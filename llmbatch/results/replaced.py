@@ -1,8 +1,8 @@
-"""`--overwrite`: what earlier runs wrote lives in FILE.state/replaced/ until the first new answer is on disk.
+"""`--overwrite`: keeps the files of earlier runs in FILE.state/replaced/ until the first new answer is on disk.
 
-Whatever ends the run before that, the old files come back: at its end, or when the next run opens FILE. Each step is
-done again by the next run if the process dies in it: files move one by one into or out of `moving/`, and a folder is
-renamed when all of them have.
+If the run ends before that, the old files come back, at its end or when the next run opens FILE. If the process dies in
+between, the next run repeats the step: files move one by one into or out of `moving/`, and a folder is renamed when all
+of them have moved.
 """
 
 import os
@@ -25,25 +25,25 @@ _KEPT = frozenset(["lock", "tables.json"])
 
 
 class Replaced:
-    """The files of earlier runs on `results`, which are to be replaced. For whoever holds the lock."""
+    """The files of earlier runs on `results`, which will be replaced. The lock must be held."""
 
     def __init__(self, results: Path, folder: Path) -> None:
         self._results, self._folder = results, folder
         self._moving, self._replaced = folder / "moving", folder / "replaced"
         self.undone = folder / "undone"
-        """What a run wrote that did not replace anything: its intents tell what it left in doubt."""
+        """The files of a run that replaced nothing: its intents tell what it left in doubt."""
 
     def set_aside(self) -> None:
-        """Put what is there aside. Raises OSError."""
+        """Move the files of earlier runs away. Raises OSError."""
         remove_folder(self.undone)
         self._take_away(self._moving)
         disk.rename(self._moving, self._replaced)
         disk.sync_folder(self._folder)
 
     def settle(self, *, complete: bool = False) -> bool:
-        """Let the new files stand when they have an answer, or when the run was `complete`; else bring the old back.
+        """Keep the new files if they have an answer or the run was `complete`; else bring the old ones back.
 
-        Return whether the old ones came back. Raises OSError.
+        Returns whether the old ones came back. Raises OSError.
         """
         if self._moving.is_dir():
             self._bring_back()
@@ -73,7 +73,7 @@ class Replaced:
         disk.remove_folder(self._moving)
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        """Yield the files of a run, each with the name under which it is put aside."""
+        """Yield the files of a run, each with the name under which it is kept."""
         for name in sorted(os.listdir(self._folder)):
             path = self._folder / name
             if name not in _KEPT and path.is_file():
@@ -82,12 +82,12 @@ class Replaced:
             yield self._results, "results"
 
     def _has_answer(self) -> bool:
-        """Say whether the new files hold an answer, on the disk."""
+        """Say whether the new files have an answer that is on the disk."""
         return any(_has_answer(path) for path in (self._results, self._folder / "redo.jsonl"))
 
 
 def _has_answer(path: Path) -> bool:
-    """Say whether a line is an answer, or tells of a request that may have been paid; put it on the disk."""
+    """Say whether a line is an answer, or tells of a request that may have been paid; sync the file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What happens to a record of a file that is continued. Pure."""
+"""Decides what to do with a record of the input when a results file is continued. Pure."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -26,8 +26,8 @@ class Action(Enum):
 class Before(NamedTuple):
     """What earlier runs left of a record.
 
-    `traits` is None without a line, `key` that of the line. `doubts` counts attempts of unknown outcome that may have
-    been of the request which is decided about.
+    `traits` is None without a line, `key` that of the line. `doubts` counts attempts of unknown outcome that may belong
+    to the same request.
     """
 
     traits: int | None
@@ -36,9 +36,9 @@ class Before(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The action; `redo` when there is a line that a new answer replaces; `edited` when the record changed.
+    """The action. `redo` says that a new answer replaces a line, `edited` that the record has changed.
 
-    `in_doubt` when an earlier attempt at this request may have been billed without an answer.
+    `in_doubt` says that an earlier attempt at this request may have been billed without an answer.
     """
 
     action: Action
@@ -51,19 +51,19 @@ KEPT = Decision(Action.KEEP_OK)
 
 
 class ResumePolicy(NamedTuple):
-    """The flags that speak of resuming. `changed` is rerun, keep or None: stop."""
+    """The flags about resuming. `changed` is rerun, keep or None: stop."""
 
     redo: Redo = Redo()
     hold: bool = False
     changed: str | None = None
     dedupe: bool = False
-    """One answer serves all records that ask for the same: so does one doubt."""
+    """One answer, or one doubt, counts for all records with the same key."""
     keep_edited: bool = False
-    """Set when a mass edit is answered with keep."""
+    """Whether the user keeps the old answers of many records that were edited."""
 
     @classmethod
     def of(cls, resume: ResumeSettings, changed: str | None) -> "ResumePolicy":
-        """Return the policy of a run; `changed` is what holds for it, from its flag or from an earlier run."""
+        """Return the policy of a run; `changed` is from its flag or from an earlier run."""
         return cls(redo=resume.redo, hold=resume.in_doubt == "hold", changed=changed, dedupe=resume.dedupe)
 
     def is_named(self, id: str | int | None) -> bool:
@@ -73,7 +73,7 @@ class ResumePolicy(NamedTuple):
     def redoes(self, id: str | int | None, traits: int, *, same: bool) -> bool:
         """Say whether a record whose line is a failure is sent again; `same` if its request is still the same.
 
-        One that was never sent, because it was invalid then, always is.
+        A record that was never sent, because it was invalid, is always sent again.
         """
         if traits & LineFlags.INVALID:
             return True
@@ -87,12 +87,12 @@ class ResumePolicy(NamedTuple):
 
 
 def in_doubt(doubts: Doubts, name: int, key: int, policy: ResumePolicy) -> int:
-    """Count the attempts in doubt that may have been of a request; all that share its key count under dedupe."""
+    """Count the attempts in doubt that may belong to a request; under dedupe, to any request with its key."""
     return doubts.attempts(name, key) or (policy.dedupe and key in doubts.keys)
 
 
 def is_answered(traits: int, line_key: int, key: int) -> bool:
-    """Say whether a line is an answer to this very request: then nothing else matters, unless the id is named."""
+    """Say whether a line is the answer to this request: then nothing else matters, unless `--redo` names the id."""
     return line_key == key and traits & LineFlags.OK != 0
 
 

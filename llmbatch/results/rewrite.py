@@ -13,14 +13,14 @@ __all__ = ["merge", "rewrite", "sort"]
 
 PIECE = 1 << 20
 LAST = 2**64 - 1
-"""The largest index that is sorted by; a line that somebody wrote may have a larger one."""
+"""The largest index that is sorted by; a line that was not written by us may have a larger one."""
 
 
 def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
-    """Put the lines of the redo file in the place of those they redo; return whose they are. The redo file stays.
+    """Replace lines by those of the redo file, which stays; return the index of the redone lines.
 
-    Of several lines of one record the last one counts. A line that has no counterpart is added at the end. Doing it
-    twice changes nothing. Raises OSError.
+    Of several lines of one record the last one counts. A line without a counterpart is added at the end. To merge twice
+    changes nothing. Raises OSError.
     """
     new, lengths = ResultIndex(), array("Q")
     for line in _lines(redo):
@@ -53,7 +53,7 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
 
 
 def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], moved_to: Path) -> int:
-    """Move the lines that are not to be kept to the file `moved_to`; return how many. Raises OSError."""
+    """Move the lines that are not kept to the file `moved_to`; return how many. Raises OSError."""
     moved = sum(not keep(line) for line in _lines(results))
     if moved:
         gone = disk.joined(line.raw + b"\n" for line in _lines(results) if not keep(line))
@@ -83,7 +83,7 @@ def sort(results: Path, scratch: Path) -> None:
 
 
 def _runs(places: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Join neighbours into pieces: a file is nearly in order when all answers take about as long."""
+    """Join neighbouring lines into pieces: a file is nearly in order when answers take about the same time."""
     begin, end = next(places)
     for first, last in places:
         if first != end or end - begin >= PIECE:

@@ -1,4 +1,4 @@
-"""What each run on a results file was asked to do: one line per run, for people and for the comparison of options."""
+"""Records the options of each run on a results file: one line per run, for people and to compare options."""
 
 import os
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from llmbatch.results import disk
 __all__ = ["BATCHES", "OWN_FIELDS", "VERSION", "difference", "last_header", "write_header"]
 
 VERSION, BATCHES = 1, 2
-"""Of the state directory, and of one that has tickets of batches; a newer one is refused."""
+"""The version of a state folder, and of one that has tickets of batches; a newer one is an error."""
 OWN_FIELDS = frozenset({"version", "llmbatch", "started_at"})
-"""Fields of a header that no run was asked for."""
+"""Fields of a header that are not options."""
 
 
 def last_header(path: Path) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def last_header(path: Path) -> dict[str, Any] | None:
 
 
 def write_header(path: Path, asked: Mapping[str, Any], version: int = VERSION) -> None:
-    """Add the header of this run: what it was asked to do, as plain values by name. Raises OSError."""
+    """Add the header of this run: its options, as plain values by name. Raises OSError."""
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     header = {"version": version, "llmbatch": __version__, "started_at": started_at, **asked}
     fd = disk.create(path)

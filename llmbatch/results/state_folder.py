@@ -1,4 +1,4 @@
-"""FILE.state/ as it is found: private, and with nothing in it that would hang a run or lead it elsewhere."""
+"""Checks FILE.state/: it must be private, and hold nothing that would hang a run or lead it elsewhere."""
 
 import os
 import stat
@@ -22,9 +22,9 @@ _KINDS = {
 
 
 def make_folder(folder: Path) -> bool:
-    """Make the folder, or make sure that one which is there is ours alone; say whether it is new.
+    """Make the folder, or make sure that an existing one is private to us; say whether it is new.
 
-    Raises UsageError for one that cannot be trusted, OSError.
+    Raises UsageError for a folder that cannot be trusted, OSError.
     """
     try:
         disk.make_folder(folder)
@@ -37,7 +37,7 @@ def make_folder(folder: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is a link, or that holds anything but files and folders. Raises UsageError, OSError."""
+    """Raise UsageError for a folder that is a link, or that holds anything but files and folders. Raises OSError."""
     if folder.is_symlink():
         raise UsageError(
             f"{folder} is a symbolic link, and whoever made it may read what is kept there",
@@ -54,7 +54,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _make_private(folder: Path) -> None:
-    """Take the rights of others away. Where a file system has no such rights, its owner's word is enough."""
+    """Take away the rights of others. Where a file system has no such rights, it is enough that we own the folder."""
     status = os.stat(folder)
     if not status.st_mode & _OPEN_TO_OTHERS:
         return
@@ -68,7 +68,7 @@ def _make_private(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours with the files in it; one that is not there is none. Raises OSError."""
+    """Remove a folder of ours with the files in it, if it exists. Raises OSError."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

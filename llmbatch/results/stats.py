@@ -1,4 +1,4 @@
-"""What result lines add up to. They come from files, so no field is trusted to be what it should be."""
+"""Adds up result lines. They come from files, so no field is trusted to have the right type."""
 
 import math
 from array import array
@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["Stats", "StatsByModel", "amount"]
 
 MOST_NAMES = 100
-"""Models and kinds that are told apart; a hostile file has a new one on every line."""
+"""Models and kinds that are counted separately; a hostile file has a new one on every line."""
 
 OTHER = "(other)"
 _TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -26,7 +26,7 @@ class Stats:
     billed_failures: int = 0
     possibly_billed: int = 0
     attempts: float = 0
-    """Of records that shared a request, each had its part of it."""
+    """Records that share a request have equal parts of it."""
     sent_again: int = 0
     reused: int = 0
     deduplicated: int = 0
@@ -35,7 +35,7 @@ class Stats:
     priced: int = 0
     """Lines that have a cost."""
     unpriced: int = 0
-    """Answers that were paid here and have none."""
+    """Answers that were paid by this file and have no cost."""
     first_started_at: str | None = None
     last_started_at: str | None = None
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
@@ -62,7 +62,7 @@ class Stats:
         else:
             error = line.get("error")
             kind = error.get("kind") if isinstance(error, dict) else None
-            self.failures[_told_apart(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
+            self.failures[_counted_name(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
             self.billed_failures += line.get("billed") is True
         attempts = _count(line.get("attempts"))
         self.attempts += attempts
@@ -91,10 +91,10 @@ class Stats:
             self._note(started, started)
 
     def include(self, other: "Stats") -> None:
-        """Add another account to this one."""
+        """Add the counts of another object to this one."""
         self.ok += other.ok
         for kind, count in other.failures.items():
-            self.failures[_told_apart(kind, self.failures)] += count
+            self.failures[_counted_name(kind, self.failures)] += count
         self.billed_failures += other.billed_failures
         self.possibly_billed += other.possibly_billed
         self.attempts += other.attempts
@@ -140,13 +140,13 @@ class Stats:
         }
 
     def _note(self, first: str, last: str) -> None:
-        """Widen the time in which attempts began. UTC stamps of one width are in the order of their text."""
+        """Extend the time in which attempts began. UTC times of one width sort as text."""
         self.first_started_at = min(self.first_started_at or first, first)
         self.last_started_at = max(self.last_started_at or last, last)
 
 
 class StatsByModel:
-    """The accounts of all lines, by the model that answered; None for lines that name none, as failures do."""
+    """The counts of all lines, by the model that answered; None for lines without a model, such as failures."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -155,33 +155,33 @@ class StatsByModel:
     def add(self, line: dict[str, Any]) -> None:
         """Count one result line."""
         model = line.get("model")
-        name = _told_apart(model, self.models) if isinstance(model, str) else None
+        name = _counted_name(model, self.models) if isinstance(model, str) else None
         account = self.models.get(name)
         if account is None:
             account = self.models[name] = Stats()
         account.add(line)
 
     def total(self) -> Stats:
-        """Return the account of all lines."""
+        """Return the counts of all lines."""
         total = Stats()
         for account in self.models.values():
             total.include(account)
         return total
 
     def by_model(self) -> list[tuple[str, Stats]]:
-        """Return the accounts of the models, the busiest first; that of lines without a model at the end."""
+        """Return the counts of each model, the busiest first; those of lines without a model at the end."""
         named = [(name, account) for name, account in self.models.items() if name is not None]
         named.sort(key=lambda pair: (-pair[1].records, pair[0]))
         unnamed = self.models.get(None)
         return list(chain(named, [] if unnamed is None else [("(none)", unnamed)]))
 
     def as_json(self) -> dict[str, Any]:
-        """Return all accounts as plain values. Lines without a model are in the total only."""
+        """Return all counts as plain values. Lines without a model are in the total only."""
         models = {name: account.as_json() for name, account in self.by_model() if self.models.get(name) is account}
         return {"files": self.files, **self.total().as_json(), "models": models}
 
 
-def _told_apart(name: str, known: Any) -> str:
+def _counted_name(name: str, known: Any) -> str:
     return name if name in known or len(known) < MOST_NAMES else OTHER
 
 
@@ -190,7 +190,7 @@ def _count(value: Any) -> int:
 
 
 def amount(value: Any) -> float | None:
-    """Take a number of dollars or seconds, None for what is not one."""
+    """Return a number of dollars or seconds, None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         return None
     return float(value)

@@ -1,7 +1,7 @@
-"""The storage that a file is on, as far as what was written there and never synced can be relied on.
+"""Identifies the storage of a file: while it stays the same, bytes that were written and never synced are still there.
 
 Such bytes outlive the process that wrote them. They are lost when the machine goes down, and also when a file system
-is mounted again: after a disk that dropped out, from a snapshot, in another container.
+is mounted again: after a disk dropped out, from a snapshot, in another container.
 """
 
 import ctypes
@@ -15,15 +15,15 @@ __all__ = ["boot", "storage_of"]
 
 _AT_FDCWD = -100
 _MOUNT, _UNIQUE_MOUNT = 0x1000, 0x4000
-"""What statx is asked for: the number of the mount; since Linux 6.8 one that no later mount will have."""
+"""Flags of statx for the number of the mount; since Linux 6.8 for one that no later mount will have."""
 _MASK, _MOUNT_ID = slice(0, 4), slice(144, 152)
-"""Where statx's answer says what it knows, and the number of the mount."""
+"""The fields of statx's result: which of them are set, and the number of the mount."""
 
 
 def storage_of(folder: Path) -> bytes:
     """Return 16 bytes that name this boot of the machine and this mount of the file system of a folder.
 
-    Before Linux 6.8 a mount may get the number of an earlier one; elsewhere than on Linux mounts are not told apart.
+    Before Linux 6.8 a mount may get the number of an earlier one; on other systems all mounts count as one.
     """
     return blake2b(f"{boot()} {folder.stat().st_dev} {_mount(folder)}".encode(), digest_size=16).digest()
 

@@ -1,4 +1,4 @@
-"""A results file that one run holds: locked, brought into order, and added to."""
+"""A results file that one run has locked: its history, and what this run adds."""
 
 import fcntl
 import os
@@ -52,7 +52,7 @@ class Found:
 
 
 class Store(History):
-    """One results file, held by this run: its history, and what is added. Methods block: call them from a thread."""
+    """The results file of this run: its history, and what is added. Methods block: call them from a thread."""
 
     def __init__(self, path: Path, *, fsync: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Store(History):
         self._fd = -1
         self._intents: Intents
         self._planning = threading.Lock()
-        """Between the reader of the input and the writer of results."""
+        """Held by the reader of the input and the writer of results, one at a time."""
         self._journal: Journal
         self.answers: AnswerCache | None = None
         """Answers by key, once `index_answers` was called."""
@@ -73,7 +73,7 @@ class Store(History):
     # What earlier runs left.
 
     def last_header(self) -> dict[str, Any] | None:
-        """Return what the last run on this file was asked to do."""
+        """Return the options of the last run on this file."""
         return last_header(self.folder / "runs.jsonl")
 
     def index_answers(self, reuse: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ class Store(History):
             job.intent_slot = place
 
     def _replaced_doubts(self, jobs: Sequence[Job]) -> Iterator[tuple[Intent, int]]:
-        """Yield what only the lines tell that are about to be replaced: requests in doubt, other than the new ones."""
+        """Yield the requests in doubt that only lines tell which will be replaced, other than the new ones."""
         known = self._lines
         for job in jobs:
             place = known.find(name_of(job.identity)) if job.redo else None
@@ -163,7 +163,7 @@ class Store(History):
                 self._intents.mark(job.intent_slot, min(MOST, job.possibly_billed + sent))
 
     def came_back(self, jobs: Sequence[Job]) -> None:
-        """Mark that the last attempt's outcome is known."""
+        """Mark that the outcome of the last attempt was learned."""
         for job in jobs:
             self._intents.mark(job.intent_slot, min(job.possibly_billed, MOST))
             if job.possibly_billed:
@@ -189,7 +189,7 @@ class Store(History):
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write paid answers for which a better one is asked: each is its record's line until then. Raises OutputError.
 
-        What is in doubt from here on is the request for the better answer, so that is planned anew.
+        From then on the request for the better answer is in doubt, so it gets an intent of its own.
         """
         self._journal.write(outcomes)
         if self._fsync != "never":
@@ -200,7 +200,7 @@ class Store(History):
         self.plan(jobs)
 
     def write_header(self, asked: Mapping[str, Any], version: int = VERSION) -> None:
-        """Write down what this run was asked to do. Raises OutputError."""
+        """Record the options of this run. Raises OutputError."""
         try:
             write_header(self.folder / "runs.jsonl", asked, version)
         except OSError as error:
@@ -209,7 +209,7 @@ class Store(History):
     def finish(self, *, ordered: bool = False) -> None:
         """Merge what was redone, order the lines if asked, keep only the intents in doubt. Raises OutputError.
 
-        A crash in between is mended by the next open.
+        After a crash in between, the next run finishes it.
         """
         try:
             left = self._intents.left()
@@ -230,7 +230,7 @@ class Store(History):
 
         def has_record(line: Line) -> bool:
             place = self._lines.find(name_of_line(line.fields)) if line.fields is not None else None
-            return place is None or bool(self._lines.matched[place])  # a line that was not known is of this run
+            return place is None or bool(self._lines.matched[place])  # a line that is not in the index is of this run
 
         try:
             return rewrite(
@@ -276,10 +276,10 @@ class Store(History):
             ) from None
 
     def mend(self, *, move_broken: bool, hold: bool) -> None:
-        """Bring the file into order after whatever ended the run before, and learn what is in it.
+        """Repair the file after the end of the run before, and index its lines.
 
-        Killed at any point and done again, it comes to the same end. Raises OSError, and UsageError, under `hold`
-        where it is not known what is in doubt too.
+        It may be killed at any point and repeated. Raises OSError, and UsageError, with `hold` also if it is unknown
+        what is in doubt.
         """
         redo = self.folder / "redo.jsonl"
         begun = last_header(self.folder / "runs.jsonl") is not None  # refuses a newer version
@@ -311,7 +311,7 @@ class Store(History):
             if mark not in (0, SETTLED):
                 self._doubts.add(intent, mark)
         if torn is not None and torn not in self._doubts and self._lines.find(torn) is None:
-            # Its intent is lost, with the state directory perhaps; which request it was is not known.
+            # Its intent is lost, perhaps with the state folder, so the request is unknown.
             self._doubts.add(Intent(torn, 0, redo=False), 1)
         self.found.in_doubt = len(self._doubts)
         self._intents.begin([*pending, *self._doubts])

@@ -13,7 +13,7 @@ __all__ = ["StreamSink"]
 
 
 class StreamSink:
-    """Writes to an open descriptor, stdout as a rule. With `escape` what a terminal acts on is escaped."""
+    """Writes to an open descriptor, mostly stdout. With `escape` it escapes what a terminal would act on."""
 
     def __init__(self, fd: int, render: Render, *, escape: bool = False, name: str = "stdout") -> None:
         self._fd = fd
@@ -44,7 +44,7 @@ class StreamSink:
 
 
 def _write_some(fd: int, view: memoryview) -> int:
-    """Write what fits; a descriptor that somebody made non-blocking is waited for."""
+    """Write what fits; wait for a descriptor that is non-blocking because another program made it so."""
     try:
         return os.write(fd, view)
     except BlockingIOError:

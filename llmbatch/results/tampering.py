@@ -1,4 +1,4 @@
-"""Whether a file that is held open is still what its path names, and as long as it was left."""
+"""Checks whether an open file still has its path and its length, or whether another program changed it."""
 
 import os
 from contextlib import suppress
@@ -9,16 +9,16 @@ __all__ = ["OpenFile", "Tampering"]
 
 
 class Tampering(NamedTuple):
-    """What somebody else did to a file, and what has to be done about it, both for people."""
+    """What another program did to a file, and what to do about it, both for people."""
 
     what: str
     remedy: str
     gone: bool = False
-    """No name leads to the file any more: what it holds ends with the descriptor."""
+    """No name leads to the file any more: its content is lost when the descriptor is closed."""
 
 
 class OpenFile:
-    """A file that is held open, and the name under which it was opened."""
+    """An open file, and the name under which it was opened."""
 
     def __init__(self, fd: int, path: Path) -> None:
         self.fd = fd
@@ -26,12 +26,12 @@ class OpenFile:
         self._file = _identity(os.fstat(fd))
 
     def tampering(self, size: int | None = None) -> Tampering | None:
-        """Compare the file with what its path names now, and its length with `size`; None when all is as it was."""
-        # No other file has its identity while it is open, so that one look at the path tells both.
+        """Compare the file with the one that its path names now, and its length with `size`; None for no change."""
+        # No other file has its device and inode while it is open, so the status of the path is enough.
         there = _at(self.path)
         if there is not None and _identity(there) == self._file:
             return None if size is None or there.st_size == size else self._changed(size, there.st_size)
-        now = _name_of(self.fd)
+        now = _present_name(self.fd)
         named = _at(now) if now is not None else None
         if named is not None and _identity(named) == self._file:
             return Tampering(f"{self.path} was moved to {now} during the run", f"Bring it back to {self.path}")
@@ -53,15 +53,15 @@ def _identity(file: os.stat_result) -> tuple[int, int]:
 
 
 def _at(path: Path) -> os.stat_result | None:
-    """Return what has a name, be it a link; None for nothing."""
+    """Return the status of a name, links not followed; None if it is free."""
     try:
         return os.stat(path, follow_symlinks=False)
     except OSError:
         return None
 
 
-def _name_of(fd: int) -> Path | None:
-    """Return the name that the system knows a file by now, if it tells."""
+def _present_name(fd: int) -> Path | None:
+    """Return the present name of a file, if the system tells."""
     with suppress(OSError):
         return Path(os.readlink(f"/proc/self/fd/{fd}"))
     return None

@@ -7,7 +7,7 @@ shows: it is set in a mapped file, and a checksum over all marks would cost more
 import struct
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ MOST = 254
 """The mark of an entry with so many attempts of unknown outcome, or more."""
 MARKS = array("H", [mark | (mark ^ 0xFF) << 8 for mark in range(256)])
 """Marks as they are written."""
+
+_MOST_BEFORE = 127
+"""Of attempts, what an entry has room for."""
 
 _MAGIC = b"LLMBINT3"
 _HEADER = struct.Struct("<8sB16sII")
@@ -78,13 +81,17 @@ def pack_header(header: Header) -> bytes:
     return _HEADER.pack(*fields, zlib.crc32(_HEADER.pack(*fields, 0)))
 
 
-def pack(intents: Iterable[tuple[int, int, bool]], first: int) -> bytes:
-    """Return entries as they are written, all with one sync; `first` is the number of the first."""
+def pack(intents: Sequence[tuple[int, int, bool]], marks: Iterable[int], first: int) -> bytes:
+    """Return entries as they are written, all with one sync; `first` is the number of the first.
+
+    An entry tells its first mark as well: how many attempts were in doubt then. So that is known though marks are lost.
+    """
     checksum, content, entry = zlib.crc32, _CONTENT.pack, _ENTRY.pack
+    numbers = (redo | (min(_MOST_BEFORE, mark)) << 1 for (_, _, redo), mark in zip(intents, marks, strict=True))
     return b"".join(
         [
-            entry(identity, key, redo, first, checksum(content(identity, key, redo, first)))
-            for identity, key, redo in intents
+            entry(identity, key, number, first, checksum(content(identity, key, number, first)))
+            for (identity, key, _), number in zip(intents, numbers, strict=True)
         ]
     )
 
@@ -179,14 +186,14 @@ def _header(data: bytes) -> Header | None:
     return Header(*fields[1:])
 
 
-def _unpack(data: bytes) -> Iterator[tuple[Intent, int] | None]:
-    """Yield each entry, and the number of the first that was synced with it; None for an invalid one."""
+def _unpack(data: bytes) -> Iterator[tuple[Intent, int, int] | None]:
+    """Yield each entry, the number of the first that was synced with it, its first mark; None for an invalid one."""
     body = memoryview(data)[_HEADER.size :]
     body = body[: len(body) // _ENTRY.size * _ENTRY.size]
-    for place, (identity, key, redo, first, checksum) in enumerate(_ENTRY.iter_unpack(body)):
+    for place, (identity, key, number, first, checksum) in enumerate(_ENTRY.iter_unpack(body)):
         at = place * _ENTRY.size
         valid = zlib.crc32(body[at : at + _CONTENT.size]) == checksum
-        yield (Intent(identity, key, bool(redo)), first) if valid else None
+        yield (Intent(identity, key, bool(number & 1)), first, number >> 1) if valid else None
 
 
 def _is_damaged(data: bytes, marks: _Marks, kept: int, is_same_storage: bool) -> bool:
@@ -205,18 +212,19 @@ def _is_damaged(data: bytes, marks: _Marks, kept: int, is_same_storage: bool) ->
 
 
 def _latest(data: bytes, kept: int, mark_of: Callable[[int, int], int]) -> Iterator[tuple[Intent, int]]:
-    """Yield the last entry of each request with its mark, which includes the attempts of the entries before."""
-    before: dict[tuple[int, int], tuple[Intent, int]] = {}
+    """Yield the last entry of each request with its mark."""
+    in_doubt: dict[tuple[int, int], tuple[Intent, int]] = {}
     for place, entry in enumerate(_unpack(data)):
         if entry is None:
             continue
-        intent = entry[0]
+        intent, _, before = entry
         if place < kept:
-            before[intent[:2]] = intent, mark_of(place, 0)
-            continue
-        earlier = before.pop(intent[:2], None) if before else None
-        yield intent, mark_of(place, earlier[1] if earlier is not None else 0)
-    yield from before.values()
+            # No request leaves for what is only kept: its mark cannot have grown.
+            in_doubt[intent[:2]] = intent, mark_of(place, max(before - 1, 0))
+        else:
+            in_doubt.pop(intent[:2], None)
+            yield intent, mark_of(place, before)
+    yield from in_doubt.values()
 
 
 def _read_earlier(folder: Path, data: bytes) -> Left:

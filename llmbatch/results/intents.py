@@ -80,7 +80,11 @@ class Intents:
         before, turn = self._marks_path, 1 - self._turn
         header = pack_header(Header(turn, self._storage, len(kept)))
         disk.replace(self._folder / "marks.new", self._folder / marks_name(turn), [marks.tobytes()])
-        disk.replace(self._path.with_suffix(".new"), self._path, [header, pack((intent for intent, _ in kept), 0)])
+        disk.replace(
+            self._path.with_suffix(".new"),
+            self._path,
+            [header, pack([intent for intent, _ in kept], [mark for _, mark in kept], 0)],
+        )
         self._turn = turn
         disk.remove(before)
         self._fd = disk.create(self._path, appending=False)
@@ -99,7 +103,7 @@ class Intents:
             self._map_marks(max(self._size * 2, first + len(intents), _PIECE))
         assert self._marks is not None
         self._marks[first : first + len(marks)] = memoryview(array("H", map(MARKS.__getitem__, marks)))
-        start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, first)
+        start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, marks, first)
         try:
             if start + len(entries) > self._room:
                 zeros = bytes(len(entries) + _AHEAD * ENTRY_SIZE)

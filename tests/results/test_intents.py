@@ -166,6 +166,24 @@ def test_each_loss_of_the_storage_counts_on_from_what_was_known(tmp_path: Path, 
         marks.write_bytes(planned if number % 2 else begun)  # the power fails
 
 
+@pytest.mark.parametrize("how", ["gone", "empty", "zeros"])
+def test_marks_that_are_lost_again_and_again_take_no_attempt_with_them(tmp_path: Path, how: str) -> None:
+    kept, sent = Intent(1, 1, False), Intent(2, 2, True)
+    entries = [(kept, 3)]
+    for lost in range(1, 5):
+        intents, _ = Intents.open(tmp_path, HERE)
+        intents.begin(entries)
+        intents.plan([sent], [lost - 1], sync=True)
+        intents.close()
+        (marks,) = tmp_path.glob("marks-*")
+        if how == "gone":
+            marks.unlink()
+        else:
+            marks.write_bytes(b"" if how == "empty" else bytes(marks.stat().st_size))
+        entries = list(Intents.open(tmp_path, HERE)[1].entries)
+        assert sorted(entries) == [(kept, 3), (sent, lost)]
+
+
 def test_a_state_that_the_version_before_left_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(Path(__file__).with_name("state_before_intents_3.tar.gz")) as fixture:
         fixture.extractall(tmp_path, filter="data")

@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Seconds for one test on a busy machine: what hangs fails, and the others go on.
+export PYTEST_TIMEOUT := 240
+
 .PHONY: help demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
 .DEFAULT_GOAL := help
 

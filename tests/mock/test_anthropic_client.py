@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from .test_openai_client import SCHEMA
+from .requests import SCHEMA
 
 TOOL = {"name": "note", "input_schema": SCHEMA}
 

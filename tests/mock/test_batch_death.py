@@ -24,8 +24,7 @@ from llmbatch.mock.ledger import Ledger
 from llmbatch.mock.provider import Provider
 from llmbatch.mock.settings import MockSettings
 
-from .batches import openai_line
-from .test_openai_batches import ended, rows, submit
+from .batches import ended, openai_line, rows, submit
 
 IDS = [f"r{n}" for n in range(8)]
 LINES = [openai_line(id, id) for id in IDS[:-2]] + [

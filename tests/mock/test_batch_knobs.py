@@ -14,8 +14,7 @@ import pytest
 
 from llmbatch.mock.batch_store import BatchStore, StoredFile
 
-from .batches import openai_line, until
-from .test_openai_batches import ENDED, ended, rows, run, submit
+from .batches import ENDED, ended, openai_line, rows, run, submit, until
 
 Start = Callable[..., openai.OpenAI]
 

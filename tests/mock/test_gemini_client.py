@@ -9,7 +9,7 @@ import pytest
 from google import genai
 from google.genai import errors
 
-from .test_openai_client import SCHEMA
+from .requests import SCHEMA
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import openai
 import pytest
 from openai.types import Batch
 
-from .batches import openai_line, until
-
-ENDED = ("completed", "failed", "expired", "cancelled")
+from .batches import ENDED, ended, openai_line, rows, run, submit, until
 
 
 @pytest.fixture
@@ -24,26 +22,6 @@ def client(mock_server: Callable[..., str]) -> Iterator[Callable[..., openai.Ope
             return clients.enter_context(openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=5))
 
         yield connect
-
-
-def submit(client: openai.OpenAI, *lines: bytes, **fields: Any) -> Batch:
-    file = client.files.create(file=("in.jsonl", b"\n".join(lines)), purpose="batch")
-    return client.batches.create(
-        input_file_id=file.id,
-        **({"endpoint": "/v1/chat/completions", "completion_window": "24h"} | fields),
-    )
-
-
-def ended(client: openai.OpenAI, batch: Batch) -> Batch:
-    return until(lambda one: one.status in ENDED, lambda: client.batches.retrieve(batch.id))
-
-
-def run(client: openai.OpenAI, *lines: bytes, **fields: Any) -> Batch:
-    return ended(client, submit(client, *lines, **fields))
-
-
-def rows(client: openai.OpenAI, file_id: str | None) -> list[Any]:
-    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()] if file_id else []
 
 
 def test_a_batch_runs_from_upload_to_results(client: Callable[..., openai.OpenAI]) -> None:

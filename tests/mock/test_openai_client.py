@@ -8,18 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "count": {"type": "integer", "minimum": 3, "maximum": 5},
-        "score": {"type": "number"},
-        "good": {"type": "boolean"},
-        "colour": {"enum": ["red", "blue"]},
-        "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}},
-    },
-    "$defs": {"tag": {"type": "object", "properties": {"label": {"type": "string"}}}},
-}
+from .requests import SCHEMA
 
 
 @pytest.fixture

@@ -12,21 +12,13 @@ from llmbatch.mock import event_streams, http_writer, openai_chat, openai_embedd
 from llmbatch.mock.fault_markers import FAULTS, RANDOM, BadMarker, due, markers, without_markers
 from llmbatch.mock.ledger import shown_headers
 from llmbatch.mock.limits import MockBucket, MockLimits, duration
-from llmbatch.mock.provider import Arrival, Provider, Verdict, is_billed
+from llmbatch.mock.provider import Provider, is_billed
 from llmbatch.mock.settings import MockSettings
+
+from .requests import arrive, asked
 
 SCHEMA_WORDS = ("type", "properties", "items", "enum", "$ref", "anyOf", "minItems", "minimum", "required")
 TEXTS = {"text", "echo", "control", "surrogate", "big", "bad-utf8"}
-
-
-def arrive(provider: Provider, body: bytes, serial: int = 1, *, now: float = 0.0, in_flight: int = 1) -> Verdict:
-    key = sha256(body).hexdigest()
-    arrival = Arrival(serial, "POST", "/v1/chat/completions", {}, body, key, in_flight)
-    return provider.decide(arrival, now=now, wall=1e9)
-
-
-def asked(prompt: str, **fields: Any) -> bytes:
-    return json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}).encode()
 
 
 # Limits

@@ -18,7 +18,7 @@ from llmbatch.mock.random_refusals import RandomRefusal
 from llmbatch.mock.settings import MockSettings
 
 from .loopback import Wire, chat_request, post
-from .test_parts import arrive, asked
+from .requests import arrive, asked
 
 Start = Callable[..., str]
 Connect = Callable[[str], Wire]

@@ -17,7 +17,20 @@ from urllib.request import urlopen
 
 from tests.torture.trap import Trap
 
-__all__ = ["Bench", "Ended", "Provider", "World", "quick_folder", "results_of", "write_records"]
+__all__ = [
+    "LLMBATCH",
+    "Bench",
+    "Ended",
+    "Provider",
+    "World",
+    "holder",
+    "prompts",
+    "quick_folder",
+    "results_of",
+    "write_records",
+]
+
+LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
 
 KILLED = -signal.SIGKILL
 
@@ -267,3 +280,27 @@ def write_records(path: Path, records: Sequence[Any]) -> Path:
     """Write an input."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
+
+
+def prompts(*names: str) -> list[dict[str, Any]]:
+    """Return records whose ids are the first words of their prompts."""
+    return [{"id": name.split(" ")[0], "prompt": name} for name in names]
+
+
+@contextmanager
+def holder(
+    world: World, *more: object, output: Path | None = None, told: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that waits for its input, and holds the results file."""
+    command = [LLMBATCH, "run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
+    stderr = subprocess.PIPE if told else subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"id":"first","prompt":"first"}\n')
+        process.stdin.flush()
+        while not (output or world.output).exists() or b'"first"' not in (output or world.output).read_bytes():
+            assert process.poll() is None
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -2,8 +2,7 @@
 
 import json
 
-from tests.torture.bench import World
-from tests.torture.test_resume import prompts
+from tests.torture.bench import World, prompts
 
 
 def test_a_wall_clock_that_jumps_back_changes_nothing(world: World) -> None:

@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.torture.bench import World, results_of, write_records
-from tests.torture.test_resume import LLMBATCH
+from tests.torture.bench import LLMBATCH, World, results_of, write_records
 
 META = "m" * 200_000
 """Makes lines so long that the results file is what does not fit, not what is kept beside it."""

@@ -6,22 +6,14 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.torture.bench import World, results_of
-
-LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
-
-
-def prompts(*names: str) -> list[dict[str, Any]]:
-    return [{"id": name.split(" ")[0], "prompt": name} for name in names]
+from tests.torture.bench import LLMBATCH, World, holder, prompts, results_of
 
 
 def state_of(world: World) -> dict[str, bytes]:
@@ -30,25 +22,6 @@ def state_of(world: World) -> dict[str, bytes]:
         for path in world.disk.rglob("*")
         if path.is_file() and path.name not in ("lock", "stderr")
     }
-
-
-@contextmanager
-def holder(
-    world: World, *more: object, output: Path | None = None, told: bool = False
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A run that waits for its input, and holds the results file."""
-    command = [LLMBATCH, "run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
-    stderr = subprocess.PIPE if told else subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
-        assert process.stdin is not None
-        process.stdin.write(b'{"id":"first","prompt":"first"}\n')
-        process.stdin.flush()
-        while not (output or world.output).exists() or b'"first"' not in (output or world.output).read_bytes():
-            assert process.poll() is None
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # What is there.

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.bench import World, results_of
-from tests.torture.test_resume import holder, prompts
+from tests.torture.bench import World, holder, prompts, results_of
 
 
 def deleted(world: World) -> None:

@@ -18,6 +18,7 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
+from llmbatch.input.byte_stream import must_exist
 from llmbatch.input.decode import Decoder, Meta
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.images import Images
@@ -26,10 +27,16 @@ from llmbatch.input.source import Source, open_source
 from llmbatch.input.template import Template
 from llmbatch.input.unchanged import Contents
 
-__all__ = ["InputReader", "check_strict", "new_dialect", "new_reader"]
+__all__ = ["InputReader", "check_inputs", "check_strict", "new_dialect", "new_reader"]
 
 REMEMBERED = 1_000_000
 """So many identities are kept of an endless input without a results file, to find repeated ids."""
+
+
+def check_inputs(settings: Settings) -> None:
+    """Raise InputError for an input that does not exist."""
+    for path in settings.input.paths:
+        must_exist(path)
 
 
 class InputReader:

@@ -1,19 +1,23 @@
 """The command line. Only this module turns errors into exit codes."""
 
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
 
-from llmbatch.cli.lazy_commands import Verbs
+from llmbatch.cli.lazy_commands import VERBS, Verbs
 from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
+    from typer._click.core import Context
+
     from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["app", "run_to_code"]
@@ -36,7 +40,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     pass
 
@@ -44,7 +48,9 @@ def _main(
 def run_to_code(transport: "TransportProcess | None" = None) -> int:
     """Run the command line; return the exit code. Without `transport` a run starts its own."""
     try:
-        app(standalone_mode=True, obj=transport)
+        code = app(standalone_mode=False, obj=transport)
+    except ClickException as error:
+        return _explain_usage(error)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer exits with 1, which has another meaning here
             return ExitCode.READER_GONE
@@ -53,7 +59,38 @@ def run_to_code(transport: "TransportProcess | None" = None) -> int:
         return ExitCode.INTERRUPT
     except Exception as error:
         return _explain(error)
-    return ExitCode.OK
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _explain_usage(error: ClickException) -> int:
+    """Say which word of the command line is wrong, and what is right; return the exit code."""
+    context = getattr(error, "ctx", None)
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    verb = sys.argv[1] if sys.argv[1:2] and sys.argv[1] in VERBS else ""
+    command = context.command_path if context is not None else f"llmbatch {verb}".strip()
+    message = error.format_message().partition(" (Possible")[0].partition(" Did you mean")[0].rstrip(".")
+    _say(f"{command}: {message[:1].lower()}{message[1:]}")
+    _say(_advice(error, command, context))
+    return error.exit_code
+
+
+def _advice(error: ClickException, command: str, context: "Context | None") -> str:
+    from llmbatch.cli.guesses import about_command, about_option
+
+    if isinstance(error, NoSuchOption) and context is not None:
+        options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+        if answer := about_option(error.option_name, options):
+            return answer
+    elif (name := _unknown_command(error)) is not None:
+        return about_command(name, VERBS, is_file=os.path.isfile(name))
+    return f"{command} --help shows what there is."
+
+
+def _unknown_command(error: ClickException) -> str | None:
+    found = re.match(r"No such command '(.*?)'\.", error.format_message(), re.DOTALL)
+    return found[1] if found else None
 
 
 def _explain(error: Exception) -> int:

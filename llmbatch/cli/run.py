@@ -76,12 +76,14 @@ def run(
 
 
 def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
+    from llmbatch.app.input import check_inputs
     from llmbatch.app.servers import find_servers
     from llmbatch.app.session import run as run_session
     from llmbatch.ui.streams import EventLog
 
     view = settings.view
     say, show = _screen(settings)
+    check_inputs(settings)  # before the key: a wrong name is the first thing to tell
     servers = find_servers(settings.model, os.environ)
     secrets.learn(servers.secrets)
     redact = secrets.redactor()

@@ -125,8 +125,8 @@ class ReaderGone(LlmbatchError):
 
 
 _SIGNALS = {
-    signal.SIGINT: "interrupted with Ctrl-C",
-    signal.SIGTERM: "asked to end by SIGTERM",
+    signal.SIGINT: "interrupted by Ctrl-C (SIGINT)",
+    signal.SIGTERM: "asked to end (SIGTERM)",
     signal.SIGHUP: "ended because the terminal went away (SIGHUP)",
 }
 

@@ -12,6 +12,7 @@ __all__ = [
     "MOST_PACKED",
     "OWN_SERVER",
     "PRESETS",
+    "PROVIDER_ALIASES",
     "Endpoint",
     "Preset",
     "checked_endpoint",
@@ -70,6 +71,24 @@ _VARIABLE = re.compile(r"\{([A-Z_]+)\}")
 
 OWN_SERVER = Preset(base_url="", key_env=("OPENAI_API_KEY",), local=True)
 """A server behind `--base-url`: most support only the older name of the token cap."""
+
+PROVIDER_ALIASES = {
+    "azure-openai": "azure",
+    "azureopenai": "azure",
+    "chatgpt": "openai",
+    "claude": "anthropic",
+    "gemini-api": "gemini",
+    "google": "gemini",
+    "googleai": "gemini",
+    "grok": "xai",
+    "llama.cpp": "llamacpp",
+    "llama-cpp": "llamacpp",
+    "lm-studio": "lmstudio",
+    "mistralai": "mistral",
+    "togetherai": "together",
+    "x.ai": "xai",
+}
+"""Other names that people use for a provider."""
 
 PRESETS: dict[str, Preset] = {
     "openai": Preset(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
-from llmbatch.dialects.providers import ENDPOINTS, PRESETS, checked_endpoint
+from llmbatch.dialects.providers import ENDPOINTS, PRESETS, PROVIDER_ALIASES, checked_endpoint
 from llmbatch.options.kinds import several
 from llmbatch.options.option import Kind, spelled
 
@@ -20,12 +20,25 @@ _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
 _OF_KEYS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 
 
+_PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/messages")
+"""Ends of addresses that people copy from examples; they belong to `--endpoint`."""
+
+
+def _provider(name: str, value: Any) -> str:
+    """Read a provider's name, in any case and by the names that people use for it."""
+    spelled = str(value).strip().lower()
+    return PROVIDER_ALIASES.get(spelled, spelled)
+
+
 def _servers(name: str, value: Any) -> tuple[str, ...]:
     """Read addresses; one that is named twice would get two shares of the records."""
     urls = tuple(several(value))
     if not urls:
         raise UsageError(f"{name} is an empty list", "Name a server, or leave it out.")
     for place, url in enumerate(urls):
+        if ending := next((path for path in _PATHS if url.rstrip("/").endswith(path)), None):
+            base = url.rstrip("/").removesuffix(ending)
+            raise UsageError(f"{name} {url} is the address of an endpoint", f"The base URL ends before it: {base}")
         if url.rstrip("/") in (other.rstrip("/") for other in urls[:place]):
             raise UsageError(f"{name} {url} is given twice", "Name each server once.")
     return urls
@@ -146,7 +159,7 @@ def _price(name: str, value: Any) -> tuple[float, float]:
     return input, output
 
 
-PROVIDER = Kind(str, "NAME", choices=tuple(PRESETS))
+PROVIDER = Kind(str, "NAME", _provider, choices=tuple(PRESETS))
 SERVERS = Kind(list[str], "URL", _servers)
 ENDPOINT = Kind(str, "NAME|/PATH", _endpoint, choices=tuple(ENDPOINTS))
 PAIRS = Kind(list[str], "K=V", _pairs)

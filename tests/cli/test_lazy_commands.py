@@ -23,4 +23,4 @@ def test_every_verb_is_listed_and_explains_itself(
 
 def test_a_mistyped_verb_is_suggested(cli: Cli) -> None:
     code, said = cli("rnu")
-    assert code == 2 and "No such command 'rnu'. Did you mean 'run'?" in said
+    assert code == 2 and "no such command 'rnu'" in said and "Did you mean llmbatch run?" in said

@@ -251,6 +251,37 @@ def test_every_option_has_help_and_a_panel(llmbatch: Command) -> None:
     assert "[[mock:hang]]" in llmbatch("mock", "--help").stdout.decode()
 
 
+def test_a_prompt_in_place_of_an_input_is_told_the_way_before_any_key_is_missed(llmbatch: Command) -> None:
+    done = llmbatch("run", "say hi", "-m", "m")
+    assert done.code == 3 and "echo 'say hi' | llmbatch run --input-format text" in done.stderr
+    assert llmbatch("run", "no-such.jsonl", "-m", "m").code == 3
+
+
+def test_names_of_providers_are_found_by_what_people_call_them(llmbatch: Command, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('"hi"\n')
+    for name, key in (("claude", "ANTHROPIC_API_KEY"), ("OpenAI", "OPENAI_API_KEY"), ("google", "GEMINI_API_KEY")):
+        done = llmbatch("run", "in.jsonl", "-p", name, "-m", "m")
+        assert done.code == 4 and key in done.stderr
+
+
+def test_the_address_of_an_endpoint_is_told_from_a_base_url(llmbatch: Command) -> None:
+    done = llmbatch("run", "--base-url", "http://localhost:8000/v1/chat/completions/", "-m", "m", stdin=["hi"])
+    assert done.code == 2 and done.stderr.rstrip().endswith("http://localhost:8000/v1")
+
+
+def test_words_that_people_guess_are_answered_in_two_lines(llmbatch: Command) -> None:
+    for words, right in (
+        (("run", "--workers", "8"), "-c N"),
+        (("run", "-j", "8"), "-c N"),
+        (("run", "--api-key", "k"), "--key-env"),
+        (("version",), "llmbatch --version"),
+        (("prompts.jsonl",), "llmbatch run prompts.jsonl -m MODEL"),
+    ):
+        done = llmbatch(*words)
+        assert done.code == 2 and right in done.stderr and len(done.stderr.splitlines()) == 2
+    assert llmbatch("-V").stdout == llmbatch("--version").stdout
+
+
 def test_version_says_what_runs(llmbatch: Command) -> None:
     done = llmbatch("--version")
     assert re.fullmatch(rb"llmbatch \d+\.\d+\.\d+ .*Python 3\.\d+.*\n", done.stdout) and done.stderr == ""

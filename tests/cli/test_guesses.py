@@ -1,0 +1,59 @@
+"""What people guess leads to the right word."""
+
+import re
+
+import pytest
+
+from llmbatch.cli.guesses import _OPTIONS, about_command, about_option
+from llmbatch.cli.lazy_commands import VERBS
+from llmbatch.options.table import OPTIONS
+
+FLAGS = [option.flag for option in OPTIONS]
+
+
+@pytest.mark.parametrize(
+    ("guess", "word"),
+    [
+        ("--api-key", "--key-env"),
+        ("--workers", "-c N"),
+        ("--threads", "-c N"),
+        ("-j", "-c N"),
+        ("--jobs", "-c N"),
+        ("--proxy", "HTTPS_PROXY"),
+        ("--seed", "--param seed=1"),
+        ("--out", "-o FILE"),
+        ("--max_tokens", "--max-tokens"),
+        ("--Concurrency", "--concurrency"),
+        ("--concurency", "--concurrency"),
+        ("--resume", "same command"),
+    ],
+)
+def test_a_guess_is_answered_with_the_right_word(guess: str, word: str) -> None:
+    assert word in (about_option(guess, FLAGS) or "")
+
+
+def test_what_is_near_nothing_has_no_answer() -> None:
+    assert about_option("--zzz", FLAGS) is None
+
+
+def test_no_guess_is_an_option_and_every_option_in_an_answer_exists() -> None:
+    shorts = {option.short for option in OPTIONS if option.short}
+    for guess, answer in _OPTIONS.items():
+        assert guess not in FLAGS and guess not in shorts, f"{guess} exists: remove it from the guesses"
+        told = set(re.findall(r"(?<!\S)--[a-z][a-z-]+", answer)) - {"--version", "--profile"}
+        assert told <= set(FLAGS), f"{guess}: {told - set(FLAGS)} does not exist"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_file", "words"),
+    [
+        ("prompts.jsonl", False, "llmbatch run prompts.jsonl -m MODEL"),
+        ("prompts", True, "llmbatch run prompts -m MODEL"),
+        ("version", False, "llmbatch --version"),
+        ("rnu", False, "Did you mean llmbatch run?"),
+        ("summary", False, "llmbatch report FILE"),
+        ("zzz", False, "Commands are: run, report"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_answered(name: str, is_file: bool, words: str) -> None:
+    assert words in about_command(name, VERBS, is_file=is_file)

@@ -3,13 +3,11 @@
 import os
 from collections.abc import Callable
 from hashlib import blake2b
-from struct import Struct
 
 __all__ = ["FINGERPRINT", "SCATTER", "digest", "digest_after", "fingerprint", "record_name"]
 
 # Copying a hash object is faster than making one.
 _EMPTY_16, _EMPTY_8 = blake2b(digest_size=16), blake2b(digest_size=8)
-_NUMBER = Struct("<Q")
 
 FINGERPRINT = 2**64 - 1
 """The bits of a name that are its fingerprint."""
@@ -45,20 +43,7 @@ def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
 
     Ids of different types differ; `occurrence` tells equal records apart.
     """
-    if id is None:
-        text = f"r{record}\0{occurrence}"
-    elif isinstance(id, str):
-        text = f"s{id}\0{occurrence}"
-    else:
-        text = f"i{id}\0{occurrence}"
-    try:
-        named = text.encode()
-    except UnicodeEncodeError:
-        named = text.encode("utf-8", "surrogatepass")
-    state = _EMPTY_8.copy()
-    state.update(named)
-    (number,) = _NUMBER.unpack(state.digest())
-    return number or 1
+    return record_name(id, record, occurrence) & FINGERPRINT
 
 
 def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
@@ -67,7 +52,18 @@ def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
     That hash is keyed at random in each process: two ids of one fingerprint, be they made for it, have different names.
     Only fingerprints go to disk.
     """
-    return fingerprint(id, record, occurrence) | (hash(record if id is None else id) & 0xFFFF_FFFF) << 64
+    state = _EMPTY_8.copy()
+    if type(id) is int:
+        state.update(b"i%d\0%d" % (id, occurrence))
+    else:
+        kind = "r" if id is None else "s" if isinstance(id, str) else "i"
+        named = f"{kind}{record if id is None else id}\0{occurrence}"
+        try:
+            state.update(named.encode())
+        except UnicodeEncodeError:
+            state.update(named.encode("utf-8", "surrogatepass"))
+    number = int.from_bytes(state.digest(), "little") or 1
+    return number | (hash(record if id is None else id) & 0xFFFF_FFFF) << 64
 
 
 def _parts() -> blake2b:

@@ -70,8 +70,8 @@ class ResultIndex:
         """Add a line; if there is one of that name already, return the number of that instead."""
         slots, identities, checks = self._slots, self._identities, self._checks
         identity, check = name & FINGERPRINT, name >> 64
-        mask = len(slots) - 1
-        slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
+        mask = len(slots) - 1  # of at most 32 bits, so that nothing beyond 64 bits counts
+        slot = identity * SCATTER >> 32 & mask
         while held := slots[slot]:
             if identities[held - 1] == identity and checks[held - 1] == check:
                 return held - 1
@@ -91,7 +91,7 @@ class ResultIndex:
         slots, identities, checks = self._slots, self._identities, self._checks
         identity, check = name & FINGERPRINT, name >> 64
         mask = len(slots) - 1
-        slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
+        slot = identity * SCATTER >> 32 & mask
         while held := slots[slot]:
             if identities[held - 1] == identity and (not check or checks[held - 1] == check):
                 return held - 1
@@ -119,7 +119,7 @@ class ResultIndex:
         self._slots = array("I", bytes(8 * len(self._slots)))
         slots, mask = self._slots, len(self._slots) - 1
         for place, identity in enumerate(self._identities, 1):
-            slot = (identity * SCATTER & FINGERPRINT) >> 32 & mask
+            slot = identity * SCATTER >> 32 & mask
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = place

@@ -35,6 +35,8 @@ _BEGINNING = re.compile(
 )
 """A line as we write it, unless its id has escapes."""
 
+_STATUS = ("ok", "failed")
+
 
 class Line(NamedTuple):
     """One result line: where it begins, its bytes without the newline, and its fields (None: not a result)."""
@@ -76,13 +78,15 @@ def index_of(raw: bytes) -> int | None:
 
 def _result(fields: Any) -> dict[str, Any] | None:
     """Return the fields of a line if they are those of a result."""
-    if not isinstance(fields, dict) or fields.get("status") not in ("ok", "failed"):
+    if not isinstance(fields, dict) or fields.get("status") not in _STATUS:
         return None
     if not isinstance(fields.get("record"), str) or not isinstance(fields.get("index"), int):
         return None
-    key, id, occurrence = fields.get("key"), fields.get("id"), fields.get("occurrence", 0)
-    fine = (key is None or _is_digest(key)) and (id is None or isinstance(id, (str, int)))
-    return fields if fine and isinstance(occurrence, int) else None
+    key, id = fields.get("key"), fields.get("id")
+    if key is not None and not _is_digest(key):
+        return None
+    fine = id is None or isinstance(id, (str, int))
+    return fields if fine and isinstance(fields.get("occurrence", 0), int) else None
 
 
 def _is_digest(key: Any) -> bool:

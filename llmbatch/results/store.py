@@ -22,7 +22,17 @@ from llmbatch.results.index import LineFlags, flags_of
 from llmbatch.results.intent_file import read_left
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
-from llmbatch.results.lines import Line, broken, glance, key_fingerprint, line_at, name_of, name_of_line, scan
+from llmbatch.results.lines import (
+    Line,
+    broken,
+    glance,
+    key_fingerprint,
+    line_at,
+    name_of,
+    name_of_line,
+    scan,
+    whole_lines,
+)
 from llmbatch.results.lock import holder_of
 from llmbatch.results.pending import Pending
 from llmbatch.results.recovery import mend_redo, mend_tail
@@ -330,17 +340,19 @@ class Store(History):
     def _index(self, move_broken: bool) -> None:
         self._forget()
         bad = ok = 0
-        for line in scan(self._fd, os.fstat(self._fd).st_size, read=glance):
-            fields = line.fields
+        for number, (offset, raw) in enumerate(whole_lines(self._fd, os.fstat(self._fd).st_size), 1):
+            fields = glance(raw)
             if fields is None:
+                if not raw.strip():
+                    continue
                 if not move_broken:
-                    raise broken(self.path, line.number)
+                    raise broken(self.path, number)
                 bad += 1
                 continue
             ok += fields["status"] == "ok"
-            if self._enter(fields, line.offset) is not None:
+            if self._enter(fields, offset) is not None:
                 raise UsageError(
-                    f"{self.path}, line {line.number} is a second result of record {fields.get('id')!r}",
+                    f"{self.path}, line {number} is a second result of record {fields.get('id')!r}",
                     "Remove one of the two lines, then run the same command again.",
                 )
         self.found.ok, self.found.failed = ok, len(self._lines) - ok

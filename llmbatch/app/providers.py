@@ -97,7 +97,7 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
         return Check(ok=False, message=error.message)
     if not servers.base_url:
         return Check(ok=True, message="built in")
-    limits = Limits(connect=PATIENCE, attempt=PATIENCE)
+    limits = Limits(connect_timeout=PATIENCE, timeout=PATIENCE)
     try:
         lane = lane_opener(servers.base_url, limits=limits)()
         sender = LaneSender(lane, Heads(servers.base_url, servers.headers), limits=limits)

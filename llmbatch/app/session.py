@@ -237,8 +237,8 @@ class Session:
             headers=self._servers.headers,
             reader=self._reader,
             ca_file=settings.model.ca_file,
-            connect=settings.patience.connect_timeout,
-            attempt=settings.patience.timeout,
+            connect_timeout=settings.patience.connect_timeout,
+            timeout=settings.patience.timeout,
             lanes=settings.pace.most,
             logged=self._attempt_log is not None,
         )

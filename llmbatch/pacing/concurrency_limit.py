@@ -10,6 +10,7 @@ of a model follows the length of its answers.
 import math
 from collections import deque
 
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause
 
 __all__ = ["FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
@@ -47,7 +48,9 @@ DRIFT = 1.0005
 class ConcurrencyLimit:
     """The limit of one route. Fixed at `ceiling` unless `adaptive`. `why` says what moved it last, for people."""
 
-    def __init__(self, ceiling: int, *, adaptive: bool, silent: int = SILENT, timeout: float = 600.0) -> None:
+    def __init__(
+        self, ceiling: int, *, adaptive: bool, silent: int = SILENT, timeout: float = PatienceSettings().timeout
+    ) -> None:
         self._ceiling = float(ceiling)
         self.adaptive = adaptive
         self._unproved = self._silent = float(min(silent, ceiling))

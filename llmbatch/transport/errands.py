@@ -52,7 +52,7 @@ class ErrandRunner:
         errand = call.errand
         url = httpx.URL(call.url)
         context: ssl.SSLContext | bool = self._tls() if url.scheme == "https" else True
-        patience = httpx.Timeout(errand.patience, connect=self._limits.connect, pool=None)
+        patience = httpx.Timeout(errand.patience, connect=self._limits.connect_timeout, pool=None)
         async with httpx.AsyncClient(
             verify=context, proxy=proxy_for(url), trust_env=False, timeout=patience, follow_redirects=False
         ) as client:

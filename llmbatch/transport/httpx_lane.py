@@ -37,7 +37,7 @@ class HttpxLane(BaseLane):
             self.broken_off = None
             self._transport = self._open(head.url.scheme == "https")
         connecting = asyncio.timeout(None)
-        extensions = {"timeout": {"connect": self._limits.connect}, "trace": self._recorder(trace, connecting)}
+        extensions = {"timeout": {"connect": self._limits.connect_timeout}, "trace": self._recorder(trace, connecting)}
         headers = [*head.headers.raw, (b"content-length", b"%d" % len(body))]
         request = httpx.Request(head.method, head.url, headers=headers, stream=_Pieces(body), extensions=extensions)
         try:
@@ -57,7 +57,7 @@ class HttpxLane(BaseLane):
         except (OSError, UnicodeError) as error:
             await self.aclose()
             if connecting.expired():
-                raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
+                raise httpx.ConnectTimeout(f"no connection within {self._limits.connect_timeout:g} s") from error
             # Exceptions that httpcore does not convert: a broken TLS record, a host label of more than 63 characters.
             broken = httpx.ReadError if trace.began else httpx.ConnectError
             raise broken(str(error) or type(error).__name__) from error
@@ -126,7 +126,7 @@ class HttpxLane(BaseLane):
             match event:
                 case "connection.connect_tcp.started":
                     trace.fresh = True
-                    connecting.reschedule(loop.time() + self._limits.connect)
+                    connecting.reschedule(loop.time() + self._limits.connect_timeout)
                 case "connection.connect_tcp.complete":
                     # httpcore forgets this one when it is cancelled within the TLS handshake.
                     self._stream = info["return_value"]

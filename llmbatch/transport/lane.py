@@ -62,13 +62,13 @@ class Http11Lane(BaseLane):
         name = host.decode("ascii")
         context = self._tls() if secure else None
         try:
-            async with asyncio.timeout(self._limits.connect):
+            async with asyncio.timeout(self._limits.connect_timeout):
                 sock = await dial(name, (443 if secure else 80) if port is None else port)
                 return await Connection.over(
                     sock, limits=self._limits, context=context, server_hostname=name if secure else None
                 )
         except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect:g} s") from error
+            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect_timeout:g} s") from error
         except OSError as error:
             raise httpx.ConnectError(str(error) or type(error).__name__) from error
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from llmbatch.core.settings import PatienceSettings
+
 __all__ = ["AnswerTooLarge", "Limits", "socket_options"]
 
 _EVIDENCE = 64 * 1024
@@ -20,8 +22,8 @@ class Limits:
     """Both on the wire and decoded."""
     ratio: int = 100
     """How much larger than on the wire a body may become, once it is beyond 1 MiB."""
-    connect: float = 10.0
-    attempt: float = 600.0
+    connect_timeout: float = PatienceSettings().connect_timeout
+    timeout: float = PatienceSettings().timeout
     idle: float = 50.0
 
 

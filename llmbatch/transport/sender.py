@@ -43,12 +43,12 @@ class LaneSender:
         trace = Trace()
         try:
             if self._deadline is None:
-                self._deadline = Deadline(self._limits.attempt)
+                self._deadline = Deadline(self._limits.timeout)
             head = self._heads[request.method, request.path]
             with self._deadline:
                 reply = await self._lane.exchange(head, request.body, trace)
         except TimeoutError:
-            result: Reply | Fault = self._broken_off() or timed_out(self._limits.attempt, trace)
+            result: Reply | Fault = self._broken_off() or timed_out(self._limits.timeout, trace)
         except Exception as error:
             result = self._broken_off() or to_fault(error, trace)
             if self._streamed and trace.sent and not (trace.fresh or trace.answered):

@@ -121,8 +121,8 @@ class TransportSettings:
     ca_file: str | None
     reader: AnswerReader
     """Reads the answers in the other process."""
-    connect: float
-    attempt: float
+    connect_timeout: float
+    timeout: float
     lanes: int
     logged: bool
     """Whether every attempt is logged in a line."""

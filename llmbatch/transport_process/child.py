@@ -78,13 +78,13 @@ class _RequestServer:
             log = self._channel.put if message.logged else None
             try:
                 self._open_sender = _opener(message, log)
-                limits = Limits(connect=message.connect)
+                limits = Limits(connect_timeout=message.connect_timeout)
                 self._errands = ErrandRunner(limits=limits, ca_file=message.ca_file, log=log)
             except LlmbatchError as error:
                 self._channel.put(error)
             else:
                 self._reader = message.reader
-                self._slow_answers = ReaderPool(message.reader, message.attempt)
+                self._slow_answers = ReaderPool(message.reader, message.timeout)
                 self._channel.expect(message.lanes)
                 self._channel.put(None)
             return
@@ -124,7 +124,7 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> C
     allow_lanes(settings.lanes, len(settings.base_urls))
     if has_uvloop():
         _check_threads(_RESOLVERS)
-    limits = Limits(connect=settings.connect, attempt=settings.attempt)
+    limits = Limits(connect_timeout=settings.connect_timeout, timeout=settings.timeout)
     ends = [
         (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers), StreamReuse())
         for url in settings.base_urls

@@ -106,7 +106,7 @@ async def replaying(lane_class: type[Http11Lane] | type[HttpxLane]) -> AsyncIter
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Peer(planned, peers), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    limits = Limits(attempt=10.0)
+    limits = Limits(timeout=10.0)
     lane = lane_class(limits=limits, tls=shared_context(None))
     sender = LaneSender(lane, Heads(f"http://127.0.0.1:{port}/v1", {}), limits=limits)
     try:

@@ -114,7 +114,7 @@ def test_a_fault_means_the_same_through_both_lanes_and_harms_no_other(
     ours = {LATE: 0.2}.get(meaning, 8.0) if isinstance(meaning, tuple) else 8.0
 
     async def scene() -> None:
-        async with opening(url, attempt=ours, body=2 * 1024 * 1024) as sender:
+        async with opening(url, timeout=ours, body=2 * 1024 * 1024) as sender:
             read = await verdict(sender, f"[[mock:{fault}]] q")
             if isinstance(meaning, tuple):
                 assert isinstance(read, Fault), read

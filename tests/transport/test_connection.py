@@ -151,7 +151,7 @@ def test_lost_between_connecting_and_writing_never_hangs(
         async def script(peer: Any) -> None:
             await peer.close()
 
-        async with serving(script) as server, opening(server.url, attempt=2.0) as sender:
+        async with serving(script) as server, opening(server.url, timeout=2.0) as sender:
             assert_fault(await sender.send(asking()), Kind.CONNECTION, Billing.UNBILLED)
 
     if lane_class is Http11Lane:

@@ -42,7 +42,7 @@ def test_the_deadline_ends_every_kind_of_waiting(run: Run, opening: Open, script
     async def scene() -> None:
         async with (
             serving(script, answering(ok(b"2"))) as server,
-            opening(server.url, attempt=DEADLINE) as sender,
+            opening(server.url, timeout=DEADLINE) as sender,
         ):
             began = time.monotonic()
             assert_fault(await sender.send(asking()), Kind.TIMEOUT, Billing.DOUBTFUL)
@@ -60,7 +60,7 @@ def test_a_silent_kept_connection_is_in_doubt(run: Run, opening: Open) -> None:
                 await peer.say(ok(b"1"))
             await peer.gone()
 
-        async with serving(script) as server, opening(server.url, attempt=DEADLINE) as sender:
+        async with serving(script) as server, opening(server.url, timeout=DEADLINE) as sender:
             for _ in range(3):
                 assert body_of(await patient(sender).send(asking())) == b"1"
             assert_fault(await sender.send(asking()), Kind.TIMEOUT, Billing.DOUBTFUL)
@@ -74,7 +74,7 @@ def test_a_body_nobody_reads_is_not_billed(run: Run, opening: Open) -> None:
             await peer.head()
             await asyncio.Event().wait()
 
-        async with serving(script) as server, opening(server.url, attempt=DEADLINE) as sender:
+        async with serving(script) as server, opening(server.url, timeout=DEADLINE) as sender:
             assert_fault(await sender.send(asking(bytes(32 << 20))), Kind.TIMEOUT, Billing.UNBILLED)
 
     run(scene())

@@ -16,7 +16,7 @@ from llmbatch.transport.limits import Limits
 from .conftest import Run
 from .scripted import Peer, answering, ok, serving
 
-RUNNER = ErrandRunner(limits=Limits(connect=5.0), ca_file=None)
+RUNNER = ErrandRunner(limits=Limits(connect_timeout=5.0), ca_file=None)
 HEADERS = {"authorization": "Bearer key", "content-type": "application/json", "accept-encoding": "identity"}
 
 

@@ -135,7 +135,7 @@ def test_a_deadline_within_an_early_answer_is_doubtful(run: Run, opening: Open, 
             await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal")
             await asyncio.Event().wait()
 
-        async with serving(script) as server, opening(server.url, attempt=0.15) as sender:
+        async with serving(script) as server, opening(server.url, timeout=0.15) as sender:
             billing = Billing.DOUBTFUL if lane_class is Http11Lane else Billing.UNBILLED
             assert_fault(await sender.send(asking(LARGE)), Kind.TIMEOUT, billing)
 
@@ -151,7 +151,7 @@ def test_sent_means_that_nothing_waits_any_more(run: Run, opening: Open) -> None
             await peer.reader.readexactly(1 << 20)
             await asyncio.Event().wait()
 
-        async with serving(script) as server, opening(server.url, attempt=0.15) as sender:
+        async with serving(script) as server, opening(server.url, timeout=0.15) as sender:
             assert_fault(await sender.send(asking(LARGE)), Kind.TIMEOUT, Billing.UNBILLED)
 
     run(scene())

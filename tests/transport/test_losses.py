@@ -74,7 +74,7 @@ def test_an_unknown_name_is_free_to_try_again(run: Run, opening: Open, host: str
 
 def test_a_black_hole_ends_at_the_connect_time_out(run: Run, opening: Open, black_hole: int) -> None:
     async def scene() -> None:
-        async with opening(f"http://127.0.0.1:{black_hole}", connect=0.2) as sender:
+        async with opening(f"http://127.0.0.1:{black_hole}", connect_timeout=0.2) as sender:
             result = await sender.send(asking())
             fault = assert_fault(result, Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
             assert "ConnectTimeout" in fault.message
@@ -84,7 +84,7 @@ def test_a_black_hole_ends_at_the_connect_time_out(run: Run, opening: Open, blac
 
 def test_a_black_hole_ends_at_the_deadline_too(run: Run, opening: Open, black_hole: int) -> None:
     async def scene() -> None:
-        async with opening(f"http://127.0.0.1:{black_hole}", attempt=0.1) as sender:
+        async with opening(f"http://127.0.0.1:{black_hole}", timeout=0.1) as sender:
             assert_fault(await sender.send(asking()), Kind.TIMEOUT, Billing.UNBILLED)
 
     run(scene())
@@ -111,7 +111,7 @@ def test_hung_up_on_at_once_never_hangs(run: Run, opening: Open, hang_up: str) -
         async def script(peer: Peer) -> None:
             await getattr(peer, hang_up)()
 
-        async with serving(script) as server, opening(server.url, attempt=5.0) as sender:
+        async with serving(script) as server, opening(server.url, timeout=5.0) as sender:
             for _ in range(20):
                 result = await sender.send(asking())
                 assert result.kind in (Kind.PROTOCOL, Kind.CONNECTION), result  # type: ignore[union-attr]
@@ -126,7 +126,7 @@ def test_a_server_that_speaks_first_never_hangs(run: Run, opening: Open) -> None
             await peer.head()
             await peer.close()
 
-        async with serving(script) as server, opening(server.url, attempt=5.0) as sender:
+        async with serving(script) as server, opening(server.url, timeout=5.0) as sender:
             for _ in range(5):
                 result = await sender.send(asking())
                 assert result.kind in (Kind.PROTOCOL, Kind.CONNECTION), result  # type: ignore[union-attr]

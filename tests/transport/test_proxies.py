@@ -249,7 +249,7 @@ async def _open_and_say_nothing(peer: Peer) -> None:
 def test_a_tunnel_that_takes_too_long_ends_at_the_connect_time_out(run: Run, script: Script) -> None:
     async def scene() -> None:
         async with serving(script) as server:
-            limits = Limits(connect=0.2, attempt=8.0)
+            limits = Limits(connect_timeout=0.2, timeout=8.0)
             lane = HttpxLane(limits=limits, tls=shared_context(None), proxy=proxy_url(server))
             through = LaneSender(lane, Heads("https://api.example/v1", {}), limits=limits)
             began = asyncio.get_running_loop().time()

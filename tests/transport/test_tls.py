@@ -122,7 +122,7 @@ def test_https_to_a_plain_port_is_told(run: Run, opening: Open, ca_file: str) ->
 
         async with (
             serving(script) as server,
-            opening(f"https://127.0.0.1:{server.port}", ca_file=ca_file, attempt=5.0) as sender,
+            opening(f"https://127.0.0.1:{server.port}", ca_file=ca_file, timeout=5.0) as sender,
         ):
             fault = assert_fault(await sender.send(asking()), Kind.TLS, Billing.UNBILLED, retry=False, scope=Scope.RUN)
             assert "http://" in fault.message
@@ -134,7 +134,7 @@ def test_http_to_a_tls_port_is_a_fault(run: Run, opening: Open, context: ssl.SSL
     async def scene() -> None:
         async with (
             serving(answering(ok(b"1")), context=context) as server,
-            opening(f"http://127.0.0.1:{server.port}", attempt=5.0) as sender,
+            opening(f"http://127.0.0.1:{server.port}", timeout=5.0) as sender,
         ):
             result = await sender.send(asking())
             assert isinstance(result, Fault) and result.billing is Billing.DOUBTFUL, result
@@ -143,7 +143,7 @@ def test_http_to_a_tls_port_is_a_fault(run: Run, opening: Open, context: ssl.SSL
     run(scene())
 
 
-@pytest.mark.parametrize("limit", ["connect", "attempt"])
+@pytest.mark.parametrize("limit", ["connect_timeout", "timeout"])
 def test_a_stalled_handshake_ends_and_frees_its_socket(run: Run, opening: Open, ca_file: str, limit: str) -> None:
     async def scene() -> None:
         async def script(peer: Peer) -> None:
@@ -155,7 +155,7 @@ def test_a_stalled_handshake_ends_and_frees_its_socket(run: Run, opening: Open, 
         ):
             before = open_descriptors()
             result = await sender.send(asking())
-            if limit == "connect":
+            if limit == "connect_timeout":
                 assert_fault(result, Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
             else:
                 assert_fault(result, Kind.TIMEOUT, Billing.UNBILLED)
@@ -190,7 +190,7 @@ def test_a_large_body_goes_through_tls(run: Run, opening: Open, context: ssl.SSL
     async def scene() -> None:
         async with (
             serving(answering(ok(body)), context=context) as server,
-            opening(server.url, ca_file=ca_file, attempt=8.0) as sender,
+            opening(server.url, ca_file=ca_file, timeout=8.0) as sender,
         ):
             for _ in range(2):
                 assert body_of(await sender.send(asking(body))) == body
@@ -215,7 +215,7 @@ def test_silence_on_a_kept_tls_connection_is_in_doubt(
         for turns in range(3):
             async with (
                 serving(script, context=context) as server,
-                opening(server.url, ca_file=ca_file, attempt=0.4) as sender,
+                opening(server.url, ca_file=ca_file, timeout=0.4) as sender,
             ):
                 for _ in range(turns):
                     assert body_of(await patient(sender).send(asking())) == b"1"
@@ -234,7 +234,7 @@ def test_a_large_body_nobody_reads_is_not_billed_over_tls(
 
         async with (
             serving(script, context=context) as server,
-            opening(server.url, ca_file=ca_file, attempt=0.2) as sender,
+            opening(server.url, ca_file=ca_file, timeout=0.2) as sender,
         ):
             assert_fault(await sender.send(asking(bytes(32 << 20))), Kind.TIMEOUT, Billing.UNBILLED)
 
@@ -304,7 +304,7 @@ def test_a_tls_stream_broken_off_is_doubtful(
 
         async with (
             serving(script, answering(ok(b"2")), context=context) as server,
-            opening(server.url, ca_file=ca_file, attempt=5.0) as sender,
+            opening(server.url, ca_file=ca_file, timeout=5.0) as sender,
         ):
             result = await sender.send(asking())
             kind = Kind.PROTOCOL if cut == "end" else Kind.CONNECTION

@@ -29,8 +29,8 @@ SETTINGS = TransportSettings(
     headers={"authorization": "Bearer key"},
     reader=AnswerReader(),
     ca_file=None,
-    connect=5.0,
-    attempt=10.0,
+    connect_timeout=5.0,
+    timeout=10.0,
     lanes=4,
     logged=False,
 )

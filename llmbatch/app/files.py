@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.core.settings import Settings
+from llmbatch.input.images import is_media_file
 from llmbatch.input.source import would_be_read
 from llmbatch.results import disk
 
@@ -29,6 +30,11 @@ __all__ = [
 ]
 
 _MOST_LINKS = 40
+
+_WRITTEN_AT_ONCE = ("--summary-file", "--metrics-file")
+"""Options whose files `write_whole` writes."""
+_CANNOT_BE_REPLACED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Why a file may not get another inode: it is mounted, or its folder does not let us."""
 
 
 class NamedFile(NamedTuple):
@@ -58,6 +64,12 @@ def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None
     if stdout is not None and (output.path is None or output.tee or settings.dry_run):
         written.append(NamedFile("stdout", stdout))
     check_files(written, list(_read(settings, stdin)), [output.path] if output.path is not None else [])
+    for file in written if settings.input.images else ():  # which of them records name shows only as they are read
+        if not isinstance(file.path, int) and is_media_file(file.path):
+            raise UsageError(
+                f"{file.words} is an image or a PDF, which --image may read",
+                "Choose another file; nothing was changed.",
+            )
 
 
 def _written(settings: Settings) -> Iterator[NamedFile]:
@@ -246,7 +258,8 @@ def check_writable(path: Path, option: str) -> None:
     if is_stream(path):
         fine = os.access(path, os.W_OK)
     else:
-        fine = os.access(target.parent, os.W_OK | os.X_OK) and (not target.exists() or os.access(target, os.W_OK))
+        folder = os.access(target.parent, os.W_OK | os.X_OK)
+        fine = os.access(target, os.W_OK) and (folder or option in _WRITTEN_AT_ONCE) if target.exists() else folder
     if not fine:
         raise UsageError(f"{option} {path} cannot be written to", "Name a file in a folder that can be written to.")
 
@@ -255,14 +268,21 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
     """Replace a file that others read atomically.
 
     A device, a FIFO and what stdout or stderr lead to cannot be replaced: they are written to, a FIFO only when it has
-    a reader. Raises OutputError.
+    a reader. Neither can a file that is mounted alone, or one in a folder that is not ours: it is overwritten in its
+    place. Raises OutputError.
     """
     try:
         if is_stream(path):
             _write_to(path, data)
-        else:
-            with disk.whole_file(resolve_target(path, f"{option} {path}"), mode=0o666) as write:
+            return
+        target = resolve_target(path, f"{option} {path}")
+        try:
+            with disk.whole_file(target, mode=0o666) as write:
                 write(data)
+        except OSError as error:
+            if error.errno not in _CANNOT_BE_REPLACED or not target.is_file():
+                raise
+            disk.overwrite(target, data)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OutputError(f"nobody reads {option} {path}", "Start its reader first.") from error

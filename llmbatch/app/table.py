@@ -3,6 +3,7 @@
 import os
 from hashlib import blake2b
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from llmbatch.app.convert import Shape, shaped_pieces
@@ -39,6 +40,13 @@ class Table:
                 "Choose another name for -o.",
             )
         if not self._may_be_replaced():
+            if is_ours(self._target):
+                raise UsageError(
+                    f"-o {self._path} holds results as JSON Lines, as earlier versions wrote them under any name",
+                    f"mv {quote(str(self._path))} {quote(str(self._results))}, "
+                    f"and {quote(f'{self._path}.state')} to {quote(f'{self._results}.state')}; "
+                    "then the same command goes on.",
+                )
             raise UsageError(
                 f"-o {self._path} is there, and it is not what llmbatch wrote last",
                 "Move it away to go on, or name another file; --overwrite replaces it and sends everything again.",

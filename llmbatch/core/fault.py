@@ -58,7 +58,10 @@ class Billing(Enum):
 class Scope(Enum):
     """Who else fails for the same reason."""
 
+    CONTENT = "content"
+    """This record alone, for what is in it: however many are refused so, others may be served."""
     RECORD = "record"
+    """This record, as far as one can tell."""
     REQUEST = "request"
     """All records that share the request; with `split` they may succeed apart."""
     ROUTE = "route"

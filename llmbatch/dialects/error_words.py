@@ -31,6 +31,7 @@ __all__ = [
     "NO_CREDIT_WORDS",
     "NO_MONEY_WORDS",
     "PACE_WORDS",
+    "PLAN_WORDS",
     "PRECONDITION_NAMES",
     "REFUSAL_NAMES",
     "REFUSAL_WORDS",
@@ -128,6 +129,15 @@ PACE_WORDS = _any(
     r"\bresets?\b",  # Zhipu's plans
 )
 """Limits of time, although the message mentions money."""
+_LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
+PLAN_WORDS = _any(
+    r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
+    rf"{_LONG}(?:[ /\w-]+)? (?:limit|quota|cap|allowance)s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
+    rf"(?:reached|exceeded|exhausted|hit) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}(?:limit|quota|cap|allowance)",
+    r"limits? (?:will |is )?(?:be )?resets? (?:at|on) \S*\d",
+    r"(?:requests?|tokens?|models?)[ -]per[ -]day\b",  # OpenRouter's free models
+)
+"""Limits of hours or days: to try again in a minute does not help."""
 EXHAUSTED_NAMES = _any(r" resourceexhausted ")
 """Gemini's name for a limit of any kind, which comes with words about plans and billing."""
 ALLOCATED_QUOTA = _any("allocated quota exceeded")
@@ -243,6 +253,14 @@ INPUT_WORDS = _any(
     rf"(?:invalid|unsupported|corrupt\w*|malformed|unreadable) (?:\w+ ){{0,2}}?{_MEDIA}\b",
     r"(?:cannot|could not|(?:unable|failed) to) (?:\w+ )?(?:load|decode|download|fetch|process|open|read) "
     rf"(?:\w+ ){{0,2}}?{_MEDIA}\b",
+    r"(?:error|timeout|time-out|timed out|failed) (?:while |when )?(?:downloading|fetching)\b",  # OpenAI
+    rf"\b{_MEDIA}\b(?:\(s\))?(?: \w+){{0,3}} (?:is|are) only (?:supported|allowed|accepted|available)",
+    rf"\bat most \d+ {_MEDIA}\b",  # vLLM
+    rf"(?:not|n't) (?:\w+ ){{0,3}}valid (?:\w+ ){{0,2}}{_MEDIA}\b|\b{_MEDIA} (?:\w+ ){{0,3}}(?:is|are|was) not valid\b",
+    r"\bnot an? (?:multi-?modal|vision)\b|unsupported mime type",  # vLLM, SGLang, Gemini
+    rf"unknown variant \W?{_MEDIA}\b",  # DeepSeek
+    rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:exceeds?|(?:is|are) (?:too|larger)|must be (?:less|at (?:least|most)|smaller))",
+    rf"missing data required for {_MEDIA}\b",  # Ollama
 )
 
 # A 500 about the request itself.

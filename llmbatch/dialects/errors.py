@@ -288,7 +288,7 @@ def _find_status(layers: list[dict[str, Any]]) -> int | None:
 def _find_wait(layers: list[dict[str, Any]]) -> float | None:
     """Find a wait that a field of the body asks for, in seconds."""
     for fields in reversed(layers):
-        for name in ("retry_after", "retryafter", "retry_after_seconds"):
+        for name in ("retry_after", "retryafter", "retry_after_seconds", "resets_in_seconds"):
             value = fields.get(name)
             if isinstance(value, int | float | str) and not isinstance(value, bool):
                 return duration(str(value))

@@ -24,6 +24,9 @@ __all__ = ["PARAMS", "PATH", "Gemini", "read", "usage"]
 
 PATH = ENDPOINTS["gemini"].path
 
+_COLLECTIONS = ("models", "tunedModels")
+"""Where models are: a model is named alone, or as a resource such as `tunedModels/NAME`."""
+
 
 class Gemini:
     """Builds generateContent requests. Model and streaming are part of the path."""
@@ -33,9 +36,9 @@ class Gemini:
 
     def __init__(self, options: Options, *, path: str = PATH) -> None:
         self._options = options._replace(defaults=flattened(options.defaults), overrides=flattened(options.overrides))
-        self._routes = Routes(path, self.name)
+        self._routes = Routes(path, self.name, _COLLECTIONS)
         streamed = path.replace(":generateContent", ":streamGenerateContent")
-        self._streams = Routes(f"{streamed}{'&' if '?' in path else '?'}alt=sse", self.name)
+        self._streams = Routes(f"{streamed}{'&' if '?' in path else '?'}alt=sse", self.name, _COLLECTIONS)
 
     def pack(self, waiting: Sequence[Job]) -> int:
         """Return 1: a request serves one record."""

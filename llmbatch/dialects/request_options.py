@@ -42,18 +42,24 @@ _SEPARATORS = re.compile(r"[/\\]")
 class Routes(dict[str, Route]):
     """The route of each model at one path; `{model}` in the path stands for the model.
 
-    A model is one percent-encoded segment of the path, so that a record cannot choose another path. Raises RecordError
-    for a model that a server which decodes too early would take for the way to a parent folder.
+    A model is one percent-encoded segment of the path, so that a record cannot choose another path. One that begins
+    with the name of one of the `collections` is a resource of that collection, which is a segment of its own. Raises
+    RecordError for a model that a server which decodes too early would take for the way to a parent folder.
     """
 
-    def __init__(self, path: str, dialect: str) -> None:
+    def __init__(self, path: str, dialect: str, collections: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._path, self._dialect = path, dialect
+        self._path, self._dialect, self._collections = path, dialect, collections
 
     def __missing__(self, model: str) -> Route:
         path = self._path
         if "{model}" in path:
-            path = path.replace("{model}", _segment(model))
+            name = model
+            if self._collections and f"/{self._collections[0]}/{{model}}" in path:
+                collection, _, resource = model.partition("/")
+                if resource and collection in self._collections:
+                    path, name = path.replace(f"/{self._collections[0]}/", f"/{collection}/"), resource
+            path = path.replace("{model}", _segment(name))
         route = self[model] = Route(path, model, self._dialect)
         return route
 

@@ -9,7 +9,7 @@ from typing import Any
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt, RecordError
 
-__all__ = ["LARGEST", "Images"]
+__all__ = ["LARGEST", "Images", "is_media_file"]
 
 LARGEST = 20 << 20
 """Bytes of one file: no provider takes more in a request."""
@@ -116,6 +116,17 @@ def _with_parts(messages: list[Any], parts: list[dict[str, Any]]) -> list[Any]:
             own = content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
             return [*messages[:index], {**message, "content": [*own, *parts]}, *messages[index + 1 :]]
     raise RecordError("there is no message of the user to put an image into")
+
+
+def is_media_file(path: str | os.PathLike[str]) -> bool:
+    """Say whether a path leads to a file that a record may name as an image."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return _media_type(file.read(64)) is not None
+    except OSError:
+        return False
 
 
 def _media_type(data: bytes) -> str | None:

@@ -41,10 +41,11 @@ class FailFast:
     def failed(self, route: Route, fault: Fault) -> bool:
         """Note a record's final failure; True when everything else on the route would fail as well.
 
-        Faults about one record, such as its length or content, never count.
+        Faults about one record, such as its length or what is in it, never count.
         """
         common = fault.scope in (Scope.ROUTE, Scope.RUN) and fault.billing is not Billing.THROTTLED
-        if not common and (fault.kind is not Kind.BAD_REQUEST or self.has_succeeded(route)):
+        countable = fault.kind is Kind.BAD_REQUEST and fault.scope is not Scope.CONTENT
+        if not common and (not countable or self.has_succeeded(route)):
             return False
         if self._row_of.get(route) != (fault.kind, fault.code):
             self._row_of[route] = (fault.kind, fault.code)

@@ -18,6 +18,7 @@ __all__ = [
     "free_name",
     "joined",
     "make_folder",
+    "overwrite",
     "remove",
     "remove_folder",
     "rename",
@@ -109,6 +110,18 @@ def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) 
     finally:
         os.close(fd)
     sync_folder(target.parent)
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Write over a regular file in its place, where it cannot be replaced. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        _regular(path)
+        os.ftruncate(fd, 0)
+        append(fd, data)
+        sync(fd)
+    finally:
+        os.close(fd)
 
 
 def replace(scratch: Path, target: Path, chunks: Iterable[bytes]) -> None:

@@ -1,5 +1,6 @@
 """Whether files that are written and files that are read are the same, by whatever name; and how files are written."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -145,6 +146,24 @@ def test_a_file_is_written_whole_under_the_name_it_has(tmp_path: Path) -> None:
     write_whole(tmp_path / "link", b"2", "--summary-file")
     assert path.read_bytes() == b"2" and stat.S_IMODE(path.stat().st_mode) == 0o640
     assert (tmp_path / "link").is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EROFS])
+def test_a_file_that_cannot_be_replaced_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "mounted.json"
+    path.write_bytes(b"what was there before")
+    inode = path.stat().st_ino
+
+    def rename(source: object, target: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("llmbatch.results.disk.os.rename", rename)
+    write_whole(path, b"new", "--summary-file")
+    assert path.read_bytes() == b"new" and path.stat().st_ino == inode and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match="cannot write"):
+        write_whole(tmp_path / "not-there.json", b"new", "--summary-file")
 
 
 def test_a_fifo_is_written_to_when_somebody_reads_and_never_waited_for(tmp_path: Path) -> None:

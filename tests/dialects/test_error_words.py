@@ -133,8 +133,6 @@ PACE: list[Any] = [
             "message": "You exceeded your current quota, please check your plan and billing details.",
         }
     },
-    says("Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 10:00:00", code="1308"),
-    says("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"),
     says("You exceeded your current quota: 3 requests per minute. Please retry in 20s."),
 ]
 
@@ -143,6 +141,34 @@ PACE: list[Any] = [
 def test_a_matter_of_pace_is_no_matter_of_money(body: Any) -> None:
     fault = verdict(429, body)
     assert (fault.kind, fault.billing, fault.retry) == (Kind.RATE_LIMITED, Billing.THROTTLED, True)
+
+
+HOURS: list[Any] = [
+    says("Usage limit reached for 5 hour. Your limit will reset at 2026-11-27 10:00:00", code="1308"),
+    says("Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-01 00:00:00", code="1310"),
+    says("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"),
+    says("You've hit your daily limit of messages, see the dashboard."),
+    says("5-hour limit reached, resets 3pm"),
+]
+
+
+@pytest.mark.parametrize("body", HOURS)
+def test_a_limit_of_hours_ends_the_route_unless_it_says_how_long(body: Any) -> None:
+    fault = verdict(429, body)
+    assert (fault.kind, fault.scope, fault.billing, fault.retry) == (
+        Kind.RATE_LIMITED,
+        Scope.ROUTE,
+        Billing.UNBILLED,
+        False,
+    )
+    waits = verdict(429, body, retry_after="90")
+    assert (waits.kind, waits.billing, waits.retry, waits.wait) == (Kind.RATE_LIMITED, Billing.THROTTLED, True, 90)
+
+
+def test_seconds_until_a_limit_resets_are_a_wait() -> None:
+    body = {"error": {"message": "Too many messages for now", "type": "plan_limit", "resets_in_seconds": 7200}}
+    fault = verdict(429, body)
+    assert (fault.billing, fault.wait) == (Billing.THROTTLED, 7200)
 
 
 FILTERED: list[tuple[int, Any]] = [
@@ -231,15 +257,37 @@ THIS_RECORD = [
     (403, "This model does not support file attachments"),
     (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
     (500, "Failed to load image or audio file"),
-    (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
-    (500, "Failed to parse grammar"),
-    (500, "Invalid request: tool_choice is not supported"),
-    (424, "unsupported content type for this model"),
+    (400, "Invalid content type. image_url is only supported by certain models."),
+    (400, "At most 0 image(s) may be provided in one request."),
+    (400, "m-7b is not a multimodal model"),
+    (400, "messages[1]: unknown variant `image_url`, expected `text` at line 1 column 812"),
+    (400, "Error while downloading https://img.example/1.png."),
+    (400, "The image data you provided does not represent a valid image."),
+    (400, "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 7340032 bytes > 5242880 bytes"),
+    (400, "Unsupported MIME type: image/heic"),
+    (400, "Image input modality is not enabled for models/m"),
+    (415, "Unsupported image format"),
+    (422, "could not decode image"),
 ]
 
 
 @pytest.mark.parametrize(("status", "words"), THIS_RECORD)
 def test_what_this_record_holds_stops_no_other_and_is_not_asked_again(status: int, words: str) -> None:
+    fault = verdict(status, says(words))
+    assert (fault.kind, fault.scope, fault.retry) == (Kind.BAD_REQUEST, Scope.CONTENT, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (500, "Failed to parse grammar"),
+        (500, "Invalid request: tool_choice is not supported"),
+        (424, "unsupported content type for this model"),
+        (400, "Unsupported parameter: 'max_tokens' is not supported with this model."),
+    ],
+)
+def test_what_a_request_asks_may_be_what_all_ask(status: int, words: str) -> None:
     fault = verdict(status, says(words))
     assert (fault.kind, fault.scope, fault.retry) == (Kind.BAD_REQUEST, Scope.RECORD, False)
 

@@ -49,6 +49,21 @@ def test_no_flag_makes_a_run_write_what_it_reads(llmbatch: Command, tmp_path: Pa
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    "option", [("--summary-file", "photo.png"), ("--metrics-file", "soft.png"), ("-o", "photo.png")]
+)
+def test_no_image_is_written_over_that_a_record_may_name(
+    llmbatch: Command, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    photo = b"\x89PNG\r\n\x1a\n and more"
+    (tmp_path / "photo.png").write_bytes(photo)
+    (tmp_path / "soft.png").symlink_to("photo.png")
+    put(tmp_path / "in.jsonl", [{"prompt": "What is this?", "image": "photo.png"}])
+    done = llmbatch("run", "in.jsonl", "-p", "mock", "-o", "r.jsonl", *option, "--image", "image", "--overwrite")
+    assert done.code == 2 and "an image or a PDF" in done.stderr, done.stderr
+    assert (tmp_path / "photo.png").read_bytes() == photo and not (tmp_path / "r.jsonl").exists()
+
+
 @pytest.mark.parametrize("why", ["other options", "no such template field", "no such input"])
 def test_a_run_that_is_refused_leaves_every_file_as_it_was(llmbatch: Command, tmp_path: Path, why: str) -> None:
     source = prompts(tmp_path / "in.jsonl", "a", "b")

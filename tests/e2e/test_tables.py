@@ -145,3 +145,14 @@ def test_convert_takes_the_shape_from_the_name(llmbatch: Command, tmp_path: Path
     assert [row["text"] for row in rows_of(tmp_path / name)] == ['one\ttwo\n"three"']
     assert llmbatch("convert", "r.jsonl", "-o", "out.txt").code == 2
     assert json.loads(llmbatch("convert", "r.jsonl", "-o", "-", "--to", "text").stdout) == 'one\ttwo\n"three"'
+
+
+def test_a_table_of_an_earlier_version_is_named_with_what_it_holds(
+    llmbatch: Command, mock: Mock, tmp_path: Path
+) -> None:
+    source = put(tmp_path / "in.jsonl", RECORDS)
+    old = put(tmp_path / "X.csv", [ok("r1", 1)])
+    before = Path(old).read_bytes()
+    done = llmbatch("run", source, "--base-url", mock.base_url, "-m", "m", "-o", "X.csv")
+    assert done.code == 2 and "JSON Lines" in done.stderr and "mv X.csv X.jsonl" in done.stderr, done.stderr
+    assert Path(old).read_bytes() == before

@@ -1,8 +1,12 @@
 """Every input of this folder gives the lines that stand beside it, whichever way it comes."""
 
+import bz2
 import gzip
+import importlib
+import lzma
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -65,14 +69,28 @@ def _drip(pipe: Path, data: bytes, size: int) -> None:
         pass  # it was refused
 
 
+ZSTD = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+COMPRESSED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": ZSTD.compress}
 TEXTS = [case for case in CASES if not case.file.read_bytes().startswith((b"PAR1", b"PK", b"\x1f"))]
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.name)
 def test_an_input_gives_the_same_when_it_is_compressed_whatever_it_is_called(case: Case, tmp_path: Path) -> None:
-    for name in (f"{case.file.name}.gz", case.file.name):
-        (tmp_path / name).write_bytes(gzip.compress(case.file.read_bytes()))
-        check(read(tmp_path / name, options=case.options), case.expected)
+    for suffix, compress in COMPRESSED.items():
+        for name in (f"{case.file.name}{suffix}", case.file.name):
+            (tmp_path / name).write_bytes(compress(case.file.read_bytes()))
+            check(read(tmp_path / name, options=case.options), case.expected)
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_what_is_compressed_is_opened_on_a_pipe_too(suffix: str, tmp_path: Path) -> None:
+    case = next(case for case in TEXTS if case.name == "param_beside_prompt")
+    os.mkfifo(pipe := tmp_path / case.file.name)
+    data = COMPRESSED[suffix](case.file.read_bytes())
+    thread = threading.Thread(target=_drip, args=(pipe, data, 5), daemon=True)
+    thread.start()
+    check(read(pipe, options=case.options), case.expected)
+    thread.join()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "lines" in case.expected], ids=lambda case: case.name)

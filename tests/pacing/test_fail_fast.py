@@ -35,6 +35,7 @@ def test_a_plain_400_needs_a_long_row() -> None:
         Fault(kind=Kind.CONTEXT_LENGTH, message="", status=400),
         Fault(kind=Kind.CONTENT_FILTER, message="", status=400),
         Fault(kind=Kind.TOO_LARGE, message="", status=413),
+        Fault(kind=Kind.BAD_REQUEST, message="", scope=Scope.CONTENT, status=404),
         Fault(kind=Kind.SERVER_ERROR, message="", billing=Billing.SERVER, status=500),
         Fault(kind=Kind.UNPARSABLE, message="", billing=Billing.BILLED, status=200),
         Fault(kind=Kind.RATE_LIMITED, message="", scope=Scope.ROUTE, billing=Billing.THROTTLED, status=429),

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
 
-.PHONY: help demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
+.PHONY: help pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,7 +54,7 @@ bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; ne
 bench-million: $(VENV)/installed-dev  ## memory of a million records
 	$(BIN)/python -m tests.bench million --json build/bench-million.json
 
-bench-readme: $(VENV)/installed-dev  ## write what these two measured into the README
+bench-readme: $(VENV)/installed-dev  ## write what these two measured into the pages of help
 	$(BIN)/python -m tests.bench --readme build/bench.json build/bench-million.json
 
 bench-smoke: $(VENV)/installed-dev  ## the shape of the cost, by counts: a part of make test
@@ -63,8 +63,11 @@ bench-smoke: $(VENV)/installed-dev  ## the shape of the cost, by counts: a part 
 bench-pace: $(VENV)/installed-dev  ## jobs on services as they are, beside a fixed number and the openai client: 15 minutes; FLAGS=--full
 	$(BIN)/python -m tests.bench.pace $(FLAGS)
 
-docs: $(VENV)/installed-dev  ## write the tables of the README and the map of modules
+docs: $(VENV)/installed-dev  ## write the tables of the pages of help and the map of modules
 	$(BIN)/python -m tests.docs
+
+pictures: $(VENV)/installed-dev  ## draw a run as it looks on a terminal
+	$(BIN)/python -m tests.pictures
 
 torture: $(VENV)/installed-dev  ## a thousand kills, and what they cost
 	$(BIN)/python -m tests.torture

@@ -1,4 +1,4 @@
-"""Write what is generated into the READMEs: the tables of flags and providers, and the map of modules. `make docs`."""
+"""Write what is generated into the documentation: tables of flags and providers, the map of modules. `make docs`."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,9 @@ from llmbatch.options.table import OPTIONS, PROFILE
 from tests import matrix
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 PACKAGE = ROOT / "llmbatch"
+PAGES = PACKAGE / "help"
+FLAGS, PROVIDERS = PAGES / "flags.md", PAGES / "providers.md"
 INSIDE = PACKAGE / "README.md"
 BEGIN, END = "<!-- map -->\n", "<!-- end of map -->"
 HEAD = "| flag | default | |\n|---|---|---|\n"
@@ -30,13 +31,21 @@ def _in_cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def written(readme: str) -> str:
-    """Return a README with both tables as they are now."""
-    for head, fresh in ((HEAD, table()), (matrix.HEAD, matrix.table())):
-        begin = readme.index(head)
-        end = readme.index("\n\n", begin)
-        readme = readme[:begin] + fresh.rstrip("\n") + readme[end:]
-    return readme
+def flags_page(page: str) -> str:
+    """Return the page about flags with their table as it is now."""
+    return _with_table(page, HEAD, table())
+
+
+def providers_page(page: str) -> str:
+    """Return the page about providers with their table as it is now."""
+    return _with_table(page, matrix.HEAD, matrix.table())
+
+
+def _with_table(page: str, head: str, fresh: str) -> str:
+    before, found, rest = page.partition(head)
+    assert found, f"there is no table with the head {head!r}"
+    _, gap, after = rest.partition("\n\n")
+    return before + fresh.rstrip("\n") + "\n" + gap[1:] + after
 
 
 def first_line(module: Path) -> str:
@@ -65,4 +74,5 @@ def mapped(readme: str) -> str:
 
 if __name__ == "__main__":
     INSIDE.write_text(mapped(INSIDE.read_text()))
-    README.write_text(written(README.read_text()))
+    FLAGS.write_text(flags_page(FLAGS.read_text()))
+    PROVIDERS.write_text(providers_page(PROVIDERS.read_text()))

@@ -1,4 +1,4 @@
-"""The README's tables agree with the program, in both directions."""
+"""The README and the pages of help agree with the program, in both directions."""
 
 import json
 import re
@@ -17,19 +17,20 @@ from tests import docs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {path.stem: path.read_text() for path in docs.PAGES.glob("*.md")}
 
 
 def test_the_flags_are_those_of_the_program() -> None:
     run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     flags = {name for p in run.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
-    written = {flag for row in _rows("Flags") for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])}
+    written = {flag for row in _rows("flags", "Flags") for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])}
     assert written == flags - {"--help", "-h"}
 
 
 def test_the_defaults_are_those_of_the_program() -> None:
     run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     defaults = {p.opts[0]: p.default for p in run.params}
-    for first, default, *_ in _rows("Flags"):
+    for first, default, *_ in _rows("flags", "Flags"):
         flag = re.search(r"--[a-z][\w-]*", first)
         assert flag is not None
         actual = defaults[flag[0]]
@@ -37,31 +38,58 @@ def test_the_defaults_are_those_of_the_program() -> None:
 
 
 def test_the_generated_tables_are_those_of_the_program() -> None:
-    assert docs.written(README) == README, "run: python -m tests.docs"
+    assert docs.flags_page(PAGES["flags"]) == PAGES["flags"], "run: make docs"
+    assert docs.providers_page(PAGES["providers"]) == PAGES["providers"], "run: make docs"
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    written = {int(code) for row in _rows("Exit codes") for code in re.findall(r"\d+", row[0])}
+    written = {int(code) for row in _rows("exit-codes", "Exit codes") for code in re.findall(r"\d+", row[0])}
     assert written == {int(code) for code in ExitCode}
 
 
 def test_the_result_fields_are_those_that_occur(tmp_path: Path) -> None:
-    written = {row[0].strip("` ") for row in _rows("Result fields")}
+    written = {row[0].strip("` ") for row in _rows("results", "Result fields")}
     occurring = {name for line in _varied_runs(tmp_path) for name in line}
     assert written - {"cost_usd"} == occurring - {"cost_usd"}
     assert "cost_usd" in written
     assert written == Result.__annotations__.keys()
 
 
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) <= 150
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links and all((ROOT / link).exists() for link in links if "://" not in link)
+    assert {f"llmbatch/help/{name}.md" for name in PAGES} <= set(links)
+
+
+def test_the_readme_names_flags_fields_and_exit_codes_that_exist() -> None:
+    run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    flags = {name for p in run.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--from", "--quiet"}
+    guesses = {"--workers", "--api-key", "--seed"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", README)) - guesses <= flags
+    fields = re.search(r"\| field \| what \|\n(.*?)\n\n", README, re.DOTALL)
+    assert fields
+    named = {name for row in fields[1].splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named <= Result.__annotations__.keys()
+    codes = re.search(r"## Exit codes\n(.*?)\n## ", README, re.DOTALL)
+    assert codes and {int(code) for code in re.findall(r"\b\d+\b", codes[1])} == {int(code) for code in ExitCode}
+
+
+def test_every_page_of_help_has_a_title_and_a_line_that_says_what_it_is_about() -> None:
+    for name, text in PAGES.items():
+        title, blank, line, *_ = text.splitlines()
+        assert title.startswith("# ") and not blank and re.fullmatch(r"[A-Z].{15,110}[.]", line), name
+
+
 def test_the_one_liners_need_nothing_that_is_not_there() -> None:
-    for command in re.findall(r"^llmbatch run (\S+) .*-p mock", README, re.MULTILINE):
+    for command in re.findall(r"^llmbatch run (\S+) .*-p mock", README + "".join(PAGES.values()), re.MULTILINE):
         assert (ROOT / command).exists(), command
 
 
-def _rows(heading: str) -> list[list[str]]:
-    """Return the cells of the first table below a heading."""
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert section, f"the README has no section {heading}"
+def _rows(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading of a page."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGES[page], re.MULTILINE | re.DOTALL)
+    assert section, f"the page {page} has no section {heading}"
     table = [line for line in section[1].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
     return cells[2:]

@@ -77,7 +77,6 @@ _OPTIONS: dict[str, str] = (
 
 _COMMANDS = {
     "version": "llmbatch --version",
-    "help": "llmbatch --help, or llmbatch run --help",
     "resume": "the same `llmbatch run` command continues",
     "continue": "the same `llmbatch run` command continues",
     "batch": "llmbatch run FILE -m MODEL -o results.jsonl",

@@ -35,8 +35,8 @@ def show_summary(console: Console, summary: Summary, symbols: Symbols, redact: C
     )
     for label, lines in _block(summary, symbols, redact, width - _LABEL):
         for number, line in enumerate(lines):
-            name = Text(f"{'' if number else label:<{_LABEL}}", "bold")
-            console.print(name + Text(line), soft_wrap=True)
+            name = f"{'' if number else label:<{_LABEL}}"
+            console.print(Text.assemble((name, "bold"), line), soft_wrap=True)
     for lines in _tables(summary, symbols, width):
         console.print()
         console.print(Text(lines[0], "bold"), soft_wrap=True)

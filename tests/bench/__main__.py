@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)} (all), or {', '.join(LONG)}")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), metavar="PATH", help="also written to")
     parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="a part of the records, to try it out")
-    parser.add_argument("--readme", nargs="+", type=Path, metavar="JSON", help="write these reports into the README")
+    parser.add_argument(
+        "--readme", nargs="+", type=Path, metavar="JSON", help="write these reports into the pages of help"
+    )
     given = parser.parse_args()
     if given.readme:
         paste([json.loads(path.read_text()) for path in given.readme])

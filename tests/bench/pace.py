@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.pace_rows import ROWS, Client, Figures, Row, Service
-from tests.bench.readme import between
+from tests.bench.readme import PACING, between
 from tests.torture.bench import Provider
 
 BEGIN, END = "<!-- make bench-pace -->\n", "<!-- end of make bench-pace -->\n"
@@ -87,10 +87,10 @@ def main() -> None:
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench-pace.json"), metavar="PATH", help="also written to"
     )
-    parser.add_argument("--readme", type=Path, metavar="JSON", help="write this report into the README")
+    parser.add_argument("--readme", type=Path, metavar="JSON", help="write this report into the page about pacing")
     given = parser.parse_args()
     if given.readme:
-        between(BEGIN, END, as_markdown(json.loads(given.readme.read_text())))
+        between(PACING, BEGIN, END, as_markdown(json.loads(given.readme.read_text())))
         return
     chosen = given.rows.split(",")
     if unknown := set(chosen) - ROWS.keys():

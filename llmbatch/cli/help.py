@@ -1,0 +1,36 @@
+"""`llmbatch help`: the pages about records, results, resuming and the like, which the package carries."""
+
+from typing import Annotated
+
+import typer
+
+from llmbatch.core.errors import UsageError
+
+__all__ = ["help"]
+
+
+def help(
+    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="One of the pages; none lists them.")] = None,
+) -> None:
+    """Show a page of the manual: rendered on a terminal, Markdown in a pipe.
+
+    llmbatch help
+    llmbatch help resume
+    llmbatch help flags | grep -i retry
+    """
+    from difflib import get_close_matches
+
+    from llmbatch.ui.help_pages import first_lines, page, show
+
+    pages = first_lines()
+    if topic is None:
+        width = max(map(len, pages))
+        lines = [f"  {name:<{width}}  {line}" for name, line in pages.items()]
+        show("\n".join(["Pages of `llmbatch help TOPIC`:", "", "```", *lines, "```"]), plain="\n".join(lines))
+        return
+    name = topic.lower().removesuffix(".md").replace("_", "-")
+    if name not in pages:
+        nearest = get_close_matches(name, pages, n=1) or [known for known in pages if known.startswith(name[:4])]
+        hint = f"Did you mean llmbatch help {nearest[0]}? " if nearest else ""
+        raise UsageError(f"there is no page {topic!r}", f"{hint}Pages are: {', '.join(pages)}.")
+    show(page(name))

@@ -21,7 +21,7 @@ RECENT = 100
 """Answers of each model whose latency is the present one."""
 
 MOST_MODELS = 100
-"""Models that are told apart; a hostile input names a new one in every record."""
+"""Models that are counted separately; a hostile input names a new one in every record."""
 
 OTHER = "(other)"
 

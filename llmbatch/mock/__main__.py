@@ -1,4 +1,4 @@
-"""The mock as a child process: says where it listens, and lives as long as its stdin is open."""
+"""Runs the mock as a child process: prints where it listens, and lives as long as its stdin is open."""
 
 import sys
 from argparse import ArgumentParser

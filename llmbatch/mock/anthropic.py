@@ -1,4 +1,4 @@
-"""Anthropic's messages: a request body to an answer object or its stream, drawn from seed and body. Pure."""
+"""Anthropic's messages: turns a request body into an answer, or its stream, by seed and body alone. Pure."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -12,10 +12,10 @@ from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["MESSAGES"]
 
-_TYPICAL_ANSWER = 40  # tokens taken from the limit: the cap is not what counts here
+_TYPICAL_ANSWER = 40  # tokens that count against the limit, since the cap does not
 _PER_MESSAGE = 4
 _NO_SAMPLING = "2026-10-21"
-"""The version of the API from which on these are refused, whatever their value."""
+"""The version of the API that first rejects sampling parameters."""
 _SAMPLING = ("temperature", "top_p", "top_k")
 _THOUGHT = "Let me think. The question is short."
 
@@ -68,8 +68,8 @@ def answer(turn: Turn) -> dict[str, Any]:
     if isinstance(asked.body.get("thinking"), dict) and asked.body["thinking"].get("type") != "disabled":
         blocks.append(_thinking())
     if turn.text is None and (tool := _forced_tool(asked.body)) is not None:
-        given = fitting(tool.get("input_schema") or {"type": "object"}, rng)
-        blocks.append({"type": "tool_use", "id": f"toolu_{turn.serial}", "name": str(tool.get("name")), "input": given})
+        input = fitting(tool.get("input_schema") or {"type": "object"}, rng)
+        blocks.append({"type": "tool_use", "id": f"toolu_{turn.serial}", "name": str(tool.get("name")), "input": input})
         answered["stop_reason"] = "tool_use"
     else:
         text = turn.text if turn.text is not None else _words(turn, rng)
@@ -84,7 +84,7 @@ def answer(turn: Turn) -> dict[str, Any]:
 
 
 def events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
-    """Cut an answer into events, `message_stop` last; or, when a fault says so, less than that."""
+    """Cut an answer into events, `message_stop` last; a fault may leave out some."""
     used = answered.get("usage")
     begun = {**answered, "content": [], "stop_reason": None, "stop_details": None, "stop_sequence": None}
     if used:
@@ -145,10 +145,10 @@ def _forced_tool(body: dict[str, Any]) -> dict[str, Any] | None:
     tools, choice = body.get("tools"), body.get("tool_choice")
     if not isinstance(tools, list) or not isinstance(choice, dict):
         return None
-    known = [tool for tool in tools if isinstance(tool, dict)]
+    objects = [tool for tool in tools if isinstance(tool, dict)]
     if choice.get("type") == "tool":
-        return next((tool for tool in known if tool.get("name") == choice.get("name")), None)
-    return known[0] if known and choice.get("type") == "any" else None
+        return next((tool for tool in objects if tool.get("name") == choice.get("name")), None)
+    return objects[0] if objects and choice.get("type") == "any" else None
 
 
 def _usage(asked: MockRequest, blocks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Batch:
     """The path that each row asks, below the root of the API."""
     shown: dict[str, Any] = field(default_factory=dict)
     """What the create said and the batch shows again, in the provider's words."""
-    told: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     """Headers of the create that count for each row."""
     checked: Checked | None = None
     cancelled: float | None = None

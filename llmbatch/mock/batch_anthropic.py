@@ -40,25 +40,25 @@ def line(raw: bytes, _: Batch) -> Line:
     return Line(custom_id, "/messages", value["params"])
 
 
-def row(custom_id: str, said: Answer | str) -> WrittenRow:
+def row(custom_id: str, answer: Answer | str) -> WrittenRow:
     """Write what became of a request."""
-    if isinstance(said, str):
-        result: dict[str, Any] = {"type": _NEITHER[said]}
-    elif said.status == 200:
-        message = said.body
+    if isinstance(answer, str):
+        result: dict[str, Any] = {"type": _NEITHER[answer]}
+    elif answer.status == 200:
+        message = answer.body
         if isinstance(message, dict) and isinstance(message.get("usage"), dict):
             message["usage"]["service_tier"] = "batch"
         result = {"type": "succeeded", "message": message}
     else:
-        result = {"type": "errored", "error": _error(said)}
+        result = {"type": "errored", "error": _error(answer)}
     return WrittenRow(0, {"custom_id": custom_id, "result": result})
 
 
-def _error(said: Answer) -> dict[str, Any]:
-    if isinstance(said.body, dict) and said.body.get("type") == "error":
-        return said.body
-    kind = "timeout_error" if said.status is None else "api_error"
-    text = "The request timed out." if said.status is None else "Internal server error"
+def _error(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer.body, dict) and answer.body.get("type") == "error":
+        return answer.body
+    kind = "timeout_error" if answer.status is None else "api_error"
+    text = "The request timed out." if answer.status is None else "Internal server error"
     return {"type": "error", "error": {"type": kind, "message": text}, "request_id": None}
 
 
@@ -110,9 +110,9 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
         store.delete_file(f"{id}_body")
     size = os.stat(store.content(id)).st_size
     store.add_file(StoredFile(id, _NAME, id, "batch", size, provider.now(), count))
-    told = {"anthropic-version": call.header(b"anthropic-version")}
+    headers = {"anthropic-version": call.header(b"anthropic-version")}
     try:
-        batch = await provider.create(call, checked=True, id=id, family=_NAME, file=id, told=told)
+        batch = await provider.create(call, checked=True, id=id, family=_NAME, file=id, headers=headers)
     finally:
         store.delete_file(id)  # the batch has its own link to it
     assert batch.checked is not None

@@ -43,18 +43,18 @@ def line(raw: bytes, batch: Batch) -> Line:
     return Line(value["key"], batch.endpoint, value["request"])
 
 
-def row(key: str, said: Answer | str) -> WrittenRow:
+def row(key: str, answer: Answer | str) -> WrittenRow:
     """Write what became of a line."""
-    if isinstance(said, str):
+    if isinstance(answer, str):
         error = {"code": _CANCELLED, "message": "The request was cancelled."}
-    elif said.status == 200:
-        return WrittenRow(0, {"key": key, "response": said.body})
-    elif said.status is None:
+    elif answer.status == 200:
+        return WrittenRow(0, {"key": key, "response": answer.body})
+    elif answer.status is None:
         error = {"code": _DEADLINE, "message": "Deadline expired before operation could complete."}
     else:
-        found = said.body.get("error") if isinstance(said.body, dict) else None
+        found = answer.body.get("error") if isinstance(answer.body, dict) else None
         text = found.get("message") if isinstance(found, dict) else "An internal error has occurred."
-        error = {"code": _CODES.get(said.status, _UNKNOWN), "message": text}
+        error = {"code": _CODES.get(answer.status, _UNKNOWN), "message": text}
     return WrittenRow(0, {"key": key, "error": error})
 
 

@@ -67,7 +67,7 @@ def line(raw: bytes, batch: Batch) -> Line:
     return Line(value["custom_id"], path, body)
 
 
-def row(custom_id: str, said: Answer | str) -> WrittenRow:
+def row(custom_id: str, answer: Answer | str) -> WrittenRow:
     """Write what became of a row."""
     shown: dict[str, Any] = {
         "id": BatchStore.new_id("batch_req_"),
@@ -75,14 +75,14 @@ def row(custom_id: str, said: Answer | str) -> WrittenRow:
         "response": None,
         "error": None,
     }
-    if isinstance(said, Answer) and said.status is not None:
+    if isinstance(answer, Answer) and answer.status is not None:
         shown["response"] = {
-            "status_code": said.status,
+            "status_code": answer.status,
             "request_id": BatchStore.new_id("req_"),
-            "body": said.body,
+            "body": answer.body,
         }
-        return WrittenRow(0 if said.status == 200 else 1, shown)
-    why = said if isinstance(said, str) else "request_timeout"
+        return WrittenRow(0 if answer.status == 200 else 1, shown)
+    why = answer if isinstance(answer, str) else "request_timeout"
     shown["error"] = {"code": why if why == "request_timeout" else f"batch_{why}", "message": _WHY[why]}
     return WrittenRow(1, shown)
 
@@ -236,8 +236,8 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
             raise Refused(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     endpoint, window, file = asked["endpoint"], asked["completion_window"], asked["input_file_id"]
     if below_root(endpoint) not in _ENDPOINTS:
-        known = ", ".join(f"'/v1{path}'" for path in _ENDPOINTS)
-        text = f"Invalid value: '{endpoint}'. Supported values are: {known}."
+        paths = ", ".join(f"'/v1{path}'" for path in _ENDPOINTS)
+        text = f"Invalid value: '{endpoint}'. Supported values are: {paths}."
         raise Refused(400, text, param="endpoint", code="invalid_value")
     if not _WINDOW.fullmatch(window):
         text = f"Invalid value: '{window}'. Supported values are: '24h'."
@@ -256,16 +256,16 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
     return _ok(_shown(batch, provider.now()))
 
 
-def _metadata(given: Any) -> dict[str, str] | None:
-    if given is None:
+def _metadata(metadata: Any) -> dict[str, str] | None:
+    if metadata is None:
         return None
-    if not isinstance(given, dict) or len(given) > 16:
+    if not isinstance(metadata, dict) or len(metadata) > 16:
         raise Refused(400, "Invalid 'metadata': an object of at most 16 pairs was expected.", param="metadata")
-    for key, value in given.items():
+    for key, value in metadata.items():
         if not isinstance(value, str) or len(key) > 64 or len(value) > 512:
             text = "Invalid 'metadata': keys have at most 64 characters, values are strings of at most 512."
             raise Refused(400, text, param="metadata")
-    return given
+    return metadata
 
 
 def _found(provider: BatchProvider, id: str) -> Batch:

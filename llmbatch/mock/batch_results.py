@@ -98,7 +98,7 @@ class _Settlement:
         for raw in lines:
             if b"[[mock:batch" in raw:
                 line = self._family.line(raw, self._batch)
-                row = read_row(self._shared.provider, line, self._batch.told)
+                row = read_row(self._shared.provider, line, self._batch.headers)
                 self._fates[line.custom_id] = self._fate(row)
         draw = Random(f"{self._seed}:{self._batch.number}:expires").random()
         return "expire" in self._fates.values() or draw < self._shared.settings.batch_expire
@@ -111,26 +111,26 @@ class _Settlement:
     def run(self, line: Line) -> None:
         """Answer a row, or do to it what its prompt or chance says."""
         shared, family = self._shared, self._family
-        row = read_row(shared.provider, line, self._batch.told)
+        row = read_row(shared.provider, line, self._batch.headers)
         fate = self._fates[line.custom_id] if line.custom_id in self._fates else self._fate(row)
         if fate == "expire":
             self.leave(line, "expired")
             return
         if fate == "invalid":
-            said = _error(row, 400)
+            answer = _error(row, 400)
         else:
-            said = _error(row, fate) if isinstance(fate, int) else self._answer(row, self._seed)
-        self.counts["succeeded" if said.status == 200 else "failed"] += 1
-        used = said.usage
+            answer = _error(row, fate) if isinstance(fate, int) else self._answer(row, self._seed)
+        self.counts["succeeded" if answer.status == 200 else "failed"] += 1
+        used = answer.usage
         self.usage.update(input=used[0], output=used[1])
         if shared.ledger:
-            self._files[2].write(json.dumps(self._logged(row, said, fate)) + b"\n")
+            self._files[2].write(json.dumps(self._logged(row, answer, fate)) + b"\n")
         if fate != "missing":
-            self._write(family.row(line.custom_id, said), cut=fate == "unreadable")
+            self._write(family.row(line.custom_id, answer), cut=fate == "unreadable")
         if fate == "duplicate-row":
             self._write(family.row(line.custom_id, self._answer(row, f"{self._seed}:again")))
         if fate == "stranger":
-            self._write(family.row(f"stranger-{next(shared.serials)}", said))
+            self._write(family.row(f"stranger-{next(shared.serials)}", answer))
 
     def _fate(self, row: Row) -> str | int | None:
         ordered = [fault for fault in row.script if fault.name == "batch"]
@@ -159,7 +159,7 @@ class _Settlement:
         self._files[row.file].write((text[: len(text) // 2] if cut else text) + b"\n")
         self.lines[row.file] += 1
 
-    def _logged(self, row: Row, said: Answer, fate: str | int | None) -> dict[str, Any]:
+    def _logged(self, row: Row, answer: Answer, fate: str | int | None) -> dict[str, Any]:
         now = self._shared.clock()
         return {
             "n": next(self._shared.serials),
@@ -168,9 +168,9 @@ class _Settlement:
             "path": row.line.path,
             "key": row.key,
             "prompt": row.prompt[:200],
-            "status": said.status,
-            "fault": fate if isinstance(fate, str) else said.fault,
-            "billed": said.billed,
+            "status": answer.status,
+            "fault": fate if isinstance(fate, str) else answer.fault,
+            "billed": answer.billed,
             "conn": None,
             "in_flight": None,
             "aborted": False,

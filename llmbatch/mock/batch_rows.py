@@ -86,16 +86,16 @@ class Answer(NamedTuple):
         return sum(found.get(name) or 0 for name in names), sum(found.get(name) or 0 for name in output)
 
 
-def read_row(provider: Provider, line: Line, told: Mapping[str, str]) -> Row:
-    """Read the request of a line; `told` are the headers that came with the batch."""
+def read_row(provider: Provider, line: Line, headers: Mapping[str, str]) -> Row:
+    """Read the request of a line; `headers` are the headers that came with the batch."""
     key = sha256(json.dumps(line.body)).hexdigest()
     found = dialect_at(line.path)
     if found is None:
         return Row(line, key, None, None, Refusal(404, f"Invalid URL (POST {line.path})", code="unknown_url"), [])
     dialect, fields = found
-    given = {name: told[name] for name in dialect.headers if name in told}
+    sent_headers = {name: headers[name] for name in dialect.headers if name in headers}
     try:
-        asked = dialect.read(line.body | fields | given)
+        asked = dialect.read(line.body | fields | sent_headers)
     except MalformedRequest as error:
         return Row(line, key, dialect, None, Refusal(400, str(error), param=error.param), [])
     script = provider.script(asked)

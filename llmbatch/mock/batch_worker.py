@@ -88,7 +88,7 @@ class BatchWorker:
                 if not raw.strip():
                     continue
                 try:
-                    row = read_row(provider, family.line(raw, batch), batch.told)
+                    row = read_row(provider, family.line(raw, batch), batch.headers)
                     model = self._checked_row(family, row, seen, model)
                 except BadLine as error:
                     problem = error.problem

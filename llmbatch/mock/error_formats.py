@@ -14,8 +14,8 @@ __all__ = ["ANTHROPIC", "ERROR_FORMATS", "GEMINI", "OPENAI", "ErrorFormat", "Ref
 class Refusal(NamedTuple):
     """Why a request is not answered, before it is written in a provider's format.
 
-    `type` and `code` left out are the usual ones for the status. The waits, in seconds and milliseconds, are text: a
-    fault may write them in any form.
+    Without `type` and `code` they are the usual ones for the status. The waits, in seconds and milliseconds, are text,
+    because a fault may write them in any form.
     """
 
     status: int

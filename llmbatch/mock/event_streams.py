@@ -16,17 +16,17 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def chat_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
-    """Cut an answer into events, `[DONE]` last; or, when a fault says so, less than that."""
+    """Cut an answer into events, `[DONE]` last; a fault may leave out some."""
     return _chunks(answered, turn, "chat.completion.chunk", _pieces)
 
 
 def completion_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
-    """Cut a legacy completion into events: each chunk has the shape of the whole."""
+    """Cut a legacy completion into events: each chunk has the shape of an answer."""
     return _chunks(answered, turn, "text_completion", _text_pieces)
 
 
 def response_events(answered: dict[str, Any], turn: Turn) -> list[bytes]:
-    """Cut a response into events with names and numbers; the last one holds it whole."""
+    """Cut a response into events with names and numbers; the last one holds the complete response."""
     begun = answered | {"status": "in_progress", "output": [], "usage": None}
     sent: list[dict[str, Any]] = [
         {"type": f"response.{what}", "response": begun} for what in ("created", "in_progress")

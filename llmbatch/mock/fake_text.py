@@ -1,4 +1,4 @@
-"""Text for answers, drawn from a seed: plain sentences, or JSON that fits a simple schema. Counts and cuts tokens."""
+"""Makes up texts of answers from a seed: sentences, or JSON that fits a simple schema. Counts and cuts tokens."""
 
 import re
 from math import ceil, floor
@@ -22,7 +22,7 @@ _MOST_PIECES = 12
 
 
 def sentences(prompt: str, rng: Random, count: int = 3) -> str:
-    """Quote the beginning of the prompt, so that a person sees which one it answers, and add sentences."""
+    """Return sentences after a quotation of the prompt's beginning, so that people see which prompt is answered."""
     quoted = " ".join(prompt[:240].split())
     if len(quoted) > 60:
         quoted = quoted[:59] + "…"

@@ -1,4 +1,4 @@
-"""Scripted faults: the markers in a prompt, the options of each fault, and which one is due. Pure.
+"""Scripted faults: reads the markers in a prompt with the options of each fault, and says which one is due. Pure.
 
 A marker is `[[mock:NAME key=value ...]]`; values are URL-quoted where they hold spaces or brackets, and a value without
 a key is that of the fault's first key: `[[mock:status 429]]`. Several markers in one prompt follow each other: each one
@@ -133,15 +133,15 @@ def due(script: Sequence[Fault], attempt: int) -> Fault | None:
 def _fault(name: str, pairs: list[str]) -> Fault:
     if name not in FAULTS:
         raise BadMarker(f"unknown mock fault {name!r}; there are: {', '.join(FAULTS)}")
-    known = FAULTS[name] | _COMMON
-    options = {key: default[0] if isinstance(default, tuple) else default for key, default in known.items()}
+    keys = FAULTS[name] | _COMMON
+    options = {key: default[0] if isinstance(default, tuple) else default for key, default in keys.items()}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals and key not in known:
-            key, value = next(iter(known)), key
-        if key not in known:
-            raise BadMarker(f"mock fault {name!r} has no key {key!r}; it has: {', '.join(known)}")
-        options[key] = _value(f"{name} {key}", unquote(value), known[key])
+        if not equals and key not in keys:
+            key, value = next(iter(keys)), key
+        if key not in keys:
+            raise BadMarker(f"mock fault {name!r} has no key {key!r}; it has: {', '.join(keys)}")
+        options[key] = _value(f"{name} {key}", unquote(value), keys[key])
     return Fault(name, options, options.pop("times"), options.pop("after"))
 
 

@@ -1,4 +1,4 @@
-"""Gemini's generateContent: a request body to an answer object or its stream, drawn from seed and body. Pure."""
+"""Gemini's generateContent: turns a request body into an answer, or its stream, by seed and body alone. Pure."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["GEMINI"]
 
-_TYPICAL_ANSWER = 40  # tokens taken from the limit where the request names no maximum
+_TYPICAL_ANSWER = 40  # tokens that count against the limit if the request names no maximum
 _MOST_CANDIDATES = 8
 _THOUGHT = "Let me think. The question is short."
 _KNOWN = frozenset(
@@ -147,7 +147,7 @@ def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _usage(prompt_tokens: int, candidates: Any) -> dict[str, Any]:
-    """Count tokens, thoughts by themselves; a count of 0 is left out."""
+    """Count tokens, thoughts separately; a count of 0 is left out."""
     thoughts = written = 0
     for part in (part for candidate in candidates for part in candidate.get("content", {}).get("parts", ())):
         if part.get("thought"):

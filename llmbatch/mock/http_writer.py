@@ -14,7 +14,7 @@ __all__ = ["BROKEN", "Ending", "Step", "broken", "legal", "seen_status"]
 
 
 class Ending(Enum):
-    """How a connection ends after what was sent."""
+    """How a connection ends after an answer."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -28,7 +28,7 @@ _BODYLESS = (204, 304)
 
 
 def legal(connection: h11.Connection, reply: Reply, headers: Headers, *, method: bytes) -> Iterator[Step]:
-    """Yield a reply as h11 writes it: all at once, or, when it comes in pieces, one step each."""
+    """Yield a reply as h11 writes it: at once, or, if it comes in pieces, in one step for each."""
     if reply.pieces is not None:
         chunked = (b"transfer-encoding", b"chunked")
         framing = chunked if reply.size is None else (b"content-length", b"%d" % reply.size)
@@ -51,7 +51,7 @@ def broken(reply: Reply, headers: Headers, fault: Fault) -> Iterator[Step]:
 
 
 def seen_status(reply: Reply, fault: Fault | None) -> int | None:
-    """Return the status the client gets to see, None when it gets none."""
+    """Return the status that the client receives, None if it receives none."""
     if fault is None:
         return reply.status
     silent = fault.name in ("hang", "close", "junk-status")
@@ -75,7 +75,7 @@ _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 def _head(reply: Reply, headers: Headers, *framing: tuple[bytes, bytes]) -> bytes:
-    """Write a head by hand: h11 would refuse some of them."""
+    """Write a head by hand: h11 rejects some of them."""
     lines = [b"HTTP/1.1 %d %s" % (reply.status, _reason(reply.status))]
     lines += [name + b": " + value for name, value in (*headers, *framing, (b"connection", b"close"))]
     return b"\r\n".join(lines) + b"\r\n\r\n"

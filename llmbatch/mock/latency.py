@@ -1,4 +1,4 @@
-"""How long an answer takes: a latency that varies, and slots that requests queue for. Pure, the clock passed in."""
+"""Computes how long an answer takes: a latency that varies, and slots with a queue. Pure, the clock passed in."""
 
 import heapq
 from math import exp

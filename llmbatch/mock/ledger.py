@@ -45,7 +45,7 @@ class Ledger:
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers with credentials replaced by a digest: equal keys can be told, none can be read."""
+    """Return the headers with credentials replaced by a digest: equal keys are recognisable, none is readable."""
     return {
         name.decode(): f"sha256:{sha256(value).hexdigest()[:12]}" if name in _SECRET else value.decode("latin-1")
         for name, value in headers

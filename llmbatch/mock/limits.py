@@ -1,4 +1,4 @@
-"""Rate limits: buckets of requests and tokens. Pure, the clock passed in."""
+"""Rate limits, of which a 429 tells: buckets of requests and tokens. Pure, the clock passed in."""
 
 from collections import deque
 from math import ceil, inf
@@ -75,7 +75,7 @@ class RefillingBucket:
         self._level -= amount
 
     def reset(self, now: float) -> float:
-        """Return the seconds in which as much would flow in as the limit is above what is left."""
+        """Return the seconds in which the bucket gains the difference of its limit and what is left."""
         return (self.per_minute - self.left(now)) * 60 / self.per_minute
 
     def _refill(self, now: float) -> None:
@@ -101,7 +101,7 @@ class Level(NamedTuple):
 
 
 class MockLimits:
-    """The buckets a provider has; either may be missing."""
+    """The buckets of a provider; each may be missing."""
 
     def __init__(self, *, rpm: int | None, tpm: int | None, window: float = 60.0, burst: int | None = None) -> None:
         self._buckets: dict[str, MockBucket | RefillingBucket] = {}
@@ -111,7 +111,7 @@ class MockLimits:
             self._buckets["tokens"] = MockBucket(tpm, window)
 
     def admit(self, tokens: int, now: float) -> Shortage | None:
-        """Take one request of that many tokens from all buckets, or from none and say which one is short."""
+        """Take one request of so many tokens from all buckets, or take nothing and return the one that is short."""
         amounts = {"requests": 1, "tokens": tokens}
         for name, bucket in self._buckets.items():
             if wait := bucket.wait(amounts[name], now):

@@ -1,4 +1,4 @@
-"""Chat completions: a request body to an answer object, the same for the same seed and body. Pure."""
+"""Chat completions: turns a request body into an answer, by seed and body alone. Pure."""
 
 import re
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock import event_streams
-from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn, content_of, text_of
 from llmbatch.mock.fake_text import fitting, sentences, shortened, tokens
 from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["CHAT"]
 
-_TYPICAL_ANSWER = 40  # tokens taken from the limit where the request names no maximum
+_TYPICAL_ANSWER = 40  # tokens that count against the limit if the request names no maximum
 _PER_MESSAGE = 4
 _MOST_CHOICES = 128
 
@@ -27,7 +27,7 @@ def read(body: dict[str, Any]) -> MockRequest:
         raise MalformedRequest("Missing required parameter: 'messages'.", "messages")
     prompt, counted = "", 0
     for index, message in enumerate(messages):
-        text = _text(message, f"messages[{index}]")
+        text = text_of(content_of(message, f"messages[{index}]"))
         counted += tokens(text) + _PER_MESSAGE
         if message.get("role") == "user":
             prompt = text
@@ -60,19 +60,6 @@ def answer(turn: Turn) -> dict[str, Any]:
     elif not answered["usage"]:
         del answered["usage"]
     return answered
-
-
-def _text(message: Any, where: str) -> str:
-    if not isinstance(message, dict):
-        raise MalformedRequest(f"Invalid type for '{where}': expected an object.", where)
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise MalformedRequest(
-            f"Invalid type for '{where}.content': expected one of a string or array of objects.", where
-        )
-    return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
 
 
 def _limit(body: dict[str, Any]) -> int | None:
@@ -207,6 +194,6 @@ _SHAPES: dict[str, _Reshape] = {
     "function-call": _call_the_old_way,
     "zero-usage": lambda answered, *_: answered.update(usage=dict.fromkeys(_COUNTS, 0)),
 }
-"""Faults that change the answer object: the whole, its first choice and that one's message."""
+"""Faults that change the answer object; each gets the object, its first choice and the message of that."""
 
 CHAT = Dialect(read, answer, event_streams.chat_events)

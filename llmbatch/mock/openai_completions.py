@@ -1,4 +1,4 @@
-"""Legacy completions: one prompt or several to as many texts, told apart by index. Pure."""
+"""Legacy completions: turns one prompt or several into as many texts, numbered by index. Pure."""
 
 from random import Random
 from typing import Any
@@ -34,7 +34,7 @@ def answer(turn: Turn) -> dict[str, Any]:
     body, prompts = turn.asked.body, one_or_several(turn.asked.body, "prompt")
     most, each = body.get("max_tokens") or _USUAL, body.get("n") or 1
     choices = [
-        _choice(turn, prompt, place, most) for place, prompt in enumerate(p for p in prompts for _ in range(each))
+        _choice(turn, prompt, index, most) for index, prompt in enumerate(p for p in prompts for _ in range(each))
     ]
     name = turn.fault.name if turn.fault else None
     counted = sum(tokens(choice["text"]) for choice in choices)
@@ -65,13 +65,13 @@ def answer(turn: Turn) -> dict[str, Any]:
     return answered
 
 
-def _choice(turn: Turn, prompt: str, place: int, most: int) -> dict[str, Any]:
+def _choice(turn: Turn, prompt: str, index: int, most: int) -> dict[str, Any]:
     text = turn.text
     if text is None:
-        text = sentences(without_markers(prompt), Random(f"{turn.seed}:{place}"))
+        text = sentences(without_markers(prompt), Random(f"{turn.seed}:{index}"))
     short = shortened(text, most)
     finish = "stop" if short is None else "length"
-    return {"index": place, "text": text if short is None else short, "logprobs": None, "finish_reason": finish}
+    return {"index": index, "text": text if short is None else short, "logprobs": None, "finish_reason": finish}
 
 
 COMPLETIONS = Dialect(read, answer, completion_events)

@@ -1,4 +1,4 @@
-"""Embeddings: inputs to vectors that depend on nothing but model and text. Pure."""
+"""Embeddings: turns inputs into vectors that depend on model and text alone. Pure."""
 
 import base64
 import struct
@@ -57,11 +57,11 @@ _MOST = 2048
 
 
 def one_or_several(body: dict[str, Any], name: str) -> list[str]:
-    """Return the inputs of a request as texts; tokens given as numbers stand for themselves. Raises Malformed."""
-    given = body.get(name)
-    if isinstance(given, list) and given and all(type(one) is int for one in given):
-        given = [given]
-    inputs = given if isinstance(given, list) else [given]
+    """Return the inputs of a request as texts; token numbers stand for themselves. Raises MalformedRequest."""
+    input = body.get(name)
+    if isinstance(input, list) and input and all(type(one) is int for one in input):
+        input = [input]
+    inputs = input if isinstance(input, list) else [input]
     if not inputs or len(inputs) > _MOST:
         raise MalformedRequest(f"'{name}' takes from 1 to {_MOST} inputs.", name)
     texts = []
@@ -84,7 +84,7 @@ DISORDERS: dict[str, Callable[[Entries], Entries]] = {
     "backwards": lambda entries: entries[::-1],
     "no-index": lambda entries: [{name: value for name, value in one.items() if name != "index"} for one in entries],
 }
-"""Faults that make the answers to several inputs lose count."""
+"""Faults that make it unclear which answer belongs to which input."""
 
 
 def disorder(entries: Entries, fault: str | None) -> Entries:

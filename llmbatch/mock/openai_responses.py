@@ -1,10 +1,10 @@
-"""Responses: input items to output items, with a status of its own inside the 200. Pure."""
+"""Responses: turns input items into output items, with a status of its own inside the 200. Pure."""
 
 from random import Random
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn
+from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn, content_of, text_of
 from llmbatch.mock.event_streams import response_events
 from llmbatch.mock.fake_text import fitting, sentences, tokens
 from llmbatch.mock.fault_markers import without_markers
@@ -21,10 +21,10 @@ _THOUGHT = "Let me think. The question is short."
 
 def read(body: dict[str, Any]) -> MockRequest:
     """Check a request body the way the API does, no further than the answer needs."""
-    model, given = body.get("model"), body.get("input")
+    model, input = body.get("model"), body.get("input")
     if not isinstance(model, str) or not model:
         raise MalformedRequest("Missing required parameter: 'model'.", "model")
-    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    items = [{"role": "user", "content": input}] if isinstance(input, str) else input
     if not isinstance(items, list) or not items:
         raise MalformedRequest("Missing required parameter: 'input'.", "input")
     most = body.get("max_output_tokens")
@@ -78,7 +78,7 @@ def answer(turn: Turn) -> dict[str, Any]:
 
 
 def _output(turn: Turn, fault: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the output items, and why they are not all, if so."""
+    """Return the output items, and why they are incomplete, if they are."""
     body, rng, serial = turn.asked.body, Random(f"{turn.seed}:0"), turn.serial
     items: list[dict[str, Any]] = []
     if fault == "reasoning":
@@ -129,17 +129,11 @@ def _forced(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _text(item: Any, where: str) -> str:
-    if not isinstance(item, dict):
-        raise MalformedRequest(f"Invalid type for '{where}': expected an object.", where)
-    content = item.get("content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise MalformedRequest(f"Invalid type for '{where}.content': expected a string or an array of objects.", where)
-    for part in content:
+    content = content_of(item, where)
+    for part in content if isinstance(content, list) else ():
         if part.get("type") not in ("input_text", "input_image", "input_file", "output_text", "refusal"):
             raise MalformedRequest(f"Invalid value: '{part.get('type')}' at '{where}.content'.", where)
-    return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return text_of(content)
 
 
 RESPONSES = Dialect(read, answer, response_events)

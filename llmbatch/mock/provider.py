@@ -1,4 +1,4 @@
-"""The provider: decides on one request at a time, without I/O, and keeps the counters that real providers keep."""
+"""The provider: decides about one request at a time, without I/O, and keeps the counters that real providers keep."""
 
 import re
 from collections import Counter
@@ -53,7 +53,7 @@ _BILLED_ERRORS = (500, 502, 504)
 
 
 class Arrival(NamedTuple):
-    """A request that has arrived whole; `key` is the SHA-256 of its body in hexadecimal."""
+    """A request that has arrived completely; `key` is the SHA-256 of its body in hexadecimal."""
 
     serial: int
     method: str
@@ -65,7 +65,7 @@ class Arrival(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of a request: the reply, `delay` seconds later, broken on the wire if the fault says so."""
+    """The decision about a request: the reply, `delay` seconds later, broken on the wire if the fault says so."""
 
     reply: Reply
     delay: float = 0.0
@@ -74,11 +74,11 @@ class Verdict(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
     request_id: bytes | None = b"x-request-id"
     silent_close: bool = False
-    """Whether the connection is lost after it, unannounced."""
+    """Whether the connection is silently lost after the reply."""
 
 
 def is_billed(status: int | None) -> bool:
-    """Tell whether a provider would charge for an answer; a whole request that got none (None) is charged."""
+    """Tell whether a provider would charge for an answer; a complete request without an answer (None) is charged."""
     return status is None or 200 <= status < 300 or status in _BILLED_ERRORS
 
 
@@ -109,8 +109,8 @@ class Provider:
         try:
             dialect, fields = found
             wanted = ((name, arrival.headers.get(name.encode())) for name in dialect.headers)
-            told = {name: value.decode("latin-1") for name, value in wanted if value is not None}
-            asked = dialect.read(_body(arrival.body) | fields | told)
+            headers = {name: value.decode("latin-1") for name, value in wanted if value is not None}
+            asked = dialect.read(_body(arrival.body) | fields | headers)
         except MalformedRequest as error:
             return _refused(Refusal(400, str(error), param=error.param), error_format)
         verdict = self._answer(dialect, asked, arrival, now=now, wall=wall)
@@ -148,7 +148,7 @@ class Provider:
         return _refused(refusal, error_format)
 
     def script(self, asked: MockRequest) -> list[Fault] | Refusal:
-        """Return the faults that a prompt orders, or why no answer can be given whatever the load is."""
+        """Return the faults that a prompt orders, or a refusal that does not depend on the load."""
         if asked.model == "missing-model":
             return Refusal(404, f"The model `{asked.model}` does not exist or you do not have access to it.")
         try:
@@ -184,7 +184,7 @@ class Provider:
 
     @staticmethod
     def digest(what: str) -> str:
-        """Return the name under which something is counted."""
+        """Return the name under which attempts are counted."""
         return blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
     def remember(self, attempts: Mapping[str, int]) -> None:
@@ -234,7 +234,7 @@ def _body(raw: bytes) -> dict[str, Any]:
 
 
 def reply_to(dialect: Dialect, turn: Turn) -> Reply:
-    """Answer a request, with the fault that is due if it is one of what is said."""
+    """Answer a request, with the fault that is due if it is one of the answer's text or shape."""
     answered = dialect.answer(turn)
     name = turn.fault.name if turn.fault else None
     if (turn.asked.stream or name in STREAM_FAULTS) and name not in UNSTREAMED and dialect.stream is not None:
@@ -250,7 +250,7 @@ def _models() -> Reply:
 
 
 def _too_many(shortage: Shortage, what: str) -> Refusal:
-    """Refuse for pace; a request too large for the bucket gets no time to come back at."""
+    """Refuse for pace; a request that is too large for the bucket gets no time to wait."""
     if isinf(shortage.wait):
         message = f"Request too large on {what}: Limit {shortage.limit}. It must be reduced in order to run."
         return Refusal(429, message, shortage.bucket)

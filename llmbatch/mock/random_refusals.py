@@ -1,4 +1,4 @@
-"""Refusals that are scattered among answers, as CODE:SHARE[:RETRY_AFTER] on the command line. Pure."""
+"""Refusals at random among answers, written as CODE:SHARE[:RETRY_AFTER] on the command line. Pure."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ __all__ = ["RandomRefusal", "drawn"]
 
 
 class RandomRefusal(NamedTuple):
-    """A share of all requests that gets this status, and is told to come back after so many seconds if any."""
+    """A share of all requests that gets this status, and, if there is one, a wait in seconds."""
 
     status: int
     share: float

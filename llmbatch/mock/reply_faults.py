@@ -1,4 +1,4 @@
-"""Faults that change the text of an answer, or the reply that is built from it. Pure.
+"""Faults that change the text of an answer, or its reply, as with a 429. Pure.
 
 All of them are legal HTTP: the reply is sent like any other, and the connection stays open.
 """
@@ -21,7 +21,7 @@ _PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>%s</title></head>\n<body><center><h1>%s</h1></center>"
     b"<hr><center>cloudflare</center></body></html>\n"
 )
-_NOT_UTF8 = "\ue0e9"  # a private character that stands, until the body is bytes, for a Latin-1 é
+_NOT_UTF8 = "\ue0e9"  # a private character that stands for a Latin-1 é until the body is encoded
 _CONTROL = (
     "Plain, \x1b[31mred\x1b[0m, \x1b]0;a title\x07 \x1b]8;;http://mock.invalid\x1b\\a link\x1b]8;;\x1b\\ "
     "\x9b2J\x90q\x9c \u202eturned\u202c \u2066isolated\u2069 \u200bnothing\ufeff\r\x08\x00\x7f\u2028 "
@@ -50,7 +50,7 @@ def fault_text(fault: Fault | None, prompt: str) -> str | None:
 
 
 def apply_fault(reply: Reply, fault: Fault, error_format: ErrorFormat) -> Reply:
-    """Return what the fault makes of a good reply; the same reply when the fault belongs to another stage."""
+    """Return a good reply as the fault changes it; the same reply when the fault belongs to another stage."""
     if fault.name == "status":
         return _status(fault.options, error_format)
     change = REPLIES.get(fault.name)
@@ -60,8 +60,8 @@ def apply_fault(reply: Reply, fault: Fault, error_format: ErrorFormat) -> Reply:
 def _status(options: dict[str, Any], error_format: ErrorFormat) -> Reply:
     code, shape = options["code"], options["body"]
     message = options["message"].replace("_", " ") or f"The mock was told to answer {code}."
-    given = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
-    headers: Headers = [(key.encode(), _header(value)) for key, value in given if value]
+    pairs = (("retry-after-ms", options["retry-after-ms"]), ("x-should-retry", options["should-retry"]))
+    headers: Headers = [(key.encode(), _header(value)) for key, value in pairs if value]
     wait, name = options["retry-after"], options["code-name"]
     if shape in ERROR_FORMATS or not shape:
         refusal = Refusal(code, message, options["type"] or None, code=name or None, wait=wait)
@@ -163,4 +163,4 @@ REPLIES: dict[str, Callable[[Reply, dict[str, Any]], Reply]] = {
 """Faults that change a reply; `status` replaces it, in the error format of the provider."""
 
 UNSTREAMED = frozenset({"nan", "huge-number", "deep", "bom", "bad-utf8"})
-"""Faults inside a JSON body; a request for a stream gets that body all the same."""
+"""Faults inside a JSON body; a request for a stream gets that body too."""

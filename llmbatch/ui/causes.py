@@ -8,7 +8,7 @@ from llmbatch.core.snapshot import Cause, RouteState
 __all__ = ["limits_line", "shares_line"]
 
 SHOWN = 3
-"""Routes that are told apart."""
+"""Routes that are shown separately."""
 
 _PRESENT = {
     Cause.NAMED_RATE: "limited to {rate} a minute",
@@ -45,9 +45,9 @@ def limits_line(routes: Iterable[RouteState]) -> str:
     different = set(words.values())
     if len(different) <= 1:
         return next(iter(different), "")
-    told = [f"{printable(name, 60)}: {text}" for name, text in words.items()]
-    more = len(told) - SHOWN
-    return "; ".join(told[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
+    lines = [f"{printable(name, 60)}: {text}" for name, text in words.items()]
+    more = len(lines) - SHOWN
+    return "; ".join(lines[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def shares_line(limited_by: Mapping[str, float]) -> str:

@@ -29,7 +29,7 @@ class EventLog:
         self._say = say
         self._redact = redact
         self._verbose = verbose
-        self._held_said = 0.0
+        self._pause_shown = 0.0
 
     def __call__(self, event: Event) -> None:
         """Write a line about the event, if it is worth one."""
@@ -48,8 +48,8 @@ class EventLog:
                 self._tell(f"record {job.identity.index} is sent again in {wait:.1f} s: {_fault(fault)}")
             case Paused(_, fault, wait) if wait > 5.0 or self._verbose:
                 now = time.monotonic()
-                if now - self._held_said > 5.0:
-                    self._held_said = now
+                if now - self._pause_shown > 5.0:
+                    self._pause_shown = now
                     self._tell(f"waiting {wait:.0f} s: {_fault(fault)}")
 
     def _tell(self, text: str) -> None:

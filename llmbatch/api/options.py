@@ -88,6 +88,14 @@ class Options(TypedDict, total=False):
     append: bool
     prune: bool
     move_broken: bool
+    batch_api: bool
+    no_wait: bool
+    leftovers: Literal["batch", "live"]
+    live_after: float
+    batch_window: float
+    batch_records: int
+    batch_tokens: int
+    no_first_live: bool
     rescue_dir: str | os.PathLike[str]
     fsync: Literal["batch", "always", "never"]
 

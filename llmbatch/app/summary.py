@@ -1,10 +1,13 @@
 """Sums up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
 
+from dataclasses import replace
+
 from llmbatch.app.meter import Meter
 from llmbatch.app.servers import Servers
 from llmbatch.core.errors import CeilingReached, ExitCode, LlmbatchError, OutputError
 from llmbatch.core.fault import Kind
 from llmbatch.core.outcome import AlreadyDone
+from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Tolerance
 from llmbatch.core.tally import ServerTraffic, Summary, Tally
 from llmbatch.engine.pipeline import Pipeline
@@ -48,6 +51,7 @@ def summarize(
 
     Raises LlmbatchError, a bug, when the numbers do not add up to the input.
     """
+    redact = Redactor(servers.secrets)  # a server may quote the key
     failed = sum(tally.failed.values())
     kept, dispatch = pipeline.progress.kept, pipeline.dispatch
     batches = pipeline.batches
@@ -80,7 +84,7 @@ def summarize(
         read=pipeline.progress.read,
         ok=tally.ok,
         failed=dict(tally.failed),
-        examples=dict(tally.examples),
+        examples={kind: replace(one, message=redact(one.message)) for kind, one in tally.examples.items()},
         done_before=kept[AlreadyDone.OK],
         failed_before=kept[AlreadyDone.FAILED],
         held=held,

@@ -21,3 +21,12 @@ def test_helpers_of_tests_are_not_in_test_modules() -> None:
     imports = re.compile(r"^\s*(?:from|import) (?:\.|tests\.)[\w.]*\btest_\w+", re.MULTILINE)
     for path in Path(__file__).parent.rglob("*.py"):
         assert imports.search(path.read_text()) is None, path
+
+
+def test_the_environment_is_read_in_one_place_and_the_settings_are_handed_out_in_parts() -> None:
+    package = Path(__file__).parents[1] / "llmbatch"
+    modules = {path.relative_to(package): path.read_text() for path in package.rglob("*.py")}
+    readers = {str(path) for path, text in modules.items() if re.search(r"\bos\.(environ|getenv)\b", text)}
+    assert readers == {"core/environment.py"}
+    homes = {path.parts[0] for path, text in modules.items() if re.search(r"import .*\bSettings\b", text)}
+    assert homes == {"api", "app", "cli", "options"}, "other packages get a group or a value"

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +16,7 @@ from llmbatch.api.result import Result
 from llmbatch.api.result_queue import ResultQueue
 from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, open_session
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
 from llmbatch.core.redact import Redactor
 from llmbatch.core.system_limits import explain_shortage
@@ -116,8 +116,8 @@ class _BackgroundRun:
     def __init__(self, records: Records, options: Options, *, tee: bool) -> None:
         paths, self._source, self._pump = _sources(records)
         self.settings = settings_of(options, paths, tee=tee)
-        environment = dict(os.environ) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
-        self._servers = find_servers(self.settings.model, environment)
+        self._environment = dict(ENVIRONMENT) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
+        self._servers = find_servers(self.settings.model, self._environment)
         self.queue = ResultQueue()
         self.summary: Summary | None = None
         self._failure: Exception | None = None
@@ -178,6 +178,7 @@ class _BackgroundRun:
                 self.settings,
                 self._servers,
                 transport,
+                self._environment,
                 self.queue.rendering,
                 source=self._source,
                 observers=(event_log,),

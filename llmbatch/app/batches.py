@@ -1,8 +1,7 @@
 """Puts the batches of a run together: which provider's API, with whose key, for new batches and for earlier ones."""
 
-import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -66,6 +65,7 @@ def new_batches(
     servers: Servers,
     transport: TransportProcess,
     output: "Output",
+    environment: Mapping[str, str],
     *,
     dialect: Dialect,
     reader: AnswerReader,
@@ -100,7 +100,9 @@ def new_batches(
         store=store,
         run_id=run_id,
         desk=desk,
-        find_desk=partial(_find_desk, own=own, settings=settings, transport=transport, notice=notice),
+        find_desk=partial(
+            _find_desk, own=own, settings=settings, transport=transport, environment=environment, notice=notice
+        ),
         chunks=chunks,
         reader=reader,
         policy=policy,
@@ -147,6 +149,7 @@ def _find_desk(
     own: Desk | None,
     settings: Settings,
     transport: TransportProcess,
+    environment: Mapping[str, str],
     notice: Callable[[str], None],
 ) -> Desk | None:
     """Return the provider of an earlier run's batch, with its key; None, with a notice, where that is not to be had."""
@@ -163,9 +166,9 @@ def _find_desk(
         ca_file=settings.model.ca_file,
     )
     try:
-        servers = find_servers(model if known else model._replace(base_urls=(ticket.address,)), os.environ)
+        servers = find_servers(model if known else model._replace(base_urls=(ticket.address,)), environment)
         if servers.base_url != ticket.address:
-            servers = find_servers(model._replace(base_urls=(ticket.address,)), os.environ)
+            servers = find_servers(model._replace(base_urls=(ticket.address,)), environment)
         return open_desk(servers, settings._replace(model=model), transport)
     except LlmbatchError as error:
         notice(f"{what} is left for later: {error.message}")

@@ -3,7 +3,7 @@
 import os
 import select
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from llmbatch.app.files import check_settings
@@ -25,23 +25,29 @@ __all__ = ["Decide", "dry_run", "open_decisions"]
 
 
 def dry_run(
-    settings: Settings, *, say: Callable[[str], None], stdout: int = 1, stdout_is_terminal: bool = False
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    say: Callable[[str], None],
+    stdout: int = 1,
+    stdout_is_terminal: bool = False,
 ) -> int:
     """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises."""
     check_settings(settings, stdout=stdout)
-    name, preset = find_preset(settings.model)
+    name, preset = find_preset(settings.model, environment)
     base_url = next(iter(settings.model.base_urls), preset.base_url).rstrip("/")
     counts: Counter[str] = Counter()
     tokens = 0
-    bill = Bill(find_price(settings))
-    dialect, _ = new_dialect(settings), new_reader(settings)  # also checks the schema for the answers
+    bill = Bill(find_price(settings.model, settings.stop, (name, preset)))
+    dialect = new_dialect(settings.model, preset, settings.pace.pack)
+    new_reader(settings.model)  # checks the schema
     with (
         open_decisions(settings, say) as decide_about,
         closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
     ):
         path = settings.output.path
         is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
-        jobs = reading.jobs(dialect, bound=bound(settings, bill.price), must_be_usable=is_new)
+        jobs = reading.jobs(dialect, bound=bound(settings.stop, bill.price), must_be_usable=is_new)
         while batch := jobs.records(settings.input.batch_size):
             lines = []
             for job in batch:

@@ -6,15 +6,15 @@ from typing import Any, cast
 
 from llmbatch.app.first_records import FirstRecords, fields_named_by
 from llmbatch.app.jobs import Earlier, JobReader, SkipDone
-from llmbatch.app.servers import find_preset
 from llmbatch.app.survey import Survey
 from llmbatch.codec.schema import NoValidator, SchemaCheck, compiled
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.ports import Dialect
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import ModelSettings, Settings
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.providers import Preset
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
@@ -57,7 +57,7 @@ class InputReader:
         )
         self._on_stdin = not input.paths or "-" in input.paths
 
-    def check(self) -> None:
+    def check(self, dialect: Dialect) -> None:
         """Read all of the files first, for `--strict`. Raises InputError with the first problems."""
         input = self._settings.input
         if self._on_stdin:
@@ -67,7 +67,7 @@ class InputReader:
             format=input.format,
             max_line=input.max_line,
             delimiter=input.delimiter,
-            decoder=self._decoder(new_dialect(self._settings).params, lambda text: None),
+            decoder=self._decoder(dialect.params, lambda text: None),
             limit=input.limit,
         )
         if problems:
@@ -145,16 +145,14 @@ class InputReader:
         return RecentOccurrences(limit=REMEMBERED) if endless else Occurrences()
 
 
-def new_dialect(settings: Settings) -> Dialect:
+def new_dialect(model: ModelSettings, preset: Preset, pack: int | None) -> Dialect:
     """Return the dialect of the endpoint; records that name another endpoint get the dialect of that one."""
-    model = settings.model
-    _, preset = find_preset(model)
     options = Options(
         model=model.model or preset.model,
         max_tokens=model.max_tokens,
         defaults=model.params,
         overrides=model.overrides,
-        pack=settings.pace.pack,
+        pack=pack,
         stream=model.stream,
     )
     endpoint = model.endpoint or preset.endpoint
@@ -163,9 +161,8 @@ def new_dialect(settings: Settings) -> Dialect:
     return Router(options, preset, endpoint)
 
 
-def new_reader(settings: Settings) -> AnswerReader:
+def new_reader(model: ModelSettings) -> AnswerReader:
     """Return the reader of answers. Raises UsageError for an invalid schema."""
-    model = settings.model
     wants_json = model.json or model.schema is not None
     if not wants_json and not model.fail_on_finish:
         return AnswerReader()

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from llmbatch.app.servers import find_preset, is_own_machine
+from llmbatch.app.servers import is_own_machine
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import ModelSettings, StopSettings
+from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.results.stats import amount
 
@@ -50,45 +51,43 @@ class ListPrice:
         return float(calculation.total_price)
 
 
-def find_price(settings: Settings) -> Price | None:
+def find_price(model: ModelSettings, stop: StopSettings, provider: tuple[str, Preset]) -> Price | None:
     """Return the prices for a run, None when there are none. Raises UsageError when `--max-cost` needs them."""
-    flat = settings.model.price
-    price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(settings)
-    if price is None and settings.stop.has_ceiling:
+    flat, address = model.price, next(iter(model.base_urls), None)
+    price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(*provider, address)
+    if price is None and stop.has_ceiling:
         raise UsageError(
-            f"{_flag(settings)} needs a price",
+            f"{_flag(stop)} needs a price",
             "Give it as --price IN,OUT in US dollars per million tokens; the extra `prices` knows the usual providers.",
         )
     return price
 
 
-def _flag(settings: Settings) -> str:
-    return "--max-cost" if settings.stop.max_cost is not None else "--max-run-cost"
+def _flag(stop: StopSettings) -> str:
+    return "--max-cost" if stop.max_cost is not None else "--max-run-cost"
 
 
-def _list_price(settings: Settings) -> Price | None:
-    name, preset = find_preset(settings.model)
-    address = next(iter(settings.model.base_urls), None)
+def _list_price(name: str, preset: Preset, address: str | None) -> Price | None:
     if (preset.local if address is None else is_own_machine(address)) or find_spec("genai_prices") is None:
         return None
     return ListPrice(None, address) if address is not None else ListPrice(_OTHER_NAMES.get(name, name), None)
 
 
-def bound(settings: Settings, price: Price | None) -> Callable[[Job], float] | None:
+def bound(stop: StopSettings, price: Price | None) -> Callable[[Job], float] | None:
     """Return a function for the most that a job's request may cost; None without a ceiling.
 
     The function raises RecordError when that cannot be known.
     """
-    if price is None or not settings.stop.has_ceiling:
+    if price is None or not stop.has_ceiling:
         return None
 
     def most(job: Job) -> float:
         worst = worst_case(price, job)
         if worst is None and job.token_cap is None:
-            raise RecordError(f"{_flag(settings)} needs to know the longest answer", hint="Set it with --max-tokens N.")
+            raise RecordError(f"{_flag(stop)} needs to know the longest answer", hint="Set it with --max-tokens N.")
         if worst is None:
             raise RecordError(
-                f"{_flag(settings)} needs a price, and none is known for model {job.route.model!r}",
+                f"{_flag(stop)} needs a price, and none is known for model {job.route.model!r}",
                 hint="Give it as --price IN,OUT in US dollars per million tokens.",
             )
         return worst

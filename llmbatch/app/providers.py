@@ -92,19 +92,20 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
     try:
         model = ModelSettings(provider=name)
         servers = find_servers(model, environment)
-        _, preset = find_preset(model, environment)
     except LlmbatchError as error:
         return Check(ok=False, message=error.message)
     if not servers.base_url:
         return Check(ok=True, message="built in")
     limits = Limits(connect_timeout=PATIENCE, timeout=PATIENCE)
     try:
-        lane = lane_opener(servers.base_url, limits=limits)()
+        lane = lane_opener(servers.base_url, limits=limits, ca_file=servers.ca_file)()
         sender = LaneSender(lane, Heads(servers.base_url, servers.headers), limits=limits)
     except UsageError as error:
         return Check(ok=False, message=error.message)
     try:
-        answer = await sender.send(Request((), preset.path_for(MODELS), b"", Expected("passthrough"), method="GET"))
+        answer = await sender.send(
+            Request((), servers.preset.path_for(MODELS), b"", Expected("passthrough"), method="GET")
+        )
     finally:
         with anyio.CancelScope(shield=True):
             await sender.aclose()

@@ -1,6 +1,5 @@
 """The servers of a run: base URLs, headers and key, and the rules that send a key to its own host only."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +37,9 @@ class Servers:
     secrets: tuple[str, ...] = field(repr=False)
     unused_key: str | None = None
     more_urls: tuple[str, ...] = ()
+    preset: Preset = OWN_SERVER
+    ca_file: str | None = None
+    """Certificates to trust, instead of the usual ones."""
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ class Servers:
         return self.base_url, *self.more_urls
 
 
-def find_preset(model: ModelSettings, environment: Mapping[str, str] = os.environ) -> tuple[str, Preset]:
+def find_preset(model: ModelSettings, environment: Mapping[str, str]) -> tuple[str, Preset]:
     """Return the name and the preset of `-p`; without it openai, or, with a base URL alone, a server of one's own.
 
     Variables of the environment are filled in where they are set. Raises UsageError that suggests the nearest name.
@@ -113,7 +115,8 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
         carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
         headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
     secrets = (*([key] if key else ()), *secret_values(model.headers))
-    return Servers(name, base_url, headers, secrets, unused, tuple(more_urls))
+    ca_file = model.ca_file or environment.get("SSL_CERT_FILE")
+    return Servers(name, base_url, headers, secrets, unused, tuple(more_urls), preset, ca_file)
 
 
 def secret_values(headers: Mapping[str, str]) -> list[str]:

@@ -2,8 +2,9 @@
 
 import gc
 import math
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -19,13 +20,13 @@ from llmbatch.app.mock_process import mock_process
 from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
-from llmbatch.app.servers import Servers, find_preset
-from llmbatch.app.signals import watch_signals
+from llmbatch.app.servers import Servers
 from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
     CeilingReached,
     InputError,
+    Interrupted,
     LlmbatchError,
     OutputError,
     UsageError,
@@ -36,10 +37,11 @@ from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import AttemptLog, Dialect, Input, Observer
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.redact import Redactor
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.providers import Preset
 from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.offload import Offload
@@ -68,6 +70,7 @@ def run(
     settings: Settings,
     servers: Servers,
     transport: TransportProcess,
+    environment: Mapping[str, str],
     *,
     observers: Sequence[Observer] = (),
     view: View | None = None,
@@ -87,7 +90,7 @@ def run(
     check_stdout(settings, stdout, _notices(observers))
     _tune_interpreter()
     with open_session(
-        settings, servers, transport, stream, stdout=stdout, observers=observers, attempt_log=attempt_log
+        settings, servers, transport, environment, stream, stdout=stdout, observers=observers, attempt_log=attempt_log
     ) as session:
         return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
 
@@ -97,6 +100,7 @@ def open_session(
     settings: Settings,
     servers: Servers,
     transport: TransportProcess,
+    environment: Mapping[str, str],
     stream: StreamTo,
     *,
     source: RecordSource | None = None,
@@ -111,18 +115,21 @@ def open_session(
     """
     check_settings(settings, stdin=source is None, stdout=stdout)
     check_batch_settings(settings)
-    price = find_price(settings)
-    dialect, reader = new_dialect(settings), new_reader(settings)
+    price = find_price(settings.model, settings.stop, (servers.name, servers.preset))
+    dialect = new_dialect(settings.model, servers.preset, settings.pace.pack)
+    reader = new_reader(settings.model)
     with ExitStack() as stack:
         reading = stack.enter_context(closing(InputReader(settings, _notices(observers), source)))
         if settings.input.strict:
-            reading.check()
+            reading.check(dialect)
         if settings.model.provider == "mock" and not settings.model.base_urls:
             servers = replace(servers, base_url=stack.enter_context(mock_process(_mock_folder(settings))))
         redact = Redactor(servers.secrets)
         output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
         settings = _fit_open_files(settings, servers, _notices(observers))
-        yield Session(settings, servers, transport, dialect, reader, reading, output, price, observers, attempt_log)
+        yield Session(
+            settings, servers, transport, environment, dialect, reader, reading, output, price, observers, attempt_log
+        )
 
 
 class Session:
@@ -133,6 +140,7 @@ class Session:
         settings: Settings,
         servers: Servers,
         transport: TransportProcess,
+        environment: Mapping[str, str],
         dialect: Dialect,
         reader: AnswerReader,
         reading: InputReader,
@@ -144,6 +152,7 @@ class Session:
         self._settings = settings
         self._servers = servers
         self._transport = transport
+        self._environment = environment
         self._dialect = dialect
         self._reader = reader
         self._reading = reading
@@ -153,6 +162,7 @@ class Session:
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
+        self._interrupts = 0
         self.stopped: LlmbatchError | None = None
 
     async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
@@ -166,7 +176,7 @@ class Session:
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
-                new_gate=_gates(settings),
+                new_gate=_gates(settings.pace, patience.timeout, self._servers.preset),
                 policy=policy,
                 patience=patience,
                 random=Random().random,
@@ -193,8 +203,7 @@ class Session:
                 with nullcontext() if view is None else view(monitor.snapshot):
                     async with anyio.create_task_group() as watchers:
                         if signals:
-                            timeout, grace = patience.timeout, settings.stop.grace
-                            watchers.start_soon(partial(watch_signals, pipeline.stop, timeout=timeout, grace=grace))
+                            watchers.start_soon(self._watch_signals)
                         watchers.start_soon(self._watch_deadline)
                         watchers.start_soon(self._sync_regularly)
                         watchers.start_soon(self._measure)
@@ -235,7 +244,7 @@ class Session:
             base_urls=self._servers.base_urls,
             headers=self._servers.headers,
             reader=self._reader,
-            ca_file=settings.model.ca_file,
+            ca_file=self._servers.ca_file,
             connect_timeout=settings.patience.connect_timeout,
             timeout=settings.patience.timeout,
             lanes=settings.pace.most,
@@ -254,27 +263,27 @@ class Session:
         return self._reading.jobs(
             dialect,
             self._output.skip_done,
-            bound(self._settings, self._price),
+            bound(self._settings.stop, self._price),
             must_be_usable=store is None or store.is_new,
             survey=survey,
         )
 
     def _batches(self, policy: RetryPolicy, budget: Budget) -> Batches | None:
         settings = self._settings
-        worst = bound(settings, self._price)
+        worst = bound(settings.stop, self._price)
 
         def reprice(job: Job) -> None:
             if worst is not None:
                 with suppress(RecordError):  # its price was known when it was read
                     job.worst_cost = worst(job)
 
-        whole_answers = settings._replace(model=settings.model._replace(stream=False))
         return new_batches(
             settings,
             self._servers,
             self._transport,
             self._output,
-            dialect=self._dialect if not settings.model.stream else new_dialect(whole_answers),
+            self._environment,
+            dialect=new_dialect(settings.model._replace(stream=False), self._servers.preset, settings.pace.pack),
             reader=self._reader,
             policy=policy,
             budget=budget,
@@ -349,6 +358,23 @@ class Session:
             grace=self._settings.stop.grace,
         )
 
+    async def _watch_signals(self) -> None:
+        """First signal: let what is in flight finish. Second: drop it. Third: leave at once."""
+        wanted = [
+            signum
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(signum) is not signal.SIG_IGN  # nohup stays nohup
+        ]
+        with anyio.open_signal_receiver(*wanted) as signals:
+            async for signum in signals:
+                self._interrupts += 1
+                grace = self._settings.patience.timeout if signum is signal.SIGINT else self._settings.stop.grace
+                self._pipeline.stop(Interrupted(signum), grace=grace if self._interrupts == 1 else 0.0)
+                if self._interrupts == 2:
+                    # Restore the system's handlers: a third signal ends the process.
+                    for other in wanted:
+                        signal.signal(other, signal.SIG_DFL)
+
 
 class _AllKept:
     """The input of a run with nothing to do: a survey has read it, and every record keeps its line."""
@@ -383,10 +409,9 @@ def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str]
     return settings._replace(pace=pace._replace(max_concurrency=most))
 
 
-def _gates(settings: Settings) -> Callable[[], Gate]:
+def _gates(pace: PaceSettings, timeout: float, preset: Preset) -> Callable[[], Gate]:
     """Return a function that makes gates. They share the limits of the user; each learns the others by itself."""
-    pace, timeout = settings.pace, settings.patience.timeout
-    silent = FEW_SLOTS if find_preset(settings.model)[1].few_slots else SILENT
+    silent = FEW_SLOTS if preset.few_slots else SILENT
     requests = TokenBucket(pace.rpm, sliced=True) if pace.rpm is not None else None
     tokens = TokenBucket(pace.tpm) if pace.tpm is not None else None
 

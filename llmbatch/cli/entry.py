@@ -77,10 +77,12 @@ def _occupy_standard_streams() -> None:
 
 def _drop_impossible_sizes() -> None:
     """Remove COLUMNS and LINES if they cannot be the size of a terminal: rich accepts even a 0."""
+    from llmbatch.core.environment import ENVIRONMENT
+
     for name, least in (("COLUMNS", 20), ("LINES", 5)):
-        value = os.environ.get(name)
+        value = ENVIRONMENT.get(name)
         if value is not None and not (re.fullmatch("[0-9]{1,4}", value) and int(value) >= least):
-            del os.environ[name]
+            del ENVIRONMENT[name]
 
 
 def _silence(stream: TextIO | None, fd: int) -> None:

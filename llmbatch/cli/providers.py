@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, UsageError
 
 __all__ = ["providers"]
@@ -37,10 +38,10 @@ def providers(
     from llmbatch.app import providers as presets
     from llmbatch.ui.streams import stdout_sink, terminal_width
 
-    found = presets.providers(names or [], os.environ)
+    found = presets.providers(names or [], ENVIRONMENT)
     if check:
         wanted = [one for one in found if names or one.key_set or not one.needs_key]
-        found = anyio.run(presets.checked, wanted, os.environ)
+        found = anyio.run(presets.checked, wanted, ENVIRONMENT)
     out = stdout_sink()
     if format == "json" or (format is None and not os.isatty(1)):
         from llmbatch.codec import json

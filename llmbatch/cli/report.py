@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 
 __all__ = ["report"]
@@ -65,4 +66,4 @@ def report(
             from llmbatch.ui.report import account_text
             from llmbatch.ui.symbols import symbols_for
 
-            out(account_text(summarize(names, notice=notice), terminal_width(1), symbols_for(os.environ)))
+            out(account_text(summarize(names, notice=notice), terminal_width(1), symbols_for(ENVIRONMENT)))

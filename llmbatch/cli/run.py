@@ -13,6 +13,7 @@ import typer
 from llmbatch.cli import secrets
 from llmbatch.cli.flags import with_flags
 from llmbatch.cli.settings_file import load_profile, unknown_variables
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.printable import printable
 
@@ -67,7 +68,9 @@ def run(
     if settings.dry_run:
         from llmbatch.app.dry_run import dry_run as show_requests
 
-        raise typer.Exit(show_requests(settings, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1)))
+        raise typer.Exit(
+            show_requests(settings, ENVIRONMENT, say=_say_unless_quiet(settings), stdout_is_terminal=os.isatty(1))
+        )
     from llmbatch.transport_process.spawn import spawn_transport
 
     # `cli.entry` may have started the process already.
@@ -84,7 +87,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     view = settings.view
     say, show = _screen(settings)
     check_inputs(settings)  # before the key: a wrong name is the first thing to tell
-    servers = find_servers(settings.model, os.environ)
+    servers = find_servers(settings.model, ENVIRONMENT)
     secrets.learn(servers.secrets)
     redact = secrets.redactor()
     metrics = _metrics(settings)
@@ -92,6 +95,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
         settings,
         servers,
         transport,
+        ENVIRONMENT,
         observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
         view=show if metrics is None else metrics.view if show is None else partial(_both, metrics.view, show),
         stdout_is_terminal=os.isatty(1),
@@ -122,7 +126,7 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
         from llmbatch.ui.live import LiveView
         from llmbatch.ui.symbols import symbols_for
 
-        live = LiveView(stderr_console(settings.view.color), symbols_for(os.environ))
+        live = LiveView(stderr_console(settings.view.color, ENVIRONMENT), symbols_for(ENVIRONMENT))
         return live.say, live
     from llmbatch.ui.plain import plain_view
 
@@ -137,7 +141,7 @@ def _both(first: "View", second: "View", snapshot: "Callable[[], Snapshot]") -> 
 
 def _can_animate(settings: "Settings") -> bool:
     """Say whether stderr is a terminal that does not also show the results."""
-    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+    if not os.isatty(2) or ENVIRONMENT.get("TERM") == "dumb":
         return False
     return settings.output.path is not None or not os.isatty(1) or os.ttyname(1) != os.ttyname(2)
 
@@ -157,7 +161,7 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
             from llmbatch.ui.summary import show_summary
             from llmbatch.ui.symbols import symbols_for
 
-            show_summary(stderr_console(view.color), summary, symbols_for(os.environ), redact)
+            show_summary(stderr_console(view.color, ENVIRONMENT), summary, symbols_for(ENVIRONMENT), redact)
     if summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING):
         say_plainly(f"stopped: {printable(redact(summary.stopped), 500)}")
         say_plainly(f"saved: {_saved(settings, summary)}")

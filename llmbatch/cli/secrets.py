@@ -1,9 +1,10 @@
 """Collects secrets so that every message of the command line is redacted."""
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from llmbatch.core.environment import ENVIRONMENT
 
 if TYPE_CHECKING:
     from llmbatch.core.redact import Redactor
@@ -28,7 +29,7 @@ def redactor() -> "Redactor":
 
 
 def _in_environment() -> Iterator[str]:
-    for name, value in os.environ.items():
+    for name, value in ENVIRONMENT.items():
         value = value.strip()
         if name.upper().endswith(_ENDINGS) and len(value) >= 8:
             yield value

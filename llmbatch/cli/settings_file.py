@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.options.option import Option
 from llmbatch.options.table import OPTIONS, PROFILE
@@ -29,7 +30,7 @@ _OPTIONS = {option.name: option for option in OPTIONS}
 
 def config_path() -> Path | None:
     """Return the path of the settings file, whether it exists or not; None if the user has no home folder."""
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = ENVIRONMENT.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # the XDG standard ignores relative paths
         home = _home()
         if home is None:
@@ -40,7 +41,7 @@ def config_path() -> Path | None:
 
 def _home() -> str | None:
     """Return the home folder; None if neither HOME nor the list of users has it."""
-    home = os.environ.get("HOME")
+    home = ENVIRONMENT.get("HOME")
     if not home:
         import pwd
 
@@ -94,7 +95,7 @@ def values(ctx: "Context") -> dict[str, Any]:
     found = dict(ctx.params)
     for option in OPTIONS:
         if option.repeats and origin(ctx, option.name) == "environment":
-            found[option.name] = [line.strip() for line in os.environ[option.variable].splitlines() if line.strip()]
+            found[option.name] = [line.strip() for line in ENVIRONMENT[option.variable].splitlines() if line.strip()]
         found[option.name] = _in_home(option, found[option.name])
     return found
 
@@ -121,7 +122,7 @@ def unknown_variables(ctx: "Context") -> list[str]:
     """Return a message for each LLMBATCH_ variable that no option reads, with a similar name if there is one."""
     variables = {option.variable for option in (*OPTIONS, PROFILE)} | _OTHER_VARIABLES
     messages = []
-    for name in sorted(os.environ):
+    for name in sorted(ENVIRONMENT):
         if name.startswith("LLMBATCH_") and name not in variables and name != ctx.params.get("key_env"):
             similar = get_close_matches(name, variables, n=1)
             messages.append(

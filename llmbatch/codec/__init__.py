@@ -1,1 +1,1 @@
-"""Converts bytes to values and back: JSON, digests, event streams. Pure."""
+"""Bytes to values and back: JSON, digests, event streams. Pure."""

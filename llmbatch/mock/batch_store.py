@@ -38,8 +38,6 @@ class StoredFile:
     lines: int = 0
     expires: float | None = None
     mime: str = "application/jsonl"
-    role: str = "request"
-    """What it is to a batch: `request`, `result` or `error`."""
 
 
 class BatchStore:

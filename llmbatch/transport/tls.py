@@ -15,14 +15,14 @@ __all__ = ["shared_context"]
 def shared_context(ca_file: str | None) -> Callable[[], ssl.SSLContext]:
     """Return a function that builds the context once, when it is first called; it raises UsageError too.
 
-    Certificates are always verified: against `ca_file`, else `SSL_CERT_FILE` or `SSL_CERT_DIR`, else the list
-    of certifi.
+    Certificates are always verified: against `ca_file`, else those that httpx finds.
     Raises UsageError at once when a file named so cannot be read.
     """
-    path = ca_file or os.environ.get("SSL_CERT_FILE")
+    path = ca_file
     if path and not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        source = "--ca-file" if ca_file else "SSL_CERT_FILE"
-        raise UsageError(f"{source}: no certificates at {path!r}", "Name a PEM file that can be read.")
+        raise UsageError(
+            f"no certificates at {path!r}", "Name a PEM file that can be read, with --ca-file or SSL_CERT_FILE."
+        )
 
     @cache
     def context() -> ssl.SSLContext:

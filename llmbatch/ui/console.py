@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
 from typing import IO, cast
@@ -17,9 +17,9 @@ from llmbatch.core.printable import printable
 __all__ = ["WIDE", "columns", "facts", "is_terminal", "plain_text", "stderr_console"]
 
 
-def is_terminal(fd: int) -> bool:
+def is_terminal(fd: int, environment: Mapping[str, str]) -> bool:
     """Tell whether a descriptor is a terminal that understands cursor movements."""
-    return os.isatty(fd) and os.environ.get("TERM", "") != "dumb"
+    return os.isatty(fd) and environment.get("TERM", "") != "dumb"
 
 
 class _Stderr(io.TextIOBase):
@@ -44,10 +44,10 @@ class _Stderr(io.TextIOBase):
         return os.isatty(2)
 
 
-def stderr_console(color: str) -> Console:
+def stderr_console(color: str, environment: Mapping[str, str]) -> Console:
     """Return a console that animates only on a terminal, whatever FORCE_COLOR says: CI systems set it for files too."""
-    terminal = is_terminal(2)
-    colored = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+    terminal = is_terminal(2, environment)
+    colored = color == "always" or (color == "auto" and terminal and not environment.get("NO_COLOR"))
     drawn = terminal or colored
     return Console(
         file=cast(IO[str], _Stderr()),
@@ -57,12 +57,11 @@ def stderr_console(color: str) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if terminal else _width_without_terminal(),
+        width=None if terminal else _width_without_terminal(environment.get("COLUMNS", "")),
     )
 
 
-def _width_without_terminal() -> int:
-    named = os.environ.get("COLUMNS", "")
+def _width_without_terminal(named: str) -> int:
     return int(named) if named.isascii() and named.isdigit() and 20 <= int(named) <= 1000 else 100
 
 

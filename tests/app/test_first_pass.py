@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmbatch.app.first_pass import take_survey
-from llmbatch.app.input import InputReader, new_dialect
+from llmbatch.app.input import InputReader
 from llmbatch.app.survey import Survey
 from llmbatch.core.errors import InputError
 from llmbatch.core.job import Job
@@ -24,6 +24,7 @@ from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.settings import InputSettings, ModelSettings, Redo, Settings
 from llmbatch.results.reader import RecordedHistory, open_results
 from llmbatch.results.resume_policy import Action, ResumePolicy
+from tests.support.dialects import dialect_of
 from tests.support.result_lines import failed, ok, put
 
 POLICIES = [
@@ -51,7 +52,7 @@ def a_run(*paths: Path, shard: tuple[int, int] | None = None, limit: int | None 
 def everything(run: Settings, survey: Survey | None = None, batch: int = 3) -> list[Any]:
     """Read all records; those that a survey shows to be done come as such."""
     with closing(InputReader(run, lambda text: None)) as reading:
-        jobs, records = reading.jobs(new_dialect(run), survey=survey), list[Any]()
+        jobs, records = reading.jobs(dialect_of(run), survey=survey), list[Any]()
         while found := jobs.read(batch):
             records += found
     return records
@@ -114,7 +115,7 @@ def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_f
         policy = data.draw(st.sampled_from(POLICIES))
         with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
             decided = [(one, history.decide(one.identity, one.key, policy)) for one in all_records]
-            survey = take_survey(run, new_dialect(run), history, policy)
+            survey = take_survey(run, dialect_of(run), history, policy)
         assert survey is not None
 
         kept = {Action.KEEP_OK: AlreadyDone.OK, Action.KEEP_FAILED: AlreadyDone.FAILED}
@@ -151,7 +152,7 @@ def test_an_input_that_is_replaced_between_the_passes_is_noticed(tmp_path: Path,
     run = a_run(source)
     first = everything(run)
     with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok"] * 49 + ["none"])) as history:
-        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
     assert survey is not None and survey.count(Action.SEND) == 1
     assert [name(one) for one in everything(run, survey) if isinstance(one, Job)] == [name(first[-1])]
     put_there("new")
@@ -163,10 +164,10 @@ def test_what_is_added_between_the_passes_is_left_for_the_next_run(tmp_path: Pat
     run = a_run(write(tmp_path / "in.jsonl", ["a", "b", "c"]))
     first = everything(run)
     with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok", "none", "none"])) as history:
-        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
         with (tmp_path / "in.jsonl").open("a") as more:
             more.write('"d"\n')
         found = everything(run, survey)
         assert [name(one) for one in found[1:]] == [name(one) for one in first[1:]]
-        survey = take_survey(run, new_dialect(run), history, POLICIES[0])
+        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
     assert survey is not None and survey.records == 4

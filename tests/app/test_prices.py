@@ -8,17 +8,19 @@ from genai_prices import Usage as Counts
 from genai_prices import calc_price
 
 from llmbatch.app.prices import bound, find_price, spent_in
+from llmbatch.app.servers import find_preset
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
-from llmbatch.core.settings import ModelSettings, Settings, StopSettings
+from llmbatch.core.settings import ModelSettings, StopSettings
 from llmbatch.pacing.cost import FlatPrice, Price
 
 
 def price_of(provider: str | None = None, base_url: str | None = None) -> Price | None:
     base_urls = () if base_url is None else (base_url,)
-    return find_price(Settings(model=ModelSettings(provider=provider, base_urls=base_urls)))
+    model = ModelSettings(provider=provider, base_urls=base_urls)
+    return find_price(model, StopSettings(), find_preset(model, {}))
 
 
 def job(model: str, cap: int | None) -> Job:
@@ -69,8 +71,9 @@ def test_an_address_is_known_by_its_host_and_ones_own_server_costs_nothing_anybo
 def test_a_price_list_is_imported_only_where_it_may_help() -> None:
     code = (
         "import sys; from llmbatch.core.settings import *; from llmbatch.app.prices import find_price; "
-        "find_price(Settings(model=ModelSettings(provider='mock'))); "
-        "find_price(Settings(model=ModelSettings(provider='openai', price=(1.0, 2.0)))); "
+        "from llmbatch.app.servers import find_preset; "
+        "for_free, flat = ModelSettings(provider='mock'), ModelSettings(provider='openai', price=(1.0, 2.0)); "
+        "[find_price(model, StopSettings(), find_preset(model, {})) for model in (for_free, flat)]; "
         "print('genai_prices' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -78,12 +81,11 @@ def test_a_price_list_is_imported_only_where_it_may_help() -> None:
 
 
 def test_a_ceiling_needs_a_price_and_the_longest_answer() -> None:
-    def settings(provider: str) -> Settings:
-        return Settings(model=ModelSettings(provider=provider), stop=StopSettings(max_cost=1.0))
-
+    stop = StopSettings(max_cost=1.0)
+    ours, openai = ModelSettings(provider="mock"), ModelSettings(provider="openai")
     with pytest.raises(UsageError, match="--max-cost needs a price"):
-        find_price(settings("mock"))
-    most = bound(settings("openai"), find_price(settings("openai")))
+        find_price(ours, stop, find_preset(ours, {}))
+    most = bound(stop, find_price(openai, stop, find_preset(openai, {})))
     assert most is not None and most(job("gpt-4o", 100)) > 0
     with pytest.raises(RecordError, match="the longest answer"):
         most(job("gpt-4o", None))

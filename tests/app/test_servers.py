@@ -23,3 +23,10 @@ def test_the_key_goes_in_one_header(model: dict[str, Any], carrier: str, value: 
     endpoint = find_servers(ModelSettings(**OURS, **model), {"K": "secret"})
     assert [(name, said) for name, said in endpoint.headers.items() if "secret" in said] == [(carrier, value)]
     assert endpoint.secrets == ("secret",)
+
+
+def test_the_certificates_of_the_flag_win_over_those_of_the_variable() -> None:
+    environment = {"K": "secret", "SSL_CERT_FILE": "/variable.pem"}
+    assert find_servers(ModelSettings(**OURS), {"K": "secret"}).ca_file is None
+    assert find_servers(ModelSettings(**OURS), environment).ca_file == "/variable.pem"
+    assert find_servers(ModelSettings(**OURS, ca_file="/flag.pem"), environment).ca_file == "/flag.pem"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.api.options import settings_of
-from llmbatch.app.input import InputReader, new_dialect
+from llmbatch.app.input import InputReader
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
+from tests.support.dialects import dialect_of
 
 FOLDER = Path(__file__).parent
 
@@ -56,7 +57,7 @@ def read(*paths: Path, options: dict[str, Any], limit: int = 64) -> Reading:
         settings = settings_of({"provider": "mock", "model": "m"} | options, [str(path) for path in paths], tee=False)
         reader = InputReader(settings, reading.said.append)
         try:
-            jobs = reader.jobs(new_dialect(settings), must_be_usable=True)
+            jobs = reader.jobs(dialect_of(settings), must_be_usable=True)
             while batch := jobs.records(limit):
                 reading.lines += map(_line, batch)
                 reading.records += [job.identity.record for job in batch]

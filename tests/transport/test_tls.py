@@ -371,12 +371,9 @@ def test_an_unusable_file_of_authorities_is_the_users_error(tmp_path: Path, name
         shared_context(str(tmp_path / name))()
 
 
-def test_a_missing_file_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="--ca-file"):
+def test_a_missing_file_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(UsageError, match="no certificates"):
         lane_opener("https://api.example", limits=Limits(), ca_file="/nowhere.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    with pytest.raises(UsageError, match="SSL_CERT_FILE"):
-        lane_opener("https://api.example", limits=Limits())
 
 
 def test_a_file_without_certificates_is_the_users_error_before_the_first_request(tmp_path: Path) -> None:

@@ -144,7 +144,9 @@ class CircuitBreaker:
         self._refused_at = now
         self._strict = lost or (self.refusals_in_row >= STRICT and not quick)
         self._patience = 1.5 * took + 0.02
-        wait = min(LONGEST, (asked or base) * FACTOR ** min(self.refusals_in_row - 1, 16)) * (0.5 + 0.5 * draw)
+        # A server that names a time is believed at first.
+        times = self.refusals_in_row - (STRICT + 1 if self.named_wait else 1)
+        wait = min(LONGEST, (asked or base) * FACTOR ** min(max(0, times), 16)) * (0.5 + 0.5 * draw)
         self.closed_until = now + max(asked, wait)
         return True
 

@@ -77,6 +77,8 @@ class ConcurrencyLimit:
         self._last_cut = -math.inf
         self._answers = 0
         """Those to requests that left after the last cut."""
+        self._beyond = 0
+        """Answers since more was in flight than what was refused."""
         self._unit = 1.0
         """Seconds that growth counts in."""
         self._last_guard = -math.inf
@@ -144,15 +146,15 @@ class ConcurrencyLimit:
         `in_flight` counts those that were not refused. A crowd of refusals within a round trip is one event. The
         dearer a refusal is, the rarer it is provoked.
         """
-        if not self.adaptive:
+        self.grows_at = math.inf
+        if not self.adaptive or self._canary:
             return
         self._slow_start = False
-        self.grows_at = math.inf
         if now - self._last_cut < self._round_trip:
             return
         self._plateau = max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
         self._move(max(1.0, self._plateau * CUT))
-        self._answers = 0
+        self._answers = self._beyond = 0
         self._from, self._since, self._last_cut = self._limit, now, now
         self._unit = max(self._round_trip, DEAR * hold)
         self.why = "cut after a refusal"
@@ -175,6 +177,11 @@ class ConcurrencyLimit:
         """Note a fault or a refusal: silence is no good news any more."""
         self.grows_at = math.inf
         self._silent = 0.0
+
+    def freeze(self, in_flight: int) -> None:
+        """Allow no more than what is in flight, until answers come."""
+        if in_flight >= USED * self._limit:
+            self._move(max(1.0, min(self._limit, float(in_flight))))
 
     def resume(self, in_flight: float, *, clear: bool = False) -> None:
         """Allow so many again; with `clear` grow as if nothing had been refused: it was not for want of room."""
@@ -230,6 +237,10 @@ class ConcurrencyLimit:
                 target = min(target, self._plateau)
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"
+            if self._limit >= max(self._plateau + 2.0, 1.2 * self._plateau):
+                self._beyond += 1
+                if self._beyond > self._limit:
+                    self._plateau, self._slow_start, self._stage = None, True, (0.0, 0.0, 0.0)
         self._move(min(grown, self._ceiling))
         if self._limit == self._ceiling:
             self.why = "at its ceiling"

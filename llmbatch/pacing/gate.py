@@ -19,6 +19,9 @@ QUICK, PATIENT = 0.1, 1.0
 """Seconds to wait after a refusal that names no time: where the limit adapts, the cut is the answer to it."""
 STEP = 0.9
 """A rate that was right until now is not far off."""
+MEASURED = 0.8
+"""The part of what is in flight, for each round trip, that leaves at least."""
+MINUTE = 60.0
 ROOM = 1.25
 """How much more may be in flight than a rate needs on average."""
 
@@ -59,6 +62,8 @@ class Gate:
         self._told_until = -math.inf
         """The latest time that a refusal named while others went on."""
         self._load = 0
+        self._load_rate = 0.0
+        """How many a second were admitted when the last wall was found."""
         """How many were in flight when the last wall was found, or the last trial began."""
         self._rate_limited = False
         self._paced_at = -math.inf
@@ -134,6 +139,7 @@ class Gate:
         if (trial := self._trial) is not None:
             trial.opens = max(now, trial.opens) + trial.gap
             if self.sent >= self.refusal_pattern.due:
+                self.refusal_pattern.finish(self.sent)
                 self._finish_trial(now)
         if self.breaker.active:
             walled = self.breaker.walled
@@ -173,12 +179,18 @@ class Gate:
 
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
         """Learn the limits a server announced to a request; return the seconds until they let another one pass."""
-        age = request.jobs[0].latency
+        age, known = request.jobs[0].latency, self.requests.binds
         for bucket, rate, left, reset, taken in (
             (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
             (self.tokens, limits.tokens, limits.tokens_left, limits.tokens_reset, request.taken[1]),
         ):
             bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - taken)
+        if self.requests.binds and not known and self.refusals:
+            # What was refused before was refused for that rate.
+            self.refusal_pattern.forget(self.sent)
+            self._trial = None
+            self._disprove_wall(now)
+            self.limit.resume(min(2.0 * self.limit.now, ROOM * self.requests.rate / MINUTE * age))
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
@@ -199,6 +211,7 @@ class Gate:
         self.outage_since = None
         if walled and self._rate_limited:
             self._pace(self._rate.reopened(now), now)
+        self.refusal_pattern.reopened(self.sent)
 
     def refused(
         self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]
@@ -212,15 +225,26 @@ class Gate:
         self.limit.bad_news()
         lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
         pattern, before_pattern = self.refusal_pattern, self.refusal_pattern.pattern
-        if pattern.refused(request.departure, self.sent, self.in_flight, lost=lost) is not Pattern.WALL:
+        growing = self.limit.adaptive and self.limit.starting
+        found = pattern.refused(
+            request.departure, self.sent, self.in_flight, lost=lost, growing=growing, level=self._level()
+        )
+        if found is not Pattern.WALL:
             self._told_until = max(self._told_until, now + (fault.wait or 0.0))
-            if pattern.pattern is Pattern.TRIAL and before_pattern is not Pattern.TRIAL:
-                self._begin_trial(now)
+            if before_pattern is Pattern.TRIAL:
+                self._finish_trial(now)
+            elif found is Pattern.TRIAL:
+                self._begin_trial(now, self._rate.recent(now, self.sent - self.refusals))
+            elif before_pattern is Pattern.WALL:
+                self._disprove_wall(now)
+            elif found is Pattern.UNKNOWN and growing:
+                self.limit.freeze(self.in_flight - 1)
             return None
         asked = max(fault.wait or 0.0, self._told_until - now if before_pattern is not Pattern.WALL else 0.0)
         if before_pattern is not Pattern.WALL:
             self._trial = None
             self._load = self.in_flight - 1
+            self._load_rate = self._rate.recent(now, self.sent - self.refusals)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
         base = QUICK if lost else self._base()
@@ -234,22 +258,44 @@ class Gate:
             self.limit.refused_too()
         return max(0.0, self.breaker.closed_until - before)
 
-    def _begin_trial(self, now: float) -> None:
-        """Send less for a while, to see whether the share of refusals falls with the load."""
+    def _level(self) -> float:
+        """Return what may be sent as a part of what had passed when the last wall was found."""
+        if not self.limit.adaptive or not self._load:
+            return 1.0
+        level = self.limit.now / self._load
+        if self.requests.guessed and self._load_rate:
+            level = min(level, self.requests.rate / MINUTE / self._load_rate)
+        return level
+
+    def _disprove_wall(self, now: float) -> None:
+        """Grow again as if nothing had been refused."""
+        self.limit.resume(0.0, clear=True)
+        self.requests.forget()
+        self.breaker.reset(now)
+        self.outage_since = None
+
+    def _begin_trial(self, now: float, rate: float) -> None:
+        """Send less for a while than is in flight and leaves a second, to see whether the share of refusals falls."""
         load = max(1, self.in_flight - 1)
         if not self.requests.binds:
             load = max(load, self.limit.plateau, int(0.75 * self._load))
         self._load = load
-        rate = self._rate.recent(now, self.sent - self.refusals)
+        if self.limit.round_trip:
+            # The rate that was measured may be that of a time in which nothing could leave.
+            rate = max(rate, MEASURED * load / self.limit.round_trip)
         self._trial = _Trial(max(1, round(LOAD * load)), 1.0 / (LOAD * rate) if rate else 0.0)
         self.limit.resume(self._trial.most)
         self.breaker.reset(now)
         self.outage_since = None
 
     def _finish_trial(self, now: float) -> None:
+        pattern = self.refusal_pattern.pattern
+        if pattern is Pattern.TRIAL:
+            return
         self._trial = None
-        if self.refusal_pattern.finish(self.sent) is Pattern.SCATTERED:
+        if pattern is Pattern.SCATTERED:
             self.limit.resume(self._load, clear=True)
+            self.requests.forget()
         else:
             self.limit.refused(now, 0.0, self._load)
 

@@ -141,6 +141,12 @@ class TokenBucket:
             self._guess = (self.rate, now, max(seconds, requests * 60.0 / rate))
             self.binds = True
 
+    def forget(self) -> None:
+        """Drop a guessed rate: it was not for the rate that requests were refused."""
+        if self._guess is not None:
+            self._guess = None
+            self.rate, self.binds = math.inf, False
+
     def _add(self, now: float, amount: float) -> Taken:
         taken = [now, amount]
         self._spent.append(taken)

@@ -89,9 +89,7 @@ def test_an_unknown_limit_on_concurrency_is_found_and_held(
 
     run_for(4, service)
 
-    # The trial that tells a wall from scattered refusals is long where few are in flight.
-    share = 0.88 if capacity == 8 else 0.9
-    assert service.admitted_in(MINUTE, 4 * MINUTE) >= share * 3 * MINUTE * capacity / usual
+    assert service.admitted_in(MINUTE, 4 * MINUTE) >= 0.9 * 3 * MINUTE * capacity / usual
     assert service.refused_share <= 0.05
 
 
@@ -124,7 +122,7 @@ def test_a_rate_that_counts_refused_requests_too_is_found() -> None:
 
     run_for(4, service)
 
-    assert len(service.admitted) >= 0.79 * 4 * 600
+    assert len(service.admitted) >= 0.8 * 4 * 600
     assert service.refused_share <= 0.05
 
 

@@ -39,6 +39,8 @@ class BatchFamily(NamedTuple):
     line: Callable[[bytes, Batch], Line]
     row: Callable[[str, Answer | str], WrittenRow]
     files: Callable[[Batch], tuple[str, str]]
+    files_of: str | None = None
+    """The family whose files its batches have, another one than its own."""
     results: str = "batch_output"
     """The purpose of the results files."""
     most_lines: int = 50_000

@@ -43,7 +43,7 @@ def page(name: str, shown: list[dict[str, Any]], call: Call) -> Reply:
 
 def _shown(file: StoredFile, call: Call) -> dict[str, Any]:
     """Return the file object."""
-    source = {"source": "UPLOADED"} if file.purpose == "batch" else {"source": "GENERATED"}
+    source = "UPLOADED" if file.role == "request" else "GENERATED"
     return {
         "name": f"files/{file.id}",
         **({"displayName": file.name} if file.name else {}),
@@ -55,7 +55,7 @@ def _shown(file: StoredFile, call: Call) -> dict[str, Any]:
         "sha256Hash": base64.b64encode(file.id.encode()).decode(),
         "uri": f"{call.host}/v1beta/files/{file.id}",
         "state": "ACTIVE",
-        **source,
+        "source": source,
     }
 
 
@@ -141,7 +141,7 @@ async def delete(provider: BatchProvider, _: Call, id: str) -> Reply:
 async def download(provider: BatchProvider, call: Call, id: str) -> Reply:
     """Return the content of a results file; uploads cannot be read."""
     file = _found(provider, id)
-    if file.purpose == "batch" or call.query.get("alt") != "media":
+    if file.role == "request" or call.query.get("alt") != "media":
         raise Refused(400, f"The file {id} cannot be downloaded.")
     return provider.download(file, b"application/octet-stream")
 

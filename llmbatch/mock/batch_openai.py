@@ -141,6 +141,7 @@ def _usage(used: dict[str, int]) -> dict[str, Any]:
 
 
 def _file(file: StoredFile, provider: BatchProvider, *, azure: bool = False) -> dict[str, Any]:
+    """Return the file object, with the fields of Mistral's beside those of OpenAI's: both have the same address."""
     ready = not azure or provider.now() >= file.created + _PROCESSING * provider.settings.batch_delay
     return {
         "id": file.id,
@@ -152,6 +153,12 @@ def _file(file: StoredFile, provider: BatchProvider, *, azure: bool = False) -> 
         "purpose": file.purpose,
         "status": "processed" if ready else "pending",
         "status_details": None,
+        "sample_type": f"batch_{file.role}",
+        "source": "upload" if file.role == "request" else "mistral",
+        "num_lines": file.lines,
+        "mimetype": file.mime,
+        "signature": None,
+        "visibility": "workspace",
     }
 
 
@@ -212,8 +219,8 @@ async def list_files(provider: BatchProvider, call: Call) -> Reply:
 
 
 async def get_file(provider: BatchProvider, call: Call, id: str) -> Reply:
-    """Return a file object."""
-    return _ok(_file(_found_file(provider, id), provider, azure=call.is_azure))
+    """Return a file object; Mistral's says here that it is not deleted."""
+    return _ok(_file(_found_file(provider, id), provider, azure=call.is_azure) | {"deleted": False})
 
 
 async def get_content(provider: BatchProvider, _: Call, id: str) -> Reply:
@@ -301,7 +308,8 @@ def _page(shown: list[dict[str, Any]], call: Call, limit: int) -> Reply:
         raise Refused(400, f"Invalid 'after': {after} is not in the list.", param="after")
     page = shown[first : first + limit]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-    return _ok({"object": "list", "data": page, **ends, "has_more": len(shown) > first + limit})
+    more = len(shown) > first + limit
+    return _ok({"object": "list", "data": page, **ends, "has_more": more, "total": len(shown)})
 
 
 OPENAI_BATCHES = BatchFamily(

@@ -31,14 +31,14 @@ class BatchProvider:
         """Return Unix seconds."""
         return self._clock()
 
-    async def create(self, call: Call, *, checked: bool = False, **fields: Any) -> Batch:
+    async def create(self, call: Call, *, checked: bool = False, files_of: str | None = None, **fields: Any) -> Batch:
         """Make a batch. With `checked`, its input is checked at once, and one that cannot run is not made."""
         store, settings = self.store, self.settings
         async with store.lock():
             number = max((batch.number for batch in store.batches()), default=-1) + 1
             batch = Batch(number=number, created=self.now(), delay=settings.batch_delay, **fields)
-            file = store.file(batch.file, batch.family, batch.created)
-            if file is not None and file.purpose in _INPUTS:
+            file = store.file(batch.file, files_of or batch.family, batch.created)
+            if file is not None and file.role == "request" and file.purpose in _INPUTS:
                 store.keep_input(batch.id, file)
             if checked:
                 batch.checked = await self.worker.check(batch)

@@ -66,7 +66,8 @@ async def settle(batch: Batch, family: BatchFamily, shared: Shared) -> Ended:
             else:
                 settlement.leave(line, "cancelled")
     outputs: list[str | None] = []
-    for name, shown, count in zip(names, family.files(batch), settlement.lines, strict=True):
+    roles = ("result", "error")
+    for name, shown, role, count in zip(names, family.files(batch), roles, settlement.lines, strict=True):
         content = store.content(name)
         if not count:
             os.remove(content + ".part")
@@ -74,7 +75,8 @@ async def settle(batch: Batch, family: BatchFamily, shared: Shared) -> Ended:
             continue
         os.replace(content + ".part", content)
         size = os.stat(content).st_size
-        store.add_file(StoredFile(name, family.name, shown, family.results, size, shared.clock(), count))
+        owner = family.files_of or family.name
+        store.add_file(StoredFile(name, owner, shown, family.results, size, shared.clock(), count, role=role))
         outputs.append(name)
     os.replace(log + ".part", log)
     counts, usage = dict(settlement.counts), dict(settlement.usage)

@@ -15,6 +15,7 @@ from llmbatch.mock.batch_anthropic import ANTHROPIC_BATCHES, ANTHROPIC_ROUTES
 from llmbatch.mock.batch_call import Call, Refused
 from llmbatch.mock.batch_family import Route
 from llmbatch.mock.batch_gemini import GEMINI_BATCH_ROUTES, GEMINI_BATCHES
+from llmbatch.mock.batch_mistral import MISTRAL_BATCHES, MISTRAL_ROUTES
 from llmbatch.mock.batch_openai import OPENAI_BATCHES, OPENAI_ROUTES
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_results import Shared
@@ -30,8 +31,8 @@ from llmbatch.mock.settings import MockSettings
 
 __all__ = ["BatchService", "Handler"]
 
-_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES)}
-_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES)
+_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES, MISTRAL_BATCHES)}
+_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES, *MISTRAL_ROUTES)
 _LOST = Fault("close", {})
 
 
@@ -103,7 +104,8 @@ class BatchService:
 
     def logged(self, batch: Batch) -> dict[str, Any]:
         """Return what the ledger says of a create."""
-        file = self._open().store.file(batch.file, batch.family, batch.created)
+        files_of = _FAMILIES[batch.family].files_of or batch.family
+        file = self._open().store.file(batch.file, files_of, batch.created)
         named = (batch.shown.get("displayName") or batch.shown.get("metadata"), file and file.name)
         checked = batch.checked
         tag = next(filter(None, named), checked.first if checked else None)

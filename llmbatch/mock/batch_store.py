@@ -38,6 +38,8 @@ class StoredFile:
     lines: int = 0
     expires: float | None = None
     mime: str = "application/jsonl"
+    role: str = "request"
+    """What it is to a batch: `request`, `result` or `error`."""
 
 
 class BatchStore:

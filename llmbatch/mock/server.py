@@ -129,6 +129,15 @@ def _raw_socket(stream: SocketStream) -> Any:
     return raw if raw.fileno() >= 0 else None
 
 
+def _hold_back(stream: SocketStream) -> None:
+    """Read no more until somebody asks: anyio pauses a client only once it has caught up with it.
+
+    One that sends at once and faster than its request is read would fill the memory.
+    """
+    if (transport := getattr(stream, "_transport", None)) is not None:
+        transport.pause_reading()
+
+
 def _cut_off(stream: SocketStream) -> None:
     """Close a connection with a TCP reset.
 
@@ -158,6 +167,7 @@ class _Server:
 
     async def accept(self, stream: SocketStream) -> None:
         """Serve one connection until it ends; a client that vanishes is no error."""
+        _hold_back(stream)
         async with stream:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await _Connection(self, stream, next(self._connections)).serve()

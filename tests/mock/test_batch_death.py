@@ -122,6 +122,18 @@ def mock_command(folder: Path, *flags: str) -> Iterator[tuple[str, subprocess.Po
             process.kill()
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by /proc")
+def test_an_upload_goes_to_disk_and_not_into_memory(tmp_path: Path) -> None:
+    size = 128 * 2**20
+    with mock_command(tmp_path) as (url, process), openai.OpenAI(base_url=url, api_key="any") as client:
+        content = (b"x" * 4095 + b"\n") * (size // 4096)
+        for _ in range(3):
+            assert client.files.create(file=("in.jsonl", content), purpose="batch").bytes == size
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    most = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    assert most < size
+
+
 def test_a_batch_outlives_kill_9(tmp_path: Path) -> None:
     flags = ("--batch-delay", "0.5", "--ledger", str(tmp_path / "ledger"))
     with mock_command(tmp_path, *flags) as (url, process):

@@ -1,1 +1,1 @@
-"""A run put together from its parts: the only place that sees all of them. Usable without the command line."""
+"""Puts a run together from its parts; the only package that sees all of them. Usable without the command line."""

@@ -2,7 +2,6 @@
 
 import gc
 import math
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
@@ -21,12 +20,12 @@ from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
 from llmbatch.app.servers import Servers
+from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import (
     CeilingReached,
     InputError,
-    Interrupted,
     LlmbatchError,
     OutputError,
     UsageError,
@@ -162,7 +161,6 @@ class Session:
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
-        self._interrupts = 0
         self.stopped: LlmbatchError | None = None
 
     async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
@@ -203,7 +201,8 @@ class Session:
                 with nullcontext() if view is None else view(monitor.snapshot):
                     async with anyio.create_task_group() as watchers:
                         if signals:
-                            watchers.start_soon(self._watch_signals)
+                            timeout, grace = patience.timeout, settings.stop.grace
+                            watchers.start_soon(partial(watch_signals, pipeline.stop, timeout=timeout, grace=grace))
                         watchers.start_soon(self._watch_deadline)
                         watchers.start_soon(self._sync_regularly)
                         watchers.start_soon(self._measure)
@@ -357,23 +356,6 @@ class Session:
             CeilingReached("--deadline is over", "Run the same command again to continue.", by="deadline"),
             grace=self._settings.stop.grace,
         )
-
-    async def _watch_signals(self) -> None:
-        """First signal: let what is in flight finish. Second: drop it. Third: leave at once."""
-        wanted = [
-            signum
-            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(signum) is not signal.SIG_IGN  # nohup stays nohup
-        ]
-        with anyio.open_signal_receiver(*wanted) as signals:
-            async for signum in signals:
-                self._interrupts += 1
-                grace = self._settings.patience.timeout if signum is signal.SIGINT else self._settings.stop.grace
-                self._pipeline.stop(Interrupted(signum), grace=grace if self._interrupts == 1 else 0.0)
-                if self._interrupts == 2:
-                    # Restore the system's handlers: a third signal ends the process.
-                    for other in wanted:
-                        signal.signal(other, signal.SIG_DFL)
 
 
 class _AllKept:

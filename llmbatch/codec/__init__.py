@@ -1,1 +1,1 @@
-"""Bytes to values and back: JSON, digests, event streams. Pure."""
+"""Converts bytes to values and back: JSON, digests, event streams. Pure."""

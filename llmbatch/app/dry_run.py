@@ -148,7 +148,7 @@ def open_decisions(settings: Settings, say: Callable[[str], None]) -> Iterator[D
     if path is None or settings.output.overwrite or not path.exists():
         yield lambda job: Decision(Action.SEND)
         return
-    policy = ResumePolicy.of(settings.resume, settings.resume.changed or "rerun")
+    policy = ResumePolicy.of(settings.resume, settings.resume.changed or "rerun", settings.model.json_retries)
     with open_results([str(path)]) as (results,):
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")

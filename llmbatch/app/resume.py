@@ -52,7 +52,7 @@ class ResumePlan:
         self._has_passed = False
         """Whether a record has been passed on to be sent."""
         self._remembered = "keep" if changed == "keep" else None
-        self.policy = ResumePolicy.of(resume, changed)
+        self.policy = ResumePolicy.of(resume, changed, settings.model.json_retries)
 
     def begin(self, dialect: Dialect) -> Survey | None:
         """Tell what the file has and what will be done, and record the options of this run.
@@ -167,6 +167,9 @@ class ResumePlan:
     def _continue(self, job: Job, decision: Decision) -> None:
         """Give a job the counts and costs that earlier runs left of it."""
         job.redo = decision.redo
+        if decision.attempts:
+            job.prior_attempts = job.unusable_answers = decision.attempts
+            job.unusable_answer = self._store.unfit_answer(job.identity)
         job.possibly_billed = self._store.prior(job.identity, job.key)
         job.prior_cost = self._store.paid(job.identity) if decision.redo else None
 

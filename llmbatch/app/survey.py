@@ -55,7 +55,7 @@ class Survey:
             codes.append(_KEPT)
             self.worked.add(record.route)
             return
-        codes.append(_CODES[decision, record.key is None])
+        codes.append(_CODES[decision._replace(attempts=0), record.key is None])
         if decision.action not in _KEEP:
             self.repeats.append(record.identity.occurrence)
         elif decision.action is Action.KEEP_OK and isinstance(record, Job):

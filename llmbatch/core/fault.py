@@ -7,7 +7,7 @@ from typing import Any
 
 from llmbatch.core.usage import Usage
 
-__all__ = ["Billing", "Fault", "Kind", "Scope"]
+__all__ = ["NOT_CHECKED", "Billing", "Fault", "Kind", "Scope"]
 
 
 class Kind(StrEnum):
@@ -38,6 +38,10 @@ class Kind(StrEnum):
     FINISH_REASON = "finish_reason"
     NOT_JSON = "not_json"
     SCHEMA = "schema"
+
+
+NOT_CHECKED = "not_checked"
+"""The code of an answer of which it is not known whether it fits the schema: no better one is asked for."""
 
 
 class Billing(Enum):

@@ -68,6 +68,8 @@ class Job:
     """A paid answer that is not usable, kept while another one is asked for."""
     possibly_billed: int = 0
     """Attempts, those of earlier runs too, whose outcome was never learned."""
+    prior_attempts: int = 0
+    """Requests of earlier runs for the answer that it asks for again."""
     sent: int = 0
     retries: int = 0
     unusable_answers: int = 0

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from llmbatch.codec import json
 from llmbatch.codec.schema import SchemaCheck
-from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.fault import NOT_CHECKED, Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, UnusableAnswer
 from llmbatch.core.prompt import Prompt, RecordError
@@ -84,7 +84,8 @@ def checked(checks: AnswerChecks, answer: Completion, *, given_up: str | None = 
         message = f"the answer is not JSON{_how(answer)}: {error}"
         return _rejected(answer, Kind.NOT_JSON, message, again=checks.again)
     if given_up is not None:
-        return _rejected(answer, Kind.SCHEMA, f"the answer was not checked against the schema: {given_up}")
+        message = f"the answer was not checked against the schema: {given_up}"
+        return _rejected(answer, Kind.SCHEMA, message, code=NOT_CHECKED)
     flaw = checks.check(value) if checks.check is not None else None
     if flaw is None:
         return answer

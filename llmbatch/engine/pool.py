@@ -113,14 +113,15 @@ class Pool:
             if announced is not None:
                 dispatch.learn_limits(request, announced, now)
         done = dispatch.settle(request, verdicts, now)
+        unrecorded = dispatch.take_unrecorded() if dispatch.unrecorded else []
         if marks is not None and (not done or len(jobs) > 1):
-            # Jobs with an outcome are settled once their line is written.
-            settled = {id(outcome.job) for outcome in done}
+            # Jobs with an answer are settled once it is written: until then it is in doubt.
+            settled = {id(outcome.job) for outcome in (*done, *unrecorded)}
             marks.came_back([job for job in jobs if id(job) not in settled])
         if done:
             self._writer.put(done)
-        if dispatch.unrecorded:
-            self._record(dispatch.take_unrecorded())
+        if unrecorded:
+            self._record(unrecorded)
         self._changed()
 
     def in_flight(self, most: int) -> list[tuple[float, Job]]:

@@ -122,7 +122,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     model("json", SWITCH, "Ask for JSON, and fail answers that are none; parsed into the field json."),
     model("schema", SCHEMA, "Ask for JSON that fits this JSON schema; needs the extra schema."),
-    model("json_retries", count(0), "Ask again, N times, for an answer that does not fit; each costs."),
+    model("json_retries", count(0), "Ask again, N times over all runs, for an answer that does not fit; each costs."),
     model("fail_on_finish", REASONS, "Answers that ended so are failures: length, content_filter, refusal, ..."),
     model("header", HEADERS, "One more request header.", python="headers"),
     model(

@@ -6,11 +6,13 @@ from typing import Any
 
 from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.job import Identity, Job
+from llmbatch.core.outcome import UnusableAnswer
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import Intent
 from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
 from llmbatch.results.pending import Pending
+from llmbatch.results.render import unfit_answer
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.stats import amount
 
@@ -83,7 +85,7 @@ class History(ABC):
             identity,
             wanted,
             Before(flags, line_key, in_doubt(self._doubts, name, wanted, policy)),
-            lambda: str(self._line(place)["record"]) if place is not None else "",
+            lambda: self._line(place) if place is not None else {},
             policy,
         )
         if place is not None and decision.action is Action.SEND:
@@ -124,6 +126,14 @@ class History(ABC):
         """Return the cost of the attempts that led to a record's line, None when it is unknown."""
         place = self._lines.find(name_of(identity))
         return amount(self._line(place).get("cost_usd")) if place is not None else None
+
+    def unfit_answer(self, identity: Identity) -> UnusableAnswer | None:
+        """Return the paid answer of a record's line; None if that is not as we write it."""
+        place = self._lines.find(name_of(identity))
+        try:
+            return unfit_answer(self._line(place)) if place is not None else None
+        except (TypeError, ValueError, LookupError):
+            return None
 
     def _possibly_billed(self, place: int) -> int:
         """Return the attempts of unknown outcome that a line reports."""

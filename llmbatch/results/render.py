@@ -1,19 +1,19 @@
 """Renders outcomes as result lines, or in the shape of another output format."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.fault import Billing, Fault
+from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, UnusableAnswer, Usage
 from llmbatch.core.redact import Redactor
 from llmbatch.results.output_formats import Reshape
 
-__all__ = ["Render", "jsonl", "reshaped"]
+__all__ = ["Render", "jsonl", "reshaped", "unfit_answer"]
 
 REQUEST_ID = 200
 """Characters kept of a provider's id of a request: a header may be very long."""
@@ -53,7 +53,7 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         fields["status"] = "failed"
         fields["error"] = _error(verdict, redact)
         fields["model"] = job.route.model
-        fields["attempts"] = job.sent
+        fields["attempts"] = job.prior_attempts + job.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
         if isinstance(verdict, UnusableAnswer):
@@ -67,7 +67,7 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
     if job.sent:
         fields["started_at"] = _timestamp(round(job.started * 1000))
         fields["latency_s"] = round(job.latency * 1000) / 1000  # faster than round(seconds, 3)
-    fields["attempts"] = job.sent
+    fields["attempts"] = job.prior_attempts + job.sent
     if job.batch:
         fields["batch"] = job.batch
     if job.possibly_billed:
@@ -96,6 +96,45 @@ def _put_answer(fields: dict[str, Any], completion: Completion) -> None:
         fields["usage"] = _usage(usage)
     if extra:
         fields |= extra
+
+
+_ENVELOPE = frozenset(
+    {
+        *("id", "occurrence", "index", "sample", "record", "key", "meta", "request", "input", "batch"),
+        *("status", "error", "billed", "possibly_billed", "attempts", "started_at", "latency_s", "cost_usd"),
+        *("text", "finish_reason", "model", "usage", "request_id", "response"),
+    }
+)
+"""Fields of a line that do not stand in `Completion.extra`."""
+
+
+def unfit_answer(fields: Mapping[str, Any]) -> UnusableAnswer:
+    """Return the answer of a line that was paid for and does not fit.
+
+    Raises TypeError, ValueError or LookupError for a line that is not as `jsonl` writes it.
+    """
+    usage = fields.get("usage")
+    completion = Completion(
+        text=fields.get("text"),
+        finish_reason=fields.get("finish_reason"),
+        model=fields.get("model"),
+        usage=Usage(**usage) if usage is not None else None,
+        request_id=fields.get("request_id"),
+        extra={name: value for name, value in fields.items() if name not in _ENVELOPE},
+        body=fields.get("response"),
+    )
+    error = fields["error"]
+    return UnusableAnswer(
+        kind=Kind(error["kind"]),
+        message=error["message"],
+        code=error.get("code"),
+        billing=Billing.BILLED,
+        status=error.get("status"),
+        request_id=completion.request_id,
+        answer=completion.body,
+        usage=completion.usage,
+        completion=completion,
+    )
 
 
 def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:

@@ -1,9 +1,10 @@
 """Decides what to do with a record of the input when a results file is continued. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from llmbatch.core.fault import NOT_CHECKED, Kind
 from llmbatch.core.job import Identity
 from llmbatch.core.settings import Redo, ResumeSettings
 from llmbatch.results.doubts import Doubts
@@ -45,6 +46,7 @@ class Decision(NamedTuple):
     redo: bool = False
     edited: bool = False
     in_doubt: bool = False
+    attempts: int = 0
 
 
 KEPT = Decision(Action.KEEP_OK)
@@ -61,10 +63,14 @@ class ResumePolicy(NamedTuple):
     keep_edited: bool = False
     """Whether the user keeps the old answers of many records that were edited."""
 
+    json_retries: int = 0
+    """How often a paid answer that does not fit is asked for again, over all runs."""
+
     @classmethod
-    def of(cls, resume: ResumeSettings, changed: str | None) -> "ResumePolicy":
+    def of(cls, resume: ResumeSettings, changed: str | None, json_retries: int = 0) -> "ResumePolicy":
         """Return the policy of a run; `changed` is from its flag or from an earlier run."""
-        return cls(redo=resume.redo, hold=resume.in_doubt == "hold", changed=changed, dedupe=resume.dedupe)
+        hold = resume.in_doubt == "hold"
+        return cls(redo=resume.redo, hold=hold, changed=changed, dedupe=resume.dedupe, json_retries=json_retries)
 
     def is_named(self, id: str | int | None) -> bool:
         """Say whether `--redo @IDS` names a record: then it is sent even if it was answered."""
@@ -85,6 +91,11 @@ class ResumePolicy(NamedTuple):
             return not (same and traits & LineFlags.BILLED)
         return self.redo.failures == "all"
 
+    def may_ask_again(self, traits: int) -> bool:
+        """Say whether a line is a paid answer that does not fit, of the kind for which another one is asked."""
+        unfit = traits & LineFlags.BILLED and kind_of(traits) in (Kind.NOT_JSON, Kind.SCHEMA)
+        return bool(unfit) and self.json_retries > 0 and self.redo == Redo()
+
 
 def in_doubt(doubts: Doubts, name: int, key: int, policy: ResumePolicy) -> int:
     """Count the attempts in doubt that may belong to a request; under dedupe, to any request with its key."""
@@ -97,9 +108,9 @@ def is_answered(traits: int, line_key: int, key: int) -> bool:
 
 
 def decide(
-    identity: Identity, key: int, before: Before, line_record: Callable[[], str], policy: ResumePolicy
+    identity: Identity, key: int, before: Before, line: Callable[[], Mapping[str, Any]], policy: ResumePolicy
 ) -> Decision:
-    """Decide about a record that can be sent. `line_record` returns the `record` digest of its line."""
+    """Decide about a record that can be sent. `line` returns the fields of its line, for a few cases only."""
     redo = before.traits is not None
     named = redo and policy.is_named(identity.id)
     if before.traits is not None and is_answered(before.traits, before.key, key) and not named:
@@ -113,13 +124,24 @@ def decide(
     if before.traits & LineFlags.OK:
         if named:
             return Decision(Action.SEND, redo=True)
-        if line_record() != identity.record:
+        if line().get("record") != identity.record:
             action = Action.KEEP_OK if policy.keep_edited else Action.SEND
             return Decision(action, redo=True, edited=True, in_doubt=doubtful)
         if policy.changed is None:
             return Decision(Action.CHANGED)
         return Decision(Action.KEEP_OK) if policy.changed == "keep" else Decision(Action.SEND, redo=True)
-    if not policy.redoes(identity.id, before.traits, same=same):
-        return Decision(Action.KEEP_FAILED)
+    attempts = _attempts(line()) if same and policy.may_ask_again(before.traits) else 0
+    if not 0 < attempts <= policy.json_retries:
+        attempts = 0
+        if not policy.redoes(identity.id, before.traits, same=same):
+            return Decision(Action.KEEP_FAILED)
     doubtful = doubtful or bool(same and before.traits & LineFlags.DOUBTS)
-    return Decision(Action.HOLD if doubtful and policy.hold else Action.SEND, redo=True, in_doubt=doubtful)
+    action = Action.HOLD if doubtful and policy.hold else Action.SEND
+    return Decision(action, redo=True, in_doubt=doubtful, attempts=attempts)
+
+
+def _attempts(line: Mapping[str, Any]) -> int:
+    """Return the attempts that led to an answer for which another one may be asked; 0 if none may."""
+    attempts, error = line.get("attempts"), line.get("error")
+    asked = isinstance(error, dict) and error.get("code") != NOT_CHECKED
+    return attempts if asked and isinstance(attempts, int) else 0

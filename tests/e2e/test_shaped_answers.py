@@ -130,6 +130,7 @@ def test_a_check_without_end_holds_nobody_up_and_keeps_the_answer(
     assert (last["id"], last["status"], last["billed"], last["attempts"]) == ("bad", "failed", True, 1)
     assert last["error"]["kind"] == "schema" and "was not checked against the schema" in last["error"]["message"]
     assert json.loads(last["text"]) == last["json"] == bad and last["usage"]["output_tokens"]
+    assert last["error"]["code"] == "not_checked" and llmbatch("run", *flags, stdin=prompts).code == 1
     assert len(mock.ledger(kind)) == 31
 
 

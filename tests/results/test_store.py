@@ -161,6 +161,7 @@ policies = st.builds(
     hold=st.booleans(),
     changed=st.sampled_from([None, "keep", "rerun"]),
     keep_edited=st.booleans(),
+    json_retries=st.integers(0, 3),
 )
 
 
@@ -168,7 +169,7 @@ policies = st.builds(
 @given(befores, st.booleans(), policies)
 def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bool, policy: ResumePolicy) -> None:
     line_record = "other" if edited else "same"
-    verdict: Decision = decide(Identity(0, "x", "same"), 1, before, lambda: line_record, policy)
+    verdict: Decision = decide(Identity(0, "x", "same"), 1, before, lambda: {"record": line_record}, policy)
     ok = before.traits is not None and bool(before.traits & LineFlags.OK)
     named = policy.redo == NAMED
     if ok and before.key == 1 and not named:
@@ -202,21 +203,43 @@ def test_each_failure_is_sent_again_by_the_redo_that_means_it(redo: Redo, sent: 
         failure("rate_limited"),
         *(failure(kind, billed=True) for kind in ("schema", "not_json")),
     ]
-    again = {
-        line["error"]["kind"]
-        for line in lines
-        if decide(Identity(0, "x", "r"), 1, Before(flags_of(line), 1, 0), lambda: "r", ResumePolicy(redo)).action
-        is Action.SEND
-    }
+    again = set()
+    for line in lines:
+        before = Before(flags_of(line), 1, 0)
+        verdict = decide(Identity(0, "x", "r"), 1, before, lambda: {"record": "r"}, ResumePolicy(redo))
+        if verdict.action is Action.SEND:
+            again.add(line["error"]["kind"])
     assert again == sent
     invalid = flags_of({"status": "failed", "key": None, "error": {"kind": "invalid_record"}})
-    verdict = decide(Identity(0, "x", "r"), 1, Before(invalid, 0, 0), lambda: "r", ResumePolicy(redo))
+    verdict = decide(Identity(0, "x", "r"), 1, Before(invalid, 0, 0), lambda: {"record": "r"}, ResumePolicy(redo))
     assert verdict.action is Action.SEND, "a record that was invalid and no longer is was never sent"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempts", "policy", "goes_on"),
+    [
+        ("schema", 1, ResumePolicy(json_retries=2), True),
+        ("not_json", 2, ResumePolicy(json_retries=2), True),
+        ("schema", 3, ResumePolicy(json_retries=2), False),
+        ("schema", 1, ResumePolicy(), False),
+        ("finish_reason", 1, ResumePolicy(json_retries=2), False),
+        ("schema", 1, ResumePolicy(Redo("none"), json_retries=2), False),
+        ("schema", None, ResumePolicy(json_retries=2), False),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_asked_for_again_while_retries_are_left(
+    kind: str, attempts: int | None, policy: ResumePolicy, goes_on: bool
+) -> None:
+    line = failure(kind, billed=True)
+    before = Before(flags_of(line), 1, 0)
+    verdict = decide(Identity(0, "x", "r"), 1, before, lambda: line | {"attempts": attempts}, policy)
+    sent = Decision(Action.SEND, redo=True, attempts=attempts or 0)
+    assert verdict == (sent if goes_on else Decision(Action.KEEP_FAILED))
 
 
 def test_an_answer_is_sent_again_when_its_id_is_named() -> None:
     for before in (Before(LineFlags.OK, 1, 0), Before(LineFlags.OK, 2, 0)):
-        verdict = decide(Identity(0, "x", "same"), 1, before, lambda: "same", ResumePolicy(NAMED))
+        verdict = decide(Identity(0, "x", "same"), 1, before, lambda: {"record": "same"}, ResumePolicy(NAMED))
         assert verdict == Decision(Action.SEND, redo=True)
 
 

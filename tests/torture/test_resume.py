@@ -669,9 +669,51 @@ def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World,
         reported = line["attempts"] + line.get("possibly_billed", 0) if line is not None else 0
         assert billed <= max(known + 1, reported), f"killed at {ended.struck} {at}: {billed} of {reported}"
         assert again.code in ((7, 1) if policy == "hold" else (1,))
+        assert billed <= 3 + (line or {}).get("possibly_billed", 0), "--json-retries counts over all runs"
         if not ended.killed:
             return
     raise AssertionError("the run does not end")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+def test_json_retries_that_are_left_are_made_by_the_next_run(world: World, signum: int) -> None:
+    says = (
+        "[[mock:text value=no times=1]] [[mock:status code=429 retry-after=30 times=1]] [[mock:text value={%22a%22:1}]]"
+    )
+    flags = ("--json", "--json-retries", 1, "--price", "1,1")
+    with run_apart(world, [f"x {says}"], *flags) as process:
+        asked: list[str] = []
+        while len(asked) < 2:
+            asked += world.asked()
+            assert process.poll() is None
+        process.send_signal(signum)
+        process.wait(20)
+    (line,) = results_of(world.output)
+    assert (line["status"], line["attempts"] >= 1, line["text"]) == ("failed", True, "no")
+    paid = line["cost_usd"]
+    records = prompts(f"x {says}")
+    for kept in (("--json", "--price", "1,1"), (*flags, "--redo", "none")):
+        assert world.run(records, *kept).code == 1 and world.asked() == []
+    if line["attempts"] == 1:
+        assert "1 of them for another time" in world.run(records, *flags, "--dry-run").stderr
+    ended = world.run(records, *flags)
+    if line["attempts"] > 1:  # a refused request may have been another attempt
+        assert ended.code == 1 and world.asked() == []
+        return
+    (better,) = results_of(world.output)
+    assert ended.code == 0 and world.asked() == ["x"], ended.stderr
+    assert (better["status"], better["attempts"], better["json"]) == ("ok", 2, {"a": 1}) and better["cost_usd"] > paid
+
+
+def test_a_retry_that_fails_leaves_the_answer_that_was_paid(world: World) -> None:
+    asked = [{"id": "x", "prompt": "x [[mock:text value=no times=1]] [[mock:status code=400]]"}]
+    assert world.run(asked, "--json").code == 1
+    (before,) = results_of(world.output)
+    assert world.run(asked, "--json", "--json-retries", 1).code == 1
+    (after,) = results_of(world.output)
+    assert world.asked() == ["x", "x"]
+    same = ("status", "error", "billed", "text", "usage", "finish_reason", "model", "key", "record")
+    assert [after[name] for name in same] == [before[name] for name in same] and after["attempts"] == 2
 
 
 def test_another_shard_on_the_same_file_is_refused(world: World) -> None:

@@ -42,8 +42,8 @@ class Call:
 
     @property
     def is_azure(self) -> bool:
-        """Whether the path has Azure's form."""
-        return self.target.startswith("/openai/")
+        """Whether the path has Azure's form and the key is in Azure's header: Groq's path has the same form."""
+        return self.target.startswith("/openai/") and b"api-key" in self.headers
 
     @property
     def query(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """OpenAI's files and batches, and Azure's, whose paths differ."""
 
-import os
 import re
+from functools import partial
 from typing import Any
 
 from llmbatch.codec import json
@@ -168,21 +168,11 @@ def _ok(value: Any) -> Reply:
 
 async def upload(provider: BatchProvider, call: Call) -> Reply:
     """Keep a file."""
-    id = provider.store.new_id("file-")
-    content = provider.store.content(id)
-    try:
-        with provider.private_file(id) as into:
-            form = Upload(call.header(b"content-type"), into)
-            await form.read(call.chunks, _LARGEST_FILE)
-        file = _uploaded(id, form, provider)
-    except BaseException:
-        os.remove(content)
-        raise
-    provider.store.add_file(file)
+    file = await provider.receive_form("file-", call, _LARGEST_FILE, partial(_uploaded, provider))
     return _ok(_file(file, provider, azure=call.is_azure))
 
 
-def _uploaded(id: str, form: Upload, provider: BatchProvider) -> StoredFile:
+def _uploaded(provider: BatchProvider, id: str, form: Upload) -> StoredFile:
     purpose = form.fields.get("purpose")
     if form.filename is None:
         raise Refused(400, "'file' is a required property", param="file")

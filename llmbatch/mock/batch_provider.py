@@ -1,7 +1,7 @@
 """What calls about files and batches do: upload and read files, create, find and cancel batches."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -9,6 +9,7 @@ from llmbatch.mock.batch import Batch
 from llmbatch.mock.batch_call import Call, Refused
 from llmbatch.mock.batch_results import Shared
 from llmbatch.mock.batch_store import StoredFile
+from llmbatch.mock.batch_upload import Upload
 from llmbatch.mock.batch_worker import BatchWorker
 from llmbatch.mock.reply import Reply
 
@@ -76,6 +77,22 @@ class BatchProvider:
                 self.store.save(latest)
         self.worker.wake()
         return latest
+
+    async def receive_form(
+        self, prefix: str, call: Call, most: int, read: Callable[[str, Upload], StoredFile]
+    ) -> StoredFile:
+        """Keep the file of a form, whose other fields `read` checks; of one that is refused nothing stays."""
+        id = self.store.new_id(prefix)
+        try:
+            with self.private_file(id) as into:
+                form = Upload(call.header(b"content-type"), into)
+                await form.read(call.chunks, most)
+            file = read(id, form)
+        except BaseException:
+            os.remove(self.store.content(id))
+            raise
+        self.store.add_file(file)
+        return file
 
     async def receive(self, id: str, chunks: AsyncIterator[bytes], most: int) -> int:
         """Write a body to the place of a file's content, as it comes; return its size."""

@@ -20,6 +20,7 @@ from llmbatch.mock.batch_openai import OPENAI_BATCHES, OPENAI_ROUTES
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_results import Shared
 from llmbatch.mock.batch_store import BatchStore
+from llmbatch.mock.batch_together import TOGETHER_BATCHES, TOGETHER_ROUTES
 from llmbatch.mock.batch_worker import BatchWorker
 from llmbatch.mock.dialect import MalformedRequest
 from llmbatch.mock.error_formats import ErrorFormat, Refusal
@@ -31,8 +32,11 @@ from llmbatch.mock.settings import MockSettings
 
 __all__ = ["BatchService", "Handler"]
 
-_FAMILIES = {family.name: family for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES, MISTRAL_BATCHES)}
-_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES, *MISTRAL_ROUTES)
+_FAMILIES = {
+    family.name: family
+    for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES, MISTRAL_BATCHES, TOGETHER_BATCHES)
+}
+_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES, *MISTRAL_ROUTES, *TOGETHER_ROUTES)
 _LOST = Fault("close", {})
 
 

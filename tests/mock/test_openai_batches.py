@@ -216,7 +216,7 @@ def test_lists_are_paged_newest_first(client: Callable[..., openai.OpenAI]) -> N
 def test_azures_paths_are_served_and_its_uploads_are_pending_at_first(
     client: Callable[..., openai.OpenAI],
 ) -> None:
-    one = client("/openai/v1", batch_delay=5.0)
+    one = client("/openai/v1", batch_delay=5.0).with_options(default_headers={"api-key": "any"})
     file = one.files.create(file=("in.jsonl", openai_line("a", url="/chat/completions")), purpose="batch")
     assert file.status == "pending"  # type: ignore[comparison-overlap]
     with pytest.raises(openai.BadRequestError):

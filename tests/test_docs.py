@@ -24,7 +24,7 @@ def test_the_flags_are_those_of_the_program() -> None:
     run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     flags = {name for p in run.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
     written = {flag for row in _rows("flags", "Flags") for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*", row[0])}
-    assert written == flags - {"--help", "-h"}
+    assert written == flags - {"--help", "-h", "--help-all"}
 
 
 def test_the_defaults_are_those_of_the_program() -> None:

@@ -11,7 +11,8 @@ from llmbatch.cli.fast_params import Command, Group
 __all__ = ["Verbs", "command"]
 
 VERBS = ("run", "report", "verify", "convert", "mock", "providers", "config", "help")
-"""The verbs in the order of `--help`. Each is a module here that holds a function or typer.Typer of its name."""
+"""The verbs in the order of `--help`. Each is a module here that holds a function or typer.Typer of its name,
+and perhaps its class of commands, COMMAND."""
 
 
 class Verbs(Group):
@@ -33,9 +34,10 @@ class _Commands(UserDict[str, Any]):
 
 def command(verb: str) -> Any:
     """Import a verb and return its command."""
-    found = getattr(import_module(f"llmbatch.cli.{verb}"), verb)
+    module = import_module(f"llmbatch.cli.{verb}")
+    found = getattr(module, verb)
     if not isinstance(found, typer.Typer):
         app = typer.Typer(add_completion=False)
-        app.command(cls=Command)(found)
+        app.command(cls=getattr(module, "COMMAND", Command))(found)
         found = app
     return typer.main.get_command(found)

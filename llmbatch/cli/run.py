@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbatch.cli import secrets
+from llmbatch.cli.fast_params import Command
 from llmbatch.cli.flags import with_flags
 from llmbatch.cli.settings_file import load_profile, unknown_variables
 from llmbatch.core.environment import ENVIRONMENT
@@ -19,6 +20,9 @@ from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from typer._click.core import Context
+    from typer._click.formatting import HelpFormatter
 
     from llmbatch.app.session import View
     from llmbatch.core.redact import Redactor
@@ -29,7 +33,28 @@ if TYPE_CHECKING:
     from llmbatch.ui.metrics import MetricsFile
     from llmbatch.ui.streams import Say
 
-__all__ = ["run"]
+__all__ = ["COMMAND", "run"]
+
+
+class RunCommand(Command):
+    """The command with a help of its own."""
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help that fits one screen."""
+        from llmbatch.cli.run_help import one_screen
+
+        formatter.write(one_screen(run.__doc__ or ""))
+
+
+COMMAND = RunCommand
+
+
+def _help_all(wanted: bool) -> None:
+    if wanted:
+        from llmbatch.cli.run_help import everything
+
+        sys.stdout.write(everything(run.__doc__ or ""))
+        raise typer.Exit
 
 
 @with_flags(load_profile)
@@ -43,6 +68,9 @@ def run(
             show_default=False,
         ),
     ] = None,
+    help_all: Annotated[
+        bool, typer.Option("--help-all", callback=_help_all, is_eager=True, help="Show every option with its help.")
+    ] = False,
     **_: Any,
 ) -> None:
     """Send every record of INPUT to a model; write one JSON line for each.

@@ -12,7 +12,7 @@ PARAMETERS = {parameter.name: parameter for parameter in RUN.params}
 
 
 def test_typer_has_the_flags_of_the_table_in_their_order() -> None:
-    assert list(PARAMETERS) == ["inputs", *(option.name for option in (*OPTIONS, PROFILE))]
+    assert list(PARAMETERS) == ["inputs", "help_all", *(option.name for option in (*OPTIONS, PROFILE))]
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, PROFILE], ids=lambda option: option.name)

@@ -238,17 +238,25 @@ def test_what_needs_no_network_does_not_import_it(flag: str, llmbatch: Command) 
         assert "rich" not in imported
 
 
-def test_every_option_has_help_and_a_panel(llmbatch: Command) -> None:
-    text = llmbatch("run", "--help", env={"TERMINAL_WIDTH": "160", "COLUMNS": "160"}).stdout.decode()
-    panels = re.findall(r"╭─ (\w+) ─", text)
-    assert {"Input", "Model", "Pace", "Patience", "Stop", "Output", "View"} <= set(panels)
-    assert "\b" not in text and "[profile.NAME]" in text and "{{ field }}" in text
-    described = dict(re.findall(r"│\s+(--[\w-]+)(.*)│", text))
-    assert len(described) > 45
-    for option, rest in described.items():
-        words = re.sub(r"-\w\b|\[(env var|default).*", "", rest).split()
-        assert len(words) >= 3, f"{option} has no help: {rest!r}"
+def test_every_option_has_help_and_a_group(llmbatch: Command) -> None:
+    text = llmbatch("run", "--help-all", env={"COLUMNS": "120"}).stdout.decode()
+    groups = re.findall(r"^(\w+)(?: \(llmbatch help \w+\))?$", text, re.MULTILINE)
+    assert {"Input", "Model", "Pace", "Patience", "Stop", "Output", "View"} <= set(groups)
+    assert "\\[" not in text and "[profile.NAME]" in text and "{{ field }}" in text
+    described = re.split(r"^  (?:-\w, |    )(?=--)", text, flags=re.MULTILINE)[1:]
+    assert len(described) > 60
+    for option in described:
+        words = re.sub(r"Default:.*", "", option, flags=re.DOTALL).split()
+        assert len(words) >= 4, f"there is no help: {option!r}"
     assert "[[mock:hang]]" in llmbatch("mock", "--help").stdout.decode()
+
+
+def test_the_help_of_a_run_fits_one_screen_and_names_every_option(llmbatch: Command) -> None:
+    shown = llmbatch("run", "-h", env={"COLUMNS": "100"}).stdout.decode()
+    everything = llmbatch("run", "--help-all", env={"COLUMNS": "100"}).stdout.decode()
+    assert len(shown.splitlines()) <= 50 and max(map(len, shown.splitlines())) <= 100
+    flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", everything))
+    assert flags - {"--concurrency"} <= set(re.findall(r"(?<![\w-])--[a-z][\w-]*", shown))
 
 
 def test_a_prompt_in_place_of_an_input_is_told_the_way_before_any_key_is_missed(llmbatch: Command) -> None:

@@ -1,0 +1,102 @@
+"""`llmbatch run --help` on one screen, and `--help-all`: made from the table of options, without rich."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from llmbatch.options.option import Option
+from llmbatch.options.table import OPTIONS, PROFILE
+
+__all__ = ["MAIN", "everything", "one_screen"]
+
+MAIN = ("model", "provider", "base_url", "output", "template", "concurrency", "limit", "max_cost", "dry_run", "fail_on")
+"""The ten options that matter to most people, in this order."""
+
+_PAGES = {
+    "Input": "records",
+    "Model": "providers",
+    "Pace": "pacing",
+    "Patience": "failures",
+    "Stop": "cost",
+    "Output": "results",
+    "Resume": "resume",
+    "Batches": "batches",
+}
+"""The page of `llmbatch help` behind a group of options."""
+
+
+def one_screen(doc: str) -> str:
+    """Return what the verb does, by its docstring, the options that matter, and the names of the others by group."""
+    options = {option.name: option for option in (*OPTIONS, PROFILE)}
+    main = [options[name] for name in MAIN]
+    lines = [*_head(doc), _heading("Options that matter"), *_described(main)]
+    lines += ["", _heading("All others") + ", by group (--help-all explains them)"]
+    for panel, members in _groups(main):
+        names = " ".join(option.flag for option in members)
+        lines += textwrap.wrap(
+            f"{panel:<9} {names}", _width(), initial_indent="  ", subsequent_indent=" " * 12, break_on_hyphens=False
+        )
+    pages = ", ".join(dict.fromkeys(_PAGES.values()))
+    lines += ["", *textwrap.wrap(f"llmbatch help TOPIC explains more: {pages}, …", _width())]
+    return "\n".join(lines) + "\n"
+
+
+def everything(doc: str) -> str:
+    """Return what the verb does and every option with its help, group by group."""
+    lines = [*_head(doc)]
+    for panel, members in _groups(()):
+        page = f" (llmbatch help {_PAGES[panel]})" if panel in _PAGES else ""
+        lines += [_heading(panel) + page, *_described(members), ""]
+    lines.append("Each option is a variable as well, LLMBATCH_CONCURRENCY for --concurrency, and a key of the settings")
+    lines.append("file, concurrency; llmbatch help environment.")
+    return "\n".join(lines) + "\n"
+
+
+def _head(doc: str) -> Iterator[str]:
+    first, *rest = textwrap.dedent(doc).strip().splitlines()
+    yield "Usage: llmbatch run [OPTIONS] [INPUT]..."
+    yield ""
+    yield first
+    yield "INPUT: files, folders or quoted patterns of prompts; none or - is stdin."
+    yield ""
+    yield from (f"  {line.strip()}" for line in rest if line.strip())
+    yield ""
+
+
+def _groups(left_out: Sequence[Option]) -> Iterator[tuple[str, list[Option]]]:
+    panels = dict.fromkeys(option.panel for option in (*OPTIONS, PROFILE))
+    for panel in panels:
+        members = [option for option in (*OPTIONS, PROFILE) if option.panel == panel and option not in left_out]
+        if members:
+            yield panel, members
+
+
+def _described(options: Sequence[Option]) -> Iterator[str]:
+    """Yield the options with their help beside them, and below where the words before it are long."""
+    column = 32
+    for option in options:
+        short = f"{option.short}, " if option.short else "    "
+        words = f"  {short}{option.flag} {option.shown_values}".rstrip()
+        default = option.default
+        text = option.help.replace("\\[", "[").replace("{{ field }}", "{{\xa0field\xa0}}")
+        if default not in (None, False, "") and "Default:" not in text:
+            text += f" Default: {default}."
+        wrapped = textwrap.wrap(text, max(30, _width() - column), break_on_hyphens=False)
+        if len(words) >= column - 1:
+            yield words
+            words = ""
+        for number, line in enumerate(wrapped):
+            yield f"{'' if number else words:<{column}}{line}".replace("\xa0", " ")
+
+
+def _width() -> int:
+    return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+def _heading(text: str) -> str:
+    """Write a heading, bold where it is seen on a terminal."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return f"\x1b[1m{text}\x1b[0m"

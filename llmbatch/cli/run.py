@@ -145,11 +145,10 @@ def _metrics(settings: "Settings") -> "MetricsFile | None":
 
 def _screen(settings: "Settings") -> "tuple[Say, View | None]":
     """Choose how to show progress: live if stderr has a terminal of its own, else plain lines; not at all if quiet."""
-    from llmbatch.ui.streams import say_plainly
-
-    if settings.view.quiet:
-        return say_plainly, None
-    if _can_animate(settings):
+    say = _log(settings)
+    if settings.view.quiet or settings.view.progress == "none":
+        return say, None
+    if settings.view.progress == "auto" and settings.view.log_format == "text" and _can_animate(settings):
         from llmbatch.ui.console import stderr_console
         from llmbatch.ui.live import LiveView
         from llmbatch.ui.symbols import symbols_for
@@ -158,7 +157,16 @@ def _screen(settings: "Settings") -> "tuple[Say, View | None]":
         return live.say, live
     from llmbatch.ui.plain import plain_view
 
-    return say_plainly, plain_view(say_plainly)
+    return say, plain_view(say)
+
+
+def _log(settings: "Settings") -> "Say":
+    """Choose how lines are written while the run lasts: with the time, unless a person sees them as they come."""
+    from llmbatch.ui.streams import say_as_json, say_plainly, say_with_time
+
+    if settings.view.log_format == "json":
+        return say_as_json
+    return say_plainly if os.isatty(2) else say_with_time
 
 
 @contextmanager
@@ -178,11 +186,14 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
     """Show the summary; after an early end also say what happened, what is saved and how to continue."""
     from llmbatch.app.files import write_whole
     from llmbatch.codec import json
-    from llmbatch.ui.streams import say_plainly
+    from llmbatch.ui.streams import log_object, say_as_json, say_plainly
 
     view = settings.view
+    as_json = view.log_format == "json"
     if not view.quiet:
-        if view.summary == "json":
+        if as_json and view.summary != "none":
+            log_object(summary=summary.as_json())
+        elif view.summary == "json":
             say_plainly(json.dumps(summary.as_json()).decode())
         elif view.summary == "table":
             from llmbatch.ui.console import stderr_console
@@ -190,23 +201,24 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
             from llmbatch.ui.symbols import symbols_for
 
             show_summary(stderr_console(view.color, ENVIRONMENT), summary, symbols_for(ENVIRONMENT), redact)
+    say = say_as_json if as_json else say_plainly
     if summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING):
-        say_plainly(f"stopped: {printable(redact(summary.stopped), 500)}")
-        say_plainly(f"saved: {_saved(settings, summary)}")
+        say(f"stopped: {printable(redact(summary.stopped), 500)}")
+        say(f"saved: {_saved(settings, summary)}")
         if summary.hint:
-            say_plainly(f"next: {printable(redact(summary.hint), 500)}")
+            say(f"next: {printable(redact(summary.hint), 500)}")
         if summary.pending:
-            say_plainly(_batches_go_on(settings, summary))
+            say(_batches_go_on(settings, summary))
         if settings.output.path is not None:
-            say_plainly(f"continue: {printable(redact(_same_command()), 2000)}")
+            say(f"continue: {printable(redact(_same_command()), 2000)}")
     elif summary.pending:
-        say_plainly(_batches_go_on(settings, summary))
+        say(_batches_go_on(settings, summary))
     elif settings.output.path is not None and summary.failed and not view.quiet and view.summary == "table":
         path = printable(shlex.quote(str(settings.output.path)))
-        say_plainly(f"next: llmbatch report {path} sums it up; the same command sends what failed again")
+        say(f"next: llmbatch report {path} sums it up; the same command sends what failed again")
     elif summary.held:
-        say_plainly(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
-        say_plainly("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
+        say(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
+        say("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     if view.summary_file is not None:
         write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
 

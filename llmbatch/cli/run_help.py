@@ -1,11 +1,11 @@
 """`llmbatch run --help` on one screen, and `--help-all`: made from the table of options, without rich."""
 
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.options.option import Option
 from llmbatch.options.table import OPTIONS, PROFILE
 
@@ -97,6 +97,6 @@ def _width() -> int:
 
 def _heading(text: str) -> str:
     """Write a heading, bold where it is seen on a terminal."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    if ENVIRONMENT.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return f"\x1b[1m{text}\x1b[0m"

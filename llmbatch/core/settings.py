@@ -243,6 +243,8 @@ class ViewSettings(NamedTuple):
     verbose: bool = False
     debug: bool = False
     color: str = "auto"
+    progress: str = "auto"
+    log_format: str = "text"
     summary: str = "table"
     summary_file: Path | None = None
     metrics_file: Path | None = None

@@ -237,6 +237,8 @@ OPTIONS: tuple[Option, ...] = (
     view("verbose", SWITCH, "A line for each failure and retry.", short="-v"),
     view("debug", SWITCH, "Wire events, and tracebacks of bugs."),
     view("color", one_of("auto", "always", "never"), "Colours on stderr."),
+    view("progress", one_of("auto", "plain", "none"), "Progress on stderr: auto draws it on a terminal of its own."),
+    view("log_format", one_of("text", "json"), "What is told on stderr: lines of text, or JSON objects with the time."),
     view("summary", one_of("table", "json", "none"), "The summary on stderr."),
     view("summary_file", FILE, "Write the summary as JSON."),
     view("metrics_file", FILE, "Write progress in Prometheus' text format while it runs."),

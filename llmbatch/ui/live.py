@@ -49,19 +49,18 @@ class LiveView:
             self._console.print(Text(text))
             self._draw(drawn)
 
+    def show(self, now: Snapshot) -> None:
+        """Draw a moment of the run in the place of the last one."""
+        lines = render(now, self._symbols, self._console.width, self._console.height)
+        with self._lock, self._console:
+            self._erase()
+            self._draw(lines)
+
     @contextmanager
     def __call__(self, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
         """Show the run while the context lasts."""
-
-        def redraw() -> None:
-            lines = render(snapshot(), self._symbols, self._console.width, self._console.height)
-            with self._lock, self._console:
-                self._erase()
-                self._draw(lines)
-
         try:
-            with ticking(EVERY, redraw):
-                redraw()
+            with ticking(EVERY, lambda: self.show(snapshot())):
                 yield
         finally:
             with self._lock, self._console:

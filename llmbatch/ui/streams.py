@@ -4,14 +4,28 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
+from llmbatch.codec import json
 from llmbatch.core.events import Event, Finished, Notice, Paused, Retrying, Stopping
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.printable import printable
 from llmbatch.results.stream_sink import StreamSink
 
-__all__ = ["EventLog", "Say", "notice", "say_plainly", "stdout_sink", "terminal_width", "write_stderr"]
+__all__ = [
+    "EventLog",
+    "Say",
+    "log_object",
+    "notice",
+    "say_as_json",
+    "say_plainly",
+    "say_with_time",
+    "stdout_sink",
+    "terminal_width",
+    "write_stderr",
+]
 
 Say = Callable[[str], None]
 """Shows one line."""
@@ -20,6 +34,25 @@ Say = Callable[[str], None]
 def say_plainly(text: str) -> None:
     """Write a line to stderr; errors are ignored."""
     write_stderr(f"{text}\n".encode("utf-8", "replace"))
+
+
+def say_with_time(text: str) -> None:
+    """Write a line with the time in UTC before it: for logs."""
+    say_plainly(f"{_now()} {text}")
+
+
+def say_as_json(text: str) -> None:
+    """Write a line as an object with its time, without the name of the program."""
+    log_object(message=text.removeprefix("llmbatch: "))
+
+
+def log_object(**fields: Any) -> None:
+    """Write fields as one line of JSON, with the time in UTC."""
+    write_stderr(json.dumps({"time": _now(), **fields}) + b"\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class EventLog:

@@ -23,7 +23,7 @@ def test_the_demo_answers_every_sample_prompt(llmbatch: Command, tmp_path: Path)
     assert len(asked) >= 200
     assert {r["id"] for r in results} == asked and len(results) == len(asked)
     assert all(r["status"] == "ok" and r["text"] and r["meta"].keys() == {"topic"} for r in results)
-    assert re.search(rf"ok +{len(asked)}\b", done.stderr)
+    assert re.search(rf"{len(asked)} of {len(asked)} answered", done.stderr)
 
 
 def test_a_table_is_asked_through_a_template_file(llmbatch: Command, mock: Mock) -> None:

@@ -117,6 +117,23 @@ def test_the_summary_table_says_the_same_in_words(llmbatch: Command, mock: Mock)
     assert any(re.match(r"latency p50 [\d.]+ m?s", row) for row in table)
 
 
+def test_a_log_of_json_has_objects_with_the_time_and_nothing_else(llmbatch: Command, mock: Mock) -> None:
+    stdin = ["hi", "[[mock:status code=400]]"]
+    done = llmbatch("run", *mock("-v", "--log-format", "json", "-o", "out.jsonl"), stdin=stdin)
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"]) for entry in logged)
+    assert [entry["summary"]["failed"] for entry in logged if "summary" in entry] == [1]
+    assert any(entry.get("message", "").startswith("failed: record 1") for entry in logged)
+
+
+def test_progress_can_be_plain_or_none_on_a_terminal_too(llmbatch: Command, start_mock: Callable[..., Mock]) -> None:
+    mock = start_mock("--latency", 0.5)
+    for how in ("plain", "none"):
+        seen = llmbatch.on_terminal("run", *mock("--progress", how), stdin=["hi"], stderr=True)
+        assert seen.code == 0 and b"\x1b[2K" not in seen.stderr
+    assert b"\x1b[2K" in llmbatch.on_terminal("run", *mock(), stdin=["hi"], stderr=True).stderr
+
+
 def test_no_summary_is_no_summary(llmbatch: Command, mock: Mock) -> None:
     assert llmbatch("run", *mock("--summary", "none"), stdin=["hi"]).stderr == ""
 
@@ -129,7 +146,7 @@ def test_the_summary_file_is_written_however_quiet_the_run(llmbatch: Command, mo
 def test_verbose_has_a_line_for_each_failure_and_retry(llmbatch: Command, mock: Mock) -> None:
     stdin = [{"id": "bad", "prompt": "[[mock:status code=400]]"}, {"id": "x", "prompt": "[[mock:status times=1]]"}]
     done = llmbatch("run", *mock("-v", "--summary", "none"), stdin=stdin)
-    failed, again = sorted(done.stderr.splitlines())
+    failed, again = sorted(line.partition(" ")[2] for line in done.stderr.splitlines())
     assert "failed: record 0 (id 'bad'): bad_request (HTTP 400)" in failed
     assert "record 1 is sent again in" in again and "HTTP 500" in again
     assert llmbatch("run", *mock("--summary", "none"), stdin=stdin).stderr == ""

@@ -61,6 +61,7 @@ def test_no_stale_line_is_left_after_a_resize_and_nothing_above_is_erased(narrow
     view, resize = view_on(screen)
     screen.write("$ llmbatch run\n")
     with view(lambda: NOW):
+        view.show(NOW)
         view.say("llmbatch: a notice")
         assert sum("61,204 of 100,000" in line for line in screen.lines) == 1
         resize(narrower)

@@ -1,20 +1,30 @@
-"""Goes through the input of a run that is continued, without sending anything."""
+"""Goes through the input of a run that is continued, without sending anything; on two cores if it is long."""
 
 import os
 import stat
+from array import array
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 
 from llmbatch.app.input import InputReader
 from llmbatch.app.survey import Survey
+from llmbatch.core.fork import can_fork, forked
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import Settings
+from llmbatch.input.decode import hash_of
+from llmbatch.input.halves import Part, halves
+from llmbatch.input.occurrences import Occurrences
+from llmbatch.input.source import open_source
 from llmbatch.results.history import History
-from llmbatch.results.resume_policy import ResumePolicy
+from llmbatch.results.resume_policy import KEPT, ResumePolicy
 
 __all__ = ["take_survey"]
 
 BATCH = 32
 """Records that are read at a time: few enough to stay in the processor's caches."""
+LONG = 4 << 20
+"""So many bytes of input are worth a second process."""
 
 
 def take_survey(settings: Settings, dialect: Dialect, history: History, policy: ResumePolicy) -> Survey | None:
@@ -22,19 +32,100 @@ def take_survey(settings: Settings, dialect: Dialect, history: History, policy: 
     input = settings.input
     if not _rereadable(input.paths):
         return None
-    survey = Survey()
     # What comes back with a result makes no difference here.
-    with closing(InputReader(settings._replace(input=input._replace(meta="none")), lambda text: None)) as reading:
-        survey.contents = reading.record()
-        jobs = reading.jobs(dialect)
-        while batch := jobs.records(BATCH):
-            for job in batch:
-                survey.add(job, history.decide(job.identity, job.key, policy))
-    survey.close()
-    return survey
+    first_pass = _FirstPass(settings._replace(input=input._replace(meta="none")), dialect, history, policy)
+    survey = first_pass.on_two_cores() if _is_long(input.paths) and input.limit is None and can_fork() else None
+    return survey or first_pass.alone()
 
 
-def _rereadable(paths: tuple[str, ...]) -> bool:
+@dataclass(slots=True)
+class _Half:
+    """What was found in a part of the input of which no record was there before."""
+
+    survey: Survey = field(default_factory=Survey)
+    matched: bytes = b""
+    """What became of the line of each record."""
+    new: "array[int]" = field(default_factory=lambda: array("q"))
+    """The hashes of the records without a line."""
+
+
+class _FirstPass:
+    """A pass over the input of some settings."""
+
+    def __init__(self, settings: Settings, dialect: Dialect, history: History, policy: ResumePolicy) -> None:
+        self._settings, self._dialect, self._history, self._policy = settings, dialect, history, policy
+
+    def alone(self) -> Survey:
+        """Go through all of it."""
+        self._history.forget_matched()
+        survey, decide, policy = Survey(), self._history.decide, self._policy
+        with closing(InputReader(self._settings, lambda text: None)) as reading:
+            survey.contents = reading.record()
+            jobs = reading.jobs(self._dialect)
+            while batch := jobs.records(BATCH):
+                for job in batch:
+                    survey.add(job, decide(job.identity, job.key, policy))
+            survey.fill(jobs.position)
+        survey.close()
+        return survey
+
+    def on_two_cores(self) -> Survey | None:
+        """Go through one half while a second process goes through the other.
+
+        None where it cannot be cut in two, and where a record may be there twice: how often one was there before, which
+        is a part of its identity, is counted from the beginning. Then `alone` does it all again.
+        """
+        input = self._settings.input
+        try:
+            parts = halves(input.paths, format=input.format, delimiter=input.delimiter)
+        except OSError:
+            return None
+        if parts is None:
+            return None
+        self._history.forget_matched()
+        with forked(lambda: self._half(parts[1], Occurrences(), from_start=False), files=self._history.files) as other:
+            if other is None:
+                return None
+            seen = Occurrences()
+            first = self._half(parts[0], seen, from_start=True)
+            second = other.result() if first is not None else None
+        if first is None or second is None or not self._history.match(second.matched):
+            return None
+        if any(map(seen.count, second.new)):
+            return None
+        first.survey.extend(second.survey, joined=parts[0].span is not None)
+        return first.survey
+
+    def _half(self, part: Part, seen: Occurrences, *, from_start: bool) -> _Half | None:
+        """Go through a part; None as soon as a record was there before."""
+        half, history, policy = _Half(), self._history, self._policy
+        survey, decide = half.survey, history.decide
+        input = self._settings.input
+        source = open_source(
+            part.paths, format=input.format, max_line=input.max_line, delimiter=input.delimiter, span=part.span
+        )
+        with closing(InputReader(self._settings, lambda text: None, source)) as reading:
+            survey.contents = reading.record()
+            jobs = reading.jobs(self._dialect, seen=seen, from_start=from_start)
+            while batch := jobs.records(BATCH):
+                for job in batch:
+                    identity = job.identity
+                    if identity.occurrence:
+                        return None
+                    decision = decide(identity, job.key, policy)
+                    survey.add(job, decision)
+                    if decision is not KEPT and not history.has_line(identity):
+                        half.new.append(hash_of(identity.id, identity.record))
+            survey.fill(jobs.position)
+        half.matched = history.matched
+        return half
+
+
+def _is_long(paths: Sequence[str]) -> bool:
+    return sum(os.stat(path).st_size for path in paths) >= LONG
+
+
+def _rereadable(paths: Sequence[str]) -> bool:
     try:
         return bool(paths) and all(path != "-" and stat.S_ISREG(os.stat(path).st_mode) for path in paths)
     except OSError:

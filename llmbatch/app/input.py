@@ -81,14 +81,17 @@ class InputReader:
         *,
         must_be_usable: bool = False,
         survey: Survey | None = None,
+        seen: Occurrences | None = None,
+        from_start: bool = True,
     ) -> JobReader:
         """Return the jobs of the input. With `must_be_usable` the first records may not all be invalid alike.
 
-        Records that keep their lines after a `survey` are passed over.
+        Records that keep their lines after a `survey` are passed over. `seen` counts how often records were there
+        before. Not `from_start`, the first records say nothing about the settings.
         """
         return JobReader(
             self._source,
-            self._decoder(dialect.params, self._notice, survey),
+            self._decoder(dialect.params, self._notice, seen if survey is None else Recounted(survey.repeats)),
             dialect,
             limit=self._settings.input.limit,
             include=self._settings.included,
@@ -96,7 +99,7 @@ class InputReader:
             shard=self._settings.input.shard,
             bound=bound,
             first=FirstRecords(fields_named_by(self._settings.input), must_be_usable=must_be_usable)
-            if survey is None
+            if survey is None and from_start
             else None,
             earlier=self._expected(survey) if survey is not None else None,
         )
@@ -123,7 +126,9 @@ class InputReader:
         """Close the inputs."""
         self._source.close()
 
-    def _decoder(self, params: frozenset[str], notice: Callable[[str], None], survey: Survey | None = None) -> Decoder:
+    def _decoder(
+        self, params: frozenset[str], notice: Callable[[str], None], seen: Occurrences | Recounted | None = None
+    ) -> Decoder:
         input = self._settings.input
         meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
         return Decoder(
@@ -136,7 +141,7 @@ class InputReader:
             system=self._system,
             form=input.format,
             images=self._images,
-            seen=self._occurrences() if survey is None else Recounted(survey.repeats),
+            seen=self._occurrences() if seen is None else seen,
             notice=notice,
         )
 

@@ -148,6 +148,11 @@ class JobReader:
         identity = job.identity
         return fingerprint(identity.id, identity.record, 0) % shards == shard - 1
 
+    @property
+    def position(self) -> int:
+        """How many records of the input were read, those of other shards too."""
+        return self._index
+
     def interrupt(self) -> None:
         """Make a blocked `read` return."""
         self._source.interrupt()

@@ -50,7 +50,7 @@ class Survey:
         """Add the next record of this shard."""
         index, codes = record.identity.index, self.codes
         if index > len(codes):
-            codes += bytes((_ELSEWHERE,)) * (index - len(codes))
+            self.fill(index)
         if decision is KEPT and isinstance(record, Job):
             codes.append(_KEPT)
             self.worked.add(record.route)
@@ -62,6 +62,10 @@ class Survey:
             self.worked.add(record.route)
         if decision.in_doubt and len(self.ids_in_doubt) < NAMED:
             self.ids_in_doubt.append(record.identity.id)
+
+    def fill(self, position: int) -> None:
+        """Add records of other shards up to a position in the input."""
+        self.codes += bytes((_ELSEWHERE,)) * (position - len(self.codes))
 
     def count(self, action: Action) -> int:
         """Count the records with this action."""
@@ -110,6 +114,15 @@ class Survey:
         is_skipped = _SKIPPED[self.codes[start]] if start < len(self.codes) else 0
         end = self._skipped.find(not is_skipped, start)
         return end if end >= 0 else len(self.codes), bool(is_skipped)
+
+    def extend(self, other: "Survey", *, joined: bool) -> None:
+        """Add what was found of the records behind these, and close; if `joined` they begin in the same file."""
+        self.codes += other.codes
+        self.contents.add(other.contents, joined=joined)
+        self.repeats.extend(other.repeats)
+        self.worked |= other.worked
+        self.ids_in_doubt = (self.ids_in_doubt + other.ids_in_doubt)[:NAMED]
+        self.close()
 
     def close(self) -> None:
         """Add up, once all records are in."""

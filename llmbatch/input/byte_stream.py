@@ -17,7 +17,7 @@ from llmbatch.codec.text import HEAD, LONGEST_MARK, MARKS, wide_encoding
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.unchanged import Watch
 
-__all__ = ["COMPRESSIONS", "ByteStream", "Wake", "check", "must_exist", "title"]
+__all__ = ["COMPRESSIONS", "ByteStream", "Span", "Wake", "check", "must_exist", "title"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
 _FOREIGN = {
@@ -34,6 +34,9 @@ _MAGIC = {
 """The first bytes of files that are not text."""
 _FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
+
+Span = tuple[int, int | None]
+"""Where the part of a file begins that is read, and where it ends, if not with the file."""
 
 
 class Wake:
@@ -63,12 +66,12 @@ class Wake:
 class ByteStream:
     """One open input, decompressed as its first bytes, or else its name, say. It ends when `wake` is raised.
 
-    `watch` is shown the bytes of the file.
+    `watch` is shown the bytes of the file. Only those in `span` are read, if there is one.
     """
 
-    def __init__(self, path: str, wake: Wake, watch: Watch | None = None) -> None:
+    def __init__(self, path: str, wake: Wake, watch: Watch | None = None, span: Span | None = None) -> None:
         self._path = path
-        self._raw = _Descriptor(path, wake, watch)
+        self._raw = _Descriptor(path, wake, watch, span)
         self._broken: tuple[type[Exception], ...] = (OSError,)
         self._read: Callable[[int], bytes] | None = None
         self._looked_at = b""
@@ -187,16 +190,27 @@ def _not_there(path: str) -> InputError:
     return InputError(f"cannot read {title(path)}: No such file or directory", hint)
 
 
+def is_compressed(path: str) -> bool:
+    """Say whether a file is read as anything but the bytes it has. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(max(map(len, _MAGIC)))
+    return any(map(head.startswith, _MAGIC)) or os.path.splitext(path)[1].lower() in COMPRESSIONS
+
+
 class _Descriptor:
     """A file descriptor that looks enough like a file for the decompressors."""
 
-    def __init__(self, path: str, wake: Wake, watch: Watch | None) -> None:
+    def __init__(self, path: str, wake: Wake, watch: Watch | None, span: Span | None) -> None:
         self._wake, self._own = wake, path != "-"
         self._watch = watch
+        self._left = span[1] - span[0] if span is not None and span[1] is not None else None
+        """How many bytes are to be read at most."""
         try:
             # Not blocking: opening a FIFO must not wait for its writer; the poll does, and can be woken.
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if self._own else 0
             regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            if span is not None:
+                os.lseek(self._fd, span[0], os.SEEK_SET)
         except OSError as error:
             raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
         self.bytes_read = 0
@@ -227,10 +241,12 @@ class _Descriptor:
                 if self._wake.raised:
                     break
             try:
-                data = os.read(self._fd, size)
+                data = os.read(self._fd, size if self._left is None else min(size, self._left))
             except BlockingIOError:  # another reader of the same pipe was faster
                 continue
             self.bytes_read += len(data)
+            if self._left is not None:
+                self._left -= len(data)
             return data if self._watch is None else self._watch(data)
         return b""
 

@@ -17,7 +17,7 @@ from llmbatch.input.images import Images
 from llmbatch.input.occurrences import Occurrences, RecentOccurrences, Recounted
 from llmbatch.input.template import Template, TemplateError
 
-__all__ = ["Decoded", "Decoder", "IdFields", "Meta", "id_fields", "named"]
+__all__ = ["Decoded", "Decoder", "IdFields", "Meta", "hash_of", "id_fields", "named"]
 
 Meta = Literal["all", "none"] | frozenset[str]
 """Which fields come back with the result: all that have no meaning of their own, none, or those named."""
@@ -132,8 +132,7 @@ class Decoder:
                 raise RecordError(f"column {name!r} {flaw}")
 
     def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
-        named = f"r{record}" if id is None else f"s{id}" if type(id) is str else f"i{id}"
-        return Identity(index, id, record, self._seen.add(hash(named)))
+        return Identity(index, id, record, self._seen.add(hash_of(id, record)))
 
     def _repeated_id(self, where: str, identity: Identity) -> str:
         shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"
@@ -219,6 +218,11 @@ class Decoder:
         if self._meta == "all":
             return {name: fields[name] for name in fields if name not in consumed and name not in looked_at}
         return {name: value for name, value in fields.items() if name in self._meta}
+
+
+def hash_of(id: str | int | None, record: str) -> int:
+    """Return a hash of a record as its occurrences are counted: of its id, or without one of its fields."""
+    return hash(f"r{record}" if id is None else f"s{id}" if type(id) is str else f"i{id}")
 
 
 def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:

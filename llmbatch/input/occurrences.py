@@ -89,19 +89,25 @@ class Repeats:
     """How often the records of a sequence were there before, kept where that is not never."""
 
     def __init__(self) -> None:
-        self._length = 0
-        self._places, self._counts = array("Q"), array("Q")
+        self.length = 0
+        self.places, self.counts = array("Q"), array("Q")
 
     def append(self, before: int) -> None:
         """Add the next record of the sequence."""
         if before:
-            self._places.append(self._length)
-            self._counts.append(before)
-        self._length += 1
+            self.places.append(self.length)
+            self.counts.append(before)
+        self.length += 1
+
+    def extend(self, others: "Repeats") -> None:
+        """Add another sequence behind this one."""
+        self.places.extend(self.length + place for place in others.places)
+        self.counts += others.counts
+        self.length += others.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield the places of the records that were there before, and how often."""
-        return zip(self._places, self._counts, strict=True)
+        return zip(self.places, self.counts, strict=True)
 
 
 class Recounted:

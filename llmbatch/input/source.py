@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Wake, check, title
+from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Span, Wake, check, title
 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
 from llmbatch.input.json_array import JsonArray
@@ -19,6 +19,9 @@ from llmbatch.input.unchanged import Contents, WatchInput
 __all__ = ["FORMATS", "Entry", "Source", "checked_delimiter", "expand", "open_source"]
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "text", "openai-batch", "anthropic-batch", "cookbook", "parquet")
+
+LINE_FORMATS = frozenset(["jsonl", "text", "openai-batch", "anthropic-batch", "cookbook"])
+"""Those with a record on each line."""
 
 _SUFFIXES = {
     ".jsonl": "jsonl",
@@ -42,8 +45,15 @@ class Source:
     """
 
     def __init__(
-        self, inputs: Sequence[tuple[str, str]], *, size: int | None, max_line: int, delimiter: str | None
+        self,
+        inputs: Sequence[tuple[str, str]],
+        *,
+        size: int | None,
+        max_line: int,
+        delimiter: str | None,
+        span: Span | None = None,
     ) -> None:
+        self._span = span
         self._delimiter = delimiter
         self._inputs = list(reversed(inputs))
         self._several = len(inputs) > 1
@@ -133,7 +143,7 @@ class Source:
         if form == "parquet":
             self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch)
             return rows
-        self._stream = stream = ByteStream(path, self._wake, watch)
+        self._stream = stream = ByteStream(path, self._wake, watch, self._span)
         match form:
             case "json":
                 return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
@@ -211,18 +221,26 @@ def _belongs_to_run(file: str) -> bool:
     return os.path.isdir(f"{file}.state")
 
 
-def open_source(paths: Sequence[str], *, format: str | None, max_line: int, delimiter: str | None = None) -> Source:
+def open_source(
+    paths: Sequence[str],
+    *,
+    format: str | None,
+    max_line: int,
+    delimiter: str | None = None,
+    span: Span | None = None,
+) -> Source:
     """Open inputs; no path and "-" are stdin. `max_line` is in bytes, `delimiter` is that of CSV and TSV.
 
-    Raises InputError when one of them cannot be read, UsageError when a format is unknown or needs an extra.
+    With a `span` there is a single input, of which only that part is read. Raises InputError when an input cannot be
+    read, UsageError when a format is unknown or needs an extra.
     """
     names = list(paths) or ["-"]
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
-    inputs = [(path, _format(path, format, delimiter)) for path in names]
+    inputs = [(path, format_of(path, format, delimiter)) for path in names]
     sizes = [check(path, is_text=form != "parquet") for path, form in inputs]
     size = None if None in sizes else sum(filter(None, sizes))
-    return Source(inputs, size=size, max_line=max_line, delimiter=delimiter)
+    return Source(inputs, size=size, max_line=max_line, delimiter=delimiter, span=span)
 
 
 def _suffix(path: str) -> str:
@@ -231,7 +249,8 @@ def _suffix(path: str) -> str:
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
-def _format(path: str, option: str | None, delimiter: str | None) -> str:
+def format_of(path: str, option: str | None, delimiter: str | None) -> str:
+    """Return the format of an input, by its name if no option says it. Raises UsageError."""
     form = option or _SUFFIXES.get(_suffix(path), "jsonl" if delimiter is None else "csv")
     if delimiter is not None and form not in ("csv", "tsv"):
         raise UsageError(f"--delimiter goes with CSV and TSV, and {title(path)} is read as {form}", "Leave it out.")

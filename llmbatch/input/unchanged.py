@@ -21,16 +21,25 @@ class Contents:
     """
 
     def __init__(self) -> None:
-        self._inputs: list[_Checksums] = []
+        self.inputs: list[_Checksums] = []
 
     def record(self, name: str) -> Watch:
         """Take note of one more input in the first pass."""
-        self._inputs.append(checksums := _Checksums())
+        self.inputs.append(checksums := _Checksums())
         return checksums.add
+
+    def add(self, others: "Contents", *, joined: bool) -> None:
+        """Add what another first pass read of the inputs behind these; if `joined` its first is the end of our last."""
+        first, *rest = others.inputs
+        if joined:
+            self.inputs[-1].join(first)
+        else:
+            rest.insert(0, first)
+        self.inputs += rest
 
     def compare(self) -> WatchInput:
         """Return what compares the same inputs, in the same order, in a later pass. It raises InputError."""
-        inputs = iter(self._inputs)
+        inputs = iter(self.inputs)
 
         def watch(name: str) -> Watch:
             checksums = next(inputs, None)
@@ -42,17 +51,25 @@ class Contents:
 
 
 class _Checksums:
-    """One input: the checksum of all its bytes up to some places."""
+    """One input: the checksum of each piece, and where that ends."""
 
     def __init__(self) -> None:
         self.ends, self.sums = array("Q"), array("I")
 
     def add(self, piece: bytes) -> bytes:
-        end, checksum = (self.ends[-1], self.sums[-1]) if self.ends else (0, 0)
         if piece:
-            self.ends.append(end + len(piece))
-            self.sums.append(zlib.crc32(piece, checksum))
+            self.ends.append(self._length + len(piece))
+            self.sums.append(zlib.crc32(piece))
         return piece
+
+    def join(self, other: "_Checksums") -> None:
+        length = self._length
+        self.ends.extend(length + end for end in other.ends)
+        self.sums += other.sums
+
+    @property
+    def _length(self) -> int:
+        return self.ends[-1] if self.ends else 0
 
 
 class _Comparison:
@@ -60,8 +77,8 @@ class _Comparison:
 
     def __init__(self, name: str, checksums: _Checksums) -> None:
         self._name = name
-        self._places = zip(checksums.ends, checksums.sums, strict=True)
-        self._next = next(self._places, None)
+        self._pieces = zip(checksums.ends, checksums.sums, strict=True)
+        self._next = next(self._pieces, None)
         self._offset = self._checksum = 0
 
     def __call__(self, piece: bytes) -> bytes:
@@ -77,7 +94,7 @@ class _Comparison:
             if self._offset == end:
                 if self._checksum != expected:
                     raise _changed(self._name)
-                self._next = next(self._places, None)
+                self._next, self._checksum = next(self._pieces, None), 0
         return piece[:start]
 
 

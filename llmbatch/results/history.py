@@ -1,7 +1,7 @@
 """Knows what earlier runs left of each record, its line and its doubts, and decides what to do with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llmbatch.codec.digest import FINGERPRINT
@@ -39,6 +39,11 @@ class History(ABC):
         """The keys of failed lines that may have been billed."""
         self._pending = Pending()
         """The records that are in batches."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[int]:
+        """The open files from which lines are read."""
 
     @abstractmethod
     def _line(self, place: int) -> dict[str, Any]:
@@ -91,6 +96,30 @@ class History(ABC):
         if place is not None and decision.action is Action.SEND:
             known.matched[place] = AGAIN
         return decision
+
+    def has_line(self, identity: Identity) -> bool:
+        """Say whether a record has a line."""
+        return self._lines.find(name_of(identity)) is not None
+
+    @property
+    def matched(self) -> bytes:
+        """What became of the record of each line: 0 where it was not found."""
+        return bytes(self._lines.matched)
+
+    def match(self, others: bytes) -> bool:
+        """Add what became of records elsewhere; False, with nothing added, if one of them was found here too."""
+        ours = self._lines.matched
+        is_found = bytes(1 if value else 0 for value in range(256))
+        here, there = (int.from_bytes(one.translate(is_found), "little") for one in (ours, others))
+        if here & there:
+            return False
+        both = int.from_bytes(ours, "little") | int.from_bytes(others, "little")
+        ours[:] = both.to_bytes(len(ours), "little")
+        return True
+
+    def forget_matched(self) -> None:
+        """Start to match records from none."""
+        self._lines.matched = bytearray(len(self._lines))
 
     def orphans(self) -> int:
         """Count the lines whose record was not found in the input."""

@@ -134,6 +134,11 @@ class ResultsFile:
         return self._redone.line(place, line.number)
 
     @property
+    def files(self) -> Sequence[int]:
+        """The open files from which lines are read."""
+        return [self._fd] if self._redone.fd is None else [self._fd, self._redone.fd]
+
+    @property
     def _fd(self) -> int:
         return self._file.fileno()
 
@@ -150,6 +155,11 @@ class RecordedHistory(History):
             if line.fields is not None and self._enter(line.fields, line.offset) is None:
                 self._names.append(name_of_line(line.fields) & FINGERPRINT)
         self._find_doubts(file.planned, file.redone)
+
+    @property
+    def files(self) -> Sequence[int]:
+        """The open files from which lines are read."""
+        return self._file.files
 
     def _line(self, place: int) -> dict[str, Any]:
         return self._file.line_of(self._names[place], self._lines.offset(place))
@@ -193,6 +203,11 @@ class _Redone:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def fd(self) -> int | None:
+        """The open file, if there is one."""
+        return self._file.fileno() if self.inode is not None else None
 
     def find(self, identity: int) -> int | None:
         return self.index.find(identity)

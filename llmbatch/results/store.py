@@ -366,6 +366,11 @@ class Store(History):
     def _scan(self) -> Iterator[Line]:
         return scan(self._fd, os.fstat(self._fd).st_size)
 
+    @property
+    def files(self) -> Sequence[int]:
+        """The open files from which lines are read."""
+        return (self._fd,)
+
     def _line(self, place: int) -> dict[str, Any]:
         """Read a line again."""
         line = line_at(self._fd, self._lines.offset(place))

@@ -4,9 +4,12 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmbatch.app import first_pass
 from llmbatch.app.first_pass import take_survey
 from llmbatch.app.input import InputReader
 from llmbatch.app.survey import Survey
-from llmbatch.core.errors import InputError
+from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.settings import InputSettings, ModelSettings, Redo, Settings
@@ -132,6 +136,86 @@ def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_f
         assert survey.worked == {
             one.route for one, done in decided if done.action is Action.KEEP_OK and isinstance(one, Job)
         }
+
+
+def seen_in(survey: Survey | None) -> tuple[Any, ...]:
+    assert survey is not None
+    return bytes(survey.codes), list(survey.repeats), survey.worked, survey.ids_in_doubt, survey.records
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the input is, and whatever threads the tests have."""
+    monkeypatch.setattr(first_pass, "LONG", 0)
+    monkeypatch.setattr(first_pass, "can_fork", lambda: True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(RECORDS, st.data())
+def test_two_processes_find_what_one_finds(two_cores: None, records: list[Any], data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        cuts = sorted(data.draw(st.lists(st.integers(1, len(records)), max_size=2)))
+        ending = data.draw(st.sampled_from(["jsonl", "csv", "jsonl.gz", "jsonl"]))
+        parts = [part for a, b in pairwise([0, *cuts, len(records)]) if (part := records[a:b])]
+        inputs = [write(Path(folder, f"{number}.{ending}"), part) for number, part in enumerate(parts)]
+        run = a_run(*inputs, shard=data.draw(st.sampled_from([None, (2, 2)])))
+        all_records = everything(run)
+        fates = st.sampled_from(["none", "ok", "ok", "failed", "edited"])
+        of_each = data.draw(st.lists(fates, min_size=len(all_records), max_size=len(all_records)))
+        policy = data.draw(st.sampled_from(POLICIES))
+        with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
+            survey = take_survey(run, dialect_of(run), history, policy)
+            matched = history.matched
+            alone = first_pass._FirstPass(run, dialect_of(run), history, policy).alone()
+            assert seen_in(survey) == seen_in(alone) and matched == history.matched
+        assert survey is not None
+        assert [name(one) for one in everything(run, survey) if not isinstance(one, AlreadyDone)] == [
+            name(one) for one in everything(run, alone) if not isinstance(one, AlreadyDone)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("files", "is_cut"),
+    [
+        ([["a", "b", "c", "d"]], True),
+        ([["a", "b"], ["c"], ["d"]], True),
+        ([["a", "b", "a", "c"]], False),
+        ([["a", "b", "c"], ["d", "a"]], False),
+    ],
+    ids=["one file", "several", "repeated", "repeated elsewhere"],
+)
+def test_a_second_process_helps_unless_records_are_repeated(
+    two_cores: None, tmp_path: Path, files: list[list[str]], is_cut: bool
+) -> None:
+    run = a_run(*[write(tmp_path / f"{number}.jsonl", records) for number, records in enumerate(files)])
+    with history_of(tmp_path / "out.jsonl", lines_for(found := everything(run), ["ok"] * len(found))) as history:
+        survey = first_pass._FirstPass(run, dialect_of(run), history, POLICIES[0]).on_two_cores()
+        assert (survey is not None) == is_cut
+        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+    assert survey is not None and survey.is_done and survey.records == len(found)
+
+
+def test_a_second_process_that_ends_is_done_without(
+    two_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(write(tmp_path / "in.jsonl", ["a", "b", "c", "d"]))
+    ours, half = os.getpid(), first_pass._FirstPass._half
+
+    def unless_a_child(*arguments: Any, **more: Any) -> Any:
+        if os.getpid() != ours:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return half(*arguments, **more)
+
+    monkeypatch.setattr(first_pass._FirstPass, "_half", unless_a_child)
+    with history_of(tmp_path / "out.jsonl", lines_for(everything(run), ["ok", "none", "ok", "none"])) as history:
+        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+    assert survey is not None and (survey.count(Action.KEEP_OK), survey.count(Action.SEND)) == (2, 2)
+
+
+def test_fields_that_no_record_has_are_told_in_two_processes_too(two_cores: None, tmp_path: Path) -> None:
+    run = a_run(write(tmp_path / "in.jsonl", [{"id": n, "prompt": "x"} for n in range(200)]), id_field="ID")
+    with history_of(tmp_path / "out.jsonl", []) as history, pytest.raises(UsageError, match="--id-field 'ID'"):
+        take_survey(run, dialect_of(run), history, POLICIES[0])
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "json", "txt", "jsonl.gz", "parquet"])

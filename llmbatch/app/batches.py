@@ -1,4 +1,4 @@
-"""Puts the batches of a run together: which provider's API, with whose key, for new batches and for earlier ones."""
+"""Finds the provider's batch API and the key for the batches of a run, new ones and those of earlier runs."""
 
 import secrets
 from collections.abc import Callable, Mapping

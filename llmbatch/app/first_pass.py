@@ -28,7 +28,7 @@ LONG = 4 << 20
 
 
 def take_survey(settings: Settings, dialect: Dialect, history: History, policy: ResumePolicy) -> Survey | None:
-    """Go through the whole input without sending anything; None when it can be read only once. Raises InputError."""
+    """Read all of the input without sending anything; None when it can be read only once. Raises InputError."""
     input = settings.input
     if not _rereadable(input.paths):
         return None

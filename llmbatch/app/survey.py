@@ -1,4 +1,4 @@
-"""What is to become of each record of a run that is continued, found out before anything is sent."""
+"""What a first pass over the input found: what to do with each record of a run that is continued."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from llmbatch.results.resume_policy import KEPT, Action, Decision
 __all__ = ["NAMED", "Survey"]
 
 NAMED = 3
-"""Records in doubt that the plan of a run names."""
+"""So many records in doubt are named in the plan of a run."""
 
 _FATES = [
     (Decision(action, redo=bool(bits & 1), edited=bool(bits & 2), in_doubt=bool(bits & 4)), bool(bits & 8))
     for action in Action
     for bits in range(16)
 ]
-"""What can become of a record: what was decided, and whether it is invalid."""
+"""All that can be decided about a record: the decision, and whether it is invalid."""
 _CODES = {fate: code for code, fate in enumerate(_FATES)}
 _KEPT = _CODES[KEPT, False]
 _ELSEWHERE = len(_FATES)
 """The code of a record of another shard."""
 _KEEP = {Action.KEEP_OK: AlreadyDone.OK, Action.KEEP_FAILED: AlreadyDone.FAILED}
 _SKIPPED = bytes(code == _ELSEWHERE or (code < _ELSEWHERE and _FATES[code][0].action in _KEEP) for code in range(256))
-"""Which codes are those of records that need not be read again: they keep their lines, or are of another shard."""
+"""For each code, whether its records need not be read again: they keep their lines, or are of another shard."""
 
 
 class Survey:
@@ -35,11 +35,11 @@ class Survey:
 
     def __init__(self) -> None:
         self.codes = bytearray()
-        """What is to become of each record, in the order of the input."""
+        """What to do with each record, in the order of the input."""
         self.contents = Contents()
-        """What was read."""
+        """Checksums of the bytes that were read."""
         self.repeats = Repeats()
-        """How often the records were there before that do not keep their lines."""
+        """For the records that do not keep their lines: how often each occurred before."""
         self.worked: set[Route] = set()
         """The routes that have answers."""
         self.ids_in_doubt: list[Any] = []
@@ -110,7 +110,7 @@ class Survey:
         return [*counts.elements()]
 
     def next_run(self, start: int) -> tuple[int, bool]:
-        """Return where the run of records ends that begins there, and whether they need not be read again."""
+        """Return where the group of records from `start` on ends, and whether they need not be read again."""
         is_skipped = _SKIPPED[self.codes[start]] if start < len(self.codes) else 0
         end = self._skipped.find(not is_skipped, start)
         return end if end >= 0 else len(self.codes), bool(is_skipped)
@@ -125,7 +125,7 @@ class Survey:
         self.close()
 
     def close(self) -> None:
-        """Add up, once all records are in."""
+        """Compute the counts, once all records are added."""
         self._counts = {code: self.codes.count(code) for code in {*self.codes} - {_ELSEWHERE}}
         self._skipped = self.codes.translate(_SKIPPED)
 

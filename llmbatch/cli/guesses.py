@@ -1,4 +1,4 @@
-"""What people guess, and what it is called here: an answer to options and commands that do not exist. Pure."""
+"""Suggests options and commands for those that people guess and that do not exist. Pure."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Digests that name a record and a request."""
+"""Computes the digests that name records and requests."""
 
 import os
 from collections.abc import Callable
@@ -12,8 +12,8 @@ _EMPTY_16, _EMPTY_8 = blake2b(digest_size=16), blake2b(digest_size=8)
 FINGERPRINT = 2**64 - 1
 """The bits of a name that are its fingerprint."""
 SCATTER = int.from_bytes(os.urandom(8), "little") | 1
-"""Another odd number in each process: who multiplies a fingerprint by it and takes high bits finds a slot in a table
-that nobody can foresee, whatever bits the fingerprints have in common, as those of a shard do."""
+"""An odd number that differs in each process. A fingerprint times this number gives, by its high bits, a slot in a
+table that cannot be predicted, even for fingerprints that have bits in common, as those of a shard do."""
 
 
 def digest(*parts: bytes) -> str:
@@ -41,16 +41,16 @@ def digest_after(*parts: bytes) -> Callable[[bytes], str]:
 def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
     """Return 64 bits for a record, by its id or else its digest; the same in every process, never 0.
 
-    Ids of different types differ; `occurrence` tells equal records apart.
+    Ids of different types differ; `occurrence` distinguishes equal records.
     """
     return record_name(id, record, occurrence) & FINGERPRINT
 
 
 def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
-    """Return the fingerprint, and above it 32 bits of Python's own hash of the id, or without one of the digest.
+    """Return the fingerprint, and above it 32 bits of Python's own hash of the id, or of the digest without an id.
 
-    That hash is keyed at random in each process: two ids of one fingerprint, be they made for it, have different names.
-    Only fingerprints go to disk.
+    That hash is keyed at random in each process, so that two ids with one fingerprint have different names, even if
+    they were made to collide. Only fingerprints go to disk.
     """
     state = _EMPTY_8.copy()
     if type(id) is int:

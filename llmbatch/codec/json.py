@@ -52,7 +52,7 @@ def loads(data: bytes) -> Any:
 
 
 def line_parser(texts: Iterable[bytes]) -> Callable[[bytes], Any]:
-    """Return a faster parser for some texts, which gives the same as `loads` does for each of them."""
+    """Return a faster parser for these texts, with the same results as `loads`."""
     return loads if _may_hold_wide_number(b"\n".join(texts)) else orjson.loads
 
 
@@ -66,9 +66,9 @@ def loads_rounded(data: bytes) -> Any:
 
 
 def loads_shallow(data: bytes) -> Any:
-    """Parse as `loads` does, and raise ValueError for what is nested so deep that `dumps` might not write it.
+    """Parse as `loads` does, and raise ValueError for values that are nested so deep that `dumps` might not write them.
 
-    Also for what would take gigabytes: an empty object is two bytes on the wire and 64 in memory.
+    Also for values that would take gigabytes: an empty object has two bytes on the wire, and many more in memory.
     """
     if len(data) <= 2 * DEEPEST:  # each level takes two brackets
         return loads(data)
@@ -83,7 +83,7 @@ def loads_shallow(data: bytes) -> Any:
 
 
 def first_value(data: bytes) -> tuple[Any, bytes]:
-    """Parse the JSON that a text begins with, as `loads_shallow` does; return it and what follows.
+    """Parse the JSON at the beginning of a text, as `loads_shallow` does; return it and the rest of the text.
 
     Raises ValueError.
     """
@@ -110,7 +110,7 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode on one line, without a newline, keys in the order given. Raises ValueError when that is impossible."""
+    """Encode on one line, without a newline, keys in their order. Raises ValueError when that is impossible."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -118,7 +118,7 @@ def dumps(value: Any) -> bytes:
 
 
 def canonical(value: Any) -> bytes:
-    """Encode with sorted keys, so that equal values have equal bytes whatever order they were written in."""
+    """Encode with sorted keys, so that equal values have equal bytes."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
@@ -126,9 +126,9 @@ def canonical(value: Any) -> bytes:
 
 
 def unwritable(value: Any, depth: int = DEEPEST) -> str | None:
-    """Say why a value that a person set cannot stand in JSON as it is; None when it can.
+    """Say why a value of the user cannot be written as JSON; None when it can.
 
-    Integers beyond 64 bits count too: JSON could write them, but hardly any server reads them as they are.
+    Integers beyond 64 bits count too: JSON has them, but hardly any server reads them exactly.
     """
     match value:
         case None | bool():

@@ -36,7 +36,7 @@ def compiled(schema: Any) -> "SchemaCheck":
 class SchemaCheck:
     """The check of one schema. Pickling sends the schema, which the other process compiles itself.
 
-    `is_quick` says whether it takes a time that grows with the size of a value alone.
+    `is_quick` says that its time grows only with the size of a value.
     """
 
     def __init__(self, schema: Any, validator: Any) -> None:
@@ -45,7 +45,7 @@ class SchemaCheck:
 
     def __call__(self, value: Any) -> str | None:
         """Return what is wrong with a value, None when it is valid."""
-        if self._validator.is_valid(value):  # much cheaper than to look for what may be wrong
+        if self._validator.is_valid(value):  # much faster than to look for errors
             return None
         flaw = next(iter(self._validator.iter_errors(value)), None)
         if flaw is None:

@@ -1,7 +1,7 @@
-"""Whether checking against a JSON Schema takes few steps for each part of a value. Pure.
+"""Estimates whether the check of a JSON Schema takes few steps for each part of a value. Pure.
 
-Most schemas do. Those that are applied to themselves, or many times to the same place, may take a time that doubles
-with each level of the value, and patterns that look around or back may double it with each character.
+For most schemas it does. For schemas that apply to themselves, or many times to the same part, the time may double with
+each level of the value; for patterns with look-around or back-references it may double with each character.
 """
 
 import re
@@ -12,25 +12,25 @@ __all__ = ["takes_few_steps"]
 FEW = 1_000
 """Subschemas that may apply at one place of a value, each as often as it is tried."""
 DEEPEST = 50
-"""Levels of a schema that are looked at."""
+"""Levels of a schema that are searched."""
 
 _NONE = 10**9
-"""More than is ever few."""
+"""The count of a schema that takes too many steps."""
 _TRIED_AGAIN = 2
-"""What is an alternative may be tried once to choose and once to say what does not fit."""
+"""An alternative may be tried once to choose it, and once to say what is wrong."""
 
 _ALL = ("allOf", "prefixItems", "items", "additionalItems", "additionalProperties", "contains", "propertyNames", "then",
         "else", "contentSchema")  # fmt: skip
 _ALTERNATIVES = ("anyOf", "oneOf", "not", "if", "unevaluatedItems", "unevaluatedProperties")
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "dependencies")
 _BACKTRACKS = re.compile(r"\(\?(?:<?[=!]|>|P=|\()|\\[1-9kg]|[*+?}]\+")
-"""What a regular expression that is matched in linear time cannot have: looking around, references back, the like."""
+"""Parts that a regular expression with linear time cannot have: look-around, back-references and the like."""
 
 
 def takes_few_steps(schema: Any) -> bool:
-    """Say whether the steps of a check grow with the size of the value alone, and are few for each part of it.
+    """Say whether the steps of a check grow only with the size of the value, and are few for each part of it.
 
-    A schema with references that are not found inside it, or that depend on where they are used, is said to take many.
+    A schema with references that it does not contain, or that depend on where they are used, counts as slow.
     """
     return _Count(schema).steps(schema, DEEPEST) <= FEW
 
@@ -39,7 +39,7 @@ class _Count:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._of_reference: dict[str, int] = {}
-        """The steps of each reference; more than few while they are being counted, so that a cycle is."""
+        """The steps of each reference; too many while they are being counted, so that a cycle counts as slow."""
 
     def steps(self, schema: Any, levels: int) -> int:
         """Count the subschemas, alternatives more than once."""

@@ -1,4 +1,4 @@
-"""Server-sent events: the bytes of a finished stream to the data of its events. Pure."""
+"""Server-sent events: parses the bytes of a finished stream. Pure."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -6,7 +6,7 @@ from io import BytesIO
 __all__ = ["MOST_LINES", "CutStream", "Event", "events", "looks_like_events"]
 
 MOST_LINES = 2_000_000
-"""A token takes three lines at most: more than any model writes."""
+"""More lines than any model writes: a token takes three at most."""
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -25,11 +25,11 @@ def looks_like_events(body: bytes) -> bool:
 
 
 def events(body: bytes) -> Iterator[Event]:
-    """Yield the events of a whole stream, in order.
+    """Yield the events of a finished stream, in order.
 
     Lines end in CR, LF or CRLF; comments and events without data are dropped, except an event named `error`; a last
     event without the closing blank line counts, since many servers forget it. (WHATWG HTML, "Server-sent events",
-    9.2.6.) JSON that stands there without a field name is an event of its own: servers write their errors so.
+    9.2.6.) JSON without a field name is an event of its own: some servers write errors so.
     Raises ValueError for a stream of more than MOST_LINES.
     """
     name = ""
@@ -41,7 +41,7 @@ def events(body: bytes) -> Iterator[Event]:
     for ended in BytesIO(text):  # not a list: millions of lines would take too much memory
         line = ended.removesuffix(b"\n")
         if not bare:
-            if line[:6] == b"data: ":  # what most lines are
+            if line[:6] == b"data: ":  # most lines are such
                 data.append(line[6:].removeprefix(b"data: "))  # some proxies wrap a stream twice
                 continue
             if not line:

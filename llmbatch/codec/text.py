@@ -1,4 +1,4 @@
-"""UTF-8 text from files that people made: a byte order mark is dropped, UTF-16 and UTF-32 are named."""
+"""Decodes UTF-8 text from files: drops a byte order mark, recognises UTF-16 and UTF-32."""
 
 import codecs
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def decode_text(data: bytes) -> str:
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """Name the encoding of text that begins so when it is UTF-16 or UTF-32, with or without a byte order mark."""
+    """Name the encoding of a text by its beginning, if it is UTF-16 or UTF-32, with or without a byte order mark."""
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name
@@ -45,7 +45,7 @@ def wide_encoding(head: bytes) -> str | None:
 def _fits(head: bytes, name: str, *, ascii: bool) -> bool:
     """Say whether bytes without a mark read better in a wide encoding than as UTF-8: as ASCII or as other letters."""
     try:
-        text = codecs.getincrementaldecoder(name)().decode(head)  # what is cut off at the end does not matter
+        text = codecs.getincrementaldecoder(name)().decode(head)  # an incomplete character at the end does not matter
     except UnicodeDecodeError:
         return False
     newlines = head.count(b"\n", 0, len(head) - len(head) % 4)
@@ -58,7 +58,7 @@ def _fits(head: bytes, name: str, *, ascii: bool) -> bool:
 
 
 def _as_utf8(head: bytes) -> Iterator[str]:
-    """Yield the text between NUL characters; one that is not UTF-8 is shown by a control character."""
+    """Yield the texts between NUL characters; a control character stands for bytes that are not UTF-8."""
     for part in head.split(b"\0"):
         yield part.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}", "\x01")
 

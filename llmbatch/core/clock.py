@@ -1,4 +1,4 @@
-"""The clock as it is passed in, so that tests can move it, and durations as text."""
+"""The clock that is passed to everything that needs the time, so that tests can move it; durations as text."""
 
 import math
 import re

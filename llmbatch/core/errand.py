@@ -1,4 +1,4 @@
-"""Calls to a provider that are no attempt at a record: files that are sent and fetched, batches made and looked up."""
+"""Calls to a provider other than attempts: to send and fetch files, to create and look up batches."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One input record on its way: what identifies it, what it asks, and what its attempts have cost so far."""
+"""One record of the input: its identity, its request, and what its attempts have cost so far."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What the engine asks of the rest of the program: protocols only."""
+"""The protocols by which the engine uses the other packages."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol

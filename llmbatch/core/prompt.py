@@ -1,4 +1,4 @@
-"""What one record asks, before a dialect gives it the shape of an API."""
+"""The prompt of one record, before a dialect turns it into the body of a request."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""A ticket: one batch at a provider as we know it. Its life is a list of steps, each recorded on disk. Pure."""
+"""A ticket: what we know of one batch at a provider, as a list of steps, each recorded on disk. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""What the batch APIs of all providers have in common: limits, replies read leniently, times, bodies. Pure."""
+"""Reads what the batch APIs of all providers have in common: limits, replies, times, bodies. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

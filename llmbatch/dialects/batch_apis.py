@@ -1,4 +1,4 @@
-"""The batch APIs by provider: whose shape each has, and in what it differs."""
+"""The table of batch APIs by provider: which shape each has, and how it differs from that."""
 
 from llmbatch.core.errors import UsageError
 from llmbatch.dialects.batch_api import MB, BatchApi, BatchLimits

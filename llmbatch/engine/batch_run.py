@@ -1,4 +1,4 @@
-"""The life of one ticket: upload, create, look up, poll, fetch, settle. The only place where this order stands.
+"""Takes one ticket through its steps: upload, create, look up, poll, fetch, settle. Only this module orders them.
 
 Each step is on the disk before the next call leaves. Whatever ends the run, the next one goes on from the last step.
 """

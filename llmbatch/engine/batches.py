@@ -1,4 +1,4 @@
-"""Batches at providers, beside dispatch: records go into batches, come back as results or are given back.
+"""Sends records in batches to a provider: they come back as results, or are returned to dispatch.
 
 Serves the tickets of earlier runs, too. One task a ticket goes through its steps (`batch_run`); this module decides
 which records go where, and keeps the account of them.

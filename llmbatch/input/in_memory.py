@@ -1,4 +1,4 @@
-"""Records that a program hands over: one Python value each, as it would stand on a line of JSON."""
+"""Records from a Python program: one value each, as it would be on a line of JSON."""
 
 import asyncio
 import threading

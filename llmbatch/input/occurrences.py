@@ -12,7 +12,7 @@ _SMALLEST = 256
 class Occurrences:
     """Counts hashes, as Python's `hash` returns them for texts: open addressing with linear probing.
 
-    Such a hash is keyed at random in each process: nobody can make two texts that share one, or that crowd the table.
+    Such a hash is keyed at random in each process, so that no one can make texts that share one, or crowd the table.
     The table is cut into parts, each of which grows alone: no insert has to move everything. A zero is an empty slot,
     so the hash zero lives among the repeated ones.
     """
@@ -86,7 +86,7 @@ class RecentOccurrences:
 
 
 class Repeats:
-    """How often the records of a sequence were there before, kept where that is not never."""
+    """How often the records of a sequence occurred before; only those that did are kept."""
 
     def __init__(self) -> None:
         self.length = 0
@@ -119,7 +119,7 @@ class Recounted:
         self._next = next(self._repeats, None)
 
     def add(self, hashed: int) -> int:
-        """Return how many times the next record of the sequence was there before, whatever its hash."""
+        """Return how many times the next record of the sequence occurred before; its hash is not used."""
         self._place += 1
         if self._next is None or self._next[0] != self._place:
             return 0

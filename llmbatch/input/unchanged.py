@@ -1,4 +1,4 @@
-"""Notices when an input that is read a second time has other bytes than the first time."""
+"""Detects that an input which is read a second time has other bytes than the first time."""
 
 import zlib
 from array import array
@@ -9,15 +9,15 @@ from llmbatch.core.errors import InputError
 __all__ = ["Contents", "Watch", "WatchInput"]
 
 Watch = Callable[[bytes], bytes]
-"""Takes the next bytes of an input, none at its end, and returns those that are to be read."""
+"""Takes the next bytes of an input, none at its end, and returns those that should be read."""
 WatchInput = Callable[[str], Watch]
 """Takes the name of the next input that is opened."""
 
 
 class Contents:
-    """The bytes of inputs as a first pass read them, in checksums: a later pass gets the same bytes, or an error.
+    """Checksums of the bytes that a first pass read, so that a later pass gets the same bytes, or an error.
 
-    Bytes that were added behind them meanwhile are left for the next run.
+    Bytes that are appended in between are left for the next run.
     """
 
     def __init__(self) -> None:

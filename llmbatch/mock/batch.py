@@ -1,4 +1,4 @@
-"""A batch as the provider holds it: what was asked, and where it stands at a given time. Pure, the clock passed in."""
+"""A batch as the provider keeps it: its request, and its stage at any time. Pure, the clock passed in."""
 
 from dataclasses import asdict, dataclass, field
 from enum import Enum

@@ -1,4 +1,4 @@
-"""A call about files or batches as it comes in, and how it is refused."""
+"""A call about files or batches, and the error that rejects it."""
 
 import re
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""What the batches of one API have of their own: its calls, how a line is read, how a row is written. Pure."""
+"""The interface of one API's batches: its calls, how a line is read, how a row is written. Pure."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Gemini's batches: long-running operations on a file of requests, of which one bad line refuses the create."""
+"""Gemini's batches: long-running operations on a file of requests. One bad line fails the create."""
 
 from typing import Any
 

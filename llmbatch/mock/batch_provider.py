@@ -1,4 +1,4 @@
-"""What calls about files and batches do: upload and read files, create, find and cancel batches."""
+"""Uploads and reads files; creates, finds and cancels batches, by the rules that all APIs share."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -1,4 +1,4 @@
-"""Runs the rows of a batch whose time has come, and writes the results. After a death all of it is done again."""
+"""Runs the rows of a batch when they are due, and writes the results. After a crash all of that is repeated."""
 
 import os
 from array import array

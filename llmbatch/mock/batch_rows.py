@@ -1,4 +1,4 @@
-"""The rows of a batch: what a line asks, what the live call would say to it, and what becomes of the row. Pure."""
+"""The rows of a batch: reads the request of a line, answers it as the live call would, draws its fate. Pure."""
 
 from collections.abc import Mapping
 from hashlib import sha256

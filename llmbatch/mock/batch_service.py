@@ -1,4 +1,4 @@
-"""All calls about files and batches: finds who answers one, loses the answers that are to be lost."""
+"""Routes calls about files and batches to their handlers, and drops the answers that a fault drops."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The files and batches of a provider, as files in a folder: they are there again after the provider's own death.
+"""Stores the files and batches of a provider in a folder, so that they outlive a crash of the provider.
 
 Several processes may share the folder. Every record is replaced as a whole, and whoever changes a batch holds the lock.
 """

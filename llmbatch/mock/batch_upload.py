@@ -1,4 +1,4 @@
-"""A file that is uploaded in a form: its content goes to disk as it comes, the other fields are kept."""
+"""Reads a file that is uploaded in a form: writes its content to disk as it comes, and keeps the other fields."""
 
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO

@@ -1,4 +1,4 @@
-"""Works on batches in the background: checks their input, and has their rows run when the time has come."""
+"""Works on batches in the background: checks their input, and runs their rows when they are due."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One option of a run, as data: everything that is derived from an option is derived from this."""
+"""One option of a run, as data from which flag, variable, key and help are derived."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

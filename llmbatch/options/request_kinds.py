@@ -1,4 +1,4 @@
-"""The kinds of values that say whom to ask and what for: servers, headers, body fields, schemas."""
+"""The kinds of values for the request: servers, headers, body fields, schemas."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""From the values of options to Settings, for the command line and for Python alike."""
+"""Turns the values of options into Settings, for the command line and for Python."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The files of one ticket: the bytes that are uploaded, who is in them, and the rows that came back.
+"""The files of one ticket: the bytes that are uploaded, the records in them, and the rows that came back.
 
 `T.in` has a line per record, as the provider wants it. `T.members` has a line for each of those, in the same order: all
 that a result line needs, and what lets the record be sent again. Both are on the disk before the ticket is.

@@ -1,4 +1,4 @@
-"""What is worth looking at in results: failures by example, sample answers, the slowest, and what happened when."""
+"""Collects examples from results for a report: failures, sample answers, the slowest, and a timeline."""
 
 import heapq
 from array import array

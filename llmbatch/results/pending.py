@@ -1,4 +1,4 @@
-"""The records that are in batches of earlier runs: which are found in the input, and which come to their end.
+"""The records in batches of earlier runs: which of them the input has, and which have ended.
 
 The reader of the input and the writer of results both ask, from threads of their own.
 """

@@ -1,4 +1,4 @@
-"""Reads answers that may take long in processes of their own, so that no connection waits for them."""
+"""Reads answers that may take long in processes of their own, so that connections do not wait for them."""
 
 import asyncio
 import pickle
@@ -18,16 +18,16 @@ PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from llmbatch.transport_proce
 MOST = 4
 """Processes at once."""
 SECONDS = 1.0
-"""CPU time that any answer gets."""
+"""CPU seconds that every answer gets."""
 BYTES_PER_SECOND = 4 << 20
-"""A large one gets a second more for each so many bytes."""
+"""A large answer gets another second for each so many bytes."""
 MEMORY = 256 << 20
-"""Memory that any answer gets."""
+"""Memory that every answer gets."""
 MEMORY_PER_BYTE = 16
 
 
 class ReaderPool:
-    """Up to four processes, started when they are needed; `most_seconds` bounds the CPU time of an answer, too."""
+    """Up to MOST processes, started when they are needed; `most_seconds` also bounds the CPU time of an answer."""
 
     def __init__(self, reader: AnswerReader, most_seconds: float) -> None:
         self._reader = reader
@@ -36,13 +36,13 @@ class ReaderPool:
         self._idle: list[_ReaderProcess] = []
 
     async def read(self, expected: Expected, reply: Reply) -> ReadReply:
-        """Read an answer. One that takes too long or too much is a failure of its records, which keep it."""
+        """Read an answer. One that takes too long or too much memory fails its records, which keep it."""
         size = len(reply.body)
         seconds = min(SECONDS + size / BYTES_PER_SECOND, self._most_seconds)
         async with self._free:
             try:
                 process = self._idle.pop() if self._idle else await _started(self._reader)
-            except OSError:  # no process, no memory or no file is left for one
+            except OSError:  # the system has no process, memory or file left
                 return self._reader.read_reply(expected, reply)
             try:
                 read = await process.read(expected, reply, seconds, MEMORY + MEMORY_PER_BYTE * size)
@@ -82,7 +82,7 @@ def _spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 class _ReaderProcess:
-    """A process that reads one answer at a time. It ends with ours, however that ends."""
+    """A process that reads one answer at a time. It ends when this process does."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -90,7 +90,7 @@ class _ReaderProcess:
         self._process, self._reader, self._writer = process, reader, writer
 
     async def read(self, expected: Expected, reply: Reply, seconds: float, memory: int) -> ReadReply:
-        """Let it read an answer. Raises OSError or EOFError when it ends before it has."""
+        """Let it read an answer. Raises OSError or EOFError when it ends without one."""
         self._writer.write(framed((expected, reply, seconds, memory)))
         await self._writer.drain()
         size = SIZE.unpack(await self._reader.readexactly(SIZE.size))[0]

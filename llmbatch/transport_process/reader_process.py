@@ -1,4 +1,4 @@
-"""A process that reads answers, one after the other, each within so much CPU time and memory."""
+"""The process that reads answers one after the other, each within bounds of CPU time and memory."""
 
 import io
 import os
@@ -23,9 +23,9 @@ _PAGE = resource.getpagesize()
 
 
 def main() -> None:
-    """Serve the process at the other end of stdin, which sends an AnswerReader, and then what it is to read.
+    """Serve the process at the other end of stdin, which sends an AnswerReader, then messages for each answer.
 
-    That is an answer, what is expected of it, the seconds of CPU time that it may take, and the bytes of memory.
+    A message has the answer, what is expected of it, and its bounds: seconds of CPU time and bytes of memory.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -37,7 +37,7 @@ def main() -> None:
         while (order := _received(stream)) is not None:
             expected, reply, seconds, memory = order
             _allow(memory)
-            # The kernel ends the process then, whatever library it is in: Python could only ask between two calls.
+            # The kernel ends the process even inside a library, where Python could not check the time.
             signal.setitimer(signal.ITIMER_PROF, seconds)
             answer = framed(reader.read_reply(expected, reply))
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -58,7 +58,7 @@ def _received(stream: io.BufferedRWPair) -> Any:
 
 
 def _allow(memory: int) -> None:
-    """Limit the address space to what is in use and so much more."""
+    """Limit the address space to what is in use and `memory` more bytes."""
     with suppress(OSError, ValueError):  # no /proc, or a lower limit already
         with open("/proc/self/statm", "rb") as file:
             used = int(file.read().split()[0]) * _PAGE

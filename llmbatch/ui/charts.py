@@ -1,4 +1,4 @@
-"""Charts as SVG: numbers in, markup out. No text of others goes through here."""
+"""Draws charts as SVG from numbers alone: no text from others gets into the markup."""
 
 from collections.abc import Sequence
 

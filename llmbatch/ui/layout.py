@@ -1,4 +1,4 @@
-"""Text that fits a width: items on as few lines as it takes, tables that lose columns and never break a number."""
+"""Fits text to a width: items on as few lines as possible, tables that lose columns and never break a number."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""The report as one self-contained page of HTML: no script, nothing from the network, nothing of others as markup."""
+"""The report as one self-contained page of HTML, without scripts, network, or markup from others."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The few characters beyond ASCII that the program shows, and what stands for them where a terminal has only ASCII."""
+"""The characters beyond ASCII that the program shows, and their replacements on a terminal with ASCII alone."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -20,7 +20,7 @@ from llmbatch.core.settings import ModelSettings, Settings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_apis import batch_api, refuse
-from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.dialects.providers import ENDPOINTS, PRESETS
 from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
 from llmbatch.engine.batch_run import Desk
 from llmbatch.engine.batches import SHARE, Batches
@@ -33,7 +33,7 @@ from llmbatch.transport_process.parent import TransportProcess
 if TYPE_CHECKING:
     from llmbatch.app.output import Output
 
-__all__ = ["MOCK_ADDRESS", "check_batch_settings", "new_batches", "open_desk"]
+__all__ = ["MOCK_ADDRESS", "check_batch_settings", "model_of", "new_batches", "open_desk"]
 
 MOCK_ADDRESS = "mock"
 """The address of the built-in mock in tickets: it listens elsewhere each time."""
@@ -107,6 +107,7 @@ def new_batches(
         reader=reader,
         policy=policy,
         hold=settings.resume.in_doubt == "hold",
+        dedupe=settings.resume.dedupe,
         max_outage=settings.patience.max_outage,
         budget=budget,
         reprice=reprice,
@@ -159,20 +160,24 @@ def _find_desk(
     if ticket.address == MOCK_ADDRESS:
         notice(f"{what} is left to a run with -p mock")
         return None
-    known = batch_api(ticket.provider) is not None and not ticket.provider.startswith("http")
-    model = ModelSettings(
-        provider=ticket.provider if known else None,
-        endpoint=ticket.dialect if ticket.dialect in ENDPOINTS else None,
-        ca_file=settings.model.ca_file,
-    )
+    model = model_of(ticket, environment)._replace(ca_file=settings.model.ca_file)
     try:
-        servers = find_servers(model if known else model._replace(base_urls=(ticket.address,)), environment)
-        if servers.base_url != ticket.address:
-            servers = find_servers(model._replace(base_urls=(ticket.address,)), environment)
-        return open_desk(servers, settings._replace(model=model), transport)
+        return open_desk(find_servers(model, environment), settings._replace(model=model), transport)
     except LlmbatchError as error:
         notice(f"{what} is left for later: {error.message}")
         return None
+
+
+def model_of(ticket: Ticket, environment: Mapping[str, str], key_env: str | None = None) -> ModelSettings:
+    """Return the settings that lead to the provider of a ticket, with the key that goes there."""
+    preset = PRESETS.get(ticket.provider)
+    own_address = preset is None or preset.filled(environment).base_url.rstrip("/") != ticket.address
+    return ModelSettings(
+        provider=ticket.provider if preset is not None else None,
+        base_urls=(ticket.address,) if own_address and ticket.address != MOCK_ADDRESS else (),
+        endpoint=ticket.dialect if ticket.dialect in ENDPOINTS else None,
+        key_env=key_env,
+    )
 
 
 def _limits(settings: Settings, desk: Desk, batches: Batches, route: Route) -> ChunkLimits:

@@ -34,6 +34,8 @@ class Problem(StrEnum):
 
     MISSING = "missing"
     """A record without a result."""
+    PENDING = "pending"
+    """A record that is in a batch at a provider: its result is still to come."""
     ORPHAN = "orphan"
     """A result without a record."""
     REPEATED = "repeated"
@@ -56,7 +58,7 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Reconciliation:
-    """The account: `records` = `ok` + `failed` + the missing ones.
+    """The account: `records` = `ok` + `failed` + the missing and the pending ones.
 
     And `lines` = `ok` + `failed` + those of the other kinds, where orphans are looked for.
     """
@@ -170,7 +172,11 @@ class _Check:
                 more["in_doubt"] = True
             if invalid:
                 more["unusable"] = True
-            self._tell(Problem.MISSING, _named(identity.id, identity.record, identity.occurrence) | more)
+            in_batch = any(file.pending.has(name) for file in self._files)
+            self._tell(
+                Problem.PENDING if in_batch else Problem.MISSING,
+                _named(identity.id, identity.record, identity.occurrence) | more,
+            )
             return
         self._lines.matched[place] = 1
         if self._lines.traits(place) & LineFlags.OK:
@@ -187,7 +193,8 @@ class _Check:
             for number, file in enumerate(self._files):
                 for line in file.lines():
                     self._orphan(number, line)
-        missing, lines = account.problems[Problem.MISSING], account.problems.total() + account.ok + account.failed
+        missing = account.problems[Problem.MISSING] + account.problems[Problem.PENDING]
+        lines = account.problems.total() + account.ok + account.failed
         if account.records != account.ok + account.failed + missing or (orphans and account.lines != lines - missing):
             raise LlmbatchError(f"the account does not add up, which is a bug: {account.as_json()}")
         return account

@@ -29,9 +29,9 @@ class FilePart(NamedTuple):
 class Errand:
     """One request and its answer.
 
-    `address` is a path below the base URL, or an absolute address that a provider named. These `headers` go with it
-    and, unless it is `signed`, those of the provider. With a `sink` the body of a good answer goes to that file, which
-    is on the disk then; every other body is in the reply.
+    `address` is a path below the base URL, after `//` a path of its host, or an absolute address that a provider named.
+    These `headers` go with it and, unless it is `signed`, those of the provider. With a `sink` a good answer's body
+    goes to that file, which is on the disk then; every other body is in the reply.
     """
 
     method: str
@@ -41,6 +41,8 @@ class Errand:
     sink: str | None = None
     signed: bool = False
     """The address itself says who asks: it may be on another host, and gets no key."""
+    only: int = 0
+    """Of the answer only so many bytes are wanted, and about so many are read; 0 for all."""
     patience: float = PATIENCE
 
 
@@ -68,6 +70,10 @@ def addressed(errand: Errand, base_url: str, headers: Mapping[str, str]) -> Call
 
     The key goes to the provider's own host only, and not with an address that is signed. Raises StrangeAddress.
     """
+    if errand.address.startswith("//"):  # a path of the host, and not below the base
+        parts = urlsplit(base_url)
+        url = f"{parts.scheme}://{parts.netloc}{errand.address[1:]}"
+        return Call(errand=errand, url=url, headers={**headers, **errand.headers})
     if not errand.address.startswith(("http://", "https://")):
         return Call(errand=errand, url=base_url + errand.address, headers={**headers, **errand.headers})
     if _origin(errand.address) == _origin(base_url) and not errand.signed:

@@ -22,14 +22,14 @@ from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete, renamed
 
-__all__ = ["PARAMS", "PATH", "Anthropic", "read", "usage"]
+__all__ = ["PARAMS", "PATH", "STATUSES", "Anthropic", "read", "usage"]
 
 PATH = ENDPOINTS["messages"].path
 
 MOST_TOKENS = 4096
 """The token cap where none is set: the API requires one, and every model allows this much."""
 
-_STATUSES = {
+STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -153,7 +153,7 @@ def _error(body: dict[str, Any], reply: Reply) -> Fault:
     """Classify an error that came with status 200. If the answer had begun, it may be charged."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    status = _STATUSES.get(str(kind))
+    status = STATUSES.get(str(kind))
     fault = embedded_error(body, reply) if status is None else classify(error_in(body, status), reply.headers)
     message = body.get("message")
     begun = isinstance(message, dict) and message.get("content")

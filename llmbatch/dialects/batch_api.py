@@ -77,8 +77,8 @@ class BatchApi(Protocol):
         """Return the line of a record."""
         ...
 
-    def body(self, line: bytes) -> dict[str, Any]:
-        """Return the body of a line again. Raises ValueError, LookupError, TypeError."""
+    def body(self, line: bytes, model: str) -> dict[str, Any]:
+        """Return the body of a line again, asked of a model. Raises ValueError, LookupError, TypeError."""
         ...
 
     def upload(self, ticket: Ticket, path: str) -> Talk[Uploaded | Fault]:

@@ -1,7 +1,10 @@
 """The table of batch APIs by provider: which shape each has, and how it differs from that."""
 
 from llmbatch.core.errors import UsageError
+from llmbatch.dialects.batch_anthropic import AnthropicBatches
 from llmbatch.dialects.batch_api import MB, BatchApi, BatchLimits
+from llmbatch.dialects.batch_gemini import GeminiBatches
+from llmbatch.dialects.batch_mistral import MistralBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
 from llmbatch.dialects.providers import PRESETS
 
@@ -34,9 +37,17 @@ _OPENAI: dict[str, Quirks] = {
     "mock": Quirks(),
 }
 
+_OTHERS: dict[str, BatchApi] = {
+    "anthropic": AnthropicBatches(),
+    "gemini": GeminiBatches(),
+    "mistral": MistralBatches(),
+}
+
 
 def batch_api(provider: str) -> BatchApi | None:
     """Return the batch API of a preset, or of a server that is known by its address only; None where there is none."""
+    if provider in _OTHERS:
+        return _OTHERS[provider]
     if provider in _OPENAI:
         return OpenAIBatches(_OPENAI[provider])
     if provider in PRESETS:

@@ -79,7 +79,7 @@ class OpenAIBatches:
         url = (self._quirks.prefix + path).encode()
         return b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}\n' % (custom_id.encode(), url, body)
 
-    def body(self, line: bytes) -> dict[str, Any]:
+    def body(self, line: bytes, model: str) -> dict[str, Any]:
         """Return the body of a line again."""
         body = json.loads(line)["body"]
         if not isinstance(body, dict):

@@ -155,7 +155,3 @@ class Chunks:
     def take(self, route: Route) -> Chunk | None:
         """Take the open batch of a route out."""
         return self.open.pop(route, None)
-
-    def body(self, line: bytes) -> dict[str, Any]:
-        """Return the body of a request by its line."""
-        return self._api.body(line)

@@ -20,7 +20,7 @@ from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError, Ou
 from llmbatch.core.events import Finished, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Observer
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.snapshot import BatchesState
@@ -80,6 +80,7 @@ class Batches:
         reader: AnswerReader,
         policy: RetryPolicy,
         hold: bool,
+        dedupe: bool,
         max_outage: float,
         budget: Budget,
         reprice: Callable[[Job], None],
@@ -107,6 +108,10 @@ class Batches:
         self._random = random
         self._sync = sync
         self._routes: dict[Route, _RouteState] = {}
+        self._dedupe = dedupe
+        self._followers: dict[int, list[Job]] = {key: [] for key in store.pending.all_keys()} if dedupe else {}
+        """Records that wait for the answer to an equal request in a batch, by its key cut to 64 bits."""
+        self._answered: set[int] = set()
         self._inbox: deque[tuple[Job, bool]] = deque()
         self._runs: dict[str, TicketRun] = {}
         self._left: dict[str, TicketRun] = {}
@@ -116,6 +121,8 @@ class Batches:
         """Records of tickets of this run that have no end yet, by tag."""
         self._wake = anyio.Event()
         self._input_ended = False
+        self._busy = False
+        """Records are on their way from the inbox into batches, and stand in neither."""
         self._stopping = anyio.Event()
         self._intake_done = False
         self._disk = Offload()
@@ -176,7 +183,7 @@ class Batches:
     @property
     def is_done(self) -> bool:
         """Whether nothing is to be done any more, now that the input has ended."""
-        busy = self._runs or self._inbox or (self._chunks is not None and self._chunks.open)
+        busy = self._busy or self._runs or self._inbox or (self._chunks is not None and self._chunks.open)
         return not busy and not any(state.probe or state.waiting for state in self._routes.values())
 
     @property
@@ -198,6 +205,8 @@ class Batches:
         self._inbox.clear()
         for state in self._routes.values():
             state.waiting.clear()
+        self.not_started += sum(map(len, self._followers.values()))
+        self._followers.clear()
 
     def _all(self) -> list[tuple[str, TicketRun]]:
         return list({**self._runs, **self._left}.items())
@@ -224,9 +233,14 @@ class Batches:
         """Take records; return those that are to go live first."""
         live = []
         for job in jobs:
+            if self._follows(job):
+                continue
+            if not self.takes_new:
+                live.append(job)
+                continue
             state = self._route(job.route)
             if state.proven:
-                self._inbox.append((job, False))
+                self._enter(job)
             elif state.probe is None:
                 state.probe = job
                 live.append(job)
@@ -234,6 +248,38 @@ class Batches:
                 state.waiting.append(job)
         self._wake.set()
         return live
+
+    def _enter(self, job: Job) -> None:
+        """Put a record in line for a batch, unless an equal request is there or answered already."""
+        if not self._follows(job):
+            if self._dedupe:
+                self._followers[_name(job)] = []
+            self._inbox.append((job, False))
+
+    def _follows(self, job: Job) -> bool:
+        """Let a record wait for the answer to an equal request, or have it; False when there is none."""
+        if not self._dedupe:
+            return False
+        if _name(job) in self._answered:
+            self._writer.put([Outcome(job, CopiedAnswer())])
+            return True
+        followers = self._followers.get(_name(job))
+        if followers is not None:
+            followers.append(job)
+        return followers is not None
+
+    def _release_followers(self, job: Job, verdict: Completion | Fault) -> list[Outcome]:
+        """Give the records that wait for an answer a copy of it; without an answer, ask for the first of them."""
+        followers = self._followers.pop(_name(job), [])
+        if isinstance(verdict, Completion):
+            self._answered.add(_name(job))
+            return [Outcome(follower, CopiedAnswer()) for follower in followers]
+        if followers and self.takes_new:
+            self._followers[_name(job)] = followers[1:]
+            self._inbox.append((followers[0], False))
+        elif followers:
+            self._send_live(followers)
+        return []
 
     def input_ended(self) -> None:
         """Note that no more records come."""
@@ -254,6 +300,8 @@ class Batches:
             state = probes.get(id(outcome.job)) if isinstance(outcome, Outcome) else None
             if state is not None and isinstance(outcome, Outcome):
                 works = isinstance(outcome.verdict, Completion) or outcome.verdict.billing is Billing.BILLED
+                if self._dedupe and isinstance(outcome.verdict, Completion):
+                    self._answered.add(_name(outcome.job))
                 self._probed(state, works=works)
 
     def live_idle(self) -> None:
@@ -266,8 +314,9 @@ class Batches:
         state.probe = None
         if works:
             state.proven = True
-            self._inbox.extend((job, False) for job in state.waiting)
-            state.waiting.clear()
+            waiting, state.waiting = state.waiting, deque()
+            for job in waiting:
+                self._enter(job)
         elif state.waiting and not self._stopping.is_set():
             state.probe = state.waiting.popleft()
             self._send_live([state.probe])
@@ -294,12 +343,15 @@ class Batches:
                         self._start(TicketRun(ticket, desk, self._around))
                 while not self._stopping.is_set():
                     self._wake = anyio.Event()
+                    self._busy = True
                     try:
                         await self._take_in()
                         await self._close_chunks()
                     except LlmbatchError as error:
                         self._fail(error)
                         break
+                    finally:
+                        self._busy = False
                     if self._input_ended and self.is_done:
                         break
                     await self._wake.wait()
@@ -433,7 +485,12 @@ class Batches:
                     # Each is its record's line until the next answer replaces it: it never waits in memory.
                     await self._in_thread(self._store.record, paid)
                 answers += sum(isinstance(outcome.verdict, Completion) for outcome in outcomes)
-                self._writer.put(outcomes)
+                copies = [
+                    copy
+                    for outcome in (outcomes if self._dedupe else ())
+                    for copy in self._release_followers(outcome.job, outcome.verdict)
+                ]
+                self._writer.put([*outcomes, *copies])
                 for outcome in outcomes:
                     self._ended(ticket, outcome.job)
                 await self._writer.until_written(4 * _TOGETHER)
@@ -519,7 +576,8 @@ class Batches:
         state = self._route(ticket.route)
         if not back:
             return
-        live = self._settings.leftovers == "live" or ticket.cancelling or not self.takes_new
+        outlived = ticket.cancelling and self._settings.live_after < math.inf
+        live = self._settings.leftovers == "live" or outlived or not self.takes_new
         live = live and run.not_run is None
         shift = run.desk.api.frame.before.count(b"\n")
         members = await self._in_thread(self._tickets.reader, ticket, shift)
@@ -537,7 +595,8 @@ class Batches:
                     for job in jobs:
                         job.batch = None
                         self._reprice(job)
-                    self._send_live(jobs)
+                    copies = [copy for job in jobs for copy in self._followers.pop(_name(job), [])]
+                    self._send_live([*jobs, *copies])
                 else:
                     self._inbox.extend((job, True) for job in jobs)
                     self._wake.set()
@@ -647,6 +706,10 @@ class Batches:
             ) from error
 
 
+def _name(job: Job) -> int:
+    return int(job.key[:16], 16)
+
+
 def _undecided(run: TicketRun) -> str:
     ticket = run.ticket
     return (
@@ -663,7 +726,7 @@ def _next_of(source: Iterator[Settled]) -> list[Settled]:
 def _fill(piece: Sequence[tuple[int, Job]], members: Any, api: BatchApi) -> None:
     """Give records their bodies back, from what was sent."""
     for line, job in piece:
-        job.item = api.body(members.line(line))
+        job.item = api.body(members.line(line), job.route.model)
 
 
 def _with_billing(fault: Fault, billing: Billing) -> Fault:

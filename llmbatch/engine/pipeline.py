@@ -168,7 +168,7 @@ class Pipeline:
             self.progress.read += len(batch)
             jobs = [entry for entry in batch if isinstance(entry, Job)]
             self._ahead = AHEAD if sum(job.tokens for job in jobs) <= LIGHT * len(jobs) else 1
-            live = self.batches.add(jobs) if self.batches is not None and self.batches.takes_new else jobs
+            live = self.batches.add(jobs) if self.batches is not None else jobs
             if done := self.dispatch.add(live):
                 self.writer.put(done)
             if self.dispatch.skipped:

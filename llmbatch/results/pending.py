@@ -43,6 +43,10 @@ class Pending:
         """Return the fingerprint of a record's key."""
         return self._index.key(place)
 
+    def all_keys(self) -> set[int]:
+        """Return the fingerprints of all keys."""
+        return {self._index.key(place) for place in range(len(self._index))}
+
     def slot(self, name: int) -> int | None:
         """Return the place of a record's intent, None for a record of no earlier batch."""
         place = self._index.find(name)

@@ -22,6 +22,7 @@ from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of_line,
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
+from llmbatch.results.tickets import pending_in
 
 __all__ = ["ResultsFile", "open_results"]
 
@@ -34,7 +35,9 @@ class ResultsFile:
         self.folder = place.with_name(f"{place.name}.state") if place is not None else None
         if self.folder is not None and self.folder.is_dir():
             check_folder(self.folder)
-        # In the order in which a run settles them: a change in between may be seen twice, but is never missed.
+        # In the order in which a run settles them: what happens meanwhile is then seen twice, but never missed.
+        self.pending = pending_in(self.folder)
+        """The records that are in batches."""
         self._left = _planned(self.folder)
         self._redone = _Redone(self.folder, stack)
         self._file = stack.enter_context(_open(name, place))
@@ -60,8 +63,11 @@ class ResultsFile:
 
     @property
     def planned(self) -> Iterable[tuple[Intent, int]]:
-        """The intents whose request may have left, each with its mark."""
-        return self._left.entries
+        """The intents of which a request may have left, each with its mark, but for those of records in batches."""
+        for intent, mark in self._left.entries:
+            place = self.pending.find(intent.identity)
+            if place is None or self.pending.key(place) != intent.key:
+                yield intent, mark
 
     @property
     def redone(self) -> ResultIndex:
@@ -69,8 +75,8 @@ class ResultsFile:
         return self._redone.index
 
     def doubts(self, lines: ResultIndex) -> Doubts:
-        """Return the requests in doubt, by the lines of the records."""
-        return unresolved(self._left.entries, lines, self._redone.index)
+        """Return the requests in doubt, given the lines of the records."""
+        return unresolved(self.planned, lines, self._redone.index)
 
     def history(self) -> "RecordedHistory":
         """Return what earlier runs left of each record, as the next run will find it."""
@@ -154,6 +160,7 @@ class RecordedHistory(History):
         for line in file.lines():
             if line.fields is not None and self._enter(line.fields, line.offset) is None:
                 self._names.append(name_of_line(line.fields) & FINGERPRINT)
+        self._pending = file.pending
         self._find_doubts(file.planned, file.redone)
 
     @property

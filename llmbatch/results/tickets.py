@@ -16,12 +16,29 @@ from llmbatch.results.chunk import ChunkFiles, ChunkWriter, MemberReader, read_m
 from llmbatch.results.intents import MOST, Intent
 from llmbatch.results.lines import key_fingerprint, name_of
 from llmbatch.results.pending import Pending
-from llmbatch.results.ticket_log import TicketLog
+from llmbatch.results.ticket_log import NAME as LOG
+from llmbatch.results.ticket_log import TicketLog, read_log
 
-__all__ = ["Tickets"]
+__all__ = ["Tickets", "pending_in"]
 
 _ALPHABET = string.ascii_lowercase + string.digits
 FOLDER = "batches"
+
+
+def pending_in(folder: Path | None) -> Pending:
+    """Return the records in open batches, for who holds no lock; what cannot be read is left out."""
+    pending = Pending()
+    if folder is None:
+        return pending
+    with suppress(OSError):
+        for ticket in read_log(folder / LOG).tickets.values():
+            if not ticket.is_open:
+                continue
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                for line in ChunkFiles(folder / FOLDER, ticket.tag).member_lines():
+                    job = read_member(line, ticket.route).job
+                    pending.add(name_of(job.identity), key_fingerprint(job.key), 0)
+    return pending
 
 
 class Tickets:

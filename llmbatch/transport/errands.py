@@ -69,15 +69,17 @@ class ErrandRunner:
                 if errand.sink is not None and 200 <= response.status_code < 300:
                     await _save(response, errand.sink)
                     return Reply(response.status_code, said, b"")
-                return Reply(response.status_code, said, await self._read(response))
+                return Reply(response.status_code, said, await self._read(response, errand.only))
             finally:
                 await response.aclose()
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, only: int) -> bytes:
         pieces, size = [], 0
         async for piece in response.aiter_bytes(_PIECE):
             pieces.append(piece)
             size += len(piece)
+            if 0 < only <= size:
+                break
             if size > self._limits.body:
                 raise httpx.ReadError(f"answer beyond {self._limits.body} bytes")
         return b"".join(pieces)

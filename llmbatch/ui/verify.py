@@ -47,6 +47,7 @@ def _rows(account: Reconciliation) -> list[tuple[str, str]]:
         ("  ok", f"{account.ok:,}"),
         ("  failed", f"{account.failed:,}"),
         ("  missing", f"{problems[Problem.MISSING]:,}"),
+        *([("  pending in batches", f"{problems[Problem.PENDING]:,}")] if problems[Problem.PENDING] else []),
         ("result lines", f"{account.lines:,}"),
     ]
     if account.orphans_known:

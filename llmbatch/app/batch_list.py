@@ -1,0 +1,190 @@
+"""`batches`: what a results file has with providers, and what is done about it by hand: look, cancel, adopt."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from llmbatch.app.batches import MOCK_ADDRESS, model_of, open_desk
+from llmbatch.app.mock_process import mock_process
+from llmbatch.app.servers import find_servers
+from llmbatch.core.clock import SystemClock
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.exchange import Reply
+from llmbatch.core.settings import Settings
+from llmbatch.core.ticket import Status, Step, Ticket
+from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.engine.batch_run import Desk
+from llmbatch.results.opening import open_store
+from llmbatch.results.ticket_log import NAME, read_log
+from llmbatch.transport_process.channel import TransportSettings
+from llmbatch.transport_process.parent import TransportProcess
+from llmbatch.transport_process.spawn import spawn_transport
+
+__all__ = ["BatchLine", "adopt", "cancel", "list_batches"]
+
+
+@dataclass(slots=True)
+class BatchLine:
+    """One batch, as it is shown. `said` is what the provider said, where it was asked."""
+
+    ticket: Ticket
+    said: str | None = None
+    answered: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        ticket = self.ticket
+        return {
+            "ticket": ticket.tag,
+            "batch": ticket.batch,
+            "provider": ticket.provider,
+            "model": ticket.model,
+            "records": ticket.count,
+            "step": str(ticket.step),
+            "cancelling": ticket.cancelling,
+            "status": self.said or ticket.status,
+            "answered": self.answered if self.answered is not None else ticket.completed,
+            "created_at": ticket.created_at or None,
+            "asked_at": ticket.asked_at or None,
+            "window_s": ticket.window,
+        }
+
+
+def list_batches(
+    path: Path, *, check: bool, environment: Mapping[str, str], key_env: str | None = None
+) -> list[BatchLine]:
+    """Return the open batches of a results file; with `check` the providers are asked. Raises LlmbatchError."""
+    lines = [BatchLine(ticket) for ticket in _open_tickets(path)]
+    if check and lines:
+        with _transport() as transport:
+            anyio.run(partial(_each, lines, path, transport, environment, key_env, _look))
+    return lines
+
+
+def cancel(path: Path, *, environment: Mapping[str, str], key_env: str | None = None) -> list[BatchLine]:
+    """Have every running batch of a results file cancelled; what is answered is collected by the next run.
+
+    Holds the file meanwhile. Raises LlmbatchError.
+    """
+    with open_store(path, fsync="batch") as store, _transport() as transport:
+        lines = [BatchLine(ticket) for ticket in store.tickets.log.tickets.values()]
+
+        async def stop(line: BatchLine, desk: Desk) -> None:
+            if line.ticket.step is not Step.RUNNING:
+                line.said = "not running" if line.ticket.step is not Step.ASKED else "not known yet: run again first"
+                return
+            line.ticket = store.tickets.record(line.ticket, Step.RUNNING, {"cancelling": True})
+            line.said = _said(await desk.call(desk.api.cancel(line.ticket)), "cancelling")
+
+        anyio.run(partial(_each, lines, path, transport, environment, key_env, stop))
+    return lines
+
+
+def adopt(path: Path, tag: str, batch: str, *, environment: Mapping[str, str], key_env: str | None = None) -> BatchLine:
+    """Say that a batch is the one whose creation was cut off: its ticket goes on with it. Raises LlmbatchError."""
+    with open_store(path, fsync="batch") as store, _transport() as transport:
+        ticket = store.tickets.log.tickets.get(tag)
+        if ticket is None or ticket.step is not Step.ASKED:
+            raise UsageError(
+                f"{path} has no batch {tag!r} whose creation is in doubt",
+                f"llmbatch batches {path} lists what there is.",
+            )
+        line = BatchLine(replace(ticket, batch=batch))
+
+        async def take(line: BatchLine, desk: Desk) -> None:
+            reply = await desk.call(desk.api.poll(line.ticket))
+            status = desk.api.status(reply) if isinstance(reply, Reply) else reply
+            if not isinstance(status, Status):
+                raise UsageError(f"batch {batch!r} is not there: {status.message}", "Look its name up at the provider.")
+            if status.total not in (None, ticket.count):
+                raise UsageError(
+                    f"batch {batch!r} has {status.total:,} records, and {tag} has {ticket.count:,}: it is another one",
+                    "Look its name up at the provider.",
+                )
+            now = SystemClock.wall()
+            line.ticket = store.tickets.record(ticket, Step.RUNNING, {"batch": batch, "created_at": now})
+            line.said = status.word
+
+        anyio.run(partial(_each, [line], path, transport, environment, key_env, take))
+    return line
+
+
+def _open_tickets(path: Path) -> list[Ticket]:
+    folder = path.with_name(f"{path.name}.state")
+    if not path.exists() and not folder.exists():
+        raise UsageError(f"{path}: no such results file", "Name the FILE of a run with -o FILE.")
+    content = read_log(folder / NAME)
+    if content.damaged:
+        raise UsageError(
+            f"{folder / NAME} is damaged in line {', '.join(map(str, content.damaged))}",
+            "A run with --move-broken puts that aside and looks the batch up.",
+        )
+    return [ticket for ticket in content.tickets.values() if ticket.is_open]
+
+
+@contextmanager
+def _transport() -> Iterator[TransportProcess]:
+    with spawn_transport() as transport:
+        yield transport
+
+
+async def _look(line: BatchLine, desk: Desk) -> None:
+    if line.ticket.batch is None:
+        line.said = "not known yet: run again to look it up"
+        return
+    reply = await desk.call(desk.api.poll(line.ticket))
+    status = desk.api.status(reply) if isinstance(reply, Reply) else reply
+    if isinstance(status, Status):
+        line.said, line.answered = status.word, status.completed
+    else:
+        line.said = status.message
+
+
+async def _each(
+    lines: Sequence[BatchLine],
+    path: Path,
+    transport: TransportProcess,
+    environment: Mapping[str, str],
+    key_env: str | None,
+    act: Callable[[BatchLine, Desk], Any],
+) -> None:
+    """Do something about each batch at its provider; one whose key is missing says so."""
+    settings = TransportSettings(
+        base_urls=("http://127.0.0.1",),
+        headers={},
+        reader=AnswerReader(),
+        ca_file=None,
+        connect_timeout=10.0,
+        timeout=60.0,
+        lanes=1,
+        logged=False,
+    )
+    folder = path.with_name(f"{path.name}.state") / "mock"
+    mocked = any(line.ticket.address == MOCK_ADDRESS for line in lines)
+    with mock_process(str(folder)) if mocked else nullcontext("") as mock_url:
+        async with transport.connected(settings, log=None, lost=lambda error: None):
+            for line in lines:
+                model = model_of(line.ticket, environment, key_env)
+                try:
+                    servers = find_servers(model, environment)
+                    if line.ticket.address == MOCK_ADDRESS:
+                        servers = replace(servers, base_url=mock_url)
+                    desk = open_desk(servers, Settings(model=model), transport)
+                except UsageError:
+                    raise
+                except LlmbatchError as error:
+                    line.said = error.message
+                    continue
+                if desk is not None:
+                    await act(line, desk)
+
+
+def _said(reply: Any, good: str) -> str:
+    if isinstance(reply, Reply):
+        return good if 200 <= reply.status < 300 else f"refused: HTTP {reply.status}"
+    return str(reply.message)

@@ -1,0 +1,63 @@
+"""`llmbatch batches`: what a results file has with providers' batch APIs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmbatch.core.environment import ENVIRONMENT
+from llmbatch.core.errors import UsageError
+
+__all__ = ["batches"]
+
+
+def batches(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The results file of a run with --batch-api.")],
+    check: Annotated[bool, typer.Option("--check", help="Ask the providers how the batches are.")] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Cancel what runs; what is answered by then comes with the next run.")
+    ] = False,
+    adopt: Annotated[
+        str | None,
+        typer.Option(metavar="TICKET=BATCH", help="Name the batch of a ticket whose creation was cut off."),
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the key.")
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="table|json", help="The shape of the list.")] = "table",
+) -> None:
+    """List the batches of a results file that are not collected yet.
+
+    llmbatch batches results.jsonl --check
+    llmbatch batches results.jsonl --cancel
+    """
+    if format not in ("table", "json"):
+        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+    if sum((check, cancel, adopt is not None)) > 1:
+        raise UsageError("--check, --cancel and --adopt are one at a time", "Keep one of them.")
+    from llmbatch.app import batch_list
+    from llmbatch.core.clock import SystemClock
+    from llmbatch.ui.streams import notice, stdout_sink, terminal_width
+
+    if adopt is not None:
+        tag, equals, batch = adopt.partition("=")
+        if not equals or not tag or not batch:
+            raise UsageError(f"--adopt {adopt!r} is not TICKET=BATCH", f"llmbatch batches {file} lists the tickets.")
+        lines = [batch_list.adopt(file, tag, batch, environment=ENVIRONMENT, key_env=key_env)]
+    elif cancel:
+        lines = batch_list.cancel(file, environment=ENVIRONMENT, key_env=key_env)
+        if lines:
+            notice("run the same command again: it collects what was answered, and sends the rest again")
+    else:
+        lines = batch_list.list_batches(file, check=check, environment=ENVIRONMENT, key_env=key_env)
+    out = stdout_sink()
+    if format == "json":
+        from llmbatch.codec import json
+
+        out(b"".join(json.dumps(line.as_json()) + b"\n" for line in lines))
+    elif lines:
+        from llmbatch.ui.batches import batches_text
+
+        out(batches_text(lines, SystemClock.wall(), terminal_width(1)))
+    else:
+        notice(f"{file} has no batches that are not collected")

@@ -1,10 +1,10 @@
 """Finds how many requests may be in flight on a route. Pure.
 
 One canary, then slow start, then cubic growth around the last limit that was refused (CUBIC, RFC 9438), with one cut
-per round trip. Refusals come in a fraction of a second and answers in seconds, so slow start goes on while nothing is
-refused, up to a bound: servers that queue instead of refusing are silent, too. Beyond it, and whenever answers come,
-answers must show that more in flight brings more of them. Latency per output token is only a guard, since the latency
-of a model follows the length of its answers.
+per round trip. Refusals come faster than answers, so slow start goes on while nothing is refused, up to a bound, since
+servers that queue instead of refusing are silent too. Beyond that, and whenever answers come, they must show that more
+in flight brings more of them. Latency per output token is only a guard, since the latency of a model depends on the
+length of its answers.
 """
 
 import math
@@ -20,10 +20,10 @@ START = 8.0
 CANARY, DOUBLING = 0.5, 0.25
 """Seconds without bad news after which the canary has company, and in which the limit then doubles."""
 SILENT, FEW_SLOTS = 64, 8
-"""The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that is
-known to queue what its few slots do not take."""
+"""The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that
+queues requests beyond its few slots."""
 SLOWER = 1.5
-"""Doubling the limit again must not take so many times longer than before: then the server queues."""
+"""When doubling the limit again takes so many times longer than before, the server queues."""
 PATIENCE = 0.5
 """The part of the time-out that a queue in the server may take."""
 LOOK = 16
@@ -32,9 +32,9 @@ CUT = 0.9
 CUBIC = 0.4
 """CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
 PROOF = 40
-"""Answers between two tries to exceed what was refused: so many to one keep refusals under 2.5 %."""
+"""Answers between two tries to exceed a limit that was refused, so that refusals stay rare."""
 DEAR = 30.0
-"""Growth beyond what was refused counts in so many times the pause that it cost: that is a few per cent of the time."""
+"""The unit of time of growth beyond a limit that was refused: so many times the pause that a refusal costs."""
 USED = 0.8
 """The share of the limit that must have been in flight for a success to prove that more would do."""
 GUARD_CUT = 0.85
@@ -42,7 +42,7 @@ GUARD_HOLD, GUARD_BACK_OFF = 1.8, 2.5
 """How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
 SAMPLES = 64
 DRIFT = 1.0005
-"""By so much the best latency known fades with every look: one lucky minute must not count for ever."""
+"""The best latency grows by this factor with every look, so that one lucky minute does not count for ever."""
 
 
 class ConcurrencyLimit:
@@ -60,7 +60,7 @@ class ConcurrencyLimit:
         self.grows_at = math.inf
         """When silence allows one more in flight."""
         self._early = True
-        """Every answer counts: there were few."""
+        """Whether every answer counts, because there were few."""
         self._counted = 0
         """Answers since `_counted_from`."""
         self._counted_from = 0.0
@@ -76,7 +76,7 @@ class ConcurrencyLimit:
         self._round_trip = 0.0
         self._last_cut = -math.inf
         self._answers = 0
-        """Those to requests that left after the last cut."""
+        """Answers to requests that left after the last cut."""
         self._beyond = 0
         """Answers since more was in flight than what was refused."""
         self._unit = 1.0
@@ -118,7 +118,7 @@ class ConcurrencyLimit:
         return Cause.GROWING if self._plateau is None else Cause.WALL
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
-        """Learn from an answer, if adaptive. `in_flight` counts it too: what was on its way when it came back."""
+        """Learn from an answer, if adaptive. `in_flight` counts the requests when it came, itself included."""
         if self._canary:
             self._canary = False
             if self._slow_start:
@@ -134,17 +134,17 @@ class ConcurrencyLimit:
             self._watch_queue(now, in_flight)
         self._watch_latency(now, round_trip / max(1, output_tokens))
         if now - round_trip < self._last_cut:
-            return  # it left before the cut, and says nothing of the time after
+            return  # it left before the cut, and says nothing about the time after it
         self._answers += 1
         if self._held or in_flight < USED * self.now:
             return
         self._grow(now)
 
-    def refused(self, now: float, hold: float, in_flight: int) -> None:
-        """Learn from a 429, a 503 or a 529, which stops everybody for `hold` seconds.
+    def refused(self, now: float, pause: float, in_flight: int) -> None:
+        """Learn from a 429, a 503 or a 529, after which the route pauses for `pause` seconds.
 
-        `in_flight` counts those that were not refused. A crowd of refusals within a round trip is one event. The
-        dearer a refusal is, the rarer it is provoked.
+        `in_flight` counts the requests that were not refused. All refusals within a round trip are one event. The
+        longer the pause is, the more seldom the limit risks a refusal.
         """
         self.grows_at = math.inf
         if not self.adaptive or self._canary:
@@ -156,7 +156,7 @@ class ConcurrencyLimit:
         self._move(max(1.0, self._plateau * CUT))
         self._answers = self._beyond = 0
         self._from, self._since, self._last_cut = self._limit, now, now
-        self._unit = max(self._round_trip, DEAR * hold)
+        self._unit = max(self._round_trip, DEAR * pause)
         self.why = "cut after a refusal"
 
     def departed(self, now: float) -> None:
@@ -165,7 +165,7 @@ class ConcurrencyLimit:
             self.grows_at = now + CANARY
 
     def grow_on_silence(self, now: float) -> None:
-        """Allow one more in flight, which is due: a moment has passed without bad news."""
+        """Allow one more in flight: some time has passed without bad news."""
         if self._limit + 1.0 > self._silent or not self._slow_start:
             self.grows_at = math.inf
             return
@@ -174,7 +174,7 @@ class ConcurrencyLimit:
         self.why = "slow start"
 
     def bad_news(self) -> None:
-        """Note a fault or a refusal: silence is no good news any more."""
+        """Note a fault or a refusal: from now on silence is no good news."""
         self.grows_at = math.inf
         self._silent = 0.0
 
@@ -184,28 +184,28 @@ class ConcurrencyLimit:
             self._move(max(1.0, min(self._limit, float(in_flight))))
 
     def resume(self, in_flight: float, *, clear: bool = False) -> None:
-        """Allow so many again; with `clear` grow as if nothing had been refused: it was not for want of room."""
+        """Allow so many again; with `clear` grow as if nothing had been refused, since the limit was not the reason."""
         if self.adaptive:
             if clear:
                 self._plateau, self._slow_start = None, True
             self._move(max(self._limit, min(in_flight, self._ceiling)))
 
     def refused_too(self) -> None:
-        """Learn that one of those in flight at the last refusal was to be refused as well."""
+        """Learn that one of the requests in flight at the last refusal was refused as well."""
         if self.adaptive and self._plateau is not None:
             self._plateau = max(1.0, self._plateau - 1.0)
             self._move(max(1.0, min(self._limit, self._plateau * CUT)))
             self._from = self._limit
 
     def refused_alone(self, in_flight: int) -> None:
-        """Learn from a probe that was refused beside so many that were not."""
+        """Learn from a probe that was refused while so many others were in flight."""
         if self.adaptive and in_flight:
             self._plateau = min(self._plateau or self._limit, max(in_flight, self._limit / 2))
             self._move(max(1.0, min(self._limit, self._plateau * CUT)))
             self._from = self._limit
 
     def at_least(self, in_flight: float) -> None:
-        """Make room for what a rate needs."""
+        """Raise the limit to what a rate needs."""
         if self._limit < in_flight:
             self._move(min(in_flight, self._ceiling))
             self._plateau = max(self._plateau or 1.0, self._limit)
@@ -228,7 +228,7 @@ class ConcurrencyLimit:
             grown = self._limit + 1.0 / self._limit
             self.why = "growing slowly"
         else:
-            # Back to what was not refused in a few round trips; beyond, the more slowly the dearer a refusal is.
+            # Back to the limit that was not refused in a few round trips; beyond it, more slowly after longer pauses.
             elapsed = now - self._since
             knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * self._round_trip
             unit = self._round_trip if elapsed < knee else self._unit
@@ -272,7 +272,7 @@ class ConcurrencyLimit:
             self._early = False
 
     def _watch_latency(self, now: float, normalised: float) -> None:
-        """Hold, or back off gently, when answers take much longer than they did at best."""
+        """Keep the limit, or lower it a little, when answers take much longer than at best."""
         self._recent.append(normalised)
         self._seen += 1
         if self._seen % 8 or len(self._recent) < SAMPLES // 2:

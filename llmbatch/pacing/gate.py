@@ -16,9 +16,9 @@ from llmbatch.pacing.token_bucket import TokenBucket
 __all__ = ["Gate"]
 
 QUICK, PATIENT = 0.1, 1.0
-"""Seconds to wait after a refusal that names no time: where the limit adapts, the cut is the answer to it."""
+"""Seconds to wait after a refusal that names no time; less if the limit adapts, since it is cut too."""
 STEP = 0.9
-"""A rate that was right until now is not far off."""
+"""A refusal lowers a rate that was right until then to no less than this part of it."""
 MEASURED = 0.8
 """The part of what is in flight, for each round trip, that leaves at least."""
 MINUTE = 60.0
@@ -27,7 +27,7 @@ ROOM = 1.25
 
 
 class _Trial:
-    """What may leave while a trial tells a wall from scattered refusals: so many in flight, and so far apart."""
+    """The bounds of a trial that tells a wall from scattered refusals: so many in flight, and so long between two."""
 
     __slots__ = ("gap", "most", "opens")
 
@@ -55,16 +55,16 @@ class Gate:
         self.answers = 0
         self.outage_since: float | None = None
         self.lost = False
-        """Whether the last refusal behind a wall was that nobody answered."""
+        """Whether the last refusal behind a wall was that there was no answer at all."""
         self.refusal_pattern = RefusalPattern()
         self._rate = RateEstimator()
         self._trial: _Trial | None = None
-        self._told_until = -math.inf
-        """The latest time that a refusal named while others went on."""
+        self._asked_until = -math.inf
+        """The latest time until which a refusal asked to wait while other requests went on."""
         self._load = 0
+        """How many were in flight when the last wall was found, or the last trial began."""
         self._load_rate = 0.0
         """How many a second were admitted when the last wall was found."""
-        """How many were in flight when the last wall was found, or the last trial began."""
         self._rate_limited = False
         self._paced_at = -math.inf
 
@@ -89,11 +89,11 @@ class Gate:
 
     @property
     def closed_until(self) -> float:
-        """Return until when nobody may pass."""
+        """Return until when no request may pass."""
         return self.breaker.closed_until if self.breaker.active else -math.inf
 
     def state(self, name: str, now: float) -> RouteState:
-        """Tell what keeps the route from sending more, if it has something to send."""
+        """Return what keeps the route from sending more, if it has something to send."""
         state = RouteState(name, self.in_flight, self.now, None)
         if self.closed_until > now or self.breaker.awaits_probe or self.breaker.probe is not None:
             cause = Cause.OUTAGE if self.lost else Cause.WALL
@@ -157,7 +157,7 @@ class Gate:
             self.breaker.give_up_probe()
 
     def probed(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> None:
-        """Note that a probe ended in a fault of its own. Before `leave`; whoever refuses a request is there."""
+        """Note that a probe ended in another fault, which shows whether the server is there. Comes before `leave`."""
         if fault.status is not None and fault.status < 500:
             self._proved(now, took)
         else:
@@ -169,7 +169,7 @@ class Gate:
             self.outage_since = now if self.outage_since is None else self.outage_since
 
     def singled_out(self, job: Job) -> int:
-        """Note one more refusal of a job; return how often that was, 0 while others are refused, too."""
+        """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0."""
         answers, refusals = self.answers, self.refusals
         times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
         times += 1
@@ -178,7 +178,7 @@ class Gate:
         return times if answers - answers_before >= max(times, 4 * others) else 0
 
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
-        """Learn the limits a server announced to a request; return the seconds until they let another one pass."""
+        """Learn the limits that a server announced to a request; return the seconds until they let another one pass."""
         age, known = request.jobs[0].latency, self.requests.binds
         for bucket, rate, left, reset, taken in (
             (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
@@ -194,7 +194,7 @@ class Gate:
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
     def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
-        """Note that the service works. Comes before `leave`."""
+        """Note that the server works. Comes before `leave`."""
         self.answers += 1
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
@@ -216,10 +216,10 @@ class Gate:
     def refused(
         self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]
     ) -> float | None:
-        """Note a refusal for pace or overload, which took so long.
+        """Note a refusal for pace or overload, which took so many seconds.
 
-        Behind a wall the gate closes; return by how many seconds that puts its opening off. Refusals of requests that
-        left before the last one belong to its crowd, and count as one. Return None when only the refused wait.
+        Behind a wall the gate closes; returns by how many seconds that delays its opening. Refusals of requests that
+        left before the last one belong together and count as one. Returns None when only the refused jobs wait.
         """
         self.refusals += 1
         self.limit.bad_news()
@@ -230,7 +230,7 @@ class Gate:
             request.departure, self.sent, self.in_flight, lost=lost, growing=growing, level=self._level()
         )
         if found is not Pattern.WALL:
-            self._told_until = max(self._told_until, now + (fault.wait or 0.0))
+            self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             if before_pattern is Pattern.TRIAL:
                 self._finish_trial(now)
             elif found is Pattern.TRIAL:
@@ -240,7 +240,7 @@ class Gate:
             elif found is Pattern.UNKNOWN and growing:
                 self.limit.freeze(self.in_flight - 1)
             return None
-        asked = max(fault.wait or 0.0, self._told_until - now if before_pattern is not Pattern.WALL else 0.0)
+        asked = max(fault.wait or 0.0, self._asked_until - now if before_pattern is not Pattern.WALL else 0.0)
         if before_pattern is not Pattern.WALL:
             self._trial = None
             self._load = self.in_flight - 1
@@ -307,7 +307,7 @@ class Gate:
         return max(base, 120.0 / self.requests.rate) if self.requests.guessed else base
 
     def _learn(self, now: float) -> None:
-        """Find out what it was that was too much: what was in flight, or the rate."""
+        """Find out what was too much: the requests in flight, or the rate."""
         limit, others = self.limit, self.in_flight - 1
         if not limit.adaptive:
             return

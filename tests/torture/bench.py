@@ -208,6 +208,7 @@ class World:
         stdout: Path | None = None,
         clock: bool = False,
         largest: int | None = None,
+        storage: str | None = None,
     ) -> Ended:
         """Run on these records, in batches of two."""
         if isinstance(records, bytes):
@@ -223,6 +224,7 @@ class World:
             stdout=stdout,
             clock=clock,
             largest=largest,
+            storage=storage,
         )
 
     def own(self, record: Any) -> Any:

@@ -1,10 +1,13 @@
-"""Any sequence of runs, kills, edits and changed options leaves a file that adds up."""
+"""Any sequence of runs, kills, power cuts, edits, reverts and damage leaves a file that adds up."""
 
 import fcntl
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.torture.bench import Bench, Provider, World, quick_folder
+from tests.torture.bench import Bench, Provider, World, quick_folder, write_records
 
 _numbers = itertools.count()
 
@@ -34,11 +37,19 @@ class Machine(RuleBasedStateMachine):
     provider: Provider
     folder: Path
 
-    @initialize(policy=st.sampled_from(["hold", "retry"]), count=st.integers(1, 6))
-    def begin(self, policy: str, count: int) -> None:
+    @initialize(policy=st.sampled_from(["hold", "retry"]), dedupe=st.booleans(), count=st.integers(1, 6))
+    def begin(self, policy: str, dedupe: bool, count: int) -> None:
         name = f"machine-{next(_numbers)}"
         self.world = World(self.bench, self.provider, self.folder / name, name)
-        self.policy = policy
+        self.policy, self.dedupe = policy, dedupe
+        """Under dedupe two records of the same version ask for the same."""
+        self.flags = ("--dedupe",) if dedupe else ()
+        self.answered: set[str] = set()
+        """Requests whose answer was there once: who reverts to one that was replaced asks for it again."""
+        self.unknown = False
+        """Whether the counts of earlier attempts were damaged."""
+        self.storage = 0
+        """How often the power failed."""
         self.versions = {f"r{number}": 0 for number in range(count)}
         self.next = count
         self.billed: Counter[str] = Counter()
@@ -52,7 +63,17 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.versions)
     @rule(data=st.data())
     def edit(self, data: st.DataObject) -> None:
-        self.versions[data.draw(st.sampled_from(sorted(self.versions)))] += 1
+        self.change(data.draw(st.sampled_from(sorted(self.versions))), 1)
+
+    @precondition(lambda self: any(self.versions.values()))
+    @rule(data=st.data())
+    def revert(self, data: st.DataObject) -> None:
+        self.change(data.draw(st.sampled_from(sorted(id for id, version in self.versions.items() if version))), -1)
+
+    @precondition(lambda self: len(self.versions) > 1)
+    @rule(data=st.data())
+    def reorder(self, data: st.DataObject) -> None:
+        self.versions = {id: self.versions[id] for id in data.draw(st.permutations(sorted(self.versions)))}
 
     @precondition(lambda self: len(self.versions) > 1)
     @rule(data=st.data())
@@ -63,6 +84,34 @@ class Machine(RuleBasedStateMachine):
     def kill(self, at: int) -> None:
         ended = self.run(trap=self.world.trap(at))
         assert ended.killed or ended.code in (0, 7)
+
+    @rule(at=st.integers(1, 60))
+    def cut_the_power(self, at: int) -> None:
+        """Only what was synced is left, whose marks are of another boot."""
+        ended = self.run(trap=replace(self.world.trap(at), power=True))
+        assert ended.killed or ended.code in (0, 7)
+        self.storage += ended.killed
+
+    @rule()
+    def lose_the_marks(self) -> None:
+        for marks in self.world.state.glob("marks-*"):
+            marks.unlink()
+
+    @precondition(lambda self: (self.world.state / "intents").exists())
+    @rule(data=st.data())
+    def damage_the_intents(self, data: st.DataObject) -> None:
+        """A refusal under hold, a word under retry, or no harm at all: never a request in silence."""
+        intents = self.world.state / "intents"
+        before = intents.read_bytes()
+        at = data.draw(st.integers(0, max(len(before.rstrip(b"\0")) - 1, 0)))
+        cut = data.draw(st.booleans())
+        intents.write_bytes(before[:at] if cut else bytes([*before[:at], before[at] ^ 4, *before[at + 1 :]]))
+        ended = self.run()
+        assert ended.code in (0, 7) or (ended.code == 2 and self.policy == "hold" and "in doubt" in ended.stderr)
+        if ended.code == 2:
+            assert not self.world.asked()
+            intents.write_bytes(before)
+        self.unknown = self.unknown or "is not known" in ended.stderr
 
     @rule(ats=st.lists(WHERE_IT_HURTS, min_size=1, max_size=3))
     def kill_again_and_again(self, ats: list[int]) -> None:
@@ -87,6 +136,13 @@ class Machine(RuleBasedStateMachine):
             assert self.run("--param", "seed=1").code == 2
             assert self.world.output.read_bytes() == before
 
+    @rule()
+    def start_two_at_once(self) -> None:
+        """One of them runs, the other is refused or comes too late to find anything to do."""
+        first, second = self.start(), self.start()
+        codes = {first.wait(60), second.wait(60)}
+        assert codes <= {0, 7, 75} and codes != {75}
+
     @precondition(lambda self: (self.world.state / "lock").exists())
     @rule()
     def run_beside_another(self) -> None:
@@ -100,6 +156,8 @@ class Machine(RuleBasedStateMachine):
         self.billed += self.world.billed()
         if self.policy == "hold":
             assert max(self.billed.values(), default=0) <= 1, self.billed
+        self.answered |= set(self.results().values())
+        if self.policy == "hold" or self.unknown or self.dedupe:
             return
         lines = self.world.results() if self.world.output.exists() and self.ends_well() else {}
         for id, line in lines.items():
@@ -107,11 +165,38 @@ class Machine(RuleBasedStateMachine):
                 assert self.billed[self.word(id)] - 1 <= line.get("possibly_billed", 0)
 
     def run(self, *more: str, trap: Any = None) -> Any:
-        records = [{"id": id, "prompt": self.word(id)} for id in self.versions]
-        return self.world.run(records, "--in-doubt", self.policy, *more, trap=trap)
+        storage = f"boot {self.storage}"
+        return self.world.run(self.records(), *self.flags, "--in-doubt", self.policy, *more, trap=trap, storage=storage)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a run that has to load itself, as two at the same moment do."""
+        world = self.world
+        write_records(world.source, [world.own(record) for record in self.records()])
+        command = [
+            sys.executable,
+            "-m",
+            "llmbatch",
+            "run",
+            world.source,
+            *world.to_provider,
+            "-o",
+            world.output,
+            *self.flags,
+        ]
+        return subprocess.Popen([*map(str, command), "--in-doubt", self.policy], stderr=subprocess.DEVNULL)
+
+    def records(self) -> list[dict[str, str]]:
+        return [{"id": id, "prompt": self.word(id)} for id in self.versions]
+
+    def change(self, id: str, by: int) -> None:
+        """Edit a record, unless that would ask for an answer that was there and was replaced."""
+        self.versions[id] += by
+        if self.word(id) in self.answered:
+            self.versions[id] -= by
 
     def word(self, id: str) -> str:
-        return f"{id}v{self.versions[id]}w"
+        number = int(id[1:])
+        return f"r{number - number % 2 if self.dedupe else number}v{self.versions[id]}w"
 
     def ends_well(self) -> bool:
         data = self.world.output.read_bytes()

@@ -1,5 +1,6 @@
 """Few open files, no threads, little memory: a message, an exit code by cause, and no process that stays behind."""
 
+import json
 import os
 import resource
 import shlex
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .command import Command, Mock, children_of, is_alive, until
+from .command import Command, Mock, Running, children_of, is_alive, until
 
 GIB = 2**30
 PROMPTS = [{"id": number, "prompt": f"prompt {number}"} for number in range(20)]
@@ -145,3 +146,49 @@ def _first_line(pipe: object) -> str:
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _starting(llmbatch: Command, tmp_path: Path) -> Running:
+    return llmbatch.start("run", "-p", "mock", "-o", "out.jsonl")
+
+
+def _idle(llmbatch: Command, tmp_path: Path) -> Running:
+    run = llmbatch.start("run", "-p", "mock")
+    run.write({"prompt": "first"})
+    run.read_line()
+    return run
+
+
+def _draining(llmbatch: Command, tmp_path: Path) -> Running:
+    run = llmbatch.start("run", "-p", "mock", "-c", 4)
+    run.write({"prompt": "first"}, *({"prompt": "[[mock:hang]]"} for _ in range(4)))
+    run.read_line()
+    run.signal(signal.SIGINT)
+    run.read_error("interrupt again")
+    return run
+
+
+def _checking(llmbatch: Command, tmp_path: Path) -> Running:
+    links = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(60)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**links, "d60": {"type": "integer"}}}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    run = llmbatch.start("run", "-p", "mock", "--schema", "schema.json", "-c", 4)
+    run.write(*({"prompt": f"{number} [[mock:text value=%22x%22]]"} for number in range(40)))
+    until(lambda: len(_descendants(run.pid)) > 2)
+    return run
+
+
+@pytest.mark.parametrize("state", [_starting, _idle, _draining, _checking])
+def test_all_processes_of_a_run_that_is_killed_end_in_whatever_state(
+    llmbatch: Command, tmp_path: Path, state: Callable[[Command, Path], Running]
+) -> None:
+    run = state(llmbatch, tmp_path)
+    processes = until(lambda: _descendants(run.pid))
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    until(lambda: not any(is_alive(pid) for pid in processes))
+
+
+def _descendants(pid: int) -> list[int]:
+    children = children_of(pid)
+    return [*children, *(one for child in children for one in _descendants(child))]

@@ -21,6 +21,9 @@ def report(
     format: Annotated[
         str, typer.Option(metavar="|".join(FORMATS), help="The shape of the report; html is one page.")
     ] = "table",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put the answers of several files side by side, by id.")
+    ] = False,
 ) -> None:
     """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
 
@@ -37,6 +40,9 @@ def report(
 
     check_stdout(files or [])
     out, names = stdout_sink(), files or []
+    if compare:
+        _compare(names, format)
+        return
     match format:
         case "json":
             from llmbatch.codec import json
@@ -67,3 +73,19 @@ def report(
             from llmbatch.ui.symbols import symbols_for
 
             out(account_text(summarize(names, notice=notice), terminal_width(1), symbols_for(ENVIRONMENT)))
+
+
+def _compare(names: list[str], format: str) -> None:
+    from llmbatch.app.compare import compare as compare_files
+    from llmbatch.codec import json
+    from llmbatch.ui.compare import comparison_text
+    from llmbatch.ui.streams import notice, stdout_sink, terminal_width
+    from llmbatch.ui.symbols import symbols_for
+
+    if format not in ("table", "json"):
+        raise UsageError(f"--compare has no format {format}", "--format table or json.")
+    found = compare_files(names, notice=notice)
+    if format == "json":
+        stdout_sink()(json.dumps(found.as_json()) + b"\n")
+    else:
+        stdout_sink()(comparison_text(found, terminal_width(1), symbols_for(ENVIRONMENT)))

@@ -74,6 +74,8 @@ class RefusalPattern:
         """The length of the trial at most."""
         self._blind = False
         """Whether a wall was found before there was a load that could have been less."""
+        self._sure = True
+        """Whether a wall is more than the likelier explanation."""
         self._doubts = 0
         self._patience = DOUBTS
         self._doubted = 0
@@ -116,7 +118,7 @@ class RefusalPattern:
         elif self.pattern is Pattern.WALL:
             if self._is_doubtful(departure, sent, level):
                 self._patience *= 2
-                if level <= SUNK:
+                if level <= SUNK or not self._sure:
                     self._scatter(sent, self._recent(sent))
                 else:
                     self._start(sent, in_flight, self._recent(sent))
@@ -145,7 +147,7 @@ class RefusalPattern:
             self._patience = DOUBTS
             self._scatter(sent, (count, of))
         else:
-            self._wall(sent, blind=False)
+            self._wall(sent, blind=False, sure=odds <= -SURE or not bearable)
         return self.pattern
 
     def _odds(self, end: int) -> float:
@@ -181,7 +183,8 @@ class RefusalPattern:
             elif level <= LOW or since < OFTEN:
                 self._doubts += 1
             self._doubted = sent
-        return self._doubts >= self._patience and not self._blind
+        patience = self._patience if self._sure else self._patience / 2
+        return self._doubts >= patience and not self._blind
 
     def _start(self, sent: int, in_flight: int, before: tuple[int, int]) -> None:
         """Begin a trial with the next departure."""
@@ -197,8 +200,9 @@ class RefusalPattern:
         self._begin = sent
         self.due = math.inf
 
-    def _wall(self, sent: int, *, blind: bool) -> None:
+    def _wall(self, sent: int, *, blind: bool, sure: bool = True) -> None:
         if self.pattern is not Pattern.WALL:
+            self._sure = sure
             self.pattern = Pattern.WALL
             self._blind = blind
             self.due = math.inf

@@ -6,19 +6,25 @@ counts, since latencies and refusals are drawn.
 
 import asyncio
 import random
+from collections.abc import Callable
 from statistics import median
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from llmbatch.core.exchange import Request
+from llmbatch.core.errors import CeilingReached
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
-from tests.support.scripted import Attempt, error, job, play
-from tests.support.services import Queue, Service, log_normal
+from tests.support.scripted import Attempt, Run, answer, error, job, play
+from tests.support.services import BurstBucket, Concurrency, Outage, Queue, Service, log_normal
 
 SEEDS = range(11, 16)
+AT_ONCE = 0.05
+"""Seconds after which a request is refused."""
 
 
 class Scattered:
@@ -77,17 +83,164 @@ def test_growth_does_not_wait_for_slow_answers(records: int, latency: float, kno
 
 @pytest.mark.parametrize("fixed", [None, 64])
 @pytest.mark.parametrize(("status", "retry_after"), [(429, "1"), (429, None), (503, None)])
+@pytest.mark.parametrize("latency", [0.17, 0.5, 1.5])
 def test_scattered_refusals_hold_their_own_records_only(
-    status: int, retry_after: str | None, fixed: int | None
+    latency: float, status: int, retry_after: str | None, fixed: int | None
 ) -> None:
-    ideal = 1500 * 0.5 * 1.046 / 0.95 / 64  # 1.046: the mean of log-normal latencies with sigma 0.3
+    # 1.046: the mean of log-normal latencies with sigma 0.3. A refused record waits, however short its answer is.
+    ideal = 1500 * latency * 1.046 / 0.95 / 64 + (1.5 if latency < 0.5 else 0.0)
     took, early = [], 0
     for seed in SEEDS:
-        service = Scattered(Service(latency=log_normal(0.5, 0.3), seed=seed), 0.05, status, retry_after, seed)
+        service = Scattered(Service(latency=log_normal(latency, 0.3), seed=seed), 0.05, status, retry_after, seed)
         took.append(seconds(1500, service, fixed=fixed, seed=seed))
         early += service.too_early
     assert ideal / median(took) >= 0.7
     assert early == 0
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+def test_a_wall_that_is_none_costs_seconds_whatever_the_seed(share: float) -> None:
+    for seed in range(40, 50):
+        service = Scattered(Service(latency=log_normal(0.5, 0.3), seed=seed), share, 429, "1", seed)
+        assert seconds(1500, service, fixed=None, seed=seed) <= 60.0
+
+
+@pytest.mark.parametrize("retry_after", ["1", None])
+def test_instant_records_that_one_in_six_refuses_are_done_in_seconds(retry_after: str | None) -> None:
+    took = []
+    for seed in SEEDS:
+        service = Scattered(Service(latency=log_normal(0.002, 0.3), seed=seed), 0.15, 429, retry_after, seed)
+        took.append(seconds(300, service, fixed=None, seed=seed))
+        assert service.too_early == 0
+    assert median(took) <= 7.0
+
+
+def announcing(rpm: int, bucket: BurstBucket) -> Callable[[Request], Reply]:
+    """Make answers that tell the limit, what is left of it, and when it is full again."""
+
+    def reply(request: Request) -> Reply:
+        left = int(bucket.level + 1e-9)
+        names = "limit", "remaining", "reset"
+        values = str(rpm), str(left), f"{(rpm - left) * 60 / rpm:.3f}s"
+        headers = {f"x-ratelimit-{name}-requests": value for name, value in zip(names, values, strict=True)}
+        return Reply(200, headers, answer().body)
+
+    return reply
+
+
+@pytest.mark.parametrize("latency", [1.7, 5.0])
+def test_an_announced_bucket_is_used_up_and_never_exceeded(latency: float) -> None:
+    for seed in SEEDS:
+        bucket = BurstBucket(600, 20)
+        service = Service(bucket, latency=log_normal(latency, 0.3), seed=seed, reply=announcing(600, bucket))
+        took = seconds(600, service, fixed=None, seed=seed)
+        last = max(end - begin for begin, end in zip(service.admitted[-60:], service.answered[-60:], strict=True))
+        assert (600 - 20) / 10 + last >= 0.9 * took
+        # Only what left before the first answer told of the limit is refused.
+        assert all(moment < min(service.answered) for moment in service.refusals)
+
+
+def test_a_small_bucket_that_nobody_announced_is_found_with_few_refusals() -> None:
+    shares = []
+    for seed in SEEDS:
+        service = Service(BurstBucket(60, 5), latency=log_normal(5.0, 0.3), seed=seed)
+        assert seconds(60, service, fixed=None, seed=seed) <= 90.0
+        shares.append(service.refused_share)
+    assert median(shares) <= 0.05
+
+
+def test_slots_that_refuse_at_once_and_name_a_time_are_filled() -> None:
+    for seed in SEEDS:
+        service = Service(Concurrency(12), latency=log_normal(1.0, 0.3), seed=seed, headers={"retry_after": "2"})
+        assert seconds(400, service, fixed=None, seed=seed) <= 1.5 * 400 * 1.046 / 12
+        assert service.refused_share <= 0.05
+
+
+def test_a_bucket_of_a_hundred_that_nobody_announced_is_used_up() -> None:
+    for seed in SEEDS:
+        service = Service(BurstBucket(1200, 100), latency=log_normal(1.0, 0.3), seed=seed)
+        assert seconds(1500, service, fixed=None, seed=seed) <= 1.25 * (1500 - 100) / 20
+        assert service.refused_share <= 0.08
+
+
+def test_refusals_in_bursts_cost_little_more_than_the_bursts() -> None:
+    outages = [Outage(20.0 * n - 2.0, 20.0 * n, error(429), AT_ONCE) for n in range(1, 50)]
+    for seed in SEEDS:
+        service = Service(latency=log_normal(1.0, 0.3), seed=seed, outages=outages)
+        assert seconds(4000, service, fixed=None, seed=seed) <= 1.5 * 4000 * 1.046 / 128
+
+
+def test_answers_of_two_kinds_are_no_queue() -> None:
+    def latency(source: random.Random) -> float:
+        return 0.3 if source.random() < 0.8 else 8.0
+
+    def took(fixed: int | None) -> float:
+        return median(seconds(1000, Service(latency=latency, seed=seed), fixed=fixed, seed=seed) for seed in SEEDS)
+
+    assert took(None) <= 1.5 * took(256)
+
+
+class Slowing(Service):
+    """A service that gets slower with each request in flight beyond forty."""
+
+    def __call__(self, request: Request, number: int) -> Attempt:
+        now = asyncio.get_running_loop().time()
+        took, reply = super().__call__(request, number)
+        return took * max(1.0, sum(end > now for end in self.answered[-300:]) / 40), reply
+
+
+def test_a_server_that_slows_down_with_the_load_is_not_slower_for_it() -> None:
+    def took(fixed: int | None) -> float:
+        return median(
+            seconds(1000, Slowing(latency=log_normal(1.0, 0.3), seed=seed), fixed=fixed, seed=seed) for seed in SEEDS
+        )
+
+    assert took(None) <= 1.5 * took(40)
+
+
+@pytest.mark.parametrize("retry_after", [None, "3"])
+@given(seed=st.integers(0, 10_000), shut=st.floats(20.0, 60.0))
+@settings(max_examples=6, deadline=None)
+def test_a_wall_is_sent_a_trickle(retry_after: str | None, seed: int, shut: float) -> None:
+    headers = {} if retry_after is None else {"retry_after": retry_after}
+    closed = Outage(10.0, 10.0 + shut, error(429, **headers), AT_ONCE)
+    service = Service(latency=log_normal(0.5, 0.3), seed=seed, outages=[closed])
+    seconds(6000, service, fixed=None, seed=seed)
+    crowd = 10.0 + 0.5
+    assert sum(moment > crowd for moment in service.failed) <= 4 + shut / 2
+
+
+@given(seed=st.integers(0, 10_000), share=st.floats(0.01, 0.3), wait=st.floats(0.5, 20.0))
+@settings(max_examples=10, deadline=None)
+def test_no_record_leaves_before_the_time_that_it_was_told(seed: int, share: float, wait: float) -> None:
+    service = Scattered(Service(Concurrency(40), latency=log_normal(0.5), seed=seed), share, 429, f"{wait:.1f}", seed)
+    seconds(300, service, fixed=None, seed=seed)
+    assert service.too_early == 0
+
+
+def test_a_route_that_is_refused_does_not_starve_another() -> None:
+    healthy = Service(latency=log_normal(0.5, 0.3))
+
+    def script(request: Request, number: int) -> Attempt:
+        if request.jobs[0].route.model == "full":
+            return AT_ONCE, error(429, retry_after="30")
+        return healthy(request, number)
+
+    async def stop(run: Run) -> None:
+        await asyncio.sleep(60.0)
+        run.pipeline.stop(CeilingReached("enough"), grace=0.0)
+
+    models = ("full", "free")
+    play(
+        (job(index, models[index % 2]) for index in range(2000)),
+        script,
+        stop,
+        workers=64,
+        batch=64,
+        random=random.Random(3).random,
+        new_gate=lambda: Gate(ConcurrencyLimit(64, adaptive=True), TokenBucket(), TokenBucket()),
+    )
+    assert len(healthy.answered) == 1000
 
 
 def test_one_slot_that_queues_ends_without_a_failed_record() -> None:

@@ -87,15 +87,15 @@ class BurstBucket:
 
     def __init__(self, per_minute: float, burst: float) -> None:
         self._rate, self._burst = per_minute / MINUTE, burst
-        self._level, self._at = burst, 0.0
+        self.level, self._at = burst, 0.0
 
     def admits(self, now: float, in_flight: int, units: float) -> bool:
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self.level = min(self._burst, self.level + (now - self._at) * self._rate)
         self._at = now
-        return self._level >= units - 1e-9
+        return self.level >= units - 1e-9
 
     def take(self, now: float, units: float) -> None:
-        self._level -= units
+        self.level -= units
 
 
 class Concurrency:

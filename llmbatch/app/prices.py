@@ -10,11 +10,12 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, StopSettings
+from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.results.stats import amount
 
-__all__ = ["bound", "find_price", "spent_in"]
+__all__ = ["ListPrice", "bound", "find_price", "spent_in"]
 
 _OTHER_NAMES = {"xai": "x-ai", "gemini": "google"}
 """Presets that have another name in genai-prices."""
@@ -23,16 +24,27 @@ _OTHER_NAMES = {"xai": "x-ai", "gemini": "google"}
 class ListPrice:
     """The list prices of genai-prices, for a provider that it lists by name or by address."""
 
-    def __init__(self, provider: str | None, address: str | None) -> None:
+    def __init__(self, provider: str | None, address: str | None, discount: float | None = None) -> None:
         from genai_prices import Usage as Counts
         from genai_prices import calc_price
 
         self._counts, self._calc_price = Counts, calc_price
         self._whose: dict[str, Any] = {"provider_api_url": address} if address else {"provider_id": provider}
         self._unknown: set[str] = set()
+        self._discount = discount
+        """What a batch costs in parts of the live price, where the list has no price of its own for it."""
 
     def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
-        """Return what these tokens cost, cached ones at their own price; None when the list has no such model."""
+        """Return what these tokens cost, cached ones at their own price; None when that is not known."""
+        cost = self._listed(model, usage, terms)
+        if terms.get("processing") != "batch" or cost is None:
+            return cost
+        live = self._listed(model, usage, {name: value for name, value in terms.items() if name != "processing"})
+        if cost != live or not cost:
+            return cost
+        return None if self._discount is None else cost * self._discount
+
+    def _listed(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
         if model in self._unknown or (usage.input_tokens is None and usage.output_tokens is None):
             return None
         counts = self._counts(
@@ -70,7 +82,11 @@ def _flag(stop: StopSettings) -> str:
 def _list_price(name: str, preset: Preset, address: str | None) -> Price | None:
     if (preset.local if address is None else is_own_machine(address)) or find_spec("genai_prices") is None:
         return None
-    return ListPrice(None, address) if address is not None else ListPrice(_OTHER_NAMES.get(name, name), None)
+    api = batch_api(name)
+    discount = api.limits.discount if api is not None else None
+    if address is not None:
+        return ListPrice(None, address, discount)
+    return ListPrice(_OTHER_NAMES.get(name, name), None, discount)
 
 
 def bound(stop: StopSettings, price: Price | None) -> Callable[[Job], float] | None:

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
 
-from llmbatch.app.prices import bound, find_price, spent_in
+from llmbatch.app.prices import ListPrice, bound, find_price, spent_in
 from llmbatch.app.servers import find_preset
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity, Job, Route
@@ -102,3 +103,18 @@ def test_lines_without_a_cost_are_priced_by_what_they_report() -> None:
         {},
     ]
     assert spent_in(lines, FlatPrice(1.0, 2.0)) == pytest.approx(3.25)
+
+
+def test_a_batch_has_its_listed_price_or_the_providers_discount_or_none_that_is_known() -> None:
+    class Listed(ListPrice):
+        def __init__(self, discount: float | None) -> None:
+            super().__init__("openai", None, discount)
+
+        def _listed(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float | None:
+            live = {"listed": 8.0, "unlisted": 8.0}.get(model)
+            return 3.0 if model == "listed" and terms.get("processing") == "batch" else live
+
+    batch = {"processing": "batch"}
+    assert [Listed(0.5).of(model, Usage(1, 1), batch) for model in ("listed", "unlisted", "none")] == [3.0, 4.0, None]
+    assert [Listed(None).of(model, Usage(1, 1), batch) for model in ("listed", "unlisted")] == [3.0, None]
+    assert Listed(0.5).of("unlisted", Usage(1, 1), {}) == 8.0

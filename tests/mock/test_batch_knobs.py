@@ -1,20 +1,29 @@
 """What the mock's options do to batches."""
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import openai
 import pytest
 
+from llmbatch.mock.batch_call import Call
+from llmbatch.mock.batch_openai import OPENAI_BATCHES
+from llmbatch.mock.batch_provider import BatchProvider
+from llmbatch.mock.batch_results import Shared
 from llmbatch.mock.batch_store import BatchStore, StoredFile
+from llmbatch.mock.batch_worker import BatchWorker
+from llmbatch.mock.provider import Provider
+from llmbatch.mock.settings import MockSettings
 
-from .batches import ENDED, ended, openai_line, rows, run, submit, until
+from .batches import ENDED, ended, openai_line, rows, run, submit
 
 Start = Callable[..., openai.OpenAI]
 
@@ -28,6 +37,11 @@ def client(mock_server: Callable[..., str]) -> Iterator[Start]:
             return clients.enter_context(openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=5))
 
         yield connect
+
+
+async def aiter_of_nothing() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 def ledger_lines(path: Path) -> list[Any]:
@@ -99,18 +113,24 @@ def test_a_share_of_creates_is_lost(client: Start) -> None:
     assert len([*one.batches.list()]) == 20
 
 
-def test_reads_know_of_a_batch_only_later(client: Start) -> None:
-    one = client(batch_lag=0.5)
+def test_reads_know_of_a_batch_only_later(tmp_path: Path) -> None:
+    clock = [0.0]
+    settings, store = MockSettings(batch_lag=5.0, batch_delay=20.0), BatchStore(str(tmp_path))
+    shared = Shared(settings, Provider(settings), store, None, count(1), lambda: clock[0])
+    provider = BatchProvider(shared, BatchWorker(shared, {"openai": OPENAI_BATCHES}))
+    call = Call("POST", "/v1/batches", {}, aiter_of_nothing())
+    batch = anyio.run(partial(provider.create, call, id="batch_1", family="openai", file="file-1"))
+    for clock[0], known in ((0.0, False), (4.9, False), (5.0, True)):
+        assert (provider.find(batch.id, "openai") is not None, len(provider.listed("openai"))) == (known, known)
+
+
+def test_a_new_batch_is_not_found(client: Start) -> None:
+    one = client(batch_lag=60)
     batch = submit(one, openai_line("a"))
-    created = time.monotonic()
     for call in (one.batches.retrieve, one.batches.cancel):
         with pytest.raises(openai.NotFoundError):
             call(batch.id)
     assert [*one.batches.list()] == []
-    assert time.monotonic() - created < 0.4
-    until(lambda found: found, lambda: [*one.batches.list()])
-    assert time.monotonic() - created > 0.4
-    assert ended(one, batch).status == "completed"
 
 
 def test_a_full_queue_fails_batches_until_one_has_ended(client: Start) -> None:

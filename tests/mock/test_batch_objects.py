@@ -77,7 +77,7 @@ def ends_of_openai(value: Any) -> bool:
     ("lines", "cancelled"), [(["good"], False), (MARKERS, False), (["[[mock:batch invalid]]"], False), (MARKERS, True)]
 )
 def test_openais_objects(mock_server: Callable[..., str], lines: list[str], cancelled: bool) -> None:
-    call = api(mock_server(batch_delay=0.2))
+    call = api(mock_server(batch_delay=1.0 if cancelled else 0.2))
     file = uploaded(call, *(openai_line(str(n), prompt) for n, prompt in enumerate(lines)))
     check(file, openai.types.FileObject, mistral.CreateFileResponse)
     made = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -106,7 +106,7 @@ def test_openais_objects(mock_server: Callable[..., str], lines: list[str], canc
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_anthropics_objects(mock_server: Callable[..., str], cancelled: bool) -> None:
-    call, path = api(mock_server(batch_delay=0.2)), "/messages/batches"
+    call, path = api(mock_server(batch_delay=1.0 if cancelled else 0.2)), "/messages/batches"
     requests = [
         {
             "custom_id": str(n),

@@ -61,8 +61,8 @@ def rows(client: genai.Client, job: types.BatchJob) -> list[Any]:
 def test_a_batch_runs_from_upload_to_delete(client: Callable[..., genai.Client]) -> None:
     one = client(batch_delay=0.4)
     job = submit(one, *(line(f"r{n}", f"question {n}") for n in range(20)))
-    assert (job.display_name, job.model, state(job)) == ("T", "models/mock-1", "JOB_STATE_PENDING")
-    seen: list[str] = []
+    assert (job.display_name, job.model) == ("T", "models/mock-1")
+    seen = [state(job)]
 
     def look() -> types.BatchJob:
         found = one.batches.get(name=job.name or "")
@@ -70,7 +70,8 @@ def test_a_batch_runs_from_upload_to_delete(client: Callable[..., genai.Client])
         return found
 
     done = until(lambda found: state(found) in ENDED, look)
-    assert [*dict.fromkeys(seen)] == ["JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
+    order = ["JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
+    assert seen == sorted(seen, key=order.index) and "JOB_STATE_RUNNING" in seen
     assert job.dest is None and done.end_time is not None
     found = rows(one, done)
     assert sorted(row["key"] for row in found) == sorted(f"r{n}" for n in range(20))
@@ -171,7 +172,7 @@ def test_a_batch_that_expires_has_no_results_and_ran_nothing(
 
 
 def test_a_cancelled_batch_keeps_what_has_run(client: Callable[..., genai.Client]) -> None:
-    one = client(batch_delay=0.6)
+    one = client(batch_delay=1.0)
     job = submit(one, *(line(f"r{n}", f"q{n}") for n in range(40)))
     root = one._api_client._http_options.base_url
     until(

@@ -60,7 +60,7 @@ def test_a_job_runs_from_upload_to_results(client: Callable[..., Mistral]) -> No
         return found
 
     done = until(lambda found: found.status in ENDED, look)
-    assert [*dict.fromkeys(seen)] == ["QUEUED", "RUNNING", "SUCCESS"]
+    assert seen == sorted(seen, key=["QUEUED", "RUNNING", "SUCCESS"].index) and "RUNNING" in seen
     assert (done.total_requests, done.succeeded_requests, done.error_file) == (20, 20, None)
     found = rows(one, done.output_file)
     assert sorted(row["custom_id"] for row in found) == sorted(f"r{n}" for n in range(20))
@@ -88,7 +88,7 @@ def test_a_file_with_one_bad_line_does_not_run(client: Callable[..., Mistral], b
 
 
 def test_a_cancelled_job_keeps_what_has_run(client: Callable[..., Mistral]) -> None:
-    one = client(batch_delay=0.8)
+    one = client(batch_delay=1.0)
     job = submit(one, *(line(f"r{n}", f"q{n}") for n in range(40)))
     until(lambda seen: seen.completed_requests > 3, lambda: one.batch.jobs.get(job_id=job.id))
     assert one.batch.jobs.cancel(job_id=job.id).status == "CANCELLATION_REQUESTED"

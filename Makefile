@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
 
-.PHONY: help pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real clean
+.PHONY: help pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -77,6 +77,9 @@ soak: $(VENV)/installed-dev  ## minutes of faults, limits and kills, then the bo
 
 real: $(VENV)/installed-dev .venv-real/installed  ## a tiny model in a real inference server; a CPU build: TORCH=torch==...+cpu
 	$(BIN)/pytest -v tests/real/served.py
+
+live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys are here: a few cents, up to a day
+	$(BIN)/python -m tests.live
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .venv-real results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -63,9 +63,11 @@ def test_a_run_with_batches_may_be_killed_at_any_operation(
             ended = bench.run(folder, *order, trap=trap)
             kills += ended.killed
         last = bench.run(folder, *order)
-        assert last.code == 0, f"{ended}, then {last.stderr}"
         lines = results_of(folder / "out.jsonl")
-        assert sorted(line["id"] for line in lines) == [record["id"] for record in records]
+        # The first record goes live, and may have been in flight: hold does not send it again.
+        missing = {record["id"] for record in records} - {line["id"] for line in lines}
+        assert len(missing) <= (policy == "hold") and len(lines) + len(missing) == len(records)
+        assert last.code == (7 if missing else 0), f"{ended}, then {last.stderr}"
         assert all(line["status"] == "ok" for line in lines)
         billed = batching.billed(name)
         reported = {line["id"]: line.get("possibly_billed", 0) for line in lines}

@@ -79,7 +79,7 @@ class Batch:
     endpoint: str = ""
     """The path that each row asks, below the root of the API."""
     shown: dict[str, Any] = field(default_factory=dict)
-    """What the create said and the batch shows again, in the provider's words."""
+    """Fields of the create that the batch object repeats."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers of the create that count for each row."""
     checked: Checked | None = None

@@ -49,7 +49,7 @@ class BatchFamily(NamedTuple):
     """Whether a line of which a prompt says that it is invalid refuses the whole batch, not just its row."""
     refuses_bodies: bool = False
     """Whether a body that the live call would refuse with 400 refuses the whole batch."""
-    expires_whole: bool = False
+    no_results_if_expired: bool = False
     """Whether a batch that expires has no results at all."""
     prefix: str = "file-"
     """How the ids of the results begin."""

@@ -172,7 +172,7 @@ GEMINI_BATCHES = BatchFamily(
     lambda batch: ("", ""),
     most_lines=2**31,
     refuses_bodies=True,
-    expires_whole=True,
+    no_results_if_expired=True,
     prefix="batch-",
 )
 

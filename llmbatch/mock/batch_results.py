@@ -52,7 +52,7 @@ async def settle(batch: Batch, family: BatchFamily, shared: Shared) -> Ended:
         files = [stack.enter_context(_create(path + ".part")) for path in (*map(store.content, names), log)]
         settlement = _Settlement(batch, family, shared, files)
         starts, rows_run = _line_starts(text), batch.rows_run(batch.ends)
-        expired = family.expires_whole and settlement.expires(text[at : _line_end(text, at)] for at in starts)
+        expired = family.no_results_if_expired and settlement.expires(text[at : _line_end(text, at)] for at in starts)
         order = list(range(len(starts)))
         Random(f"{shared.settings.seed}:{batch.number}:order").shuffle(order)
         for position, at in enumerate(order):
@@ -96,7 +96,7 @@ class _Settlement:
         self._fates: dict[str, str | int | None] = {}
 
     def expires(self, lines: Iterable[bytes]) -> bool:
-        """Tell whether the whole batch expires: one of its prompts or chance says so."""
+        """Tell whether all of the batch expires, by order of one of its prompts or by chance."""
         for raw in lines:
             if b"[[mock:batch" in raw:
                 line = self._family.line(raw, self._batch)
@@ -140,7 +140,7 @@ class _Settlement:
         if ordered and (fault := due(ordered, self._count(f"batch:{row.prompt}") if timed else 0)):
             return str(fault.options["row"])
         settings = self._shared.settings
-        expire = 0.0 if self._family.expires_whole else settings.batch_expire
+        expire = 0.0 if self._family.no_results_if_expired else settings.batch_expire
         shares = (expire, settings.batch_missing, settings.batch_row_errors)
         return drawn_fate(shares, f"{self._seed}:{self._batch.number}:{row.line.custom_id}")
 

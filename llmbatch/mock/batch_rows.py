@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the live call would have said: a status of None means that the connection would have said nothing."""
+    """What the live call would have answered; a status of None means that it would have got no answer."""
 
     status: int | None
     body: Any

@@ -1,6 +1,6 @@
 """Stores the files and batches of a provider in a folder, so that they outlive a crash of the provider.
 
-Several processes may share the folder. Every record is replaced as a whole, and whoever changes a batch holds the lock.
+Several processes may share the folder. Records are replaced, never changed, and whoever changes a batch holds the lock.
 """
 
 import fcntl
@@ -103,7 +103,7 @@ class BatchStore:
         _replace(os.path.join(self._batches, f"{batch.id}.json"), batch.dump())
 
     def batch(self, id: str, family: str | None = None) -> Batch | None:
-        """Return a batch, of one family if that is given."""
+        """Return a batch, None if there is none or it is of another family."""
         value = _load(os.path.join(self._batches, f"{id}.json")) if _ID.fullmatch(id) else None
         batch = value and Batch.load(value)
         return batch if batch and family in (None, batch.family) else None

@@ -62,7 +62,7 @@ def row(custom_id: str, answer: Answer | str) -> WrittenRow:
 
 
 def _shown(batch: Batch, provider: BatchProvider) -> dict[str, Any]:
-    """Return the batch object; how far it is shows as a share only."""
+    """Return the batch object; progress is a share, not a count of rows."""
     now, ended, checked = provider.now(), batch.ended, batch.checked
     problem = checked.problem if checked else None
     count = checked.count if checked else 0

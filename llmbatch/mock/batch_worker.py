@@ -67,7 +67,7 @@ class BatchWorker:
                 self._store.drop_input(batch.id)
 
     async def check(self, batch: Batch) -> Checked:
-        """Read the whole input; the first bad line is the one that is told."""
+        """Read all of the input; only the first bad line is reported."""
         family, provider = self._families[batch.family], self._provider
         seen: set[bytes] = set()
         count = tokens = 0

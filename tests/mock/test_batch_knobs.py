@@ -39,7 +39,7 @@ def client(mock_server: Callable[..., str]) -> Iterator[Start]:
         yield connect
 
 
-async def aiter_of_nothing() -> AsyncIterator[bytes]:
+async def no_body() -> AsyncIterator[bytes]:
     return
     yield
 
@@ -118,7 +118,7 @@ def test_reads_know_of_a_batch_only_later(tmp_path: Path) -> None:
     settings, store = MockSettings(batch_lag=5.0, batch_delay=20.0), BatchStore(str(tmp_path))
     shared = Shared(settings, Provider(settings), store, None, count(1), lambda: clock[0])
     provider = BatchProvider(shared, BatchWorker(shared, {"openai": OPENAI_BATCHES}))
-    call = Call("POST", "/v1/batches", {}, aiter_of_nothing())
+    call = Call("POST", "/v1/batches", {}, no_body())
     batch = anyio.run(partial(provider.create, call, id="batch_1", family="openai", file="file-1"))
     for clock[0], known in ((0.0, False), (4.9, False), (5.0, True)):
         assert (provider.find(batch.id, "openai") is not None, len(provider.listed("openai"))) == (known, known)

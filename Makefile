@@ -51,7 +51,7 @@ test: lint types  ## lint, types and all tests
 bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench
 
-bench-million: $(VENV)/installed-dev  ## memory of a million records
+bench-million: $(VENV)/installed-dev  ## a million records: memory, and how soon they are continued
 	$(BIN)/python -m tests.bench million --json build/bench-million.json
 
 bench-readme: $(VENV)/installed-dev  ## write what these two measured into the pages of help

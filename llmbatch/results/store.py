@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llmbatch.results.chunk import read_member
 from llmbatch.results.disk import free_name
 from llmbatch.results.history import AGAIN, History
 from llmbatch.results.index import LineFlags, flags_of
+from llmbatch.results.indexing import NotIndexed, read_entries
 from llmbatch.results.intent_file import read_left
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
@@ -339,6 +341,15 @@ class Store(History):
 
     def _index(self, move_broken: bool) -> None:
         self._forget()
+        with suppress(NotIndexed):
+            if all(map(self._enter_all, read_entries(self._fd))):
+                self.found.ok = self._lines.count(LineFlags.OK)
+                self.found.failed = len(self._lines) - self.found.ok
+                return
+        self._index_one_by_one(move_broken)  # a line is broken, or one too many
+
+    def _index_one_by_one(self, move_broken: bool) -> None:
+        self._forget()
         bad = ok = 0
         for number, (offset, raw) in enumerate(whole_lines(self._fd, os.fstat(self._fd).st_size), 1):
             fields = glance(raw)
@@ -357,9 +368,9 @@ class Store(History):
                 )
         self.found.ok, self.found.failed = ok, len(self._lines) - ok
         if bad:
-            there = free_name(self.folder, "broken", ".jsonl")
-            rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, there)
-            self.found.notices.append(f"{bad} broken lines were moved to {there}")
+            moved_to = free_name(self.folder, "broken", ".jsonl")
+            rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, moved_to)
+            self.found.notices.append(f"{bad} broken lines were moved to {moved_to}")
             self.hold_results()
             self._index(move_broken=False)
 

@@ -52,6 +52,7 @@ class Result(TypedDict):
     reasoning: NotRequired[str]
     logprobs: NotRequired[Any]
     images: NotRequired[list[Any]]
+    audio: NotRequired[dict[str, Any]]
     citations: NotRequired[list[Any]]
     packed: NotRequired[int]
     deduplicated: NotRequired[bool]

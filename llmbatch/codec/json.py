@@ -6,6 +6,7 @@ nested deeper than 254. Where that would change or lose something, the standard 
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = [
     "canonical",
     "dumps",
     "first_value",
+    "glued_values",
     "is_unicode",
     "line_parser",
     "loads",
@@ -93,6 +95,26 @@ def first_value(data: bytes) -> tuple[Any, bytes]:
     except RecursionError:
         raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
     return loads_shallow(text[:end].encode()), text[end:].encode()
+
+
+def glued_values(data: bytes, glue: str) -> list[Any]:
+    """Parse JSON values that follow each other, with or without `glue` between them, as `loads_shallow` does.
+
+    Raises ValueError.
+    """
+    text = data.decode()
+    values = []
+    between = re.compile(rf"(?:\s|{re.escape(glue)})*")
+    end = between.match(text).end()  # type: ignore[union-attr]  # it matches everywhere
+    while end < len(text):
+        start = end
+        try:
+            end = json.JSONDecoder().raw_decode(text, start)[1]
+        except RecursionError:
+            raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
+        values.append(loads_shallow(text[start:end].encode()))
+        end = between.match(text, end).end()  # type: ignore[union-attr]
+    return values
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -179,5 +179,7 @@ def count(value: Any) -> int | None:
         return None
     if type(value) is int:
         return value if 0 <= value < 2**53 else None
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
+        value = int(value)
     countable = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if countable and 0 <= value < 2**53 else None

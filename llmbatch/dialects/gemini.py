@@ -143,6 +143,8 @@ def _candidate(candidate: dict[str, Any]) -> Choice:
             (thoughts if part.get("thought") else texts).append(part["text"])
         elif not part.get("thought") and (picture := _image(part)):
             extra.setdefault("images", []).append(picture)
+        elif not part.get("thought") and (sound := _sound(part)):
+            extra["audio"] = sound
     if calls:
         extra["tool_calls"] = tool_calls(calls)
     if thoughts:
@@ -161,6 +163,14 @@ def _image(part: dict[str, Any]) -> Any:
             return image(f"data:{kind};base64,{data}")
         case {"fileData": {"fileUri": str(url)} as file} if str(file.get("mimeType")).startswith("image/"):
             return image(url)
+    return None
+
+
+def _sound(part: dict[str, Any]) -> Any:
+    """Return what a part says aloud; None for any other part."""
+    match part:
+        case {"inlineData": {"mimeType": str(kind), "data": str(data)}} if kind.startswith("audio/"):
+            return {"data": data, "mime_type": kind}
     return None
 
 

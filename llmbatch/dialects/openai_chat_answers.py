@@ -148,6 +148,8 @@ def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
     images = message.get("images")
     if isinstance(images, list) and images:
         extra["images"] = [*extra.get("images", ()), *(image(one) if isinstance(one, str) else one for one in images)]
+    if isinstance(message.get("audio"), dict) and message["audio"]:
+        extra["audio"] = message["audio"]
     context = message.get("context")
     _add_all(extra, "citations", message.get("annotations"))
     _add_all(extra, "citations", message.get("citations"))

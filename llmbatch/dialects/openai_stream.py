@@ -3,6 +3,7 @@
 All rules for copies that stream otherwise than OpenAI are here; those for tool calls are in `tool_call_pieces`.
 """
 
+from base64 import b64decode, b64encode
 from itertools import pairwise
 from typing import Any
 
@@ -102,6 +103,7 @@ class _Choice:
         self._texts: dict[str, list[str]] = {}
         self._lists: dict[str, list[Any]] = {}
         self._other: dict[str, Any] = {}
+        self._audio: list[dict[str, Any]] = []
         self._calls = ToolCallPieces()
         self._function_call = ToolCallPieces()
         self._messages: list[dict[str, Any]] = []
@@ -147,6 +149,8 @@ class _Choice:
             elif name == "tool_calls":
                 for call in value if isinstance(value, list) else [value]:
                     self._calls.add(call)
+            elif name == "audio" and isinstance(value, dict):
+                self._audio.append(value)
             elif name == "function_call":
                 self._function_call.add({"function": value, "index": 0})
             elif name in _TEXTS and isinstance(value, str):
@@ -165,6 +169,8 @@ class _Choice:
         texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
         message = {"role": "assistant", "content": _joined_content(self._content)} | self._other | texts | self._lists
         calls, function_calls = self._calls.joined(), self._function_call.joined()
+        if self._audio:
+            message["audio"] = _joined_audio(self._audio)
         if calls:
             message["tool_calls"] = calls
         if function_calls:
@@ -186,6 +192,16 @@ def _joined_content(pieces: list[Any]) -> Any:
         return "".join(pieces) if pieces else None
     parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
     return [part for part in parts if part != {"type": "text", "text": ""}]
+
+
+def _joined_audio(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join spoken words: the transcript is text in pieces, the sound is encoded piece by piece."""
+    audio = {name: value for piece in pieces for name, value in piece.items() if value is not None}
+    if "transcript" in audio:
+        audio["transcript"] = "".join(str(piece.get("transcript") or "") for piece in pieces)
+    if "data" in audio:
+        audio["data"] = b64encode(b"".join(b64decode(piece.get("data") or "") for piece in pieces)).decode()
+    return audio
 
 
 def _joined_messages(messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -32,13 +32,16 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
         try:
             value = json.loads_shallow(data)
         except ValueError:
-            if data.startswith(b"[DONE]"):
+            word = data[:16].strip().decode("latin-1").lower()
+            if word == "done" or word.startswith("[done]"):
                 yield DONE, {}
                 return
-            if data[:16].strip().decode("latin-1").lower() in _PINGS:
+            if word in _PINGS:
                 continue
-            values = [_plain_words(name, data)]
+            data, done = _without_done(data)
+            values = _glued(name, data)
         else:
+            done = False
             values = [value] if type(value) is dict else _objects(name, value)
         for value in values:
             if name == ERROR or has_error(value) or ("choices" not in value and _is_message_alone(value)):
@@ -46,6 +49,28 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
                 return
             if value.get("type") not in _PINGS:
                 yield name, value
+        if done:
+            yield DONE, {}
+            return
+
+
+def _without_done(data: bytes) -> tuple[bytes, bool]:
+    """Return an event without a `[DONE]` on its last line, and whether there was one."""
+    lines, found, last = data.rpartition(b"\n")
+    return (lines, True) if found and last.strip() == b"[DONE]" else (data, False)
+
+
+def _glued(name: str, data: bytes) -> list[dict[str, Any]]:
+    """Parse the objects of several events that a server wrote as one, without a blank line or any line between them.
+
+    What is not JSON is an error in plain words. Raises ValueError.
+    """
+    if data.lstrip()[:1] == b"{":
+        try:
+            return _objects(name, json.glued_values(data, "data:"))
+        except ValueError:
+            pass
+    return [_plain_words(name, data)]
 
 
 def _plain_words(name: str, data: bytes) -> dict[str, Any]:
@@ -57,6 +82,8 @@ def _plain_words(name: str, data: bytes) -> dict[str, Any]:
 
 def _objects(name: str, value: Any) -> list[dict[str, Any]]:
     """Return the objects of an event that is not an object: some servers put theirs into a list."""
+    if value is None or value == "":
+        return []  # a keep-alive
     if isinstance(value, list) and all(isinstance(one, dict) for one in value):
         return value
     if name == ERROR:

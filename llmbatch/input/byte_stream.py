@@ -32,6 +32,7 @@ _MAGIC = {
     **dict.fromkeys(_FOREIGN, ""),
 }
 """The first bytes of files that are not text."""
+_MAGIC_OF = {suffix: magic[:2] for magic, suffix in _MAGIC.items() if suffix}
 _FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
 
@@ -127,7 +128,7 @@ class ByteStream:
                 raise InputError(f"{title(self._path)} is {what[0]}, not text", what[1])
         suffix = os.path.splitext(self._path)[1].lower()
         found = next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), suffix)
-        if found not in COMPRESSIONS:
+        if found not in COMPRESSIONS or (found == suffix and _is_plain(head, _MAGIC_OF[suffix])):
             return self._raw.read
         module = _compression(found)
         own = [getattr(module, name, OSError) for name in ("LZMAError", "ZstdError")]
@@ -137,6 +138,12 @@ class ByteStream:
     def _unreadable(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or f"damaged: {error}"
         return InputError(f"cannot read {title(self._path)}: {reason}")
+
+
+def _is_plain(head: bytes, magic: bytes) -> bool:
+    """Say whether what is named as compressed is text: downloads decompressed on the way keep the name."""
+    text = head[:256]
+    return bool(text) and not text.startswith(magic) and all(byte >= 32 or byte in b"\t\n\r" for byte in text)
 
 
 def title(path: str) -> str:

@@ -60,7 +60,10 @@ class CsvRows:
             self._number += 1
             if not row:
                 continue
-            if not self._header:
+            if not self._header and (delimiter := _named_delimiter(row)) is not None:
+                self._delimiter, self._number = delimiter, 0
+                self._rows = csv.reader(self._feed, delimiter=delimiter, strict=True)
+            elif not self._header:
                 self._header = self._column_names(row)
             elif self._feed.flaw is not None:
                 entries.append(self._error_entry(self._feed.flaw, count=False))
@@ -105,6 +108,8 @@ class CsvRows:
         return names
 
     def _input_error(self, flaw: str) -> InputError:
+        if flaw.startswith("new-line character"):
+            return InputError(f"{self._name}: its lines end in CR alone", "tr '\\r' '\\n' < FILE makes lines of them")
         return InputError(f"{self._name}: the header is not usable: {flaw}", hint="row 1 names the columns, each once")
 
     def _where(self) -> str:
@@ -134,6 +139,14 @@ class CsvRows:
                 self._inside_quotes = False
                 return True
             self._feed.start(may_wait=self._feed.may_wait)
+
+
+def _named_delimiter(row: list[str]) -> str | None:
+    """Return the delimiter that a first line such as `sep=;` names, which Excel reads and writes; None for a header."""
+    if not row[0].startswith("sep=") or len(row) > 2:
+        return None
+    named = row[0].removeprefix("sep=") or ("," if row == ["sep=", ""] else "")
+    return named if len(named) == 1 else None
 
 
 class _Feed:

@@ -7,6 +7,8 @@ from llmbatch.input.lines import Lines, Oversized
 
 __all__ = ["JsonLines", "TextLines"]
 
+_SEPARATOR = b"\x1e"
+"""Begins each record of a JSON text sequence (RFC 7464), as `jq --seq` writes it."""
 _FOREIGN_LINES = 10
 """When so many first lines are not JSON, the input has another format."""
 
@@ -68,6 +70,8 @@ class JsonLines:
             lines = self._lines.read(limit)
             if not lines:
                 break
+            if isinstance(lines[0], bytes) and lines[0].startswith(_SEPARATOR):
+                lines = [line.removeprefix(_SEPARATOR) if isinstance(line, bytes) else line for line in lines]
             number = self._number
             loads = line_parser([line for line in lines if not isinstance(line, Oversized)])
             for line in lines:
@@ -157,6 +161,10 @@ def _other_format(first: Entry) -> str:
     match first.digest.strip()[:1]:
         case b"[":
             return "--input-format json reads an array that is written over several lines"
+        case b"{" if first.digest.rstrip().endswith(b","):
+            return "sed 's/,[[:space:]]*$//' removes the commas at the ends of lines"
+        case b"{" if first.digest.lstrip(b" {\t").startswith(b"'"):
+            return "its quotes are Python's: json.dumps writes JSON, print and str do not"
         case b"{":
             return "jq -c . writes objects that go over several lines on one each; an array is --input-format json"
     return "--input-format text makes every line a prompt; json, csv and tsv are formats too"

@@ -162,8 +162,10 @@ def _no_prompt(fields: dict[str, Any]) -> RecordError:
     if delimiter is not None:
         meant = "tab" if delimiter == "\t" else repr(delimiter)
         return RecordError(f"the record has no prompt, only a field {only[:100]!r}: --delimiter {meant} may be missing")
+    near = next((name for name in fields if name.strip().lower() in _QUESTIONS and name not in _QUESTIONS), None)
+    named = f"the record has no prompt, but a field {near!r}" if near is not None else "the record has no prompt"
     return RecordError(
-        "the record has no prompt; name one with --template",
+        f"{named}; name one with --template",
         hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",
     )
 

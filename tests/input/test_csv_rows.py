@@ -92,7 +92,7 @@ def test_undecodable_bytes_and_nuls_spoil_only_their_row():
         (b"\xff,a\n", "not UTF-8"),
         (b'"a', "never closed"),
         (b"a" * 5000, "longer"),
-        (b"a\rb\n1\r2\n", "new-line"),
+        (b"a\rb\n1\r2\n", "CR alone"),
     ],
 )
 def test_header_that_is_not_usable_is_an_input_error(header, why):

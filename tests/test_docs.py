@@ -104,6 +104,7 @@ def _varied_runs(folder: Path) -> list[dict[str, Any]]:
         "[[mock:model-length]]",
         "[[mock:reasoning]]",
         "[[mock:image]]",
+        "[[mock:audio]]",
         "[[mock:citations]]",
         {"prompt": "with log probabilities", "params": {"logprobs": True}},
         "[[mock:nan]]",

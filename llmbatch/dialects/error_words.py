@@ -115,7 +115,7 @@ NO_CREDIT_WORDS = _any(
     r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
     r"(?:exceeded|reached|hit)",
     r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
-    r"(?:budget|spend(?:ing)? limit|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
+    r"(?:budget|spend(?:ing)? (?:limit|cap)|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
     r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
     r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
     r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
@@ -216,6 +216,7 @@ FILTER_WORDS = _any(
     r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",
     r"\bnsfw\b|jailbreak|prompt injection|copyright",
     r"content (?:that|which) is not (?:allowed|permitted)",
+    r"guardrails? (?:\w+ ){0,2}(?:intervened|blocked|triggered|violat\w+)",  # Bedrock
     r"considered high risk|new_sensitive",  # Moonshot, MiniMax
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
     r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
@@ -236,8 +237,10 @@ KEY_NAMES = _any(
 )
 KEY_WORDS = _any(
     r"(?:invalid|incorrect|expired|missing|unknown|wrong) (?:or \w+ )?api[ _-]?key\b",
-    r"\bapi[ _-]?key (?:is |was )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
+    r"\bapi[ _-]?key (?:is |was |has been )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
+    r"\bapi[ _-]?key (?:is |was |has been )?(?:reported as leaked|disabled|deleted|compromised)",  # Gemini
     r"login fail|not logged in",  # MiniMax
+    r"security token (?:included in the request )?is (?:invalid|expired)",  # AWS
 )
 
 # Content that this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.

@@ -98,7 +98,7 @@ def _pieces(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield piece({"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": ""}}]})
         for part in cut(arguments):
             yield piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
-    for key in ("images", "annotations", "function_call"):
+    for key in ("images", "audio", "annotations", "function_call"):
         if message.get(key):
             yield piece({key: message[key]})
     yield piece({}, choice["finish_reason"])

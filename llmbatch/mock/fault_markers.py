@@ -33,6 +33,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "array-content": {},
     "reasoning": {},
     "image": {},
+    "audio": {},
     "citations": {},
     "function-call": {},
     "zero-usage": {},

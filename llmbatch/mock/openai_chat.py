@@ -190,6 +190,7 @@ _SHAPES: dict[str, _Reshape] = {
     "array-content": _part,
     "reasoning": lambda _, __, message: message.update(reasoning_content="Let me think. The question is short."),
     "image": lambda _, __, message: message.update(images=[{"type": "image_url", "image_url": {"url": _PICTURE}}]),
+    "audio": lambda _, __, message: message.update(audio={"id": "audio_1", "data": "AQID", "transcript": "Hello."}),
     "citations": _cite,
     "function-call": _call_the_old_way,
     "zero-usage": lambda answered, *_: answered.update(usage=dict.fromkeys(_COUNTS, 0)),

@@ -251,6 +251,24 @@ def test_what_is_only_mentioned_means_nothing(status: int, body: Any, kind: Kind
     assert verdict(status, body).kind is kind
 
 
+IN_OTHER_WORDS: list[tuple[int, Any, Kind]] = [
+    (429, says("You have exceeded your monthly spending cap for this project."), Kind.NO_CREDIT),
+    (412, {"detail": "Insufficient credits"}, Kind.NO_CREDIT),
+    (403, says("Your organization has run out of funds."), Kind.NO_CREDIT),
+    (403, says("Your API key was reported as leaked. Please use another API key."), Kind.UNAUTHORIZED),
+    (403, {"message": "The security token included in the request is expired"}, Kind.UNAUTHORIZED),
+    (400, {"message": "Guardrail intervened: the request was blocked"}, Kind.CONTENT_FILTER),
+    (422, {"detail": "Prompt was rejected by the moderation model"}, Kind.CONTENT_FILTER),
+    (422, {"detail": "Requested input length 9000 exceeds maximum input length 8192"}, Kind.CONTEXT_LENGTH),
+    (500, says("Input prompt contains 5012 tokens which is more than the limit of 4096"), Kind.CONTEXT_LENGTH),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), IN_OTHER_WORDS)
+def test_a_kind_is_found_in_other_words(status: int, body: Any, kind: Kind) -> None:
+    assert verdict(status, body).kind is kind
+
+
 THIS_RECORD = [
     (404, "No endpoints found that support image input"),
     (404, "No endpoints found that support input audio"),

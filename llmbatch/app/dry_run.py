@@ -41,11 +41,15 @@ def dry_run(
     bill = Bill(find_price(settings.model, settings.stop, (name, preset)))
     dialect = new_dialect(settings.model, preset, settings.pace.pack)
     new_reader(settings.model)  # checks the schema
+    path = settings.output.path
+
+    def notice(text: str) -> None:
+        say(f"llmbatch: {printable(text)}")
+
     with (
         open_decisions(settings, say) as decide_about,
-        closing(InputReader(settings, lambda text: say(f"llmbatch: {printable(text)}"))) as reading,
+        closing(InputReader(settings.input, settings.model, notice, durable=path is not None)) as reading,
     ):
-        path = settings.output.path
         is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
         jobs = reading.jobs(dialect, bound=bound(settings.stop, bill.price), must_be_usable=is_new)
         while batch := jobs.records(settings.input.batch_size):

@@ -11,7 +11,7 @@ from llmbatch.app.input import InputReader
 from llmbatch.app.survey import Survey
 from llmbatch.core.fork import can_fork, forked
 from llmbatch.core.ports import Dialect
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import InputSettings, ModelSettings
 from llmbatch.input.decode import hash_of
 from llmbatch.input.halves import Part, halves
 from llmbatch.input.occurrences import Occurrences
@@ -27,13 +27,14 @@ LONG = 4 << 20
 """So many bytes of input are worth a second process."""
 
 
-def take_survey(settings: Settings, dialect: Dialect, history: History, policy: ResumePolicy) -> Survey | None:
+def take_survey(
+    input: InputSettings, model: ModelSettings, dialect: Dialect, history: History, policy: ResumePolicy
+) -> Survey | None:
     """Read all of the input without sending anything; None when it can be read only once. Raises InputError."""
-    input = settings.input
     if not _rereadable(input.paths):
         return None
     # What comes back with a result makes no difference here.
-    first_pass = _FirstPass(settings._replace(input=input._replace(meta="none")), dialect, history, policy)
+    first_pass = _FirstPass(input._replace(meta="none"), model, dialect, history, policy)
     survey = first_pass.on_two_cores() if _is_long(input.paths) and input.limit is None and can_fork() else None
     return survey or first_pass.alone()
 
@@ -50,16 +51,19 @@ class _Half:
 
 
 class _FirstPass:
-    """A pass over the input of some settings."""
+    """A pass over an input."""
 
-    def __init__(self, settings: Settings, dialect: Dialect, history: History, policy: ResumePolicy) -> None:
-        self._settings, self._dialect, self._history, self._policy = settings, dialect, history, policy
+    def __init__(
+        self, input: InputSettings, model: ModelSettings, dialect: Dialect, history: History, policy: ResumePolicy
+    ) -> None:
+        self._input, self._model = input, model
+        self._dialect, self._history, self._policy = dialect, history, policy
 
     def alone(self) -> Survey:
         """Go through all of it."""
         self._history.forget_matched()
         survey, decide, policy = Survey(), self._history.decide, self._policy
-        with closing(InputReader(self._settings, lambda text: None)) as reading:
+        with closing(InputReader(self._input, self._model, lambda text: None)) as reading:
             survey.contents = reading.record()
             jobs = reading.jobs(self._dialect)
             while batch := jobs.records(BATCH):
@@ -75,7 +79,7 @@ class _FirstPass:
         None where it cannot be cut in two, and where a record may be there twice: how often one was there before, which
         is a part of its identity, is counted from the beginning. Then `alone` does it all again.
         """
-        input = self._settings.input
+        input = self._input
         try:
             parts = halves(input.paths, format=input.format, delimiter=input.delimiter)
         except OSError:
@@ -100,11 +104,11 @@ class _FirstPass:
         """Go through a part; None as soon as a record was there before."""
         half, history, policy = _Half(), self._history, self._policy
         survey, decide = half.survey, history.decide
-        input = self._settings.input
+        input = self._input
         source = open_source(
             part.paths, format=input.format, max_line=input.max_line, delimiter=input.delimiter, span=part.span
         )
-        with closing(InputReader(self._settings, lambda text: None, source)) as reading:
+        with closing(InputReader(self._input, self._model, lambda text: None, source)) as reading:
             survey.contents = reading.record()
             jobs = reading.jobs(self._dialect, seen=seen, from_start=from_start)
             while batch := jobs.records(BATCH):

@@ -12,7 +12,7 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.ports import Dialect
-from llmbatch.core.settings import ModelSettings, Settings
+from llmbatch.core.settings import InputSettings, ModelSettings
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.providers import Preset
 from llmbatch.dialects.request_options import Options
@@ -33,22 +33,33 @@ REMEMBERED = 1_000_000
 """So many identities are kept of an endless input without a results file, to find repeated ids."""
 
 
-def check_inputs(settings: Settings) -> None:
+def check_inputs(paths: Sequence[str]) -> None:
     """Raise InputError for an input that does not exist."""
-    for path in settings.input.paths:
+    for path in paths:
         must_exist(path)
 
 
 class InputReader:
-    """Opens the inputs, unless there is a `source`.
+    """Opens the inputs, unless there is a `source`. `include` is what result lines show beside the answer.
 
+    Unless the results are `durable`, an endless input may repeat ids long after they were seen last.
     Raises InputError for an input that cannot be read, UsageError for a template that cannot work.
     """
 
-    def __init__(self, settings: Settings, notice: Callable[[str], None], source: RecordSource | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        input: InputSettings,
+        model: ModelSettings,
+        notice: Callable[[str], None],
+        source: RecordSource | None = None,
+        *,
+        include: frozenset[str] = frozenset(),
+        durable: bool = True,
+    ) -> None:
+        self._input = input
         self._notice = notice
-        model, input = settings.model, settings.input
+        self._include = include
+        self._durable = durable
         self._template = Template.parse(model.template) if model.template is not None else None
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
         self._images = Images(input.images, input.root) if input.images else None
@@ -59,7 +70,7 @@ class InputReader:
 
     def check(self, dialect: Dialect) -> None:
         """Read all of the files first, for `--strict`. Raises InputError with the first problems."""
-        input = self._settings.input
+        input = self._input
         if self._on_stdin:
             raise UsageError("--strict cannot read stdin twice", "Put the input into a file.")
         problems = check_strict(
@@ -93,12 +104,12 @@ class InputReader:
             self._source,
             self._decoder(dialect.params, self._notice, seen if survey is None else Recounted(survey.repeats)),
             dialect,
-            limit=self._settings.input.limit,
-            include=self._settings.included,
+            limit=self._input.limit,
+            include=self._include,
             skip_done=skip_done,
-            shard=self._settings.input.shard,
+            shard=self._input.shard,
             bound=bound,
-            first=FirstRecords(fields_named_by(self._settings.input), must_be_usable=must_be_usable)
+            first=FirstRecords(fields_named_by(self._input), must_be_usable=must_be_usable)
             if survey is None and from_start
             else None,
             earlier=self._expected(survey) if survey is not None else None,
@@ -129,7 +140,7 @@ class InputReader:
     def _decoder(
         self, params: frozenset[str], notice: Callable[[str], None], seen: Occurrences | Recounted | None = None
     ) -> Decoder:
-        input = self._settings.input
+        input = self._input
         meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
         return Decoder(
             params=params,
@@ -146,7 +157,7 @@ class InputReader:
         )
 
     def _occurrences(self) -> Occurrences | RecentOccurrences:
-        endless = self._on_stdin and self._settings.output.path is None
+        endless = self._on_stdin and not self._durable
         return RecentOccurrences(limit=REMEMBERED) if endless else Occurrences()
 
 

@@ -130,7 +130,7 @@ def open_output(
         )
         if settings.resume.dedupe or settings.resume.reuse:
             store.index_answers([results_of_table(name) for name in settings.resume.reuse])
-        continuation = ResumePlan(store, settings, notice)
+        continuation = ResumePlan(store, settings.input, settings.model, settings.resume, notice)
         survey = continuation.begin(dialect)
         journal = stack.enter_context(
             closing(

@@ -14,7 +14,7 @@ from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import AlreadyDone, CopiedAnswer, InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import InputSettings, ModelSettings, ResumeSettings
 from llmbatch.results.answer_cache import OWN, REDO
 from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
 from llmbatch.results.run_log import difference
@@ -33,26 +33,31 @@ FEW_RESULTS = 20
 class ResumePlan:
     """Decides, record by record, what a run on a results file does. Called from the reading thread."""
 
-    def __init__(self, store: Store, settings: Settings, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        input: InputSettings,
+        model: ModelSettings,
+        resume: ResumeSettings,
+        notice: Callable[[str], None],
+    ) -> None:
         self._store = store
-        self._settings = settings
+        self._input, self._model, self._resume = input, model, resume
         self._notice = notice
         header = store.last_header()
         self._before: dict[str, Any] = header.get("options", {}) if header is not None else {}
-        model = settings.model
         self._address = " ".join(model.base_urls or (model.provider or "openai",))
         self._address_before = header.get("address") if header is not None else None
         self._inputs_before: list[str] = header.get("inputs", []) if header is not None else []
-        self._shard = shard_of(settings)
+        self._shard = _shard_text(input.shard)
         self._shard_before = header.get("shard", self._shard) if header is not None else self._shard
-        resume = settings.resume
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
         self._worked: set[Route] | None = None
         self._has_passed = False
         """Whether a record has been passed on to be sent."""
         self._remembered = "keep" if changed == "keep" else None
-        self.policy = ResumePolicy.of(resume, changed, settings.model.json_retries)
+        self.policy = ResumePolicy.of(resume, changed, model.json_retries)
 
     def begin(self, dialect: Dialect) -> Survey | None:
         """Tell what the file has and what will be done, and record the options of this run.
@@ -81,16 +86,16 @@ class ResumePlan:
                 )
             else:
                 self._check(survey)
-                if not self._settings.resume.append:
+                if not self._resume.append:
                     self._check_input(survey, dialect)
                 self._notice(f"continuing {self._store.path}: {self._plan(survey)}")
         if self._address_before not in (None, self._address):
             self._notice(f"the address changed: {self._address_before} before, {self._address} now")
         self._store.write_header(
             {
-                "options": recorded_options(self._settings),
+                "options": recorded_options(self._input, self._model),
                 "address": self._address,
-                "inputs": list(self._settings.input.paths),
+                "inputs": list(self._input.paths),
                 "changed": self._remembered,
                 "shard": self._shard,
             },
@@ -136,7 +141,7 @@ class ResumePlan:
         found = self._store.found
         if not (found.ok or found.failed or found.in_doubt):
             return None
-        return take_survey(self._settings, dialect, self._store, self.policy)
+        return take_survey(self._input, self._model, dialect, self._store, self.policy)
 
     def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
         for entry in entries:
@@ -184,7 +189,7 @@ class ResumePlan:
         """Find an answer to the same request, in another results file or, under dedupe, in this one."""
         answers = self._store.answers
         source = answers.where(entry.key) if answers is not None and isinstance(entry, Job) else None
-        if source is None or (source == OWN and not self._settings.resume.dedupe):
+        if source is None or (source == OWN and not self._resume.dedupe):
             return None
         assert isinstance(entry, Job)
         return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
@@ -215,10 +220,10 @@ class ResumePlan:
         results = self._store.found.ok + self._store.found.failed
         if results <= FEW_RESULTS or not survey.records or self._store.orphans() < results:
             return
-        if self._settings.input.limit is not None and self._belongs_further_on(dialect):
+        if self._input.limit is not None and self._belongs_further_on(dialect):
             return
         raise UsageError(
-            f"none of the {results:,} results in {self._store.path} belongs to {_listed(self._settings.input.paths)}: "
+            f"none of the {results:,} results in {self._store.path} belongs to {_listed(self._input.paths)}: "
             f"they are of {_listed(self._inputs_before)}; nothing was sent",
             "Choose another -o, let the file grow with --append, or start anew with --overwrite.",
         )
@@ -226,8 +231,8 @@ class ResumePlan:
     def _belongs_further_on(self, dialect: Dialect) -> bool:
         """Say whether a result belongs to a record beyond `--limit`."""
         results = self._store.orphans()
-        settings = self._settings._replace(input=self._settings.input._replace(meta="none", limit=None))
-        with closing(InputReader(settings, lambda text: None)) as reading:
+        input = self._input._replace(meta="none", limit=None)
+        with closing(InputReader(input, self._model, lambda text: None)) as reading:
             jobs = reading.jobs(dialect)
             while self._store.orphans() == results and (batch := jobs.records(BATCH)):
                 for job in batch:
@@ -236,7 +241,7 @@ class ResumePlan:
 
     def _plan(self, survey: Survey) -> str:
         parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.invalid:,} to send"]
-        others = "lines of other inputs" if self._settings.resume.append else "lines without a record in the input"
+        others = "lines of other inputs" if self._resume.append else "lines without a record in the input"
         held = survey.count(Action.HOLD)
         for count, what in (
             (survey.again, "of them for another time"),
@@ -264,13 +269,13 @@ class ResumePlan:
     def _check_options(self) -> None:
         """Compare options where requests cannot be compared before the first is sent."""
         has_answers = self._store.found.ok and self._before
-        if has_answers and self.policy.changed is None and self._before != recorded_options(self._settings):
+        if has_answers and self.policy.changed is None and self._before != recorded_options(self._input, self._model):
             raise self._changed("the options are not those that")
 
     def _changed(
         self, what: str, outcome: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
     ) -> LlmbatchError:
-        now = recorded_options(self._settings) if self._before else {}
+        now = recorded_options(self._input, self._model) if self._before else {}
         return kind(
             f"{what} {self._store.path} was written with "
             f"({difference(self._before, now) or 'a field of the request'}); {outcome}",
@@ -278,9 +283,8 @@ class ResumePlan:
         )
 
 
-def shard_of(settings: Settings) -> str | None:
-    """Return the shard of a run as text; None for all records."""
-    shard = settings.input.shard
+def _shard_text(shard: tuple[int, int] | None) -> str | None:
+    """Return a shard as text; None for all records."""
     return f"{shard[0]}/{shard[1]}" if shard is not None and shard[1] > 1 else None
 
 
@@ -294,9 +298,8 @@ def _shard_name(shard: str | None) -> str:
     return "all records" if shard is None else f"shard {shard}"
 
 
-def recorded_options(settings: Settings) -> dict[str, Any]:
+def recorded_options(input: InputSettings, model: ModelSettings) -> dict[str, Any]:
     """Return the options that answers depend on."""
-    model = settings.model
     return {
         "endpoint": model.endpoint,
         "model": model.model,
@@ -305,7 +308,7 @@ def recorded_options(settings: Settings) -> dict[str, Any]:
         "param": dict(model.params),
         "override": dict(model.overrides),
         "max_tokens": model.max_tokens,
-        **({"image": list(settings.input.images)} if settings.input.images else {}),
+        **({"image": list(input.images)} if input.images else {}),
         **({"json": True} if model.json else {}),
         **({"schema": digest(json.canonical(model.schema))[:8]} if model.schema is not None else {}),
     }

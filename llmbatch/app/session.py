@@ -118,7 +118,15 @@ def open_session(
     dialect = new_dialect(settings.model, servers.preset, settings.pace.pack)
     reader = new_reader(settings.model)
     with ExitStack() as stack:
-        reading = stack.enter_context(closing(InputReader(settings, _notices(observers), source)))
+        reading = InputReader(
+            settings.input,
+            settings.model,
+            _notices(observers),
+            source,
+            include=settings.included,
+            durable=settings.output.path is not None,
+        )
+        stack.enter_context(closing(reading))
         if settings.input.strict:
             reading.check(dialect)
         if settings.model.provider == "mock" and not settings.model.base_urls:

@@ -114,7 +114,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
 
     view = settings.view
     say, show = _screen(settings)
-    check_inputs(settings)  # before the key: a wrong name is the first thing to tell
+    check_inputs(settings.input.paths)  # before the key: a wrong name is the first thing to tell
     servers = find_servers(settings.model, ENVIRONMENT)
     secrets.learn(servers.secrets)
     redact = secrets.redactor()

@@ -55,7 +55,7 @@ def a_run(*paths: Path, shard: tuple[int, int] | None = None, limit: int | None 
 
 def everything(run: Settings, survey: Survey | None = None, batch: int = 3) -> list[Any]:
     """Read all records; those that a survey shows to be done come as such."""
-    with closing(InputReader(run, lambda text: None)) as reading:
+    with closing(InputReader(run.input, run.model, lambda text: None)) as reading:
         jobs, records = reading.jobs(dialect_of(run), survey=survey), list[Any]()
         while found := jobs.read(batch):
             records += found
@@ -119,7 +119,7 @@ def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_f
         policy = data.draw(st.sampled_from(POLICIES))
         with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
             decided = [(one, history.decide(one.identity, one.key, policy)) for one in all_records]
-            survey = take_survey(run, dialect_of(run), history, policy)
+            survey = take_survey(run.input, run.model, dialect_of(run), history, policy)
         assert survey is not None
 
         kept = {Action.KEEP_OK: AlreadyDone.OK, Action.KEEP_FAILED: AlreadyDone.FAILED}
@@ -164,9 +164,9 @@ def test_two_processes_find_what_one_finds(two_cores: None, records: list[Any], 
         of_each = data.draw(st.lists(fates, min_size=len(all_records), max_size=len(all_records)))
         policy = data.draw(st.sampled_from(POLICIES))
         with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
-            survey = take_survey(run, dialect_of(run), history, policy)
+            survey = take_survey(run.input, run.model, dialect_of(run), history, policy)
             matched = history.matched
-            alone = first_pass._FirstPass(run, dialect_of(run), history, policy).alone()
+            alone = first_pass._FirstPass(run.input, run.model, dialect_of(run), history, policy).alone()
             assert seen_in(survey) == seen_in(alone) and matched == history.matched
         assert survey is not None
         assert [name(one) for one in everything(run, survey) if not isinstance(one, AlreadyDone)] == [
@@ -189,9 +189,9 @@ def test_a_second_process_helps_unless_records_are_repeated(
 ) -> None:
     run = a_run(*[write(tmp_path / f"{number}.jsonl", records) for number, records in enumerate(files)])
     with history_of(tmp_path / "out.jsonl", lines_for(found := everything(run), ["ok"] * len(found))) as history:
-        survey = first_pass._FirstPass(run, dialect_of(run), history, POLICIES[0]).on_two_cores()
+        survey = first_pass._FirstPass(run.input, run.model, dialect_of(run), history, POLICIES[0]).on_two_cores()
         assert (survey is not None) == is_cut
-        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
     assert survey is not None and survey.is_done and survey.records == len(found)
 
 
@@ -208,14 +208,14 @@ def test_a_second_process_that_ends_is_done_without(
 
     monkeypatch.setattr(first_pass._FirstPass, "_half", unless_a_child)
     with history_of(tmp_path / "out.jsonl", lines_for(everything(run), ["ok", "none", "ok", "none"])) as history:
-        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
     assert survey is not None and (survey.count(Action.KEEP_OK), survey.count(Action.SEND)) == (2, 2)
 
 
 def test_fields_that_no_record_has_are_told_in_two_processes_too(two_cores: None, tmp_path: Path) -> None:
     run = a_run(write(tmp_path / "in.jsonl", [{"id": n, "prompt": "x"} for n in range(200)]), id_field="ID")
     with history_of(tmp_path / "out.jsonl", []) as history, pytest.raises(UsageError, match="--id-field 'ID'"):
-        take_survey(run, dialect_of(run), history, POLICIES[0])
+        take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "json", "txt", "jsonl.gz", "parquet"])
@@ -236,7 +236,7 @@ def test_an_input_that_is_replaced_between_the_passes_is_noticed(tmp_path: Path,
     run = a_run(source)
     first = everything(run)
     with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok"] * 49 + ["none"])) as history:
-        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
     assert survey is not None and survey.count(Action.SEND) == 1
     assert [name(one) for one in everything(run, survey) if isinstance(one, Job)] == [name(first[-1])]
     put_there("new")
@@ -248,10 +248,10 @@ def test_what_is_added_between_the_passes_is_left_for_the_next_run(tmp_path: Pat
     run = a_run(write(tmp_path / "in.jsonl", ["a", "b", "c"]))
     first = everything(run)
     with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok", "none", "none"])) as history:
-        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
         with (tmp_path / "in.jsonl").open("a") as more:
             more.write('"d"\n')
         found = everything(run, survey)
         assert [name(one) for one in found[1:]] == [name(one) for one in first[1:]]
-        survey = take_survey(run, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
     assert survey is not None and survey.records == 4

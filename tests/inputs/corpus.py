@@ -55,7 +55,7 @@ def read(*paths: Path, options: dict[str, Any], limit: int = 64) -> Reading:
     reading = Reading()
     try:
         settings = settings_of({"provider": "mock", "model": "m"} | options, [str(path) for path in paths], tee=False)
-        reader = InputReader(settings, reading.said.append)
+        reader = InputReader(settings.input, settings.model, reading.said.append)
         try:
             jobs = reader.jobs(dialect_of(settings), must_be_usable=True)
             while batch := jobs.records(limit):

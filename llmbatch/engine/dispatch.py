@@ -285,6 +285,8 @@ class Dispatch:
                     self._give_up(queue, job.route, verdict)
         if not gate.answers:
             gate.limit.bad_news()
+        if isinstance(verdicts[0], Fault) and verdicts[0].kind is Kind.TIMEOUT:
+            gate.limit.timed_out(now, gate.in_flight)
         if split_fault is not None:
             self._split(queue, to_split, split_fault)
         if balancer is not None:

@@ -57,6 +57,10 @@ class ConcurrencyLimit:
         self._timeout = timeout
         self._queue_bound = math.inf
         """The most that the server answers within a good part of the time-out."""
+        self._computes_until = -math.inf
+        """When the server has computed what was given up."""
+        self.opens = -math.inf
+        """When it has computed enough of that for more to be sent."""
         self.grows_at = math.inf
         """When silence allows one more in flight."""
         self._early = True
@@ -189,6 +193,21 @@ class ConcurrencyLimit:
             if clear:
                 self._plateau, self._slow_start = None, True
             self._move(max(self._limit, min(in_flight, self._ceiling)))
+
+    def timed_out(self, now: float, in_flight: int) -> None:
+        """Learn that a request was given up, if it stood in a queue: the server may go on computing it.
+
+        What is sent next waits behind it, so that nothing is, until a good part of the time-out is enough for the rest.
+        """
+        if self.adaptive and (in_flight > self._queue_bound or self._computes_until > now):
+            self._computes_until = max(self._computes_until, now) + PATIENCE * self._timeout / self._queue_bound
+            self.opens = self._computes_until - PATIENCE * self._timeout
+            self._slow_start = False
+            # Half of what may queue leaves room for what is still computed.
+            self._plateau = max(1.0, self._queue_bound / 2)
+            self._from, self._since, self._last_cut = self._plateau, now, now
+            self._move(self._plateau)
+            self.why = "waiting for a queue in the server"
 
     def refused_too(self) -> None:
         """Learn that one of the requests in flight at the last refusal was refused as well."""

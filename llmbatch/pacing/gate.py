@@ -119,7 +119,7 @@ class Gate:
             limit.grow_on_silence(now)
             if self.in_flight >= limit.now:
                 return limit.grows_at
-        opens = self.breaker.opens(self.in_flight) if self.breaker.active else -math.inf
+        opens = max(limit.opens, self.breaker.opens(self.in_flight)) if self.breaker.active else limit.opens
         if (trial := self._trial) is not None:
             opens = max(opens, trial.opens if self.in_flight < trial.most else math.inf)
         if self.requests.binds:

@@ -19,7 +19,7 @@ from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
-from tests.support.scripted import Attempt, Run, answer, error, job, play
+from tests.support.scripted import TIMED_OUT, Attempt, Run, answer, error, job, play
 from tests.support.services import BurstBucket, Concurrency, Outage, Queue, Service, log_normal
 
 SEEDS = range(11, 16)
@@ -69,7 +69,7 @@ def seconds(records: int, script: object, *, fixed: int | None, seed: int, silen
 
 @pytest.mark.parametrize(
     ("records", "latency", "knows"),
-    [(100, 5.0, 100), (1000, 5.0, 256), (30, 10.0, 30), (100, 15.0, 100)],
+    [(100, 5.0, 100), (1000, 5.0, 256), (30, 3.3, 30), (30, 10.0, 30), (100, 15.0, 100)],
 )
 def test_growth_does_not_wait_for_slow_answers(records: int, latency: float, knows: int) -> None:
     def took(fixed: int | None) -> float:
@@ -247,3 +247,21 @@ def test_one_slot_that_queues_ends_without_a_failed_record() -> None:
     service = Service(latency=log_normal(25.0, 0.3), queue=Queue(1))
     took = seconds(40, service, fixed=None, seed=3, silent=8)
     assert took >= 40 * 25 * 0.7
+
+
+@pytest.mark.parametrize("records", [40, 100])
+@pytest.mark.parametrize("computes_on", [True, False])
+def test_a_slow_queue_that_nobody_knows_of_fails_no_record(computes_on: bool, records: int) -> None:
+    """One slot, 25 s an answer; some servers go on computing what was given up after the time-out of 600 s."""
+    source, work, timeout = random.Random(3), log_normal(25.0, 0.3), 600.0
+    free_at = 0.0
+
+    def script(request: Request, number: int) -> Attempt:
+        nonlocal free_at
+        now = asyncio.get_running_loop().time()
+        ends = max(now, free_at) + work(source)
+        if computes_on or ends - now <= timeout:
+            free_at = ends
+        return (ends - now, answer()) if ends - now <= timeout else (timeout, TIMED_OUT)
+
+    assert seconds(records, script, fixed=None, seed=3) >= records * 25.0 * 0.7

@@ -50,3 +50,40 @@ def test_refusals_that_vanish_with_the_load_are_never_scattered(seed: int) -> No
 
 def test_a_server_that_nobody_can_reach_is_a_wall_at_once() -> None:
     assert RefusalPattern().refused(70, 80, lost=True) is Pattern.WALL
+
+
+def test_refusals_that_stay_few_while_the_load_doubles_are_scattered() -> None:
+    pattern = RefusalPattern()
+    for count, in_flight in enumerate((10, 12, 16, 19), 1):
+        found = pattern.refused(20 * count, 20 * count + 5, in_flight, growing=True)
+        assert found is Pattern.UNKNOWN
+    assert pattern.refused(100, 105, 24, growing=True) is Pattern.SCATTERED
+
+
+def test_many_refusals_of_few_departures_start_a_trial_while_the_load_grows() -> None:
+    pattern = RefusalPattern()
+    pattern.refused(5, 7, 6, growing=True)
+    assert pattern.refused(7, 9, 6, growing=True) is Pattern.TRIAL
+
+
+def test_a_wall_that_refuses_single_requests_at_half_the_load_is_none() -> None:
+    pattern = RefusalPattern()
+    for departure in range(100, 105):
+        pattern.refused(departure, 110)
+    found = [pattern.refused(departure, departure + 3, 10, level=0.4) for departure in (120, 140, 160, 180)]
+    assert found == [Pattern.WALL] * 3 + [Pattern.SCATTERED]
+
+
+def test_a_wall_that_refuses_now_and_then_stands() -> None:
+    pattern = RefusalPattern()
+    for departure in range(100, 105):
+        pattern.refused(departure, 110)
+    found = [pattern.refused(departure, departure + 3, 10) for departure in range(200, 4000, 100)]
+    assert set(found) == {Pattern.WALL}
+
+
+def test_a_first_request_that_is_refused_says_nothing_of_the_load() -> None:
+    pattern = RefusalPattern()
+    assert pattern.refused(0, 1) is Pattern.WALL
+    pattern.reopened(2)
+    assert pattern.pattern is Pattern.UNKNOWN

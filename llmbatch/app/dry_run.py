@@ -61,6 +61,7 @@ def dry_run(
                 elif isinstance(job, Job):
                     counts["requests"] += 1
                     counts["for another time"] += decision.redo
+                    counts["in doubt"] += decision.in_doubt
                     tokens += job.tokens
                     bill.add(job)
                     lines.append(_line(job, dialect.request((job,)), base_url))
@@ -103,6 +104,7 @@ def _plan(counts: Counter[str], name: str) -> str:
     parts = [f"{counts['requests']:,} requests to {name}"]
     for what, words in (
         ("for another time", "of them for another time"),
+        ("in doubt", "of them in doubt and may be paid for twice"),
         (Action.KEEP_OK.value, "done before"),
         (Action.KEEP_FAILED.value, "failures kept"),
         (Action.HOLD.value, "held in doubt"),

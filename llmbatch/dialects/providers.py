@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from llmbatch.core.errors import UsageError
 
@@ -17,6 +18,7 @@ __all__ = [
     "Preset",
     "checked_endpoint",
     "find_endpoint",
+    "has_dot_segments",
 ]
 
 
@@ -176,11 +178,22 @@ MOST_PACKED = 2048
 """The most inputs OpenAI allows in a request."""
 
 
+_SEPARATORS = re.compile(r"[/\\]")
+
+
+def has_dot_segments(path: str) -> bool:
+    """Say whether a path has segments `.` or `..`, encoded or not: some servers and proxies follow them."""
+    parts = _SEPARATORS.split(unquote(unquote(path)))
+    return any(part.partition(";")[0].strip() in (".", "..") for part in parts)
+
+
 def checked_endpoint(named: str | None) -> str | None:
     """Return the name of an endpoint, or a path, as the user gave it. Raises UsageError for anything else."""
     if named is None or named in ENDPOINTS:
         return named
     if named.startswith("/") and named.isascii() and named.isprintable() and not set(named) & set(" #"):
+        if has_dot_segments(named.partition("?")[0]):
+            raise UsageError(f"--endpoint {named!r} leads out of the base URL", "Write the path without dot segments.")
         return named
     raise UsageError(
         f"--endpoint {named!r} is not spoken", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."

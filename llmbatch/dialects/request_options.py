@@ -1,13 +1,13 @@
 """Merges settings into request bodies, and finds the route of a request."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from llmbatch.core.job import Route
 from llmbatch.core.prompt import Prompt, RecordError
+from llmbatch.dialects.providers import has_dot_segments
 
 __all__ = ["Options", "Routes", "complete", "renamed"]
 
@@ -34,9 +34,6 @@ class Options(NamedTuple):
 def renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields under the names of another API."""
     return {names.get(name, name): value for name, value in fields.items()}
-
-
-_SEPARATORS = re.compile(r"[/\\]")
 
 
 class Routes(dict[str, Route]):
@@ -66,8 +63,7 @@ class Routes(dict[str, Route]):
 
 def _segment(name: str) -> str:
     """Return a name as one segment of a path. Raises RecordError for dot segments, encoded or not."""
-    decoded = unquote(unquote(name))
-    if any(part.partition(";")[0].strip() in (".", "..") for part in _SEPARATORS.split(decoded)):
+    if has_dot_segments(name):
         raise RecordError(
             f"the model {name[:80]!r} cannot stand in the path of a request", hint="Name the model as the API does."
         )

@@ -2,8 +2,9 @@
 
 import pytest
 
+from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset
+from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, checked_endpoint
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 
@@ -51,3 +52,12 @@ def test_parameters_go_by_the_providers_own_names(provider: str, sent: dict[str,
 def test_a_token_cap_has_the_name_the_provider_knows(provider: str, cap: str) -> None:
     dialect = Router(Options(model="m", max_tokens=9), PRESETS[provider], "chat")
     assert dialect.item(Prompt(text="hi"))[1][cap] == 9
+
+
+@pytest.mark.parametrize(
+    "path", ["/../admin", "/v1/../../x", "/%2e%2e/x", "/a/.%252e/x", "/a/..;/x", "/a/./b", "/a/.."]
+)
+def test_a_path_with_dot_segments_is_no_endpoint(path: str) -> None:
+    with pytest.raises(UsageError, match="leads out of the base URL"):
+        checked_endpoint(path)
+    assert checked_endpoint(path.replace(".", "x").replace("%2e", "x") + "?next=../y") is not None

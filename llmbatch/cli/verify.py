@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from llmbatch.core.errors import ExitCode, UsageError
+from llmbatch.core.settings import InputSettings
 
 if TYPE_CHECKING:
     from llmbatch.app.verify import Finding
@@ -72,7 +73,7 @@ def _verify(
             "--limit", "-n", metavar="N", min=0, help="Only the first N records; orphans are then not looked for."
         ),
     ] = None,
-    max_line: Annotated[int, typer.Option(metavar="BYTES", min=1, help="As for the run.")] = 16 * 1024 * 1024,
+    max_line: Annotated[int, typer.Option(metavar="BYTES", min=1, help="As for the run.")] = InputSettings().max_line,
     format: Annotated[str, typer.Option(metavar="table|json", help="The shape of the account.")] = "table",
     all: Annotated[
         bool,

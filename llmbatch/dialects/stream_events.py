@@ -65,11 +65,12 @@ def _glued(name: str, data: bytes) -> list[dict[str, Any]]:
 
     What is not JSON is an error in plain words. Raises ValueError.
     """
-    if data.lstrip()[:1] == b"{":
-        try:
-            return _objects(name, json.glued_values(data, "data:"))
-        except ValueError:
-            pass
+    try:
+        values = [value for value in json.glued_values(data, "data:") if value is not None]
+    except ValueError:
+        values = []
+    if values and all(isinstance(value, dict) for value in values):
+        return values
     return [_plain_words(name, data)]
 
 

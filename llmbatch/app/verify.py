@@ -10,16 +10,14 @@ from typing import Any
 
 from llmbatch.app.first_records import FIRST, WantedFields
 from llmbatch.app.table_names import results_of_table
-from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import InvalidRecord
 from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
-from llmbatch.results.index import LineFlags, ResultIndex
-from llmbatch.results.lines import Line, key_fingerprint, name_of, name_of_line
-from llmbatch.results.reader import ResultsFile, open_results
+from llmbatch.results.lines import Line
+from llmbatch.results.reader import RecordedHistory, ResultsFile, open_results
 
 __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
 
@@ -147,39 +145,36 @@ class _Check:
         self.account = Reconciliation()
         self._files = files
         self._found = found
-        self._lines = ResultIndex()
+        self._first = array("Q")
+        """Where the first line of each record is: the number of the line, and in the bits above that of its file."""
         self._records = array("Q")
         """The digest of each line's record, cut to 64 bits."""
-        for number, file in enumerate(files):
+        for file in files:
             if file.torn:
                 self.account.torn.append(file.name)
             if file.damage is not None:
                 self.account.doubts_unknown.append(file.damage)
-            for line in file.lines():
-                self._line(number, line)
-        self._in_doubt = {intent.identity for file in files for intent, _ in file.doubts(self._lines)}
-        self.account.in_doubt = len(self._in_doubt)
+        self._history = RecordedHistory(files, self._line)
+        self.account.in_doubt = self._history.in_doubt
 
     def record(self, identity: Identity, where: str, *, invalid: bool) -> None:
         """Look for the result of a record of the input."""
-        account = self.account
+        account, history = self.account, self._history
         account.records += 1
-        name = name_of(identity)
-        place = self._lines.find(name)
-        if place is None:
+        match = history.match_record(identity)
+        if match is None:
             more: dict[str, Any] = {"index": identity.index, "where": where}
-            if name & FINGERPRINT in self._in_doubt:
+            if history.is_in_doubt(identity):
                 more["in_doubt"] = True
             if invalid:
                 more["unusable"] = True
-            in_batch = any(file.pending.has(name) for file in self._files)
             self._tell(
-                Problem.PENDING if in_batch else Problem.MISSING,
+                Problem.PENDING if history.is_pending(identity) else Problem.MISSING,
                 _named(identity.id, identity.record, identity.occurrence) | more,
             )
             return
-        self._lines.matched[place] = 1
-        if self._lines.traits(place) & LineFlags.OK:
+        place, is_ok = match
+        if is_ok:
             account.ok += 1
         else:
             account.failed += 1
@@ -189,7 +184,7 @@ class _Check:
         """Look for lines whose record was not found, and close the account."""
         account = self.account
         account.orphans_known = orphans
-        if orphans and self._lines.matched.count(0):
+        if orphans and self._history.orphans():
             for number, file in enumerate(self._files):
                 for line in file.lines():
                     self._orphan(number, line)
@@ -199,19 +194,16 @@ class _Check:
             raise LlmbatchError(f"the account does not add up, which is a bug: {account.as_json()}")
         return account
 
-    def _line(self, number: int, line: Line) -> None:
+    def _line(self, number: int, line: Line, earlier: int | None) -> None:
         self.account.lines += 1
         fields = line.fields
         if fields is None:
             self._tell(Problem.BROKEN, self._at(number, line))
-            return
-        traits = LineFlags.OK if fields["status"] == "ok" else 0
-        here = number << _LINES | line.number
-        earlier = self._lines.add(name_of_line(fields), key_fingerprint(fields.get("key")), here, traits)
-        if earlier is None:
+        elif earlier is None:
+            self._first.append(number << _LINES | line.number)
             self._records.append(_digest(fields["record"]))
         else:
-            first = self._lines.offset(earlier)
+            first = self._first[earlier]
             file, at = self._files[first >> _LINES], first & (1 << _LINES) - 1
             self._tell(
                 Problem.REPEATED,
@@ -220,12 +212,8 @@ class _Check:
 
     def _orphan(self, number: int, line: Line) -> None:
         fields = line.fields
-        if fields is None:
-            return
-        place = self._lines.find(name_of_line(fields))
         # Another line of the same orphan counts as repeated.
-        if place is not None and not self._lines.matched[place]:
-            self._lines.matched[place] = 1
+        if fields is not None and self._history.match_line(fields):
             self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
 
     def _at(self, number: int, line: Line) -> dict[str, Any]:

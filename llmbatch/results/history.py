@@ -16,7 +16,7 @@ from llmbatch.results.render import unfit_answer
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.stats import amount
 
-__all__ = ["AGAIN", "History"]
+__all__ = ["AGAIN", "MATCHED", "History"]
 
 MATCHED, AGAIN = 1, 2
 """What became of a line's record: it was found in the input; it is to be sent again."""

@@ -138,6 +138,10 @@ class ResultIndex:
             slot = (slot + 1) & mask
         return None
 
+    def fingerprint(self, place: int) -> int:
+        """Return the fingerprint of the record that a line is of."""
+        return self._identities[place]
+
     def key(self, place: int) -> int:
         """Return the fingerprint of a line's key."""
         return self._keys[place]

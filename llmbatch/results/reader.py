@@ -5,26 +5,26 @@ import shutil
 import stat
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from llmbatch.codec import json
-from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.core.job import Identity
 from llmbatch.results.doubts import Doubts, unresolved
-from llmbatch.results.history import History
-from llmbatch.results.index import ResultIndex, flags_of
+from llmbatch.results.history import MATCHED, History
+from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intent_file import Intent, Left, read_left
-from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of_line, parse, scan, torn_tail
+from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of, name_of_line, parse, scan, torn_tail
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
 from llmbatch.results.tickets import pending_in
 
-__all__ = ["ResultsFile", "open_results"]
+__all__ = ["RecordedHistory", "ResultsFile", "open_results"]
 
 
 class ResultsFile:
@@ -69,18 +69,13 @@ class ResultsFile:
             if place is None or self.pending.key(place) != intent.key:
                 yield intent, mark
 
-    @property
-    def redone(self) -> ResultIndex:
-        """The lines that replace older ones."""
-        return self._redone.index
-
     def doubts(self, lines: ResultIndex) -> Doubts:
         """Return the requests in doubt, given the lines of the records."""
         return unresolved(self.planned, lines, self._redone.index)
 
     def history(self) -> "RecordedHistory":
         """Return what earlier runs left of each record, as the next run will find it."""
-        return RecordedHistory(self)
+        return RecordedHistory([self])
 
     def line_of(self, name: int, offset: int) -> dict[str, Any]:
         """Read the line of a record again, which `lines` yielded with this offset."""
@@ -149,27 +144,73 @@ class ResultsFile:
         return self._file.fileno()
 
 
-class RecordedHistory(History):
-    """The history of a file that is only read. Of several lines of a record the first counts."""
+Show = Callable[[int, Line, int | None], None]
+"""Takes the number of a file, a line of it, and the place of an earlier line of the same record."""
 
-    def __init__(self, file: ResultsFile) -> None:
+
+class RecordedHistory(History):
+    """The history of files that are only read. Of several lines of a record the first counts. `decide` is for one file.
+
+    `show` gets each line as it is read.
+    """
+
+    def __init__(self, files: Sequence[ResultsFile], show: Show | None = None) -> None:
         super().__init__()
-        self._file = file
-        self._names = array("Q")
-        """The fingerprint of each line's record."""
-        for line in file.lines():
-            if line.fields is not None and self._enter(line.fields, line.offset) is None:
-                self._names.append(name_of_line(line.fields) & FINGERPRINT)
-        self._pending = file.pending
-        self._find_doubts(file.planned, file.redone)
+        self._files = files
+        self._numbers = array("I")
+        """The number of each line's file."""
+        for number, file in enumerate(files):
+            for line in file.lines():
+                earlier = None
+                if line.fields is not None:
+                    earlier = self._enter(line.fields, line.offset)
+                    if earlier is None:
+                        self._numbers.append(number)
+                if show is not None:
+                    show(number, line, earlier)
+        self._pending = files[0].pending
+        for file in files:
+            for intent, attempts in file.doubts(self._lines):
+                self._doubts.add(intent, attempts)
+        self._doubts.keys |= self._unsure_keys
 
     @property
     def files(self) -> Sequence[int]:
         """The open files from which lines are read."""
-        return self._file.files
+        return [fd for file in self._files for fd in file.files]
+
+    @property
+    def in_doubt(self) -> int:
+        """Count the records that have a request in doubt."""
+        return len(self._doubts)
+
+    def is_in_doubt(self, identity: Identity) -> bool:
+        """Say whether a request of a record is in doubt."""
+        return name_of(identity) in self._doubts
+
+    def is_pending(self, identity: Identity) -> bool:
+        """Say whether a record is in a batch."""
+        return any(file.pending.has(name_of(identity)) for file in self._files)
+
+    def match_record(self, identity: Identity) -> tuple[int, bool] | None:
+        """Find the line of a record of the input: return its place, and whether it is an answer."""
+        place = self._lines.find(name_of(identity))
+        if place is None:
+            return None
+        self._lines.matched[place] = MATCHED
+        return place, self._lines.traits(place) & LineFlags.OK != 0
+
+    def match_line(self, fields: dict[str, Any]) -> bool:
+        """Say whether no record was found for a line; from then on one was."""
+        place = self._lines.find(name_of_line(fields))
+        if place is None or self._lines.matched[place]:
+            return False
+        self._lines.matched[place] = MATCHED
+        return True
 
     def _line(self, place: int) -> dict[str, Any]:
-        return self._file.line_of(self._names[place], self._lines.offset(place))
+        file = self._files[self._numbers[place]]
+        return file.line_of(self._lines.fingerprint(place), self._lines.offset(place))
 
 
 class _Inode(NamedTuple):

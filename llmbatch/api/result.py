@@ -55,6 +55,7 @@ class Result(TypedDict):
     audio: NotRequired[dict[str, Any]]
     citations: NotRequired[list[Any]]
     packed: NotRequired[int]
+    batch: NotRequired[str]
     deduplicated: NotRequired[bool]
     reused: NotRequired[bool]
     started_at: NotRequired[str]

@@ -37,7 +37,7 @@ from llmbatch.pacing.retry import RetryPolicy
 
 __all__ = ["SHARE", "Batches"]
 
-_TOGETHER = 64
+_TOGETHER = 256
 """Records that are written to a batch, or read from one, in one trip to a thread."""
 _AHEAD = 2
 """Batches that may wait for room in a queue before no more records are read."""
@@ -178,7 +178,7 @@ class Batches:
         """Whether more records may be read."""
         waiting = sum(run.ticket.is_drawn_only for run in self._runs.values())
         probing = sum(len(state.waiting) for state in self._routes.values())
-        return len(self._inbox) + probing <= 2 * _TOGETHER and waiting < _AHEAD
+        return len(self._inbox) + probing <= _TOGETHER and waiting < _AHEAD
 
     @property
     def is_done(self) -> bool:

@@ -1,4 +1,4 @@
-"""The corpus of answers, over real sockets: each is read the same however it arrives, and a stream as its whole form.
+"""The corpus of answers, over real sockets: each is read alike however it arrives, and a stream as the answer without.
 
 The README of this folder says how to add one.
 """

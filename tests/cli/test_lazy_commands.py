@@ -1,4 +1,4 @@
-"""Verbs are imported late; nobody should notice."""
+"""Commands are imported late, without a visible difference."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is wrong on the command line or in the settings file is said before anything is sent."""
+"""Errors on the command line or in the settings file are reported before anything is sent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the system refuses is told from what is a bug."""
+"""Limits of the system are explained, and distinguished from bugs."""
 
 import errno
 import os

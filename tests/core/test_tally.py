@@ -12,7 +12,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
 from llmbatch.core.tally import MOST_MODELS, OTHER, Tally, percentiles
 from llmbatch.results.stats import Stats
-from tests.support.scripted import ROUTE, job, refusal
+from tests.support.scripted import ROUTE, invalid, job
 
 LATENCY = st.floats(0, 1000, width=32)
 
@@ -47,7 +47,7 @@ def test_without_latencies_there_are_no_percentiles() -> None:
 
 def test_every_line_is_counted_once() -> None:
     tally = Tally()
-    tally(Finished([done(), failed(Kind.BAD_REQUEST), refusal(2)]))
+    tally(Finished([done(), failed(Kind.BAD_REQUEST), invalid(2)]))
     tally(Finished([failed(Kind.BAD_REQUEST)]))
     assert (tally.ok, dict(tally.failed), tally.done) == (1, {"bad_request": 2, "invalid_record": 1}, 4)
 
@@ -91,7 +91,7 @@ def asked(model: str, index: int = 0) -> Outcome:
 
 def test_models_have_shares_that_add_up() -> None:
     tally = Tally()
-    tally(Finished([asked("a", 1), asked("b", 2), asked("a", 3), failed(Kind.BAD_REQUEST), refusal(2)]))
+    tally(Finished([asked("a", 1), asked("b", 2), asked("a", 3), failed(Kind.BAD_REQUEST), invalid(2)]))
     assert {name: (share.ok, share.failed) for name, share in tally.models.items()} == {
         "a": (2, 0),
         "b": (1, 0),

@@ -1,4 +1,4 @@
-"""Completions, embeddings and paths that nobody knows: what they have a place for, and what comes back."""
+"""Completions, embeddings and unknown paths: what their requests may hold, and how answers are read."""
 
 import base64
 import json

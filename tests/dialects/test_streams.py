@@ -1,4 +1,4 @@
-"""`--stream` gives the line that the answer would have given whole, however it is cut, and in every copy's habits."""
+"""`--stream` gives the same line as the answer without it, however it is cut, also from copies with other habits."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""An API that nobody here knows: any path, any header, any body."""
+"""An unknown API: any path, any header, any body."""
 
 import json
 from collections.abc import Iterator

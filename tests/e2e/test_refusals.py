@@ -1,4 +1,4 @@
-"""What a run makes of refusals: those of one record stop nobody, those of the account stop it after a few."""
+"""Refusals of one record do not stop a run; those of the account stop it after a few records."""
 
 from collections.abc import Callable
 from typing import Any

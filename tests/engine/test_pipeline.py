@@ -40,10 +40,10 @@ from tests.support.scripted import (
     error,
     finish,
     inline,
+    invalid,
     job,
     new_run,
     play,
-    refusal,
     written,
 )
 from tests.support.virtual_time import Stuck, run_virtually
@@ -149,13 +149,13 @@ def test_an_empty_input_is_a_run_without_results() -> None:
 
 
 def test_records_that_are_not_valid_are_written_without_being_sent() -> None:
-    records: list[Job | InvalidRecord] = [refusal(n) if n % 3 else job(n) for n in range(90)]
+    records: list[Job | InvalidRecord] = [invalid(n) if n % 3 else job(n) for n in range(90)]
     run = play(records, always(answer()))
     assert len(run.world.sent) == 30 and sorted(run.sink.indices) == list(range(90))
 
 
 def test_an_input_of_nothing_but_invalid_records_ends() -> None:
-    run = play([refusal(n) for n in range(300)], always(answer()))
+    run = play([invalid(n) for n in range(300)], always(answer()))
     assert run.sink.failed == 300 and adds_up(run)
 
 
@@ -416,7 +416,7 @@ def test_whenever_it_is_stopped_the_numbers_add_up(
     script: list[Attempt], when: float, again: float, grace: float, ordered: bool
 ) -> None:
     run = play(
-        [job(n) if n % 5 else refusal(n) for n in range(60)],
+        [job(n) if n % 5 else invalid(n) for n in range(60)],
         first_then(script, (1.0, answer())),
         at(when, stop(STOPPED, grace)),
         at(when + again, stop(STOPPED, 0.0)),

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.engine.reorder import Reorder, input_index
-from tests.support.scripted import job, refusal
+from tests.support.scripted import invalid, job
 
 
 def outcome(index: int) -> Outcome | InvalidRecord:
-    return Outcome(job(index), Completion("t", None, None, None)) if index % 3 else refusal(index)
+    return Outcome(job(index), Completion("t", None, None, None)) if index % 3 else invalid(index)
 
 
 @given(st.permutations(range(12)), st.sets(st.integers(0, 11)), st.lists(st.integers(1, 4), max_size=12))

@@ -1,4 +1,4 @@
-"""Every input of this folder gives the lines that stand beside it, whichever way it comes."""
+"""Every input of this folder gives the lines in the file beside it, however it is read."""
 
 import bz2
 import gzip

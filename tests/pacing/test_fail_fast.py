@@ -1,4 +1,4 @@
-"""A fault that every record would meet, told from one record's bad luck."""
+"""Faults that every record would meet end a route; those of single records do not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A wall and scattered refusals are told apart by what the share of refusals does when less is sent."""
+"""A wall and scattered refusals are distinguished by the share of refusals when less is sent."""
 
 import random
 

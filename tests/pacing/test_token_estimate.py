@@ -1,4 +1,4 @@
-"""What a request weighs before anybody has counted."""
+"""Estimates of a request's tokens, before and after usage is reported."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""What is in doubt stays in doubt, whatever is edited, reverted, reordered or shared in between: a ledger judges."""
+"""Doubts are never lost, whatever is edited, reverted, reordered or shared in between, as a ledger proves."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was planned and sent is known again after a crash, or it is said that it is not."""
+"""Intents are read again after a crash, or their loss is reported."""
 
 import shutil
 import tarfile

@@ -1,4 +1,4 @@
-"""Results files as they stand."""
+"""Results files are read without a lock."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""FILE.state/ as somebody else may have left it."""
+"""FILE.state/ that another program or user has changed."""
 
 import os
 import socket

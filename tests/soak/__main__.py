@@ -1,4 +1,4 @@
-"""Run for minutes against random faults, latencies, limits and kills; then the books must balance: `make soak`.
+"""Run for minutes against random faults, latencies, limits and kills; then the accounts must add up: `make soak`.
 
 The first part is one long run whose memory, descriptors and tasks are watched; after it runs are killed at random
 moments and continued, until every record has its answer. The provider's ledger is the judge.

@@ -1,4 +1,4 @@
-"""A whole run in memory: scripted answers, an input that is a list, a sink that remembers."""
+"""A run in memory: scripted answers, an input that is a list, a sink that remembers."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def fixed_gate(limit: int) -> Gate:
     return Gate(ConcurrencyLimit(limit, adaptive=False), TokenBucket(), TokenBucket())
 
 
-def refusal(index: int) -> InvalidRecord:
+def invalid(index: int) -> InvalidRecord:
     """Make a record that is not valid."""
     return InvalidRecord(Identity(index, None, f"record-{index}"), Fault(kind=Kind.INVALID_RECORD, message="no"), {})
 

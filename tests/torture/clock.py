@@ -1,4 +1,4 @@
-"""A wall clock that somebody turns back by a day each time it is looked at. The monotonic one goes on as it should."""
+"""A wall clock that goes back by a day each time it is read. The monotonic clock is right."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""The kill loop: runs die by SIGKILL and are continued until they end; then the books must balance."""
+"""The kill loop: runs die by SIGKILL and are continued until they end; then the accounts must add up."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""Both lanes, on both loops, against a server that does as it is told."""
+"""Both lanes, on both loops, against a scripted server."""

@@ -1,4 +1,4 @@
-"""Every shape an answer may take: its end, its framing, and what stands around it."""
+"""Every shape of an answer: its end, its framing, and bytes around it."""
 
 import pytest
 from hypothesis import given

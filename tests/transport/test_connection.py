@@ -1,4 +1,4 @@
-"""Our connection alone, over a transport that does as told: moments no server can bring about at will."""
+"""The connection alone, over a scripted transport: moments that no server can produce at will."""
 
 import asyncio
 import gc

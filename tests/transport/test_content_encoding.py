@@ -1,4 +1,4 @@
-"""Content encodings: undone when sound, told when not, and never beyond the cap."""
+"""Content encodings are decoded, or reported as broken, and never beyond the cap."""
 
 import gzip
 import resource

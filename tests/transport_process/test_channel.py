@@ -1,4 +1,4 @@
-"""What one end puts in comes out at the other, whole and in order, however the bytes are cut."""
+"""Messages arrive complete and in order, however the bytes are cut."""
 
 import asyncio
 import pickle

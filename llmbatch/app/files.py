@@ -184,7 +184,8 @@ def _location(file: NamedFile) -> _Location | None:
         folder = os.stat(target.parent)
     except OSError as error:
         raise UsageError(f"{file.words}: {error.strerror}", "Name a file in a folder that is there.") from error
-    return _Location(folder.st_dev, folder.st_ino, target.name)
+    # The way there may lead through a folder that does not exist (`no/../in.jsonl`), which the writer cuts out too.
+    return _location_now(target) or _Location(folder.st_dev, folder.st_ino, target.name)
 
 
 def _location_now(path: str | os.PathLike[str] | int) -> _Location | None:

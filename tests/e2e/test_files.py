@@ -25,6 +25,8 @@ BATCH = ("--output-format", "openai-batch")
         ("-o", "soft.jsonl", "--overwrite"),
         ("-o", "r.jsonl", "--summary-file", "in.jsonl"),
         ("-o", "r.jsonl", "--summary-file", "r.jsonl"),
+        ("-o", "r.jsonl", "--summary-file", "not-there/../in.jsonl"),
+        ("-o", "r.jsonl", "--metrics-file", "not-there/../../{}/in.jsonl"),
         ("-o", "r.jsonl", "--metrics-file", "hard.jsonl"),
         ("-o", "r.jsonl", "--metrics-file", "x", "--summary-file", "./x"),
         ("-o", "old.jsonl", "--reuse", "./old.jsonl"),
@@ -44,6 +46,7 @@ def test_no_flag_makes_a_run_write_what_it_reads(llmbatch: Command, tmp_path: Pa
     (tmp_path / "schema.json").write_text('{"type": "object"}')
     llmbatch.configure("retries = 4\n")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    more = tuple(word.format(tmp_path.name) for word in more)
     done = llmbatch("run", "in.jsonl", "-p", "mock", *more)
     assert done.code == 2 and "same file" in done.stderr, done.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -5,7 +5,6 @@ which records go where, and keeps the account of them.
 """
 
 import math
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ import anyio
 import anyio.abc
 
 from llmbatch.core.clock import Clock
-from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError, OutputError
+from llmbatch.core.errors import CeilingReached, LlmbatchError, OutputError
 from llmbatch.core.events import Finished, Notice, Retrying
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
@@ -28,6 +27,7 @@ from llmbatch.core.ticket import BatchError, Step, Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import BatchApi
 from llmbatch.engine.batch_chunks import Chunk, Chunks
+from llmbatch.engine.batch_failures import hopeless, is_full, limit_in, undecided
 from llmbatch.engine.batch_rows import GIVEN_BACK, Settled, rows_of
 from llmbatch.engine.batch_run import Desk, Left, Surroundings, TicketRun
 from llmbatch.engine.offload import Offload
@@ -47,7 +47,6 @@ _BAD_LINES = 20
 """Batches of a route that may fail by one line each, before they are cut in half."""
 SHARE = 0.9
 """The part of a known limit of queued tokens that one batch takes at most."""
-_NOT_THE_RECORDS = ("model_not_found", "invalid_url", "billing_hard_limit_reached", "insufficient_quota")
 
 
 @dataclass(slots=True)
@@ -375,7 +374,7 @@ class Batches:
             await run.tidy()
         except Left:
             if run.undecided:
-                self._notify(Notice(_undecided(run)))
+                self._notify(Notice(undecided(run.ticket, run.desk.provider)))
         except LlmbatchError as error:
             self._fail(error)
         finally:
@@ -607,7 +606,7 @@ class Batches:
                 f"{state.empty_rounds} batches of model {ticket.model!r} ended one after the other without an answer",
                 "Run the same command again later, or with --leftovers live.",
             )
-        if run.not_run is not None and (reason := self._hopeless(run.not_run.status.errors, ticket)) is not None:
+        if run.not_run is not None and (reason := hopeless(run.not_run.status.errors, ticket)) is not None:
             raise reason
 
     def _release(self, ticket: Ticket, jobs: list[Job]) -> list[Job]:
@@ -626,9 +625,9 @@ class Batches:
         error = errors[0] if errors else BatchError("", f"the batch failed ({run.not_run.status.word})")
         state = self._route(ticket.route)
         blamed = None
-        if _is_full(errors):
+        if is_full(errors):
             self._learn_limit(errors, ticket)
-        elif self._hopeless(errors, ticket) is None:
+        elif hopeless(errors, ticket) is None:
             if error.line is not None and 1 <= error.line <= ticket.count and state.bad_lines < _BAD_LINES:
                 state.bad_lines += 1
                 blamed = error.line - 1
@@ -645,20 +644,11 @@ class Batches:
                 job.sent -= 1
                 yield Settled(line, job, GIVEN_BACK)
 
-    def _hopeless(self, errors: Sequence[BatchError], ticket: Ticket) -> LlmbatchError | None:
-        error = next((error for error in errors if error.code in _NOT_THE_RECORDS), None)
-        if error is None:
-            return None
-        return ActionNeeded(
-            f"the provider made no batch for model {ticket.model!r} ({error.code}): {error.message}",
-            "Mend that, then run the same command again.",
-        )
-
     def _learn_limit(self, errors: Sequence[BatchError], ticket: Ticket) -> None:
         state = self._route(ticket.route)
         state.full_at = self._clock.monotonic()
         state.fulls += 1
-        limit = next((limit for error in errors if (limit := _limit_in(error.message)) is not None), None)
+        limit = next((limit for error in errors if (limit := limit_in(error.message)) is not None), None)
         if limit is not None:
             self._tickets.log.learn(ticket.model, limit)
         elif not any(run.ticket.model == ticket.model and run.ticket.is_open for run in self._runs.values()):
@@ -710,15 +700,6 @@ def _name(job: Job) -> int:
     return int(job.key[:16], 16)
 
 
-def _undecided(run: TicketRun) -> str:
-    ticket = run.ticket
-    return (
-        f"nobody can tell whether a batch of {ticket.count:,} records was created at {run.desk.provider}: they are "
-        "held; --in-doubt retry makes another, "
-        f"`llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the one that is there"
-    )
-
-
 def _next_of(source: Iterator[Settled]) -> list[Settled]:
     return list(islice(source, _TOGETHER))
 
@@ -731,16 +712,3 @@ def _fill(piece: Sequence[tuple[int, Job]], members: Any, api: BatchApi) -> None
 
 def _with_billing(fault: Fault, billing: Billing) -> Fault:
     return replace(fault, billing=billing)
-
-
-def _is_full(errors: Sequence[BatchError]) -> bool:
-    return any(error.code == "token_limit_exceeded" or "enqueued token" in error.message for error in errors)
-
-
-def _limit_in(message: str) -> int | None:
-    """Find the limit in a refusal: `Limit: 2,000,000 enqueued tokens`."""
-    found = _LIMIT.search(message)
-    return int(found[1].replace(",", "")) if found is not None else None
-
-
-_LIMIT = re.compile(r"limit:?\s*(?:of\s*)?(\d[\d,]{2,15})", re.IGNORECASE)

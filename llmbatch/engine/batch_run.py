@@ -160,8 +160,9 @@ class TicketRun:
         """Ask for the batch, once: whatever is not a clear answer is looked up."""
         around, api = self._around, self.desk.api
         await self._wait_for_room()
-        await self._in_thread(around.mark_asked, self.ticket, sent=True)
+        # In this order: marks without this step would leave its records in doubt after a crash.
         await self._record(Step.ASKED, nth=self.ticket.nth + 1, asked_at=around.clock.wall())
+        await self._in_thread(around.mark_asked, self.ticket, sent=True)
         errand = api.create(self.ticket, str(around.store.files(self.ticket).input))
         reply = await self._finish_call(errand)
         if isinstance(reply, Fault):
@@ -216,6 +217,8 @@ class TicketRun:
                 await self._record(Step.RUNNING, batch=after.batch.batch, created_at=created_at, more=after.more)
             case Verdict.CREATE:
                 self._say(f"{records} was not created; it is asked for again")
+                if not ticket.unsure:
+                    await self._in_thread(around.mark_asked, ticket, sent=False)
                 await self._record(Step.UPLOADED)
             case Verdict.CREATE_UNSURE:
                 self._say(f"nobody can tell whether {records} was created; another is made")

@@ -17,7 +17,7 @@ __all__ = ["Figures", "Rounds", "run", "turns"]
 
 
 class Figures(NamedTuple):
-    """One run of one program. Seconds, and bytes: the peaks of its processes, added up."""
+    """One run of one program. Seconds, and bytes: the memory of its processes at its peak."""
 
     wall: float
     cpu: float
@@ -36,7 +36,7 @@ def run(*commands: Sequence[str], server: Server | None = None, home: Path) -> F
     spent, began = server.cpu() if server else 0.0, time.monotonic()
     processes = [subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL) for command in commands]
     cpu = 0.0
-    with _peaks([process.pid for process in processes]) as peaks:
+    with _peak([process.pid for process in processes]) as peak:
         for process in processes:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -44,31 +44,32 @@ def run(*commands: Sequence[str], server: Server | None = None, home: Path) -> F
                 sys.exit(f"{process.args!r} ended with {process.returncode}")
             cpu += usage.ru_utime + usage.ru_stime
         wall = time.monotonic() - began
-    return Figures(wall, cpu, server.cpu() - spent if server else 0.0, sum(peaks.values()))
+    return Figures(wall, cpu, server.cpu() - spent if server else 0.0, peak[0])
 
 
 @contextmanager
-def _peaks(pids: Sequence[int]) -> Iterator[dict[int, int]]:
-    """Watch processes and their descendants; yield what will hold the peak memory of each, in bytes.
+def _peak(pids: Sequence[int]) -> Iterator[list[int]]:
+    """Watch processes and their descendants; yield what will hold their memory at its peak, in bytes.
 
-    The kernel keeps the peak, so that a look now and then misses little.
+    Pages that several of them share, as a forked one does, count once.
     """
-    peaks: dict[int, int] = {}
+    peak = [0]
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(LOOK):
-            family = [*pids]
+            family, total = [*pids], 0
             for pid in family:
                 with suppress(OSError):
                     family += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-                    if found := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()):
-                        peaks[pid] = int(found[1]) * 1024
+                    if found := re.search(r"Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text()):
+                        total += int(found[1]) * 1024
+            peak[0] = max(peak[0], total)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield peaks
+        yield peak
     finally:
         over.set()
         watcher.join()

@@ -14,6 +14,7 @@ __all__ = ["reconciliation_text"]
 
 _WORDS = {
     Problem.MISSING: "missing: records without a result",
+    Problem.PENDING: "pending: records that are in a batch at a provider",
     Problem.ORPHAN: "orphan: results without a record",
     Problem.REPEATED: "repeated: one more result of the same record",
     Problem.BROKEN: "broken: lines that are not results",

@@ -75,11 +75,10 @@ def new_batches(
     clock: Clock,
     notify: Observer,
     notice: Callable[[str], None],
-) -> Batches | None:
-    """Return the batches of a run; None where there are none and none are wanted. Raises UsageError."""
+) -> Batches:
+    """Return the batches of a run that has a results file: new ones and those of earlier runs. Raises UsageError."""
     store = output.store
-    if store is None or not (settings.batches.batch_api or store.tickets.log.tickets):
-        return None
+    assert store is not None
     run_id = secrets.token_hex(8)
     own = open_desk(servers, settings, transport)
     desk = own if settings.batches.batch_api else None

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import anyio
 
-from llmbatch.app.batches import check_batch_settings, new_batches
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.meter import EVERY
@@ -41,7 +41,6 @@ from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.providers import Preset
-from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pipeline import Pipeline
@@ -58,6 +57,9 @@ from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.files import most_lanes
 from llmbatch.transport_process.parent import TransportProcess
+
+if TYPE_CHECKING:
+    from llmbatch.engine.batches import Batches
 
 __all__ = ["Session", "StreamTo", "View", "open_session", "run"]
 
@@ -113,7 +115,10 @@ def open_session(
     of the input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     check_settings(settings, stdin=source is None, stdout=stdout)
-    check_batch_settings(settings)
+    if settings.batches.batch_api:
+        from llmbatch.app.batches import check_batch_settings
+
+        check_batch_settings(settings)
     price = find_price(settings.model, settings.stop, (servers.name, servers.preset))
     dialect = new_dialect(settings.model, servers.preset, settings.pace.pack)
     reader = new_reader(settings.model)
@@ -275,8 +280,12 @@ class Session:
             survey=survey,
         )
 
-    def _batches(self, policy: RetryPolicy, budget: Budget) -> Batches | None:
-        settings = self._settings
+    def _batches(self, policy: RetryPolicy, budget: Budget) -> "Batches | None":
+        settings, store = self._settings, self._output.store
+        if store is None or not (settings.batches.batch_api or store.tickets.log.tickets):
+            return None
+        from llmbatch.app.batches import new_batches  # large, and most runs have none
+
         worst = bound(settings.stop, self._price)
 
         def reprice(job: Job) -> None:

@@ -73,7 +73,7 @@ def summarize(
         reason = None
     if reason is not None:
         code = reason.exit_code
-    elif pending:
+    elif pending or not_started:  # what has no batch yet goes into one the next time
         code = ExitCode.PENDING
     elif held:
         code = ExitCode.HELD

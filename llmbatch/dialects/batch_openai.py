@@ -6,7 +6,6 @@ differs in what must be sent stands in `Quirks`.
 
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -272,6 +271,8 @@ def _window(seconds: float) -> str:
 
 def _date(headers: Mapping[str, str]) -> float | None:
     """Return the second that a server says it is."""
+    from email.utils import parsedate_to_datetime  # slow to import
+
     try:
         return parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC).timestamp()
     except (LookupError, ValueError, TypeError):

@@ -5,7 +5,6 @@ words, with their sources. What is charged follows public billing ledgers, which
 time-outs are paid for.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.dialects import error_words as words
+from llmbatch.dialects.error_words import Wording
 from llmbatch.dialects.response_headers import retry_after, wait_in_text
 
 __all__ = ["RULES", "ApiError", "Rule", "classify", "implied_status"]
@@ -54,10 +54,10 @@ class Rule(NamedTuple):
 
     kind: Kind
     statuses: frozenset[int] | None = None
-    names: re.Pattern[str] | None = None
-    words: re.Pattern[str] | None = None
-    unless: re.Pattern[str] | None = None
-    unless_names: re.Pattern[str] | None = None
+    names: Wording | None = None
+    words: Wording | None = None
+    unless: Wording | None = None
+    unless_names: Wording | None = None
     waits: bool | None = None
     per_day: bool = False
     billing: Billing = Billing.UNBILLED

@@ -11,6 +11,8 @@ and LiteLLM (`exception_mapping_utils`); public reports of each.
 """
 
 import re
+from collections.abc import Callable
+from functools import cached_property
 
 __all__ = [
     "ACCOUNT_WORDS",
@@ -35,6 +37,7 @@ __all__ = [
     "PRECONDITION_NAMES",
     "REFUSAL_NAMES",
     "REFUSAL_WORDS",
+    "Wording",
     "label",
     "labelled",
     "unquoted",
@@ -67,13 +70,25 @@ def unquoted(message: str) -> str:
     return " ".join(text.split())
 
 
-def _any(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join(alternatives))
+class Wording:
+    """Alternatives, any of which may stand in a text.
+
+    They are compiled when they are first looked for: most runs meet no error, and compiling all of them would take a
+    large part of the start-up.
+    """
+
+    def __init__(self, *alternatives: str) -> None:
+        self.pattern = "|".join(alternatives)
+
+    @cached_property
+    def search(self) -> Callable[[str], re.Match[str] | None]:
+        """Return the search for them, as a compiled pattern has it."""
+        return re.compile(self.pattern).search
 
 
 # No credit.
 
-NO_CREDIT_NAMES = _any(
+NO_CREDIT_NAMES = Wording(
     r"insufficient(?:user|account|token|api)?(?:quota|balance|credits?|funds?)(?:error)? ",  # OpenAI, new-api, MiniMax
     r"creditbalance(?:exhausted|toolow)",  # Anthropic
     r"(?:spend(?:ing)?|usage|hard|budget|credit)limit(?:exceeded|reached)",
@@ -101,7 +116,7 @@ def _lacking(what: str) -> tuple[str, ...]:
     )
 
 
-NO_MONEY_WORDS = _any(
+NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt",
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
@@ -110,7 +125,7 @@ NO_MONEY_WORDS = _any(
     r"余额不足|欠费|额度(?:不足|已?用(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
 )
 """No credit: waiting does not help, even where a proxy asks for it."""
-NO_CREDIT_WORDS = _any(
+NO_CREDIT_WORDS = Wording(
     *_lacking(r"(?:quota|budget)"),
     r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
     r"(?:exceeded|reached|hit)",
@@ -122,7 +137,7 @@ NO_CREDIT_WORDS = _any(
     r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
 )
 """No credit, if no wait is asked for."""
-PACE_WORDS = _any(
+PACE_WORDS = Wording(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
     r"quota exceeded for|quota metric",  # Gemini
@@ -130,7 +145,7 @@ PACE_WORDS = _any(
 )
 """Limits of time, although the message mentions money."""
 _LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
-PLAN_WORDS = _any(
+PLAN_WORDS = Wording(
     r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
     rf"{_LONG}(?:[ /\w-]+)? (?:limit|quota|cap|allowance)s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
     rf"(?:reached|exceeded|exhausted|hit) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}(?:limit|quota|cap|allowance)",
@@ -138,14 +153,14 @@ PLAN_WORDS = _any(
     r"(?:requests?|tokens?|models?)[ -]per[ -]day\b",  # OpenRouter's free models
 )
 """Limits of hours or days: to try again in a minute does not help."""
-EXHAUSTED_NAMES = _any(r" resourceexhausted ")
+EXHAUSTED_NAMES = Wording(r" resourceexhausted ")
 """Gemini's name for a limit of any kind, which comes with words about plans and billing."""
-ALLOCATED_QUOTA = _any("allocated quota exceeded")
+ALLOCATED_QUOTA = Wording("allocated quota exceeded")
 """DashScope's words for a limit on tokens a minute, which has the name of an empty account."""
 
 # Context length.
 
-CONTEXT_NAMES = _any(
+CONTEXT_NAMES = Wording(
     r"context(?:length|window|size|overflow|limit)|tokenlimitexceeded",  # OpenAI, LiteLLM, llama.cpp, OpenRouter
     r"(?:prompt|input)(?:is)?toolong",
     r" 1261 ",  # Zhipu
@@ -156,7 +171,7 @@ _WINDOW = (
     r"|(?:maximum|max|model'?s?|available|allowed) (?:\w+ ){0,3}?"
     r"(?:(?:context|model|prompt|input|sequence|token)s?(?: token)?(?: (?:length|window|size|limit|count))?|length)\b)"
 )
-CONTEXT_WORDS = _any(
+CONTEXT_WORDS = Wording(
     # OpenAI, vLLM, SGLang, Mistral, xAI
     r"(?:maximum|max|model'?s?|supported) (?:\w+ ){0,2}?(?:context|model|prompt|sequence|input)s? (?:token )?"
     r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
@@ -191,21 +206,21 @@ CONTEXT_WORDS = _any(
     r"\btokens? to keep from the initial prompt",  # LM Studio
     r"(?:输入|上下文|提示词|prompt|token).{0,20}(?:过长|超长|超过|超出)",  # Zhipu
 )
-FIELD_WORDS = _any(r"""\buser['"`]?: """, r"per[ _-]?minute", r"try again later", r"output tokens? (?:limit|exceed)")
+FIELD_WORDS = Wording(r"""\buser['"`]?: """, r"per[ _-]?minute", r"try again later", r"output tokens? (?:limit|exceed)")
 """Errors about a field or the pace, although the message mentions lengths."""
-LONG_CONTEXT_PLAN = _any("required for long context requests")
+LONG_CONTEXT_PLAN = Wording("required for long context requests")
 """Anthropic's 429 for requests that the plan does not cover."""
 
 # Content filters.
 
-FILTER_NAMES = _any(
+FILTER_NAMES = Wording(
     r"contentfilter|content(?:policy|moderation|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
     r"datainspection|sensitive|riskdetection",  # DashScope, Volcengine
     r"moderation(?:failed|blocked|error)|safety(?:check|filter|violation)| flagged |guardrail",
     r"prohibitedcontent|inappropriatecontent|policyviolation",
     r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
 )
-FILTER_WORDS = _any(
+FILTER_WORDS = Wording(
     r"violat\w+ (?:\S+ ){0,6}?(?:polic(?:y|ies)|guidelines?|rules|standards|terms|contentsecurity)",
     r"\b(?:content|usage|safety|moderation) "
     r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|check|system)s?\b",
@@ -221,7 +236,7 @@ FILTER_WORDS = _any(
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
     r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
 )
-ACCOUNT_WORDS = _any(
+ACCOUNT_WORDS = Wording(
     r"(?:account|organi[sz]ation|project|user|team|access|api key) (?:\w+ ){0,6}?"
     r"(?:disabled|suspended|terminated|locked|banned|deactivated|restricted|revoked)",
     r"账[号户].{0,12}(?:锁定|封禁)",
@@ -230,12 +245,12 @@ ACCOUNT_WORDS = _any(
 
 # Keys, for servers that do not use 401.
 
-KEY_NAMES = _any(
+KEY_NAMES = Wording(
     r"(?:invalid|incorrect|expired|missing)(?:api)?(?:key|token|authentication)(?:error)? ",
     r"apikey(?:invalid|expired|notfound)| authentication(?:error)? |unauthenticated",
     r" baseresp(?:1004|2049) ",  # MiniMax
 )
-KEY_WORDS = _any(
+KEY_WORDS = Wording(
     r"(?:invalid|incorrect|expired|missing|unknown|wrong) (?:or \w+ )?api[ _-]?key\b",
     r"\bapi[ _-]?key (?:is |was |has been )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
     r"\bapi[ _-]?key (?:is |was |has been )?(?:reported as leaked|disabled|deleted|compromised)",  # Gemini
@@ -249,7 +264,7 @@ _MEDIA = (
     r"(?:images?(?:_url)?|vision|(?:input_)?audio|video|files?|pdf|document|media|multi-?modal\w*|modalit(?:y|ies)"
     r"|attachment)s?"
 )
-INPUT_WORDS = _any(
+INPUT_WORDS = Wording(
     rf"(?:support|accept|handle|process|allow)\w* (?:\w+ ){{0,3}}?{_MEDIA}\b",
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:(?:is |are )?not|isn't|aren't) (?:\w+ )?"
     r"(?:supported|allowed|accepted|available|enabled)",
@@ -268,11 +283,11 @@ INPUT_WORDS = _any(
 
 # A 500 about the request itself.
 
-REFUSAL_NAMES = _any(
+REFUSAL_NAMES = Wording(
     r" invalid(?:request|argument|parameter|params|input|prompt|value|type)?(?:error|exception)? ",
     r" badrequest(?:error)? |validation(?:error|exception)|unprocessable|unsupported|notsupported|stringtoolong",
 )
-REFUSAL_WORDS = _any(
+REFUSAL_WORDS = Wording(
     r"\bnot supported\b|\bunsupported\b|(?:does not|doesn't|do not|cannot|can't) support|\bonly supports?\b",
     r"\binvalid (?:\w+ )?(?:request|argument|parameter|param|value|input|json|schema|grammar|role|base64)",
     r"(?:failed|unable) to (?:parse|compile|validate) (?:\w+ ){0,2}?"
@@ -280,27 +295,27 @@ REFUSAL_WORDS = _any(
     r"roles must alternate|chat template|\bunknown (?:role|parameter|field|tool)\b",
     INPUT_WORDS.pattern,
 )
-PRECONDITION_NAMES = _any(r" failedprecondition ")
+PRECONDITION_NAMES = Wording(r" failedprecondition ")
 """Gemini's name for a country or an account without billing."""
 
 # The status that an error inside a 200 would have had.
 
 IMPLIED_BY_NAMES = (
-    (429, _any(r"ratelimit|toomanyrequests|throttl|resourceexhausted| baseresp(?:1002|1039|1041) ")),
-    (529, _any(r"overload|capacity|serverbusy")),
-    (503, _any(r"unavailable")),
+    (429, Wording(r"ratelimit|toomanyrequests|throttl|resourceexhausted| baseresp(?:1002|1039|1041) ")),
+    (529, Wording(r"overload|capacity|serverbusy")),
+    (503, Wording(r"unavailable")),
     (401, KEY_NAMES),
-    (401, _any(r"unauthori[sz]ed")),
-    (403, _any(r"permission|forbidden|accessdenied")),
-    (404, _any(r"notfound|doesnotexist")),
-    (413, _any(r"toolarge")),
-    (504, _any(r"timeout|timedout|deadlineexceeded| baseresp1001 ")),
+    (401, Wording(r"unauthori[sz]ed")),
+    (403, Wording(r"permission|forbidden|accessdenied")),
+    (404, Wording(r"notfound|doesnotexist")),
+    (413, Wording(r"toolarge")),
+    (504, Wording(r"timeout|timedout|deadlineexceeded| baseresp1001 ")),
     (400, REFUSAL_NAMES),
-    (400, _any(r" baseresp(?:1042|2013) ")),
+    (400, Wording(r" baseresp(?:1042|2013) ")),
 )
 IMPLIED_BY_WORDS = (
-    (429, _any(r"rate[ -]limit|too many requests|requests? too frequent|请求(?:过于)?频繁|速率限制")),
+    (429, Wording(r"rate[ -]limit|too many requests|requests? too frequent|请求(?:过于)?频繁|速率限制")),
     (401, KEY_WORDS),
-    (401, _any(r"unauthori[sz]ed|not authenticated|authentication (?:failed|required)")),
-    (503, _any(r"overloaded|(?:at|over|no) capacity|service unavailable|server (?:is )?busy|try again later")),
+    (401, Wording(r"unauthori[sz]ed|not authenticated|authentication (?:failed|required)")),
+    (503, Wording(r"overloaded|(?:at|over|no) capacity|service unavailable|server (?:is )?busy|try again later")),
 )

@@ -119,6 +119,7 @@ class Batches:
         self._own: Counter[str] = Counter()
         """Records of tickets of this run that have no end yet, by tag."""
         self._wake = anyio.Event()
+        self._is_looking = False
         self._input_ended = False
         self._busy = False
         """Records are on their way from the inbox into batches, and stand in neither."""
@@ -304,10 +305,23 @@ class Batches:
                 self._probed(state, works=works)
 
     def live_idle(self) -> None:
-        """Note that nothing is live any more: a first record without an end will have none."""
-        for state in self._routes.values():
-            if state.probe is not None:
+        """Note that nothing is live any more: a first record without an end will have none.
+
+        The next one may be left out at once, and so end up here again.
+        """
+        if self._is_looking:
+            return
+        self._is_looking = True
+        try:
+            while self._is_live_idle():
+                state = next((state for state in self._routes.values() if state.probe is not None), None)
+                if state is None:
+                    break
                 self._probed(state, works=False)
+        finally:
+            self._is_looking = False
+        if self._inbox:
+            self._wake.set()  # what may be spent is known now
 
     def _probed(self, state: _RouteState, *, works: bool) -> None:
         state.probe = None

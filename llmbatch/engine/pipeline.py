@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -14,13 +15,15 @@ from llmbatch.core.events import Event, Finished, Stopping
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Input, IntentLog, Lane, Observer, Sink
-from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pool import Pool
 from llmbatch.engine.reorder import Reorder
 from llmbatch.engine.writer import RunInThread, Writer
+
+if TYPE_CHECKING:
+    from llmbatch.engine.batches import Batches
 
 __all__ = ["Pipeline", "Progress"]
 
@@ -60,7 +63,7 @@ class Pipeline:
         ordered: bool = False,
         marks: IntentLog | None = None,
         offload: RunInThread | None = None,
-        batches: Batches | None = None,
+        batches: "Batches | None" = None,
     ) -> None:
         self.batches = batches
         self.progress = Progress()
@@ -217,8 +220,14 @@ class Pipeline:
             self._skip()
         if self._wants_room and self._has_room():
             self._room.set()
+        self._note_idle()
         if self.progress.input_ended:
             self._end_when_done()
+
+    def _note_idle(self) -> None:
+        """Tell the batches when nothing is live: a record that is held in doubt ends without being written."""
+        if self.batches is not None and not self.writer.backlog and not self.dispatch.outstanding:
+            self.batches.live_idle()
 
     def _ask_again(self, outcomes: list[Outcome]) -> None:
         """Let jobs ask again whose paid answer is recorded, or cannot be recorded at all."""
@@ -242,8 +251,7 @@ class Pipeline:
     def _wrote(self) -> None:
         self._room.set()
         if self.batches is not None:
-            if not self.writer.backlog and not self.dispatch.outstanding:
-                self.batches.live_idle()
+            self._note_idle()
             if self.progress.input_ended:
                 self._end_when_done()
 

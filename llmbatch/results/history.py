@@ -79,14 +79,14 @@ class History(ABC):
 
     def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""
-        known, name = self._lines, name_of(identity)
+        lines, name = self._lines, name_of(identity)
         if len(self._pending) and self._pending.has(name):
             return _PENDING
-        place = known.find(name)
+        place = lines.find(name)
         flags, line_key, wanted = None, 0, key_fingerprint(key)
         if place is not None:
-            known.matched[place] = MATCHED
-            flags, line_key = known.traits(place), known.key(place)
+            lines.matched[place] = MATCHED
+            flags, line_key = lines.traits(place), lines.key(place)
             if is_answered(flags, line_key, wanted) and not policy.is_named(identity.id):
                 return KEPT
         if key is None:
@@ -101,7 +101,7 @@ class History(ABC):
             policy,
         )
         if place is not None and decision.action is Action.SEND:
-            known.matched[place] = AGAIN
+            lines.matched[place] = AGAIN
         return decision
 
     def has_line(self, identity: Identity) -> bool:

@@ -122,14 +122,14 @@ class Store(History):
 
     def _replaced_doubts(self, jobs: Sequence[Job]) -> Iterator[tuple[Intent, int]]:
         """Yield the requests in doubt that only lines tell which will be replaced, other than the new ones."""
-        known = self._lines
+        lines = self._lines
         for job in jobs:
-            place = known.find(name_of(job.identity)) if job.redo else None
-            if place is None or known.key(place) == key_fingerprint(job.key) or known.traits(place) & LineFlags.OK:
+            place = lines.find(name_of(job.identity)) if job.redo else None
+            if place is None or lines.key(place) == key_fingerprint(job.key) or lines.traits(place) & LineFlags.OK:
                 continue
             attempts = self._possibly_billed(place)
             if attempts:
-                yield Intent(name_of(job.identity) & FINGERPRINT, known.key(place), redo=True), attempts
+                yield Intent(name_of(job.identity) & FINGERPRINT, lines.key(place), redo=True), attempts
 
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""

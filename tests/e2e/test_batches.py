@@ -88,6 +88,25 @@ def test_a_whole_run_has_one_batch_beside_the_first_record_and_every_answer(
     assert again.code == 0 and len(work.creates) == 1
 
 
+def test_a_first_record_that_is_held_in_doubt_does_not_hold_up_the_others(job: Callable[..., Job]) -> None:
+    work = job()
+    first, *others = prompts(12)
+    work.source.write_text(
+        "".join(
+            json.dumps(record) + "\n" for record in [first | {"prompt": "[[mock:status code=502]] question"}, *others]
+        )
+    )
+    done = work.run("--in-doubt", "hold")
+    assert done.code == 7, done.stderr
+    assert work.lines.keys() == work.ids - {"r0"} and len(work.creates) == 1
+
+
+def test_records_that_could_not_go_into_a_batch_yet_are_no_success(job: Callable[..., Job]) -> None:
+    work = job("--batch-queue", 60)
+    done = work.run("--no-wait", "--batch-records", 4)
+    assert done.code == 8, done.stderr
+
+
 def test_batch_and_live_answers_have_the_same_keys(job: Callable[..., Job]) -> None:
     work = job()
     assert work.run().code == 0

@@ -18,7 +18,7 @@ from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
-from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool_calls
+from llmbatch.dialects.openai_messages import check_no_foreign_fields, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete, renamed
 
@@ -74,7 +74,7 @@ class Anthropic:
                 body["system"] = joined_system(contents)
         prompt = replace(prompt, params=renamed(prompt.params, NAMES))
         complete(body, prompt, self._options, ("max_tokens",))
-        refuse_foreign(body, FOREIGN, "Anthropic")
+        check_no_foreign_fields(body, FOREIGN, "Anthropic")
         translate(body)
         if "max_tokens" not in body:
             body["max_tokens"] = MOST_TOKENS + _thinking_budget(body.get("thinking"))

@@ -16,7 +16,7 @@ from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, flattened, nested, parts, translate, translated_contents
 from llmbatch.dialects.gemini_stream import fold, joined
 from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, image
-from llmbatch.dialects.openai_messages import refuse_foreign, split_system, tool_calls
+from llmbatch.dialects.openai_messages import check_no_foreign_fields, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -60,7 +60,7 @@ class Gemini:
                 fields["systemInstruction"] = {"parts": [part for content in contents for part in parts(content)]}
         body = flattened(fields)
         complete(body, replace(prompt, params=flattened(prompt.params)), self._options, ("maxOutputTokens",))
-        refuse_foreign(body, FOREIGN, "Gemini")
+        check_no_foreign_fields(body, FOREIGN, "Gemini")
         model = body.pop("model").removeprefix("models/")
         routes = self._streams if body.pop("stream", None) else self._routes
         translate(body)

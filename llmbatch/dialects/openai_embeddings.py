@@ -16,7 +16,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat_answers import usage
-from llmbatch.dialects.openai_messages import refuse_foreign
+from llmbatch.dialects.openai_messages import check_no_foreign_fields
 from llmbatch.dialects.packing import count_sharing, packed, placed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
@@ -81,7 +81,7 @@ class Embeddings:
         if input == "" or (isinstance(input, list) and "" in input):
             raise RecordError("the input holds an empty string, which has no embedding")
         complete(body, prompt, self._options, ())
-        refuse_foreign(body, FOREIGN, "embeddings")
+        check_no_foreign_fields(body, FOREIGN, "embeddings")
         return self._routes[body["model"]], body
 
     def request(self, jobs: Sequence[Job]) -> Request:

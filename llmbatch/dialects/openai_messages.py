@@ -8,10 +8,10 @@ from llmbatch.codec import json
 from llmbatch.core.prompt import Prompt, RecordError
 
 __all__ = [
+    "check_no_foreign_fields",
     "data_url",
     "declared_function",
     "read_tool_calls",
-    "refuse_foreign",
     "requested_schema",
     "split_system",
     "tool_calls",
@@ -45,7 +45,7 @@ def split_system(prompt: Prompt) -> tuple[list[Any], list[dict[str, Any]]]:
     return system, others
 
 
-def refuse_foreign(body: Mapping[str, Any], foreign: frozenset[str], api: str) -> None:
+def check_no_foreign_fields(body: Mapping[str, Any], foreign: frozenset[str], api: str) -> None:
     """Raise RecordError when the body has a parameter that the API does not support."""
     for name in body:
         if name in foreign:

@@ -18,7 +18,7 @@ from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_chat_answers import usage as chat_usage
-from llmbatch.dialects.openai_messages import refuse_foreign
+from llmbatch.dialects.openai_messages import check_no_foreign_fields
 from llmbatch.dialects.openai_responses_stream import fold
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete, renamed
@@ -102,7 +102,7 @@ class Responses:
             body.setdefault("instructions", prompt.system)
         prompt = replace(prompt, params=renamed(prompt.params, NAMES))
         complete(body, prompt, self._options, ("max_output_tokens",))
-        refuse_foreign(body, FOREIGN, "the Responses API")
+        check_no_foreign_fields(body, FOREIGN, "the Responses API")
         _translate(body)
         if body.get("background"):
             raise RecordError("'background' has no place here: nobody would wait for the answer")

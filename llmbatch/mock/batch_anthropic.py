@@ -7,7 +7,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import BatchFamily, Route, WrittenRow
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_requests import split_requests
@@ -98,14 +98,14 @@ def _ok(value: Any) -> Reply:
 async def create(provider: BatchProvider, call: Call) -> Reply:
     """Make a batch of the requests in the body."""
     if not call.header(b"anthropic-version"):
-        raise Refused(400, "anthropic-version: header is required")
+        raise BadCall(400, "anthropic-version: header is required")
     store, id = provider.store, provider.store.new_id("msgbatch_")
     try:
         await provider.receive(f"{id}_body", call.chunks, _LARGEST)
         try:
             count = await split_requests(store.content(f"{id}_body"), store.content(id))
         except ValueError as error:
-            raise Refused(400, str(error)) from error
+            raise BadCall(400, str(error)) from error
     finally:
         store.delete_file(f"{id}_body")
     size = os.stat(store.content(id)).st_size
@@ -118,15 +118,15 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
     assert batch.checked is not None
     if problem := batch.checked.problem:
         if problem.code == "token_limit_exceeded":
-            raise Refused(429, problem.message)
+            raise BadCall(429, problem.message)
         at = f"requests.{problem.line - 1}." if problem.line is not None else "requests: "
-        raise Refused(413 if problem.code == "too_many_tasks" else 400, f"{at}{problem.message}")
+        raise BadCall(413 if problem.code == "too_many_tasks" else 400, f"{at}{problem.message}")
     return _ok(_shown(batch, provider.now(), call))
 
 
 def _found(provider: BatchProvider, id: str) -> Batch:
     if (batch := provider.find(id, _NAME)) is None:
-        raise Refused(404, f"No message batch was found with the id {id}.")
+        raise BadCall(404, f"No message batch was found with the id {id}.")
     return batch
 
 
@@ -137,7 +137,7 @@ async def list_batches(provider: BatchProvider, call: Call) -> Reply:
     after, before = call.query.get("after_id"), call.query.get("before_id")
     for name, id in (("after_id", after), ("before_id", before)):
         if id and id not in ids:
-            raise Refused(400, f"{name}: {id} is not in the list")
+            raise BadCall(400, f"{name}: {id} is not in the list")
     if before:
         end = ids.index(before)
         start, more = max(0, end - limit), end > limit
@@ -158,7 +158,7 @@ async def cancel(provider: BatchProvider, call: Call, id: str) -> Reply:
     """Cancel a batch that has not ended."""
     batch = await provider.cancel(_found(provider, id))
     if batch.over:
-        raise Refused(400, f"The message batch {id} has ended.")
+        raise BadCall(400, f"The message batch {id} has ended.")
     return _ok(_shown(batch, provider.now(), call))
 
 
@@ -166,7 +166,7 @@ async def delete(provider: BatchProvider, _: Call, id: str) -> Reply:
     """Remove a batch that has ended, and its results."""
     batch = _found(provider, id)
     if batch.ended is None:
-        raise Refused(400, f"The message batch {id} has not ended: cancel it first.")
+        raise BadCall(400, f"The message batch {id} has not ended: cancel it first.")
     provider.store.delete_batch(id)
     for output in filter(None, batch.ended.outputs):
         provider.store.delete_file(output)
@@ -178,7 +178,7 @@ async def results(provider: BatchProvider, _: Call, id: str) -> Reply:
     batch = _found(provider, id)
     file = batch.ended and batch.ended.outputs[0]
     if not file or (found := provider.store.file(file, _NAME, provider.now())) is None:
-        raise Refused(404, f"The message batch {id} has no results.")
+        raise BadCall(404, f"The message batch {id} has no results.")
     return provider.download(found, b"application/x-jsonl")
 
 

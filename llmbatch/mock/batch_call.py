@@ -11,13 +11,13 @@ from llmbatch.mock.batch import Batch
 from llmbatch.mock.error_formats import Refusal
 from llmbatch.mock.provider import below_root
 
-__all__ = ["Call", "Refused"]
+__all__ = ["BadCall", "Call"]
 
 _LARGEST_BODY = 2**20
 
 
-class Refused(Exception):
-    """A call that is refused, in the words of its API."""
+class BadCall(Exception):
+    """A call that its API does not take, in the words of that API."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ class Call:
         """Return the number of things on a page."""
         text = self.query.get(name, str(usual))
         if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-            raise Refused(400, f"Invalid '{name}': an integer from 1 to {most} was expected.", param=name)
+            raise BadCall(400, f"Invalid '{name}': an integer from 1 to {most} was expected.", param=name)
         return int(text)
 
     async def body(self) -> dict[str, Any]:
@@ -72,11 +72,11 @@ class Call:
         async for chunk in self.chunks:
             text += chunk
             if len(text) > _LARGEST_BODY:
-                raise Refused(413, f"The request body is larger than {_LARGEST_BODY} bytes.")
+                raise BadCall(413, f"The request body is larger than {_LARGEST_BODY} bytes.")
         try:
             value = json.loads(text or b"{}")
         except ValueError as error:
-            raise Refused(400, f"We could not parse the JSON body of your request. ({error})") from error
+            raise BadCall(400, f"We could not parse the JSON body of your request. ({error})") from error
         if not isinstance(value, dict):
-            raise Refused(400, "The JSON body of your request must be an object.")
+            raise BadCall(400, "The JSON body of your request must be an object.")
         return value

@@ -4,7 +4,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import BatchFamily, Route, WrittenRow
 from llmbatch.mock.batch_gemini_files import FAMILY, GEMINI_FILE_ROUTES, page, timestamp
 from llmbatch.mock.batch_provider import BatchProvider
@@ -109,13 +109,13 @@ async def create(provider: BatchProvider, call: Call, model: str) -> Reply:
     name = asked.get("displayName") or asked.get("display_name")
     file = str(source.get("fileName") or source.get("file_name") or "")
     if not name:
-        raise Refused(400, "* GenerateContentBatch.display_name: display_name is required.")
+        raise BadCall(400, "* GenerateContentBatch.display_name: display_name is required.")
     if model == "missing-model":
-        raise Refused(404, f"models/{model} is not found for API version v1beta, or is not supported.")
+        raise BadCall(404, f"models/{model} is not found for API version v1beta, or is not supported.")
     if not file.startswith("files/"):
-        raise Refused(400, "The mock takes batches from files only: batch.inputConfig.fileName is missing.")
+        raise BadCall(400, "The mock takes batches from files only: batch.inputConfig.fileName is missing.")
     if provider.store.file(file.removeprefix("files/"), FAMILY, provider.now()) is None:
-        raise Refused(403, f"You do not have permission to access the File {file[6:]} or it may not exist.")
+        raise BadCall(403, f"You do not have permission to access the File {file[6:]} or it may not exist.")
     batch = await provider.create(
         call,
         checked=True,
@@ -128,15 +128,15 @@ async def create(provider: BatchProvider, call: Call, model: str) -> Reply:
     assert batch.checked is not None
     if problem := batch.checked.problem:
         if problem.code == "token_limit_exceeded":
-            raise Refused(429, problem.message)
+            raise BadCall(429, problem.message)
         at = f" (line {problem.line})" if problem.line is not None else ""
-        raise Refused(400, problem.message + at)
+        raise BadCall(400, problem.message + at)
     return _ok(_shown(batch, provider.now()))
 
 
 def _found(provider: BatchProvider, id: str) -> Batch:
     if (batch := provider.find(id, FAMILY)) is None:
-        raise Refused(404, "Requested entity was not found.")
+        raise BadCall(404, "Requested entity was not found.")
     return batch
 
 

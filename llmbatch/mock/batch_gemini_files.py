@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import Route
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_store import StoredFile
@@ -34,7 +34,7 @@ def page(name: str, shown: list[dict[str, Any]], call: Call) -> Reply:
     size, token = call.limit("pageSize", _USUAL_PAGE, _LARGEST_PAGE), call.query.get("pageToken", "")
     start = next((at for at, one in enumerate(shown) if one["name"] == token), -1) if token else 0
     if start < 0:
-        raise Refused(400, "Invalid page token.")
+        raise BadCall(400, "Invalid page token.")
     found: dict[str, Any] = {name: shown[start : start + size]} if shown else {}
     if len(shown) > start + size:
         found["nextPageToken"] = shown[start + size]["name"]
@@ -67,25 +67,25 @@ async def upload(provider: BatchProvider, call: Call) -> Reply:
     id = call.query.get("upload_id", "")
     file = provider.store.file(id, _UPLOADING, provider.now())
     if file is None:
-        raise Refused(404, f"There is no upload {id}.")
+        raise BadCall(404, f"There is no upload {id}.")
     content = provider.store.content(id)
     if "query" in commands:
         return Reply(200, b"", headers=_progress("active", os.stat(content).st_size))
     if "upload" not in commands and "finalize" not in commands:
-        raise Refused(400, "X-Goog-Upload-Command is one of start, upload, query and finalize.")
+        raise BadCall(400, "X-Goog-Upload-Command is one of start, upload, query and finalize.")
     received, offset = os.stat(content).st_size, call.header(b"x-goog-upload-offset") or "0"
     if offset != str(received):
-        raise Refused(400, f"The upload has {received} bytes, and its offset is {offset}.")
+        raise BadCall(400, f"The upload has {received} bytes, and its offset is {offset}.")
     with open(content, "ab") as into:  # noqa: ASYNC230
         async for chunk in call.chunks:
             received += len(chunk)
             if received > _LARGEST:
-                raise Refused(413, f"The file is larger than {_LARGEST} bytes.")
+                raise BadCall(413, f"The file is larger than {_LARGEST} bytes.")
             into.write(chunk)
     if "finalize" not in commands:
         return Reply(200, b"", headers=_progress("active", received))
     if file.bytes not in (0, received):
-        raise Refused(400, f"The upload has {received} bytes, and {file.bytes} were announced.")
+        raise BadCall(400, f"The upload has {received} bytes, and {file.bytes} were announced.")
     now = provider.now()
     done = StoredFile(id, FAMILY, file.name, "batch", received, now, _lines(content), now + _KEPT, file.mime)
     provider.store.add_file(done)
@@ -96,9 +96,9 @@ async def _start(provider: BatchProvider, call: Call) -> Reply:
     asked = (await call.body()).get("file") or {}
     announced = call.header(b"x-goog-upload-header-content-length") or "0"
     if call.header(b"x-goog-upload-protocol") != "resumable" or not re.fullmatch("[0-9]{1,12}", announced):
-        raise Refused(400, "The mock takes resumable uploads only, with X-Goog-Upload-Header-Content-Length.")
+        raise BadCall(400, "The mock takes resumable uploads only, with X-Goog-Upload-Header-Content-Length.")
     if int(announced) > _LARGEST:
-        raise Refused(400, f"The file is larger than {_LARGEST} bytes.")
+        raise BadCall(400, f"The file is larger than {_LARGEST} bytes.")
     id, name = provider.store.new_id(""), asked.get("displayName") or asked.get("display_name") or ""
     mime = call.header(b"x-goog-upload-header-content-type") or "application/octet-stream"
     provider.private_file(id).close()
@@ -118,7 +118,7 @@ def _lines(path: str) -> int:
 
 def _found(provider: BatchProvider, id: str) -> StoredFile:
     if (file := provider.store.file(id, FAMILY, provider.now())) is None:
-        raise Refused(403, f"You do not have permission to access the File {id} or it may not exist.")
+        raise BadCall(403, f"You do not have permission to access the File {id} or it may not exist.")
     return file
 
 
@@ -142,7 +142,7 @@ async def download(provider: BatchProvider, call: Call, id: str) -> Reply:
     """Return the content of a results file; uploads cannot be read."""
     file = _found(provider, id)
     if file.role == "request" or call.query.get("alt") != "media":
-        raise Refused(400, f"The file {id} cannot be downloaded.")
+        raise BadCall(400, f"The file {id} cannot be downloaded.")
     return provider.download(file, b"application/octet-stream")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import BatchFamily, Route
 from llmbatch.mock.batch_openai import OPENAI_BATCHES, row
 from llmbatch.mock.batch_provider import BatchProvider
@@ -98,19 +98,19 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
     files, endpoint, model = asked.get("input_files"), asked.get("endpoint"), asked.get("model")
     metadata, hours = asked.get("metadata"), asked.get("timeout_hours", 24)
     if not isinstance(endpoint, str) or below_root(endpoint) not in _ENDPOINTS:
-        raise Refused(422, f"endpoint: the mock takes {' and '.join(f'/v1{path}' for path in _ENDPOINTS)}")
+        raise BadCall(422, f"endpoint: the mock takes {' and '.join(f'/v1{path}' for path in _ENDPOINTS)}")
     if not isinstance(model, str) or not model:
-        raise Refused(422, "model: Field required", param="model")
+        raise BadCall(422, "model: Field required", param="model")
     if not isinstance(files, list) or len(files) != 1 or not isinstance(files[0], str):
-        raise Refused(422, "input_files: the mock takes one file", param="input_files")
+        raise BadCall(422, "input_files: the mock takes one file", param="input_files")
     if type(hours) is not int or not 1 <= hours <= _LONGEST:
-        raise Refused(422, f"timeout_hours: an integer from 1 to {_LONGEST} was expected", param="timeout_hours")
+        raise BadCall(422, f"timeout_hours: an integer from 1 to {_LONGEST} was expected", param="timeout_hours")
     if metadata is not None and not isinstance(metadata, dict):
-        raise Refused(422, "metadata: Input should be an object", param="metadata")
+        raise BadCall(422, "metadata: Input should be an object", param="metadata")
     if model == "missing-model":
-        raise Refused(400, f"Invalid model: {model}", code="invalid_model")
+        raise BadCall(400, f"Invalid model: {model}", code="invalid_model")
     if provider.store.file(files[0], OPENAI_BATCHES.name, provider.now()) is None:
-        raise Refused(404, f"File not found: {files[0]}", code="not_found")
+        raise BadCall(404, f"File not found: {files[0]}", code="not_found")
     batch = await provider.create(
         call,
         files_of=OPENAI_BATCHES.name,
@@ -125,7 +125,7 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
 
 def _found(provider: BatchProvider, id: str) -> Batch:
     if (batch := provider.find(id, _NAME)) is None:
-        raise Refused(404, f"Batch job {id} not found", code="not_found")
+        raise BadCall(404, f"Batch job {id} not found", code="not_found")
     return batch
 
 
@@ -136,12 +136,12 @@ async def list_jobs(provider: BatchProvider, call: Call) -> Reply:
     """
     size, page = call.limit("page_size", 100, 1000), call.query.get("page", "0")
     if not page.isdecimal():
-        raise Refused(422, "page: Input should be an integer", param="page")
+        raise BadCall(422, "page: Input should be an integer", param="page")
     wanted = {name: value for name, value in call.query.items() if name not in _LISTING}
     try:
         wanted |= json.loads(call.query.get("metadata", "{}").encode())
     except (ValueError, TypeError) as error:
-        raise Refused(422, "metadata: Input should be an object", param="metadata") from error
+        raise BadCall(422, "metadata: Input should be an object", param="metadata") from error
     found = [_shown(batch, provider.now()) for batch in provider.listed(_NAME)]
     for name in ("model", "status"):
         if name in call.query:
@@ -166,7 +166,7 @@ async def cancel(provider: BatchProvider, _: Call, id: str) -> Reply:
 async def delete(provider: BatchProvider, _: Call, id: str) -> Reply:
     """Remove a job that is over."""
     if not _found(provider, id).over:
-        raise Refused(400, f"Batch job {id} is not over: cancel it first.")
+        raise BadCall(400, f"Batch job {id} is not over: cancel it first.")
     provider.store.delete_batch(id)
     return _ok({"id": id, "object": "batch", "deleted": True})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import BatchFamily, Route, WrittenRow
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_rows import Answer, BadLine, Line
@@ -175,25 +175,25 @@ async def upload(provider: BatchProvider, call: Call) -> Reply:
 def _uploaded(provider: BatchProvider, id: str, form: Upload) -> StoredFile:
     purpose = form.fields.get("purpose")
     if form.filename is None:
-        raise Refused(400, "'file' is a required property", param="file")
+        raise BadCall(400, "'file' is a required property", param="file")
     if purpose not in _PURPOSES:
-        raise Refused(400, f"{purpose!r} is not one of {list(_PURPOSES)} - 'purpose'", param="purpose")
+        raise BadCall(400, f"{purpose!r} is not one of {list(_PURPOSES)} - 'purpose'", param="purpose")
     if purpose == "batch" and not form.filename.endswith(".jsonl"):
-        raise Refused(400, "Invalid file format for Batch API. Must be .jsonl", param="file")
+        raise BadCall(400, "Invalid file format for Batch API. Must be .jsonl", param="file")
     file = StoredFile(id, _NAME, form.filename, purpose, form.size, provider.now(), form.lines)
     if (seconds := form.fields.get("expires_after[seconds]")) is None:
         return file
     if form.fields.get("expires_after[anchor]") != "created_at":
-        raise Refused(400, "Invalid value for 'expires_after.anchor'. Use 'created_at'.", param="expires_after.anchor")
+        raise BadCall(400, "Invalid value for 'expires_after.anchor'. Use 'created_at'.", param="expires_after.anchor")
     if not re.fullmatch("[0-9]{1,9}", seconds) or not _SHORTEST <= int(seconds) <= _LONGEST:
         text = f"Invalid 'expires_after.seconds': an integer from {_SHORTEST} to {_LONGEST} was expected."
-        raise Refused(400, text, param="expires_after.seconds")
+        raise BadCall(400, text, param="expires_after.seconds")
     return provider.expiring(file, int(seconds))
 
 
 def _found_file(provider: BatchProvider, id: str) -> StoredFile:
     if (file := provider.store.file(id, _NAME, provider.now())) is None:
-        raise Refused(404, f"No such File object: {id}", param="id", code="not_found")
+        raise BadCall(404, f"No such File object: {id}", param="id", code="not_found")
     return file
 
 
@@ -230,18 +230,18 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
     asked = await call.body()
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not isinstance(asked.get(name), str):
-            raise Refused(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+            raise BadCall(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     endpoint, window, file = asked["endpoint"], asked["completion_window"], asked["input_file_id"]
     if below_root(endpoint) not in _ENDPOINTS:
         paths = ", ".join(f"'/v1{path}'" for path in _ENDPOINTS)
         text = f"Invalid value: '{endpoint}'. Supported values are: {paths}."
-        raise Refused(400, text, param="endpoint", code="invalid_value")
+        raise BadCall(400, text, param="endpoint", code="invalid_value")
     if not _WINDOW.fullmatch(window):
         text = f"Invalid value: '{window}'. Supported values are: '24h'."
-        raise Refused(400, text, param="completion_window", code="invalid_value")
+        raise BadCall(400, text, param="completion_window", code="invalid_value")
     found = provider.store.file(file, _NAME, provider.now())
     if call.is_azure and found and _file(found, provider, azure=True)["status"] != "processed":
-        raise Refused(400, f"The file {file} is not processed yet.", param="input_file_id", code="invalidFileStatus")
+        raise BadCall(400, f"The file {file} is not processed yet.", param="input_file_id", code="invalidFileStatus")
     batch = await provider.create(
         call,
         id=provider.store.new_id("batch_"),
@@ -257,17 +257,17 @@ def _metadata(metadata: Any) -> dict[str, str] | None:
     if metadata is None:
         return None
     if not isinstance(metadata, dict) or len(metadata) > 16:
-        raise Refused(400, "Invalid 'metadata': an object of at most 16 pairs was expected.", param="metadata")
+        raise BadCall(400, "Invalid 'metadata': an object of at most 16 pairs was expected.", param="metadata")
     for key, value in metadata.items():
         if not isinstance(value, str) or len(key) > 64 or len(value) > 512:
             text = "Invalid 'metadata': keys have at most 64 characters, values are strings of at most 512."
-            raise Refused(400, text, param="metadata")
+            raise BadCall(400, text, param="metadata")
     return metadata
 
 
 def _found(provider: BatchProvider, id: str) -> Batch:
     if (batch := provider.find(id, _NAME)) is None:
-        raise Refused(404, f"No batch found with id '{id}'.", code="not_found")
+        raise BadCall(404, f"No batch found with id '{id}'.", code="not_found")
     return batch
 
 
@@ -286,7 +286,7 @@ async def cancel(provider: BatchProvider, _: Call, id: str) -> Reply:
     """Cancel a batch; to cancel it twice is no error, to cancel one that is over is."""
     batch = await provider.cancel(_found(provider, id))
     if batch.over:
-        raise Refused(409, f"Cannot cancel a batch with status '{_STATUSES[batch.stage(provider.now())]}'.")
+        raise BadCall(409, f"Cannot cancel a batch with status '{_STATUSES[batch.stage(provider.now())]}'.")
     return _ok(_shown(batch, provider.now()))
 
 
@@ -295,7 +295,7 @@ def _page(shown: list[dict[str, Any]], call: Call, limit: int) -> Reply:
     after = call.query.get("after")
     first = next((at for at, one in enumerate(shown, 1) if one["id"] == after), 0)
     if after and not first:
-        raise Refused(400, f"Invalid 'after': {after} is not in the list.", param="after")
+        raise BadCall(400, f"Invalid 'after': {after} is not in the list.", param="after")
     page = shown[first : first + limit]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
     more = len(shown) > first + limit

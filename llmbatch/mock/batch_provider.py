@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from llmbatch.mock.batch import Batch
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_results import Shared
 from llmbatch.mock.batch_store import StoredFile
 from llmbatch.mock.batch_upload import Upload
@@ -71,7 +71,7 @@ class BatchProvider:
         async with self.store.lock():
             latest = self.store.batch(batch.id)
             if latest is None:
-                raise Refused(404, f"The batch {batch.id} was deleted.")
+                raise BadCall(404, f"The batch {batch.id} was deleted.")
             if not latest.over and latest.cancelled is None:
                 latest.cancelled = self.now()
                 self.store.save(latest)
@@ -101,7 +101,7 @@ class BatchProvider:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > most:
-                    raise Refused(413, f"The file is larger than {most} bytes.")
+                    raise BadCall(413, f"The file is larger than {most} bytes.")
                 file.write(chunk)
         return size
 

@@ -12,7 +12,7 @@ import anyio
 
 from llmbatch.mock.batch import Batch
 from llmbatch.mock.batch_anthropic import ANTHROPIC_BATCHES, ANTHROPIC_ROUTES
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import Route
 from llmbatch.mock.batch_gemini import GEMINI_BATCH_ROUTES, GEMINI_BATCHES
 from llmbatch.mock.batch_mistral import MISTRAL_BATCHES, MISTRAL_ROUTES
@@ -98,7 +98,7 @@ class BatchService:
             return Verdict(reply, fault=fault, request_id=route.error_format.request_id)
         try:
             reply = await route.handle(self._open(), call, **handler.ids)
-        except Refused as error:
+        except BadCall as error:
             return _refused(error.refusal, route.error_format)
         except MalformedRequest as error:
             return _refused(Refusal(400, str(error), param=error.param), route.error_format)

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.mock.batch import Batch, Stage
-from llmbatch.mock.batch_call import Call, Refused
+from llmbatch.mock.batch_call import BadCall, Call
 from llmbatch.mock.batch_family import BatchFamily, Route, WrittenRow
 from llmbatch.mock.batch_provider import BatchProvider
 from llmbatch.mock.batch_rows import Answer, BadLine, Line
@@ -112,9 +112,9 @@ async def upload(provider: BatchProvider, call: Call) -> Reply:
     def read(id: str, form: Upload) -> StoredFile:
         name, purpose = form.fields.get("file_name"), form.fields.get("purpose")
         if form.filename is None or not name:
-            raise Refused(400, "file and file_name are required", param="file")
+            raise BadCall(400, "file and file_name are required", param="file")
         if purpose != "batch-api":
-            raise Refused(400, f"purpose {purpose!r} is not batch-api", param="purpose")
+            raise BadCall(400, f"purpose {purpose!r} is not batch-api", param="purpose")
         return StoredFile(id, _NAME, name, purpose, form.size, provider.now(), form.lines)
 
     return _ok(_file(await provider.receive_form("file-", call, _LARGEST_FILE, read)))
@@ -126,7 +126,7 @@ def _ok(value: Any, status: int = 200) -> Reply:
 
 def _found_file(provider: BatchProvider, id: str) -> StoredFile:
     if (file := provider.store.file(id, _NAME, provider.now())) is None:
-        raise Refused(404, f"file {id} not found", code="not_found")
+        raise BadCall(404, f"file {id} not found", code="not_found")
     return file
 
 
@@ -156,9 +156,9 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
     asked = await call.body()
     endpoint, file = asked.get("endpoint"), asked.get("input_file_id")
     if not isinstance(endpoint, str) or below_root(endpoint) not in _ENDPOINTS:
-        raise Refused(400, "endpoint: the mock takes /v1/chat/completions", param="endpoint")
+        raise BadCall(400, "endpoint: the mock takes /v1/chat/completions", param="endpoint")
     if not isinstance(file, str):
-        raise Refused(400, "input_file_id is required", param="input_file_id")
+        raise BadCall(400, "input_file_id is required", param="input_file_id")
     batch = await provider.create(
         call,
         id=provider.store.new_id(""),
@@ -172,7 +172,7 @@ async def create(provider: BatchProvider, call: Call) -> Reply:
 
 def _found(provider: BatchProvider, id: str) -> Batch:
     if (batch := provider.find(id, _NAME)) is None:
-        raise Refused(404, f"batch job {id} not found", code="not_found")
+        raise BadCall(404, f"batch job {id} not found", code="not_found")
     return batch
 
 

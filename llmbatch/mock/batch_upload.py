@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
 
-from llmbatch.mock.batch_call import Refused
+from llmbatch.mock.batch_call import BadCall
 from llmbatch.mock.dialect import MalformedRequest
 
 __all__ = ["Upload"]
@@ -44,12 +44,12 @@ class Upload:
         self._parser = MultipartParser(options[b"boundary"], callbacks)
 
     async def read(self, chunks: AsyncIterator[bytes], most: int) -> None:
-        """Read the form to its end; raises Refused for a file of more than `most` bytes."""
+        """Read the form to its end; raises BadCall for a file of more than `most` bytes."""
         from python_multipart.exceptions import MultipartParseError
 
         async for chunk in chunks:
             if self.size > most:
-                raise Refused(413, f"The file is larger than {most} bytes.")
+                raise BadCall(413, f"The file is larger than {most} bytes.")
             try:
                 self._parser.write(chunk)
             except MultipartParseError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from llmbatch.app.batches import MOCK_ADDRESS, model_of, open_desk
+from llmbatch.app.batches import MOCK_ADDRESS, desk_of, model_of
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.servers import find_servers
 from llmbatch.core.clock import SystemClock
@@ -30,11 +30,13 @@ __all__ = ["BatchLine", "adopt", "cancel", "list_batches"]
 
 @dataclass(slots=True)
 class BatchLine:
-    """One batch, as it is shown. `said` is what the provider said, where it was asked."""
+    """One batch, as it is shown. `said` is what the provider said, where it was asked, or why it was not."""
 
     ticket: Ticket
     said: str | None = None
     answered: int | None = None
+    unasked: LlmbatchError | None = None
+    """Why the provider was not asked."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -153,7 +155,7 @@ async def _each(
     key_env: str | None,
     act: Callable[[BatchLine, Desk], Any],
 ) -> None:
-    """Do something about each batch at its provider; one whose key is missing says so."""
+    """Do something about each batch at its provider; one for which there is not the right key says so."""
     settings = TransportSettings(
         base_urls=("http://127.0.0.1",),
         headers={},
@@ -174,11 +176,11 @@ async def _each(
                     servers = find_servers(model, environment)
                     if line.ticket.address == MOCK_ADDRESS:
                         servers = replace(servers, base_url=mock_url)
-                    desk = open_desk(servers, Settings(model=model), transport)
+                    desk = desk_of(line.ticket, servers, Settings(model=model), transport)
                 except UsageError:
                     raise
                 except LlmbatchError as error:
-                    line.said = error.message
+                    line.said, line.unasked = error.message, error
                     continue
                 if desk is not None:
                     await act(line, desk)

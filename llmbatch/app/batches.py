@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmbatch.app.servers import Servers, find_servers, is_own_machine
 from llmbatch.core.clock import Clock
 from llmbatch.core.errand import Errand, StrangeAddress, addressed
-from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job, Route
@@ -33,7 +33,7 @@ from llmbatch.transport_process.parent import TransportProcess
 if TYPE_CHECKING:
     from llmbatch.app.output import Output
 
-__all__ = ["MOCK_ADDRESS", "check_batch_settings", "model_of", "new_batches", "open_desk"]
+__all__ = ["MOCK_ADDRESS", "check_batch_settings", "desk_of", "model_of", "new_batches", "open_desk"]
 
 MOCK_ADDRESS = "mock"
 """The address of the built-in mock in tickets: it listens elsewhere each time."""
@@ -161,10 +161,26 @@ def _find_desk(
         return None
     model = model_of(ticket, environment)._replace(ca_file=settings.model.ca_file)
     try:
-        return open_desk(find_servers(model, environment), settings._replace(model=model), transport)
+        return desk_of(ticket, find_servers(model, environment), settings._replace(model=model), transport)
     except LlmbatchError as error:
         notice(f"{what} is left for later: {error.message}")
         return None
+
+
+def desk_of(ticket: Ticket, servers: Servers, settings: Settings, transport: TransportProcess) -> Desk | None:
+    """Return the provider of a ticket; None for one without batches. Makes no call.
+
+    A preset's own key goes to the preset's host only. Any other key may belong elsewhere, so it must be the one that
+    the batch was made with. Raises ActionNeeded where it is not.
+    """
+    desk, model = open_desk(servers, settings, transport), settings.model
+    if desk is not None and (model.key_env or model.base_urls) and desk.account != ticket.account:
+        raise ActionNeeded(
+            f"it was made with another key than {model.key_env or 'LLMBATCH_API_KEY'}, which was not sent to "
+            f"{ticket.address}",
+            "Set the key that it was made with.",
+        )
+    return desk
 
 
 def model_of(ticket: Ticket, environment: Mapping[str, str], key_env: str | None = None) -> ModelSettings:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llmbatch.core.environment import ENVIRONMENT
-from llmbatch.core.errors import UsageError
+from llmbatch.core.errors import ActionNeeded, UsageError
 
 __all__ = ["batches"]
 
@@ -61,3 +61,11 @@ def batches(
         out(batches_text(lines, SystemClock.wall(), terminal_width(1)))
     else:
         notice(f"{file} has no batches that are not collected")
+    unasked = [(line.ticket, line.unasked) for line in lines if line.unasked is not None]
+    if unasked:
+        ticket, reason = unasked[0]
+        raise ActionNeeded(
+            f"{len(unasked)} of {len(lines)} batches left alone, the first {ticket.batch or ticket.tag} at "
+            f"{ticket.provider}: {reason.message}",
+            reason.hint,
+        )

@@ -225,6 +225,22 @@ def test_an_interrupted_run_leaves_its_batch_running_and_says_how_to_collect_or_
     work.assert_whole()
 
 
+def test_a_key_goes_only_where_the_batch_was_made_with_it(job: Callable[..., Job], start_mock: StartMock) -> None:
+    work = job("--batch-delay", 30)
+    asked = work.flags("--batch-api", "--no-wait")
+    assert work.llmbatch(*asked, env={"LLMBATCH_API_KEY": "one"}).code == 8
+    for act in ("--check", "--cancel"):
+        other = work.llmbatch("batches", work.output, act, "--key-env", "OTHER", env={"OTHER": "two"})
+        assert other.code == 4 and "which was not sent to" in other.stderr, other.stderr
+    assert not any(ticket.get("cancelling") for ticket in work.tickets)
+    same = work.llmbatch("batches", work.output, "--check", "--key-env", "SAME", env={"SAME": "one"})
+    assert same.code == 0, same.stderr
+    elsewhere = start_mock().base_url
+    flags = [elsewhere if str(flag).startswith("http") else flag for flag in asked]
+    moved = work.llmbatch(*flags, env={"LLMBATCH_API_KEY": "two"})
+    assert moved.code == 8 and "left for later: it was made with another key" in moved.stderr, moved.stderr
+
+
 def test_a_deadline_that_ends_only_a_wait_is_8(job: Callable[..., Job]) -> None:
     work = job("--batch-delay", 30)
     assert work.run("--deadline", "2s").code == 8

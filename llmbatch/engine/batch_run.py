@@ -61,6 +61,10 @@ class TicketFiles(Protocol):
         """Remove all."""
         ...
 
+    def outputs(self) -> list[Any]:
+        """Return the files of rows that are there."""
+        ...
+
 
 class TicketStore(Protocol):
     """What is remembered of tickets on disk. All block, and raise OSError."""
@@ -242,7 +246,7 @@ class TicketRun:
 
     async def _poll(self) -> None:
         """Ask how the batch is until it has ended."""
-        around, asked, lost_at = self._around, 0, math.inf
+        around, asked, lost_at, no_rows_at = self._around, 0, math.inf, math.inf
         while self.ticket.step is Step.RUNNING:
             reply = await self._droppable(self.desk.call(self.desk.api.poll(self.ticket)))
             status = reply if isinstance(reply, Fault) else self.desk.api.status(reply)
@@ -254,7 +258,11 @@ class TicketRun:
                     self.not_run = NotRun(status)
                     await self._settle_void()
                     return
-                if status.ended:
+                if status.ended and status.completed and not status.outputs:
+                    no_rows_at = min(no_rows_at, now)  # the files are named a moment after the end
+                    if now - no_rows_at > self.desk.pace.patience:
+                        raise self._without_rows()
+                elif status.ended:
                     await self._record(
                         Step.ENDED,
                         status=status.word,
@@ -286,8 +294,30 @@ class TicketRun:
         await self._droppable(self.desk.call(self.desk.api.cancel(self.ticket)))
 
     async def _fetch(self) -> None:
-        """Bring every output here, whatever the status says: rows decide."""
+        """Bring every output here, whatever the status says: rows decide.
+
+        Answers that the provider counts and does not show are waited for: to take them for missing would pay for them
+        again.
+        """
         around, files, began = self._around, self._around.store.files(self.ticket), self._around.clock.monotonic()
+        while True:
+            await self._fetch_outputs(files, began)
+            if not self.ticket.completed or any(path.stat().st_size for path in files.outputs()):
+                break
+            if around.clock.monotonic() - began > self.desk.pace.patience:
+                raise self._without_rows()
+            await self._sleep(self.desk.pace.wait(3, 0.0, around.random))
+        await self._record(Step.FETCHED)
+
+    def _without_rows(self) -> CeilingReached:
+        return CeilingReached(
+            f"batch {self.ticket.batch} has ended with answers, and {self.desk.provider} does not show its rows",
+            "Run the same command again soon: they are kept for a limited time.",
+            by="wait",
+        )
+
+    async def _fetch_outputs(self, files: TicketFiles, began: float) -> None:
+        around = self._around
         for number, name in enumerate(self.ticket.outputs):
             while True:
                 errand = replace(self.desk.api.output(self.ticket, name), sink=str(files.part(number)))
@@ -306,7 +336,6 @@ class TicketRun:
                     )
                 await self._sleep(self.desk.pace.wait(3, 0.0, around.random))
             await self._in_thread(files.land, number)
-        await self._record(Step.FETCHED)
 
     async def _settle(self) -> None:
         if self.ticket.nth > 1 and self.desk.api.proof is Proof.LISTED:

@@ -44,13 +44,16 @@ def check_folder(folder: Path) -> None:
             "Replace it by what it leads to.",
         )
     with os.scandir(folder) as entries:
-        kinds = {entry.path: stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) for entry in entries}
-    for path, kind in kinds.items():
-        if kind in _KINDS:
-            raise UsageError(
-                f"{path} is {_KINDS[kind]}, which llmbatch never puts there",
-                "Remove it, then run the same command again.",
-            )
+        for entry in entries:
+            try:
+                kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+            except FileNotFoundError:  # another run starts at this moment and has just renamed or removed it
+                continue
+            if kind in _KINDS:
+                raise UsageError(
+                    f"{entry.path} is {_KINDS[kind]}, which llmbatch never puts there",
+                    "Remove it, then run the same command again.",
+                )
 
 
 def _make_private(folder: Path) -> None:

@@ -19,6 +19,7 @@ from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause, RouteState
+from llmbatch.engine.dedupe import Dedupe, Entry
 from llmbatch.engine.explain import cost_reached, gave_up, outage, wait_too_long
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.fail_fast import FailFast
@@ -101,14 +102,8 @@ class Dispatch:
         self._random = random
         self._notify = notify
         self._hold_doubts = hold
-        self._dedupe = dedupe
+        self._dedupe = Dedupe() if dedupe else None
         self._budget = budget if budget is not None else Budget()
-        self._followers: dict[str, list[Job]] = {}
-        """Jobs that wait for the answer to an equal request, by its key."""
-        self._answered: set[int] = set()
-        """Keys answered in this run, cut to 64 bits."""
-        self._held_keys: set[str] = set()
-        """Keys of jobs held in doubt: under dedupe a later equal job is held as well."""
         self._fail_fast = FailFast(worked)
         self._queues: dict[Route, _Queue] = {}
         self._rotation: deque[_Queue] = deque()
@@ -120,8 +115,6 @@ class Dispatch:
         self.stop: LlmbatchError | None = None
         self.queued = 0
         self.in_flight = 0
-        self.following = 0
-        """Jobs that wait for the answer to an equal request."""
         self.sent = 0
         """Requests handed out."""
         self.held = 0
@@ -142,6 +135,11 @@ class Dispatch:
     def waiting(self) -> int:
         """Count the jobs that are due later."""
         return len(self._due)
+
+    @property
+    def following(self) -> int:
+        """Count the jobs that wait for the answer to an equal request."""
+        return self._dedupe.waiting if self._dedupe is not None else 0
 
     @property
     def left(self) -> float | None:
@@ -183,22 +181,18 @@ class Dispatch:
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that have an answer of this run already, under dedupe."""
         done: list[Outcome] = []
+        dedupe = self._dedupe
         for job in jobs:
             queue = self._queues.get(job.route) or self._open(job.route)
             if self._closed or queue.stopped:
                 self._leave_out(job)
-            elif self._dedupe and int(job.key[:16], 16) in self._answered:
-                done.append(Outcome(job, CopiedAnswer()))
-            elif job.key in self._held_keys:
-                self.held += 1
-            elif self._dedupe and job.key in self._followers:
-                self._followers[job.key].append(job)
-                self.following += 1
-            else:
-                if self._dedupe:
-                    self._followers[job.key] = []
+            elif dedupe is None or (entry := dedupe.enter(job)) is Entry.SEND:
                 queue.fresh.append(job)
                 self.queued += 1
+            elif entry is Entry.COPY:
+                done.append(Outcome(job, CopiedAnswer()))
+            elif entry is Entry.HOLD:
+                self.held += 1
         return done
 
     def traffic(self) -> list[tuple[str, int, int, int]]:
@@ -247,7 +241,7 @@ class Dispatch:
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done."""
         jobs = request.jobs
-        queue = self._queues[jobs[0].route]
+        queue, dedupe = self._queues[jobs[0].route], self._dedupe
         balancer = queue.balancer
         gate = queue.gate if balancer is None else balancer.gates[request.server]
         self.in_flight -= len(jobs)
@@ -264,23 +258,22 @@ class Dispatch:
                     gate_knows = True
                 self._fail_fast.succeeded(job.route)
                 done.append(Outcome(job, verdict))
-                if self._dedupe:
-                    done += self._copies(job)
+                if dedupe is not None:
+                    done += [Outcome(follower, CopiedAnswer()) for follower in dedupe.answered(job)]
             elif verdict.split and len(jobs) > 1:
                 to_split.append(job)
                 split_fault = verdict
             elif self._retry(queue, gate, request, job, verdict, now, tell_gate=not gate_knows):
                 gate_knows = True
             elif self._holds_in_doubt(job, verdict):
-                self.held += 1 + len(self._release(job))
-                if self._dedupe:
-                    self._held_keys.add(job.key)
+                self.held += 1 + (len(dedupe.held(job)) if dedupe is not None else 0)
             else:
                 paid = (
                     verdict if job.unusable_answer is None or verdict.billing is Billing.BILLED else job.unusable_answer
                 )
                 done.append(Outcome(job, paid))
-                self._promote(queue, job)
+                if dedupe is not None and (successor := dedupe.successor(job)) is not None:
+                    self._queue_fresh(queue, successor)
                 if self._fail_fast.failed(job.route, verdict):
                     self._give_up(queue, job.route, verdict)
         if not gate.answers:
@@ -343,7 +336,7 @@ class Dispatch:
             self._recording -= 1
             if self._closed or self._queues[job.route].stopped:
                 done.append(outcome)
-                self._leave_all(self._release(job))
+                self._leave_all(self._released(job))
             else:
                 heapq.heappush(self._due, (now, next(self._sequence), job))
         return done
@@ -362,9 +355,10 @@ class Dispatch:
         waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._rotation))
         paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
         self.not_started -= len(paid)
-        self.not_started += self.queued + len(self._due) + self.following
-        self.queued = self.following = 0
-        self._followers.clear()
+        self.not_started += self.queued + len(self._due)
+        if self._dedupe is not None:
+            self.not_started += self._dedupe.forget()
+        self.queued = 0
         self._due.clear()
         for queue in self._rotation:
             queue.again.clear()
@@ -529,33 +523,21 @@ class Dispatch:
             return 0.0
         return backoff(job.refused[0] if job.refused is not None else 1, REFUSED_BACKOFF, self._random)
 
-    def _release(self, job: Job) -> list[Job]:
-        """Return the jobs that wait for this one's answer, and forget them."""
-        followers = self._followers.pop(job.key, [])
-        self.following -= len(followers)
-        return followers
+    def _released(self, job: Job) -> list[Job]:
+        """Return the jobs that wait for the answer to this one, which will not come."""
+        return self._dedupe.released(job) if self._dedupe is not None else []
 
-    def _copies(self, job: Job) -> list[Outcome]:
-        self._answered.add(int(job.key[:16], 16))
-        return [Outcome(follower, CopiedAnswer()) for follower in self._release(job)]
-
-    def _promote(self, queue: _Queue, job: Job) -> None:
-        """Send the next of the equal requests, since this one brought no answer."""
-        followers = self._release(job)
-        if not followers:
-            return
+    def _queue_fresh(self, queue: _Queue, job: Job) -> None:
+        """Queue a job whose turn has come."""
         if self._closed or queue.stopped:
-            for follower in followers:
-                self._leave_out(follower)
-            return
-        self._followers[job.key] = followers[1:]
-        self.following += len(followers) - 1
-        queue.fresh.append(followers[0])
-        self.queued += 1
+            self._leave_out(job)
+        else:
+            queue.fresh.append(job)
+            self.queued += 1
 
     def _leave_out(self, job: Job) -> None:
         """Send a job no more in this run; if it has a paid answer, that is its outcome."""
-        followers = self._release(job)
+        followers = self._released(job)
         if job.unusable_answer is not None:
             self._answered_before.append(Outcome(job, job.unusable_answer))
             self._leave_all(followers)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from llmbatch.dialects.batch_apis import BATCH_PROVIDERS
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 
 LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
 

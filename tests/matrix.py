@@ -1,4 +1,4 @@
-"""Provider by feature: each cell is tried against the mock provider, and the README's table is made of the same cells.
+"""Provider by feature: each cell is tried against the mock provider; the table of the help page has the same presets.
 
 What is tried: the request that a preset's dialect builds is decided on by the mock in this process, and its answer read
 by the dialect again. No network.
@@ -15,14 +15,15 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.providers import PRESETS, find_endpoint
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import Preset, find_endpoint
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
 from llmbatch.mock.provider import Arrival, Provider
 from llmbatch.mock.settings import MockSettings
 
-__all__ = ["FEATURES", "LACKING", "PROVIDERS", "Feature", "table", "tried"]
+__all__ = ["FEATURES", "LACKING", "PROVIDERS", "Feature", "exceptions", "table", "tried"]
 
 PROVIDERS = {name: (name, preset.endpoint) for name, preset in PRESETS.items() if name != "mock"}
 PROVIDERS["openai --endpoint responses"] = ("openai", "responses")
@@ -104,7 +105,7 @@ def tried(row: str, feature: str) -> Any:
     """Ask for a feature at a provider; return the verdict. Raises RecordError where there is no place for it."""
     name, endpoint = PROVIDERS[row]
     environment = dict.fromkeys(PRESETS[name].key_env, KEY)
-    environment |= {"AZURE_OPENAI_ENDPOINT": "https://me.example", "OPENAI_API_VERSION": "2024-10-21"}
+    environment |= dict.fromkeys(PRESETS[name].variables, "me.example")
     settings = ModelSettings(provider=name, endpoint=endpoint)
     (_, preset), sent = find_preset(settings, environment), find_servers(settings, environment)
     wanted = FEATURES[feature]
@@ -113,7 +114,7 @@ def tried(row: str, feature: str) -> Any:
     dialect = JsonRouter(options, preset, endpoint, wanted.format) if in_json else Router(options, preset, endpoint)
     route, item = dialect.item(wanted.prompt())
     request = dialect.request([Job(Identity(0, None, "r"), "k", route, item, {}, 1)])
-    root = "/openai" if sent.base_url.endswith("/openai") else "/v1"
+    root = "/openai" if name == "azure-classic" else "/v1"
     headers = {key.encode(): value.encode() for key, value in sent.headers.items()}
     arrival = Arrival(next(_SERIALS), "POST", root + request.path, headers, request.body, "k", 1)
     mock = Provider(MockSettings(api_key=KEY if preset.key_env else None))
@@ -125,18 +126,35 @@ def tried(row: str, feature: str) -> Any:
     return verdict
 
 
-HEAD = "| `-p` | base URL | key from | sent as | asked at | " + " | ".join(FEATURES) + " |\n"
+HEAD = "| `-p` | base URL | key from | where it differs |\n"
 
 
 def table() -> str:
-    """Return the README's table: a row for each preset."""
-    rows = [HEAD, "|---" * (5 + len(FEATURES)) + "|\n"]
-    for row, (name, endpoint) in PROVIDERS.items():
-        preset = PRESETS[name]
+    """Return the help page's table: a row for each preset, with what is not as in most."""
+    rows = [HEAD, "|---|---|---|---|\n"]
+    for name, preset in PRESETS.items():
+        if name == "mock":
+            continue
         key = " or ".join(f"`{one}`" for one in preset.key_env) or "none needed"
         key += ", if set" if preset.local and preset.key_env else ""
-        cells = [f"`{row}`", f"`{preset.base_url}`", key]
-        cells += [f"`{preset.auth_header or find_endpoint(endpoint).auth_header}`", f"`{endpoint}`"]
-        cells += ["–" if (endpoint, feature) in LACKING else "yes" for feature in FEATURES]
-        rows.append("| " + " | ".join(cells) + " |\n")
+        url = preset.base_url.replace("|", "\\|")
+        rows.append(f"| `{name}` | `{url}` | {key} | {'; '.join(exceptions(preset))} |\n")
     return "".join(rows)
+
+
+def exceptions(preset: Preset) -> list[str]:
+    """Return what is otherwise with a provider than with most."""
+    kind = find_endpoint(preset.endpoint)
+    header = preset.auth_header or kind.auth_header
+    lacking = [feature for endpoint, feature in sorted(LACKING) if endpoint == preset.endpoint]
+    notes = [
+        (preset.endpoint != "chat", f"asked at `{preset.endpoint}`"),
+        (header != "authorization", f"the key goes in `{header}`"),
+        (preset.key_command is not None, f"keys last an hour: `--key-command '{preset.key_command}'`"),
+        (preset.token_cap != "max_tokens", f"`--max-tokens` is `{preset.token_cap}`"),
+        (bool(preset.names), ", ".join(f"`{ours}` is sent as `{theirs}`" for ours, theirs in preset.names.items())),
+        (not preset.stream_usage, "a stream is not asked for its usage"),
+        (preset.few_slots, "queues what its slots cannot take"),
+        (bool(lacking), f"no {', no '.join(lacking)}"),
+    ]
+    return [text for true, text in notes if true]

@@ -20,7 +20,8 @@ from llmbatch.core.settings import ModelSettings, Settings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_apis import batch_api, refuse
-from llmbatch.dialects.providers import ENDPOINTS, PRESETS
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
 from llmbatch.engine.batch_run import Desk
 from llmbatch.engine.batches import SHARE, Batches

@@ -17,7 +17,15 @@ from llmbatch.results.stats import amount
 
 __all__ = ["ListPrice", "bound", "find_price", "spent_in"]
 
-_OTHER_NAMES = {"xai": "x-ai", "gemini": "google"}
+_OTHER_NAMES = {
+    "azure-classic": "azure",
+    "bedrock": "aws",
+    "gemini": "google",
+    "moonshot": "moonshotai",
+    "vertex": "google",
+    "xai": "x-ai",
+    "zhipu": "zhipuai",
+}
 """Presets that have another name in genai-prices."""
 
 

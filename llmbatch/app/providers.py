@@ -13,7 +13,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener

@@ -11,13 +11,16 @@ from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
-from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, find_endpoint
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import OWN_SERVER, Preset, find_endpoint
 
 __all__ = ["Servers", "find_preset", "find_servers", "is_own_machine", "secret_values"]
 
 
 _EXAMPLES = {
+    "AWS_REGION": "us-east-1",
     "AZURE_OPENAI_ENDPOINT": "https://RESOURCE.openai.azure.com",
+    "DATABRICKS_HOST": "https://WORKSPACE.cloud.databricks.com",
     "OPENAI_API_VERSION": "2024-10-21, or use -p azure, which needs none",
 }
 

@@ -6,7 +6,7 @@ from llmbatch.dialects.batch_api import MB, BatchApi, BatchLimits
 from llmbatch.dialects.batch_gemini import GeminiBatches
 from llmbatch.dialects.batch_mistral import MistralBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 
 __all__ = ["BATCH_PROVIDERS", "batch_api", "refuse"]
 

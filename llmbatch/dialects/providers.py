@@ -1,4 +1,4 @@
-"""The table of providers and of endpoints."""
+"""What a provider is, and the table of endpoints. The providers themselves are in `presets`."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,6 @@ __all__ = [
     "ENDPOINTS",
     "MOST_PACKED",
     "OWN_SERVER",
-    "PRESETS",
-    "PROVIDER_ALIASES",
     "Endpoint",
     "Preset",
     "checked_endpoint",
@@ -31,7 +29,10 @@ class Preset(NamedTuple):
     those of the endpoint. `names` are body fields with another name here, `token_cap` is the one that caps the answer.
     `stream_usage` says that a stream may be asked for its usage; the other providers send it unasked. `model` is the
     default model, which only the mock has: real models come and go. Servers with `few_slots` queue requests beyond
-    their slots, without saying so.
+    their slots, without saying so. `source` is the documentation that the row was written from. `key_command` prints a
+    key that lasts for an hour or so, where there are only such keys.
+
+    A variable is written `{NAME}`, or `{NAME|OTHER}`: the first that is set.
     """
 
     base_url: str
@@ -47,6 +48,8 @@ class Preset(NamedTuple):
     stream_usage: bool = True
     model: str | None = None
     few_slots: bool = False
+    source: str = ""
+    key_command: str | None = None
 
     def path_for(self, usual: str) -> str:
         """Return the path of an endpoint at this provider, by its usual path."""
@@ -54,95 +57,32 @@ class Preset(NamedTuple):
 
     @property
     def variables(self) -> list[str]:
-        """The environment variables in base URL and paths."""
-        return _VARIABLE.findall(" ".join((self.base_url, self.path, *self.paths.values())))
+        """The environment variables in base URL and paths, each by the first of its names."""
+        found = _VARIABLE.findall(" ".join((self.base_url, self.path, *self.paths.values())))
+        return [names.partition("|")[0] for names in found]
 
     def filled(self, environment: Mapping[str, str]) -> "Preset":
         """Return the preset with these variables in base URL and paths, if they are set."""
         if not self.variables:
             return self
 
+        def value(match: re.Match[str]) -> str:
+            found = (environment.get(name, "").strip().rstrip("/") for name in match[1].split("|"))
+            text = next(filter(None, found), match[0])
+            # A variable that begins a base URL names a host, by some with its scheme and by some without.
+            return f"https://{text}" if match.start() == 0 and text != match[0] and "://" not in text else text
+
         def fill(text: str) -> str:
-            return _VARIABLE.sub(lambda match: environment.get(match[1], "").strip().rstrip("/") or match[0], text)
+            return _VARIABLE.sub(value, text)
 
         paths = {usual: fill(path) for usual, path in self.paths.items()}
         return self._replace(base_url=fill(self.base_url), path=fill(self.path), paths=paths)
 
 
-_VARIABLE = re.compile(r"\{([A-Z_]+)\}")
+_VARIABLE = re.compile(r"\{([A-Z_|]+)\}")
 
 OWN_SERVER = Preset(base_url="", key_env=("OPENAI_API_KEY",), local=True)
 """A server behind `--base-url`: most support only the older name of the token cap."""
-
-PROVIDER_ALIASES = {
-    "azure-openai": "azure",
-    "azureopenai": "azure",
-    "chatgpt": "openai",
-    "claude": "anthropic",
-    "gemini-api": "gemini",
-    "google": "gemini",
-    "googleai": "gemini",
-    "grok": "xai",
-    "llama.cpp": "llamacpp",
-    "llama-cpp": "llamacpp",
-    "lm-studio": "lmstudio",
-    "mistralai": "mistral",
-    "togetherai": "together",
-    "x.ai": "xai",
-}
-"""Other names that people use for a provider."""
-
-PRESETS: dict[str, Preset] = {
-    "openai": Preset(
-        base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",), token_cap="max_completion_tokens"
-    ),
-    "mock": Preset(base_url="", local=True, model="mock"),
-    "anthropic": Preset(base_url="https://api.anthropic.com/v1", key_env=("ANTHROPIC_API_KEY",), endpoint="messages"),
-    "azure": Preset(
-        base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1",
-        key_env=("AZURE_OPENAI_API_KEY",),
-        auth_header="api-key",
-        token_cap="max_completion_tokens",
-    ),
-    "azure-classic": Preset(
-        base_url="{AZURE_OPENAI_ENDPOINT}/openai",
-        key_env=("AZURE_OPENAI_API_KEY",),
-        auth_header="api-key",
-        path="/deployments/{model}{endpoint}?api-version={OPENAI_API_VERSION}",
-        paths={name: name + "?api-version={OPENAI_API_VERSION}" for name in ("/responses", "/models")},
-        token_cap="max_completion_tokens",
-    ),
-    "deepseek": Preset(base_url="https://api.deepseek.com/v1", key_env=("DEEPSEEK_API_KEY",)),
-    "fireworks": Preset(base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",)),
-    "gemini": Preset(
-        base_url="https://generativelanguage.googleapis.com/v1beta",
-        key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
-        endpoint="gemini",
-    ),
-    "groq": Preset(
-        base_url="https://api.groq.com/openai/v1",
-        key_env=("GROQ_API_KEY",),
-        token_cap="max_completion_tokens",
-    ),
-    "llamacpp": Preset(base_url="http://localhost:9931/v1", key_env=("LLAMA_API_KEY",), local=True, few_slots=True),
-    "lmstudio": Preset(base_url="http://localhost:1234/v1", key_env=("LM_API_TOKEN",), local=True, few_slots=True),
-    "mistral": Preset(
-        base_url="https://api.mistral.ai/v1",
-        key_env=("MISTRAL_API_KEY",),
-        names={"seed": "random_seed", "max_completion_tokens": "max_tokens"},
-        stream_usage=False,
-    ),
-    "ollama": Preset(
-        base_url="http://localhost:11434/v1",
-        local=True,
-        names={"max_completion_tokens": "max_tokens"},
-        few_slots=True,
-    ),
-    "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
-    "together": Preset(base_url="https://api.together.ai/v1", key_env=("TOGETHER_API_KEY",)),
-    "vllm": Preset(base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), local=True),
-    "xai": Preset(base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), token_cap="max_completion_tokens"),
-}
 
 
 class Endpoint(NamedTuple):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
-from llmbatch.dialects.providers import ENDPOINTS, PRESETS, PROVIDER_ALIASES, checked_endpoint
+from llmbatch.dialects.presets import PRESETS, PROVIDER_ALIASES
+from llmbatch.dialects.providers import ENDPOINTS, checked_endpoint
 from llmbatch.options.kinds import several
 from llmbatch.options.option import Kind, spelled
 

@@ -14,7 +14,8 @@ from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.prompt import Prompt
 from llmbatch.core.redact import Redactor
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.providers import OWN_SERVER, PRESETS
+from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.providers import OWN_SERVER
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.dialects.structured_output import AnswerChecks

@@ -12,7 +12,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Sighting, Status, Step, Ticket
 from llmbatch.dialects.batch_api import BatchApi, Created, wall
 from llmbatch.dialects.batch_apis import BATCH_PROVIDERS, batch_api
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 
 TAG = "abcdefghij012345"
 PATHS = {"anthropic": "/messages", "gemini": "/models/m:generateContent"}

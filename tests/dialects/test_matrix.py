@@ -1,4 +1,4 @@
-"""Every cell of the README's table of providers and features."""
+"""Every provider with every feature."""
 
 import pytest
 

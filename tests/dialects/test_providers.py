@@ -4,7 +4,8 @@ import pytest
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects.providers import OWN_SERVER, PRESETS, Preset, checked_endpoint
+from llmbatch.dialects.presets import PRESETS, PROVIDER_ALIASES
+from llmbatch.dialects.providers import OWN_SERVER, Preset, checked_endpoint
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 
@@ -61,3 +62,23 @@ def test_a_path_with_dot_segments_is_no_endpoint(path: str) -> None:
     with pytest.raises(UsageError, match="leads out of the base URL"):
         checked_endpoint(path)
     assert checked_endpoint(path.replace(".", "x").replace("%2e", "x") + "?next=../y") is not None
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
+def test_a_row_names_the_documentation_it_was_written_from(preset: Preset) -> None:
+    assert preset.source.startswith("https://") or preset.model == "mock"
+
+
+def test_a_variable_may_have_two_names_and_a_host_no_scheme() -> None:
+    bedrock = PRESETS["bedrock"]
+    assert bedrock.variables == ["AWS_REGION"]
+    for names in ({"AWS_DEFAULT_REGION": "eu-west-1"}, {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "x"}):
+        assert bedrock.filled(names).base_url == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1"
+    for host in ("me.databricks.com", "https://me.databricks.com/"):
+        filled = PRESETS["databricks"].filled({"DATABRICKS_HOST": host})
+        assert filled.base_url == "https://me.databricks.com/serving-endpoints"
+
+
+def test_other_names_lead_to_presets_and_hide_none() -> None:
+    assert PRESETS.keys() >= set(PROVIDER_ALIASES.values())
+    assert not PRESETS.keys() & PROVIDER_ALIASES.keys()

@@ -14,7 +14,7 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.outcome import Completion, UnusableAnswer
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, parsed, response_format
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 
 from .command import Command, Mock
 

@@ -9,7 +9,7 @@ import pytest
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.providers import PRESETS
+from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
 from llmbatch.input import images

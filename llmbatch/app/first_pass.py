@@ -35,7 +35,8 @@ def take_survey(
         return None
     # What comes back with a result makes no difference here.
     first_pass = _FirstPass(input._replace(meta="none"), model, dialect, history, policy)
-    survey = first_pass.on_two_cores() if _is_long(input.paths) and input.limit is None and can_fork() else None
+    is_long = _is_long(input.paths) and input.limit is None and not input.spans
+    survey = first_pass.on_two_cores() if is_long and can_fork() else None
     return survey or first_pass.alone()
 
 
@@ -106,7 +107,11 @@ class _FirstPass:
         survey, decide = half.survey, history.decide
         input = self._input
         source = open_source(
-            part.paths, format=input.format, max_line=input.max_line, delimiter=input.delimiter, span=part.span
+            part.paths,
+            format=input.format,
+            max_line=input.max_line,
+            delimiter=input.delimiter,
+            spans=() if part.span is None else (part.span,),
         )
         with closing(InputReader(self._input, self._model, lambda text: None, source)) as reading:
             survey.contents = reading.record()

@@ -64,7 +64,11 @@ class InputReader:
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
         self._images = Images(input.images, input.root) if input.images else None
         self._source = source or open_source(
-            input.paths, format=input.format, max_line=input.max_line, delimiter=input.delimiter
+            input.paths,
+            format=input.format,
+            max_line=input.max_line,
+            delimiter=input.delimiter,
+            spans=input.spans,
         )
         self._on_stdin = not input.paths or "-" in input.paths
 

@@ -14,6 +14,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "PaceSettings",
+    "PartSize",
     "PatienceSettings",
     "Redo",
     "ResumeSettings",
@@ -85,6 +86,10 @@ class InputSettings(NamedTuple):
     root: str | None = None
     shard: tuple[int, int] | None = None
     """(I, N): only the records whose identity falls to shard I of N, I from 1."""
+    spans: tuple[tuple[int, int | None] | None, ...] = ()
+    """What is read of each of `paths`, from where to where, in bytes or row groups; none, or None, for all of it."""
+    part: str | None = None
+    """Which part of which plan this is, in a run of parts."""
 
 
 class ModelSettings(NamedTuple):
@@ -182,6 +187,13 @@ class StopSettings(NamedTuple):
         run = math.inf if self.max_run_cost is None else before + self.max_run_cost
         total = math.inf if self.max_cost is None else self.max_cost
         return (total, "--max-cost") if total <= run else (run, "--max-run-cost")
+
+
+class PartSize(NamedTuple):
+    """How large a part of a run is: about so many records, or so many bytes."""
+
+    amount: int = 100_000
+    unit: str = "records"
 
 
 class OutputSettings(NamedTuple):

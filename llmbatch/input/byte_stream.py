@@ -37,7 +37,9 @@ _FILE_CHUNK = 1 << 17
 _PIPE_CHUNK = 1 << 16  # what a pipe holds
 
 Span = tuple[int, int | None]
-"""Where the part of a file begins that is read, and where it ends, if not with the file."""
+"""Where the part of a file begins that is read, and where it ends, if not with the file.
+
+In bytes; of Parquet in row groups."""
 
 
 class Wake:
@@ -72,6 +74,8 @@ class ByteStream:
 
     def __init__(self, path: str, wake: Wake, watch: Watch | None = None, span: Span | None = None) -> None:
         self._path = path
+        self._inside = span is not None and span[0] > 0
+        """Whether the span begins behind the first bytes, which say what a file is."""
         self._raw = _Descriptor(path, wake, watch, span)
         self._broken: tuple[type[Exception], ...] = (OSError,)
         self._read: Callable[[int], bytes] | None = None
@@ -92,6 +96,9 @@ class ByteStream:
         except OSError as error:
             raise self._unreadable(error) from error
         head = self._more()
+        if self._inside:
+            self._looked_at = head
+            return
         while any(mark.startswith(head) for mark in MARKS) and len(head) < LONGEST_MARK and (more := self._more()):
             head += more
         encoding = wide_encoding(head[:HEAD])
@@ -120,6 +127,8 @@ class ByteStream:
 
     def _opened(self) -> Callable[[int], bytes]:
         """Return what reads the text. Waits only for the bytes that show whether it is compressed."""
+        if self._inside:
+            return self._raw.read  # only plain text is cut
         head = self._raw.peek(1)
         while any(magic.startswith(head) for magic in _MAGIC) and (more := self._raw.peek(len(head) + 1)) != head:
             head = more

@@ -14,12 +14,12 @@ _FOREIGN_LINES = 10
 
 
 class JsonLines:
-    """Reads one JSON value a line."""
+    """Reads one JSON value a line. Unless the format is `recognised`, the first lines must show that it is JSON."""
 
-    def __init__(self, lines: Lines, *, name: str, prefix: str) -> None:
+    def __init__(self, lines: Lines, *, name: str, prefix: str, recognised: bool = False) -> None:
         self._lines, self._name, self._prefix = lines, name, prefix
         self._number = 0
-        self._recognised = False
+        self._recognised = recognised
         self._kept: list[Entry] = []
 
     def read(self, limit: int) -> list[Entry]:

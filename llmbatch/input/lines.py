@@ -26,9 +26,12 @@ class Oversized:
 
 
 class Lines:
-    """The lines of a stream, blank ones too, without their newlines and without a byte order mark."""
+    """The lines of a stream, blank ones too, without their newlines and without a byte order mark.
 
-    def __init__(self, stream: ByteStream, max_line: int) -> None:
+    A stream that begins `inside` a file has no such mark.
+    """
+
+    def __init__(self, stream: ByteStream, max_line: int, *, inside: bool = False) -> None:
         self.max_line = max_line
         self._stream = stream
         self._ready: list[bytes | Oversized] = []
@@ -36,7 +39,7 @@ class Lines:
         self._parts: list[bytes] = []  # of the line whose end has not come yet
         self._length = 0
         self._oversized: Oversized | None = None
-        self._first = True
+        self._first = not inside
         self._ended = False
 
     def read(self, limit: int) -> list[bytes | Oversized]:

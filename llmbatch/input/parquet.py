@@ -5,11 +5,12 @@ from typing import Any
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.arrow import batch_rows
+from llmbatch.input.byte_stream import Span
 from llmbatch.input.entry import Entry
 from llmbatch.input.plain import plain_entry
 from llmbatch.input.unchanged import Watch
 
-__all__ = ["ParquetRows", "check_parquet"]
+__all__ = ["ParquetRows", "check_parquet", "rows_of_groups"]
 
 _BATCH = 256
 
@@ -27,10 +28,12 @@ class ParquetRows:
 
     Dates, times and decimals become text; bytes that are not UTF-8 cannot be used in a prompt; NaN is null. Raises
     InputError for a file that is not Parquet, or has two columns of one name. `watch` is shown which file it is, of
-    what size and date, since its bytes are read in no order.
+    what size and date, since its bytes are read in no order. Of `groups` the rows are numbered as in the file.
     """
 
-    def __init__(self, path: str, *, name: str, prefix: str, watch: Watch | None = None) -> None:
+    def __init__(
+        self, path: str, *, name: str, prefix: str, watch: Watch | None = None, groups: Span | None = None
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -49,14 +52,20 @@ class ParquetRows:
             twice = next(name for name in names if names.count(name) > 1)
             self._file.close()
             raise InputError(f"{name}: two columns are named {twice!r}", "Rename one of them.")
-        self._rows = self._file.metadata.num_rows
-        self._batches = self._file.iter_batches(batch_size=_BATCH)
+        metadata = self._file.metadata
+        wanted = range(metadata.num_row_groups)
+        if groups is not None:
+            wanted = wanted[slice(*groups)]
+            self._number = sum(metadata.row_group(group).num_rows for group in range(wanted.start))
+        self._before = self._number
+        self._rows = sum(metadata.row_group(group).num_rows for group in wanted)
+        self._batches = self._file.iter_batches(batch_size=_BATCH, row_groups=wanted)
         self._ready: list[dict[str, Any]] = []
 
     @property
     def bytes_read(self) -> int:
         """The share of the file's bytes that the rows read so far stand for."""
-        return self._size * self._number // self._rows if self._rows else self._size
+        return self._size * (self._number - self._before) // self._rows if self._rows else self._size
 
     def read(self, limit: int) -> list[Entry]:
         """Return at least one entry and at most `limit`; none at the end. Raises InputError."""
@@ -82,3 +91,17 @@ class ParquetRows:
     def _input_error(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         return InputError(f"cannot read {self._name} as Parquet: {reason}")
+
+
+def rows_of_groups(path: str) -> list[int]:
+    """Return how many rows each row group of a file has. Raises InputError, and UsageError without pyarrow."""
+    check_parquet()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            metadata = file.metadata
+            return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {path} as Parquet: {str(error).partition(chr(10))[0]}") from error

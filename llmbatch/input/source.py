@@ -46,14 +46,12 @@ class Source:
 
     def __init__(
         self,
-        inputs: Sequence[tuple[str, str]],
+        inputs: Sequence[tuple[str, str, Span | None]],
         *,
         size: int | None,
         max_line: int,
         delimiter: str | None,
-        span: Span | None = None,
     ) -> None:
-        self._span = span
         self._delimiter = delimiter
         self._inputs = list(reversed(inputs))
         self._several = len(inputs) > 1
@@ -136,14 +134,17 @@ class Source:
             self._stream.close()
         self._stream = self._reader = None
 
-    def _open(self, path: str, form: str) -> Reader:
+    def _open(self, path: str, form: str, span: Span | None) -> Reader:
         name = title(path)
-        prefix = f"{name} " if self._several else ""
+        inside = span is not None and span[0] > 0
+        prefix = f"{name} " if self._several or inside else ""
         watch = self._watch(name) if self._watch is not None else None
         if form == "parquet":
-            self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch)
+            self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch, groups=span)
             return rows
-        self._stream = stream = ByteStream(path, self._wake, watch, self._span)
+        if span is not None and inside:
+            prefix += f"after byte {span[0]} "
+        self._stream = stream = ByteStream(path, self._wake, watch, span)
         match form:
             case "json":
                 return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
@@ -152,9 +153,10 @@ class Source:
                 lines = Lines(stream, LINE_FIELDS * self._max_line)
                 return CsvRows(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
             case "text":
-                return TextLines(Lines(stream, self._max_line), prefix=f"{prefix}line ")
+                return TextLines(Lines(stream, self._max_line, inside=inside), prefix=f"{prefix}line ")
             case _:
-                return JsonLines(Lines(stream, self._max_line), name=name, prefix=f"{prefix}line ")
+                lines = Lines(stream, self._max_line, inside=inside)
+                return JsonLines(lines, name=name, prefix=f"{prefix}line ", recognised=inside)
 
 
 def checked_delimiter(text: str | None) -> str | None:
@@ -227,20 +229,30 @@ def open_source(
     format: str | None,
     max_line: int,
     delimiter: str | None = None,
-    span: Span | None = None,
+    spans: Sequence[Span | None] = (),
 ) -> Source:
     """Open inputs; no path and "-" are stdin. `max_line` is in bytes, `delimiter` is that of CSV and TSV.
 
-    With a `span` there is a single input, of which only that part is read. Raises InputError when an input cannot be
-    read, UsageError when a format is unknown or needs an extra.
+    `spans` has one entry for each path, if any: only that part of it is read. Raises InputError when an input cannot
+    be read, UsageError when a format is unknown or needs an extra.
     """
     names = list(paths) or ["-"]
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
-    inputs = [(path, format_of(path, format, delimiter)) for path in names]
-    sizes = [check(path, is_text=form != "parquet") for path, form in inputs]
+    inputs = [
+        (path, format_of(path, format, delimiter), span)
+        for path, span in zip(names, spans or [None] * len(names), strict=True)
+    ]
+    sizes = [_size(check(path, is_text=form != "parquet"), form, span) for path, form, span in inputs]
     size = None if None in sizes else sum(filter(None, sizes))
-    return Source(inputs, size=size, max_line=max_line, delimiter=delimiter, span=span)
+    return Source(inputs, size=size, max_line=max_line, delimiter=delimiter)
+
+
+def _size(size: int | None, form: str, span: Span | None) -> int | None:
+    """Return how many bytes of an input are read; a span of Parquet counts row groups, not bytes."""
+    if size is None or span is None or form == "parquet":
+        return size
+    return (size if span[1] is None else span[1]) - span[0]
 
 
 def _suffix(path: str) -> str:

@@ -1,0 +1,1 @@
+"""A run of parts: cuts the input once, writes a results file for each part, here or on many machines."""

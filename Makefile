@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
 
-.PHONY: help pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real live clean
+.PHONY: help browser pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -65,6 +65,9 @@ bench-pace: $(VENV)/installed-dev  ## jobs on services as they are, beside a fix
 
 docs: $(VENV)/installed-dev  ## write the tables of the pages of help and the map of modules
 	$(BIN)/python -m tests.docs
+
+browser: $(VENV)/installed-dev  ## open the report's pages in Chromium, check them, take pictures into build/pictures
+	$(BIN)/python -m tests.browser
 
 pictures: $(VENV)/installed-dev  ## draw a run as it looks on a terminal
 	$(BIN)/python -m tests.pictures

@@ -5,11 +5,10 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
 
-from llmbatch.results.stats import MOST_NAMES, OTHER, amount
+from llmbatch.results.stats import MOST_NAMES, OTHER, amount, unix_time
 
 __all__ = ["Bin", "Example", "Highlights", "answer_text"]
 
@@ -58,7 +57,7 @@ class Highlights:
             self.answers.append(_example(line, answer_text(line)))
         if not fine:
             self._add_failure(line)
-        latency, began = amount(line.get("latency_s")), _unix(line.get("started_at"))
+        latency, began = amount(line.get("latency_s")), unix_time(line.get("started_at"))
         if latency is None or began is None:
             return
         self._began.append(began)
@@ -139,16 +138,6 @@ def _example(line: dict[str, Any], text: str) -> Example:
         amount(line.get("latency_s")),
         amount(line.get("cost_usd")),
     )
-
-
-def _unix(stamp: Any) -> float | None:
-    if not isinstance(stamp, str):
-        return None
-    try:
-        when = datetime.fromisoformat(stamp)
-        return when.timestamp() if when.tzinfo is not None else None
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _parts(start: float, end: float, bins: int) -> Iterator[tuple[int, float]]:

@@ -1,13 +1,15 @@
 """Adds up result lines. They come from files, so no field is trusted to have the right type."""
 
 import math
+import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
-__all__ = ["Stats", "StatsByModel", "amount"]
+__all__ = ["Stats", "StatsByModel", "amount", "unix_time"]
 
 MOST_NAMES = 100
 """Models and kinds that are counted separately; a hostile file has a new one on every line."""
@@ -38,6 +40,10 @@ class Stats:
     """Answers that were paid by this file and have no cost."""
     first_started_at: str | None = None
     last_started_at: str | None = None
+    began: float = math.inf
+    """When the first attempt began, in Unix seconds; infinite without any."""
+    ended: float = -math.inf
+    """When the last attempt ended."""
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
 
     @property
@@ -54,6 +60,16 @@ class Stats:
     def requests(self) -> int:
         """Count the requests."""
         return round(self.attempts)
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Return the seconds from the first request to the last answer; None where that is no time."""
+        return round(self.ended - self.began, 3) if self.ended > self.began else None
+
+    @property
+    def records_per_s(self) -> float | None:
+        """Return the records in a second of that time."""
+        return round(self.records / self.elapsed_s, 3) if self.elapsed_s else None
 
     def add(self, line: dict[str, Any]) -> None:
         """Count one result line."""
@@ -89,6 +105,9 @@ class Stats:
         started = line.get("started_at")
         if isinstance(started, str) and len(started) == 24:
             self._note(started, started)
+        began = unix_time(started)
+        if began is not None and latency is not None:
+            self.began, self.ended = min(self.began, began), max(self.ended, began + latency)
 
     def include(self, other: "Stats") -> None:
         """Add the counts of another object to this one."""
@@ -109,6 +128,7 @@ class Stats:
         self.latencies.extend(other.latencies)
         if other.first_started_at is not None and other.last_started_at is not None:
             self._note(other.first_started_at, other.last_started_at)
+        self.began, self.ended = min(self.began, other.began), max(self.ended, other.ended)
 
     def latency_s(self) -> dict[str, float]:
         """Return exact percentiles of the last attempts' latencies, by nearest rank; empty when there are none."""
@@ -134,9 +154,12 @@ class Stats:
             **{name: self.tokens[name] for name in _TOKENS},
             "cost_usd": self.cost_usd,
             "priced": self.priced,
+            "unpriced": self.unpriced,
             "latency_s": self.latency_s(),
             "first_started_at": self.first_started_at,
             "last_started_at": self.last_started_at,
+            "elapsed_s": self.elapsed_s,
+            "records_per_s": self.records_per_s,
         }
 
     def _note(self, first: str, last: str) -> None:
@@ -146,7 +169,10 @@ class Stats:
 
 
 class StatsByModel:
-    """The counts of all lines, by the model that answered; None for lines without a model, such as failures."""
+    """The counts of all lines, by the model that answered; None for lines without a model.
+
+    A failed line has the model that was asked. Where that is an alias of one that answered, they are one model.
+    """
 
     def __init__(self) -> None:
         self.files = 0
@@ -170,15 +196,32 @@ class StatsByModel:
 
     def by_model(self) -> list[tuple[str, Stats]]:
         """Return the counts of each model, the busiest first; those of lines without a model at the end."""
-        named = [(name, account) for name, account in self.models.items() if name is not None]
-        named.sort(key=lambda pair: (-pair[1].records, pair[0]))
         unnamed = self.models.get(None)
-        return list(chain(named, [] if unnamed is None else [("(none)", unnamed)]))
+        return list(chain(self.named().items(), [] if unnamed is None else [("(none)", unnamed)]))
+
+    def named(self) -> dict[str, Stats]:
+        """Return the models, each alias that only failed joined to the one dated model behind it that answered."""
+        named = {name: account for name, account in self.models.items() if name is not None}
+        answered = [name for name, account in named.items() if account.ok]
+        for alias in [name for name, account in named.items() if not account.ok]:
+            dated = [name for name in answered if _is_dated(name, alias)]
+            if len(dated) == 1:
+                joined = Stats()
+                joined.include(named[dated[0]])
+                joined.include(named.pop(alias))
+                named[dated[0]] = joined
+        return dict(sorted(named.items(), key=lambda pair: (-pair[1].records, pair[0])))
 
     def as_json(self) -> dict[str, Any]:
         """Return all counts as plain values. Lines without a model are in the total only."""
-        models = {name: account.as_json() for name, account in self.by_model() if self.models.get(name) is account}
+        models = {name: account.as_json() for name, account in self.named().items()}
         return {"files": self.files, **self.total().as_json(), "models": models}
+
+
+def _is_dated(name: str, alias: str) -> bool:
+    """Say whether a name of a model is an alias with a date: `m-2026-05-01`, `m-20260501` or `m-0501` of `m`."""
+    stem = alias.removesuffix("-latest")
+    return name.startswith(stem) and re.fullmatch(r"[-@][0-9][0-9-]{2,}", name[len(stem) :]) is not None
 
 
 def _counted_name(name: str, known: Any) -> str:
@@ -194,3 +237,14 @@ def amount(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         return None
     return float(value)
+
+
+def unix_time(stamp: Any) -> float | None:
+    """Return the Unix seconds of a time in ISO format with a zone, None for any other value."""
+    if not isinstance(stamp, str):
+        return None
+    try:
+        when = datetime.fromisoformat(stamp)
+        return when.timestamp() if when.tzinfo is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,59 +1,55 @@
-"""Draws charts as SVG from numbers alone: no text from others gets into the markup."""
+"""Draws charts as SVG from numbers alone: no text from others gets into the markup.
+
+The drawings stretch to the room that they have; the words on their axes are HTML, so that these do not.
+"""
 
 from collections.abc import Sequence
 
 from llmbatch.results.highlights import Bin
-from llmbatch.ui.units import duration
 
-__all__ = ["bars", "timeline"]
+__all__ = ["area", "bars", "stacked"]
 
-WIDTH, HEIGHT, FOOT = 720, 180, 26
-"""Units of the drawing, which scales with the page; `FOOT` is the room for the words below it."""
+HEIGHT = 100
 
 
-def timeline(bins: Sequence[Bin], seconds: float) -> str:
-    """Draw answers and failures over time as stacked bars, and the requests in flight as a line."""
-    most = max((one.ok + one.failed for one in bins), default=0) or 1
-    busiest = max((one.in_flight for one in bins), default=0.0) or 1.0
-    step = WIDTH / len(bins)
+def stacked(bins: Sequence[Bin], most: int) -> str:
+    """Draw answers and failures over time as stacked bars; `most` reaches the top."""
     shapes = []
     for place, one in enumerate(bins):
         good, bad = one.ok / most * HEIGHT, one.failed / most * HEIGHT
-        x, wide = place * step, max(1.0, step - 1)
         if good:
-            shapes.append(_box("ok", x, HEIGHT - good, wide, good))
+            shapes.append(_box("ok", place, HEIGHT - good, good))
         if bad:
-            shapes.append(_box("bad", x, HEIGHT - good - bad, wide, bad))
-    line = " ".join(
-        f"{(place + 0.5) * step:.1f},{HEIGHT - one.in_flight / busiest * (HEIGHT - 4):.1f}"
-        for place, one in enumerate(bins)
-    )
-    shapes.append(f'<polyline class="flight" points="{line}"/>')
-    words = [(0, "start", "0"), (WIDTH, "end", duration(seconds))]
-    return _svg(shapes, words, f"answers and failures over {duration(seconds)}, at most {busiest:.0f} in flight")
+            shapes.append(_box("bad", place, HEIGHT - good - bad, bad))
+    return _svg(len(bins), shapes, "answers and failures over time")
 
 
-def bars(counts: Sequence[int], low: float, high: float) -> str:
-    """Draw a histogram of latencies on a logarithmic scale from `low` to `high` seconds."""
-    most = max(counts, default=0) or 1
-    step = WIDTH / max(1, len(counts))
+def area(values: Sequence[float], most: float) -> str:
+    """Draw values over time as an area below a line."""
+    middles = [f"{place + 0.5:.1f},{HEIGHT - value / most * (HEIGHT - 2):.1f}" for place, value in enumerate(values)]
+    line = " ".join([f"0,{HEIGHT}", *middles, f"{len(values)},{HEIGHT}"])
+    return _svg(len(values), [f'<polygon class="flight" points="{line}"/>'], "requests in flight over time", "low")
+
+
+def bars(counts: Sequence[int], most: int, ranks: Sequence[float]) -> str:
+    """Draw a histogram, and a vertical line at each of `ranks`, which are shares of the width."""
     shapes = [
-        _box("ok", place * step, HEIGHT - count / most * HEIGHT, max(1.0, step - 2), count / most * HEIGHT)
+        _box("bar", place, HEIGHT - count / most * HEIGHT, count / most * HEIGHT)
         for place, count in enumerate(counts)
         if count
     ]
-    middle = (low * high) ** 0.5
-    words = [(0, "start", duration(low)), (WIDTH / 2, "middle", duration(middle)), (WIDTH, "end", duration(high))]
-    return _svg(shapes, words, f"latencies from {duration(low)} to {duration(high)}")
+    for rank in ranks:
+        x = min(1.0, max(0.0, rank)) * len(counts)
+        shapes.append(f'<line class="rank" x1="{x:.2f}" x2="{x:.2f}" y1="0" y2="{HEIGHT}"/>')
+    return _svg(len(counts), shapes, "histogram of latencies", "tall")
 
 
-def _box(name: str, x: float, y: float, width: float, height: float) -> str:
-    return f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+def _box(name: str, place: int, y: float, height: float) -> str:
+    return f'<rect class="{name}" x="{place + 0.07:.2f}" y="{y:.2f}" width="0.86" height="{height:.2f}"/>'
 
 
-def _svg(shapes: Sequence[str], words: Sequence[tuple[float, str, str]], label: str) -> str:
-    texts = (f'<text x="{x:.0f}" y="{HEIGHT + 21}" text-anchor="{anchor}">{text}</text>' for x, anchor, text in words)
+def _svg(width: int, shapes: Sequence[str], label: str, name: str = "") -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" aria-label="{label}">'
-        f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>{"".join(shapes)}{"".join(texts)}</svg>'
+        f'<svg class="{name}" viewBox="0 0 {width} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{label}">{"".join(shapes)}</svg>'
     )

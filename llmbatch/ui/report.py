@@ -1,6 +1,7 @@
 """What results files add up to, as a table."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -13,10 +14,23 @@ from llmbatch.ui.layout import table
 from llmbatch.ui.symbols import Symbols
 from llmbatch.ui.units import duration, money
 
-__all__ = ["MODEL_COLUMNS", "account_rows", "account_text", "model_rows"]
+__all__ = ["MODEL_COLUMNS", "MODEL_FIGURES", "Fact", "account_rows", "account_text", "model_rows"]
 
 MODEL_COLUMNS = ("model", "records", "ok", "failed", "tokens in", "out", "cost", "p50", "p95", "p99")
+MODEL_FIGURES = (
+    *("", "records", "ok", "failed", "input_tokens", "output_tokens", "cost_usd"),
+    *("latency_s.p50", "latency_s.p95", "latency_s.p99"),
+)
+"""What `--format json` calls the figures of these columns."""
 _FIRST_TO_GO = ("p99", "p95", "records", "tokens in", "out", "p50", "failed")
+
+
+class Fact(NamedTuple):
+    """A line about all results. `figures` are what `--format json` calls the numbers in its value, in their order."""
+
+    name: str
+    value: str
+    figures: tuple[str, ...] = ()
 
 
 def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> bytes:
@@ -24,7 +38,7 @@ def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> byt
     total = book.total()
 
     def parts() -> Iterator[RenderableType]:
-        yield facts(account_rows(book.files, total))
+        yield facts((fact.name, fact.value) for fact in account_rows(book.files, total))
         if (shape := histogram(total.latencies)) is not None:
             scale = f"{duration(shape.low)} {bar_line(shape.counts, symbols.bars)} {duration(shape.high)}"
             yield Text(f"\nlatency  {scale}", no_wrap=True, overflow="crop")
@@ -35,43 +49,50 @@ def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> byt
     return plain_text(parts(), width)
 
 
-def account_rows(files: int, total: Stats) -> list[tuple[str, str]]:
+def account_rows(files: int, total: Stats) -> list[Fact]:
     """Return the facts, those that matter first; what is zero and usual is left out."""
-    rows = [("records", f"{total.records:,}"), ("  ok", f"{total.ok:,}"), ("  failed", f"{total.failed:,}")]
-    rows += [(f"    {kind}", f"{count:,}") for kind, count in total.failures.most_common()]
-    if total.billed_failures:
-        rows.append(("  failed, but billed", f"{total.billed_failures:,}"))
-    for count, name in ((total.reused, "  reused"), (total.deduplicated, "  deduplicated")):
+    rows = [
+        Fact("records", f"{total.records:,}", ("records",)),
+        Fact("  ok", f"{total.ok:,}", ("ok",)),
+        Fact("  failed", f"{total.failed:,}", ("failed",)),
+    ]
+    rows += [Fact(f"    {kind}", f"{count:,}", (f"failures.{kind}",)) for kind, count in total.failures.most_common()]
+    for count, name, figure in (
+        (total.billed_failures, "  failed, but billed", "billed_failures"),
+        (total.reused, "  reused", "reused"),
+        (total.deduplicated, "  deduplicated", "deduplicated"),
+    ):
         if count:
-            rows.append((name, f"{count:,}"))
-    rows.append(("requests", f"{total.requests:,} ({total.sent_again:,} sent again)"))
+            rows.append(Fact(name, f"{count:,}", (figure,)))
+    rows.append(Fact("requests", f"{total.requests:,} ({total.sent_again:,} sent again)", ("requests", "retries")))
     if total.possibly_billed:
-        rows.append(("  possibly billed without an answer", f"{total.possibly_billed:,}"))
-    rows.append(("tokens in, out", f"{total.tokens['input_tokens']:,}, {total.tokens['output_tokens']:,}"))
+        rows.append(Fact("  possibly billed without an answer", f"{total.possibly_billed:,}", ("possibly_billed",)))
+    tokens = f"{total.tokens['input_tokens']:,}, {total.tokens['output_tokens']:,}"
+    rows.append(Fact("tokens in, out", tokens, ("input_tokens", "output_tokens")))
     for name, what in (
         ("cached_input_tokens", "  cached"),
         ("cache_write_tokens", "  written to a cache"),
         ("reasoning_tokens", "  reasoning"),
     ):
         if total.tokens[name]:
-            rows.append((what, f"{total.tokens[name]:,}"))
+            rows.append(Fact(what, f"{total.tokens[name]:,}", (name,)))
     if total.cost_usd is not None:
         partly = f" ({total.unpriced:,} answers have no price)" if total.unpriced else ""
-        rows.append(("cost", f"{money(total.cost_usd)}{partly}"))
-    latency = total.latency_s()
-    if latency:
-        rows.append(("latency p50, p95, p99", ", ".join(map(duration, latency.values()))))
+        rows.append(Fact("cost", f"{money(total.cost_usd)}{partly}", ("cost_usd", *(["unpriced"] if partly else []))))
+    if latency := total.latency_s():
+        ranks = tuple(f"latency_s.{rank}" for rank in latency)
+        rows.append(Fact("latency p50, p95, p99", ", ".join(map(duration, latency.values())), ranks))
     if total.first_started_at and total.last_started_at:
-        rows.append(("first request", total.first_started_at))
-        rows.append(("last request", total.last_started_at))
+        rows.append(Fact("first request", total.first_started_at, ("first_started_at",)))
+        rows.append(Fact("last request", total.last_started_at, ("last_started_at",)))
     if files > 1:
-        rows.append(("files", f"{files:,}"))
+        rows.append(Fact("files", f"{files:,}", ("files",)))
     return rows
 
 
 def model_rows(book: StatsByModel) -> list[tuple[str, ...]]:
     """Return a row for each model, none unless there are several."""
-    if len(book.models) - (None in book.models) < 2:
+    if len(book.named()) < 2:
         return []
     return [_model_row(name, account) for name, account in book.by_model()]
 

@@ -16,7 +16,7 @@ def report_markdown(book: StatsByModel, highlights: Highlights) -> bytes:
     """Write the account, the models and an example of each kind of failure."""
     total = book.total()
     parts = [f"### llmbatch: {total.ok:,} of {total.records:,} answered, {total.failed:,} failed"]
-    parts.append(_table(("", ""), account_rows(book.files, total)))
+    parts.append(_table(("", ""), [(fact.name, fact.value) for fact in account_rows(book.files, total)]))
     if models := model_rows(book):
         parts.append(_table(MODEL_COLUMNS, models))
     if total.failures:

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["clock", "duration", "money", "share"]
+__all__ = ["clock", "duration", "money", "rate", "share"]
 
 
 def duration(seconds: float) -> str:
@@ -26,6 +26,11 @@ def money(dollars: float) -> str:
         return f"${max(0.0, dollars):.4f}"
     decimals = min(12, 1 - math.floor(math.log10(dollars)))
     return f"${dollars:.{decimals}f}"
+
+
+def rate(value: float) -> str:
+    """Write a number of things in a time with three digits that count, and all before the decimal point."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def share(part: float) -> str:

@@ -57,9 +57,12 @@ def test_everything_is_added_up(tmp_path: Path) -> None:
         "reasoning_tokens": 0,
         "cost_usd": 0.5,
         "priced": 1,
+        "unpriced": 1,
         "latency_s": {"p50": 0.1, "p95": 3.0, "p99": 3.0},
         "first_started_at": "2026-11-22T10:00:00.123Z",
         "last_started_at": "2026-11-22T10:00:01.000Z",
+        "elapsed_s": 3.0,
+        "records_per_s": 1.333,
     }
     assert models.keys() == {"m-1", "m-2"} and models["m-2"]["requests"] == 3
 
@@ -161,3 +164,36 @@ def test_a_torn_end_is_said(tmp_path: Path) -> None:
     name = put(tmp_path / "r.jsonl", [ok("a", 0), b'{"id":"b"'])
     assert report([name], notice=said.append).as_json()["records"] == 1
     assert said and "piece of a line" in said[0]
+
+
+def test_an_alias_that_only_failed_is_the_dated_model_that_answered() -> None:
+    lines = [ok("a", 0, model="m-2026-05-01"), failed("b", 1, model="m"), failed("c", 2, model="other")]
+    book = book_of(lines)
+    assert {name: (stats.ok, stats.failed) for name, stats in book.by_model()} == {
+        "m-2026-05-01": (1, 1),
+        "other": (0, 1),
+    }
+    assert book.total().records == 3 and book.as_json()["models"].keys() == {"m-2026-05-01", "other"}
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked"),
+    [
+        (["m-20260501"], "m-latest"),
+        (["m@20260501"], "m"),
+        (["m-0501"], "m"),
+        (["gemini-2.0-flash-001"], "gemini-2.0-flash"),
+    ],
+)
+def test_dates_are_written_in_many_ways(answered: list[str], asked: str) -> None:
+    assert book_of([*(ok("a", 0, model=name) for name in answered), failed("b", 1, model=asked)]).named().keys() == {
+        *answered
+    }
+
+
+@pytest.mark.parametrize(
+    "answered", [["m-pro-2026-05-01"], ["m-70b"], ["m-2026-05-01", "m-2026-06-01"], ["m2026"], ["x"]]
+)
+def test_other_models_stay_apart(answered: list[str]) -> None:
+    """Nor is it known which of two dated models was asked."""
+    assert "m" in book_of([*(ok("a", 0, model=name) for name in answered), failed("b", 1, model="m")]).named()

@@ -3,17 +3,20 @@
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.printable import printable
 from llmbatch.results.highlights import Highlights
 from llmbatch.results.stats import StatsByModel
 from llmbatch.ui.report_html import report_page
 from llmbatch.ui.report_junit import junit_report
 from llmbatch.ui.report_markdown import report_markdown
+from tests.browser.scenes import SCENES
+from tests.support.report_pages import Page, differing, report_of
 from tests.support.result_lines import failed, ok
 
 LINES = [
@@ -33,35 +36,24 @@ def gathered(lines: list[dict[str, Any]]) -> tuple[StatsByModel, Highlights]:
     return book, highlights
 
 
-class Page(HTMLParser):
-    """Elements by name, and the text of those with an id."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: set[str] = set()
-        self.attributes: set[str] = set()
-        self.figures: dict[str, str] = {}
-        self._id: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.add(tag)
-        self.attributes.update(name for name, _ in attrs)
-        self._id = dict(attrs).get("id")
-
-    def handle_data(self, data: str) -> None:
-        if self._id is not None:
-            self.figures[self._id] = data
-            self._id = None
+@pytest.mark.parametrize("scene", SCENES)
+def test_every_figure_of_the_page_is_that_of_the_json(scene: str) -> None:
+    text, figures = report_of(SCENES[scene])
+    figures = json.loads(printable(json.dumps(figures, ensure_ascii=False), 10**6))
+    page = Page(text.decode())
+    assert differing(page, figures, figures["models"]) == []
+    said = {name for of, names, _ in page.figures if of is None for name in re.split("[ +]", names)}
+    assert said >= {"records", "ok", "failed", "requests"} | {f"failures.{kind}" for kind in figures["failures"]}
+    assert len({of for of, *_ in page.figures if of}) == (len(figures["models"]) if len(figures["models"]) > 1 else 0)
 
 
-def test_the_cards_of_the_page_have_the_figures_of_the_json() -> None:
-    book, highlights = gathered(LINES)
-    figures = Page(report_page(book, highlights, ["r.jsonl"]).decode()).figures
-    total = json.loads(json.dumps(book.as_json()))
-    assert figures["answered"] == f"{total['ok']:,}" and figures["failed"] == f"{total['failed']:,}"
-    assert figures["cost"] == f"${total['cost_usd']:.4f}"
-    assert figures["tokens"] == f"{total['input_tokens'] + total['output_tokens']:,}"
+def test_a_figure_that_differs_is_noticed() -> None:
+    text, figures = report_of(LINES)
+    page = Page(text.decode())
+    numbers = [name for name, value in figures.items() if isinstance(value, int | float) and value]
+    shown = {name for of, names, _ in page.figures if of is None for name in re.split("[ +]", names)}
+    for name in {*numbers} & shown:
+        assert differing(page, figures | {name: figures[name] * 1.02 + 1}, figures["models"]), name
 
 
 def test_the_page_needs_nothing_but_itself() -> None:

@@ -10,7 +10,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.results.highlights import answer_text
 from llmbatch.results.lines import name_of_line
 from llmbatch.results.reader import ResultsFile, open_results
-from llmbatch.results.stats import Stats
+from llmbatch.results.stats import Stats, StatsByModel
 
 __all__ = ["Comparison", "Differing", "compare"]
 
@@ -36,7 +36,9 @@ class Comparison:
     """
 
     names: list[str]
-    stats: list[Stats]
+    stats: list[Stats] = field(default_factory=list)
+    models: list[list[str]] = field(default_factory=list)
+    """The models of each file, the busiest first."""
     common: int = 0
     agreeing: int = 0
     agreement: list[list[float | None]] = field(default_factory=list)
@@ -44,7 +46,10 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
-        files = [{"file": name, **stats.as_json()} for name, stats in zip(self.names, self.stats, strict=True)]
+        files = [
+            {"file": name, "models": models, **stats.as_json()}
+            for name, models, stats in zip(self.names, self.models, self.stats, strict=True)
+        ]
         return {
             "files": files,
             "common": self.common,
@@ -62,15 +67,18 @@ def compare(names: Sequence[str], *, notice: Callable[[str], None]) -> Compariso
     if len(names) < 2 or "-" in names:
         raise UsageError("--compare takes two or more files", "llmbatch report --compare a.jsonl b.jsonl")
     with open_results([results_of_table(name) for name in names]) as files:
-        found = Comparison([file.name for file in files], [Stats() for _ in files])
+        found = Comparison([file.name for file in files])
         answers: dict[int, list[int | None]] = {}
         for place, file in enumerate(files):
             if file.torn:
                 notice(f"{file.name} ends in a piece of a line, which is not counted")
+            book = StatsByModel()
             for line in file.results():
-                found.stats[place].add(line)
+                book.add(line)
                 if line["status"] == "ok":
                     answers.setdefault(_name(line), [None] * len(files))[place] = _fingerprint(line)
+            found.stats.append(book.total())
+            found.models.append([*book.named()])
         _count(found, answers)
         _show(found, files, answers)
     return found

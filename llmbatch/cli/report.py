@@ -29,6 +29,8 @@ def report(
 
     llmbatch report results.jsonl
     llmbatch report shard-*.jsonl --format json | jq .cost_usd
+    llmbatch report results.jsonl --format html > report.html
+    llmbatch report --compare gpt.jsonl claude.jsonl
     """
     if format not in FORMATS:
         raise UsageError(f"--format {format}: not a format", f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
@@ -82,10 +84,16 @@ def _compare(names: list[str], format: str) -> None:
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
     from llmbatch.ui.symbols import symbols_for
 
-    if format not in ("table", "json"):
-        raise UsageError(f"--compare has no format {format}", "--format table or json.")
+    if format not in ("table", "json", "html"):
+        raise UsageError(f"--compare has no format {format}", "--format table, json or html.")
     found = compare_files(names, notice=notice)
-    if format == "json":
-        stdout_sink()(json.dumps(found.as_json()) + b"\n")
-    else:
-        stdout_sink()(comparison_text(found, terminal_width(1), symbols_for(ENVIRONMENT)))
+    match format:
+        case "json":
+            text = json.dumps(found.as_json()) + b"\n"
+        case "html":
+            from llmbatch.ui.compare_html import comparison_page
+
+            text = comparison_page(found)
+        case _:
+            text = comparison_text(found, terminal_width(1), symbols_for(ENVIRONMENT))
+    stdout_sink()(text)

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tests.browser.chromium import Chromium, chromium
-from tests.browser.scenes import SCENES
-from tests.support.report_pages import report_of
+from tests.browser.scenes import COMPARED, SCENES
+from tests.support.report_pages import compared, report_of
 
 PICTURES = Path(__file__).parent.parent.parent / "build" / "pictures"
 VIEWS = {
@@ -53,15 +53,17 @@ def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     wrong = []
     with tempfile.TemporaryDirectory() as place, chromium() as browser:
-        for name, lines in SCENES.items():
+        pages = {f"report-{name}": report_of(lines).page for name, lines in SCENES.items()}
+        pages |= {f"compare-{name}": compared(Path(place), files).page for name, files in COMPARED.items()}
+        for name, page in pages.items():
             path = Path(place) / f"{name}.html"
-            path.write_bytes(report_of(lines).page)
+            path.write_bytes(page)
             for view, how in VIEWS.items():
                 browser.open(path, **how)  # type: ignore[arg-type]
-                browser.picture(PICTURES / f"report-{name}-{view}.png")
+                browser.picture(PICTURES / f"{name}-{view}.png")
                 browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
                 wrong += [f"{name} at {view}: {fault}" for fault in faults(browser)]
-    print("\n".join(wrong) or f"{len(SCENES) * len(VIEWS)} pictures in {PICTURES}")
+    print("\n".join(wrong) or f"{len(pages) * len(VIEWS)} pictures in {PICTURES}")
     return int(bool(wrong))
 
 

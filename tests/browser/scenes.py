@@ -91,7 +91,12 @@ SCENES: dict[str, Lines] = {
     "huge": [*_huge()],
     "hostile": HOSTILE,
 }
-COMPARED: dict[str, Lines] = {
-    f"{name}.jsonl": job(60, (model,), 0.05, seed=seed)
-    for seed, (name, model) in enumerate(zip("abc", SEVEN, strict=False), 1)
+COMPARED: dict[str, dict[str, Lines]] = {
+    "two": {
+        name: job(60, (model,), 0.05, seed=seed)
+        for seed, (name, model) in enumerate((("a", SEVEN[0]), ("b", SEVEN[1])))
+    },
+    "seven": {f"answers-{n}.jsonl": job(200, (model,), n / 60, seed=n % 3) for n, model in enumerate(SEVEN)},
+    "hostile": {"<b>.jsonl": HOSTILE, "x" * 120: HOSTILE[:1], "none.jsonl": []},
 }
+"""Files by name for each comparison."""

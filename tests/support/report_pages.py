@@ -2,13 +2,17 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmbatch.app.compare import compare
 from llmbatch.results.highlights import Highlights
 from llmbatch.results.stats import StatsByModel
+from llmbatch.ui.compare_html import comparison_page
 from llmbatch.ui.report_html import report_page
+from tests.support.result_lines import put
 
-__all__ = ["Page", "Report", "differing", "number", "report_of"]
+__all__ = ["Page", "Report", "compared", "differing", "number", "report_of"]
 
 UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "%": 0.01}
 QUANTITY = re.compile(r"\$?[\d,]*\.?\d+(?:e-?\d+)?(?: (?:ms|s|min|h)\b|%)?(?: \d+ (?:s|min)\b)?")
@@ -29,6 +33,14 @@ def report_of(lines: list[dict[str, Any]], name: str = "results.jsonl") -> Repor
         book.add(line)
         highlights.add(line)
     return Report(report_page(book, highlights, [name]), book.as_json())
+
+
+def compared(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Report:
+    """Compare lines as if they stood in files of these names, written into a folder."""
+    paths = [put(folder / f"compared-{number}.jsonl", lines) for number, lines in enumerate(files.values())]
+    found = compare(paths, notice=print)
+    found.names = [*files]
+    return Report(comparison_page(found), found.as_json())
 
 
 class Page(HTMLParser):

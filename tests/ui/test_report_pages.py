@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from llmbatch.results.stats import StatsByModel
 from llmbatch.ui.report_html import report_page
 from llmbatch.ui.report_junit import junit_report
 from llmbatch.ui.report_markdown import report_markdown
-from tests.browser.scenes import SCENES
-from tests.support.report_pages import Page, differing, report_of
+from tests.browser.scenes import COMPARED, SCENES
+from tests.support.report_pages import Page, compared, differing, report_of
 from tests.support.result_lines import failed, ok
 
 LINES = [
@@ -45,6 +46,16 @@ def test_every_figure_of_the_page_is_that_of_the_json(scene: str) -> None:
     said = {name for of, names, _ in page.figures if of is None for name in re.split("[ +]", names)}
     assert said >= {"records", "ok", "failed", "requests"} | {f"failures.{kind}" for kind in figures["failures"]}
     assert len({of for of, *_ in page.figures if of}) == (len(figures["models"]) if len(figures["models"]) > 1 else 0)
+
+
+@pytest.mark.parametrize("files", COMPARED)
+def test_every_figure_of_a_comparison_is_that_of_its_json(files: str, tmp_path: Path) -> None:
+    text, figures = compared(tmp_path, COMPARED[files])
+    page = Page(text.decode())
+    figures = json.loads(printable(json.dumps(figures, ensure_ascii=False), 10**6))
+    rows = {file["file"]: file for file in figures["files"]}
+    assert differing(page, figures, rows) == [] and {of for of, *_ in page.figures if of} == rows.keys()
+    assert not page.elements & {"script", "img", "a", "b", "i"} - {"i"}
 
 
 def test_a_figure_that_differs_is_noticed() -> None:

@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     api_key: str
     key_env: str
     key_file: str | os.PathLike[str]
+    key_command: str
     insecure_http: bool
     ca_file: str
     headers: Mapping[str, str]
@@ -117,7 +118,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         values[option.name] = option.read(argument, value)
     settings = to_settings(values, paths, _ARGUMENTS.__getitem__)
     if options.get(API_KEY) is not None:
-        settings = settings._replace(model=settings.model._replace(key_env=API_KEY, key_file=None))
+        settings = settings._replace(model=settings.model._replace(key_env=API_KEY, key_file=None, key_command=None))
     if settings.output.path is None or not tee:
         return settings
     if settings.output.ordered:

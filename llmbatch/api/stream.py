@@ -18,7 +18,6 @@ from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, open_session
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
-from llmbatch.core.redact import Redactor
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
@@ -117,7 +116,7 @@ class _BackgroundRun:
         paths, self._source, self._pump = _sources(records)
         self.settings = settings_of(options, paths, tee=tee)
         self._environment = dict(ENVIRONMENT) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
-        self._servers = find_servers(self.settings.model, self._environment)
+        self._servers = find_servers(self.settings.model, self._environment, self.settings.patience.connect_timeout)
         self.queue = ResultQueue()
         self.summary: Summary | None = None
         self._failure: Exception | None = None
@@ -171,7 +170,7 @@ class _BackgroundRun:
         self._ended.set()
 
     def _open(self, stack: ExitStack) -> Session:
-        event_log = EventLog(_log.info, Redactor(self._servers.secrets), verbose=_log.isEnabledFor(logging.DEBUG))
+        event_log = EventLog(_log.info, self._servers.redact, verbose=_log.isEnabledFor(logging.DEBUG))
         transport = stack.enter_context(spawn_transport())
         return stack.enter_context(
             open_session(

@@ -7,15 +7,16 @@ from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from llmbatch.app.servers import Servers, find_servers, is_own_machine
 from llmbatch.core.clock import Clock
 from llmbatch.core.errand import Errand, StrangeAddress, addressed
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
-from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect, Observer
-from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings, Settings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
@@ -127,19 +128,24 @@ def open_desk(servers: Servers, settings: Settings, transport: TransportProcess)
         return None
     base_url, is_mock = servers.base_url, servers.name == "mock" and not settings.model.base_urls
     local = is_own_machine(base_url)
-    redact = Redactor(servers.secrets)
+    redact = servers.redact
 
     async def call(errand: Errand) -> Reply | Fault:
         try:
             reply = await transport.run_errand(addressed(errand, base_url, servers.headers))
+            if isinstance(reply, Reply) and reply.status == 401 and servers.ask_key is not None:
+                servers.renew(await anyio.to_thread.run_sync(servers.ask_key))
+                reply = await transport.run_errand(addressed(errand, base_url, servers.headers))
         except StrangeAddress as error:
             return Fault(kind=Kind.CONFIGURATION, message=str(error))
-        if isinstance(reply, Reply) and servers.secrets:
+        except LlmbatchError as error:
+            return Fault(kind=Kind.UNAUTHORIZED, message=error.message, scope=Scope.RUN)
+        if isinstance(reply, Reply):
             reply.body = redact.in_bytes(reply.body)  # what it says is shown, and stands in files
         return reply
 
     address = MOCK_ADDRESS if is_mock else base_url
-    key = "\0".join((address, *sorted(servers.secrets)))
+    key = "\0".join((address, *sorted(servers.account)))
     account = blake2b(key.encode(), digest_size=8).hexdigest()
     return Desk(servers.name, api, call, address, account, LOCAL if local else REMOTE)
 

@@ -11,6 +11,7 @@ from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, StopSettings
 from llmbatch.dialects.batch_apis import batch_api
+from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.results.stats import amount
@@ -74,6 +75,8 @@ class ListPrice:
 def find_price(model: ModelSettings, stop: StopSettings, provider: tuple[str, Preset]) -> Price | None:
     """Return the prices for a run, None when there are none. Raises UsageError when `--max-cost` needs them."""
     flat, address = model.price, next(iter(model.base_urls), None)
+    if address is None and provider[1].base_url != PRESETS[provider[0]].base_url and provider[0] == "openai":
+        address = provider[1].base_url  # OPENAI_BASE_URL
     price: Price | None = FlatPrice(*flat) if flat is not None else _list_price(*provider, address)
     if price is None and stop.has_ceiling:
         raise UsageError(

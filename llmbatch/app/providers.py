@@ -10,7 +10,6 @@ from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
 from llmbatch.dialects.presets import PRESETS
@@ -110,7 +109,7 @@ async def _check(name: str, environment: Mapping[str, str]) -> Check:
         with anyio.CancelScope(shield=True):
             await sender.aclose()
     check = _read(answer)
-    return replace(check, message=Redactor(servers.secrets)(check.message))
+    return replace(check, message=servers.redact(check.message))
 
 
 def _read(answer: Reply | Fault) -> Check:

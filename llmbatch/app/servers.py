@@ -1,14 +1,17 @@
 """The servers of a run: base URLs, headers and key, and the rules that send a key to its own host only."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from urllib.parse import urlsplit
 
+from llmbatch.app.key_command import run_key_command
 from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
+from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
 from llmbatch.dialects.presets import PRESETS
@@ -24,25 +27,41 @@ _EXAMPLES = {
     "OPENAI_API_VERSION": "2024-10-21, or use -p azure, which needs none",
 }
 
+_OPENAI_BASE_URL = "OPENAI_BASE_URL"
+"""The variable by which OpenAI's own clients are sent elsewhere."""
+
 _SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where requests go. `secrets` must never be shown; `unused_key` names a variable that would help after a 401.
+    """Where requests go. `unused_key` names a variable that would help after a 401.
 
-    `base_url` is empty for the built-in mock until its process has told where it listens.
+    `base_url` is empty for the built-in mock until its process has told where it listens. `redact` cuts out what must
+    never be shown. `account` tells keys apart: a key that is renewed stays the same.
     """
 
     name: str
     base_url: str
     headers: dict[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
+    redact: Redactor = field(repr=False)
+    account: tuple[str, ...] = field(repr=False)
     unused_key: str | None = None
     more_urls: tuple[str, ...] = ()
     preset: Preset = OWN_SERVER
     ca_file: str | None = None
     """Certificates to trust, instead of the usual ones."""
+    carrier: str = "authorization"
+    """The header that carries the key."""
+    ask_key: Callable[[], str] | None = None
+    """Asks for a new key once this one has expired, and blocks meanwhile."""
+    note: str | None = None
+    """What the user should know about where requests go."""
+
+    def renew(self, key: str) -> None:
+        """Send another key with every later request."""
+        self.redact.learn([key])
+        self.headers[self.carrier] = _carried(self.carrier, key)
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -63,15 +82,20 @@ def find_preset(model: ModelSettings, environment: Mapping[str, str]) -> tuple[s
         near = get_close_matches(name, PRESETS, n=1)
         hint = f"Did you mean -p {near[0]}?" if near else f"Known are: {', '.join(sorted(PRESETS))}."
         raise UsageError(f"unknown provider {name!r}", f"{hint} Any other server: --base-url URL.")
-    return name, preset.filled(environment)
+    preset = preset.filled(environment)
+    elsewhere = environment.get(_OPENAI_BASE_URL, "").strip() if name == "openai" and not model.base_urls else ""
+    if elsewhere and elsewhere.rstrip("/") != preset.base_url:
+        # Servers on this machine mostly want no key.
+        preset = preset._replace(base_url=elsewhere, local=is_own_machine(elsewhere))
+    return name, preset
 
 
-def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Servers:
-    """Find base URL and key.
+def find_servers(model: ModelSettings, environment: Mapping[str, str], key_timeout: float = 10.0) -> Servers:
+    """Find base URL and key. A command for the key gets `key_timeout` seconds.
 
     Raises UsageError for an unusable URL or key, ActionNeeded when a key is needed and there is none. A preset's key
-    goes to the preset's host only; with a base URL of one's own the key is `--key-env`, `--key-file` or
-    `LLMBATCH_API_KEY`, or none.
+    goes to the preset's host only; with a base URL of one's own the key is `--key-env`, `--key-file`, `--key-command`
+    or `LLMBATCH_API_KEY`, or none.
     """
     name, preset = find_preset(model, environment)
     missing = [variable for variable in preset.variables if not model.base_urls or variable not in preset.base_url]
@@ -80,9 +104,14 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
             f"{missing[0]} is not set, which -p {name} needs", f"export {missing[0]}={_EXAMPLES.get(missing[0], '…')}"
         )
     base_url, *more_urls = (url.rstrip("/") for url in model.base_urls or (preset.base_url,))
+    note = None
+    if not model.base_urls and base_url != PRESETS[name].base_url and name == "openai":
+        _check_url(base_url, _OPENAI_BASE_URL)
+        note = f"{_OPENAI_BASE_URL} is set: requests and the key of -p openai go to {base_url}"
     for url in (base_url, *more_urls) if base_url else ():
         _check_url(url)
-    key = _named_key(model, environment)
+    ask_key = None if model.key_command is None else partial(_command_key, model.key_command, key_timeout)
+    key = _named_key(model, environment) if ask_key is None else ask_key()
     unused = None
     if key is None and model.base_urls:
         key = _clean(environment.get("LLMBATCH_API_KEY"), "LLMBATCH_API_KEY")
@@ -96,7 +125,9 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
             wanted = " or ".join(preset.key_env)
             raise ActionNeeded(
                 f"no key for provider {name!r}: {wanted} is not set",
-                f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
+                f"--key-command '{preset.key_command}', or a token in {preset.key_env[0]}."
+                if preset.key_command is not None
+                else f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
             )
     kind = find_endpoint(model.endpoint or preset.endpoint)
     headers = {
@@ -108,6 +139,7 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
         **preset.headers,
         **{header.lower(): value for header, value in model.headers.items()},
     }
+    carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
     if key is not None:
         exposed = next((url for url in (base_url, *more_urls) if url and _is_open_http(url)), None)
         if exposed is not None and not model.insecure_http:
@@ -115,11 +147,34 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str]) -> Server
                 f"the key would go over plain http:// to {urlsplit(exposed).hostname}",
                 "Use https://, or allow it with --insecure-http.",
             )
-        carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
-        headers[carrier] = f"Bearer {key}" if carrier == "authorization" else key
+        headers[carrier] = _carried(carrier, key)
     secrets = (*([key] if key else ()), *secret_values(model.headers))
-    ca_file = model.ca_file or environment.get("SSL_CERT_FILE")
-    return Servers(name, base_url, headers, secrets, unused, tuple(more_urls), preset, ca_file)
+    account = secrets if model.key_command is None else (model.key_command, *secret_values(model.headers))
+    return Servers(
+        name=name,
+        base_url=base_url,
+        headers=headers,
+        redact=Redactor(secrets),
+        account=account,
+        unused_key=unused,
+        more_urls=tuple(more_urls),
+        preset=preset,
+        ca_file=model.ca_file or environment.get("SSL_CERT_FILE"),
+        carrier=carrier,
+        ask_key=ask_key,
+        note=note,
+    )
+
+
+def _carried(carrier: str, key: str) -> str:
+    return f"Bearer {key}" if carrier == "authorization" else key
+
+
+def _command_key(command: str, timeout: float) -> str:
+    """Return the key that a command prints. Raises UsageError, ActionNeeded."""
+    key = _clean(run_key_command(command, timeout), "the output of --key-command")
+    assert key is not None  # an empty line is refused before
+    return key
 
 
 def secret_values(headers: Mapping[str, str]) -> list[str]:
@@ -161,20 +216,18 @@ def _clean(key: str | None, source: str) -> str | None:
     return key
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, name: str = "--base-url") -> None:
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
     except ValueError:
         fine = False
     if not fine or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError(
-            f"--base-url {url!r} is not an http(s) address", "Example: --base-url http://localhost:8000/v1"
-        )
+        raise UsageError(f"{name} {url!r} is not an http(s) address", "Example: --base-url http://localhost:8000/v1")
     if parts.username is not None or parts.password is not None:
-        raise UsageError("--base-url holds a user name or password", "Give a key with --key-env or --key-file.")
+        raise UsageError(f"{name} holds a user name or password", "Give a key with --key-env or --key-file.")
     if parts.query or parts.fragment:
-        raise UsageError("--base-url ends in a query or fragment", "Give the address up to the API's root, like …/v1.")
+        raise UsageError(f"{name} ends in a query or fragment", "Give the address up to the API's root, like …/v1.")
 
 
 def is_own_machine(url: str) -> bool:

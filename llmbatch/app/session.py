@@ -14,6 +14,7 @@ import anyio
 
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
+from llmbatch.app.key_command import KeyRenewal
 from llmbatch.app.meter import EVERY
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.monitor import Monitor
@@ -33,9 +34,8 @@ from llmbatch.core.errors import (
 from llmbatch.core.events import Event, Finished, Notice
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
-from llmbatch.core.ports import AttemptLog, Dialect, Input, Observer
+from llmbatch.core.ports import AttemptLog, Dialect, Input, Lane, Observer
 from llmbatch.core.prompt import RecordError
-from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary, Tally
@@ -136,8 +136,9 @@ def open_session(
             reading.check(dialect)
         if settings.model.provider == "mock" and not settings.model.base_urls:
             servers = replace(servers, base_url=stack.enter_context(mock_process(_mock_folder(settings))))
-        redact = Redactor(servers.secrets)
-        output = stack.enter_context(open_output(settings, dialect, redact, _notices(observers), stream))
+        if servers.note is not None:
+            _notices(observers)(servers.note)
+        output = stack.enter_context(open_output(settings, dialect, servers.redact, _notices(observers), stream))
         settings = _fit_open_files(settings, servers, _notices(observers))
         yield Session(
             settings, servers, transport, environment, dialect, reader, reading, output, price, observers, attempt_log
@@ -198,7 +199,7 @@ class Session:
                 worked=self._output.worked,
                 servers=self._servers.base_urls,
             ),
-            open_lane=self._transport.lane,
+            open_lane=self._lanes(),
             workers=settings.pace.most,
             batch=settings.input.batch_size,
             clock=self._clock,
@@ -262,6 +263,25 @@ class Session:
             lanes=settings.pace.most,
             logged=self._attempt_log is not None,
         )
+
+    def _lanes(self) -> Callable[[], Lane]:
+        """Return a function that opens lanes; a key that a command prints is renewed there."""
+        servers, open_lane = self._servers, self._transport.lane
+        if servers.ask_key is None:
+            return open_lane
+
+        def use(key: str) -> None:
+            servers.renew(key)
+            self._transport.renew(servers.headers)
+            self._notify(Notice("the key had expired, --key-command printed another one"))
+
+        renewal = KeyRenewal(
+            servers.ask_key,
+            use,
+            resent=lambda request: self._pipeline.dispatch.sent_again(request),
+            failed=lambda reason: self._pipeline.stop(reason, grace=self._settings.patience.timeout),
+        )
+        return lambda: renewal.lane(open_lane())
 
     def drop(self, reason: LlmbatchError) -> None:
         """End now: cancel what is in flight, write what was received."""

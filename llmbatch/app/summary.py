@@ -7,7 +7,6 @@ from llmbatch.app.servers import Servers
 from llmbatch.core.errors import CeilingReached, ExitCode, LlmbatchError, OutputError
 from llmbatch.core.fault import Kind
 from llmbatch.core.outcome import AlreadyDone
-from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Tolerance
 from llmbatch.core.tally import ServerTraffic, Summary, Tally
 from llmbatch.engine.pipeline import Pipeline
@@ -51,7 +50,7 @@ def summarize(
 
     Raises LlmbatchError, a bug, when the numbers do not add up to the input.
     """
-    redact = Redactor(servers.secrets)  # a server may quote the key
+    redact = servers.redact  # a server may quote the key
     failed = sum(tally.failed.values())
     kept, dispatch = pipeline.progress.kept, pipeline.dispatch
     batches = pipeline.batches

@@ -59,10 +59,11 @@ def show(
     import json
 
     from llmbatch.app.servers import secret_values
+    from llmbatch.core.redact import Redactor
 
     ctx = command("run").make_context("run", ["--profile", profile] if profile is not None else [])
     values = settings_file.values(ctx)
-    secrets.learn(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ())))
+    secrets.learn(Redactor(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ()))))
     redact = secrets.redactor()
     for option in OPTIONS:
         origin = settings_file.origin(ctx, option.name)

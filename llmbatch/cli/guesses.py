@@ -5,7 +5,10 @@ from difflib import get_close_matches
 
 __all__ = ["about_command", "about_option"]
 
-_KEY = "Keys come from the environment, never from a flag: export OPENAI_API_KEY=…, --key-env NAME or --key-file FILE."
+_KEY = (
+    "Keys come from the environment, never from a flag: export OPENAI_API_KEY=…, --key-env NAME, --key-file FILE "
+    "or --key-command 'CMD ARGS'."
+)
 _IN_FLIGHT = "-c N sets how many requests are in flight; without it the pace is found by itself."
 _INPUT = "The input stands without a flag: llmbatch run FILE; without FILE it is stdin."
 _PACE = "--rpm N and --tpm N set requests and tokens per minute."

@@ -20,19 +20,19 @@ def resolve(ctx: typer.Context) -> Settings:
     """Build the settings from a parsed command line. Raises UsageError."""
     written = {name: value for name, value in values(ctx).items() if origin(ctx, name) != "default" and value != []}
     _drop_weaker(ctx, written, "provider", "base_url")
-    _drop_weaker(ctx, written, "key_env", "key_file")
+    _drop_weaker(ctx, written, "key_env", "key_file", "key_command")
     read = {option.name: option.read(option.flag, written[option.name]) for option in OPTIONS if option.name in written}
     _shape_stdout(read)
     settings = to_settings(read, written.get("inputs", ()), _FLAGS.__getitem__)
     return settings._replace(read_files=_read_files(written))
 
 
-def _drop_weaker(ctx: typer.Context, written: dict[str, Any], one: str, other: str) -> None:
-    """Drop that of two options which comes from the weaker source; from the same source both count."""
-    if one in written and other in written:
-        ranks = {name: RANK.index(origin(ctx, name)) for name in (one, other)}
-        if ranks[one] != ranks[other]:
-            del written[max(ranks, key=ranks.__getitem__)]
+def _drop_weaker(ctx: typer.Context, written: dict[str, Any], *options: str) -> None:
+    """Drop those of the options which come from a weaker source than another; from the same source all count."""
+    ranks = {name: RANK.index(origin(ctx, name)) for name in options if name in written}
+    for name, rank in ranks.items():
+        if rank > min(ranks.values()):
+            del written[name]
 
 
 def _shape_stdout(read: dict[str, Any]) -> None:

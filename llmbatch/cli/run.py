@@ -115,8 +115,8 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     view = settings.view
     say, show = _screen(settings)
     check_inputs(settings.input.paths)  # before the key: a wrong name is the first thing to tell
-    servers = find_servers(settings.model, ENVIRONMENT)
-    secrets.learn(servers.secrets)
+    servers = find_servers(settings.model, ENVIRONMENT, settings.patience.connect_timeout)
+    secrets.learn(servers.redact)
     redact = secrets.redactor()
     metrics = _metrics(settings)
     summary = run_session(

@@ -1,6 +1,6 @@
 """Collects secrets so that every message of the command line is redacted."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 __all__ = ["learn", "redactor"]
 
 _ENDINGS = ("_API_KEY", "_TOKEN", "_KEY", "_SECRET", "_PASSWORD")
-_learned: list[str] = []
+_learned: "list[Redactor]" = []
 """One list for the whole process, which has one stderr."""
 
 
-def learn(secrets: Iterable[str]) -> None:
-    """Add secrets that must not be shown from now on."""
-    _learned.extend(secrets)
+def learn(redact: "Redactor") -> None:
+    """Add a redactor whose secrets must not be shown from now on, with those that it learns later."""
+    _learned.append(redact)
 
 
 def redactor() -> "Redactor":
     """Return a redactor for the learned secrets and for environment variables that are named like secrets."""
     from llmbatch.core.redact import Redactor
 
-    return Redactor([*_in_environment(), *_learned])
+    return Redactor(_in_environment(), also=_learned)
 
 
 def _in_environment() -> Iterator[str]:

@@ -32,12 +32,18 @@ LONGEST = 64 * 1024
 
 
 class Redactor:
-    """Cuts secrets out of text; call it with the text."""
+    """Cuts secrets out of text; call it with the text. `also` are others whose secrets are cut out of text too."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # Longest first, so that a key which contains another is cut out whole.
+    def __init__(self, secrets: Iterable[str] = (), *, also: Iterable["Redactor"] = ()) -> None:
+        self._also = tuple(also)
+        self._secrets: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Cut these secrets out as well from now on."""
         spellings = {each for secret in secrets if len(secret) >= SHORTEST for each in _spellings(secret)}
-        self._secrets = sorted(spellings, key=len, reverse=True)
+        # Longest first, so that a key which contains another is cut out whole.
+        self._secrets = sorted(spellings.union(self._secrets), key=len, reverse=True)
         self._written = [secret.encode() for secret in self._secrets]
 
     def __call__(self, text: str) -> str:
@@ -55,6 +61,8 @@ class Redactor:
 
     def exact(self, text: str) -> str:
         """Return the text without the exact secrets; what only looks like a secret stays."""
+        for other in self._also:
+            text = other.exact(text)
         for secret in self._secrets:
             text = text.replace(secret, MARK)
         return text

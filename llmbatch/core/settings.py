@@ -117,6 +117,8 @@ class ModelSettings(NamedTuple):
     auth_header: str | None = None
     key_env: str | None = None
     key_file: Path | None = None
+    key_command: str | None = None
+    """A command line, run without a shell, that prints the key."""
     insecure_http: bool = False
     ca_file: str | None = None
     price: tuple[float, float] | None = None

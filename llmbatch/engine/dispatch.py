@@ -238,6 +238,12 @@ class Dispatch:
             if queue.again or queue.fresh
         )
 
+    def sent_again(self, request: Request) -> None:
+        """Count a request that was sent once more with a new key, while it counts as in flight."""
+        self.sent += 1
+        for job in request.jobs:
+            job.sent += 1
+
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done."""
         jobs = request.jobs

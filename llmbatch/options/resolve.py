@@ -57,8 +57,9 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
         raise UsageError(
             f"{name('json_retries')} needs {name('json')} or {name('schema')}", "Add one, or leave it out."
         )
-    if "key_env" in values and "key_file" in values:
-        raise UsageError(f"{name('key_env')} and {name('key_file')} both name a key", "Leave one of them out.")
+    keys = [option for option in ("key_env", "key_file", "key_command") if option in values]
+    if len(keys) > 1:
+        raise UsageError(f"{' and '.join(map(name, keys))} all name a key", "Keep one of them.")
 
 
 def _redo(values: Mapping[str, Any], name: Callable[[str], str]) -> Redo:

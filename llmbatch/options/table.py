@@ -131,6 +131,12 @@ OPTIONS: tuple[Option, ...] = (
     model("price", PRICE, "US dollars per million tokens, as 0.15,0.60. Default: what the extra 'prices' knows."),
     model("key_env", TEXT, "The environment variable that holds the key."),
     model("key_file", FILE, "A file that holds the key."),
+    model(
+        "key_command",
+        TEXT,
+        "A program that prints the key, run without a shell, and again when a key that worked is refused.",
+        metavar="'CMD ARGS'",
+    ),
     model("insecure_http", SWITCH, "Allow a key over plain http:// to another machine."),
     model("ca_file", FILE_NAME, "Certificates to trust, in PEM."),
     # Pace

@@ -64,6 +64,11 @@ class Heads(dict[tuple[str, str], Head]):
         host = httpx.URL(base_url).netloc.decode("ascii")
         self._headers = httpx.Headers({"host": host, **_checked(headers)})
 
+    def renew(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every request from now on. Raises UsageError for one that cannot be sent."""
+        self._headers = httpx.Headers({"host": self._headers["host"], **_checked(headers)})
+        self.clear()
+
     def __missing__(self, which: tuple[str, str]) -> Head:
         if len(self) >= REMEMBERED:
             self.clear()

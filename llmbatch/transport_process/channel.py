@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from llmbatch.dialects.answer_reader import AnswerReader
 
-__all__ = ["Channel", "TransportSettings"]
+__all__ = ["Channel", "NewHeaders", "TransportSettings"]
 
 _SIZE = struct.Struct("<Q")
 
@@ -110,6 +110,13 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Report the end of the connection."""
         self._lost(self._error or error)
+
+
+@dataclass(frozen=True, slots=True)
+class NewHeaders:
+    """The headers of all requests from now on. Their values are secret, so they are never shown."""
+
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
 from llmbatch.transport.stream_reuse import StreamReuse
-from llmbatch.transport_process.channel import Channel, TransportSettings
+from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop, new_loop
 from llmbatch.transport_process.files import allow_lanes
 from llmbatch.transport_process.reader_pool import ReaderPool
@@ -61,6 +61,7 @@ class _RequestServer:
         self._orders: dict[int, asyncio.Future[Order]] = {}
         """The next order of each lane, which its worker waits for."""
         self._open_sender: Callable[[], Sender] | None = None
+        self._heads: list[Heads] = []
         self._errands: ErrandRunner
         self._reader = AnswerReader()
         self._slow_answers: ReaderPool | None = None
@@ -73,11 +74,11 @@ class _RequestServer:
             await loop.create_unix_connection(lambda: self._channel, sock=sock)
             await loop.create_future()
 
-    def _received(self, message: Order | ErrandOrder | TransportSettings) -> None:
+    def _received(self, message: Order | ErrandOrder | TransportSettings | NewHeaders) -> None:
         if isinstance(message, TransportSettings):
             log = self._channel.put if message.logged else None
             try:
-                self._open_sender = _opener(message, log)
+                self._open_sender, self._heads = _opener(message, log)
                 limits = Limits(connect_timeout=message.connect_timeout)
                 self._errands = ErrandRunner(limits=limits, ca_file=message.ca_file, log=log)
             except LlmbatchError as error:
@@ -87,6 +88,10 @@ class _RequestServer:
                 self._slow_answers = ReaderPool(message.reader, message.timeout)
                 self._channel.expect(message.lanes)
                 self._channel.put(None)
+            return
+        if isinstance(message, NewHeaders):
+            for heads in self._heads:
+                heads.renew(message.headers)
             return
         if len(message) == 2:
             self._workers.create_task(self._run_errand(*message))
@@ -119,8 +124,8 @@ class _RequestServer:
             del body, reply  # or both would live until the next order
 
 
-def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> Callable[[], Sender]:
-    """Return a function that makes senders. Raises UsageError."""
+def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> tuple[Callable[[], Sender], list[Heads]]:
+    """Return a function that makes senders, and the heads that they share. Raises UsageError."""
     allow_lanes(settings.lanes, len(settings.base_urls))
     if has_uvloop():
         _check_threads(_RESOLVERS)
@@ -130,9 +135,12 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> C
         for url in settings.base_urls
     ]
 
-    return lambda: spread_over(
-        [LaneSender(open_lane(), heads, limits=limits, log=log, reuse=reuse) for open_lane, heads, reuse in ends]
-    )
+    def open_sender() -> Sender:
+        return spread_over(
+            [LaneSender(open_lane(), heads, limits=limits, log=log, reuse=reuse) for open_lane, heads, reuse in ends]
+        )
+
+    return open_sender, [heads for _, heads, _ in ends]
 
 
 def _check_threads(count: int) -> None:

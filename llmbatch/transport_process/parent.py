@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, cast
 
@@ -12,7 +12,7 @@ from llmbatch.core.errand import Call
 from llmbatch.core.errors import LlmbatchError, OutOfMemory
 from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Fault
-from llmbatch.transport_process.channel import Channel, TransportSettings
+from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
 
 __all__ = ["RemoteLane", "TransportProcess"]
 
@@ -66,6 +66,11 @@ class TransportProcess:
         assert self._channel is not None
         self._awaited.append(None)
         return RemoteLane(self._channel, self._awaited, len(self._awaited) - 1)
+
+    def renew(self, headers: Mapping[str, str]) -> None:
+        """Have every later request carry these headers."""
+        assert self._channel is not None
+        self._channel.put(NewHeaders(headers))
 
     async def run_errand(self, call: Call) -> Reply | Fault:
         """Have the other process make a call once; return its answer, or why there is none."""

@@ -22,7 +22,7 @@ OURS = {"base_urls": ("http://localhost:1/v1",), "key_env": "K"}
 def test_the_key_goes_in_one_header(model: dict[str, Any], carrier: str, value: str) -> None:
     endpoint = find_servers(ModelSettings(**OURS, **model), {"K": "secret"})
     assert [(name, said) for name, said in endpoint.headers.items() if "secret" in said] == [(carrier, value)]
-    assert endpoint.secrets == ("secret",)
+    assert endpoint.redact("my secret") == "my [redacted]"
 
 
 def test_the_certificates_of_the_flag_win_over_those_of_the_variable() -> None:

@@ -62,6 +62,7 @@ WAYS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "LLMBATCH_API_KEY": ((), {"LLMBATCH_API_KEY": CANARY}),
     "--key-env": (("--key-env", "MY_OWN"), {"MY_OWN": CANARY}),
     "--key-file": (("--key-file", "secret.txt"), {}),
+    "--key-command": (("--key-command", "cat secret.txt"), {}),
     "--key-file from a pipe": (("--key-file", "/dev/stdin", "in.jsonl"), {}),
 }
 
@@ -178,3 +179,47 @@ def test_the_ledger_of_the_mock_knows_keys_only_by_their_digest(
 
 def _nowhere(secret: str, done: Ended) -> bool:
     return secret not in done.stderr and secret.encode() not in done.stdout
+
+
+class Expiring(Echo):
+    """A server that takes a key for ten requests; the next one is then in the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.served = path, 0
+        super().__init__()
+        gate, handler = self, self._server.RequestHandlerClass
+
+        class Handler(handler):  # type: ignore[misc, valid-type]
+            def do_POST(self) -> None:  # noqa: N802
+                valid = f"Bearer {CANARY}-{gate.served // 10}"
+                path.write_text(valid.removeprefix("Bearer ") + "\n")
+                if self.headers["authorization"] != valid:
+                    super().do_POST()
+                    return
+                gate.served += 1
+                self.rfile.read(int(self.headers["content-length"]))
+                choice = {"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
+                body = json.dumps({"model": "m", "choices": [choice]}).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._server.RequestHandlerClass = Handler
+
+
+def test_a_key_that_expires_is_asked_for_again_and_costs_no_record(llmbatch: Command, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(f"{CANARY}-0\n")
+    server = Expiring(secret)
+    done = llmbatch(
+        *("run", "--key-command", "cat secret.txt", "--base-url", server.base_url, "-m", "m", "-c", "1"),
+        *("--retries", "0", "--summary", "json"),
+        stdin=[f"prompt {number}" for number in range(35)],
+    )
+    server.close()
+    secret.unlink()
+    assert done.code == 0, done.stderr
+    assert [line["status"] for line in done.results] == ["ok"] * 35
+    assert sum(line["attempts"] for line in done.results) == len(server.authorizations) + 35 == 38
+    assert "another one" in done.stderr and CANARY not in done.stdout.decode() + done.stderr

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
 
-.PHONY: help browser pictures demo lint types unit test bench bench-million bench-readme bench-pace bench-smoke docs torture soak real live clean
+.PHONY: help browser pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,7 +46,10 @@ unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no netw
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 
 test: lint types  ## lint, types and all tests
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal  # one more than two cores: some tests wait for time to pass
+
+deep: $(VENV)/installed-dev  ## all cases and examples of the tests, all commands as new processes: 8 minutes
+	LLMBATCH_TEST_DEEP=1 $(BIN)/pytest -n 3 --dist worksteal
 
 bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench
@@ -74,6 +77,9 @@ pictures: $(VENV)/installed-dev  ## draw a run as it looks on a terminal
 
 torture: $(VENV)/installed-dev  ## a thousand kills, and what they cost
 	$(BIN)/python -m tests.torture
+
+torture-short: $(VENV)/installed-dev  ## a hundred kills
+	$(BIN)/python -m tests.torture --kills 100 --seed 1
 
 soak: $(VENV)/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)

@@ -12,11 +12,12 @@ import uvloop
 
 from llmbatch.transport.httpx_lane import HttpxLane
 from llmbatch.transport.lane import Http11Lane
+from tests.support.deep import DEEP
 
 from .corpus import CASES, Case
 from .replay import Replay, replaying
 
-EVERY_BYTE = 2048
+EVERY_BYTE = 2048 if DEEP else 256
 """Answers up to here are cut at every byte by our lane; larger ones at this many."""
 SOME = 64
 """Cuts of the other lane, which only hands bytes to a parser that is not ours."""

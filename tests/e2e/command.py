@@ -6,14 +6,30 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
+from tests.support.forked_command import LLMBATCH, start
+
+__all__ = [
+    "LLMBATCH",
+    "PATIENCE",
+    "ROOT",
+    "SAMPLES",
+    "Command",
+    "Ended",
+    "Mock",
+    "OnTerminal",
+    "Running",
+    "children_of",
+    "is_alive",
+    "lines_of",
+    "until",
+]
+
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
 PATIENCE = 20.0
@@ -72,17 +88,20 @@ class Command:
         timeout: float = PATIENCE,
     ) -> Ended:
         """Run it to its end. A list as stdin is records, None is no stdin at all."""
-        done = subprocess.run(
-            [LLMBATCH, *map(str, args)],
-            input=_bytes(stdin) if stdin is not None else None,
+        with start(
+            [*map(str, args)],
+            stdin=subprocess.PIPE if stdin is not None else None,
             stdout=stdout,
             stderr=subprocess.PIPE,
             env=self.environment | (env or {}),
             cwd=self.home,
-            timeout=timeout,
             preexec_fn=preexec,
-        )
-        return Ended(done.returncode, done.stdout or b"", done.stderr.decode())
+        ) as process:
+            try:
+                out, err = process.communicate(_bytes(stdin) if stdin is not None else None, timeout=timeout)
+            finally:
+                process.kill()
+        return Ended(process.returncode, out or b"", err.decode())
 
     def start(
         self,
@@ -94,8 +113,8 @@ class Command:
         preexec: Callable[[], None] | None = None,
     ) -> "Running":
         """Start it; it is killed at the end of the test if need be."""
-        process = subprocess.Popen(
-            [LLMBATCH, *map(str, args)],
+        process = start(
+            [*map(str, args)],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -126,8 +145,8 @@ class Command:
         """Run it to its end with stdout, stderr or both on one terminal of 80 columns."""
         ours, theirs = pty.openpty()
         try:
-            process = subprocess.Popen(
-                [LLMBATCH, *map(str, args)],
+            process = start(
+                [*map(str, args)],
                 stdin=subprocess.PIPE,
                 stdout=theirs if stdout else subprocess.PIPE,
                 stderr=theirs if stderr else subprocess.PIPE,
@@ -243,9 +262,9 @@ class Mock:
 
     def __init__(self, folder: Path, *flags: Arg, env: dict[str, str] | None = None, port: int = 0) -> None:
         self._ledger = folder / f"ledger-{time.monotonic_ns()}.jsonl"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder)} | (env or {})
-        self._process = subprocess.Popen(
-            [LLMBATCH, "mock", "--port", str(port), "--ledger", str(self._ledger), *map(str, flags)],
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"} | (env or {})
+        self._process = start(
+            ["mock", "--port", str(port), "--ledger", str(self._ledger), *map(str, flags)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=environment,

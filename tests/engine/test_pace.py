@@ -70,6 +70,7 @@ def mean(latency: float, sigma: float = 0.6) -> float:
 # limits that nobody names
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("hint", [None, "1"])
 @pytest.mark.parametrize(
     ("capacity", "latency", "usual"),
@@ -93,6 +94,7 @@ def test_an_unknown_limit_on_concurrency_is_found_and_held(
     assert service.refused_share <= 0.05
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("seed", [5, 6])
 @pytest.mark.parametrize("latency", [log_normal(0.5), constant(0.5), log_normal(2.0)])
 @pytest.mark.parametrize("rpm", [600, 1500])
@@ -214,6 +216,7 @@ def test_known_tokens_are_used_up_by_estimates_that_learn_from_what_was_used(siz
 # outages and storms
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("ceiling", [None, 200])
 @pytest.mark.parametrize("result", [GONE, BUSY, error(503, retry_after="7")])
 def test_an_outage_is_met_by_one_probe_at_a_time_and_costs_no_record(

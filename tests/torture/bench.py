@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from tests.support.forked_command import LLMBATCH, start
 from tests.torture.trap import Trap
 
 __all__ = [
+    "ENVIRONMENT",
     "LLMBATCH",
     "Bench",
     "Ended",
@@ -30,8 +32,8 @@ __all__ = [
     "write_records",
 ]
 
-LLMBATCH = str(Path(sys.executable).parent / "llmbatch")
-
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), "LANG": "C.UTF-8"}
+"""Of runs that are not forked by a bench."""
 KILLED = -signal.SIGKILL
 
 
@@ -294,9 +296,9 @@ def holder(
     world: World, *more: object, output: Path | None = None, told: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run that waits for its input, and holds the results file."""
-    command = [LLMBATCH, "run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
+    command = ["run", "-", *world.to_provider, "-o", str(output or world.output), *map(str, more)]
     stderr = subprocess.PIPE if told else subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
+    with start(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"id":"first","prompt":"first"}\n')
         process.stdin.flush()

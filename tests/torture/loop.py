@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from contextlib import closing
@@ -12,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.torture.bench import Bench, Ended, Provider, quick_folder, results_of, write_records
+from tests.support.forked_command import start
+from tests.torture.bench import ENVIRONMENT, Bench, Ended, Provider, quick_folder, results_of, write_records
 from tests.torture.trap import Trap
 
 __all__ = ["SCENES", "Count", "Loop", "torture"]
@@ -111,8 +111,8 @@ class Loop:
         return self._bench.run(folder, *order, kill_after=self._random.uniform(0, LONGEST), storage=storage)
 
     def _start_beside(self, folder: Path, order: list[object]) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "llmbatch", "run", *map(str, order)]
-        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = ["run", *map(str, order)]
+        return start(command, env=ENVIRONMENT, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _disturb(self, folder: Path, source: Path, records: list[dict[str, Any]], check: "_Check", scene: str) -> None:
         """Do to the input or to the state what the scene is about."""

@@ -10,9 +10,7 @@ import gc
 import json
 import os
 import resource
-import select
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,11 +18,12 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from llmbatch.cli.main import run_to_code
 from llmbatch.results import store
-from llmbatch.transport_process import child, spawn
+from llmbatch.transport_process import spawn
+from tests.support.forked_command import ForkedTransport, watch
 from tests.torture.clock import turn_back
 from tests.torture.trap import Trap, lay
 
@@ -36,7 +35,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             _run(json.loads(order))
-        print(json.dumps({"code": _watch(pid, json.loads(order).get("kill_after"))}), flush=True)
+        print(json.dumps({"code": watch(pid, json.loads(order).get("kill_after"))}), flush=True)
 
 
 def _load() -> None:
@@ -67,7 +66,7 @@ def _run(order: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(order["environment"])
         sys.argv = ["llmbatch", *order["arguments"]]
-        spawn.subprocess = _Subprocess  # type: ignore[attr-defined]
+        spawn.subprocess = ForkedTransport.module()  # type: ignore[attr-defined]
         if order.get("trap"):
             lay(Trap(**order["trap"]))
         if order.get("storage"):
@@ -82,58 +81,6 @@ def _run(order: dict[str, Any]) -> None:
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-class _Forked:
-    """Takes the place of `subprocess.Popen` in `spawn`: the same process, but that it is loaded."""
-
-    def __init__(self, command: list[str], *, stdin: int, stdout: int, stderr: int, start_new_session: bool) -> None:
-        assert start_new_session and stdout == subprocess.DEVNULL
-        self._code: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                for fd, source in ((0, stdin), (1, os.open(os.devnull, os.O_WRONLY)), (2, stderr)):
-                    os.dup2(source, fd)
-                os.closerange(3, 1024)
-                child.main()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(1)
-
-    def wait(self, timeout: float | None = None) -> int:
-        if self._code is None:
-            self._code = _watch(self.pid, timeout if timeout is not None else 60)
-        return self._code
-
-    def terminate(self) -> None:
-        if self._code is None:
-            os.kill(self.pid, signal.SIGTERM)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.wait()
-
-
-class _Subprocess:
-    """What `spawn` uses of the module."""
-
-    DEVNULL, TimeoutExpired, Popen = subprocess.DEVNULL, subprocess.TimeoutExpired, _Forked
-
-
-def _watch(pid: int, kill_after: float | None) -> int:
-    """Wait for a run, kill it when its time is over; return its exit code."""
-    handle = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    if not poll.poll(kill_after * 1000 if kill_after is not None else 60_000):
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    os.close(handle)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deep import DEEP
 from tests.torture.bench import Bench, Ended, Provider, results_of, write_records
 from tests.torture.trap import Trap
 
@@ -49,7 +50,7 @@ def test_a_run_with_batches_may_be_killed_at_any_operation(
     bench: Bench, batching: Batching, quick: Path, dialect: str, policy: str
 ) -> None:
     random, kills = Random(f"{dialect} {policy}"), 0
-    while kills < 5:
+    while kills < (5 if DEEP else 2):
         name = f"{dialect}.{policy}.{kills}."
         folder = quick / name
         folder.mkdir()

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.torture.bench import LLMBATCH, World, holder, prompts, results_of
+from tests.support.deep import every
+from tests.support.forked_command import start
+from tests.torture.bench import ENVIRONMENT, World, holder, prompts, results_of
 
 
 def state_of(world: World) -> dict[str, bytes]:
@@ -213,7 +215,7 @@ def test_overwrite_starts_anew(world: World) -> None:
 
 def test_killed_anywhere_a_run_that_overwrites_leaves_old_answers_or_new_ones(world: World) -> None:
     world.run(prompts("a", "b"))
-    for at in count(1):
+    for at in count(1, every(3)):
         killed = world.run(prompts("a", "b"), "--overwrite", trap=world.trap(at))
         world.asked()
         ended = world.run(prompts("a", "b"))
@@ -533,8 +535,8 @@ def test_where_one_cannot_write_nothing_is_sent(world: World, path: Path, told: 
 
 def run_apart(world: World, names: list[str], *more: object, **how: Any) -> subprocess.Popen[bytes]:
     world.source.write_text("".join(json.dumps(world.own(record)) + "\n" for record in prompts(*names)))
-    command = [LLMBATCH, "run", str(world.source), *world.to_provider, "-o", str(world.output), *map(str, more)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **how)
+    command = ["run", str(world.source), *world.to_provider, "-o", str(world.output), *map(str, more)]
+    return start(command, env=ENVIRONMENT, stderr=subprocess.PIPE, **how)
 
 
 def in_flight(world: World) -> bool:
@@ -654,7 +656,7 @@ JSON = ("--json", "--json-retries", 2)
 @pytest.mark.parametrize("policy", ["hold", "retry"])
 def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World, policy: str) -> None:
     """Killed at any operation: what the line does not tell is at most the one request that was in flight."""
-    for at in range(22, 120, 3):
+    for at in range(22, 120, 3 * every(3)):
         first = World(world.bench, world.provider, world.folder / str(at), f"{policy}{at}")
         asked = [{"id": "x", "prompt": UNFIT}]
         ended = first.run(asked, *JSON, "--in-doubt", policy, trap=first.trap(at))

@@ -1,12 +1,13 @@
 """What happens in a run, for those who watch it."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import InvalidRecord, Outcome
 
-__all__ = ["Event", "Finished", "Notice", "Paused", "Retrying", "Stopping"]
+__all__ = ["Event", "Finished", "Notice", "Paused", "Retrying", "ServerChange", "Stopping"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ class Notice:
     """One line a person should read."""
 
     text: str
+
+
+class ServerChange(Enum):
+    """What becomes of one of several servers."""
+
+    SUSPENDED = "is set aside, one request at a time tries it again"
+    WORKS_AGAIN = "works again"
+    LEFT_OUT = "is left out from here on"
 
 
 Event = Finished | Retrying | Paused | Stopping | Notice

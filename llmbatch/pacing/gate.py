@@ -1,11 +1,13 @@
 """Admits the requests of one route: how many in flight, how many a minute, and until when none. Pure."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from llmbatch.core.events import ServerChange
 from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job
+from llmbatch.core.outcome import Completion
 from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
@@ -88,6 +90,38 @@ class Gate:
         return self.limit.why
 
     @property
+    def gates(self) -> Sequence["Gate"]:
+        """Return itself: several servers have several gates, behind a `LoadBalancer`, which is asked the same."""
+        return (self,)
+
+    @property
+    def in_use(self) -> Sequence["Gate"]:
+        """Return itself."""
+        return (self,)
+
+    def gate_for(self, request: Request) -> "Gate":
+        """Return itself."""
+        return self
+
+    def has_alternative(self, request: Request) -> bool:
+        """Tell whether another server works: there is none."""
+        return False
+
+    def blames_server(self, request: Request, fault: Fault) -> bool:
+        """Tell whether another server may answer what this one cannot: there is none."""
+        return False
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a limit of tokens binds, so that the tokens of requests must be estimated."""
+        return self.tokens.binds
+
+    @property
+    def refusals_in_row(self) -> int:
+        """Return how many refusals came one after the other, each of a request that left after the one before."""
+        return self.breaker.refusals_in_row
+
+    @property
     def closed_until(self) -> float:
         """Return until when no request may pass."""
         return self.breaker.closed_until if self.breaker.active else -math.inf
@@ -151,20 +185,38 @@ class Gate:
         request.taken = self.requests.taken, self.tokens.taken
 
     def leave(self, request: Request) -> None:
-        """Count an attempt out, after its verdicts."""
+        """Count an attempt out that has no verdict."""
         self.in_flight -= 1
         if self.breaker.probe is request:
             self.breaker.give_up_probe()
 
-    def probed(self, request: Request, fault: Fault, now: float, took: float, random: Callable[[], float]) -> None:
-        """Note that a probe ended in another fault, which shows whether the server is there. Comes before `leave`."""
+    def settle(
+        self, request: Request, verdict: Completion | Fault, now: float, random: Callable[[], float]
+    ) -> ServerChange | None:
+        """Count an attempt out, by its first verdict. Comes after `succeeded` or `refused`."""
+        if not self.answers:
+            self.limit.bad_news()
+        if isinstance(verdict, Fault):
+            if verdict.kind is Kind.TIMEOUT:
+                self.limit.timed_out(now, self.in_flight)
+            if self.breaker.probe is request:
+                self._probed(request, verdict, now, random)
+        self.in_flight -= 1
+        if self.breaker.probe is request:
+            self.breaker.give_up_probe()
+        return None
+
+    def _probed(self, request: Request, fault: Fault, now: float, random: Callable[[], float]) -> None:
+        """Note that a probe was not refused, but ended in a fault, which shows whether the server is there."""
+        took = request.jobs[0].latency
         if fault.status is not None and fault.status < 500:
             self._proved(now, took)
         else:
             self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
 
-    def set_aside(self, request: Request, now: float, took: float, random: Callable[[], float]) -> None:
+    def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> None:
         """Close because the server keeps failing, until a probe brings an answer."""
+        took = request.jobs[0].latency
         if self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
 
@@ -193,8 +245,17 @@ class Gate:
             self.limit.resume(min(2.0 * self.limit.now, ROOM * self.requests.rate / MINUTE * age))
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
-    def succeeded(self, now: float, round_trip: float, output_tokens: int) -> None:
-        """Note that the server works. Comes before `leave`."""
+    def probe_no_later_than(self, moment: float, now: float) -> None:
+        """Send the next probe at this moment, unless it is planned for an earlier one."""
+        self.breaker.probe_no_later_than(moment, now)
+
+    def counted(self, request: Request, tokens: int, now: float) -> None:
+        """Correct what was reserved for a request to the tokens that it had."""
+        self.tokens.correct(now, request.reserved, request.weight - tokens)
+
+    def succeeded(self, request: Request, now: float, output_tokens: int) -> None:
+        """Note that the server works. Comes before `settle`."""
+        round_trip = request.jobs[0].latency
         self.answers += 1
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)

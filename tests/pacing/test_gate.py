@@ -51,7 +51,8 @@ class Traffic:
 
     def answer(self, request: Request, after: float = 0.0) -> None:
         self.now += after
-        self.gate.succeeded(self.now, self.now - self.left[id(request)], 1)
+        request.jobs[0].latency = self.now - self.left[id(request)]
+        self.gate.succeeded(request, self.now, 1)
         self.gate.leave(request)
 
     def refuse(self, request: Request, fault: Fault = BUSY, after: float = 0.05) -> float | None:
@@ -62,9 +63,8 @@ class Traffic:
 
     def fail(self, request: Request, fault: Fault, after: float = 0.05) -> None:
         self.now += after
-        if self.gate.breaker.probe is request:
-            self.gate.probed(request, fault, self.now, self.now - self.left[id(request)], lambda: self.draw)
-        self.gate.leave(request)
+        request.jobs[0].latency = self.now - self.left[id(request)]
+        self.gate.settle(request, fault, self.now, lambda: self.draw)
 
     def wait(self) -> float:
         """Let time pass until somebody may leave."""

@@ -1,0 +1,146 @@
+"""Decides what follows a fault: another attempt of the job, a pause of its route, or the end of the run. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.exchange import Request
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Job
+from llmbatch.core.settings import PatienceSettings
+from llmbatch.engine.explain import gave_up, outage, wait_too_long
+from llmbatch.engine.routes import RouteQueue
+from llmbatch.pacing.fail_fast import FailFast
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.retry import RetryPolicy, backoff
+
+__all__ = ["NextStep", "Retries"]
+
+CONFIRMATIONS = 2
+"""Extra attempts, one probe at a time, before a key or account that worked counts as invalid."""
+SINGLED_OUT, HOPELESS = 4, 12
+"""After so many refusals, while hardly any other job is refused, a job waits on its own; after so many it fails."""
+REFUSED_BACKOFF = 0.5
+"""Seconds that bound the first wait of a job that was refused, without a time, while others were not."""
+READY_PROBE = 5.0
+"""The most seconds until a server that is not ready is asked again."""
+
+
+@dataclass(slots=True)
+class NextStep:
+    """What follows a fault."""
+
+    wait: float | None = None
+    """Seconds until the job may be sent again; None when this fault is its end."""
+    with_route: bool = False
+    """The job waits with all others of its route, whose gate is closed."""
+    added: float | None = None
+    """By how many seconds this fault delays the opening of the gate; None if it does not close it."""
+    stop: LlmbatchError | None = None
+    """Why the run should end."""
+
+
+class Retries:
+    """Decides by the kind of fault, by what the attempts of the job may have cost, and by patience."""
+
+    def __init__(
+        self, policy: RetryPolicy, patience: PatienceSettings, fail_fast: FailFast, random: Callable[[], float]
+    ) -> None:
+        self._policy = policy
+        self._patience = patience
+        self._fail_fast = fail_fast
+        self._random = random
+
+    def after(
+        self, queue: RouteQueue, request: Request, job: Job, fault: Fault, now: float, *, tell_gate: bool, ending: bool
+    ) -> NextStep:
+        """Decide, and count the attempt in the job; with `tell_gate` tell the gate of a refusal.
+
+        With `ending`, nothing more is sent on this route: a paid answer is not asked for again.
+        """
+        gate, step = queue.gate.gate_for(request), NextStep()
+        closes_gate = (
+            fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))
+        ) or self._may_pass(queue, gate, job, fault)
+        match fault.billing:
+            case Billing.DOUBTFUL:
+                job.unknown_outcomes += 1
+                job.possibly_billed += 1
+            case Billing.SERVER:
+                job.server_errors += 1
+                job.possibly_billed += 1
+            case Billing.UNBILLED if fault.retry and not closes_gate:
+                job.retries += 1
+            case Billing.BILLED if fault.retry:
+                if ending:
+                    return step
+                job.unusable_answers += 1
+                job.unusable_answer = fault
+        if not closes_gate:
+            step.wait = self._policy.wait(job, fault, self._random)
+            if step.wait is None:
+                return step
+        if not queue.gate.has_alternative(request):
+            step.stop = self.out_of_patience(fault)
+        if closes_gate:
+            alone = gate.singled_out(job)
+            if alone >= HOPELESS:
+                return step
+            if tell_gate:
+                self._close_gate(step, queue, gate, request, fault, now, ending=ending)
+            else:
+                step.with_route = gate.closed_until > now
+            step.wait = self._wait_alone(job, fault, alone, with_route=step.with_route)
+        return step
+
+    def out_of_patience(self, fault: Fault) -> LlmbatchError | None:
+        """Return why the run ends if the server asks for a longer wait than `--max-wait` allows."""
+        if fault.wait is not None and fault.wait > self._patience.max_wait:
+            return wait_too_long(fault, self._patience.max_wait)
+        return None
+
+    def _may_pass(self, queue: RouteQueue, gate: Gate, job: Job, fault: Fault) -> bool:
+        """Tell whether a fault of a key or an account that worked may pass: a few probes must confirm it."""
+        if fault.kind not in (Kind.UNAUTHORIZED, Kind.NO_CREDIT) or not self._fail_fast.has_succeeded(job.route):
+            return False
+        answers = gate.answers
+        if queue.confirmed == answers:
+            return False
+        job.retries += 1
+        if job.retries > min(CONFIRMATIONS, self._policy.retries):
+            queue.confirmed = answers
+            return False
+        return True
+
+    def _close_gate(
+        self, step: NextStep, queue: RouteQueue, gate: Gate, request: Request, fault: Fault, now: float, *, ending: bool
+    ) -> None:
+        """Close the gate for all jobs of the route, unless others go on; end the run when patience is out."""
+        step.added = gate.refused(request, fault, now, request.jobs[0].latency, self._random)
+        if step.added is None:
+            return
+        step.with_route = True
+        since, unreachable = queue.gate.outage_since, _is_unreachable(fault)
+        if (unreachable or fault.is_loading) and not self._fail_fast.has_succeeded(queue.route):
+            if since is not None and now - since < self._patience.wait_ready:
+                gate.probe_no_later_than(now + READY_PROBE, now)
+                return
+            if unreachable and queue.gate.refusals_in_row > self._policy.retries and not ending:
+                step.stop = step.stop or gave_up(fault, queue.route)
+        if since is not None and now - since > self._patience.max_outage:
+            step.stop = step.stop or outage(fault, self._patience.max_outage)
+
+    def _wait_alone(self, job: Job, fault: Fault, alone: int, *, with_route: bool) -> float:
+        """Return how long a refused job waits by itself: as long as the server asked, or longer each time."""
+        if fault.wait:
+            return fault.wait * (1.0 + 0.1 * self._random())
+        if alone >= SINGLED_OUT:
+            return backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
+        if with_route:
+            return 0.0
+        return backoff(job.refused[0] if job.refused is not None else 1, REFUSED_BACKOFF, self._random)
+
+
+def _is_unreachable(fault: Fault) -> bool:
+    """Tell whether no connection could be opened."""
+    return fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED

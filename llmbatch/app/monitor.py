@@ -61,7 +61,7 @@ class Monitor:
     def sample(self) -> None:
         """Measure. To be called every `meter.EVERY` seconds, on the event loop."""
         pipeline, now = self._pipeline, self._clock.monotonic()
-        routes = pipeline.dispatch.routes(now, input_ended=pipeline.progress.input_ended)
+        routes = pipeline.dispatch.routes.states(now, input_ended=pipeline.progress.input_ended)
         self.meter.sample(now, self._tally.done, [self._with_reason(route) for route in routes])
 
     def end(self) -> None:
@@ -88,7 +88,7 @@ class Monitor:
             failed=done - ok,
             in_flight=dispatch.in_flight,
             waiting=dispatch.waiting,
-            limit=min(dispatch.limit[0], self._ceiling),
+            limit=min(dispatch.routes.limit[0], self._ceiling),
             wall=now - self._began,
             rate=rate,
             fraction=min(1.0, finished / total) if total else None,

@@ -94,7 +94,7 @@ def summarize(
         not_started=not_started,
         unwritten=pipeline.writer.unwritten,
         requests=pipeline.dispatch.sent,
-        servers=[ServerTraffic(*t) for t in pipeline.dispatch.traffic()] if servers.more_urls else [],
+        servers=[ServerTraffic(*t) for t in pipeline.dispatch.routes.traffic()] if servers.more_urls else [],
         retries=tally.retries,
         possibly_billed=tally.possibly_billed,
         input_tokens=tally.input_tokens,

@@ -10,16 +10,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from llmbatch.core.errors import LlmbatchError
-from llmbatch.core.events import Notice, Paused, Retrying, ServerChange
+from llmbatch.core.events import Notice, Paused, Retrying
 from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.core.settings import PatienceSettings
-from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.engine.dedupe import Dedupe, Entry
-from llmbatch.engine.explain import cost_reached, gave_up
+from llmbatch.engine.explain import cost_reached, gave_up, server_changed
 from llmbatch.engine.retries import Retries
 from llmbatch.engine.routes import RouteQueue, Routes
 from llmbatch.pacing.cost import Budget
@@ -51,13 +50,13 @@ class Dispatch:
         self._dialect = dialect
         self._random = random
         self._notify = notify
-        self._hold_doubts = hold
         self._dedupe = Dedupe() if dedupe else None
         self._budget = budget if budget is not None else Budget()
         self._fail_fast = FailFast(worked)
-        self._retries = Retries(policy, patience, self._fail_fast, random)
-        self._routes = Routes(new_gate, servers, dialect)
-        self._queues = self._routes.queues
+        self._retries = Retries(policy, patience, self._fail_fast, random, hold=hold)
+        self.routes = Routes(new_gate, servers, dialect)
+        """The queues of all routes, for those who ask what may be sent and what keeps it from being sent."""
+        self._queues = self.routes.queues
         self._due: list[tuple[float, int, Job]] = []
         self._sequence = itertools.count()
         self._closed = False
@@ -81,6 +80,14 @@ class Dispatch:
         """Jobs that will not be sent again, with the paid answer that they have."""
         self.left_out: LlmbatchError | None = None
         """Why a route was stopped while others went on."""
+
+    def __repr__(self) -> str:
+        """Show where the jobs without an outcome are, and why the run ends."""
+        ending = f", stopping: {self.stop}" if self.stop is not None else ", closed" if self._closed else ""
+        return (
+            f"<Dispatch {self.queued} queued, {self.waiting} due later, {self.in_flight} in flight, "
+            f"{self.following} following, {self.held} held, {self.dropped} dropped{ending}, {list(self.routes)}>"
+        )
 
     @property
     def waiting(self) -> int:
@@ -106,27 +113,12 @@ class Dispatch:
         """Count the jobs that have no outcome yet."""
         return self.queued + len(self._due) + self.in_flight + self.following + self._recording
 
-    @property
-    def free(self) -> int:
-        """Count the requests that may join those in flight, if there is something to send and it is time."""
-        return self._routes.free
-
-    @property
-    def limit(self) -> tuple[int, str]:
-        """Return how many requests may be in flight, over all routes, and what moved that last."""
-        return self._routes.limit
-
-    def routes(self, now: float, *, input_ended: bool) -> list[RouteState]:
-        """Return the state of each route, up to a hundred, at each of its servers: what keeps it from sending more."""
-        idle = None if input_ended or self._closed else Cause.INPUT
-        return self._routes.states(now, idle=idle)
-
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that have an answer of this run already, under dedupe."""
         done: list[Outcome] = []
         dedupe = self._dedupe
         for job in jobs:
-            queue = self._queues.get(job.route) or self._routes.open(job.route)
+            queue = self._queues.get(job.route) or self.routes.open(job.route)
             if self._closed or queue.stopped:
                 self._leave_out(job)
             elif dedupe is None or (entry := dedupe.enter(job)) is Entry.SEND:
@@ -138,17 +130,13 @@ class Dispatch:
                 self.held += 1
         return done
 
-    def traffic(self) -> list[tuple[str, int, int, int]]:
-        """Return for each server how many requests it got, how many it answered and how many it refused."""
-        return self._routes.traffic()
-
     def take(self, now: float) -> Request | None:
         """Hand out a request that may be sent now, None when there is none."""
         if self._due and self._due[0][0] <= now:
             self._requeue_due(now)
         if not self.queued or self._budget.short:
             return None
-        queue = self._routes.next(now)
+        queue = self.routes.next(now)
         return self._request(queue, now) if queue is not None else None
 
     def next_time(self, now: float) -> float:
@@ -157,12 +145,8 @@ class Dispatch:
             return math.inf
         at = self._due[0][0] if self._due else math.inf
         if self.queued:
-            at = min(at, self._routes.opens(now))
+            at = min(at, self.routes.opens(now))
         return max(now, at)  # jobs that came due since `take` looked are due now
-
-    def is_paused(self, now: float) -> bool:
-        """Tell whether jobs wait because the gates of a route are closed until a later time."""
-        return self._routes.are_paused(now)
 
     def sent_again(self, request: Request) -> None:
         """Count a request that was sent once more with a new key, while it counts as in flight."""
@@ -193,14 +177,15 @@ class Dispatch:
                 split_fault = verdict
             elif self._retry(queue, request, job, verdict, now, tell_gate=not gate_knows):
                 gate_knows = True
-            elif self._holds_in_doubt(job, verdict):
+            elif self._retries.holds(job, verdict):
                 self.held += 1 + (len(dedupe.held(job)) if dedupe is not None else 0)
             else:
                 done.append(self._fail(queue, job, verdict))
         if to_split:
             self._split(queue, to_split, split_fault)
         if (change := queue.gate.settle(request, verdicts[0], now, self._random)) is not None:
-            self._tell(change, request, verdicts[0])
+            server = self.routes.servers[request.server]
+            self._notify(Notice(server_changed(server, change, jobs[0].route, verdicts[0])))
         if self._answered_before:
             done += self._answered_before
             self._answered_before = []
@@ -210,15 +195,10 @@ class Dispatch:
         """End a job with a fault; a paid answer that it had before says more."""
         paid = fault if job.unusable_answer is None or fault.billing is Billing.BILLED else job.unusable_answer
         if self._dedupe is not None and (successor := self._dedupe.successor(job)) is not None:
-            self._queue_fresh(queue, successor)
+            self._queue(queue, successor, queue.fresh.append)
         if self._fail_fast.failed(job.route, fault):
-            self._give_up(queue, job.route, fault)
+            self._give_up(queue, fault)
         return Outcome(job, paid)
-
-    def _holds_in_doubt(self, job: Job, fault: Fault) -> bool:
-        """Tell whether a job is held in doubt: under `hold`, unless it has a paid answer."""
-        doubtful = fault.billing in (Billing.DOUBTFUL, Billing.SERVER)
-        return self._hold_doubts and doubtful and job.unusable_answer is None
 
     def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
@@ -273,7 +253,7 @@ class Dispatch:
         Jobs that have a paid answer, and wait for a better one, are returned with that answer.
         """
         self._closed = True
-        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self._routes))
+        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self.routes))
         paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
         self.not_started -= len(paid)
         self.not_started += self.queued + len(self._due)
@@ -281,7 +261,7 @@ class Dispatch:
             self.not_started += self._dedupe.forget()
         self.queued = 0
         self._due.clear()
-        for queue in self._routes:
+        for queue in self.routes:
             queue.again.clear()
             queue.fresh.clear()
         return paid
@@ -336,19 +316,14 @@ class Dispatch:
             peers = next(self._sequence) + 1
             for job in reversed(part):
                 job.pack_group = peers
-                if self._closed or queue.stopped:
-                    self._leave_out(job)
-                else:
-                    queue.again.appendleft(job)
-                    self.queued += 1
+                self._queue(queue, job, queue.again.appendleft)
 
     def _retry(
         self, queue: RouteQueue, request: Request, job: Job, fault: Fault, now: float, *, tell_gate: bool
     ) -> bool:
         """Arrange another attempt, and with `tell_gate` tell the gate; False when this fault is the end of the job."""
         if not self._closed and queue.gate.blames_server(request, fault):
-            queue.again.append(job)
-            self.queued += 1
+            self._queue(queue, job, queue.again.append)
             return True
         ending = self._closed or queue.stopped
         step = self._retries.after(queue, request, job, fault, now, tell_gate=tell_gate, ending=ending)
@@ -362,8 +337,7 @@ class Dispatch:
         if ending:
             self._leave_out(job)
         elif step.with_route and not step.wait:
-            queue.again.append(job)
-            self.queued += 1
+            self._queue(queue, job, queue.again.append)
         else:
             if fault.billing is Billing.BILLED:
                 self.unrecorded.append(Outcome(job, fault))
@@ -378,12 +352,12 @@ class Dispatch:
         """Return the jobs that wait for the answer to this one, which will not come."""
         return self._dedupe.released(job) if self._dedupe is not None else []
 
-    def _queue_fresh(self, queue: RouteQueue, job: Job) -> None:
-        """Queue a job whose turn has come."""
+    def _queue(self, queue: RouteQueue, job: Job, put: Callable[[Job], None]) -> None:
+        """Let `put` queue a job to be sent now, unless nothing more is sent on its route."""
         if self._closed or queue.stopped:
             self._leave_out(job)
         else:
-            queue.fresh.append(job)
+            put(job)
             self.queued += 1
 
     def _leave_out(self, job: Job) -> None:
@@ -400,20 +374,12 @@ class Dispatch:
         if not self._closed:
             self.skipped += jobs
 
-    def _tell(self, change: ServerChange, request: Request, verdict: Completion | Fault) -> None:
-        """Say what became of one of several servers."""
-        reason = ""
-        if isinstance(verdict, Fault):
-            left_out = change is ServerChange.LEFT_OUT
-            reason = f": {gave_up(verdict, request.jobs[0].route) if left_out else verdict.message}"
-        self._notify(Notice(f"{self._routes.servers[request.server]} {change.value}{reason}"))
-
-    def _give_up(self, queue: RouteQueue, route: Route, fault: Fault) -> None:
+    def _give_up(self, queue: RouteQueue, fault: Fault) -> None:
         """Stop the route, and with it the run unless other routes may still work."""
         if queue.stopped or self._closed:
             return
-        reason = gave_up(fault, route)
-        others = any(not q.stopped for q in self._routes if q is not queue)
+        route, reason = queue.route, gave_up(fault, queue.route)
+        others = any(not q.stopped for q in self.routes if q is not queue)
         if fault.scope is Scope.RUN or not others:
             self._end(reason)
             return

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
+from llmbatch.core.events import ServerChange
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
+from llmbatch.core.outcome import Completion
 from llmbatch.pacing.cost import Budget
 
-__all__ = ["STALL", "cost_reached", "gave_up", "outage", "wait_too_long", "waits"]
+__all__ = ["STALL", "cost_reached", "gave_up", "outage", "server_changed", "wait_too_long", "waits"]
 
 
 def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
@@ -50,6 +52,13 @@ def gave_up(fault: Fault, route: Route) -> LlmbatchError:
         advice = "Run the same command again when the quota is there again."
         return CeilingReached(_stopped(fault, route), advice, by="quota")
     return ActionNeeded(_stopped(fault, route), _ADVICE.get(fault.kind))
+
+
+def server_changed(name: str, change: ServerChange, route: Route, verdict: Completion | Fault) -> str:
+    """Say what became of one of several servers."""
+    if isinstance(verdict, Completion):
+        return f"{name} {change.value}"
+    return f"{name} {change.value}: {gave_up(verdict, route) if change is ServerChange.LEFT_OUT else verdict.message}"
 
 
 def _stopped(fault: Fault, route: Route) -> str:

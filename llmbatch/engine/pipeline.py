@@ -179,7 +179,7 @@ class Pipeline:
             if len(jobs) < len(batch):
                 self.progress.kept.update(entry for entry in batch if isinstance(entry, AlreadyDone))
                 self.writer.put([entry for entry in batch if isinstance(entry, InvalidRecord | Outcome)])
-            self._pool.wake(min(len(jobs), self.dispatch.free))
+            self._pool.wake(min(len(jobs), self.dispatch.routes.free))
         self.progress.input_ended = True
         if self.batches is not None:
             self.batches.input_ended()
@@ -203,14 +203,11 @@ class Pipeline:
             # While a model is paused, the records of another one may be further on in the input.
             (
                 dispatch.queued <= max(self._ahead * batch, self._workers)
-                or (dispatch.queued <= most and self._is_paused())
+                or (dispatch.queued <= most and self.dispatch.routes.are_paused(self._clock.monotonic()))
             )
             and dispatch.waiting <= most
             and self.writer.backlog <= 4 * max(batch, self._workers)
         )
-
-    def _is_paused(self) -> bool:
-        return self.dispatch.is_paused(self._clock.monotonic())
 
     def _changed(self) -> None:
         dispatch = self.dispatch
@@ -267,7 +264,7 @@ class Pipeline:
             self.writer.put(done)
         if self.dispatch.skipped:
             self._skip()
-        self._pool.wake(min(len(jobs), self.dispatch.free))
+        self._pool.wake(min(len(jobs), self.dispatch.routes.free))
 
     def _batches_failed(self, error: LlmbatchError) -> None:
         self.stop(error, grace=math.inf)

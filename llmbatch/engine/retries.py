@@ -44,8 +44,15 @@ class Retries:
     """Decides by the kind of fault, by what the attempts of the job may have cost, and by patience."""
 
     def __init__(
-        self, policy: RetryPolicy, patience: PatienceSettings, fail_fast: FailFast, random: Callable[[], float]
+        self,
+        policy: RetryPolicy,
+        patience: PatienceSettings,
+        fail_fast: FailFast,
+        random: Callable[[], float],
+        *,
+        hold: bool,
     ) -> None:
+        self._hold = hold
         self._policy = policy
         self._patience = patience
         self._fail_fast = fail_fast
@@ -92,6 +99,10 @@ class Retries:
                 step.with_route = gate.closed_until > now
             step.wait = self._wait_alone(job, fault, alone, with_route=step.with_route)
         return step
+
+    def holds(self, job: Job, fault: Fault) -> bool:
+        """Tell whether a job that is not sent again is held in doubt: under `hold`, unless it has a paid answer."""
+        return self._hold and fault.billing in (Billing.DOUBTFUL, Billing.SERVER) and job.unusable_answer is None
 
     def out_of_patience(self, fault: Fault) -> LlmbatchError | None:
         """Return why the run ends if the server asks for a longer wait than `--max-wait` allows."""

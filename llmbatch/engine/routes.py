@@ -135,16 +135,13 @@ class Routes:
         gates = self._gates()
         return sum(gate.now for gate in gates), gates[0].why if gates else ""
 
-    def states(self, now: float, *, idle: Cause | None) -> list[RouteState]:
-        """Return the state of each route, up to a hundred, at each of its servers: what keeps it from sending more.
-
-        A route without jobs has `idle` as its cause; where that is None, even if all that it may send is in flight.
-        """
-        states = []
+    def states(self, now: float, *, input_ended: bool) -> list[RouteState]:
+        """Return the state of each route, up to a hundred, at each of its servers: what keeps it from sending more."""
+        states, idle = [], None if input_ended else Cause.INPUT
         for route, queue in itertools.islice(self.queues.items(), MOST_ROUTES):
             for server, gate in zip(self.servers, queue.gate.gates, strict=True):
                 state = gate.state(route.model if len(self.servers) == 1 else f"{route.model} at {server}", now)
-                if not (queue.again or queue.fresh) and (idle is None or state.in_flight < state.allowed):
+                if not (queue.again or queue.fresh) and (input_ended or state.in_flight < state.allowed):
                     state = state._replace(cause=idle, closed_for=0.0)
                 states.append(state)
         return states

@@ -597,18 +597,34 @@ def test_a_resume_with_answers_waits_for_a_server_that_is_not_there() -> None:
 def test_the_limit_in_force_and_why_follow_a_pause() -> None:
     d = dispatch(limit=64)
     d.add([job(n) for n in range(200)])
-    assert d.limit == (64, "as asked")
+    assert d.routes.limit == (64, "as asked")
     crowd = [take(d) for _ in range(64)]
     for request in crowd:
         d.settle(request, (UNREACHABLE if request is not crowd[0] else OK,), 1.0)
-    assert d.limit == (1, "parked, one probe comes next")
+    assert d.routes.limit == (1, "parked, one probe comes next")
     now = d.next_time(1.0)
     probe = take(d, now)
-    assert d.limit == (1, "parked, one probe on its way") and d.take(now) is None
+    assert d.routes.limit == (1, "parked, one probe on its way") and d.take(now) is None
     probe.jobs[0].latency = 1.0
     d.settle(probe, (OK,), now + 1.0)
-    allowed, why = d.limit
+    allowed, why = d.routes.limit
     assert 2 <= allowed <= 64 / 8 + 1 and why == "growing back after a pause"
+
+
+def test_its_repr_says_where_the_jobs_are_and_what_each_route_waits_for() -> None:
+    d = dispatch(limit=2, dedupe=True)
+    d.add([job(0), job(1), job(2), job(2), job(3)])
+    first, second = take(d), take(d)
+    d.settle(first, (FREE,), 0.0)
+    d.settle(second, (UNREACHABLE,), 0.0)
+    assert repr(d).startswith("<Dispatch 3 queued, 1 due later, 0 in flight, 1 following, 0 held, 0 dropped, [<RouteQ")
+    (queue,) = d.routes
+    assert repr(queue).startswith("<RouteQueue m: 2 new, 1 again, <Gate 0 of 1 in flight, parked, one probe comes")
+    (gate,) = queue.gate.gates
+    assert repr(gate.breaker) == "<CircuitBreaker parked, one probe comes next, 1 refusals in a row>"
+    assert repr(gate.limit) == "<ConcurrencyLimit 2 of 2, fixed, as asked>"
+    d.close()
+    assert "0 queued, 0 due later" in repr(d) and ", closed, [" in repr(d)
 
 
 # packing

@@ -66,7 +66,9 @@ def test_records_are_spread_by_what_is_outstanding() -> None:
     assert run.sink.ok == 2000
     # As many in flight everywhere: the slow one gets a quarter of what the others get.
     assert abs(servers.share(0) - 4 / 9) < 0.05 and abs(servers.share(2) - 1 / 9) < 0.05
-    assert run.dispatch.traffic() == [(f"http://{place}", n, n, 0) for place in range(3) if (n := servers.count(place))]
+    assert run.dispatch.routes.traffic() == [
+        (f"http://{place}", n, n, 0) for place in range(3) if (n := servers.count(place))
+    ]
 
 
 def test_one_that_is_gone_is_set_aside_probed_one_at_a_time_and_taken_back() -> None:
@@ -160,4 +162,4 @@ def test_each_has_a_pace_of_its_own() -> None:
     )
     assert run.sink.ok == 8000
     assert peaks[0] == 4 and peaks[1] >= 50
-    assert run.dispatch.traffic()[0][3] <= 0.1 * run.dispatch.traffic()[0][1]
+    assert run.dispatch.routes.traffic()[0][3] <= 0.1 * run.dispatch.routes.traffic()[0][1]

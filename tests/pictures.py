@@ -1,30 +1,62 @@
-"""Draw a run as it looks on a terminal, as SVG: `make pictures`. The command runs for real, against the mock."""
+"""Draw runs as they look on a terminal, as SVG: `make pictures`. The commands run for real, against the mock.
 
+The picture of the README stands in `samples`, the others, at several widths, in `build/pictures`; those as PNG, too,
+where there is a Chromium.
+"""
+
+import fcntl
+import json
 import os
 import pty
 import re
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from tests.browser.chromium import chromium, executable
+
 ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "samples" / "run.svg"
-WIDTH = 100
-COMMANDS = (
-    "llmbatch run samples/prompts.jsonl -p mock -o answers.jsonl --rpm 4800 --limit 120",
-    "llmbatch run samples/prompts.jsonl -p mock -o answers.jsonl --price 0.25,2",
-)
+README = ROOT / "samples" / "run.svg"
+PICTURES = ROOT / "build" / "pictures"
+WIDTHS = (60, 80, 120, 200)
+RUN = "llmbatch run samples/prompts.jsonl -p mock -o answers.jsonl"
+IN_README = (f"{RUN} --rpm 4800 --limit 120", f"{RUN} --price 0.25,2")
+MODELS = ("gpt-5-mini", "claude-haiku-4-5-20251001", "gemini-2.5-flash", "mistral-large-2411", "deepseek-chat")
+MODELS += ("meta-llama/Llama-3.3-70B-Instruct-Turbo-Free",)
+TROUBLE = ("status code=400", "status code=422", "content-filter", "nan", "truncate", "refusal")
+SCENES = {
+    "success": f"{RUN} --price 0.25,2",
+    "failures": "llmbatch run trouble.jsonl -p mock -o answers.jsonl --price 0.25,2",
+    "models": "llmbatch run models.jsonl -p mock -o answers.jsonl --price 0.25,2 --rpm 9000",
+    "stopped": f"{RUN} --rpm 4800 --deadline 1s",
+    "batches": f"{RUN} --batch-api --no-wait",
+    "report": f"{RUN} -q && llmbatch report answers.jsonl >&2",
+    "verify": f"{RUN} -q --limit 200 && llmbatch verify samples/prompts.jsonl -o answers.jsonl >&2",
+}
 
 
-def on_terminal(command: str, folder: Path) -> str:
-    """Run a command with stderr on a terminal; return what stands there at the end and once in the middle."""
+class Screen(NamedTuple):
+    """What stands on a terminal: once in the middle of the progress, and at the end."""
+
+    middle: str
+    end: str
+
+
+def on_terminal(command: str, folder: Path, width: int) -> Screen:
+    """Run a command with stderr on a terminal of that width."""
     ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(WIDTH), "LINES": "30", "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+    environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     process = subprocess.Popen(
         command, shell=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=theirs, env=environment
@@ -41,30 +73,65 @@ def on_terminal(command: str, folder: Path) -> str:
         seen += piece
     os.close(ours)
     process.wait()
-    return _frames(seen.decode("utf-8", "replace"))
+    return _screens(seen.decode("utf-8", "replace"))
 
 
-def _frames(text: str) -> str:
-    """Keep the frame in the middle of what was drawn, and what remains at the end."""
+def _screens(text: str) -> Screen:
     frames = text.replace("\r\n", "\n").split("\r\x1b[2K")
-    drawn = [frame for frame in frames if "ETA" in frame]
+    drawn = [frame for frame in frames if "in flight" in frame and " ok" in frame]
     end = frames[-1].rpartition("\x1b[1A\x1b[2K")[2]
-    middle = f"{drawn[len(drawn) // 2].rpartition(chr(27) + '[2K')[2]}\n" if drawn else ""
-    return middle + end
+    return Screen(drawn[len(drawn) // 2].rpartition(chr(27) + "[2K")[2] if drawn else "", end)
+
+
+def draw(path: Path, width: int, parts: Iterable[str]) -> None:
+    """Write texts as a picture of a terminal."""
+    console = Console(record=True, width=width, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    for part in parts:
+        console.print(Text.from_ansi(part.rstrip("\n")), overflow="fold")
+        console.print()
+    drawn = console.export_svg(title="llmbatch", theme=MONOKAI)
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))  # a picture asks no server
+
+
+def prepare(folder: Path) -> None:
+    """Write the inputs."""
+    (folder / "samples").symlink_to(ROOT / "samples")
+    asked = [{"id": f"q{n:04d}", "prompt": f"Name fact {n}.", "model": MODELS[n % len(MODELS)]} for n in range(600)]
+    (folder / "models.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
+    trouble = [
+        {
+            "id": f"r{n:03d}",
+            "prompt": f"Question {n}" + (f" [[mock:{TROUBLE[n % len(TROUBLE)]}]]" if n % 7 == 0 else ""),
+        }
+        for n in range(300)
+    ]
+    lines = [json.dumps(one) for one in trouble]
+    lines[100], lines[200] = '{"text": "no prompt here"}', "no JSON"
+    (folder / "trouble.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
-    """Write the picture."""
-    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    """Write the pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        (folder / "samples").symlink_to(ROOT / "samples")
-        for command in COMMANDS:
-            console.print(Text(f"$ {command}", "bold"))
-            console.print(Text.from_ansi(on_terminal(command, folder).rstrip("\n")))
-            console.print()
-    drawn = console.export_svg(title="llmbatch", theme=MONOKAI)
-    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))  # a picture asks no server
+        prepare(folder)
+        screens = [(f"\x1b[1m$ {command}\x1b[0m", *on_terminal(command, folder, 100)) for command in IN_README]
+        draw(README, 100, ["\n".join(part.strip("\n") for part in screen if part) for screen in screens])
+        for name, command in SCENES.items():
+            for width in WIDTHS:
+                shutil.rmtree(folder / "answers.jsonl.state", ignore_errors=True)
+                (folder / "answers.jsonl").unlink(missing_ok=True)
+                draw(
+                    PICTURES / f"terminal-{name}-{width}.svg",
+                    width,
+                    (f"$ {command}", *on_terminal(command, folder, width)),
+                )
+    if executable() is not None:
+        with chromium() as browser:
+            for path in PICTURES.glob("terminal-*.svg"):
+                browser.open(path, width=1200)
+                browser.picture(path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

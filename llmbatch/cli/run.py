@@ -15,7 +15,7 @@ from llmbatch.cli.fast_params import Command
 from llmbatch.cli.flags import with_flags
 from llmbatch.cli.settings_file import load_profile, unknown_variables
 from llmbatch.core.environment import ENVIRONMENT
-from llmbatch.core.errors import ExitCode, UsageError
+from llmbatch.core.errors import UsageError
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
@@ -186,64 +186,38 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
     """Show the summary; after an early end also say what happened, what is saved and how to continue."""
     from llmbatch.app.files import write_whole
     from llmbatch.codec import json
+    from llmbatch.ui.closing import closings_of
     from llmbatch.ui.streams import log_object, say_as_json, say_plainly
 
     view = settings.view
     as_json = view.log_format == "json"
-    if not view.quiet:
-        if as_json and view.summary != "none":
-            log_object(summary=summary.as_json())
-        elif view.summary == "json":
-            say_plainly(json.dumps(summary.as_json()).decode())
-        elif view.summary == "table":
-            from llmbatch.ui.console import stderr_console
-            from llmbatch.ui.summary import show_summary
-            from llmbatch.ui.symbols import symbols_for
+    closings = [
+        closing._replace(text=printable(redact(closing.text), 2000))
+        for closing in closings_of(summary, settings.output.path, _same_command())
+    ]
+    if not view.quiet and not as_json and view.summary == "table":
+        from llmbatch.ui.console import stderr_console
+        from llmbatch.ui.summary import show_summary
+        from llmbatch.ui.symbols import symbols_for
 
-            show_summary(stderr_console(view.color, ENVIRONMENT), summary, symbols_for(ENVIRONMENT), redact)
-    say = say_as_json if as_json else say_plainly
-    if summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING):
-        say(f"stopped: {printable(redact(summary.stopped), 500)}")
-        say(f"saved: {_saved(settings, summary)}")
-        if summary.hint:
-            say(f"next: {printable(redact(summary.hint), 500)}")
-        if summary.pending:
-            say(_batches_go_on(settings, summary))
-        if settings.output.path is not None:
-            say(f"continue: {printable(redact(_same_command()), 2000)}")
-    elif summary.pending:
-        say(_batches_go_on(settings, summary))
-    elif settings.output.path is not None and summary.failed and not view.quiet and view.summary == "table":
-        path = printable(shlex.quote(str(settings.output.path)))
-        say(f"next: llmbatch report {path} sums it up; the same command sends what failed again")
-    elif summary.held:
-        say(f"held: {summary.held:,} records may have been billed without an answer and were not sent again")
-        say("next: llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
+        show_summary(stderr_console(view.color, ENVIRONMENT), summary, symbols_for(ENVIRONMENT), redact, closings)
+    else:
+        if not view.quiet and as_json and view.summary != "none":
+            log_object(summary=summary.as_json())
+        elif not view.quiet and view.summary == "json":
+            say_plainly(json.dumps(summary.as_json()).decode())
+        if summary.stopped is not None or summary.pending or summary.held:
+            say = say_as_json if as_json else say_plainly
+            for label, text, _ in closings:
+                say(f"{label}: {text}")
     if view.summary_file is not None:
         write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
-
-
-def _batches_go_on(settings: "Settings", summary: "Summary") -> str:
-    path = printable(shlex.quote(str(settings.output.path)))
-    return (
-        f"batches: {summary.pending:,} records are with the provider, and what runs there is billed; the same command "
-        f"collects it, llmbatch batches {path} shows it, with --cancel it is stopped"
-    )
 
 
 def _same_command() -> str:
     """Return the shell command that continues this run: the same command without --overwrite."""
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     return shlex.join(["llmbatch", *words])
-
-
-def _saved(settings: "Settings", summary: "Summary") -> str:
-    where = f" in {printable(str(settings.output.path))}" if settings.output.path is not None else ""
-    failed = sum(summary.failed.values())
-    return (
-        f"{summary.ok + summary.done_before:,} ok, {failed + summary.failed_before:,} failed{where}; "
-        f"{summary.held + summary.dropped:,} in doubt, {summary.not_started:,} read but not started"
-    )
 
 
 def _say_unless_quiet(settings: "Settings") -> "Say":

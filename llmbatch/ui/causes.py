@@ -52,7 +52,8 @@ def limits_line(routes: Iterable[RouteState]) -> str:
 
 def shares_line(limited_by: Mapping[str, float]) -> str:
     """Say what limited a run, in shares of its time."""
-    return ", ".join(f"{_SUMMED_UP[Cause(name)]} {share:.0%}" for name, share in limited_by.items() if share >= 0.005)
+    parts = [f"{_SUMMED_UP[Cause(name)]} {share:.0%}" for name, share in limited_by.items() if share >= 0.005]
+    return ", ".join([f"{parts[0]} of the time", *parts[1:]]) if parts else ""
 
 
 def _words(route: RouteState) -> str:

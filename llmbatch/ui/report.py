@@ -1,16 +1,14 @@
-"""What results files add up to, as a table."""
+"""What results files add up to, as text like the end of a run; its facts and rows for other shapes."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rich.console import RenderableType
-from rich.text import Text
-
 from llmbatch.core.printable import printable
 from llmbatch.results.stats import Stats, StatsByModel
-from llmbatch.ui.console import WIDE, facts, plain_text
+from llmbatch.ui.console import WIDE
 from llmbatch.ui.histogram import bar_line, histogram
-from llmbatch.ui.layout import table
+from llmbatch.ui.layout import flow, table
+from llmbatch.ui.summary import LABEL
 from llmbatch.ui.symbols import Symbols
 from llmbatch.ui.units import duration, money
 
@@ -34,19 +32,68 @@ class Fact(NamedTuple):
 
 
 def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> bytes:
-    """Write the account down, models line by line when there are several."""
+    """Write the account as the end of a run is written, models line by line when there are several."""
+    return ("\n".join(_lines(book, width or WIDE, symbols)) + "\n").encode("utf-8", "replace")
+
+
+def _lines(book: StatsByModel, width: int, symbols: Symbols) -> Iterator[str]:
     total = book.total()
+    sign = symbols.good if not total.failed else symbols.bad
+    verdict = [f"{sign} {total.ok:,} of {total.records:,} records answered"]
+    if total.failed:
+        verdict.append(f"{total.failed:,} failed")
+    if total.elapsed_s is not None:
+        verdict.append(duration(total.elapsed_s))
+    if total.cost_usd is not None:
+        verdict.append(money(total.cost_usd))
+    yield from flow(verdict, width, symbols.dot, symbols.ellipsis)
+    for label, items in _block(book.files, total, symbols):
+        for number, line in enumerate(flow(items, width - LABEL, symbols.dot, symbols.ellipsis)):
+            yield f"{'' if number else label:<{LABEL}}{line}"
+    if rows := model_rows(book):
+        yield ""
+        yield from table(MODEL_COLUMNS, rows, width, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
 
-    def parts() -> Iterator[RenderableType]:
-        yield facts((fact.name, fact.value) for fact in account_rows(book.files, total))
-        if (shape := histogram(total.latencies)) is not None:
-            scale = f"{duration(shape.low)} {bar_line(shape.counts, symbols.bars)} {duration(shape.high)}"
-            yield Text(f"\nlatency  {scale}", no_wrap=True, overflow="crop")
-        if rows := model_rows(book):
-            lines = table(MODEL_COLUMNS, rows, width or WIDE, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
-            yield Text("\n" + "\n".join(lines), no_wrap=True, overflow="crop")
 
-    return plain_text(parts(), width)
+def _block(files: int, total: Stats, symbols: Symbols) -> Iterator[tuple[str, list[str]]]:
+    """Yield labels and what stands beside them."""
+    if total.failed:
+        kinds = [f"{count:,} {printable(kind, 60)}" for kind, count in total.failures.most_common()]
+        yield "failed", [*kinds, *_counted((total.billed_failures, "of them billed"))]
+    yield "requests", [f"{total.requests:,}", *_counted((total.sent_again, "sent again"))]
+    if some := _counted((total.reused, "reused"), (total.deduplicated, "deduplicated")):
+        yield "answers", some
+    if some := _counted((total.possibly_billed, "requests may have been billed without an answer")):
+        yield "in doubt", some
+    if total.latencies:
+        shape = histogram(total.latencies)
+        ranks = [f"{rank} {duration(seconds)}" for rank, seconds in total.latency_s().items()]
+        yield "latency", ranks + ([bar_line(shape.counts, symbols.bars)] if shape is not None else [])
+    tokens = total.tokens
+    if tokens.total():
+        yield (
+            "tokens",
+            [
+                f"{tokens['input_tokens']:,} in",
+                f"{tokens['output_tokens']:,} out",
+                *_counted(
+                    (tokens["cached_input_tokens"], "from a cache"),
+                    (tokens["cache_write_tokens"], "written to a cache"),
+                    (tokens["reasoning_tokens"], "for reasoning"),
+                ),
+            ],
+        )
+    if total.cost_usd is not None:
+        each = [f"{money(total.cost_usd / total.ok)} an answer"] if total.ok else []
+        yield "cost", [money(total.cost_usd), *each, *_counted((total.unpriced, "answers have no price"))]
+    if total.first_started_at and total.last_started_at:
+        yield "sent", [f"{total.first_started_at} to {total.last_started_at}"]
+    if files > 1:
+        yield "files", [f"{files:,}"]
+
+
+def _counted(*counts: tuple[int, str]) -> list[str]:
+    return [f"{count:,} {words}" for count, words in counts if count]
 
 
 def account_rows(files: int, total: Stats) -> list[Fact]:

@@ -1,6 +1,7 @@
 """The end of a run as people read it: a verdict in one line, then what happened, aligned."""
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from rich.console import Console
@@ -10,14 +11,15 @@ from llmbatch.core.errors import ExitCode
 from llmbatch.core.printable import printable
 from llmbatch.core.tally import FailureExample, ModelTally, Summary
 from llmbatch.ui.causes import shares_line
+from llmbatch.ui.closing import Closing
 from llmbatch.ui.histogram import bar_line, histogram
 from llmbatch.ui.layout import crop, flow, table
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.units import duration, money, share
+from llmbatch.ui.units import duration, money, rate, share
 
-__all__ = ["show_summary", "verdict"]
+__all__ = ["LABEL", "show_summary", "verdict"]
 
-_LABEL = 11
+LABEL = 11
 """Cells of the first column."""
 _KINDS = 12
 """Kinds of failure that are told apart."""
@@ -26,21 +28,45 @@ _FIRST_TO_GO = ("p95", "requests", "tokens in", "out", "p50", "failed")
 _SERVER_COLUMNS = ("server", "requests", "answered", "refused")
 
 
-def show_summary(console: Console, summary: Summary, symbols: Symbols, redact: Callable[[str], str]) -> None:
-    """Print what happened, what matters first. No line is wider than the console."""
+def show_summary(
+    console: Console,
+    summary: Summary,
+    symbols: Symbols,
+    redact: Callable[[str], str],
+    closings: Sequence[Closing] = (),
+) -> None:
+    """Print what happened, what matters first; `closings` at the end, but for why it stopped, which comes early.
+
+    No line is wider than the console, except for commands.
+    """
     width = console.width
+    first = [closing for closing in closings if closing.label == "stopped"]
     console.print(
         Text("\n".join(flow(verdict(summary, symbols), width, symbols.dot, symbols.ellipsis)), _style(summary)),
         soft_wrap=True,
     )
-    for label, lines in _block(summary, symbols, redact, width - _LABEL):
-        for number, line in enumerate(lines):
-            name = f"{'' if number else label:<{_LABEL}}"
-            console.print(Text.assemble((name, "bold"), line), soft_wrap=True)
+    for label, lines in chain(_closed(first, width), _block(summary, symbols, redact, width - LABEL)):
+        _print(console, label, lines)
     for lines in _tables(summary, symbols, width):
         console.print()
         console.print(Text(lines[0], "bold"), soft_wrap=True)
         console.print(Text("\n".join(lines[1:])), soft_wrap=True)
+    if len(summary.models) > 1 or summary.servers:
+        console.print()
+    for label, lines in _closed([closing for closing in closings if closing not in first], width):
+        _print(console, label, lines)
+
+
+def _print(console: Console, label: str, lines: Sequence[str]) -> None:
+    style = "bold red" if label in ("failed", "stopped") else "bold"
+    for number, line in enumerate(lines):
+        console.print(Text.assemble((f"{'' if number else label:<{LABEL}}", style), line), soft_wrap=True)
+
+
+def _closed(closings: Iterable[Closing], width: int) -> Iterator[tuple[str, list[str]]]:
+    for closing in closings:
+        wrapped = textwrap.wrap(closing.text, max(20, width - LABEL), break_on_hyphens=False)
+        yield closing.label, [closing.text] if closing.is_command else wrapped
 
 
 def verdict(summary: Summary, symbols: Symbols) -> list[str]:
@@ -106,9 +132,10 @@ def _block(
     again = _counted(summary.retries, "sent again")
     yield "requests", line(requests, again, _counted(summary.possibly_billed, "possibly billed without an answer"))
     done = summary.ok + sum(summary.failed.values())
-    pace = f"{done / summary.wall_s:,.1f} records/s" if summary.wall_s > 0 else ""
+    pace = f"{rate(done / summary.wall_s)} records/s" if done and summary.wall_s > 0 else ""
     waited = f"{duration(summary.waited_s)} waiting for the server" if summary.waited_s >= 0.1 else ""
-    yield "pace", line(pace, waited)
+    if pace or waited:
+        yield "pace", line(pace, waited)
     if limits := shares_line(summary.limited_by):
         yield "limited by", line(*limits.split(", "))
     if summary.latency_s:

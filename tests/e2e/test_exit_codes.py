@@ -124,7 +124,7 @@ def test_a_file_that_breaks_in_the_middle_keeps_what_came_before(llmbatch: Comma
     (tmp_path / "in.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     done = llmbatch("run", "in.jsonl.gz", *mock("-c", "32"))
     assert done.code == 3 and len(done.results) > 100
-    assert "in.jsonl.gz" in done.stderr and "saved: " in done.stderr
+    assert "in.jsonl.gz" in done.stderr and "saved  " in done.stderr
 
 
 def test_no_key_is_exit_4_naming_variable_and_preset_with_nothing_sent(llmbatch: Command) -> None:
@@ -141,7 +141,7 @@ def test_a_refused_key_stops_the_run_after_a_few_records(llmbatch: Command, star
         "run", *mock("-c", 4), stdin=[f"question {n}" for n in range(500)], env={"LLMBATCH_API_KEY": "the-wrong-one"}
     )
     assert done.code == 4 and len(mock.ledger()) <= 10
-    assert "refuses the key" in done.stderr and "saved: 0 ok" in done.stderr and "next: " in done.stderr
+    assert "refuses the key" in done.stderr and "saved      0 ok" in done.stderr and "next  " in done.stderr
     assert {r["error"]["kind"] for r in done.results} == {"unauthorized"}
 
 
@@ -283,7 +283,7 @@ def test_the_second_signal_drops_what_is_in_flight(llmbatch: Command, start_mock
     run.read_error("interrupt again")
     run.signal(signal.SIGINT)
     assert run.wait(2.0) == 130
-    assert "not started" in run.end().stderr
+    assert "4 dropped in flight" in run.end().stderr
 
 
 def test_whoever_insists_ends_even_a_process_that_hangs_in_a_write(llmbatch: Command, tmp_path: Path) -> None:

@@ -222,7 +222,9 @@ def test_the_death_of_the_process_that_holds_the_connections_loses_nothing(
     (holder,) = _children(run.pid)
     os.kill(holder, signal.SIGKILL)
     done = run.end()
-    assert done.code == 70 and "the process that holds the connections" in done.stderr and "saved: 1 ok" in done.stderr
+    assert (
+        done.code == 70 and "the process that holds the connections" in done.stderr and "saved      1 ok" in done.stderr
+    )
     rest = llmbatch("run", *mock("-o", "out.jsonl"), stdin=records)
     assert rest.code == 0
     fine, slow = lines_of(tmp_path / "out.jsonl")
@@ -242,7 +244,7 @@ def test_a_provider_that_dies_ends_the_run_with_what_was_saved(
     run.write(*[f"later {n}" for n in range(40)])
     run.end_input()
     done = run.end()
-    assert done.code == 5 and "--max-outage" in done.stderr and "saved: 1 ok" in done.stderr
+    assert done.code == 5 and "--max-outage" in done.stderr and "saved      1 ok" in done.stderr
     assert [r["status"] for r in lines_of(tmp_path / "out.jsonl")] == ["ok"]
     again = start_mock()
     rest = llmbatch("run", *again("-o", "out.jsonl"), stdin=["first", *[f"later {n}" for n in range(40)]])

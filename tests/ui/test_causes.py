@@ -29,7 +29,7 @@ def test_each_cause_has_words(state: RouteState, words: str) -> None:
 
 @pytest.mark.parametrize("cause", Cause)
 def test_no_cause_is_without_words(cause: Cause) -> None:
-    assert limits_line([RouteState("m", 1, 1, cause)]) and shares_line({cause: 0.5}).endswith("50%")
+    assert limits_line([RouteState("m", 1, 1, cause)]) and shares_line({cause: 0.5}).endswith("50% of the time")
 
 
 def test_routes_are_told_apart_where_they_differ_and_only_there() -> None:
@@ -45,5 +45,5 @@ def test_routes_are_told_apart_where_they_differ_and_only_there() -> None:
 
 def test_the_summary_names_causes_by_their_shares() -> None:
     shares = {"announced_rate": 0.62, "ceiling": 0.2, "input": 0.001}
-    assert shares_line(shares) == "the rate that the server announces 62%, the ceiling in flight 20%"
+    assert shares_line(shares) == "the rate that the server announces 62% of the time, the ceiling in flight 20%"
     assert shares_line({}) == ""

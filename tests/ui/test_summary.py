@@ -72,7 +72,7 @@ def test_each_kind_of_failure_has_a_record_and_a_message_without_secrets() -> No
 
 def test_what_limited_the_run_and_what_it_took_are_said() -> None:
     text = "\n".join(shown(SUMMARY))
-    assert "limited by refusals 62% · finding the pace 10%" in text
+    assert "limited by refusals 62% of the time · finding the pace 10%" in text
     assert "latency    p50 820 ms · p95 2.1 s · p99 4 s · " in text
     assert "8,000,000 in from cache (65%)" in text and "12 sent again" in text
 

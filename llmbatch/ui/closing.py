@@ -1,0 +1,55 @@
+"""What is said at the end of a run beside its numbers: why it stopped, what is saved, and what to do next."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from llmbatch.core.errors import ExitCode
+from llmbatch.core.tally import Summary
+
+__all__ = ["Closing", "closings_of"]
+
+
+class Closing(NamedTuple):
+    """One such word. A command is never broken: it is there to be copied."""
+
+    label: str
+    text: str
+    is_command: bool = False
+
+
+def closings_of(summary: Summary, output: Path | None, same_command: str) -> Iterator[Closing]:
+    """Yield what there is to say; `output` is the results file, `same_command` what continues the run."""
+    path = shlex.quote(str(output))
+    stopped = summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING)
+    if stopped:
+        yield Closing("stopped", summary.stopped or "")
+        yield Closing("saved", _saved(summary, output))
+        if summary.hint:
+            yield Closing("next", summary.hint)
+    if summary.pending:
+        yield Closing("next", "the same command collects them; what runs at the provider is billed")
+        yield Closing("look", f"llmbatch batches {path} --check", is_command=True)
+        yield Closing("cancel", f"llmbatch batches {path} --cancel", is_command=True)
+    if output is None or summary.pending:
+        return
+    if stopped:
+        yield Closing("continue", same_command, is_command=True)
+    elif summary.held:
+        yield Closing(
+            "held", f"{summary.held:,} records may have been billed without an answer; they are not sent again"
+        )
+        yield Closing("next", "llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
+    elif summary.failed or summary.failed_before:
+        yield Closing("next", "the same command sends what failed again")
+        yield Closing("look", f"llmbatch report {path}", is_command=True)
+
+
+def _saved(summary: Summary, output: Path | None) -> str:
+    where = f" in {output}" if output is not None else ""
+    failed = sum(summary.failed.values()) + summary.failed_before
+    doubt = summary.held + summary.dropped
+    return f"{summary.ok + summary.done_before:,} ok, {failed:,} failed{where}" + (
+        f"; {doubt:,} in doubt" if doubt else ""
+    )

@@ -55,6 +55,9 @@ class Options(TypedDict, total=False):
     images: Sequence[str]
     root: str
     limit: int
+    sample: int
+    sample_seed: int
+    repeat: int
     max_line: int
     shard: tuple[int, int]
     batch_size: int

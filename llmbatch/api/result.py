@@ -35,6 +35,7 @@ class Result(TypedDict):
     key: str | None
     meta: dict[str, Any]
     occurrence: NotRequired[int]
+    sample: NotRequired[int]
     text: NotRequired[str | None]
     finish_reason: NotRequired[str | None]
     provider_finish_reason: NotRequired[str]

@@ -35,7 +35,8 @@ def take_survey(
         return None
     # What comes back with a result makes no difference here.
     first_pass = _FirstPass(input._replace(meta="none"), model, dialect, history, policy)
-    is_long = _is_long(input.paths) and input.limit is None and not input.spans
+    is_whole = input.limit is None and input.sample is None and input.repeat is None and not input.spans
+    is_long = _is_long(input.paths) and is_whole
     survey = first_pass.on_two_cores() if is_long and can_fork() else None
     return survey or first_pass.alone()
 

@@ -23,6 +23,7 @@ from llmbatch.input.decode import Decoder, Meta
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.images import Images
 from llmbatch.input.occurrences import Occurrences, RecentOccurrences, Recounted
+from llmbatch.input.sampling import Derived, derived
 from llmbatch.input.source import Source, open_source
 from llmbatch.input.template import Template
 from llmbatch.input.unchanged import Contents
@@ -63,13 +64,14 @@ class InputReader:
         self._template = Template.parse(model.template) if model.template is not None else None
         self._system = Template.parse(model.system, "--system") if model.system is not None else None
         self._images = Images(input.images, input.root) if input.images else None
-        self._source = source or open_source(
+        opened = source or open_source(
             input.paths,
             format=input.format,
             max_line=input.max_line,
             delimiter=input.delimiter,
             spans=input.spans,
         )
+        self._source = derived(opened, sample=input.sample, seed=input.sample_seed, repeat=input.repeat)
         self._on_stdin = not input.paths or "-" in input.paths
 
     def check(self, dialect: Dialect) -> None:
@@ -82,7 +84,7 @@ class InputReader:
             format=input.format,
             max_line=input.max_line,
             delimiter=input.delimiter,
-            decoder=self._decoder(dialect.params, lambda text: None),
+            decoder=self._decoder(dialect.params, lambda text: None, repeat=0),
             limit=input.limit,
         )
         if problems:
@@ -108,7 +110,7 @@ class InputReader:
             self._source,
             self._decoder(dialect.params, self._notice, seen if survey is None else Recounted(survey.repeats)),
             dialect,
-            limit=self._input.limit,
+            limit=None if self._input.limit is None else self._input.limit * (self._input.repeat or 1),
             include=self._include,
             skip_done=skip_done,
             shard=self._input.shard,
@@ -128,8 +130,8 @@ class InputReader:
         return Earlier(survey, self._files.skip)
 
     @property
-    def _files(self) -> Source:
-        assert isinstance(self._source, Source)  # a program's records are never gone through twice
+    def _files(self) -> Source | Derived:
+        assert isinstance(self._source, Source | Derived)  # a program's records are never gone through twice
         return self._source
 
     @property
@@ -142,7 +144,11 @@ class InputReader:
         self._source.close()
 
     def _decoder(
-        self, params: frozenset[str], notice: Callable[[str], None], seen: Occurrences | Recounted | None = None
+        self,
+        params: frozenset[str],
+        notice: Callable[[str], None],
+        seen: Occurrences | Recounted | None = None,
+        repeat: int | None = None,
     ) -> Decoder:
         input = self._input
         meta = input.meta if isinstance(input.meta, str) else frozenset(input.meta)
@@ -158,6 +164,7 @@ class InputReader:
             images=self._images,
             seen=self._occurrences() if seen is None else seen,
             notice=notice,
+            repeat=(input.repeat or 0) if repeat is None else repeat,
         )
 
     def _occurrences(self) -> Occurrences | RecentOccurrences:

@@ -81,7 +81,8 @@ class Output:
         self.store.finish(ordered=complete and settings.output.ordered)
         if self.store.replaced.settle(complete=complete):
             return 0
-        counted = complete and settings.input.limit is None and not settings.resume.append
+        is_whole = settings.input.limit is None and settings.input.sample is None
+        counted = complete and is_whole and not settings.resume.append
         orphans = self.store.orphans() if counted else 0
         if orphans and settings.resume.prune:
             self.store.prune()

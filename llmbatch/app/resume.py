@@ -183,12 +183,12 @@ class ResumePlan:
         self._listed += 1
         if self._listed <= LISTED:
             identity = entry.identity
-            self._notice(f"held in doubt, never sent again: record {identity.index}, id {identity.id!r}")
+            self._notice(f"held in doubt, never sent again: record {identity.position}, id {identity.id!r}")
 
     def _copy(self, entry: Job | InvalidRecord) -> Outcome | None:
         """Find an answer to the same request, in another results file or, under dedupe, in this one."""
         answers = self._store.answers
-        source = answers.where(entry.key) if answers is not None and isinstance(entry, Job) else None
+        source = answers.where(entry.answer_key) if answers is not None and isinstance(entry, Job) else None
         if source is None or (source == OWN and not self._resume.dedupe):
             return None
         assert isinstance(entry, Job)

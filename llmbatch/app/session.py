@@ -247,7 +247,7 @@ class Session:
             self._clock,
             records=self._output.survey.records if self._output.survey is not None else None,
             fraction=lambda: self._reading.fraction,
-            limit=settings.input.limit,
+            limit=None if settings.input.limit is None else settings.input.limit * (settings.input.repeat or 1),
             ceiling=settings.pace.most,
         )
 

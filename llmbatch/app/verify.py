@@ -16,7 +16,7 @@ from llmbatch.core.outcome import InvalidRecord
 from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
-from llmbatch.results.lines import Line
+from llmbatch.results.lines import Line, sample_of
 from llmbatch.results.reader import RecordedHistory, ResultsFile, open_results
 
 __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
@@ -121,20 +121,23 @@ def verify(
         open_results([results_of_table(name) for name in results]) as files,
     ):
         check = _Check(files, found)
-        decoder = _identifier(id_field)
+        repeat = check.samples
+        decoder = _identifier(id_field, repeat)
         wanted = WantedFields({id_field: "--id-field"} if id_field not in (None, "none") else {})
-        while limit is None or check.account.records < limit:
-            left = _BATCH if limit is None else min(_BATCH, limit - check.account.records)
-            entries = source.read(left)
-            if check.account.records < FIRST:
-                wanted.look_at(entries[: FIRST - check.account.records])
-            if not entries or check.account.records + len(entries) >= FIRST > check.account.records:
+        read = 0
+        while limit is None or read < limit:
+            entries = source.read(_BATCH if limit is None else min(_BATCH, limit - read))
+            if read < FIRST:
+                wanted.look_at(entries[: FIRST - read])
+            if not entries or read + len(entries) >= FIRST > read:
                 wanted.conclude()
             if not entries:
                 break
+            read += len(entries)
             for entry in entries:
-                decoded = decoder.decode(check.account.records, entry)
-                check.record(decoded.identity, entry.where, invalid=isinstance(decoded, InvalidRecord))
+                for _ in range(repeat or 1):
+                    decoded = decoder.decode(check.account.records, entry)
+                    check.record(decoded.identity, entry.where, invalid=isinstance(decoded, InvalidRecord))
         return check.conclude(orphans=limit is None)
 
 
@@ -143,6 +146,8 @@ class _Check:
 
     def __init__(self, files: Sequence[ResultsFile], found: Callable[[Finding], None]) -> None:
         self.account = Reconciliation()
+        self.samples = 0
+        """How many times each record was sent, by the numbers of the samples; 0 where lines have none."""
         self._files = files
         self._found = found
         self._first = array("Q")
@@ -163,14 +168,14 @@ class _Check:
         account.records += 1
         match = history.match_record(identity)
         if match is None:
-            more: dict[str, Any] = {"index": identity.index, "where": where}
+            more: dict[str, Any] = {"index": identity.position, "where": where}
             if history.is_in_doubt(identity):
                 more["in_doubt"] = True
             if invalid:
                 more["unusable"] = True
             self._tell(
                 Problem.PENDING if history.is_pending(identity) else Problem.MISSING,
-                _named(identity.id, identity.record, identity.occurrence) | more,
+                _named(identity.id, identity.record, identity.occurrence, identity.sample) | more,
             )
             return
         place, is_ok = match
@@ -197,6 +202,8 @@ class _Check:
     def _line(self, number: int, line: Line, earlier: int | None) -> None:
         self.account.lines += 1
         fields = line.fields
+        if fields is not None and "sample" in fields:
+            self.samples = max(self.samples, sample_of(fields) + 1)
         if fields is None:
             self._tell(Problem.BROKEN, self._at(number, line))
         elif earlier is None:
@@ -225,7 +232,7 @@ class _Check:
         self._found(Finding(problem, place))
 
 
-def _identifier(id_field: str | None) -> Decoder:
+def _identifier(id_field: str | None, repeat: int) -> Decoder:
     """Return the decoder of a run that has no template and sends nothing."""
     return Decoder(
         params=frozenset(),
@@ -237,19 +244,22 @@ def _identifier(id_field: str | None) -> Decoder:
         form=None,
         seen=Occurrences(),
         notice=lambda text: None,
+        repeat=repeat,
     )
 
 
 def _name(fields: dict[str, Any]) -> dict[str, Any]:
-    return _named(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+    return _named(fields.get("id"), fields["record"], fields.get("occurrence", 0), sample_of(fields))
 
 
-def _named(id: str | int | None, record: str, occurrence: int) -> dict[str, Any]:
+def _named(id: str | int | None, record: str, occurrence: int, sample: int) -> dict[str, Any]:
     name: dict[str, Any] = {"id": id}
     if id is None:
         name["record"] = record
     if occurrence:
         name["occurrence"] = occurrence
+    if sample:
+        name["sample"] = sample
     return name
 
 

@@ -38,15 +38,15 @@ def digest_after(*parts: bytes) -> Callable[[bytes], str]:
     return of
 
 
-def fingerprint(id: str | int | None, record: str, occurrence: int = 0) -> int:
+def fingerprint(id: str | int | None, record: str, occurrence: int = 0, sample: int = 0) -> int:
     """Return 64 bits for a record, by its id or else its digest; the same in every process, never 0.
 
-    Ids of different types differ; `occurrence` distinguishes equal records.
+    Ids of different types differ; `occurrence` distinguishes equal records, `sample` the samples of one.
     """
-    return record_name(id, record, occurrence) & FINGERPRINT
+    return record_name(id, record, occurrence, sample) & FINGERPRINT
 
 
-def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
+def record_name(id: str | int | None, record: str, occurrence: int = 0, sample: int = 0) -> int:
     """Return the fingerprint, and above it 32 bits of Python's own hash of the id, or of the digest without an id.
 
     That hash is keyed at random in each process, so that two ids with one fingerprint have different names, even if
@@ -62,6 +62,8 @@ def record_name(id: str | int | None, record: str, occurrence: int = 0) -> int:
             state.update(named.encode())
         except UnicodeEncodeError:
             state.update(named.encode("utf-8", "surrogatepass"))
+    if sample:  # the first sample of a record is the record
+        state.update(b"\0s%d" % sample)
     number = int.from_bytes(state.digest(), "little") or 1
     return number | (hash(record if id is None else id) & 0xFFFF_FFFF) << 64
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Identity", "Job", "Route"]
+__all__ = ["Identity", "Job", "Route", "answer_key"]
 
 
 class Route(NamedTuple):
@@ -20,6 +20,8 @@ class Identity:
 
     `index` counts records from the beginning of the input, from 0. The identity proper is `id` and `occurrence`, or,
     without an id, `record` (the digest of the record's fields) and `occurrence` (how many before it had the same).
+    Where each record is sent `repeat` times, `index` counts the samples of all records, and `sample` belongs to the
+    identity; `repeat` is 0 where there are no samples.
     """
 
     index: int
@@ -28,6 +30,25 @@ class Identity:
     occurrence: int = 0
     name: int = field(default=0, compare=False, repr=False)
     """The number that stands for all of that in tables (`codec.digest.record_name`); 0 until it is needed."""
+    repeat: int = 0
+
+    @property
+    def sample(self) -> int:
+        """Which of the samples of its record this is, from 0."""
+        return self.index % self.repeat if self.repeat else 0
+
+    @property
+    def position(self) -> int:
+        """The place of the record in the input, from 0."""
+        return self.index // self.repeat if self.repeat else self.index
+
+
+def answer_key(key: str, sample: int) -> str:
+    """Return the key by which equal requests share an answer: samples share none."""
+    return f"{(int(key, 16) + sample * _ODD) % (1 << 128):032x}" if sample else key
+
+
+_ODD = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835
 
 
 @dataclass(slots=True)
@@ -82,3 +103,8 @@ class Job:
     started: float = 0.0
     """Wall time of the last attempt."""
     latency: float = 0.0
+
+    @property
+    def answer_key(self) -> str:
+        """The key by which equal requests share an answer."""
+        return answer_key(self.key, self.identity.sample) if self.identity.repeat else self.key

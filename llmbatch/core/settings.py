@@ -84,6 +84,11 @@ class InputSettings(NamedTuple):
     images: tuple[str, ...] = ()
     """Fields that name images; paths lie below `root`, by default the working folder."""
     root: str | None = None
+    repeat: int | None = None
+    """How many times each record is sent; None for once, without a number of the sample."""
+    sample: int | None = None
+    """How many records are chosen by `sample_seed`."""
+    sample_seed: int = 0
     shard: tuple[int, int] | None = None
     """(I, N): only the records whose identity falls to shard I of N, I from 1."""
     spans: tuple[tuple[int, int | None] | None, ...] = ()

@@ -711,7 +711,7 @@ class Batches:
 
 
 def _name(job: Job) -> int:
-    return int(job.key[:16], 16)
+    return int(job.answer_key[:16], 16)
 
 
 def _next_of(source: Iterator[Settled]) -> list[Settled]:

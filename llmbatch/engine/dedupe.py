@@ -41,11 +41,11 @@ class Dedupe:
         """Enter a new job."""
         if _short(job) in self._answered:
             return Entry.COPY
-        if job.key in self._held:
+        if job.answer_key in self._held:
             return Entry.HOLD
-        followers = self._followers.get(job.key)
+        followers = self._followers.get(job.answer_key)
         if followers is None:
-            self._followers[job.key] = []
+            self._followers[job.answer_key] = []
             return Entry.SEND
         followers.append(job)
         self.waiting += 1
@@ -58,12 +58,12 @@ class Dedupe:
 
     def held(self, job: Job) -> list[Job]:
         """Note that a job is held in doubt; return the jobs that are held with it."""
-        self._held.add(job.key)
+        self._held.add(job.answer_key)
         return self.released(job)
 
     def released(self, job: Job) -> list[Job]:
         """Note that a job ended without an answer, and none will come; return the jobs that waited for it."""
-        followers = self._followers.pop(job.key, [])
+        followers = self._followers.pop(job.answer_key, [])
         self.waiting -= len(followers)
         return followers
 
@@ -72,7 +72,7 @@ class Dedupe:
         followers = self.released(job)
         if not followers:
             return None
-        self._followers[job.key] = followers[1:]
+        self._followers[job.answer_key] = followers[1:]
         self.waiting -= 1 - len(followers)
         return followers[0]
 
@@ -84,4 +84,4 @@ class Dedupe:
 
 
 def _short(job: Job) -> int:
-    return int(job.key[:16], 16)
+    return int(job.answer_key[:16], 16)

@@ -65,6 +65,7 @@ class Decoder:
         images: Images | None = None,
         seen: Occurrences | RecentOccurrences | Recounted,
         notice: Callable[[str], None],
+        repeat: int = 0,
     ) -> None:
         if both := meta_fields & param_fields:
             raise UsageError(f"{min(both)!r} is named by --meta-field and by --param-field", "Leave one of them out.")
@@ -78,6 +79,7 @@ class Decoder:
         self._form = form
         self._images = images
         self._seen, self._repeats = seen, 0
+        self._samples = repeat
         self._notice: Callable[[str], None] | None = notice
         if template is not None and not template.has_fields:
             notice("--template has no {{ field }} in it: every record asks the same")
@@ -132,7 +134,11 @@ class Decoder:
                 raise RecordError(f"column {name!r} {flaw}")
 
     def _identify(self, index: int, id: str | int | None, record: str) -> Identity:
-        return Identity(index, id, record, self._seen.add(hash_of(id, record)))
+        if not self._samples:
+            return Identity(index, id, record, self._seen.add(hash_of(id, record)))
+        # Each sample counts by itself how often its record was there.
+        occurrence = self._seen.add(hash((hash_of(id, record), index % self._samples)))
+        return Identity(index, id, record, occurrence, repeat=self._samples)
 
     def _repeated_id(self, where: str, identity: Identity) -> str:
         shown = repr(identity.id) if len(str(identity.id)) <= 100 else f"{str(identity.id)[:99]!r}…"

@@ -24,6 +24,7 @@ __all__ = [
     "FOLDER",
     "FORMAT",
     "INCLUDE",
+    "INTEGER",
     "META",
     "NAMES",
     "NAME_SET",
@@ -195,6 +196,7 @@ FILE_NAMES = Kind(list[str], "FILE", lambda name, value: tuple(map(os.fspath, se
 FOLDER = Kind(Path, "DIR", _folder, names_file="always")
 OUTPUT = Kind(str, "FILE", _output, names_file="always")
 
+INTEGER = Kind(int, "N")
 NUMBER = _number("N", "a number", 0.2, math.isfinite)
 RATE = _number("N", "a rate", 600, lambda rate: 1 <= rate < math.inf)
 DOLLARS = _number("USD", "an amount of US dollars", 5, lambda amount: 0 < amount < math.inf)

@@ -8,6 +8,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import APPEND_EXCLUDES, Redo, Settings
 from llmbatch.input.source import expand
 from llmbatch.options.table import OPTIONS
+from llmbatch.results.lines import MOST_SAMPLES
 
 __all__ = ["to_settings"]
 
@@ -57,6 +58,12 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
         raise UsageError(
             f"{name('json_retries')} needs {name('json')} or {name('schema')}", "Add one, or leave it out."
         )
+    if "sample" in values and "limit" in values:
+        raise UsageError(f"{name('sample')} and {name('limit')} both choose records", "Keep one of them.")
+    if values.get("sample_seed") and "sample" not in values:
+        raise UsageError(f"{name('sample_seed')} is for {name('sample')}", "Add it, or leave it out.")
+    if values.get("repeat", 0) > MOST_SAMPLES + 1:
+        raise UsageError(f"{name('repeat')} is at most {MOST_SAMPLES + 1:,}", "Name a smaller number.")
     keys = [option for option in ("key_env", "key_file", "key_command") if option in values]
     if len(keys) > 1:
         raise UsageError(f"{' and '.join(map(name, keys))} all name a key", "Keep one of them.")

@@ -1,4 +1,4 @@
-"""Finds answers by request key, in this results file and in others."""
+"""Finds answers by request key (and sample, `core.job.answer_key`), in this results file and in others."""
 
 import os
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import InputError
+from llmbatch.core.job import answer_key
 from llmbatch.core.outcome import Completion
 from llmbatch.results.index import ResultIndex
-from llmbatch.results.lines import foreign, key_fingerprint, line_at, scan, torn_tail
+from llmbatch.results.lines import foreign, key_fingerprint, line_at, sample_of, scan, torn_tail
 
 __all__ = ["AnswerCache"]
 
@@ -46,7 +47,7 @@ class AnswerCache:
         for line in scan(fd, torn_tail(fd, os.fstat(fd).st_size)):
             fields = line.fields
             if fields is not None and fields["status"] == "ok" and fields.get("key"):
-                self.add(source, fields["key"], line.offset)
+                self.add(source, answer_key(fields["key"], sample_of(fields)), line.offset)
 
     def load_files(self, paths: Sequence[str]) -> None:
         """Add the good lines of other results files. Raises InputError, or UsageError for any other file."""
@@ -77,7 +78,7 @@ class AnswerCache:
             return None
         fd, offset = self._fds[self._known.key(place)], self._known.offset(place)
         line = line_at(fd, offset)
-        if line is None or line.fields is None or line.fields.get("key") != key:
+        if line is None or line.fields is None or answer_key(line.fields["key"], sample_of(line.fields)) != key:
             return None
         fields: dict[str, Any] = line.fields
         return Completion(

@@ -40,6 +40,7 @@ def member_line(job: Job, entries: int) -> bytes:
         "record": identity.record,
         "occurrence": identity.occurrence,
         "index": identity.index,
+        "repeat": identity.repeat,
         "key": job.key,
         "meta": job.meta,
         "n": [
@@ -68,7 +69,7 @@ def read_member(line: bytes, route: Route) -> Member:
     tokens, cap, sent, retries, unusable, unknown, errors, billed, slot, entries = fields["n"]
     prior, cost, worst = fields["cost"]
     job = Job(
-        Identity(fields["index"], fields["id"], fields["record"], fields["occurrence"]),
+        Identity(fields["index"], fields["id"], fields["record"], fields["occurrence"], repeat=fields.get("repeat", 0)),
         fields["key"],
         route,
         {},

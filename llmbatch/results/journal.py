@@ -213,7 +213,7 @@ class Journal:
         answers = self._answers
         assert answers is not None
         here = {
-            outcome.job.key: outcome.verdict
+            outcome.job.answer_key: outcome.verdict
             for outcome in outcomes
             if isinstance(outcome, Outcome)
             and isinstance(outcome.verdict, Completion)
@@ -222,7 +222,7 @@ class Journal:
         gone = None
         for outcome in tuple(outcomes):
             if isinstance(outcome, Outcome) and isinstance(outcome.verdict, CopiedAnswer):
-                how, key = outcome.verdict.how, outcome.job.key
+                how, key = outcome.verdict.how, outcome.job.answer_key
                 answer = here.get(key) or answers.read(key)
                 if answer is None:
                     outcomes.remove(outcome)
@@ -240,7 +240,7 @@ class Journal:
         self._answers.use(source, fd)
         for outcome, part in zip(outcomes, parts, strict=True):
             if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
-                self._answers.add(source, outcome.job.key, offset)
+                self._answers.add(source, outcome.job.answer_key, offset)
             offset += len(part)
 
     def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:

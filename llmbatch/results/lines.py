@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,23 +12,27 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity
 
 __all__ = [
+    "MOST_SAMPLES",
     "Line",
     "Read",
     "broken",
     "foreign",
     "glance",
-    "index_of",
     "key_fingerprint",
     "line_at",
     "name_of",
     "name_of_line",
     "parse",
+    "place_of",
+    "sample_of",
     "scan",
     "torn_tail",
     "whole_lines",
 ]
 
 CHUNK = 1 << 20
+MOST_SAMPLES = 1023
+"""The highest number of a sample."""
 
 _BEGINNING = re.compile(
     rb'\{"id":(?:-?\d+|null|"[^"\\]*"),(?:"occurrence":\d+,)?"index":(\d+),"status":"(?:ok|failed)"'
@@ -64,16 +68,22 @@ def glance(raw: bytes) -> dict[str, Any] | None:
     return fields if fields is not None else parse(raw)
 
 
-def index_of(raw: bytes) -> int | None:
-    """Return the index of a line's record in the input; None when it is not a result line of ours.
+def place_of(raw: bytes) -> tuple[int, int] | None:
+    """Return the index of a line's record in the input, and its sample; None when it is not a result line of ours.
 
     Lines that we wrote have it at their beginning, so that the rest need not be parsed.
     """
     beginning = _BEGINNING.match(raw)
     if beginning is not None:
-        return int(beginning[1])
+        return int(beginning[1]), 0
     fields = glance(raw)
-    return fields["index"] if fields is not None else None
+    return (fields["index"], sample_of(fields)) if fields is not None else None
+
+
+def sample_of(fields: Mapping[str, Any]) -> int:
+    """Return which sample of its record a line is, from 0."""
+    sample = fields.get("sample")
+    return sample if type(sample) is int and 0 < sample <= MOST_SAMPLES else 0
 
 
 def _result(fields: Any) -> dict[str, Any] | None:
@@ -165,13 +175,13 @@ def broken(path: Path, number: int) -> UsageError:
 def name_of(identity: Identity) -> int:
     """Return the name of an identity, computed once."""
     if not identity.name:
-        identity.name = record_name(identity.id, identity.record, identity.occurrence)
+        identity.name = record_name(identity.id, identity.record, identity.occurrence, identity.sample)
     return identity.name
 
 
 def name_of_line(fields: dict[str, Any]) -> int:
     """Return the name of the record that a line belongs to."""
-    return record_name(fields.get("id"), fields["record"], fields.get("occurrence", 0))
+    return record_name(fields.get("id"), fields["record"], fields.get("occurrence", 0), sample_of(fields))
 
 
 def key_fingerprint(key: str | None) -> int:

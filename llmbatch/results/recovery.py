@@ -14,7 +14,7 @@ from llmbatch.results.rewrite import rewrite
 
 __all__ = ["could_be_ours", "mend_redo", "mend_tail"]
 
-_BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?,"')
+_BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?(?:,"sample":(\d+))?,"')
 
 
 def mend_tail(fd: int, folder: Path, notice: Callable[[str], None]) -> int | None:
@@ -76,4 +76,4 @@ def _record(tail: bytes) -> int | None:
         id = json.loads(found[1])
     except ValueError:
         return None
-    return fingerprint(id, "", int(found[2] or 0))
+    return fingerprint(id, "", int(found[2] or 0), int(found[3] or 0))

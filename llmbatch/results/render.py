@@ -149,9 +149,15 @@ def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Re
 
 
 def _identity(identity: Identity) -> dict[str, Any]:
+    if not identity.occurrence and not identity.repeat:
+        return {"id": identity.id, "index": identity.index}
+    fields: dict[str, Any] = {"id": identity.id}
     if identity.occurrence:
-        return {"id": identity.id, "occurrence": identity.occurrence, "index": identity.index}
-    return {"id": identity.id, "index": identity.index}
+        fields["occurrence"] = identity.occurrence
+    if identity.repeat:
+        fields["sample"] = identity.sample
+    fields["index"] = identity.position
+    return fields
 
 
 def _error(fault: Fault, redact: Redactor) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmbatch.results import disk
 from llmbatch.results.index import ResultIndex, flags_of
-from llmbatch.results.lines import Line, index_of, key_fingerprint, name_of_line, scan, torn_tail, whole_lines
+from llmbatch.results.lines import Line, key_fingerprint, name_of_line, place_of, scan, torn_tail, whole_lines
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -75,7 +75,8 @@ def sort(results: Path, scratch: Path) -> None:
             if raw.strip():
                 begins.append(offset)
                 ends.append(offset + len(raw) + 1)
-                indices.append(min(max(index_of(raw) or 0, 0), LAST))
+                index, sample = place_of(raw) or (0, 0)
+                indices.append(min(max(index, 0) << 10 | sample, LAST))
         order = sorted(range(len(indices)), key=indices.__getitem__)
         if any(place != number for number, place in enumerate(order)):
             runs = _runs((begins[place], ends[place]) for place in order)

@@ -73,6 +73,8 @@ def _one(place: Mapping[str, Any]) -> str:
         parts.append(f"record {place['record']}")
     if "occurrence" in place:
         parts.append(f"occurrence {place['occurrence']}")
+    if "sample" in place:
+        parts.append(f"sample {place['sample']}")
     if "where" in place:
         parts.append(str(place["where"]))
     if "file" in place:

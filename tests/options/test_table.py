@@ -16,7 +16,7 @@ from llmbatch.options.table import OPTIONS, PROFILE
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
-DERIVED = {"input.paths", "input.named", "output.path", "output.table", "read_files"}
+DERIVED = {"input.paths", "input.named", "input.part", "input.spans", "output.path", "output.table", "read_files"}
 """Settings that no option sets alone."""
 
 

@@ -16,7 +16,7 @@ from llmbatch.core.settings import Redo
 from llmbatch.results import disk
 from llmbatch.results import lines as lines_module
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
-from llmbatch.results.lines import index_of, parse, scan, torn_tail
+from llmbatch.results.lines import parse, place_of, scan, torn_tail
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 from llmbatch.results.rewrite import merge, rewrite, sort
 from tests.results.store_use import run
@@ -300,7 +300,7 @@ def test_the_beginning_of_a_line_tells_the_same_index_as_all_of_it(
     for in_ascii in (True, False):
         raw = json.dumps(fields, separators=separators, ensure_ascii=in_ascii).encode("utf-8", "replace")
         read = parse(raw)
-        assert index_of(raw) == (read["index"] if read is not None else None)
+        assert place_of(raw) == ((read["index"], 0) if read is not None else None)
 
 
 def test_lines_of_no_place_known_stay_where_they_are_or_go_to_the_end(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from llmbatch.app.batches import MOCK_ADDRESS, desk_of, model_of
+from llmbatch.app.batches import MOCK_ADDRESS, client_of, model_of
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.servers import find_servers
 from llmbatch.core.clock import SystemClock
@@ -18,7 +18,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.settings import Settings
 from llmbatch.core.ticket import Status, Step, Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.engine.batch_run import Desk
+from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.results.opening import open_store
 from llmbatch.results.ticket_log import NAME, read_log
 from llmbatch.transport_process.channel import TransportSettings
@@ -76,12 +76,12 @@ def cancel(path: Path, *, environment: Mapping[str, str], key_env: str | None = 
     with open_store(path, fsync="batch") as store, _transport() as transport:
         lines = [BatchLine(ticket) for ticket in store.tickets.log.tickets.values()]
 
-        async def stop(line: BatchLine, desk: Desk) -> None:
+        async def stop(line: BatchLine, client: BatchClient) -> None:
             if line.ticket.step is not Step.RUNNING:
                 line.said = "not running" if line.ticket.step is not Step.ASKED else "not known yet: run again first"
                 return
             line.ticket = store.tickets.record(line.ticket, Step.RUNNING, {"cancelling": True})
-            line.said = _said(await desk.call(desk.api.cancel(line.ticket)), "cancelling")
+            line.said = _said(await client.call(client.api.cancel(line.ticket)), "cancelling")
 
         anyio.run(partial(_each, lines, path, transport, environment, key_env, stop))
     return lines
@@ -98,9 +98,9 @@ def adopt(path: Path, tag: str, batch: str, *, environment: Mapping[str, str], k
             )
         line = BatchLine(replace(ticket, batch=batch))
 
-        async def take(line: BatchLine, desk: Desk) -> None:
-            reply = await desk.call(desk.api.poll(line.ticket))
-            status = desk.api.status(reply) if isinstance(reply, Reply) else reply
+        async def take(line: BatchLine, client: BatchClient) -> None:
+            reply = await client.call(client.api.poll(line.ticket))
+            status = client.api.status(reply) if isinstance(reply, Reply) else reply
             if not isinstance(status, Status):
                 raise UsageError(f"batch {batch!r} is not there: {status.message}", "Look its name up at the provider.")
             if status.total not in (None, ticket.count):
@@ -135,12 +135,12 @@ def _transport() -> Iterator[TransportProcess]:
         yield transport
 
 
-async def _look(line: BatchLine, desk: Desk) -> None:
+async def _look(line: BatchLine, client: BatchClient) -> None:
     if line.ticket.batch is None:
         line.said = "not known yet: run again to look it up"
         return
-    reply = await desk.call(desk.api.poll(line.ticket))
-    status = desk.api.status(reply) if isinstance(reply, Reply) else reply
+    reply = await client.call(client.api.poll(line.ticket))
+    status = client.api.status(reply) if isinstance(reply, Reply) else reply
     if isinstance(status, Status):
         line.said, line.answered = status.word, status.completed
     else:
@@ -153,7 +153,7 @@ async def _each(
     transport: TransportProcess,
     environment: Mapping[str, str],
     key_env: str | None,
-    act: Callable[[BatchLine, Desk], Any],
+    act: Callable[[BatchLine, BatchClient], Any],
 ) -> None:
     """Do something about each batch at its provider; one for which there is not the right key says so."""
     settings = TransportSettings(
@@ -176,14 +176,14 @@ async def _each(
                     servers = find_servers(model, environment)
                     if line.ticket.address == MOCK_ADDRESS:
                         servers = replace(servers, base_url=mock_url)
-                    desk = desk_of(line.ticket, servers, Settings(model=model), transport)
+                    client = client_of(line.ticket, servers, Settings(model=model), transport)
                 except UsageError:
                     raise
                 except LlmbatchError as error:
                     line.said, line.unasked = error.message, error
                     continue
-                if desk is not None:
-                    await act(line, desk)
+                if client is not None:
+                    await act(line, client)
 
 
 def _said(reply: Any, good: str) -> str:

@@ -23,9 +23,10 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_apis import batch_api, refuse
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import ENDPOINTS
+from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
-from llmbatch.engine.batch_run import Desk
-from llmbatch.engine.batches import SHARE, Batches
+from llmbatch.engine.batch_sizes import SHARE, BatchSizes
+from llmbatch.engine.batches import Batches
 from llmbatch.pacing.batch_polling import LOCAL, REMOTE
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy
@@ -35,7 +36,7 @@ from llmbatch.transport_process.parent import TransportProcess
 if TYPE_CHECKING:
     from llmbatch.app.output import Output
 
-__all__ = ["MOCK_ADDRESS", "check_batch_settings", "desk_of", "model_of", "new_batches", "open_desk"]
+__all__ = ["MOCK_ADDRESS", "check_batch_settings", "client_of", "model_of", "new_batches", "open_client"]
 
 MOCK_ADDRESS = "mock"
 """The address of the built-in mock in tickets: it listens elsewhere each time."""
@@ -82,29 +83,30 @@ def new_batches(
     store = output.store
     assert store is not None
     run_id = secrets.token_hex(8)
-    own = open_desk(servers, settings, transport)
-    desk = own if settings.batches.batch_api else None
+    own = open_client(servers, settings, transport)
+    client = own if settings.batches.batch_api else None
     chunks = None
-    batches: Batches
-    if desk is not None:
+    sizes = BatchSizes(settings.batches.batch_tokens, store.tickets.log.limits, store.tickets.log.learn)
+    if client is not None:
         store.begin_tickets()
         chunks = Chunks(
             dialect,
-            desk.api,
+            client.api,
             store.tickets.new_chunk,
             store.tickets.new_tag,
             member_line,
-            lambda route: _limits(settings, desk, batches, route),
+            lambda route: _limits(settings, client, sizes, route),
         )
-    batches = Batches(
+    return Batches(
         settings=settings.batches,
         store=store,
         run_id=run_id,
-        desk=desk,
-        find_desk=partial(
-            _find_desk, own=own, settings=settings, transport=transport, environment=environment, notice=notice
+        client=client,
+        find_client=partial(
+            _find_client, own=own, settings=settings, transport=transport, environment=environment, notice=notice
         ),
         chunks=chunks,
+        sizes=sizes,
         reader=reader,
         policy=policy,
         hold=settings.resume.in_doubt == "hold",
@@ -118,10 +120,9 @@ def new_batches(
         random=Random().random,
         sync=output.journal.sync if output.journal is not None and settings.output.fsync != "never" else lambda: None,
     )
-    return batches
 
 
-def open_desk(servers: Servers, settings: Settings, transport: TransportProcess) -> Desk | None:
+def open_client(servers: Servers, settings: Settings, transport: TransportProcess) -> BatchClient | None:
     """Return a provider with its batch API and the key that goes there; None for one without batches."""
     api = batch_api(servers.name)
     if api is None:
@@ -147,18 +148,18 @@ def open_desk(servers: Servers, settings: Settings, transport: TransportProcess)
     address = MOCK_ADDRESS if is_mock else base_url
     key = "\0".join((address, *sorted(servers.account)))
     account = blake2b(key.encode(), digest_size=8).hexdigest()
-    return Desk(servers.name, api, call, address, account, LOCAL if local else REMOTE)
+    return BatchClient(servers.name, api, call, address, account, LOCAL if local else REMOTE)
 
 
-def _find_desk(
+def _find_client(
     ticket: Ticket,
     *,
-    own: Desk | None,
+    own: BatchClient | None,
     settings: Settings,
     transport: TransportProcess,
     environment: Mapping[str, str],
     notice: Callable[[str], None],
-) -> Desk | None:
+) -> BatchClient | None:
     """Return the provider of an earlier run's batch, with its key; None, with a notice, where that is not to be had."""
     if own is not None and (own.provider, own.address) == (ticket.provider, ticket.address):
         return own
@@ -168,26 +169,26 @@ def _find_desk(
         return None
     model = model_of(ticket, environment)._replace(ca_file=settings.model.ca_file)
     try:
-        return desk_of(ticket, find_servers(model, environment), settings._replace(model=model), transport)
+        return client_of(ticket, find_servers(model, environment), settings._replace(model=model), transport)
     except LlmbatchError as error:
         notice(f"{what} is left for later: {error.message}")
         return None
 
 
-def desk_of(ticket: Ticket, servers: Servers, settings: Settings, transport: TransportProcess) -> Desk | None:
+def client_of(ticket: Ticket, servers: Servers, settings: Settings, transport: TransportProcess) -> BatchClient | None:
     """Return the provider of a ticket; None for one without batches. Makes no call.
 
     A preset's own key goes to the preset's host only. Any other key may belong elsewhere, so it must be the one that
     the batch was made with. Raises ActionNeeded where it is not.
     """
-    desk, model = open_desk(servers, settings, transport), settings.model
-    if desk is not None and (model.key_env or model.base_urls) and desk.account != ticket.account:
+    client, model = open_client(servers, settings, transport), settings.model
+    if client is not None and (model.key_env or model.base_urls) and client.account != ticket.account:
         raise ActionNeeded(
             f"it was made with another key than {model.key_env or 'LLMBATCH_API_KEY'}, which was not sent to "
             f"{ticket.address}",
             "Set the key that it was made with.",
         )
-    return desk
+    return client
 
 
 def model_of(ticket: Ticket, environment: Mapping[str, str], key_env: str | None = None) -> ModelSettings:
@@ -202,8 +203,8 @@ def model_of(ticket: Ticket, environment: Mapping[str, str], key_env: str | None
     )
 
 
-def _limits(settings: Settings, desk: Desk, batches: Batches, route: Route) -> ChunkLimits:
-    limits, batch = desk.api.limits, settings.batches
-    records = min(limits.records, batch.batch_records or limits.records, batches.most(route))
-    tokens = batches.token_limit(route.model)
+def _limits(settings: Settings, client: BatchClient, sizes: BatchSizes, route: Route) -> ChunkLimits:
+    limits, batch = client.api.limits, settings.batches
+    records = min(limits.records, batch.batch_records or limits.records, sizes.most(route))
+    tokens = sizes.token_limit(route.model)
     return ChunkLimits(int(records), limits.bytes, limits.line, tokens * SHARE if tokens is not None else None)

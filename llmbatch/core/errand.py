@@ -44,6 +44,8 @@ class Errand:
     only: int = 0
     """Of the answer only so many bytes are wanted, and about so many are read; 0 for all."""
     patience: float = PATIENCE
+    delay: float = 0.0
+    """Seconds to wait before it is made."""
 
 
 T = TypeVar("T")

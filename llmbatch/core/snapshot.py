@@ -66,7 +66,7 @@ class BatchesState(NamedTuple):
     """The batches at providers: how many run, with how many records, how many of those are answered, None if unknown.
 
     `age` is that of the oldest and `window` how long it may take, in seconds; `queued` wait for room in the queue of
-    their model, the first of `model`.
+    their model, the first of `model`. `trouble` is why the last call about one failed, in words.
     """
 
     running: int
@@ -76,6 +76,7 @@ class BatchesState(NamedTuple):
     window: float
     queued: int = 0
     model: str | None = None
+    trouble: str | None = None
 
 
 class Snapshot(NamedTuple):

@@ -44,8 +44,9 @@ class Proof(StrEnum):
 class Ticket:
     """One batch. `tag` is unguessable and stands in the id of each of its rows; times are seconds since 1970.
 
-    `nth` counts how often its creation was asked for, `skew` is the provider's clock less ours. `outputs` are what the
-    provider calls the files with the rows. `more` are other batches of the same file, which nobody needs.
+    `nth` counts how often its creation was asked for, at `first_asked_at` first and at `asked_at` last; `skew` is the
+    provider's clock less ours. `outputs` are what the provider calls the files with the rows. `more` are other batches
+    of the same file, which nobody needs.
     """
 
     tag: str
@@ -67,6 +68,7 @@ class Ticket:
     skew: float = 0.0
     nth: int = 0
     asked_at: float = 0.0
+    first_asked_at: float = 0.0
     batch: str | None = None
     created_at: float = 0.0
     cancelling: bool = False

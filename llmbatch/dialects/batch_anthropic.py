@@ -4,6 +4,7 @@ Only the rows do, by our ids in them, once a batch has ended. So a batch whose c
 those of the same time and size, and known by its first row.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,6 @@ from llmbatch.core.job import Route
 from llmbatch.core.ticket import Proof, Row, Sighting, Status, Ticket
 from llmbatch.dialects.anthropic import STATUSES
 from llmbatch.dialects.batch_api import (
-    DEFINITE,
     MB,
     BatchLimits,
     Created,
@@ -25,7 +25,7 @@ from llmbatch.dialects.batch_api import (
     count,
     fault_of,
     parsed,
-    refusal,
+    refused_create,
     text,
     wall,
 )
@@ -33,10 +33,15 @@ from llmbatch.dialects.batch_api import (
 __all__ = ["AnthropicBatches"]
 
 _PATH = "/messages/batches"
+_SKEW = 600.0
+"""Seconds by which clocks may differ, after all that is known of it."""
 _LATE = 900.0
-"""Seconds after the request for it within which a batch was made, if it was."""
-_FIRST_ROWS = 65_536
-"""Bytes of an output that are enough to read the id of a row."""
+"""Seconds after its last byte has arrived within which a batch was made, if it was."""
+_SLOWEST = 20_000.0
+"""Bytes a second of the slowest line that a large body may have taken."""
+_FIRST_ROWS = (1 << 16, 1 << 24)
+"""Bytes of an output in which the id of a row is looked for, in turn."""
+_ROW_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]*)"')
 _PAGES = 50
 
 
@@ -75,11 +80,13 @@ class AnthropicBatches:
         batch = parsed(reply)
         if id := text(batch, "id"):
             return Created(id, wall(batch.get("created_at")), _status(batch))
-        return refusal(reply) if reply.status in DEFINITE else None
+        return refused_create(reply)
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
         """Look for batches of the right time and size; one that has ended tells by its first row whose it is."""
         after, seen = "", list[Sighting]()
+        latest = since + _SKEW + ticket.asked_at - (ticket.first_asked_at or ticket.asked_at)
+        latest += _SKEW + _LATE + ticket.bytes / _SLOWEST
         for _ in range(_PAGES):
             reply = yield Errand(method="GET", address=f"{_PATH}?limit=100{after}")
             body = parsed(reply)
@@ -90,15 +97,15 @@ class AnthropicBatches:
                 if not isinstance(batch, dict) or (id := text(batch, "id")) is None:
                     continue
                 created, status = wall(batch.get("created_at")), _status(batch)
-                if status.total != ticket.count or not since <= created <= since + 600.0 + _LATE:
+                if status.total != ticket.count or not since <= created <= latest:
                     continue
                 ours: bool | None = None
-                if status.ended and status.outputs:
-                    rows = yield Errand(method="GET", address=status.outputs[0], only=_FIRST_ROWS)
-                    if 200 <= rows.status < 300:
-                        # A first row that is longer than what was read tells nothing if our tag is not in it.
-                        readable = self.row(rows.body.partition(b"\n")[0]) is not None
-                        ours = ticket.tag.encode() in rows.body or (False if readable else None)
+                for size in _FIRST_ROWS if status.ended else ():
+                    rows = yield Errand(method="GET", address=status.outputs[0], only=size)
+                    id_of_row = _ROW_ID.search(rows.body) if 200 <= rows.status < 300 else None
+                    if id_of_row is not None:  # a row that is cut off before its id tells nothing
+                        ours = id_of_row[1].startswith(ticket.tag.encode())
+                        break
                 seen.append(Sighting(id, created, ours, status.ended))
             oldest = batches[-1] if batches else {}
             if not body.get("has_more") or wall(oldest.get("created_at")) < since:
@@ -121,10 +128,7 @@ class AnthropicBatches:
 
     def row(self, line: bytes) -> Row | None:
         """Read one line of the rows."""
-        try:
-            fields = json.loads(line)
-        except ValueError:
-            return None
+        fields = json.loads_shallow(line)
         result = fields.get("result") if isinstance(fields, dict) else None
         if not isinstance(result, dict):
             return None
@@ -154,5 +158,13 @@ def _status(batch: Mapping[str, Any]) -> Status:
     counts = batch.get("request_counts")
     numbers = [n for n in map(count, counts.values()) if n is not None] if isinstance(counts, dict) else []
     ended = word == "ended"
+    # While it runs, all of its requests count as processing.
+    done = [count(counts.get(name)) for name in ("succeeded", "errored")] if ended and isinstance(counts, dict) else []
     url = text(batch, "results_url") or f"{_PATH}/{quote(str(batch.get('id')), safe='')}/results"
-    return Status(word, ended=ended, total=sum(numbers) or None, outputs=(url,) if ended else ())
+    return Status(
+        word,
+        ended=ended,
+        total=sum(numbers) or None,
+        completed=sum(n or 0 for n in done) if done else None,
+        outputs=(url,) if ended else (),
+    )

@@ -1,19 +1,33 @@
 """Reads what the batch APIs of all providers have in common: limits, replies, times, bodies. Pure."""
 
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from llmbatch.codec import json
 from llmbatch.core.errand import Errand, Talk
 from llmbatch.core.exchange import Reply
-from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.ticket import Proof, Row, Sighting, Status, Ticket
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import api_error
 
-__all__ = ["BatchApi", "BatchLimits", "Created", "Frame", "Uploaded", "count", "fault_of", "parsed", "refusal", "wall"]
+__all__ = [
+    "BatchApi",
+    "BatchLimits",
+    "Created",
+    "Frame",
+    "Uploaded",
+    "count",
+    "date_of",
+    "fault_of",
+    "parsed",
+    "read_row",
+    "refused_create",
+    "wall",
+]
 
 MB = 1_000_000
 
@@ -110,7 +124,7 @@ class BatchApi(Protocol):
         ...
 
     def row(self, line: bytes) -> Row | None:
-        """Read one line of an output; None for one that cannot be read."""
+        """Read one line of an output; None, or a ValueError, for one that cannot be read (see `read_row`)."""
         ...
 
     def cancel(self, ticket: Ticket) -> Errand:
@@ -122,8 +136,51 @@ class BatchApi(Protocol):
         ...
 
 
-DEFINITE = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 429})
+_NOT_CREATED = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 425, 429, 498})
 """Statuses of a create call after which there is no batch."""
+_OVERLOADED = frozenset({503, 529})
+"""Statuses after which there is none if the provider itself says so; a gateway before it does not know."""
+
+
+def refused_create(reply: Reply) -> Fault | None:
+    """Return the refusal of a create call after which there is no batch; None when nobody knows whether there is."""
+    if reply.status in _NOT_CREATED or (reply.status in _OVERLOADED and _is_own_error(reply.body)):
+        return refusal(reply)
+    return None
+
+
+def _is_own_error(body: bytes) -> bool:
+    """Say whether an error body is a provider's and not a gateway's: an object that holds an error object."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and isinstance(fields.get("error"), dict)
+
+
+_OWN_ID = re.compile(rb'"(?:custom_id|key)"\s*:\s*"([a-z0-9]{16}-[0-9]{1,9})"')
+"""An id as we make them. It is not one inside a text, where its quotes would be escaped."""
+
+
+def read_row(api: BatchApi, line: bytes) -> Row | None:
+    """Read one line of an output; None for one that tells nothing of whose it is.
+
+    Strict JSON refuses more than providers send: lone surrogates, NaN, nesting without end. Such a row was paid for, so
+    its record must not be sent again: it is found by the id, and the row becomes a fault that keeps the line.
+    """
+    try:
+        row = api.row(line)
+    except ValueError:
+        row = None
+    if row is not None and row.id is not None:
+        return row
+    ids = set(_OWN_ID.findall(line))
+    if len(ids) != 1:
+        return None
+    fault = Fault(
+        kind=Kind.UNPARSABLE, message="the row of the batch cannot be read", billing=Billing.BILLED, raw=line.rstrip()
+    )
+    return Row(ids.pop().decode(), fault=fault)
 
 
 def refusal(reply: Reply) -> Fault:
@@ -163,6 +220,16 @@ def wall(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return 0.0
     return value / 1000.0 if value > 1e11 else float(value)
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """Return the second that a server says it is."""
+    from email.utils import parsedate_to_datetime  # slow to import
+
+    try:
+        return parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC).timestamp()
+    except (LookupError, ValueError, TypeError):
+        return None
 
 
 def count(value: Any) -> int | None:

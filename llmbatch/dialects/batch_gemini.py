@@ -14,7 +14,6 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Route
 from llmbatch.core.ticket import BatchError, Proof, Row, Sighting, Status, Ticket
 from llmbatch.dialects.batch_api import (
-    DEFINITE,
     MB,
     BatchLimits,
     Created,
@@ -23,7 +22,7 @@ from llmbatch.dialects.batch_api import (
     count,
     fault_of,
     parsed,
-    refusal,
+    refused_create,
     text,
     wall,
 )
@@ -88,7 +87,7 @@ class GeminiBatches:
         operation = parsed(reply)
         if name := text(operation, "name"):
             return Created(name, wall(_metadata(operation).get("createTime")), _status(operation))
-        return refusal(reply) if reply.status in DEFINITE else None
+        return refused_create(reply)
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
         """Look for the batch of our name."""
@@ -125,10 +124,7 @@ class GeminiBatches:
 
     def row(self, line: bytes) -> Row | None:
         """Read one line of an output."""
-        try:
-            fields = json.loads(line)
-        except ValueError:
-            return None
+        fields = json.loads_shallow(line)
         if not isinstance(fields, dict):
             return None
         metadata = fields.get("metadata")

@@ -10,7 +10,7 @@ from llmbatch.core.errand import Errand, Talk
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import BatchError, Sighting, Status, Ticket
-from llmbatch.dialects.batch_api import DEFINITE, BatchLimits, Created, count, fault_of, parsed, refusal, text, wall
+from llmbatch.dialects.batch_api import BatchLimits, Created, count, fault_of, parsed, refused_create, text, wall
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
 
 __all__ = ["MistralBatches"]
@@ -52,7 +52,7 @@ class MistralBatches(OpenAIBatches):
         job = parsed(reply)
         if id := text(job, "id"):
             return Created(id, wall(job.get("created_at")), _status(job))
-        return refusal(reply) if reply.status in DEFINITE else None
+        return refused_create(reply)
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
         """Look for the job among those created since then."""

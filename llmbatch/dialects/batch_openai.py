@@ -5,7 +5,6 @@ differs in what must be sent stands in `Quirks`.
 """
 
 from collections.abc import Mapping
-from datetime import UTC
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -16,15 +15,15 @@ from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.ticket import BatchError, Proof, Row, Sighting, Status, Ticket
 from llmbatch.dialects.batch_api import (
-    DEFINITE,
     BatchLimits,
     Created,
     Frame,
     Uploaded,
     count,
+    date_of,
     fault_of,
     parsed,
-    refusal,
+    refused_create,
     text,
     wall,
 )
@@ -36,8 +35,8 @@ _ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "failed", "
 _GIVEN_BACK = frozenset({"batch_expired", "batch_cancelled", "batch_canceled"})
 _PAGES = 50
 """Pages of the list that are read at most."""
-_CHECKS = 60
-"""Times that an uploaded file is looked at until it may be used."""
+_CHECKS, _LONGEST_DELAY = 60, 15.0
+"""Times that an uploaded file is looked at until it may be used, and the longest pause before a look, in seconds."""
 
 
 class Quirks(NamedTuple):
@@ -98,14 +97,18 @@ class OpenAIBatches:
         file = text(parsed(reply), "id")
         if file is None:
             return fault_of(reply, "the id of the file")
-        date = _date(reply.headers)
-        for _ in range(_CHECKS if quirks.processed else 0):
+        date = date_of(reply.headers)
+        for number in range(_CHECKS if quirks.processed else 0):
             state = text(parsed(reply), "status")
-            if state in ("processed", "uploaded", None):
-                break
             if state in ("error", "failed"):
                 return fault_of(Reply(400, {}, reply.body), "a file")
-            reply = yield Errand(method="GET", address=f"/files/{quote(file, safe='')}", patience=30.0)
+            if 200 <= reply.status < 300 and state in ("processed", "uploaded", None):
+                break
+            delay = min(_LONGEST_DELAY, 1.5**number)
+            reply = yield Errand(method="GET", address=f"/files/{quote(file, safe='')}", patience=30.0, delay=delay)
+        else:
+            if quirks.processed:
+                return Fault(kind=Kind.TIMEOUT, message="the uploaded file is not processed", retry=True)
         return Uploaded(file, date)
 
     def create(self, ticket: Ticket, path: str) -> Errand:
@@ -124,7 +127,7 @@ class OpenAIBatches:
         batch = _batch(reply)
         if id := text(batch, "id"):
             return Created(id, wall(batch.get("created_at")), _status(batch))
-        return refusal(reply) if reply.status in DEFINITE else None
+        return refused_create(reply)
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
         """Look for the batch in the list, newest first."""
@@ -193,11 +196,8 @@ def file_form(fields: Mapping[str, str], name: str, path: str, tag: str) -> tupl
 
 
 def row(line: bytes) -> Row | None:
-    """Read a row of OpenAI's shape."""
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return None
+    """Read a row of OpenAI's shape. Raises ValueError for what is no JSON."""
+    fields = json.loads_shallow(line)
     if not isinstance(fields, dict):
         return None
     id, response, error = fields.get("custom_id"), fields.get("response"), fields.get("error")
@@ -267,13 +267,3 @@ def _errors(batch: Mapping[str, Any]) -> tuple[BatchError, ...]:
 
 def _window(seconds: float) -> str:
     return f"{round(seconds / 3600)}h" if seconds < 7 * DAY or seconds % DAY else f"{round(seconds / DAY)}d"
-
-
-def _date(headers: Mapping[str, str]) -> float | None:
-    """Return the second that a server says it is."""
-    from email.utils import parsedate_to_datetime  # slow to import
-
-    try:
-        return parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC).timestamp()
-    except (LookupError, ValueError, TypeError):
-        return None

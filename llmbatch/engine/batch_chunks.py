@@ -1,6 +1,7 @@
 """Cuts records into batches: one open file per route, closed before the next record would go beyond a limit."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from llmbatch.core.job import Job, Route
@@ -76,8 +77,9 @@ class Chunk:
         self.fresh += not again
 
     def drop(self) -> None:
-        """Remove what was written. Raises OSError."""
-        self._writer.drop()
+        """Remove what was written, as far as the disk lets us: the next run removes the rest."""
+        with suppress(OSError):
+            self._writer.drop()
 
     def close(self, **facts: Any) -> Ticket:
         """Put the files on the disk; return the ticket of them. Raises OSError."""
@@ -142,7 +144,7 @@ class Chunks:
             job.sent -= 1
             raise ValueError(f"its request has {len(line):,} bytes, and a line of a batch at most {limits.line:,}")
         if chunk is not None and not fits(number, chunk.size, chunk.tokens, len(line), job.tokens, limits):
-            full, chunk = self.open.pop(route), None
+            full, chunk = chunk, None
             tag = self._new_tag()
             line = self._api.line(request.body, route.path, custom_id(tag, 0))
         if chunk is None:

@@ -4,8 +4,8 @@ A record without a row is told at the end. Called from a thread: it reads files.
 """
 
 from array import array
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from llmbatch.core.errors import CeilingReached
@@ -15,9 +15,9 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
 from llmbatch.core.ticket import Row, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.batch_api import BatchApi
+from llmbatch.dialects.batch_api import BatchApi, read_row
 
-__all__ = ["GIVEN_BACK", "Settled", "rows_of"]
+__all__ = ["GIVEN_BACK", "Members", "Problems", "Settled", "rows_of"]
 
 GIVEN_BACK = Fault(kind=Kind.OVERLOADED, message="the batch ended before it was answered", retry=True)
 """What a record gets that did not run, and cost nothing."""
@@ -30,11 +30,29 @@ MISSING = Fault(
 
 
 class Settled(NamedTuple):
-    """A record, the number of its line, and what became of it. `body` is the request, where that was asked for."""
+    """A record, the number of its line, and what became of it."""
 
     line: int
     job: Job
     verdict: Completion | Fault
+
+
+@dataclass(slots=True)
+class Problems:
+    """What is wrong with the rows of a batch: how many tell nothing, and why the others cannot be trusted, if so."""
+
+    unreadable: int = 0
+    mixed: str | None = None
+
+    def check(self, ticket: Ticket) -> None:
+        """Raise CeilingReached where somebody mixes answers up."""
+        if self.mixed is not None:
+            raise CeilingReached(
+                f"the rows of batch {ticket.batch} are not all its own: {self.mixed}; rows with its own ids are "
+                "recorded, records without one wait",
+                f"Its raw rows are in the state directory as batches/{ticket.tag}.out*: ask the provider. `llmbatch "
+                f"batches FILE --give-up {ticket.tag}` ends the wait: the records are in doubt then.",
+            )
 
 
 class Members(Protocol):
@@ -47,41 +65,35 @@ class Members(Protocol):
         ...
 
 
-class Rows(Protocol):
-    """The lines that a provider gave, of all its files."""
-
-    def __iter__(self) -> Iterator[bytes]: ...
-
-
 def rows_of(
-    ticket: Ticket, lines: Iterator[bytes], members: Members, api: BatchApi, reader: AnswerReader, unreadable: list[int]
+    ticket: Ticket, lines: Iterable[bytes], members: Members, api: BatchApi, reader: AnswerReader, problems: Problems
 ) -> Iterator[Settled]:
-    """Yield every record of a batch once, those without a row last; `unreadable` gets a number for each broken line.
-
-    Raises CeilingReached for rows that are of another batch or contradict each other: then somebody mixes answers up.
-    """
+    """Yield every record of a batch that has a row once, then those without, unless rows are mixed up."""
     count = len(members)
-    seen = array("Q", bytes(8 * count))
-    for number, raw in enumerate(lines, 1):
-        if not raw.strip():
+    seen = array("q", bytes(8 * count))
+    for raw in lines:
+        if raw.isspace():
             continue
-        row = api.row(raw)
+        row = read_row(api, raw)
         if row is None:
-            unreadable.append(number)
+            problems.unreadable += 1
             continue
         line = line_of(ticket.tag, count, row.id)
         if line is None:
-            raise _mixed(ticket, f"row {number} has the id {str(row.id)[:80]!r}, which is of no record of it")
-        digest = int.from_bytes(blake2b(raw.strip(), digest_size=8).digest(), "little") | 1
+            problems.mixed = problems.mixed or f"the id {str(row.id)[:80]!r} is of no record of it"
+            continue
+        digest = hash(raw.strip()) or 1
         if seen[line]:
             if seen[line] != digest:
-                raise _mixed(ticket, f"it has two different rows for record {members.job(line)[0].identity.index}")
+                index = members.job(line)[0].identity.index
+                problems.mixed = problems.mixed or f"record {index} has two different rows"
             continue
         seen[line] = digest
         yield _read(ticket, line, row, members, reader)
-    for line in range(count):
-        if not seen[line]:
-            yield Settled(line, _job(ticket, members.job(line)[0]), MISSING)
+    if problems.mixed is None:
+        for line in range(count):
+            if not seen[line]:
+                yield Settled(line, _job(ticket, members.job(line)[0]), MISSING)
 
 
 def _read(ticket: Ticket, line: int, row: Row, members: Members, reader: AnswerReader) -> Settled:
@@ -101,10 +113,3 @@ def _job(ticket: Ticket, job: Job) -> Job:
     job.latency = max(0.0, ticket.ended_at - ticket.created_at)
     job.possibly_billed += ticket.unsure
     return job
-
-
-def _mixed(ticket: Ticket, what: str) -> CeilingReached:
-    return CeilingReached(
-        f"the rows of batch {ticket.batch} cannot be trusted: {what}; nothing more of it was recorded",
-        f"Its raw rows are kept in the state directory as batches/{ticket.tag}.out*; ask the provider.",
-    )

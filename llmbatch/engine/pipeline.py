@@ -103,7 +103,7 @@ class Pipeline:
                 send_live=self._send_live,
                 fail=self._batches_failed,
                 changed=self._changed,
-                is_live_idle=lambda: not self.dispatch.outstanding,
+                live_jobs=lambda: self.dispatch.outstanding,
             )
 
     async def run(self) -> None:

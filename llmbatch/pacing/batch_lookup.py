@@ -49,7 +49,8 @@ class Next(NamedTuple):
 class Found(NamedTuple):
     """What the looks since the last request for the batch found; times are ours, in seconds.
 
-    `empty` are the times of the looks that found no batch which may be ours, `seen` is what the last look found.
+    `empty` are the times of the looks that told nothing: they found no batch which may be ours, or only some that have
+    ended and do not say whose they are. `seen` is what the last look found.
     """
 
     asked_at: float
@@ -69,7 +70,7 @@ def decide(proof: Proof, found: Found, *, hold: bool, lag: Lag, now: float) -> N
         # The older one: whoever asked again got the later one.
         return Next(Verdict.ADOPT, batch=ours[0], more=tuple(one.batch for one in ours[1:]))
     patience = lag.hold if hold else lag.retry
-    if any(one.ours is None for one in found.seen):
+    if any(one.ours is None and not one.ended for one in found.seen):
         return Next(Verdict.LOOK, at=now + max(patience / 4, 1.0))
     absent = len(found.empty) >= LOOKS and found.empty[-1] >= found.asked_at + patience
     if not absent:

@@ -6,7 +6,7 @@ that a result line needs, and what lets the record be sent again. Both are on th
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 
-__all__ = ["ChunkFiles", "ChunkWriter", "Member", "MemberReader", "member_line", "read_member"]
+__all__ = ["BackWriter", "ChunkFiles", "ChunkWriter", "Member", "MemberReader", "member_line", "read_member"]
 
 _GATHER = 1 << 18
 """Bytes that are written at once."""
@@ -24,16 +24,16 @@ _PIECE = 1 << 20
 
 
 class Member:
-    """A record in a ticket: its job, and how many entries of the answer's list are its own."""
+    """A record in a ticket: its job, how many entries of the answer's list are its own, the number of its line."""
 
-    __slots__ = ("entries", "job")
+    __slots__ = ("entries", "job", "line")
 
-    def __init__(self, job: Job, entries: int) -> None:
-        self.job, self.entries = job, entries
+    def __init__(self, job: Job, entries: int, line: int) -> None:
+        self.job, self.entries, self.line = job, entries, line
 
 
-def member_line(job: Job, entries: int) -> bytes:
-    """Return a record as it is remembered while its batch runs."""
+def member_line(job: Job, entries: int, line: int = -1) -> bytes:
+    """Return a record as it is remembered while its batch runs, or until it is asked for again."""
     identity = job.identity
     fields: dict[str, Any] = {
         "id": identity.id,
@@ -54,6 +54,7 @@ def member_line(job: Job, entries: int) -> bytes:
             job.possibly_billed,
             job.intent_slot,
             entries,
+            line,
         ],
         "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0),
         "cost": [job.prior_cost, job.cost, job.worst_cost],
@@ -66,7 +67,7 @@ def member_line(job: Job, entries: int) -> bytes:
 def read_member(line: bytes, route: Route) -> Member:
     """Return a record from its line. Raises ValueError, LookupError or TypeError for what is none."""
     fields = json.loads(line)
-    tokens, cap, sent, retries, unusable, unknown, errors, billed, slot, entries = fields["n"]
+    tokens, cap, sent, retries, unusable, unknown, errors, billed, slot, entries, *more = fields["n"]
     prior, cost, worst = fields["cost"]
     job = Job(
         Identity(fields["index"], fields["id"], fields["record"], fields["occurrence"], repeat=fields.get("repeat", 0)),
@@ -90,7 +91,7 @@ def read_member(line: bytes, route: Route) -> Member:
         unknown_outcomes=unknown,
         server_errors=errors,
     )
-    return Member(job, entries)
+    return Member(job, entries, more[0] if more else -1)
 
 
 class ChunkWriter:
@@ -99,8 +100,14 @@ class ChunkWriter:
     def __init__(self, files: "ChunkFiles", before: bytes, between: bytes, after: bytes) -> None:
         self._files = files
         self._between, self._after = between, after
-        self._in = disk.create(files.input, exclusive=True)
-        self._members = disk.create(files.members, exclusive=True)
+        self._open: list[int] = []
+        try:
+            for path in (files.input, files.members):
+                self._open.append(disk.create(path, exclusive=True))
+        except OSError:
+            self._end()
+            raise
+        self._in, self._members = self._open
         self._lines: list[bytes] = [before] if before else []
         self._who: list[bytes] = []
         self._waiting = 0
@@ -137,8 +144,8 @@ class ChunkWriter:
         self._files.remove()
 
     def _end(self) -> None:
-        for fd in (self._in, self._members):
-            os.close(fd)
+        while self._open:
+            os.close(self._open.pop())
 
     def _flush(self) -> None:
         lines = b"".join(self._lines)
@@ -148,6 +155,34 @@ class ChunkWriter:
         self._lines, self._who, self._waiting = [], [], 0
 
 
+class BackWriter:
+    """Writes which records a batch gave back, each with the number of its line."""
+
+    def __init__(self, path: Path) -> None:
+        disk.remove(path)  # what a run before this one left
+        self._fd = disk.create(path, exclusive=True)
+        self._lines: list[bytes] = []
+        self._waiting = 0
+
+    def add(self, job: Job, line: int) -> None:
+        """Add a record. Raises OSError."""
+        self._lines.append(member_line(job, 1, line))
+        self._waiting += len(self._lines[-1])
+        if self._waiting >= _GATHER:
+            self._flush()
+
+    def close(self) -> None:
+        """Close the file. Raises OSError."""
+        try:
+            self._flush()
+        finally:
+            os.close(self._fd)
+
+    def _flush(self) -> None:
+        disk.append(self._fd, b"".join(self._lines))
+        self._lines, self._waiting = [], 0
+
+
 class ChunkFiles:
     """Where the files of a ticket are."""
 
@@ -155,6 +190,7 @@ class ChunkFiles:
         self._folder, self._tag = folder, tag
         self.input = folder / f"{tag}.in"
         self.members = folder / f"{tag}.members"
+        self.back = folder / f"{tag}.back"
 
     def output(self, number: int) -> Path:
         """Return the file of rows with this number, from 0."""
@@ -164,6 +200,10 @@ class ChunkFiles:
         """Return the files of rows that are there."""
         numbers = range(64)
         return [path for number in numbers if (path := self.output(number)).exists()]
+
+    def has_rows(self) -> bool:
+        """Say whether any of them has a line that is not blank. Raises OSError."""
+        return any(line.strip() for path in self.outputs() for line in _lines(path))
 
     def land(self, number: int) -> None:
         """Give a fetched file its name. Raises OSError."""
@@ -179,6 +219,15 @@ class ChunkFiles:
         for path in sorted(self._folder.glob(f"{self._tag}.*")):
             if path.suffix != ".kept":
                 disk.remove(path)
+
+    def row_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the files with rows. Raises OSError."""
+        for path in self.outputs():
+            yield from _lines(path)
+
+    def back_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the records that were given back. Raises OSError."""
+        return _lines(self.back)
 
     def member_lines(self) -> Iterator[bytes]:
         """Yield the lines of the members. Raises OSError."""
@@ -205,11 +254,6 @@ class MemberReader:
         start, end = self._at[line], self._at[line + 1]
         member = read_member(os.pread(self._members, end - start, start), self._ticket.route)
         return member.job, member.entries
-
-    def rows(self, paths: Iterable[Path]) -> Iterator[bytes]:
-        """Yield the lines of the files with rows."""
-        for path in paths:
-            yield from _lines(path)
 
     def line(self, number: int) -> bytes:
         """Return what was sent of a record. Raises OSError."""

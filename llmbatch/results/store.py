@@ -172,7 +172,7 @@ class Store(History):
             slot = self.tickets.pending.slot(name_of(job.identity))
             job.intent_slot = job.intent_slot if slot is None else slot
             if job.intent_slot >= 0:
-                self._intents.mark(job.intent_slot, min(MOST, job.possibly_billed + sent))
+                self._intents.mark(job.intent_slot, min(MOST, job.possibly_billed + ticket.unsure + sent))
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the outcome of the last attempt was learned."""

@@ -12,7 +12,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.ticket import Step, Ticket
 from llmbatch.results import disk
-from llmbatch.results.chunk import ChunkFiles, ChunkWriter, MemberReader, read_member
+from llmbatch.results.chunk import BackWriter, ChunkFiles, ChunkWriter, MemberReader, read_member
 from llmbatch.results.intents import MOST, Intent
 from llmbatch.results.lines import key_fingerprint, name_of
 from llmbatch.results.pending import Pending
@@ -79,7 +79,8 @@ class Tickets:
                 key = key_fingerprint(job.key)
                 if self.pending.add(name_of(job.identity), key, slot):
                     slot += 1
-                    yield Intent(name_of(job.identity) & FINGERPRINT, key, job.redo), min(MOST, job.possibly_billed + 1)
+                    attempts = min(MOST, job.possibly_billed + ticket.unsure + 1)
+                    yield Intent(name_of(job.identity) & FINGERPRINT, key, job.redo), attempts
             if count != ticket.count:
                 raise self._broken(ticket)
 
@@ -120,6 +121,20 @@ class Tickets:
     def reader(self, ticket: Ticket, shift: int) -> MemberReader:
         """Open the members of a ticket; `shift` is how many lines stand before theirs in the file that was sent."""
         return MemberReader(self.files(ticket), ticket, shift)
+
+    def rows(self, ticket: Ticket) -> Iterator[bytes]:
+        """Yield the rows that were fetched."""
+        return self.files(ticket).row_lines()
+
+    def new_back(self, ticket: Ticket) -> BackWriter:
+        """Begin the list of the records that a ticket gives back."""
+        return BackWriter(self.files(ticket).back)
+
+    def back(self, ticket: Ticket) -> Iterator[tuple[Job, int]]:
+        """Yield the records that it gave back, each with the number of its line."""
+        for line in self.files(ticket).back_lines():
+            member = read_member(line, ticket.route)
+            yield member.job, member.line
 
     def record(self, ticket: Ticket, step: Step, facts: dict[str, Any]) -> Ticket:
         """Put a step on the disk; return the ticket after it."""

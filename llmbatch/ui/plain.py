@@ -72,6 +72,8 @@ def batches_line(now: Snapshot) -> str:
     if state.queued:
         model = f" of {printable(state.model, 60)}" if state.model else ""
         parts.append(f"{state.queued:,} wait{'s' if state.queued == 1 else ''} for room in the queue{model}")
+    if state.trouble:
+        parts.append(printable(state.trouble, 200))
     return ", ".join(parts)
 
 

@@ -10,7 +10,7 @@ from llmbatch.core.errand import Errand, FilePart
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Sighting, Status, Step, Ticket
-from llmbatch.dialects.batch_api import BatchApi, Created, wall
+from llmbatch.dialects.batch_api import BatchApi, Created, read_row, wall
 from llmbatch.dialects.batch_apis import BATCH_PROVIDERS, batch_api
 from llmbatch.dialects.presets import PRESETS
 
@@ -58,6 +58,13 @@ def test_the_body_of_a_line_can_be_read_again(name: str) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
 def test_a_refused_create_made_no_batch(name: str, status: int) -> None:
     assert isinstance(api_of(name).created(reply({"error": {"message": "no"}}, status)), Fault)
+
+
+@pytest.mark.parametrize("name", BATCH_PROVIDERS)
+@pytest.mark.parametrize("status", [503, 529])
+def test_an_overload_is_a_refusal_of_the_provider_if_it_has_its_error(name: str, status: int) -> None:
+    assert isinstance(api_of(name).created(reply({"error": {"message": "busy"}}, status)), Fault)
+    assert api_of(name).created(reply({"detail": "no upstream"}, status)) is None
 
 
 @pytest.mark.parametrize("name", BATCH_PROVIDERS)
@@ -131,8 +138,7 @@ def test_a_row_is_the_reply_that_its_request_would_have_had(name: str, fields: A
 @pytest.mark.parametrize("name", BATCH_PROVIDERS)
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"{}"])
 def test_no_line_raises(name: str, line: bytes) -> None:
-    row = api_of(name).row(line)
-    assert row is None or row.id is None
+    assert read_row(api_of(name), line) is None
 
 
 @pytest.mark.parametrize("name", [name for name in BATCH_PROVIDERS if name != "anthropic"])

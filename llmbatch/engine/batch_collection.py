@@ -1,0 +1,173 @@
+"""Brings the rows of a batch here: asks how it is until it has ended, cancels it where it takes too long, fetches."""
+
+import math
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+import anyio
+
+from llmbatch.core.errand import DISK
+from llmbatch.core.errors import ActionNeeded, CeilingReached, OutputError
+from llmbatch.core.exchange import Reply
+from llmbatch.core.fault import Fault, Kind
+from llmbatch.core.ticket import Proof, Status, Step
+from llmbatch.dialects.batch_api import BatchApi
+from llmbatch.engine.batch_calls import Left, Refused
+from llmbatch.engine.batch_creation import give_back_all
+from llmbatch.engine.batch_ticket import NotRun, TicketFiles, TicketRun
+from llmbatch.pacing.batch_lookup import since
+
+__all__ = ["fetch", "poll", "settle", "tidy"]
+
+_FEW_REFUSALS = 3
+"""Refusals after which a run with `--no-wait` leaves a batch to the next one."""
+
+
+async def poll(run: TicketRun) -> None:
+    """Ask how the batch is until it has ended. Raises Left, LlmbatchError."""
+    context, calls, pace, asked = run.context, run.calls, run.client.pace, 0
+    lost_at = no_rows_at = math.inf
+    while run.ticket.step is Step.RUNNING:
+        reply = await calls.make(run.client.api.poll(run.ticket))
+        status = reply if isinstance(reply, Fault) else run.client.api.status(reply)
+        now = context.clock.wall()
+        if isinstance(status, Status):
+            run.status, lost_at = status, math.inf
+            calls.worked()
+            if status.failed:
+                run.not_run = NotRun(status)
+                await give_back_all(run)
+                return
+            if status.ended and status.completed and not status.outputs:
+                no_rows_at = min(no_rows_at, now)  # the files are named a moment after the end
+                if now - no_rows_at > pace.patience:
+                    raise _no_rows(run, "it has ended with answers, and names no file of them")
+            elif status.ended:
+                facts = {"status": status.word, "outputs": status.outputs, "completed": status.completed}
+                await run.record(Step.ENDED, ended_at=now, **facts)
+                return
+            elif run.age > context.live_after or run.ticket.cancelling:
+                await _cancel(run, status)
+        elif status.status == 404:
+            lost_at = min(lost_at, now)
+            calls.trouble = f"batch {run.ticket.batch} is not found"
+            _check_account(run, status)
+            if now - lost_at > pace.patience:
+                run.say(
+                    f"batch {run.ticket.batch} is not found at {run.client.provider}; it is left for later "
+                    f"(`llmbatch batches FILE --give-up {run.ticket.tag}` if it is gone for good)"
+                )
+                raise Left
+        else:
+            calls.check(status, "a question about a batch")
+            calls.check_outage(status)
+        if not context.waits and (isinstance(status, Status) or calls.refusals > _FEW_REFUSALS):
+            raise Left
+        await calls.sleep(pace.wait(asked, run.age, context.random))
+        asked += 1
+
+
+async def _cancel(run: TicketRun, status: Status) -> None:
+    """Ask for the cancellation, again as long as the provider does not speak of it; what is answered is collected."""
+    if not run.ticket.cancelling:
+        await run.record(Step.RUNNING, cancelling=True)
+    if "cancel" not in status.word.lower():
+        await run.calls.make(run.client.api.cancel(run.ticket))
+
+
+def _check_account(run: TicketRun, fault: Fault) -> None:
+    if run.ticket.account != run.client.account:
+        raise ActionNeeded(
+            f"batch {run.ticket.batch} was made with another key or account at {run.ticket.address}, and this "
+            f"one does not see it: {fault.message}",
+            "Set the key that it was made with, then run the same command again.",
+        )
+
+
+async def fetch(run: TicketRun) -> None:
+    """Bring every output here, whatever the status says: rows decide. Raises Left, LlmbatchError.
+
+    Answers that the provider counts and does not show are waited for: to take them for missing would pay for them
+    again.
+    """
+    context, pace, files = run.context, run.client.pace, run.context.store.files(run.ticket)
+    began = context.clock.monotonic()
+    while True:
+        await _fetch_outputs(run, files, began)
+        if not run.ticket.completed or await run.in_thread(files.has_rows):
+            break
+        if context.clock.monotonic() - began > pace.patience:
+            raise _no_rows(run, f"{run.ticket.completed:,} requests were answered, and no row is there")
+        await run.calls.sleep(pace.wait(3, 0.0, context.random))
+    await run.record(Step.FETCHED)
+
+
+async def _fetch_outputs(run: TicketRun, files: TicketFiles, began: float) -> None:
+    context, pace, calls = run.context, run.client.pace, run.calls
+    for number, name in enumerate(run.ticket.outputs):
+        while True:
+            errand = replace(run.client.api.output(run.ticket, name), sink=str(files.part(number)))
+            reply = await calls.make(errand)
+            if isinstance(reply, Reply) and 200 <= reply.status < 300:
+                break
+            fault = reply if isinstance(reply, Fault) else _refusal(run.client.api, reply)
+            if fault.code == DISK:
+                raise OutputError(fault.message, "Make room, then run the same command again: nothing is lost.")
+            if fault.status != 404:
+                calls.check(fault, "the fetching of rows")
+            if context.clock.monotonic() - began > pace.patience:
+                raise _no_rows(run, fault.message)
+            await calls.sleep(pace.wait(3, 0.0, context.random))
+        calls.worked()
+        await run.in_thread(files.land, number)
+
+
+def _no_rows(run: TicketRun, why: str) -> CeilingReached:
+    ticket, kept = run.ticket, run.client.api.limits.kept
+    began = ticket.created_at or ticket.asked_at
+    until = "for a limited time" if kept is None else f"until {datetime.fromtimestamp(began + kept):%Y-%m-%d %H:%M}"
+    return CeilingReached(
+        f"the rows of batch {ticket.batch} cannot be fetched: {why}",
+        f"Run the same command again soon: {run.client.provider} keeps them {until}. "
+        f"`llmbatch batches FILE --give-up {ticket.tag}` if they are gone for good.",
+        by="wait",
+    )
+
+
+def _refusal(api: BatchApi, reply: Reply) -> Fault:
+    status = api.status(reply)
+    if isinstance(status, Fault):
+        return status
+    return Fault(kind=Kind.PROTOCOL, message=f"HTTP {reply.status}", retry=True)
+
+
+async def settle(run: TicketRun) -> None:
+    """Write the results of the rows. Raises Left, LlmbatchError."""
+    if run.ticket.nth > 1 and run.client.api.proof is Proof.LISTED:
+        await _look_for_more(run)
+    run.keep_rows = await run.context.settle(run)
+    await run.record(Step.SETTLED)
+
+
+async def _look_for_more(run: TicketRun) -> None:
+    """Tell of a second batch of the same file that the list did not show in time."""
+    ticket = run.ticket
+    try:
+        seen = await run.calls.talk(run.client.api.look(ticket, since(ticket.first_asked_at, ticket.skew)))
+    except Refused:
+        return
+    more = sorted({one.batch for one in seen} - {ticket.batch})
+    if more:
+        run.say(f"batch {', '.join(more)} is of the same file as {ticket.batch}, and may be paid for too")
+        await run.record(Step.FETCHED, more=more, unsure=ticket.unsure + len(more))
+
+
+async def tidy(run: TicketRun) -> None:
+    """Remove what nobody needs any more, there and here; where that fails, time or the next run does it."""
+    errand = run.client.api.tidy(run.ticket)
+    if errand is not None and not run.context.stopping.is_set():
+        with anyio.move_on_after(5.0):
+            await run.client.call(errand)
+    with suppress(OSError):
+        await run.context.in_thread(run.context.store.tidy, run.ticket, keep_rows=run.keep_rows)

@@ -1,0 +1,143 @@
+"""One ticket under way, and what all of them share: where steps are recorded, which rules the run has."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import anyio
+
+from llmbatch.core.clock import Clock
+from llmbatch.core.errors import OutputError
+from llmbatch.core.events import Notice
+from llmbatch.core.ports import Observer
+from llmbatch.core.ticket import Status, Step, Ticket
+from llmbatch.engine.batch_calls import BatchClient, Calls
+
+__all__ = ["NotRun", "TicketContext", "TicketFiles", "TicketRun", "TicketStore"]
+
+
+class TicketFiles(Protocol):
+    """The files of one ticket."""
+
+    input: Path
+
+    def part(self, number: int) -> Path:
+        """Return where rows are written until they are whole."""
+        ...
+
+    def land(self, number: int) -> None:
+        """Give fetched rows their name."""
+        ...
+
+    def has_rows(self) -> bool:
+        """Say whether a row was fetched."""
+        ...
+
+    def outputs(self) -> list[Path]:
+        """Return the files of rows that are there."""
+        ...
+
+
+class TicketStore(Protocol):
+    """What is remembered of tickets on disk. All block, and raise OSError."""
+
+    def record(self, ticket: Ticket, step: Step, facts: dict[str, Any]) -> Ticket:
+        """Put a step on the disk; return the ticket after it."""
+        ...
+
+    def files(self, ticket: Ticket) -> TicketFiles:
+        """Return the files of a ticket."""
+        ...
+
+    def tidy(self, ticket: Ticket, *, keep_rows: bool) -> None:
+        """Remove them."""
+        ...
+
+
+class NotRun(NamedTuple):
+    """Why nothing of a batch ran, so that all of it is given back. `full`: its queue had no room."""
+
+    status: Status
+    full: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class TicketContext:
+    """What all tickets of a run share."""
+
+    store: TicketStore
+    in_thread: Callable[..., Awaitable[Any]]
+    mark_asked: Callable[..., None]
+    clock: Clock
+    notify: Observer
+    random: Callable[[], float]
+    hold: bool
+    max_outage: float
+    waits: bool = True
+    live_after: float = math.inf
+    stopping: anyio.Event
+    wait_for_room: Callable[[Ticket], float]
+    """For how many seconds a ticket has to wait for room in its model's queue; 0 for none."""
+    batches_of_others: Callable[[str], set[str]]
+    """The batches of other tickets of ours."""
+    settle: Callable[["TicketRun"], Awaitable[bool]]
+    """Write the results of a ticket whose rows are here; whether rows were kept that could not be read."""
+
+
+class TicketRun:
+    """One ticket on its way. `status` is what the provider said last."""
+
+    def __init__(self, ticket: Ticket, client: BatchClient, context: TicketContext) -> None:
+        self.ticket = ticket
+        self.client = client
+        self.context = context
+        self.calls = Calls(
+            client,
+            clock=context.clock,
+            random=context.random,
+            stopping=context.stopping,
+            max_outage=context.max_outage,
+        )
+        self.status: Status | None = None
+        self.not_run: NotRun | None = None
+        self.undecided = False
+        """Nobody can tell whether there is a batch, and `--in-doubt hold` forbids another."""
+        self.waits_for_room = False
+        self.keep_rows = False
+        """Rows are kept that could not be read."""
+        self.lost_creates = 0
+        """Creations whose answer was lost and that made no batch, as a look-up found out."""
+        self.uploaded_again = False
+        self.file_refusals = 0
+        """Creations that were refused because of the file, since it was uploaded."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the batch was created."""
+        began = self.ticket.created_at or self.ticket.asked_at or self.ticket.drawn_at
+        return max(0.0, self.context.clock.wall() - began)
+
+    @property
+    def records(self) -> str:
+        """Its batch in words, while it has no name."""
+        return f"a batch of {self.ticket.count:,} records"
+
+    async def record(self, step: Step, **facts: Any) -> None:
+        """Put a step on the disk. Raises OutputError."""
+        self.ticket = await self.in_thread(self.context.store.record, self.ticket, step, facts)
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """Do what blocks in a thread. Raises OutputError for a disk that refuses."""
+        try:
+            return await self.context.in_thread(function, *args, **named)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the state directory: {error.strerror}",
+                "Make room, then run the same command again: no batch is lost.",
+            ) from error
+
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+        self.context.notify(Notice(text))

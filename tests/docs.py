@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS
 from tests import matrix
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +18,7 @@ HEAD = "| flag | default | |\n|---|---|---|\n"
 def table() -> str:
     """Return a row for each option of `run`."""
     rows = []
-    for option in (*OPTIONS, PROFILE):
+    for option in ALL_FLAGS:
         values = f" {option.shown_values}" if option.shown_values else ""
         flags = ", ".join([f"`{option.flag}{values}`", *([f"`{option.short}`"] if option.short else [])])
         default = f"`{option.default}`" if option.default not in (None, False) else ""

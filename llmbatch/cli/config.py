@@ -55,9 +55,10 @@ def show(
     profile: Annotated[str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME")] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that are not the default.")] = False,
 ) -> None:
-    """Print what `run` would use without flags: one line per setting, with its origin."""
-    import json
+    """Print what `run` would use without flags: one line per setting, with its origin.
 
+    What --changed prints is TOML for a settings file; a line with a secret is a comment in it.
+    """
     from llmbatch.app.servers import secret_values
     from llmbatch.core.redact import Redactor
 
@@ -68,5 +69,6 @@ def show(
     for option in OPTIONS:
         origin = settings_file.origin(ctx, option.name)
         if not changed or origin != "default":
-            shown = redact(json.dumps(values[option.name], default=str))
-            print(f"{option.key} = {shown}  # {origin}")
+            value = settings_file.toml_value(values[option.name])
+            shown = redact(value)
+            print(f"{'' if shown == value else '# '}{option.key} = {shown}  # {origin}")

@@ -7,21 +7,26 @@ from typing import Annotated, Any
 import typer
 
 from llmbatch.options.option import Option
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import NO_CONFIG, OPTIONS, PROFILE
 
 __all__ = ["with_flags"]
 
 
-def with_flags(load_profile: Callable[[typer.Context, str | None], str | None]) -> Callable[[Any], Any]:
+def with_flags(
+    load_profile: Callable[[typer.Context, str | None], str | None],
+    leave_out: Callable[[typer.Context, bool], bool],
+) -> Callable[[Any], Any]:
     """Return a decorator that gives a function a parameter for each option, where typer looks for parameters.
 
-    The function takes them as keywords. `load_profile` is called with the name of a profile before all others are read.
+    The function takes them as keywords. `load_profile` is called with the name of a profile before all others are read,
+    `leave_out` with whether there is to be no settings file.
     """
 
     def decorate(function: Any) -> Any:
         own = inspect.signature(function)
         named = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
         options = [_parameter(option) for option in OPTIONS]
+        options.append(_parameter(NO_CONFIG, is_eager=True, callback=leave_out))
         options.append(_parameter(PROFILE, is_eager=True, callback=load_profile))
         function.__signature__ = own.replace(parameters=[*named, *options])
         function.__annotations__ |= {option.name: option.annotation for option in options}

@@ -13,7 +13,7 @@ import typer
 from llmbatch.cli import secrets
 from llmbatch.cli.fast_params import Command
 from llmbatch.cli.flags import with_flags
-from llmbatch.cli.settings_file import load_profile, unknown_variables
+from llmbatch.cli.settings_file import leave_out, load_profile, unknown_variables
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.core.printable import printable
@@ -57,7 +57,7 @@ def _help_all(wanted: bool) -> None:
         raise typer.Exit
 
 
-@with_flags(load_profile)
+@with_flags(load_profile, leave_out)
 def run(
     ctx: typer.Context,
     inputs: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.options.option import Option
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS
 
 __all__ = ["MAIN", "everything", "one_screen"]
 
@@ -29,7 +29,7 @@ _PAGES = {
 
 def one_screen(doc: str) -> str:
     """Return what the verb does, by its docstring, the options that matter, and the names of the others by group."""
-    options = {option.name: option for option in (*OPTIONS, PROFILE)}
+    options = {option.name: option for option in ALL_FLAGS}
     main = [options[name] for name in MAIN]
     lines = [*_head(doc), _heading("Options that matter"), *_described(main)]
     lines += ["", _heading("All others") + ", by group (--help-all explains them)"]
@@ -66,9 +66,9 @@ def _head(doc: str) -> Iterator[str]:
 
 
 def _groups(left_out: Sequence[Option]) -> Iterator[tuple[str, list[Option]]]:
-    panels = dict.fromkeys(option.panel for option in (*OPTIONS, PROFILE))
+    panels = dict.fromkeys(option.panel for option in ALL_FLAGS)
     for panel in panels:
-        members = [option for option in (*OPTIONS, PROFILE) if option.panel == panel and option not in left_out]
+        members = [option for option in ALL_FLAGS if option.panel == panel and option not in left_out]
         if members:
             yield panel, members
 

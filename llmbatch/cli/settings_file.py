@@ -12,9 +12,19 @@ import typer
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.options.option import Option
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS, OPTIONS
 
-__all__ = ["RANK", "commented", "config_path", "load_profile", "origin", "unknown_variables", "values"]
+__all__ = [
+    "RANK",
+    "commented",
+    "config_path",
+    "leave_out",
+    "load_profile",
+    "origin",
+    "toml_value",
+    "unknown_variables",
+    "values",
+]
 
 RANK = ("flag", "environment", "profile", "file", "default")
 """Origins of values, strongest first."""
@@ -22,7 +32,7 @@ RANK = ("flag", "environment", "profile", "file", "default")
 if TYPE_CHECKING:
     from typer._click.core import Context  # typer.Context is a subclass that its own make_context does not return
 
-_PROFILE_KEYS = "llmbatch.profile"
+_PROFILE_KEYS, _LEFT_OUT = "llmbatch.profile", "llmbatch.no_config"
 
 
 _OPTIONS = {option.name: option for option in OPTIONS}
@@ -54,15 +64,13 @@ def _home() -> str | None:
 
 def commented() -> str:
     """Return a settings file in which everything is a comment: each setting with its help and its default."""
-    import json
-
     lines = [_HEAD]
     for panel, options in groupby(OPTIONS, key=lambda option: option.panel):
         lines.append(f"\n## {panel}\n")
         for option in options:
-            value = json.dumps(option.default)
+            value = toml_value(option.default)
             if option.default is None:
-                text = option.shown_values if option.kind.type in (int, float) else json.dumps(option.shown_values)
+                text = option.shown_values if option.kind.type in (int, float) else toml_value(option.shown_values)
                 value = f"[{text}]" if option.repeats else text
             lines.append(f"\n# {option.help}\n# {option.key} = {value}\n")
     return "".join(lines)
@@ -72,6 +80,16 @@ _HEAD = """\
 # Settings of `llmbatch run`, in TOML. To set one, take the # away in front of it; the values here are the defaults, or
 # say what to write. Settings below a line [profile.NAME] at the end of the file are used with --profile NAME.
 """
+
+
+def toml_value(value: Any) -> str:
+    """Write a value as TOML has it; None, which it has not, as null."""
+    import json
+
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    text = value if value is None or isinstance(value, bool | int | float) else str(value)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def origin(ctx: "Context", name: str) -> str:
@@ -120,7 +138,7 @@ def _in_home(option: Option, value: Any) -> Any:
 
 def unknown_variables(ctx: "Context") -> list[str]:
     """Return a message for each LLMBATCH_ variable that no option reads, with a similar name if there is one."""
-    variables = {option.variable for option in (*OPTIONS, PROFILE)} | _OTHER_VARIABLES
+    variables = {option.variable for option in ALL_FLAGS} | _OTHER_VARIABLES
     messages = []
     for name in sorted(ENVIRONMENT):
         if name.startswith("LLMBATCH_") and name not in variables and name != ctx.params.get("key_env"):
@@ -139,6 +157,9 @@ def load_profile(ctx: typer.Context, name: str | None) -> str | None:
     """Read the settings file before typer reads the other options. Raises UsageError."""
     if ctx.resilient_parsing:
         return name
+    if ctx.meta.get(_LEFT_OUT):
+        _refuse_flag(ctx, name)
+        return None
     path = config_path()
     try:
         tables = _toml(path) if path is not None and _is_there(path) else {}
@@ -156,6 +177,23 @@ def load_profile(ctx: typer.Context, name: str | None) -> str | None:
     ctx.meta[_PROFILE_KEYS] = set(chosen)
     ctx.default_map = _named(ctx, tables, path) | chosen
     return name
+
+
+def leave_out(ctx: typer.Context, wanted: bool) -> bool:
+    """Read no settings file. It is called before `load_profile`, or after it if the command line names both."""
+    if wanted and not ctx.resilient_parsing:
+        ctx.meta[_LEFT_OUT] = True
+        if "profile" in ctx.params:
+            _refuse_flag(ctx, ctx.params["profile"])
+            ctx.params["profile"] = None
+            ctx.default_map, ctx.meta[_PROFILE_KEYS] = {}, set()
+    return wanted
+
+
+def _refuse_flag(ctx: typer.Context, profile: str | None) -> None:
+    """Raise UsageError for a profile that a flag names; one that a variable names is ignored."""
+    if profile is not None and origin(ctx, "profile") == "flag":
+        raise UsageError("--profile and --no-config do not go together", "Leave one of them out.")
 
 
 def _is_there(path: Path) -> bool:

@@ -55,4 +55,4 @@ class Copies:
 
 
 def _name(job: Job) -> int:
-    return int(job.key[:16], 16)
+    return int(job.answer_key[:16], 16)

@@ -44,7 +44,7 @@ from llmbatch.options.request_kinds import (
     SERVERS,
 )
 
-__all__ = ["OPTIONS", "PROFILE"]
+__all__ = ["ALL_FLAGS", "NO_CONFIG", "OPTIONS", "PROFILE"]
 
 input = partial(Option, "Input")
 model = partial(Option, "Model")
@@ -261,4 +261,6 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 PROFILE = view("profile", TEXT, r"Settings from \[profile.NAME] of the settings file.", setting=None)
-"""It chooses among settings, and is none."""
+NO_CONFIG = view("no_config", SWITCH, "Read no settings file.", setting=None)
+ALL_FLAGS = (*OPTIONS, NO_CONFIG, PROFILE)
+"""The options, and the two that say where settings come from and are none themselves."""

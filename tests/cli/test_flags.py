@@ -5,17 +5,17 @@ import typer
 
 from llmbatch.cli.lazy_commands import command
 from llmbatch.options.option import Option
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS
 
 RUN = command("run")
 PARAMETERS = {parameter.name: parameter for parameter in RUN.params}
 
 
 def test_typer_has_the_flags_of_the_table_in_their_order() -> None:
-    assert list(PARAMETERS) == ["inputs", "help_all", *(option.name for option in (*OPTIONS, PROFILE))]
+    assert list(PARAMETERS) == ["inputs", "help_all", *(option.name for option in ALL_FLAGS)]
 
 
-@pytest.mark.parametrize("option", [*OPTIONS, PROFILE], ids=lambda option: option.name)
+@pytest.mark.parametrize("option", ALL_FLAGS, ids=lambda option: option.name)
 def test_a_flag_is_what_the_table_says(option: Option) -> None:
     parameter = PARAMETERS[option.name]
     assert parameter.opts == [option.flag, *([option.short] if option.short else [])]

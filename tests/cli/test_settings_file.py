@@ -94,6 +94,46 @@ def test_what_is_changed_can_be_shown_alone(show: Show) -> None:
     }
 
 
+NASTY = ["a=\N{ROCKET}", 'b="quoted"\n\tnext line', "c=\x7f\x1b", "d=\\back", "e=#hash = 1"]
+
+
+def test_what_is_changed_is_toml_that_means_the_same_when_it_is_pasted(show: Show) -> None:
+    toml = 'model = "m"\nconcurrency = 9\nquiet = true\nprice = "1,2"\nmax-cost = 1.5\nsystem = "\\u007f \\\\ x"\n'
+    toml += f"param = {json.dumps(NASTY, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
+    toml += "[profile.p]\nretries = 3\nmeta-field = ['a', 'b']\n"
+    shown = show(toml, "--changed", "--profile", "p", LLMBATCH_TIMEOUT="90s")
+    pasted = "".join(f"{name} = {value}\n" for name, value in shown.items())
+    values = {name: tomllib.loads(f"x = {value}")["x"] for name, value in shown.items()}
+    assert values["param"] == NASTY and values["retries"] == 3 and values["timeout"] == "90s"
+    again = show(pasted, "--changed", LLMBATCH_TIMEOUT="")
+    assert {name: tomllib.loads(f"x = {value}")["x"] for name, value in again.items()} == values
+
+
+def test_a_secret_is_a_comment_in_what_can_be_pasted(show: Show) -> None:
+    shown = show('header = ["X-Api-Key: sk-abcdefghijklmnop"]', "--changed")
+    assert [*shown] == ["# header"] and "sk-" not in shown["# header"]
+
+
+def test_no_settings_file_is_read_on_request(
+    home: Path, cli: Cli, one_record: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home / "config/llmbatch/config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text("neither TOML")
+    run = ("run", one_record, "-m", "m", "--base-url", "ftp://x")
+    assert "--base-url" in cli(*run, "--no-config")[1] and "config.toml" in cli(*run)[1]
+    for flags in (("--no-config", "--profile", "p"), ("--profile", "p", "--no-config")):
+        path.write_text("[profile.p]\nlimit = 1")
+        code, said = cli(*run, *flags)
+        assert code == 2 and "--profile and --no-config" in said
+    monkeypatch.setenv("LLMBATCH_PROFILE", "gone")
+    assert "--base-url" in cli(*run, "--no-config")[1], "a profile that a variable names is left out, too"
+    monkeypatch.setenv("LLMBATCH_NO_CONFIG", "1")
+    monkeypatch.delenv("LLMBATCH_PROFILE")
+    path.write_text("neither TOML")
+    assert "--base-url" in cli(*run)[1]
+
+
 def test_a_variable_of_an_option_that_repeats_has_a_value_on_each_line(show: Show) -> None:
     shown = show("", LLMBATCH_HEADER="X-Title: my own run\n\nX-Other:  two  spaces \n", LLMBATCH_PARAM='stop=["a b"]')
     assert shown["header"] == '["X-Title: my own run", "X-Other:  two  spaces"]  # environment'

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmbatch.api.options import Options
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS
 
 from .command import Command
 
@@ -49,6 +49,6 @@ def test_the_settings_of_then_mean_what_they_meant(version: Path, llmbatch: Comm
 
 
 def test_each_flag_and_each_argument_of_then_is_there(version: Path) -> None:
-    flags = {flag for option in (*OPTIONS, PROFILE) for flag in (option.flag, option.short)}
+    flags = {flag for option in ALL_FLAGS for flag in (option.flag, option.short)}
     assert set((version / "flags").read_text().split()) <= flags
     assert set((version / "arguments").read_text().split()) <= Options.__annotations__.keys()

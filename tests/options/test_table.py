@@ -12,7 +12,7 @@ from llmbatch.input.source import FORMATS
 from llmbatch.options import kinds, request_kinds
 from llmbatch.options.option import Option
 from llmbatch.options.resolve import to_settings
-from llmbatch.options.table import OPTIONS, PROFILE
+from llmbatch.options.table import ALL_FLAGS, OPTIONS
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -48,7 +48,7 @@ def test_the_words_that_python_takes_are_those_of_the_flag() -> None:
 
 
 def test_flags_and_variables_are_there_once() -> None:
-    flags = [flag for option in (*OPTIONS, PROFILE) for flag in (option.flag, option.short) if flag]
+    flags = [flag for option in ALL_FLAGS for flag in (option.flag, option.short) if flag]
     assert len(set(flags)) == len(flags)
     for option in OPTIONS:
         assert option.panel.lower() in Settings._fields and option.help.endswith((".", "...")), option.name

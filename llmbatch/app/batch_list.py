@@ -1,4 +1,4 @@
-"""`batches`: what a results file has with providers, and what is done about it by hand: look, cancel, adopt."""
+"""`batches`: what a results file has with providers, and what is done about it by hand."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,8 +16,9 @@ from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.settings import Settings
-from llmbatch.core.ticket import Status, Step, Ticket
+from llmbatch.core.ticket import Status, Step, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.batch_api import read_row
 from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.results.opening import open_store
 from llmbatch.results.ticket_log import NAME, read_log
@@ -25,7 +26,10 @@ from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
 
-__all__ = ["BatchLine", "adopt", "cancel", "list_batches"]
+__all__ = ["BatchLine", "adopt", "cancel", "check_batch", "give_up", "list_batches"]
+
+_FIRST_ROWS = 1 << 20
+"""Bytes of an output that are fetched to look at its first row."""
 
 
 @dataclass(slots=True)
@@ -99,21 +103,57 @@ def adopt(path: Path, tag: str, batch: str, *, environment: Mapping[str, str], k
         line = BatchLine(replace(ticket, batch=batch))
 
         async def take(line: BatchLine, client: BatchClient) -> None:
-            reply = await client.call(client.api.poll(line.ticket))
-            status = client.api.status(reply) if isinstance(reply, Reply) else reply
-            if not isinstance(status, Status):
-                raise UsageError(f"batch {batch!r} is not there: {status.message}", "Look its name up at the provider.")
-            if status.total not in (None, ticket.count):
-                raise UsageError(
-                    f"batch {batch!r} has {status.total:,} records, and {tag} has {ticket.count:,}: it is another one",
-                    "Look its name up at the provider.",
-                )
+            status = await check_batch(line.ticket, client)
             now = SystemClock.wall()
             line.ticket = store.tickets.record(ticket, Step.RUNNING, {"batch": batch, "created_at": now})
             line.said = status.word
 
         anyio.run(partial(_each, [line], path, transport, environment, key_env, take))
     return line
+
+
+async def check_batch(ticket: Ticket, client: BatchClient) -> Status:
+    """Return how the batch of a ticket is, of which a person says that it is the one. Raises UsageError if it is not.
+
+    One that has ended is known by its first row. Any other has to have as many records.
+    """
+    reply = await client.call(client.api.poll(ticket))
+    status = client.api.status(reply) if isinstance(reply, Reply) else reply
+    look = "Look its name up at the provider."
+    if not isinstance(status, Status):
+        raise UsageError(f"batch {ticket.batch!r} is not there: {status.message}", look)
+    if status.total not in (None, ticket.count):
+        raise UsageError(
+            f"batch {ticket.batch!r} has {status.total:,} records, and {ticket.tag} has {ticket.count:,}: "
+            "it is another one",
+            look,
+        )
+    for name in status.outputs if status.ended else ():
+        rows = await client.call(replace(client.api.output(ticket, name), only=_FIRST_ROWS))
+        if not isinstance(rows, Reply) or not 200 <= rows.status < 300:
+            continue
+        row = read_row(client.api, rows.body.partition(b"\n")[0])
+        if row is not None and line_of(ticket.tag, ticket.count, row.id) is None:
+            raise UsageError(
+                f"batch {ticket.batch!r} has a row {str(row.id)[:80]!r}, which is of no record of {ticket.tag}: "
+                "it is another one",
+                look,
+            )
+    return status
+
+
+def give_up(path: Path, tag: str) -> BatchLine:
+    """Say that a batch will never be collected: its records without a line are in doubt. Raises LlmbatchError."""
+    with open_store(path, fsync="batch") as store:
+        ticket = store.tickets.log.tickets.get(tag)
+        if ticket is None:
+            raise UsageError(
+                f"{path} has no batch {tag!r} that is not collected", f"llmbatch batches {path} lists what there is."
+            )
+        # Their intents were written when the file was opened, with marks that say sent.
+        store.tickets.record(ticket, Step.VOID, {"reason": "given up"})
+        store.tickets.tidy(ticket, keep_rows=True)
+    return BatchLine(ticket, said="given up")
 
 
 def _open_tickets(path: Path) -> list[Ticket]:

@@ -21,6 +21,12 @@ def batches(
         str | None,
         typer.Option(metavar="TICKET=BATCH", help="Name the batch of a ticket whose creation was cut off."),
     ] = None,
+    give_up: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TICKET", help="Never collect this batch: its records without an answer are in doubt then."
+        ),
+    ] = None,
     key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable that holds the key.")
     ] = None,
@@ -33,8 +39,8 @@ def batches(
     """
     if format not in ("table", "json"):
         raise UsageError(f"--format {format}: not a format", "--format table or json.")
-    if sum((check, cancel, adopt is not None)) > 1:
-        raise UsageError("--check, --cancel and --adopt are one at a time", "Keep one of them.")
+    if sum((check, cancel, adopt is not None, give_up is not None)) > 1:
+        raise UsageError("--check, --cancel, --adopt and --give-up are one at a time", "Keep one of them.")
     from llmbatch.app import batch_list
     from llmbatch.core.clock import SystemClock
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
@@ -44,6 +50,9 @@ def batches(
         if not equals or not tag or not batch:
             raise UsageError(f"--adopt {adopt!r} is not TICKET=BATCH", f"llmbatch batches {file} lists the tickets.")
         lines = [batch_list.adopt(file, tag, batch, environment=ENVIRONMENT, key_env=key_env)]
+    elif give_up is not None:
+        lines = [batch_list.give_up(file, give_up)]
+        notice("the next run treats its records without an answer as in doubt: --in-doubt retry|hold")
     elif cancel:
         lines = batch_list.cancel(file, environment=ENVIRONMENT, key_env=key_env)
         if lines:

@@ -39,5 +39,6 @@ def undecided(ticket: Ticket, provider: str) -> str:
     return (
         f"nobody can tell whether a batch of {ticket.count:,} records was created at {provider}: they are held; "
         "--in-doubt retry makes another, "
-        f"`llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the one that is there"
+        f"`llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the one that is there, --give-up {ticket.tag} says "
+        "that there is none"
     )

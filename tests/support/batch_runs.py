@@ -134,8 +134,9 @@ def _ok(value: Any) -> Reply:
 class Records:
     """The input of a run: what the file has of each record decides what becomes of it."""
 
-    def __init__(self, store: Store, jobs: Iterable[Job]) -> None:
+    def __init__(self, store: Store, jobs: Iterable[Job], *, hold: bool) -> None:
         self._store, self._jobs = store, list(jobs)
+        self._policy = ResumePolicy(hold=hold)
         self.ended = False
 
     def read(self, limit: int) -> list[Any]:
@@ -147,12 +148,12 @@ class Records:
             if self._store.claim(job.identity):
                 entries.append(AlreadyDone.PENDING)
                 continue
-            decision = self._store.decide(job.identity, job.key, ResumePolicy())
+            decision = self._store.decide(job.identity, job.key, self._policy)
             if decision.action is Action.SEND:
                 job.redo, job.possibly_billed = decision.redo, self._store.prior(job.identity, job.key)
                 entries.append(job)
             else:
-                entries.append(AlreadyDone.OK)
+                entries.append(AlreadyDone.HELD if decision.action is Action.HOLD else AlreadyDone.OK)
         self._store.plan([one for one in entries if isinstance(one, Job)])
         return entries
 
@@ -245,7 +246,7 @@ class BatchRun:
                 servers=("",),
             )
             self.pipeline = Pipeline(
-                input=Records(store, self._jobs),
+                input=Records(store, self._jobs, hold=self._hold),
                 sink=journal,
                 dispatch=dispatch,
                 open_lane=lambda: ScriptedLane(lambda request, n: (0.01, answer()), self.world),

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from llmbatch.core.snapshot import Cause, RouteState, Snapshot
+from llmbatch.core.snapshot import BatchesState, Cause, RouteState, Snapshot
 from llmbatch.ui.live import render
 from llmbatch.ui.metrics import exposition
 from llmbatch.ui.plain import progress_line
@@ -59,3 +59,25 @@ def test_what_limits_each_route_is_said(closed_for: float) -> None:
         assert f"m: at the ceiling of 64 in flight; other: {words}" in text
     assert f"llmbatch_held_seconds {closed_for}" in exposition(now, 0.0)
     assert "llmbatch_records_per_second 2.0" in exposition(now, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (
+            BatchesState(2, 100_000, 61_204, 11_520.0, 86_400.0, 1, "gpt-x"),
+            (
+                "2 batches running, 61,204 of 100,000 answered, oldest 3 h 12 min of 24 h, "
+                "1 waits for room in the queue of gpt-x"
+            ),
+        ),
+        (BatchesState(1, 50, None, 60.0, 86_400.0), "1 batch running, 50 records, 1 min of 24 h"),
+        (
+            BatchesState(0, 0, None, 0.0, 0.0, trouble="the upload fails (503): busy\x1b[2J"),
+            "0 batches running, the upload fails (503): busy",
+        ),
+    ],
+)
+def test_where_batches_stand_is_said_and_why_they_do_not_move(state: BatchesState, words: str) -> None:
+    for line in shown(NOW._replace(batches=state)):
+        assert words in " ".join(line.split()) and "\x1b[2J" not in line

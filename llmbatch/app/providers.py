@@ -28,12 +28,13 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The answer to GET /models. `models` is how many it lists, if that could be read."""
+    """The answer to GET /models. `models` is how many it lists, if that could be read, `names` what they are called."""
 
     ok: bool
     message: str
     status: int | None = None
     models: int | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Provider:
         fields = asdict(self)
         if self.check is None:
             del fields["check"]
+        else:
+            del fields["check"]["names"]
         return fields
 
 
@@ -125,4 +128,6 @@ def _read(answer: Reply | Fault) -> Check:
         body = body.get("data", body.get("models"))
     if not isinstance(body, list):
         return Check(ok=False, status=200, message="it answers, but not with a list of models")
-    return Check(ok=True, status=200, models=len(body), message=f"{len(body):,} models")
+    named = (one.get("id") or one.get("name") for one in body if isinstance(one, dict))
+    names = tuple(name.removeprefix("models/") for name in named if isinstance(name, str))
+    return Check(ok=True, status=200, models=len(body), names=names, message=f"{len(body):,} models")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.completion import choose
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ActionNeeded, UsageError
 
@@ -30,7 +31,9 @@ def batches(
     key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable that holds the key.")
     ] = None,
-    format: Annotated[str, typer.Option(metavar="table|json", help="The shape of the list.")] = "table",
+    format: Annotated[
+        str, typer.Option(metavar="table|json", help="The shape of the list.", autocompletion=choose("table", "json"))
+    ] = "table",
 ) -> None:
     """List the batches of a results file that are not collected yet.
 

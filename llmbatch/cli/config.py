@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llmbatch.cli import secrets, settings_file
+from llmbatch.cli.completion import profiles
 from llmbatch.cli.lazy_commands import command
 from llmbatch.core.errors import UsageError
 from llmbatch.options.table import OPTIONS
@@ -52,7 +53,9 @@ def init() -> None:
 
 @config.command()
 def show(
-    profile: Annotated[str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME", autocompletion=profiles)
+    ] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that are not the default.")] = False,
 ) -> None:
     """Print what `run` would use without flags: one line per setting, with its origin.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.completion import choose
 from llmbatch.core.errors import UsageError
 
 __all__ = ["convert"]
@@ -28,6 +29,7 @@ def convert(
             "--to",
             metavar="openai-batch|cookbook|text|csv|tsv|parquet",
             help="The shape. Default: what the name of OUT says.",
+            autocompletion=choose(*_SHAPES),
         ),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", "-r", help="With text: the text itself, failures left out.")] = False,

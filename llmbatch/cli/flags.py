@@ -6,10 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from llmbatch.cli.completion import choose, models, profiles
 from llmbatch.options.option import Option
 from llmbatch.options.table import NO_CONFIG, OPTIONS, PROFILE
 
 __all__ = ["with_flags"]
+
+_COMPLETIONS: dict[str, Callable[..., list[str]]] = {"model": models, "profile": profiles}
+"""Completions of values that the kind of an option does not know."""
 
 
 def with_flags(
@@ -44,7 +48,7 @@ def _parameter(option: Option, **settings: Any) -> inspect.Parameter:
         rich_help_panel=option.panel,
         envvar=option.variable,
         metavar=option.shown_values or None,
-        autocompletion=(lambda: list(kind.choices)) if kind.choices else None,
+        autocompletion=_COMPLETIONS.get(option.name) or (choose(*kind.choices) if kind.choices else None),
         **settings,
     )
     annotation = kind.type if default is not None else kind.type | None

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.completion import pages
 from llmbatch.core.errors import UsageError
 
 __all__ = ["help"]
 
 
 def help(
-    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="One of the pages; none lists them.")] = None,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="One of the pages; none lists them.", autocompletion=pages)
+    ] = None,
 ) -> None:
     """Show a page of the manual: rendered on a terminal, Markdown in a pipe.
 

@@ -5,15 +5,20 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.completion import choose, remember_models
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, UsageError
+from llmbatch.options.request_kinds import PROVIDER
 
 __all__ = ["providers"]
 
 
 def providers(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Presets; none is all.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Presets; none is all.", show_default=False, autocompletion=choose(*PROVIDER.choices)
+        ),
     ] = None,
     check: Annotated[
         bool,
@@ -23,7 +28,11 @@ def providers(
     ] = False,
     format: Annotated[
         str | None,
-        typer.Option(metavar="table|json", help="json is a line for each; the default where stdout is no terminal."),
+        typer.Option(
+            metavar="table|json",
+            help="json is a line for each; the default where stdout is no terminal.",
+            autocompletion=choose("table", "json"),
+        ),
     ] = None,
 ) -> None:
     """List the presets for -p: base URL, key variable, and whether the key is set. Keys are never shown.
@@ -42,6 +51,9 @@ def providers(
     if check:
         wanted = [one for one in found if names or one.key_set or not one.needs_key]
         found = anyio.run(presets.checked, wanted, ENVIRONMENT)
+        for one in found:
+            if one.check is not None:
+                remember_models(one.provider, one.check.names)
     out = stdout_sink()
     if format == "json" or (format is None and not os.isatty(1)):
         from llmbatch.codec import json

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.completion import choose
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 
@@ -19,7 +20,12 @@ def report(
         typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
     ] = None,
     format: Annotated[
-        str, typer.Option(metavar="|".join(FORMATS), help="The shape of the report; html is one page.")
+        str,
+        typer.Option(
+            metavar="|".join(FORMATS),
+            help="The shape of the report; html is one page.",
+            autocompletion=choose(*FORMATS),
+        ),
     ] = "table",
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the answers of several files side by side, by id.")

@@ -21,6 +21,7 @@ __all__ = [
     "leave_out",
     "load_profile",
     "origin",
+    "profile_names",
     "toml_value",
     "unknown_variables",
     "values",
@@ -177,6 +178,16 @@ def load_profile(ctx: typer.Context, name: str | None) -> str | None:
     ctx.meta[_PROFILE_KEYS] = set(chosen)
     ctx.default_map = _named(ctx, tables, path) | chosen
     return name
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles, none where there is no settings file that can be read."""
+    path = config_path()
+    try:
+        found = _toml(path).get("profile", {}) if path is not None else {}
+    except (OSError, ValueError):
+        return []
+    return sorted(found) if isinstance(found, dict) else []
 
 
 def leave_out(ctx: typer.Context, wanted: bool) -> bool:

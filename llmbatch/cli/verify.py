@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand
 
+from llmbatch.cli.completion import choose
 from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.settings import InputSettings
+from llmbatch.options.kinds import FORMAT
 
 if TYPE_CHECKING:
     from llmbatch.app.verify import Finding
@@ -61,7 +63,12 @@ def _verify(
         typer.Argument(metavar="INPUT", help="The files of prompts; none or - is stdin.", show_default=False),
     ] = None,
     input_format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="As for the run. Default: by file name; stdin is jsonl.")
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="As for the run. Default: by file name; stdin is jsonl.",
+            autocompletion=choose(*FORMAT.choices),
+        ),
     ] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHARACTER", help="As for the run.")] = None,
     id_field: Annotated[
@@ -74,7 +81,10 @@ def _verify(
         ),
     ] = None,
     max_line: Annotated[int, typer.Option(metavar="BYTES", min=1, help="As for the run.")] = InputSettings().max_line,
-    format: Annotated[str, typer.Option(metavar="table|json", help="The shape of the account.")] = "table",
+    format: Annotated[
+        str,
+        typer.Option(metavar="table|json", help="The shape of the account.", autocompletion=choose("table", "json")),
+    ] = "table",
     all: Annotated[
         bool,
         typer.Option("--all", help="Everything that is wrong, as JSON lines on stdout; the account goes to stderr."),

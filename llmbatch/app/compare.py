@@ -59,8 +59,13 @@ class Comparison:
         }
 
 
-def compare(names: Sequence[str], *, notice: Callable[[str], None]) -> Comparison:
-    """Compare files by the ids of their records, or by the records where there are no ids.
+def compare(
+    names: Sequence[str],
+    *,
+    notice: Callable[[str], None],
+    also: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Comparison:
+    """Compare files by the ids of their records, or by the records where there are no ids; `also` sees each line.
 
     Answers are compared as text, without space around them. Raises InputError, UsageError.
     """
@@ -75,6 +80,8 @@ def compare(names: Sequence[str], *, notice: Callable[[str], None]) -> Compariso
             book = StatsByModel()
             for line in file.results():
                 book.add(line)
+                if also is not None:
+                    also(file.name, line)
                 if line["status"] == "ok":
                     answers.setdefault(_name(line), [None] * len(files))[place] = _fingerprint(line)
             found.stats.append(book.total())

@@ -1,13 +1,20 @@
 """`llmbatch report`: computes the summary again from results files."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmbatch.cli.completion import choose
 from llmbatch.core.environment import ENVIRONMENT
-from llmbatch.core.errors import UsageError
+from llmbatch.core.errors import ExitCode, UsageError
+from llmbatch.core.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmbatch.results.expectation import Expectation
+    from llmbatch.results.stats import StatsByModel
 
 __all__ = ["report"]
 
@@ -30,6 +37,17 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the answers of several files side by side, by id.")
     ] = False,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ANSWER=EXPECTED",
+            help="Compare a field of the answer with what is right, as json.label=meta.gold: accuracy and confusion.",
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        str | None,
+        typer.Option(metavar="P%", help="With --expect: exit 1 where a model, or a file, is right more seldom."),
+    ] = None,
 ) -> None:
     """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
 
@@ -37,9 +55,15 @@ def report(
     llmbatch report shard-*.jsonl --format json | jq .cost_usd
     llmbatch report results.jsonl --format html > report.html
     llmbatch report --compare gpt.jsonl claude.jsonl
+    llmbatch report answers/*.jsonl --expect json.label=meta.gold --min-accuracy 90%
     """
     if format not in FORMATS:
         raise UsageError(f"--format {format}: not a format", f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    least = _share(min_accuracy)
+    if least is not None and expect is None:
+        raise UsageError("--min-accuracy needs --expect", "Example: --expect json.label=meta.gold")
+    if expect is not None and format == "junit":
+        raise UsageError("--expect has no format junit", "--format table, json, html or markdown.")
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.files import check_stdout
@@ -48,27 +72,39 @@ def report(
 
     check_stdout(files or [])
     out, names = stdout_sink(), files or []
+    from llmbatch.results.expectation import Expectation
+
+    expected = Expectation(expect) if expect is not None else None
     if compare:
-        _compare(names, format)
+        _compare(names, format, expected)
+        _check_accuracy(expected, least)
         return
+
+    def counted(*others: "Callable[[dict[str, Any]], None]") -> "StatsByModel":
+        book = summarize(names, notice=notice, also=_all(expected, others))
+        for text in expected.conclude() if expected is not None else ():
+            notice(text)
+        return book
+
     match format:
         case "json":
             from llmbatch.codec import json
 
-            out(json.dumps(summarize(names, notice=notice).as_json()) + b"\n")
+            fields = counted().as_json()
+            out(json.dumps(fields if expected is None else fields | {"expected": expected.as_json()}) + b"\n")
         case "html":
             from llmbatch.results.highlights import Highlights
             from llmbatch.ui.report_html import report_page
 
             highlights = Highlights()
-            book = summarize(names, notice=notice, also=highlights.add)
-            out(report_page(book, highlights, names or ["stdin"]))
+            book = counted(highlights.add)
+            out(report_page(book, highlights, names or ["stdin"], expected))
         case "markdown":
             from llmbatch.results.highlights import Highlights
             from llmbatch.ui.report_markdown import report_markdown
 
             highlights = Highlights()
-            out(report_markdown(summarize(names, notice=notice, also=highlights.add), highlights))
+            out(report_markdown(counted(highlights.add), highlights, expected))
         case "junit":
             from llmbatch.ui.report_junit import junit_report
 
@@ -80,10 +116,58 @@ def report(
             from llmbatch.ui.report import account_text
             from llmbatch.ui.symbols import symbols_for
 
-            out(account_text(summarize(names, notice=notice), terminal_width(1), symbols_for(ENVIRONMENT)))
+            out(account_text(counted(), terminal_width(1), symbols_for(ENVIRONMENT)))
+            if expected is not None:
+                from llmbatch.ui.expectation import expectation_text
+
+                out(expectation_text(expected, terminal_width(1), symbols_for(ENVIRONMENT)))
+    _check_accuracy(expected, least)
 
 
-def _compare(names: list[str], format: str) -> None:
+def _all(
+    expected: "Expectation | None", others: "Sequence[Callable[[dict[str, Any]], None]]"
+) -> "Callable[[dict[str, Any]], None] | None":
+    """Return one function that shows a line to all who want to see it."""
+    if expected is None and not others:
+        return None
+
+    def see(line: "dict[str, Any]") -> None:
+        for other in others:
+            other(line)
+        if expected is not None:
+            model = line.get("model")
+            expected.add(line, model if isinstance(model, str) else "(none)")
+
+    return see
+
+
+def _share(text: str | None) -> float | None:
+    """Read a share, as 90% or 0.9. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"--min-accuracy {text!r} is not a share", "Examples: --min-accuracy 90%, --min-accuracy 0.9")
+    return share
+
+
+def _check_accuracy(expected: "Expectation | None", least: float | None) -> None:
+    """End with exit code 1 where a group is right too seldom."""
+    if expected is None or least is None:
+        return
+    from llmbatch.ui.streams import notice
+
+    low = {name: score.accuracy for name, score in expected.groups.items() if (score.accuracy or 0.0) < least}
+    for name, accuracy in low.items():
+        notice(f"{printable(name, 80)}: {accuracy or 0.0:.1%} are right, less than --min-accuracy {least:.1%}")
+    if low:
+        raise typer.Exit(ExitCode.FAILURES)
+
+
+def _compare(names: list[str], format: str, expected: "Expectation | None") -> None:
     from llmbatch.app.compare import compare as compare_files
     from llmbatch.codec import json
     from llmbatch.ui.compare import comparison_text
@@ -92,14 +176,25 @@ def _compare(names: list[str], format: str) -> None:
 
     if format not in ("table", "json", "html"):
         raise UsageError(f"--compare has no format {format}", "--format table, json or html.")
-    found = compare_files(names, notice=notice)
+    found = compare_files(names, notice=notice, also=_by_file(expected) if expected is not None else None)
+    for text in expected.conclude() if expected is not None else ():
+        notice(text)
     match format:
         case "json":
-            text = json.dumps(found.as_json()) + b"\n"
+            fields = found.as_json()
+            said = json.dumps(fields if expected is None else fields | {"expected": expected.as_json()}) + b"\n"
         case "html":
             from llmbatch.ui.compare_html import comparison_page
 
-            text = comparison_page(found)
+            said = comparison_page(found, expected)
         case _:
-            text = comparison_text(found, terminal_width(1), symbols_for(ENVIRONMENT))
-    stdout_sink()(text)
+            said = comparison_text(found, terminal_width(1), symbols_for(ENVIRONMENT))
+            if expected is not None:
+                from llmbatch.ui.expectation import expectation_text
+
+                said += expectation_text(expected, terminal_width(1), symbols_for(ENVIRONMENT))
+    stdout_sink()(said)
+
+
+def _by_file(expected: "Expectation") -> "Callable[[str, dict[str, Any]], None]":
+    return lambda name, line: expected.add(line, name)

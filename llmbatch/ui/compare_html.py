@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from llmbatch.app.compare import SHOWN, Comparison
+from llmbatch.results.expectation import Expectation
 from llmbatch.results.stats import Stats
+from llmbatch.ui.expectation import for_page
 from llmbatch.ui.html_page import html_page
 from llmbatch.ui.units import duration, money, share
 
@@ -40,7 +42,7 @@ class _Side(NamedTuple):
     text: str | None
 
 
-def comparison_page(found: Comparison) -> bytes:
+def comparison_page(found: Comparison, expected: Expectation | None = None) -> bytes:
     """Write the page: a row for each file, how often they agree, and the records with different answers."""
     return html_page(
         "compare",
@@ -55,6 +57,7 @@ def comparison_page(found: Comparison) -> bytes:
         agreement=[[(part, "" if part is None else share(part)) for part in row] for row in found.agreement],
         differing=[_record(one.id, one.texts) for one in found.differing],
         more=len(found.differing) >= SHOWN,
+        expected=for_page(expected),
     )
 
 

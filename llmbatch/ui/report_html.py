@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from llmbatch.results.expectation import Expectation
 from llmbatch.results.highlights import Highlights
 from llmbatch.results.stats import Stats, StatsByModel
 from llmbatch.ui import charts
+from llmbatch.ui.expectation import for_page
 from llmbatch.ui.histogram import histogram
 from llmbatch.ui.html_page import html_page
 from llmbatch.ui.report import MODEL_COLUMNS, MODEL_FIGURES, account_rows, model_rows
@@ -30,7 +32,9 @@ class _Card(NamedTuple):
     tone: str = ""
 
 
-def report_page(book: StatsByModel, highlights: Highlights, names: Sequence[str]) -> bytes:
+def report_page(
+    book: StatsByModel, highlights: Highlights, names: Sequence[str], expected: Expectation | None = None
+) -> bytes:
     """Write the page about results files of these names."""
     total, kinds = book.total(), book.total().failures.most_common()
     models = model_rows(book)
@@ -54,6 +58,7 @@ def report_page(book: StatsByModel, highlights: Highlights, names: Sequence[str]
         ],
         answers=highlights.answers,
         slowest=highlights.slowest,
+        expected=for_page(expected),
     )
 
 

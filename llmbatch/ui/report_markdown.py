@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from llmbatch.core.printable import printable
+from llmbatch.results.expectation import Expectation
 from llmbatch.results.highlights import Highlights
 from llmbatch.results.stats import StatsByModel
+from llmbatch.ui.expectation import SCORE_COLUMNS, score_rows
 from llmbatch.ui.report import MODEL_COLUMNS, account_rows, model_rows
 
 __all__ = ["report_markdown"]
@@ -12,13 +14,16 @@ __all__ = ["report_markdown"]
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+-.!|~&:@"})
 
 
-def report_markdown(book: StatsByModel, highlights: Highlights) -> bytes:
+def report_markdown(book: StatsByModel, highlights: Highlights, expected: Expectation | None = None) -> bytes:
     """Write the account, the models and an example of each kind of failure."""
     total = book.total()
     parts = [f"### llmbatch: {total.ok:,} of {total.records:,} answered, {total.failed:,} failed"]
     parts.append(_table(("", ""), [(fact.name, fact.value) for fact in account_rows(book.files, total)]))
     if models := model_rows(book):
         parts.append(_table(MODEL_COLUMNS, models))
+    if expected is not None:
+        parts.append(f"{_cell(expected.answer)} against {_cell(expected.expected)}")
+        parts.append(_table(SCORE_COLUMNS, score_rows(expected)))
     if total.failures:
         parts.append(
             _table(("failure", "records", "id", "message"), list(_failures(total.failures.most_common(), highlights)))

@@ -41,15 +41,15 @@ lint: $(VENV)/installed-dev  ## style and mistakes, by ruff
 types: $(VENV)/installed-dev  ## types, by mypy
 	$(BIN)/mypy
 
-UNIT := app cli codec core dialects input options pacing results
+UNIT := app cli codec core dialects input options pacing parts results
 unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no network
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 
 test: lint types  ## lint, types and all tests
-	$(BIN)/pytest -n 3 --dist worksteal  # one more than two cores: some tests wait for time to pass
+	$(BIN)/pytest -n 4 --dist worksteal  # more than two cores: many tests wait for other processes
 
 deep: $(VENV)/installed-dev  ## all cases and examples of the tests, all commands as new processes: 8 minutes
-	LLMBATCH_TEST_DEEP=1 $(BIN)/pytest -n 3 --dist worksteal
+	LLMBATCH_TEST_DEEP=1 $(BIN)/pytest -n 4 --dist worksteal
 
 bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module
 	$(BIN)/python -m tests.bench

@@ -14,7 +14,7 @@ from hypothesis import settings
 from tests.support.deep import DEEP
 
 settings.register_profile("deep", deadline=None)
-settings.register_profile("sample", deadline=None, max_examples=30)
+settings.register_profile("sample", deadline=None, max_examples=30, derandomize=True, database=None)
 settings.load_profile("deep" if DEEP else "sample")
 
 for signum, usual in (

@@ -28,6 +28,7 @@ from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.settings import InputSettings, ModelSettings, Redo, Settings
 from llmbatch.results.reader import RecordedHistory, open_results
 from llmbatch.results.resume_policy import Action, ResumePolicy
+from tests.support.deep import examples
 from tests.support.dialects import dialect_of
 from tests.support.result_lines import failed, ok, put
 
@@ -101,7 +102,7 @@ def write(path: Path, records: list[Any]) -> Path:
     return path
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS, st.data())
 def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_first(
     records: list[Any], data: st.DataObject
@@ -150,7 +151,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_pass, "can_fork", lambda: True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(RECORDS, st.data())
 def test_two_processes_find_what_one_finds(two_cores: None, records: list[Any], data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from llmbatch.ui.report import account_text
 from llmbatch.ui.report_html import report_page
 from llmbatch.ui.report_markdown import report_markdown
 from llmbatch.ui.symbols import UNICODE
+from tests.support.deep import examples
 from tests.support.result_lines import failed, ok, put
 
 NASTY = "\x1b]0;x\x07\x9b31m<script>&\u202e[/x]\"'"
@@ -94,7 +95,7 @@ JUNK = st.recursive(
 NAMES = ("error", "usage", "cost_usd", "latency_s", "attempts", "started_at", "model", "possibly_billed", "billed")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(NAMES), JUNK)), max_size=6))
 def test_no_field_is_trusted(lines: list[tuple[bool, dict[str, Any]]]) -> None:
     book = book_of([(ok if fine else failed)(None, 0, **more) for fine, more in lines])
@@ -109,7 +110,7 @@ def test_no_field_is_trusted(lines: list[tuple[bool, dict[str, Any]]]) -> None:
     report_markdown(book, highlights)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.sampled_from(["m-1", "m-2", "m-3", None]), max_size=12))
 def test_the_total_is_the_sum_of_the_models(models: list[str | None]) -> None:
     lines = [ok(None, 0, model=model, cost_usd=0.25, latency_s=place) for place, model in enumerate(models)]

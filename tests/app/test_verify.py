@@ -17,6 +17,7 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.results.intents import Intent, Intents
 from llmbatch.results.lines import key_fingerprint, name_of_line
 from llmbatch.results.storage import storage_of
+from tests.support.deep import examples
 from tests.support.result_lines import Fields, failed, ok, put, record_of
 
 
@@ -54,7 +55,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records=RECORDS, choices=st.data())
 def test_the_account_is_that_of_a_naive_model(records: list[Any], choices: st.DataObject) -> None:
     names = identified(records)

@@ -29,6 +29,7 @@ from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.engine import pipeline as engine_pipeline
 from llmbatch.pacing.retry import RetryPolicy
+from tests.support.deep import examples
 from tests.support.scripted import (
     TIMED_OUT,
     UNREACHABLE,
@@ -379,7 +380,7 @@ FAULTS = [
 ]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(st.tuples(st.floats(0, 20), st.sampled_from(FAULTS)), max_size=40),
     number=st.integers(0, 25),
@@ -404,7 +405,7 @@ def test_whatever_the_service_does_every_record_has_one_line(
     assert run.world.peak <= workers and run.world.in_flight == 0
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(st.tuples(st.floats(0, 20), st.sampled_from(FAULTS)), max_size=30),
     when=st.floats(0, 60),

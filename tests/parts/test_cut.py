@@ -15,6 +15,7 @@ from llmbatch.core.settings import PartSize
 from llmbatch.input.source import open_source
 from llmbatch.parts.cut import cut, look_at
 from llmbatch.parts.plan import Part, Piece
+from tests.support.deep import examples
 
 LINE = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=8).map(lambda text: json.dumps(text)),
@@ -43,7 +44,7 @@ def records_in(paths: list[str], parts: list[Part] | None = None) -> list[object
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(FILE, min_size=1, max_size=3), SIZE)
 @example([(['"a"', "", '"b"'], "\r\n", False)], PartSize(1))
 @example([(["\ufeff"] * 3 + ['"a"'], "\n", True)], PartSize(1, "bytes"))

@@ -13,6 +13,7 @@ from llmbatch.core.outcome import Outcome
 from llmbatch.results.opening import open_store
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from tests.results.store_use import answer, job, render
+from tests.support.deep import examples
 from tests.torture.bench import quick_folder, results_of
 
 LOST, ANSWERED, REFUSED = "lost", "answered", "refused"
@@ -81,7 +82,7 @@ def run(path: Path, jobs: list[Job], ends: dict[str, str], policy: ResumePolicy,
             store.finish()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(runs, st.booleans())
 def test_under_hold_no_request_in_doubt_is_sent_again(history: list[Any], dedupe: bool) -> None:
     with quick_folder() as folder:

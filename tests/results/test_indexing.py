@@ -15,6 +15,7 @@ from llmbatch.core.errors import UsageError
 from llmbatch.results import indexing
 from llmbatch.results.opening import open_store
 from llmbatch.results.store import Store
+from tests.support.deep import examples
 from tests.support.result_lines import failed, ok, put
 
 GOOD = (
@@ -55,7 +56,7 @@ def found_in(path: Path, *, move_broken: bool) -> Any:
         return error.message
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(GOOD | BLANK, max_size=12) | st.lists(GOOD | GOOD | BLANK | HOSTILE, max_size=12), st.booleans())
 def test_many_at_a_time_and_in_two_processes_lines_are_indexed_as_one_by_one(
     two_cores: None, lines: list[Any], move_broken: bool

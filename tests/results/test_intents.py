@@ -15,6 +15,7 @@ from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.opening import open_store
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from tests.results.store_use import answer, job, render
+from tests.support.deep import examples
 from tests.torture.bench import quick_folder
 
 HERE, ELSEWHERE = b"here" * 4, b"elsewhere......."
@@ -26,7 +27,7 @@ def left_in(folder: Path, storage: bytes = HERE) -> dict[int, int]:
     return {intent.identity: mark for intent, mark in Intents.open(folder, storage)[1].entries}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.dictionaries(st.integers(1, 60), st.sampled_from([0, 1, 2, MOST, SETTLED]), max_size=30), st.booleans())
 def test_intents_come_back_as_they_were_left(model: dict[int, int], lost: bool) -> None:
     with quick_folder() as folder:
@@ -94,7 +95,7 @@ def check_known(folder: Path, marks: dict[int, int], storage: bytes = HERE) -> N
 SIZE = intent_file.HEADER_SIZE + 7 * intent_file.ENTRY_SIZE
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["intents", "marks"]),
     st.integers(0, SIZE - 1),

@@ -20,12 +20,13 @@ from llmbatch.results.lines import parse, place_of, scan, torn_tail
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 from llmbatch.results.rewrite import merge, rewrite, sort
 from tests.results.store_use import run
+from tests.support.deep import examples
 from tests.torture.bench import quick_folder, results_of
 
 # Known.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**50), st.integers(0, 1023))
@@ -73,7 +74,7 @@ pieces = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(pieces, st.integers(1, 9))
 @example([], 1)
 @example([b"\0\0\0"], 1)
@@ -165,7 +166,7 @@ policies = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(befores, st.booleans(), policies)
 def test_judgements_keep_the_promises_of_the_contract(before: Before, edited: bool, policy: ResumePolicy) -> None:
     line_record = "other" if edited else "same"
@@ -254,7 +255,7 @@ def line(id: int, index: int, text: str = "") -> bytes:
 ids = st.lists(st.integers(0, 12), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(ids.map(lambda some: list(dict.fromkeys(some))), ids, st.sampled_from([b"", b'{"torn', b"\n"]))
 def test_merging_sorting_and_rewriting_twice_is_as_good_as_once(old: list[int], new: list[int], tail: bytes) -> None:
     with quick_folder() as folder:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llmbatch.results.resume_policy import ResumePolicy
 from tests.results.store_use import run
+from tests.support.deep import examples
 from tests.torture.bench import quick_folder, results_of
 
 NAMES = [f"n{number}" for number in range(10)]
@@ -34,7 +35,7 @@ def continued(begun: Path, file: str, cut: int) -> tuple[Path, Path]:
     return folder, folder / "out.jsonl"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.data())
 def test_a_file_cut_anywhere_is_completed(begun: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(["out.jsonl", "out.jsonl.state/intents", "out.jsonl.state/marks-1"]))
@@ -51,7 +52,7 @@ def test_a_file_cut_anywhere_is_completed(begun: Path, data: st.DataObject) -> N
     assert whole[:cut].endswith(torn) or file != "out.jsonl"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 5000), st.integers(0, 40).map(bytes))
 def test_under_hold_what_was_torn_is_not_sent_again(begun: Path, cut: int, junk: bytes) -> None:
     folder, output = continued(begun, "out.jsonl", cut)

@@ -15,7 +15,6 @@ from llmbatch.app.servers import find_servers
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
-from llmbatch.core.settings import Settings
 from llmbatch.core.ticket import Status, Step, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import read_row
@@ -216,7 +215,7 @@ async def _each(
                     servers = find_servers(model, environment)
                     if line.ticket.address == MOCK_ADDRESS:
                         servers = replace(servers, base_url=mock_url)
-                    client = client_of(line.ticket, servers, Settings(model=model), transport)
+                    client = client_of(line.ticket, servers, model, transport)
                 except UsageError:
                     raise
                 except LlmbatchError as error:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect, Observer
-from llmbatch.core.settings import ModelSettings, Settings
+from llmbatch.core.settings import BatchSettings, ModelSettings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_apis import batch_api, refuse
@@ -42,12 +43,11 @@ MOCK_ADDRESS = "mock"
 """The address of the built-in mock in tickets: it listens elsewhere each time."""
 
 
-def check_batch_settings(settings: Settings) -> None:
+def check_batch_settings(batch: BatchSettings, model: ModelSettings, results: Path | None) -> None:
     """Refuse what batches do not go with, before anything is opened. Raises UsageError."""
-    batch, model = settings.batches, settings.model
     if not batch.batch_api:
         return
-    if settings.output.path is None:
+    if results is None:
         raise UsageError(
             "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
         )
@@ -64,7 +64,8 @@ def check_batch_settings(settings: Settings) -> None:
 
 
 def new_batches(
-    settings: Settings,
+    settings: BatchSettings,
+    model: ModelSettings,
     servers: Servers,
     transport: TransportProcess,
     output: "Output",
@@ -75,18 +76,25 @@ def new_batches(
     policy: RetryPolicy,
     budget: Budget,
     reprice: Callable[[Job], None],
+    hold: bool,
+    dedupe: bool,
+    max_outage: float,
+    sync: bool,
     clock: Clock,
     notify: Observer,
     notice: Callable[[str], None],
 ) -> Batches:
-    """Return the batches of a run that has a results file: new ones and those of earlier runs. Raises UsageError."""
+    """Return the batches of a run that has a results file: new ones and those of earlier runs. Raises UsageError.
+
+    With `sync` what batches wrote is put on the disk as other results are.
+    """
     store = output.store
     assert store is not None
     run_id = secrets.token_hex(8)
-    own = open_client(servers, settings, transport)
-    client = own if settings.batches.batch_api else None
+    own = open_client(servers, model, transport)
+    client = own if settings.batch_api else None
     chunks = None
-    sizes = BatchSizes(settings.batches.batch_tokens, store.tickets.log.limits, store.tickets.log.learn)
+    sizes = BatchSizes(settings.batch_tokens, store.tickets.log.limits, store.tickets.log.learn)
     if client is not None:
         store.begin_tickets()
         chunks = Chunks(
@@ -98,36 +106,36 @@ def new_batches(
             lambda route: _limits(settings, client, sizes, route),
         )
     return Batches(
-        settings=settings.batches,
+        settings=settings,
         store=store,
         run_id=run_id,
         client=client,
         find_client=partial(
-            _find_client, own=own, settings=settings, transport=transport, environment=environment, notice=notice
+            _find_client, own=own, ca_file=model.ca_file, transport=transport, environment=environment, notice=notice
         ),
         chunks=chunks,
         sizes=sizes,
         reader=reader,
         policy=policy,
-        hold=settings.resume.in_doubt == "hold",
-        dedupe=settings.resume.dedupe,
-        max_outage=settings.patience.max_outage,
+        hold=hold,
+        dedupe=dedupe,
+        max_outage=max_outage,
         budget=budget,
         reprice=reprice,
         worked=output.worked,
         clock=clock,
         notify=notify,
         random=Random().random,
-        sync=output.journal.sync if output.journal is not None and settings.output.fsync != "never" else lambda: None,
+        sync=output.journal.sync if output.journal is not None and sync else lambda: None,
     )
 
 
-def open_client(servers: Servers, settings: Settings, transport: TransportProcess) -> BatchClient | None:
+def open_client(servers: Servers, model: ModelSettings, transport: TransportProcess) -> BatchClient | None:
     """Return a provider with its batch API and the key that goes there; None for one without batches."""
     api = batch_api(servers.name)
     if api is None:
         return None
-    base_url, is_mock = servers.base_url, servers.name == "mock" and not settings.model.base_urls
+    base_url, is_mock = servers.base_url, servers.name == "mock" and not model.base_urls
     local = is_own_machine(base_url)
     redact = servers.redact
 
@@ -155,7 +163,7 @@ def _find_client(
     ticket: Ticket,
     *,
     own: BatchClient | None,
-    settings: Settings,
+    ca_file: str | None,
     transport: TransportProcess,
     environment: Mapping[str, str],
     notice: Callable[[str], None],
@@ -167,21 +175,23 @@ def _find_client(
     if ticket.address == MOCK_ADDRESS:
         notice(f"{what} is left to a run with -p mock")
         return None
-    model = model_of(ticket, environment)._replace(ca_file=settings.model.ca_file)
+    model = model_of(ticket, environment)._replace(ca_file=ca_file)
     try:
-        return client_of(ticket, find_servers(model, environment), settings._replace(model=model), transport)
+        return client_of(ticket, find_servers(model, environment), model, transport)
     except LlmbatchError as error:
         notice(f"{what} is left for later: {error.message}")
         return None
 
 
-def client_of(ticket: Ticket, servers: Servers, settings: Settings, transport: TransportProcess) -> BatchClient | None:
+def client_of(
+    ticket: Ticket, servers: Servers, model: ModelSettings, transport: TransportProcess
+) -> BatchClient | None:
     """Return the provider of a ticket; None for one without batches. Makes no call.
 
     A preset's own key goes to the preset's host only. Any other key may belong elsewhere, so it must be the one that
     the batch was made with. Raises ActionNeeded where it is not.
     """
-    client, model = open_client(servers, settings, transport), settings.model
+    client = open_client(servers, model, transport)
     if client is not None and (model.key_env or model.base_urls) and client.account != ticket.account:
         raise ActionNeeded(
             f"it was made with another key than {model.key_env or 'LLMBATCH_API_KEY'}, which was not sent to "
@@ -203,8 +213,8 @@ def model_of(ticket: Ticket, environment: Mapping[str, str], key_env: str | None
     )
 
 
-def _limits(settings: Settings, client: BatchClient, sizes: BatchSizes, route: Route) -> ChunkLimits:
-    limits, batch = client.api.limits, settings.batches
+def _limits(batch: BatchSettings, client: BatchClient, sizes: BatchSizes, route: Route) -> ChunkLimits:
+    limits = client.api.limits
     records = min(limits.records, batch.batch_records or limits.records, sizes.most(route))
     tokens = sizes.token_limit(route.model)
     return ChunkLimits(int(records), limits.bytes, limits.line, tokens * SHARE if tokens is not None else None)

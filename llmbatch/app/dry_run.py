@@ -5,6 +5,7 @@ import select
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
@@ -16,7 +17,7 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.printable import escape_line, printable
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import ResumeSettings, Settings
 from llmbatch.pacing.cost import Price, estimate
 from llmbatch.results.reader import open_results
 from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
@@ -47,7 +48,9 @@ def dry_run(
         say(f"llmbatch: {printable(text)}")
 
     with (
-        open_decisions(settings, say) as decide_about,
+        open_decisions(
+            None if settings.output.overwrite else path, settings.resume, settings.model.json_retries, say
+        ) as decide_about,
         closing(InputReader(settings.input, settings.model, notice, durable=path is not None)) as reading,
     ):
         is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
@@ -144,17 +147,18 @@ Decide = Callable[[Job | InvalidRecord], Decision]
 
 
 @contextmanager
-def open_decisions(settings: Settings, say: Callable[[str], None]) -> Iterator[Decide]:
-    """Open the results file of the settings for reading; without one all records would be sent.
+def open_decisions(
+    path: Path | None, resume: ResumeSettings, json_retries: int, say: Callable[[str], None]
+) -> Iterator[Decide]:
+    """Open the results file for reading; without one all records would be sent.
 
     Changed options count as "send again", since a dry run helps to decide about that. Raises UsageError for a file that
     is not a results file.
     """
-    path = settings.output.path
-    if path is None or settings.output.overwrite or not path.exists():
+    if path is None or not path.exists():
         yield lambda job: Decision(Action.SEND)
         return
-    policy = ResumePolicy.of(settings.resume, settings.resume.changed or "rerun", settings.model.json_retries)
+    policy = ResumePolicy.of(resume, resume.changed or "rerun", json_retries)
     with open_results([str(path)]) as (results,):
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")

@@ -55,7 +55,7 @@ class _Location(NamedTuple):
 def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None = None) -> None:
     """Compare the files of a run: the input from `stdin`, and `stdout` where results go there.
 
-    Raises UsageError; nothing was written.
+    It gets all settings, since a file may be named in any group of them. Raises UsageError; nothing was written.
     """
     output = settings.output
     if output.path is not None:

@@ -22,7 +22,7 @@ from llmbatch.core.job import Route
 from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.ports import Dialect, Sink
 from llmbatch.core.redact import Redactor
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import InputSettings, ModelSettings, OutputSettings, ResumeSettings
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import parse
 from llmbatch.results.opening import open_store
@@ -63,8 +63,14 @@ class Output:
     """Tells which routes have answers from earlier runs."""
     failures: "_FailureFile | None" = None
     table: "Table | None" = None
+    ordered: bool = False
+    """Whether the lines are brought into the order of the input when the run ends."""
+    prune: bool = False
+    """Whether lines without a record in the input are then moved out."""
+    counts_orphans: bool = True
+    """Whether such lines can be told: not if only a part of the input is read."""
 
-    def finish(self, settings: Settings, *, complete: bool, disk_failed: bool) -> int:
+    def finish(self, *, complete: bool, disk_failed: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
 
         Such lines can be told, and lines are pruned and ordered, only when the input is `complete`, that is, read to
@@ -78,23 +84,21 @@ class Output:
         self.journal.sync()
         if disk_failed:
             return 0
-        self.store.finish(ordered=complete and settings.output.ordered)
+        self.store.finish(ordered=complete and self.ordered)
         if self.store.replaced.settle(complete=complete):
             return 0
-        is_whole = settings.input.limit is None and settings.input.sample is None
-        counted = complete and is_whole and not settings.resume.append
-        orphans = self.store.orphans() if counted else 0
-        if orphans and settings.resume.prune:
+        orphans = self.store.orphans() if complete and self.counts_orphans else 0
+        if orphans and self.prune:
             self.store.prune()
         if self.table is not None:
             self.table.write()
         return orphans
 
 
-def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> None:
+def check_stdout(output: OutputSettings, fd: int, notice: Callable[[str], None]) -> None:
     """Give notice when results go to a file that makes no run resumable. Raises UsageError when stdout is closed."""
-    path = settings.output.path
-    wanted = path is None or settings.output.tee
+    path = output.path
+    wanted = path is None or output.tee
     if wanted and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise UsageError("stdout is closed", "Results need a place: open it, or use -o FILE alone.")
     if path is None and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -103,60 +107,76 @@ def check_stdout(settings: Settings, fd: int, notice: Callable[[str], None]) -> 
 
 @contextmanager
 def open_output(
-    settings: Settings, dialect: Dialect, redact: Redactor, notice: Callable[[str], None], stream_to: StreamTo
+    output: OutputSettings,
+    input: InputSettings,
+    model: ModelSettings,
+    resume: ResumeSettings,
+    dialect: Dialect,
+    redact: Redactor,
+    notice: Callable[[str], None],
+    stream_to: StreamTo,
+    *,
+    include: frozenset[str],
 ) -> Iterator[Output]:
     """Open where results go, and say what a file that is continued has and what will be sent.
 
-    Raises UsageError, OutputBusy or OutputError; nothing was sent then.
+    `include` is what lines show beside the answer. Raises UsageError, OutputBusy or OutputError; nothing was sent then.
     """
-    path = settings.output.path
-    render = _render(settings, redact)
+    path, shape = output.path, SHAPES.get("raw" if output.raw else output.format)
+    own_shape = jsonl(include=include, redact=redact)
+    render = own_shape if shape is None else reshaped(shape, include=include, redact=redact)
     with ExitStack() as stack:
         plain = stream_to(render)
-        error_file = settings.output.error_file
+        error_file = output.error_file
         failures = stack.enter_context(closing(_FailureFile(error_file, render))) if error_file is not None else None
         stream = plain if failures is None else _Split(plain, failures)
         if path is None:
             yield Output(stream, failures=failures)
             return
-        table = _table(settings, path, notice)
+        table = _table(output, path, notice)
         store = stack.enter_context(
             open_store(
                 path,
-                fsync=settings.output.fsync,
-                overwrite=settings.output.overwrite,
-                move_broken=settings.resume.move_broken,
-                hold=settings.resume.in_doubt == "hold",
+                fsync=output.fsync,
+                overwrite=output.overwrite,
+                move_broken=resume.move_broken,
+                hold=resume.in_doubt == "hold",
             )
         )
-        if settings.resume.dedupe or settings.resume.reuse:
-            store.index_answers([results_of_table(name) for name in settings.resume.reuse])
-        continuation = ResumePlan(store, settings.input, settings.model, settings.resume, notice)
-        survey = continuation.begin(dialect)
+        if resume.dedupe or resume.reuse:
+            store.index_answers([results_of_table(name) for name in resume.reuse])
+        plan = ResumePlan(store, input, model, resume, notice)
+        survey = plan.begin(dialect)
         journal = stack.enter_context(
-            closing(
-                store.journal(
-                    jsonl(include=settings.included, redact=redact),
-                    batch=settings.input.batch_size,
-                    rescue_dir=settings.output.rescue_dir,
-                )
-            )
+            closing(store.journal(own_shape, batch=input.batch_size, rescue_dir=output.rescue_dir))
         )
         sink: Sink = journal
-        if settings.output.tee:
-            _show_kept(partial(store.kept_lines, continuation.policy), plain, failures, _shape(settings))
+        if output.tee:
+            _show_kept(partial(store.kept_lines, plan.policy), plain, failures, shape)
             sink = _Tee(journal, stream)
-        yield Output(sink, store, journal, continuation.skip_done, survey, continuation.worked, failures, table)
+        yield Output(
+            sink,
+            store,
+            journal,
+            plan.skip_done,
+            survey,
+            plan.worked,
+            failures,
+            table,
+            ordered=output.ordered,
+            prune=resume.prune,
+            counts_orphans=input.limit is None and input.sample is None and not resume.append,
+        )
 
 
-def _table(settings: Settings, results: Path, notice: Callable[[str], None]) -> "Table | None":
+def _table(output: OutputSettings, results: Path, notice: Callable[[str], None]) -> "Table | None":
     """Return the table that is written when the run ends, if `-o` names one, and say so. Raises UsageError."""
-    path = settings.output.table
+    path = output.table
     if path is None:
         return None
     from llmbatch.app.table import Table
 
-    table = Table(path, results, overwrite=settings.output.overwrite)
+    table = Table(path, results, overwrite=output.overwrite)
     table.check()
     notice(f"results are kept in {results}; {path} is written from it when the run ends")
     return table
@@ -258,15 +278,3 @@ def _shaped(lines: Iterator[bytes], shape: Reshape) -> Iterator[tuple[bytes, boo
                 f"a line of the results file {error}, which its shape on stdout consists of",
                 f"Run with --include {','.join(error.parts)} from the start.",
             ) from error
-
-
-def _shape(settings: Settings) -> Reshape | None:
-    """Return the shape of lines on stdout, None for that of the results file."""
-    return SHAPES.get("raw" if settings.output.raw else settings.output.format)
-
-
-def _render(settings: Settings, redact: Redactor) -> Render:
-    shape, include = _shape(settings), settings.included
-    if shape is None:
-        return jsonl(include=include, redact=redact)
-    return reshaped(shape, include=include, redact=redact)

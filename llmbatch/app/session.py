@@ -88,7 +88,7 @@ def run(
     def stream(render: Render) -> StreamSink:
         return StreamSink(stdout, render, escape=stdout_is_terminal)
 
-    check_stdout(settings, stdout, _notices(observers))
+    check_stdout(settings.output, stdout, _notices(observers))
     _tune_interpreter()
     with open_session(
         settings, servers, transport, environment, stream, stdout=stdout, observers=observers, attempt_log=attempt_log
@@ -118,7 +118,7 @@ def open_session(
     if settings.batches.batch_api:
         from llmbatch.app.batches import check_batch_settings
 
-        check_batch_settings(settings)
+        check_batch_settings(settings.batches, settings.model, settings.output.path)
     price = find_price(settings.model, settings.stop, (servers.name, servers.preset))
     dialect = new_dialect(settings.model, servers.preset, settings.pace.pack)
     reader = new_reader(settings.model)
@@ -138,7 +138,19 @@ def open_session(
             servers = replace(servers, base_url=stack.enter_context(mock_process(_mock_folder(settings))))
         if servers.note is not None:
             _notices(observers)(servers.note)
-        output = stack.enter_context(open_output(settings, dialect, servers.redact, _notices(observers), stream))
+        output = stack.enter_context(
+            open_output(
+                settings.output,
+                settings.input,
+                settings.model,
+                settings.resume,
+                dialect,
+                servers.redact,
+                _notices(observers),
+                stream,
+                include=settings.included,
+            )
+        )
         settings = _fit_open_files(settings, servers, _notices(observers))
         yield Session(
             settings, servers, transport, environment, dialect, reader, reading, output, price, observers, attempt_log
@@ -314,7 +326,8 @@ class Session:
                     job.worst_cost = worst(job)
 
         return new_batches(
-            settings,
+            settings.batches,
+            settings.model,
             self._servers,
             self._transport,
             self._output,
@@ -324,6 +337,10 @@ class Session:
             policy=policy,
             budget=budget,
             reprice=reprice,
+            hold=settings.resume.in_doubt == "hold",
+            dedupe=settings.resume.dedupe,
+            max_outage=settings.patience.max_outage,
+            sync=settings.output.fsync != "never",
             clock=self._clock,
             notify=self._notify,
             notice=_notices(self._observers),
@@ -343,7 +360,7 @@ class Session:
         progress = self._pipeline.progress
         complete = progress.input_ended and not progress.stops
         disk_failed = any(isinstance(stop, OutputError) for stop in progress.stops)
-        finish = partial(self._output.finish, self._settings, complete=complete, disk_failed=disk_failed)
+        finish = partial(self._output.finish, complete=complete, disk_failed=disk_failed)
         try:
             return int(await self._disk.run(finish))
         except LlmbatchError as error:

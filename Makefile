@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
 
-.PHONY: help browser pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real live clean
+.PHONY: help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -71,6 +71,10 @@ docs: $(VENV)/installed-dev  ## write the tables of the pages of help and the ma
 
 browser: $(VENV)/installed-dev  ## open the report's pages in Chromium, check them, take pictures into build/pictures
 	$(BIN)/python -m tests.browser
+
+man: $(VENV)/installed  ## write the man page to build/llmbatch.1; man -l shows it
+	@mkdir -p build
+	$(BIN)/llmbatch help --man > build/llmbatch.1
 
 pictures: $(VENV)/installed-dev  ## draw a run as it looks on a terminal
 	$(BIN)/python -m tests.pictures

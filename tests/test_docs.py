@@ -64,8 +64,12 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 
 
 def test_the_readme_names_flags_fields_and_exit_codes_that_exist() -> None:
-    run: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    flags = {name for p in run.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--from", "--quiet"}
+    group: Any = typer.main.get_command(app)
+    verbs = [group, group.commands["run"], group.commands["help"]]
+    flags = {name for verb in verbs for p in verb.params for name in (*p.opts, *p.secondary_opts)} | {
+        "--help",
+        "--from",
+    }
     guesses = {"--workers", "--api-key", "--seed"}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", README)) - guesses <= flags
     fields = re.search(r"\| field \| what \|\n(.*?)\n\n", README, re.DOTALL)

@@ -14,13 +14,21 @@ def help(
     topic: Annotated[
         str | None, typer.Argument(metavar="TOPIC", help="One of the pages; none lists them.", autocompletion=pages)
     ] = None,
+    man: Annotated[bool, typer.Option("--man", help="Print the man page, in roff.")] = False,
 ) -> None:
     """Show a page of the manual: rendered on a terminal, Markdown in a pipe.
 
     llmbatch help
     llmbatch help resume
     llmbatch help flags | grep -i retry
+    llmbatch help --man | man -l -
     """
+    if man:
+        from llmbatch.cli.man_page import man_page
+        from llmbatch.ui.streams import stdout_sink
+
+        stdout_sink()(man_page().encode())
+        return
     from difflib import get_close_matches
 
     from llmbatch.ui.help_pages import first_lines, page, show

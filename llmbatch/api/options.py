@@ -79,6 +79,7 @@ class Options(TypedDict, total=False):
     max_run_cost: float
     price: tuple[float, float]
     output: str | os.PathLike[str]
+    part_size: int | str
     overwrite: bool
     ordered: bool
     include: Collection[Literal["request", "response", "input"]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -17,11 +18,23 @@ from llmbatch.api.result_queue import ResultQueue
 from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, open_session
 from llmbatch.core.environment import ENVIRONMENT
-from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
+from llmbatch.core.errors import (
+    ActionNeeded,
+    CeilingReached,
+    InputError,
+    LlmbatchError,
+    OutputBusy,
+    OutputError,
+    ReaderGone,
+    UsageError,
+)
+from llmbatch.core.redact import Redactor
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
+from llmbatch.parts.folder import results_in
+from llmbatch.parts.run import run_parts
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import spawn_transport
@@ -52,9 +65,10 @@ class Run:
         if self._path is None:
             yield from self._results
             return
-        with open_results([str(self._path)]) as (file,):
-            for line in file.results():
-                yield cast(Result, line)
+        for name in results_in([str(self._path)]):
+            with open_results([name]) as (file,):
+                for line in file.results():
+                    yield cast(Result, line)
 
 
 async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator[Result, None]:
@@ -87,8 +101,30 @@ def run(records: Records, **options: Unpack[Options]) -> Run:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        if os.fspath(options.get("output", "")).endswith("/"):
+            return _run_in_parts(records, options)
         return anyio.run(partial(_collect, records, options), backend_options={"use_uvloop": has_uvloop()})
     raise UsageError("run blocks, and a loop is running here", "Use: async for result in llmbatch.stream(...)")
+
+
+def _run_in_parts(records: Records, options: Options) -> Run:
+    paths, source, _ = _sources(records)
+    if source is not None:
+        raise UsageError("records are values, and parts are cut from files", "Pass pathlib.Path, or output=FILE.")
+    settings = settings_of(options, paths, tee=False)
+    environment = _environment(options)
+    servers = find_servers(settings.model, environment, settings.patience.connect_timeout)
+    summary = run_parts(settings, servers, environment, observers=(_event_log(servers.redact),), embedded=True)
+    ended = Run(summary.as_json(), [], settings.output.folder)
+    if summary.stopped is not None:
+        failure = next((kind for kind in _STOPS if kind.exit_code == summary.exit_code), LlmbatchError)
+        error = failure(summary.stopped, summary.hint)
+        error.run = ended
+        raise error
+    return ended
+
+
+_STOPS = (ActionNeeded, CeilingReached, OutputError, OutputBusy, UsageError, InputError)
 
 
 async def _collect(records: Records, options: Options) -> Run:
@@ -115,7 +151,9 @@ class _BackgroundRun:
     def __init__(self, records: Records, options: Options, *, tee: bool) -> None:
         paths, self._source, self._pump = _sources(records)
         self.settings = settings_of(options, paths, tee=tee)
-        self._environment = dict(ENVIRONMENT) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
+        if self.settings.output.folder is not None:
+            raise UsageError("stream has no parts", "llmbatch.run(path, output='DIR/') works on a run of parts.")
+        self._environment = _environment(options)
         self._servers = find_servers(self.settings.model, self._environment, self.settings.patience.connect_timeout)
         self.queue = ResultQueue()
         self.summary: Summary | None = None
@@ -170,7 +208,6 @@ class _BackgroundRun:
         self._ended.set()
 
     def _open(self, stack: ExitStack) -> Session:
-        event_log = EventLog(_log.info, self._servers.redact, verbose=_log.isEnabledFor(logging.DEBUG))
         transport = stack.enter_context(spawn_transport())
         return stack.enter_context(
             open_session(
@@ -180,9 +217,17 @@ class _BackgroundRun:
                 self._environment,
                 self.queue.rendering,
                 source=self._source,
-                observers=(event_log,),
+                observers=(_event_log(self._servers.redact),),
             )
         )
+
+
+def _environment(options: Options) -> dict[str, str]:
+    return dict(ENVIRONMENT) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
+
+
+def _event_log(redact: Redactor) -> EventLog:
+    return EventLog(_log.info, redact, verbose=_log.isEnabledFor(logging.DEBUG))
 
 
 def _sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:

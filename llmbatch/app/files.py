@@ -113,7 +113,10 @@ def _read(settings: Settings, stdin: bool) -> Iterator[NamedFile]:
 def check_results_path(path: Path) -> None:
     """Raise UsageError if the results file is a folder, or its folder does not exist."""
     if os.path.isdir(path):
-        raise UsageError(f"-o {path} is a folder", f"Name a file in it: -o {path / 'results.jsonl'}")
+        raise UsageError(
+            f"-o {path} is a folder",
+            f"With a slash at the end, -o {path}/, it is a run of parts; one file in it: -o {path / 'results.jsonl'}",
+        )
     if not os.path.isdir(path.parent):
         raise UsageError(f"-o {path}: there is no folder {path.parent}", "Make it first, or name another file.")
 

@@ -116,8 +116,9 @@ class InputReader:
             shard=self._input.shard,
             bound=bound,
             first=FirstRecords(fields_named_by(self._input), must_be_usable=must_be_usable)
-            if survey is None and from_start
+            if survey is None and from_start and self._input.part is None  # those of a part say nothing of the others
             else None,
+            from_start=from_start and self._input.part is None,
             earlier=self._expected(survey) if survey is not None else None,
         )
 

@@ -41,7 +41,8 @@ class JobReader:
     """An input of jobs. `bound` returns the most that a job may cost, or raises RecordError.
 
     An error of the settings that the first record shows, or the `first` records together, is raised before anything
-    is sent. What an `earlier` pass showed to keep its line is not decoded again.
+    is sent, if they are those the input begins with. What an `earlier` pass showed to keep its line is not decoded
+    again.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class JobReader:
         bound: Callable[[Job], float] | None = None,
         first: FirstRecords | None = None,
         earlier: Earlier | None = None,
+        from_start: bool = True,
     ) -> None:
         self._source = source
+        self._from_start = from_start
         self._decoder = decoder
         self._dialect = dialect
         self._left = limit
@@ -166,7 +169,7 @@ class JobReader:
         try:
             return self._shape(decoded)
         except RecordError as error:
-            if index == 0 and error.hint is not None:
+            if index == 0 and error.hint is not None and self._from_start:
                 raise UsageError(f"{entry.where}: {error.message}", error.hint) from error
             hint = f" ({error.hint})" if error.hint else ""
             fault = Fault(kind=Kind.INVALID_RECORD, message=f"{entry.where}: {error.message}{hint}")

@@ -51,6 +51,7 @@ class ResumePlan:
         self._inputs_before: list[str] = header.get("inputs", []) if header is not None else []
         self._shard = _shard_text(input.shard)
         self._shard_before = header.get("shard", self._shard) if header is not None else self._shard
+        self._part_before = header.get("part", input.part) if header is not None else input.part
         changed = resume.changed or (header.get("changed") if header is not None else None)
         self._listed = 0
         self._worked: set[Route] | None = None
@@ -98,6 +99,7 @@ class ResumePlan:
                 "inputs": list(self._input.paths),
                 "changed": self._remembered,
                 "shard": self._shard,
+                **({"part": self._input.part} if self._input.part is not None else {}),
             },
             self._store.version,
         )
@@ -195,8 +197,13 @@ class ResumePlan:
         return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
 
     def _check_shard(self) -> None:
-        """Raise UsageError for another shard than that of the results: it would send records of another file."""
+        """Raise UsageError for another shard or part than that of the results: it would send others' records."""
         found = self._store.found
+        if self._part_before != self._input.part and (found.ok or found.failed or found.in_doubt):
+            raise UsageError(
+                f"{self._store.path} is part {self._part_before}, and this run is {self._input.part or 'of no part'}",
+                "A part is continued by a run on its folder, -o DIR/; another plan has another folder.",
+            )
         if self._shard != self._shard_before and (found.ok or found.failed or found.in_doubt):
             raise UsageError(
                 f"{self._store.path} is of {_shard_name(self._shard_before)}, and this run is of "

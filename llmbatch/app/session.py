@@ -21,6 +21,7 @@ from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
 from llmbatch.app.prices import bound, find_price, spent_in
 from llmbatch.app.servers import Servers
+from llmbatch.app.shared import Shared
 from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.clock import SystemClock
@@ -32,7 +33,7 @@ from llmbatch.core.errors import (
     UsageError,
 )
 from llmbatch.core.events import Event, Finished, Notice
-from llmbatch.core.job import Job
+from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import AttemptLog, Dialect, Input, Lane, Observer
 from llmbatch.core.prompt import RecordError
@@ -78,22 +79,36 @@ def run(
     stdout: int = 1,
     stdout_is_terminal: bool = False,
     attempt_log: AttemptLog | None = None,
+    shared: Shared | None = None,
+    embedded: bool = False,
 ) -> Summary:
     """Run until the input ends or something ends the run early; the summary says which.
 
-    Raises LlmbatchError for what is wrong before the first request. Blocks, handles the signals meanwhile and tunes the
-    interpreter: for a process that does nothing else.
+    `shared` is what sessions before and after it have in common with this one. Raises LlmbatchError for what is wrong
+    before the first request. Blocks. Handles the signals meanwhile and tunes the interpreter, unless it is `embedded`
+    in a program that does something else, too.
     """
 
     def stream(render: Render) -> StreamSink:
         return StreamSink(stdout, render, escape=stdout_is_terminal)
 
     check_stdout(settings.output, stdout, _notices(observers))
-    _tune_interpreter()
+    if not embedded:
+        _tune_interpreter()
     with open_session(
-        settings, servers, transport, environment, stream, stdout=stdout, observers=observers, attempt_log=attempt_log
+        settings,
+        servers,
+        transport,
+        environment,
+        stream,
+        stdout=stdout,
+        observers=observers,
+        attempt_log=attempt_log,
+        shared=shared,
     ) as session:
-        return anyio.run(partial(session.to_the_end, view, signals=True), backend_options={"use_uvloop": has_uvloop()})
+        return anyio.run(
+            partial(session.to_the_end, view, signals=not embedded), backend_options={"use_uvloop": has_uvloop()}
+        )
 
 
 @contextmanager
@@ -108,6 +123,7 @@ def open_session(
     stdout: int | None = None,
     observers: Sequence[Observer] = (),
     attempt_log: AttemptLog | None = None,
+    shared: Shared | None = None,
 ) -> Iterator["Session"]:
     """Open what a run needs; records come from `source`, or from the inputs that the settings name.
 
@@ -134,7 +150,7 @@ def open_session(
         stack.enter_context(closing(reading))
         if settings.input.strict:
             reading.check(dialect)
-        if settings.model.provider == "mock" and not settings.model.base_urls:
+        if settings.model.provider == "mock" and not servers.base_url:
             servers = replace(servers, base_url=stack.enter_context(mock_process(_mock_folder(settings))))
         if servers.note is not None:
             _notices(observers)(servers.note)
@@ -153,7 +169,18 @@ def open_session(
         )
         settings = _fit_open_files(settings, servers, _notices(observers))
         yield Session(
-            settings, servers, transport, environment, dialect, reader, reading, output, price, observers, attempt_log
+            settings,
+            servers,
+            transport,
+            environment,
+            dialect,
+            reader,
+            reading,
+            output,
+            price,
+            observers,
+            attempt_log,
+            shared if shared is not None else Shared.of(settings.pace),
         )
 
 
@@ -173,6 +200,7 @@ class Session:
         price: Price | None,
         observers: Sequence[Observer],
         attempt_log: AttemptLog | None,
+        shared: Shared,
     ) -> None:
         self._settings = settings
         self._servers = servers
@@ -184,6 +212,7 @@ class Session:
         self._output = output
         self._price = price
         self._attempt_log = attempt_log
+        self._shared = shared
         self._clock = SystemClock()
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
@@ -200,7 +229,7 @@ class Session:
             sink=self._output.sink,
             dispatch=Dispatch(
                 dialect=dialect,
-                new_gate=_gates(settings.pace, patience.timeout, self._servers.preset),
+                new_gate=_gates(settings.pace, patience.timeout, self._servers.preset, self._shared),
                 policy=policy,
                 patience=patience,
                 random=Random().random,
@@ -208,7 +237,7 @@ class Session:
                 hold=settings.resume.in_doubt == "hold",
                 dedupe=settings.resume.dedupe,
                 budget=budget,
-                worked=self._output.worked,
+                worked=self._has_worked,
                 servers=self._servers.base_urls,
             ),
             open_lane=self._lanes(),
@@ -240,6 +269,7 @@ class Session:
                             raise stop
             orphans = await self._finish()
         self.stopped = why_it_stopped(pipeline)
+        self._shared.worked |= pipeline.dispatch.routes.answered()
         return summarize(
             self.stopped,
             pipeline,
@@ -346,8 +376,13 @@ class Session:
             notice=_notices(self._observers),
         )
 
+    def _has_worked(self, route: Route) -> bool:
+        return route in self._shared.worked or self._output.worked(route)
+
     def _budget(self) -> Budget:
         """Make the budget; under a ceiling it includes what the results file cost so far."""
+        if self._shared.budget is not None:
+            return self._shared.budget
         stop, store = self._settings.stop, self._output.store
         if not stop.has_ceiling or self._price is None:
             return Budget(self._price)
@@ -445,11 +480,10 @@ def _fit_open_files(settings: Settings, servers: Servers, notice: Callable[[str]
     return settings._replace(pace=pace._replace(max_concurrency=most))
 
 
-def _gates(pace: PaceSettings, timeout: float, preset: Preset) -> Callable[[], Gate]:
+def _gates(pace: PaceSettings, timeout: float, preset: Preset, shared: Shared) -> Callable[[], Gate]:
     """Return a function that makes gates. They share the limits of the user; each learns the others by itself."""
     silent = FEW_SLOTS if preset.few_slots else SILENT
-    requests = TokenBucket(pace.rpm, sliced=True) if pace.rpm is not None else None
-    tokens = TokenBucket(pace.tpm) if pace.tpm is not None else None
+    requests, tokens = shared.requests, shared.tokens
 
     def gate() -> Gate:
         return Gate(

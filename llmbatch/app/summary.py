@@ -1,5 +1,6 @@
 """Sums up a run that has ended: counts, the reason, the exit code and what to do next. The numbers must add up."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from llmbatch.app.meter import Meter
@@ -11,7 +12,7 @@ from llmbatch.core.settings import Tolerance
 from llmbatch.core.tally import ServerTraffic, Summary, Tally
 from llmbatch.engine.pipeline import Pipeline
 
-__all__ = ["summarize", "why_it_stopped"]
+__all__ = ["summarize", "why_it_stopped", "worst"]
 
 _PRECEDENCE = (
     ExitCode.BUG,
@@ -26,6 +27,9 @@ _PRECEDENCE = (
     ExitCode.CEILING,
     ExitCode.PENDING,
     ExitCode.HELD,
+    ExitCode.BUSY,
+    ExitCode.FAILURES,
+    ExitCode.OK,
 )
 
 
@@ -121,6 +125,11 @@ def _hint(reason: LlmbatchError | None, tally: Tally, servers: Servers) -> str |
     if unused is not None and tally.failed.get(Kind.UNAUTHORIZED):
         return f"{unused} is set but was not sent to this host; --key-env {unused} sends it."
     return reason.hint
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code of several runs together."""
+    return min(codes, key=_PRECEDENCE.index, default=ExitCode.OK)
 
 
 def _precedence(stop: LlmbatchError) -> tuple[int, bool]:

@@ -13,6 +13,7 @@ from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import InvalidRecord
+from llmbatch.input.byte_stream import Span
 from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
@@ -82,6 +83,15 @@ class Reconciliation:
         """Whether each record has exactly one result, and nothing else is there."""
         return not self.problems.total()
 
+    def include(self, other: "Reconciliation") -> None:
+        """Add the account of another input with its results to this one."""
+        for name in ("records", "lines", "ok", "failed", "in_doubt", "edited"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.problems.update(other.problems)
+        self.doubts_unknown += other.doubts_unknown
+        self.torn += other.torn
+        self.orphans_known = self.orphans_known and other.orphans_known
+
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
         counts = {str(problem): self.problems[problem] for problem in Problem}
@@ -109,6 +119,7 @@ def verify(
     limit: int | None,
     max_line: int,
     delimiter: str | None = None,
+    spans: Sequence[Span | None] = (),
     found: Callable[[Finding], None],
 ) -> Reconciliation:
     """Reconcile records and results; call `found` with each finding at once.
@@ -117,13 +128,15 @@ def verify(
     Raises InputError, UsageError.
     """
     with (
-        closing(open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter)) as source,
+        closing(
+            open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter, spans=spans)
+        ) as source,
         open_results([results_of_table(name) for name in results]) as files,
     ):
         check = _Check(files, found)
         repeat = check.samples
         decoder = _identifier(id_field, repeat)
-        wanted = WantedFields({id_field: "--id-field"} if id_field not in (None, "none") else {})
+        wanted = WantedFields({id_field: "--id-field"} if id_field not in (None, "none") and not spans else {})
         read = 0
         while limit is None or read < limit:
             entries = source.read(_BATCH if limit is None else min(_BATCH, limit - read))

@@ -17,7 +17,11 @@ _SHAPES = ("openai-batch", "cookbook", "text", "csv", "tsv", "parquet")
 def convert(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            help="Results files, shards too, or the DIR/ of a run of parts; none or - is stdin.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -67,10 +71,11 @@ def convert(
         raise UsageError("Parquet is nothing for a terminal", "Add -o OUT, or pipe it.")
     from llmbatch.app.convert import Shape
     from llmbatch.app.convert import convert as reshape
+    from llmbatch.parts.folder import results_in
     from llmbatch.ui.streams import notice, stdout_sink
 
     reshape(
-        files or [],
+        results_in(files or []),
         Shape(to=to, raw=raw, meta=_columns(meta_columns)),
         output=None if output is None or str(output) == "-" else output,
         error_file=error_file,

@@ -24,7 +24,11 @@ FORMATS = ("table", "json", "html", "markdown", "junit")
 def report(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Results files, shards too; none or - is stdin.", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            help="Results files, shards too, or the DIR/ of a run of parts; none or - is stdin.",
+            show_default=False,
+        ),
     ] = None,
     format: Annotated[
         str,
@@ -48,6 +52,9 @@ def report(
         str | None,
         typer.Option(metavar="P%", help="With --expect: exit 1 where a model, or a file, is right more seldom."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of a run of parts: read all lines, not the summaries of complete parts.")
+    ] = False,
 ) -> None:
     """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
 
@@ -67,21 +74,23 @@ def report(
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.files import check_stdout
-    from llmbatch.app.report import report as summarize
+    from llmbatch.parts.folder import results_in
+    from llmbatch.parts.report import report as summarize
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
-    check_stdout(files or [])
-    out, names = stdout_sink(), files or []
+    names = files or []
+    check_stdout(results_in(names))
+    out = stdout_sink()
     from llmbatch.results.expectation import Expectation
 
     expected = Expectation(expect) if expect is not None else None
     if compare:
-        _compare(names, format, expected)
+        _compare(results_in(names), format, expected)
         _check_accuracy(expected, least)
         return
 
     def counted(*others: "Callable[[dict[str, Any]], None]") -> "StatsByModel":
-        book = summarize(names, notice=notice, also=_all(expected, others))
+        book = summarize(names, notice=notice, also=_all(expected, others), check=check)
         for text in expected.conclude() if expected is not None else ():
             notice(text)
         return book

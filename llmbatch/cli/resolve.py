@@ -40,7 +40,7 @@ def _shape_stdout(read: dict[str, Any]) -> None:
     if read.get("raw") and read.setdefault("output_format", "text") != "text":
         raise UsageError(f"--raw is text, not {read['output_format']}", "Leave one of them out.")
     form = read.get("output_format", Settings().output.format)
-    has_output = read.get("output", (None, None))[0] is not None
+    has_output = any(read.get("output", ()))
     if has_output and form != "jsonl" and not read.get("tee"):
         raise UsageError(f"-o is always llmbatch JSONL, not {form}", "Leave -o out to shape stdout, or add --tee.")
     if "error_file" in read and form not in ("openai-batch", "cookbook"):

@@ -94,6 +94,8 @@ def run(
         for text in unknown:
             notice(text)
     if settings.dry_run:
+        if settings.output.folder is not None:
+            raise UsageError("--dry-run does not go with -o DIR/", "Leave -o out: it shows the requests of all parts.")
         from llmbatch.app.dry_run import dry_run as show_requests
 
         raise typer.Exit(
@@ -119,16 +121,32 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     secrets.learn(servers.redact)
     redact = secrets.redactor()
     metrics = _metrics(settings)
-    summary = run_session(
-        settings,
-        servers,
-        transport,
-        ENVIRONMENT,
-        observers=() if view.quiet else (EventLog(say, redact, verbose=view.verbose),),
-        view=show if metrics is None else metrics.view if show is None else partial(_both, metrics.view, show),
-        stdout_is_terminal=os.isatty(1),
-        attempt_log=(lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None,
-    )
+    observers = () if view.quiet else (EventLog(say, redact, verbose=view.verbose),)
+    shown = show if metrics is None else metrics.view if show is None else partial(_both, metrics.view, show)
+    attempt_log = (lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None
+    if settings.output.folder is not None:
+        from llmbatch.parts.run import run_parts
+
+        summary = run_parts(
+            settings,
+            servers,
+            ENVIRONMENT,
+            transport=transport,
+            observers=observers,
+            view=shown,
+            attempt_log=attempt_log,
+        )
+    else:
+        summary = run_session(
+            settings,
+            servers,
+            transport,
+            ENVIRONMENT,
+            observers=observers,
+            view=shown,
+            stdout_is_terminal=os.isatty(1),
+            attempt_log=attempt_log,
+        )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
     _report(settings, summary, redact)
@@ -179,7 +197,11 @@ def _can_animate(settings: "Settings") -> bool:
     """Say whether stderr is a terminal that does not also show the results."""
     if not os.isatty(2) or ENVIRONMENT.get("TERM") == "dumb":
         return False
-    return settings.output.path is not None or not os.isatty(1) or os.ttyname(1) != os.ttyname(2)
+    return (
+        (settings.output.path or settings.output.folder) is not None
+        or not os.isatty(1)
+        or os.ttyname(1) != os.ttyname(2)
+    )
 
 
 def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
@@ -193,7 +215,7 @@ def _report(settings: "Settings", summary: "Summary", redact: "Redactor") -> Non
     as_json = view.log_format == "json"
     closings = [
         closing._replace(text=printable(redact(closing.text), 2000))
-        for closing in closings_of(summary, settings.output.path, _same_command())
+        for closing in closings_of(summary, settings.output.path or settings.output.folder, _same_command())
     ]
     if not view.quiet and not as_json and view.summary == "table":
         from llmbatch.ui.console import stderr_console

@@ -55,7 +55,10 @@ def _verify(
     output: Annotated[
         list[str],
         typer.Option(
-            "--output", "-o", metavar="RESULTS...", help="The results files, shards too; all up to the next option."
+            "--output",
+            "-o",
+            metavar="RESULTS...",
+            help="The results files, shards too; all up to the next option. Or the DIR/ of a run of parts.",
         ),
     ],
     inputs: Annotated[
@@ -103,6 +106,7 @@ def _verify(
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
     from llmbatch.input.source import checked_delimiter, expand
+    from llmbatch.parts.folder import is_run_folder
     from llmbatch.ui.streams import stdout_sink, terminal_width, write_stderr
 
     if format not in ("table", "json"):
@@ -111,7 +115,10 @@ def _verify(
         raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
     if "-" in output and (not inputs or "-" in inputs):
         raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
-    check_stdout(output, inputs or ())
+    folders = [name for name in output if is_run_folder(name)]
+    if folders and (len(output) > 1 or limit is not None or not inputs or "-" in inputs):
+        raise UsageError(f"{folders[0]} is a run of parts", "llmbatch verify INPUT -o DIR/: all of it, and alone.")
+    check_stdout(() if folders else output, inputs or ())
     out = stdout_sink()
     examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
 
@@ -121,16 +128,31 @@ def _verify(
         elif len(examples[finding.problem]) < SHOWN:
             examples[finding.problem].append(finding)
 
-    account = reconcile(
-        expand(inputs or []),
-        output,
-        input_format=input_format,
-        id_field=id_field,
-        limit=limit,
-        max_line=max_line,
-        delimiter=checked_delimiter(delimiter),
-        found=found,
-    )
+    paths, separator = expand(inputs or []), checked_delimiter(delimiter)
+    if folders:
+        from llmbatch.parts.verify import verify as reconcile_parts
+
+        account = reconcile_parts(
+            paths,
+            folders[0],
+            input_format=input_format,
+            id_field=id_field,
+            max_line=max_line,
+            delimiter=separator,
+            found=found,
+            keep=None if all else SHOWN,
+        )
+    else:
+        account = reconcile(
+            paths,
+            output,
+            input_format=input_format,
+            id_field=id_field,
+            limit=limit,
+            max_line=max_line,
+            delimiter=separator,
+            found=found,
+        )
     if format == "json":
         listed = {} if all else {"findings": [one.as_json() for some in examples.values() for one in some]}
         text = json.dumps(account.as_json() | listed) + b"\n"

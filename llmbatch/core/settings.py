@@ -209,6 +209,10 @@ class OutputSettings(NamedTuple):
     path: Path | None = None
     table: Path | None = None
     """Where the results are written as a table, too, when the run ends."""
+    folder: Path | None = None
+    """Instead of `path`: the folder of a run of parts."""
+    part_size: PartSize | None = None
+    """How large the parts of a new plan are; None for the default, and for the size that a plan has."""
     overwrite: bool = False
     ordered: bool = False
     tee: bool = False

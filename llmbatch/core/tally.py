@@ -14,7 +14,7 @@ from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.core.usage import Usage
 
-__all__ = ["FailureExample", "ModelTally", "ServerTraffic", "Summary", "Tally", "percentiles"]
+__all__ = ["FailureExample", "ModelTally", "PartCounts", "ServerTraffic", "Summary", "Tally", "percentiles"]
 
 
 RECENT = 100
@@ -207,6 +207,14 @@ class ServerTraffic(NamedTuple):
     refused: int
 
 
+class PartCounts(NamedTuple):
+    """The parts of a run: those that are complete, those with work left, of them those that other runs work on."""
+
+    complete: int
+    unfinished: int
+    busy: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """How a run ended.
@@ -253,6 +261,8 @@ class Summary:
     """The cause in a word, as `LlmbatchError.by` has it."""
     hint: str | None
     exit_code: int
+    parts: "PartCounts | None" = None
+    """In a run of parts, how many there are."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -288,4 +298,5 @@ class Summary:
             "stopped": self.stopped,
             "stopped_by": self.stopped_by,
             "exit_code": self.exit_code,
+            **({"parts": self.parts._asdict()} if self.parts is not None else {}),
         }

@@ -155,5 +155,9 @@ class Routes:
             rows.append((name, sent, answers, sum(gate.refusals for gate in gates)))
         return rows
 
+    def answered(self) -> set[Route]:
+        """Return the routes that had an answer in this run."""
+        return {route for route, queue in self.queues.items() if any(gate.answers for gate in queue.gate.gates)}
+
     def _gates(self) -> list[Gate]:
         return [gate for queue in self._rotation for gate in queue.gate.in_use]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from llmbatch.core.clock import duration
 from llmbatch.core.errors import UsageError
-from llmbatch.core.settings import Redo, Tolerance
+from llmbatch.core.settings import PartSize, Redo, Tolerance
 from llmbatch.options.option import Kind, spelled
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "NUMBER",
     "OUTPUT",
     "PACK",
+    "PART_SIZE",
     "RATE",
     "REDO",
     "SHARD",
@@ -172,10 +174,24 @@ def _folder(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def _output(name: str, value: Any) -> tuple[Path | None, Path | None]:
+def _output(name: str, value: Any) -> tuple[Path | None, Path | None, Path | None]:
+    """Return the results file, the table that is written from it, and the folder of a run of parts."""
     from llmbatch.app.table_names import results_path
 
-    return results_path(value) if value != "-" else (None, None)
+    if value == "-":
+        return None, None, None
+    if os.fspath(value).endswith("/"):
+        return None, None, Path(value)
+    return *results_path(value), None
+
+
+def _part_size(name: str, value: Any) -> PartSize:
+    found = re.fullmatch(r"(\d+)(k|M)?(B)?", str(value).replace("_", ""))
+    if found is None or not int(found[1]):
+        raise UsageError(
+            f"{spelled(name, value)} is not a number of records or bytes", f"Examples: {name} 100k, {name} 64MB."
+        )
+    return PartSize(int(found[1]) * {"k": 1000, "M": 1_000_000, None: 1}[found[2]], "bytes" if found[3] else "records")
 
 
 def _redo(name: str, value: Any) -> Redo:
@@ -194,7 +210,8 @@ FILE = Kind(Path, "PATH", lambda name, value: Path(value), names_file="always")
 FILE_NAME = Kind(str, "PATH", lambda name, value: os.fspath(value), names_file="always")
 FILE_NAMES = Kind(list[str], "FILE", lambda name, value: tuple(map(os.fspath, several(value))), names_file="always")
 FOLDER = Kind(Path, "DIR", _folder, names_file="always")
-OUTPUT = Kind(str, "FILE", _output, names_file="always")
+OUTPUT = Kind(str, "FILE|DIR/", _output, names_file="always")
+PART_SIZE = Kind(str, "N", _part_size)
 
 INTEGER = Kind(int, "N")
 NUMBER = _number("N", "a number", 0.2, math.isfinite)

@@ -12,6 +12,7 @@ from llmbatch.results.lines import MOST_SAMPLES
 
 __all__ = ["to_settings"]
 
+_NEED_FOLDER = ("part_size",)
 _NEED_OUTPUT = ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken")
 
 
@@ -26,8 +27,8 @@ def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable
         if option.name in values and option.place is not None:
             group, field = option.place
             groups[group][field] = values[option.name]
-    path, table = values.get("output", (None, None))
-    groups["output"] |= {"path": path, "table": table}
+    path, table, folder = values.get("output", (None, None, None))
+    groups["output"] |= {"path": path, "table": table, "folder": folder}
     groups["input"] |= {"paths": expand(inputs), "named": tuple(inputs)}
     if "temperature" in values:
         groups["model"]["params"] = {"temperature": values["temperature"]} | values.get("param", {})
@@ -38,7 +39,10 @@ def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable
 
 def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
     """Check that options go together. Raises UsageError."""
-    has_output = values.get("output", (None, None))[0] is not None
+    has_output, has_folder = any(values.get("output", ())), values.get("output", (None, None, None))[2] is not None
+    for option in _NEED_FOLDER:
+        if values.get(option) and not has_folder:
+            raise UsageError(f"{name(option)} is for a run of parts", f"Add {name('output').split()[0]} DIR/.")
     for option in _NEED_OUTPUT:
         if values.get(option) and not has_output:
             raise UsageError(f"{name(option)} needs {name('output')}", "Name the results file.")

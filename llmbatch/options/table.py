@@ -21,6 +21,7 @@ from llmbatch.options.kinds import (
     NUMBER,
     OUTPUT,
     PACK,
+    PART_SIZE,
     RATE,
     REDO,
     SHARD,
@@ -174,9 +175,15 @@ OPTIONS: tuple[Option, ...] = (
     output(
         "output",
         OUTPUT,
-        "The results file; with X.csv, .tsv or .parquet it is X.jsonl, and X.csv is written from it. Default: stdout.",
+        "The results file; with X.csv, .tsv or .parquet it is X.jsonl, and X.csv is written from it. "
+        "With DIR/ a run of parts: a results file for each. Default: stdout.",
         short="-o",
         setting=None,
+    ),
+    output(
+        "part_size",
+        PART_SIZE,
+        "With -o DIR/: about how many records a part has, as 100k, or bytes, as 64MB. Default: 100k.",
     ),
     output("overwrite", SWITCH, "Replace the results file."),
     output("ordered", SWITCH, "Results in the order of the input.", short="-k"),

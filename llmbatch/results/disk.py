@@ -29,6 +29,7 @@ __all__ = [
     "sync_folder",
     "sync_map",
     "whole_file",
+    "write_new",
 ]
 
 _JOINED = 1 << 20
@@ -110,6 +111,30 @@ def whole_file(target: Path, *, scratch: Path | None = None, mode: int = 0o600) 
     finally:
         os.close(fd)
     sync_folder(target.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet; it gets its name when all of it is on the disk.
+
+    Raises FileExistsError when it exists: then nothing of it was changed. Raises OSError.
+    """
+    scratch = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
+    fd = create(scratch, exclusive=True, mode=0o666)
+    try:
+        append(fd, data)
+        sync(fd)
+        try:
+            os.link(scratch, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            if path.exists():  # a file system without links: two writers of one moment have the same data
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            os.rename(scratch, path)
+    finally:
+        os.close(fd)
+        remove(scratch)
+    sync_folder(path.parent)
 
 
 def overwrite(path: Path, data: bytes) -> None:

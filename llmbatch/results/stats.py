@@ -187,6 +187,13 @@ class StatsByModel:
             account = self.models[name] = Stats()
         account.add(line)
 
+    def include(self, other: "StatsByModel") -> None:
+        """Add the counts of other files."""
+        self.files += other.files
+        for name, account in other.models.items():
+            named = None if name is None else _counted_name(name, self.models)
+            self.models.setdefault(named, Stats()).include(account)
+
     def total(self) -> Stats:
         """Return the counts of all lines."""
         total = Stats()

@@ -113,6 +113,10 @@ def _block(
     def line(*items: str) -> list[str]:
         return flow([item for item in items if item], width, symbols.dot, symbols.ellipsis)
 
+    if (parts := summary.parts) is not None:
+        whole = parts.complete + parts.unfinished
+        busy = _counted(parts.busy, "with other runs")
+        yield "parts", line(f"{parts.complete:,} of {whole:,} complete", busy)
     if summary.failed:
         yield "failed", _failures(summary, symbols, redact, width)
     earlier = (

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from llmbatch.api.options import API_KEY, Options
-from llmbatch.core.settings import Redo, Settings, Tolerance
+from llmbatch.core.settings import PartSize, Redo, Settings, Tolerance
 from llmbatch.dialects.finish_reasons import REASONS
 from llmbatch.input.source import FORMATS
 from llmbatch.options import kinds, request_kinds
@@ -16,7 +16,16 @@ from llmbatch.options.table import ALL_FLAGS, OPTIONS
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
-DERIVED = {"input.paths", "input.named", "input.part", "input.spans", "output.path", "output.table", "read_files"}
+DERIVED = {
+    "input.paths",
+    "input.named",
+    "input.spans",
+    "input.part",
+    "output.path",
+    "output.table",
+    "output.folder",
+    "read_files",
+}
 """Settings that no option sets alone."""
 
 
@@ -80,7 +89,10 @@ ALIKE: list[tuple[str, Any, Any, Any]] = [
     ("fail_on_finish", "length", ["length"], frozenset({"length"})),
     ("price", "0.15,0.60", (0.15, 0.6), (0.15, 0.6)),
     ("redo", "schema", "schema", Redo(kinds=frozenset({"schema"}))),
-    ("output", "out.csv", Path("out.csv"), (Path("out.jsonl"), Path("out.csv"))),
+    ("output", "out.csv", Path("out.csv"), (Path("out.jsonl"), Path("out.csv"), None)),
+    ("output", "out/", "out/", (None, None, Path("out"))),
+    ("part_size", "64MB", "64MB", PartSize(64_000_000, "bytes")),
+    ("part_size", "20k", 20_000, PartSize(20_000)),
     ("key_file", Path("key"), "key", Path("key")),
     ("reuse", ["a", "b"], [Path("a"), "b"], ("a", "b")),
 ]

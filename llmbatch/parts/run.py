@@ -1,0 +1,186 @@
+"""Runs the parts of a plan, one after the other or several at once, and adds up what became of them."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from llmbatch.app.mock_process import mock_process
+from llmbatch.app.prices import find_price, spent_in
+from llmbatch.app.servers import Servers
+from llmbatch.app.session import View
+from llmbatch.app.shared import Shared
+from llmbatch.core.errors import CeilingReached, Interrupted, LlmbatchError, OutputBusy
+from llmbatch.core.events import Notice
+from llmbatch.core.ports import AttemptLog, Observer
+from llmbatch.core.settings import Settings, StopSettings
+from llmbatch.core.tally import Summary
+from llmbatch.pacing.cost import Budget, Price
+from llmbatch.parts.account import Account
+from llmbatch.parts.folder import RunFolder
+from llmbatch.parts.plan import Plan
+from llmbatch.parts.planning import find_plan, parts_of_shard
+from llmbatch.parts.progress import Progress
+from llmbatch.parts.summary import needs_work
+from llmbatch.parts.worker import Worker
+from llmbatch.results.reader import open_results
+from llmbatch.transport_process.parent import TransportProcess
+
+__all__ = ["run_parts"]
+
+
+def run_parts(
+    settings: Settings,
+    servers: Servers,
+    environment: Mapping[str, str],
+    *,
+    transport: TransportProcess | None = None,
+    observers: Sequence[Observer] = (),
+    view: View | None = None,
+    attempt_log: AttemptLog | None = None,
+    embedded: bool = False,
+) -> Summary:
+    """Work on all parts of `-o DIR/` that are this command's and not complete; the summary is that of all of them.
+
+    `embedded` is for a program that does something else, too: it keeps its signals. Raises LlmbatchError for what is
+    wrong before the first request.
+    """
+    run = _Run(settings, servers, environment, tuple(observers))
+    with run.servers_ready(), nullcontext() if view is None else view(run.progress.snapshot):
+        run.one_by_one(run.worker(transport, attempt_log, embedded=embedded))
+    return run.account.summary(wall_s=monotonic() - run.began, fail_on=settings.stop.fail_on)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One command on a folder: what is to be done, and what came of it."""
+
+    settings: Settings
+    servers: Servers
+    environment: Mapping[str, str]
+    observers: Sequence[Observer]
+    folder: RunFolder = field(init=False)
+    plan: Plan = field(init=False)
+    account: Account = field(init=False)
+    progress: Progress = field(init=False)
+    todo: list[int] = field(init=False)
+    began: float = field(default_factory=monotonic)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        assert settings.output.folder is not None
+        self.folder = RunFolder(settings.output.folder)
+        price = find_price(settings.model, settings.stop, (self.servers.name, self.servers.preset))
+        self.plan = find_plan(settings, self.servers.preset, self.folder, self.notice)
+        mine = parts_of_shard(self.plan, settings.input.shard)
+        self.account, self.progress = Account(len(mine)), Progress(self.plan)
+        self.progress.limit_to(mine)
+        complete = {number: self._summary(number) for number in sorted(self.folder.complete().intersection(mine))}
+        self.todo = [
+            number for number in mine if number not in complete or needs_work(complete[number], settings.resume.redo)
+        ]
+        for number in complete.keys() - set(self.todo):
+            self.account.skip(complete[number])
+            self.progress.skip(number, complete[number]["records"])
+        if self.account.complete:
+            self.notice(f"{self.account.complete:,} of {len(mine):,} parts are complete")
+        self.price = price
+
+    price: Price | None = field(init=False)
+
+    def notice(self, text: str) -> None:
+        """Tell a person."""
+        for observer in self.observers:
+            observer(Notice(text))
+
+    @contextmanager
+    def servers_ready(self) -> Iterator[None]:
+        """Serve the built-in mock, if that is asked, while the context lasts: one for all parts."""
+        model = self.settings.model
+        if model.provider != "mock" or model.base_urls or not self.todo:
+            yield
+            return
+        with mock_process(str(self.folder.path / "mock") if self.settings.batches.batch_api else None) as url:
+            self.servers = replace(self.servers, base_url=url)
+            yield
+
+    def worker(self, transport: TransportProcess | None, attempt_log: AttemptLog | None, *, embedded: bool) -> Worker:
+        """Return what works on parts in this process."""
+        return Worker(
+            self.settings,
+            self.servers,
+            self.environment,
+            self.folder,
+            self.plan,
+            Shared.of(self.settings.pace, self._budget()),
+            self.observers,
+            attempt_log,
+            transport,
+            self.notice,
+            embedded,
+            self.began,
+        )
+
+    def one_by_one(self, worker: Worker) -> None:
+        """Work on the parts in order. One that another run works on is tried once more when the others are done."""
+        busy: list[int] = []
+        for waiting in (self.todo, busy):
+            for number in [*waiting]:
+                if self.account.is_stopped:
+                    return
+                try:
+                    summary = worker.work(number, partial(self._watching, number))
+                except OutputBusy:
+                    if waiting is busy:
+                        self.account.busy += 1
+                    else:
+                        busy.append(number)
+                except LlmbatchError as error:
+                    if not self.account.records:
+                        raise
+                    self.account.stop(error)
+                except KeyboardInterrupt:
+                    self.account.stop(Interrupted(2))
+                else:
+                    self.take(number, summary)
+
+    def take(self, number: int, summary: Summary) -> None:
+        """Count what became of a part."""
+        self.account.add(summary)
+        self.progress.end(number, summary)
+        limit, account = self.settings.stop.max_failures, self.account
+        if limit.exceeded(account.failed, account.records) and not account.is_stopped:
+            account.stop(
+                CeilingReached(
+                    f"{account.failed} of {account.records} records failed, more than --max-failures allows",
+                    "Look at the failures, then run the same command again.",
+                    by="failures",
+                )
+            )
+
+    def _watching(self, number: int, snapshot: Any) -> AbstractContextManager[None]:
+        return self.progress.watching(number, snapshot)
+
+    def _summary(self, number: int) -> dict[str, Any]:
+        return self.folder.read_summary(number, self.plan)
+
+    def _budget(self) -> Budget | None:
+        """Return the budget of all parts together; under a ceiling it includes what they cost so far."""
+        stop = self.settings.stop
+        if not stop.has_ceiling or self.price is None:
+            return None
+        return budget(stop, self.price, self.folder, self.plan)
+
+
+def budget(stop: StopSettings, price: Price, folder: RunFolder, plan: Plan) -> Budget:
+    """Return the budget of a run of parts, by the lines of its results so far. Raises InputError."""
+    files = [os.fspath(path) for number in range(len(plan.parts)) if (path := folder.results(number)).exists()]
+    before = 0.0
+    for name in files:
+        with open_results([name]) as (file,):
+            before += spent_in(file.results(), price)
+    ceiling, option = stop.ceiling(before)
+    return Budget(price, ceiling=ceiling, before=before, option=option)

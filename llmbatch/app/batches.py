@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import anyio.to_thread
 from llmbatch.app.servers import Servers, find_servers, is_own_machine
 from llmbatch.core.clock import Clock
 from llmbatch.core.errand import Errand, StrangeAddress, addressed
-from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
+from llmbatch.core.errors import ActionNeeded, LlmbatchError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
@@ -21,7 +20,7 @@ from llmbatch.core.ports import Dialect, Observer
 from llmbatch.core.settings import BatchSettings, ModelSettings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.batch_apis import batch_api, refuse
+from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.engine.batch_calls import BatchClient
@@ -37,30 +36,10 @@ from llmbatch.transport_process.parent import TransportProcess
 if TYPE_CHECKING:
     from llmbatch.app.output import Output
 
-__all__ = ["MOCK_ADDRESS", "check_batch_settings", "client_of", "model_of", "new_batches", "open_client"]
+__all__ = ["MOCK_ADDRESS", "client_of", "model_of", "new_batches", "open_client"]
 
 MOCK_ADDRESS = "mock"
 """The address of the built-in mock in tickets: it listens elsewhere each time."""
-
-
-def check_batch_settings(batch: BatchSettings, model: ModelSettings, results: Path | None) -> None:
-    """Refuse what batches do not go with, before anything is opened. Raises UsageError."""
-    if not batch.batch_api:
-        return
-    if results is None:
-        raise UsageError(
-            "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
-        )
-    if len(model.base_urls) > 1:
-        raise UsageError("--batch-api goes to one server", "Name one --base-url.")
-    name = model.provider or (model.base_urls[0] if model.base_urls else "openai")
-    api = batch_api(name)
-    if api is None:
-        raise refuse(name)
-    windows = api.limits.windows
-    if windows and batch.batch_window not in windows:
-        known = ", ".join(f"{round(window / 3600)}h" for window in windows)
-        raise UsageError(f"--batch-window: {name} takes {known}", "Leave it out for the usual one.")
 
 
 def new_batches(

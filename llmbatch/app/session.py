@@ -131,10 +131,6 @@ def open_session(
     of the input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
     check_settings(settings, stdin=source is None, stdout=stdout)
-    if settings.batches.batch_api:
-        from llmbatch.app.batches import check_batch_settings
-
-        check_batch_settings(settings.batches, settings.model, settings.output.path)
     price = find_price(settings.model, settings.stop, (servers.name, servers.preset))
     dialect = new_dialect(settings.model, servers.preset, settings.pace.pack)
     reader = new_reader(settings.model)

@@ -34,6 +34,13 @@ _OPENAI: dict[str, Quirks] = {
         named=True,
         metadata=False,
     ),
+    "dashscope": Quirks(
+        # Its pages name 100 MB and, later, 500 MB: the smaller one is always taken. The third path answers for nothing.
+        limits=BatchLimits(
+            bytes=100 * MB, line=6 * MB, windows=tuple(day * _DAY for day in range(1, 15)), discount=0.5
+        ),
+        paths=frozenset({"/chat/completions", "/embeddings", "/chat/ds-test"}),
+    ),
     "mock": Quirks(),
 }
 

@@ -34,7 +34,12 @@ def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable
         groups["model"]["params"] = {"temperature": values["temperature"]} | values.get("param", {})
     groups["resume"]["redo"] = _redo(values, name)
     settings = Settings(**groups.pop("", {}))
-    return settings._replace(**{group: getattr(settings, group)._replace(**fields) for group, fields in groups.items()})
+    settings = settings._replace(
+        **{group: getattr(settings, group)._replace(**fields) for group, fields in groups.items()}
+    )
+    if settings.batches.batch_api:
+        _check_batches(settings)
+    return settings
 
 
 def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
@@ -71,6 +76,27 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
     keys = [option for option in ("key_env", "key_file", "key_command") if option in values]
     if len(keys) > 1:
         raise UsageError(f"{' and '.join(map(name, keys))} all name a key", "Keep one of them.")
+
+
+def _check_batches(settings: Settings) -> None:
+    """Refuse what batches do not go with, before a key is looked for. Raises UsageError."""
+    from llmbatch.dialects.batch_apis import batch_api, refuse  # most runs have no batches
+
+    model, window = settings.model, settings.batches.batch_window
+    if settings.output.path is None:
+        raise UsageError(
+            "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
+        )
+    if len(model.base_urls) > 1:
+        raise UsageError("--batch-api goes to one server", "Name one --base-url.")
+    name = model.provider or (model.base_urls[0] if model.base_urls else "openai")
+    api = batch_api(name)
+    if api is None:
+        raise refuse(name)
+    windows = api.limits.windows
+    if windows and window not in windows:
+        known = ", ".join(f"{round(one / 3600)}h" for one in windows)
+        raise UsageError(f"--batch-window: {name} takes {known}", "Leave it out for the usual one.")
 
 
 def _redo(values: Mapping[str, Any], name: Callable[[str], str]) -> Redo:

@@ -6,6 +6,9 @@ import pytest
 
 from .conftest import Cli
 
+UNSPOKEN = ("ollama", "xai", "fireworks", "openrouter")
+"""Providers without a batch API, or with one that is not spoken; none of them is asked for a key."""
+
 USAGE = [
     (("--model",), "requires an argument"),
     (("-p", "opnai"), "Did you mean -p openai?"),
@@ -88,6 +91,11 @@ USAGE = [
     (("-m", "m", "-s", "{{ missing }}"), "missing"),
     (("-m", "m", "--ca-file", "no-such-file"), "no-such-file"),
     (("-m", "m", "-", "-"), "stdin can be read only once"),
+    (("-m", "m", "--batch-api"), "--batch-api needs -o FILE"),
+    *((("-m", "m", "-o", "o", "--batch-api", "-p", name), f"{name} has no batch API") for name in UNSPOKEN),
+    (("-m", "m", "-o", "o", "--batch-api", "--base-url", "http://a/v1", "--base-url", "http://b/v1"), "one server"),
+    (("-m", "m", "-o", "o", "--batch-api", "--batch-window", "5h"), "openai takes 24h"),
+    (("-m", "m", "-o", "o", "--batch-api", "-p", "dashscope", "--batch-window", "25h"), "24h, 48h"),
 ]
 
 

@@ -282,25 +282,6 @@ def test_equal_requests_are_asked_once_and_across_runs_too(job: Callable[..., Jo
     assert sum(work.billed().values()) == 4
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--batch-api"], "needs -o"),
-        (["-o", "o.jsonl", "--batch-api", "-p", "ollama"], "no batch API"),
-        (
-            ["-o", "o.jsonl", "--batch-api", "--base-url", "http://127.0.0.1:1/v1", "--base-url", "http://127.0.0.1:2"],
-            "one",
-        ),
-        (["-o", "o.jsonl", "--batch-api", "--batch-window", "5h"], "takes 24h"),
-    ],
-)
-def test_what_does_not_go_with_batches_is_refused_before_anything_is_sent(
-    llmbatch: Command, flags: list[str], words: str
-) -> None:
-    done = llmbatch("run", "-m", "m", *flags, stdin=[{"prompt": "x"}], env={"OPENAI_API_KEY": "k"})
-    assert done.code == 2 and words in done.stderr
-
-
 def test_the_embedded_mock_remembers_its_batches(llmbatch: Command, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(record) + "\n" for record in prompts(5)))

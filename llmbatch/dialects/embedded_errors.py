@@ -30,6 +30,22 @@ _PAYLOADS = (
 )
 """Fields that hold answers. A body with one of them and a message may be an answer that says `success`."""
 
+_WRAPPERS = frozenset({"data", "output", "result"})
+"""Payloads that may hold an error instead of an answer."""
+_HOLDERS = ("response", "header", "responsemetadata", "status", "err")
+"""Fields that hold the error itself where there is no answer: Tencent, Spark, Volcengine."""
+_MESSAGES = (
+    "message",
+    "msg",
+    "error_msg",
+    "error_message",
+    "errormessage",
+    "errmsg",
+    "resultmsg",
+    "statustext",
+    "title",
+)
+_CODES = ("code", "error_code", "errorcode", "statuscode", "status_code", "__type", "errcode", "resultcode", "ret")
 _SUCCESSES = ("", "0", "ok", "success", "succeeded", "successful", "completed", "true")
 _CODE = re.compile(r"[\w.:-]{1,80}")
 _FAILURES = ("error", "failed", "failure", "fail")
@@ -42,7 +58,9 @@ def has_error(body: Any) -> bool:
     if body.get("error"):
         return True
     for name in _PAYLOADS:  # a loop, since it runs for every answer and ends at one of the first
-        if body.get(name):
+        if value := body.get(name):
+            if name in _WRAPPERS and type(value) is dict and has_error(value):
+                return True
             return bool(body.get("object") == "error")
     return "error" in (body.get("object"), body.get("type")) or _is_error_alone(body)
 
@@ -55,19 +73,24 @@ def embedded_error(body: Any, reply: Reply) -> Fault:
 
 
 def _is_error_alone(body: dict[str, Any]) -> bool:
-    """Tell whether an object without an answer has the shape of an error."""
-    if body.get("success") is False or body.get("ok") is False or body.get("status") in _FAILURES:
+    """Tell whether an object without an answer has the shape of an error. Servers differ in how they write names."""
+    fields = {str(name).lower(): value for name, value in body.items()}
+    if fields.get("success") is False or fields.get("ok") is False or fields.get("iserror") is True:
         return True
-    base = body.get("base_resp")  # MiniMax sends it with answers too
+    status = fields.get("status")
+    if isinstance(status, str) and status.lower() in _FAILURES:
+        return True
+    base = fields.get("base_resp")  # MiniMax sends it with answers too
     if isinstance(base, dict) and _is_failure(base.get("status_code", 0)):
         return True
-    words = any(isinstance(body.get(name), str) for name in ("message", "msg", "Message", "error_msg", "title"))
-    for name in ("code", "error_code", "statusCode", "status_code", "__type", "errcode"):
-        if words and name in body and _is_failure(body[name]):
+    if any(isinstance(fields.get(name), str) for name in _MESSAGES):
+        if any(name in fields and _is_failure(fields[name]) for name in _CODES):
             return True
-    if words and isinstance(body.get("status"), int) and _is_failure(body["status"]):
+        if isinstance(status, int) and _is_failure(status):
+            return True
+    if any(fields.get(name) for name in ("error", "errors", "detail", "error_code", "error_msg", "fault")):
         return True
-    return any(bool(body.get(name)) for name in ("errors", "detail", "error_code", "error_msg", "fault", "Error"))
+    return any(isinstance(inner := fields.get(name), dict) and _is_error_alone(inner) for name in _HOLDERS)
 
 
 def _is_failure(code: Any) -> bool:

@@ -88,7 +88,7 @@ def _of(*statuses: int | range) -> frozenset[int]:
 
 
 _ANY_REFUSAL = _of(400, 401, 403, 412, 413, 422, 424, 429, 434, 451, 500, 503)
-_OF_ONE_RECORD = _of(400, 402, 403, 406, 409, 413, 415, 422, 424, 451, 500)
+_OF_ONE_RECORD = _of(400, 402, 403, 406, 409, 413, 415, 422, 424, 446, 451, 500)
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -123,6 +123,7 @@ RULES: tuple[Rule, ...] = (
     Rule(statuses=_of(400, 403, 500), words=words.KEY_WORDS, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
     Rule(statuses=_of(400), names=words.PRECONDITION_NAMES, kind=Kind.FORBIDDEN, scope=Scope.RUN),
     Rule(statuses=_of(429), words=words.LONG_CONTEXT_PLAN, kind=Kind.CONTEXT_LENGTH),
+    Rule(statuses=_of(429), words=words.OVERSIZED_WORDS, kind=Kind.TOO_LARGE),
     Rule(
         statuses=_OF_ONE_RECORD,
         names=words.CONTEXT_NAMES,
@@ -136,9 +137,18 @@ RULES: tuple[Rule, ...] = (
         kind=Kind.CONTENT_FILTER,
     ),
     Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=words.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
+    Rule(statuses=_of(451), kind=Kind.CONTENT_FILTER),
     Rule(statuses=_of(429), per_day=True, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
     Rule(statuses=_of(429), words=words.PLAN_WORDS, waits=False, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
     Rule(statuses=_of(429), kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
+    Rule(
+        statuses=_of(400, 403, 500),
+        names=words.THROTTLE_NAMES,
+        kind=Kind.RATE_LIMITED,
+        billing=Billing.THROTTLED,
+        scope=Scope.ROUTE,
+        retry=True,
+    ),
     Rule(statuses=_of(498, 503, 529), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
     Rule(
         statuses=_of(400, 403, 404, 415, 422, 424, 500, 501),
@@ -148,7 +158,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(statuses=_of(403), kind=Kind.FORBIDDEN, scope=Scope.ROUTE),
     Rule(statuses=_of(404), kind=Kind.NOT_FOUND, scope=Scope.ROUTE),
-    Rule(statuses=_of(405, 501), kind=Kind.CONFIGURATION, scope=Scope.RUN),
+    Rule(statuses=_of(405, 407, 501, 511), kind=Kind.CONFIGURATION, scope=Scope.RUN),
     Rule(statuses=_of(408), kind=Kind.TIMEOUT, billing=Billing.DOUBTFUL, retry=True),
     Rule(statuses=_of(409, 425), kind=Kind.SERVER_ERROR, retry=True),
     Rule(statuses=_of(413, 414, 431), kind=Kind.TOO_LARGE),

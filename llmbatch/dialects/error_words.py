@@ -32,11 +32,13 @@ __all__ = [
     "NO_CREDIT_NAMES",
     "NO_CREDIT_WORDS",
     "NO_MONEY_WORDS",
+    "OVERSIZED_WORDS",
     "PACE_WORDS",
     "PLAN_WORDS",
     "PRECONDITION_NAMES",
     "REFUSAL_NAMES",
     "REFUSAL_WORDS",
+    "THROTTLE_NAMES",
     "Wording",
     "label",
     "labelled",
@@ -109,7 +111,7 @@ def _lacking(what: str) -> tuple[str, ...]:
             rf"\b{what}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
             r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|r[ua]n out)"
         ),
-        rf"(?:out|short) of {what}\b",
+        rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b",
         rf"(?:no|zero) (?:remaining |available |more )?{what}\b",
         rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
         rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{what}\b",
@@ -119,6 +121,7 @@ def _lacking(what: str) -> tuple[str, ...]:
 NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt",
+    r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
     r"add (?:\w+ ){0,3}(?:credits|funds)",
     r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
@@ -134,7 +137,8 @@ NO_CREDIT_WORDS = Wording(
     r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
     r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
     r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
-    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?payment method|payment method is required",
+    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?(?:payment method|credit card)",
+    r"payment method is required",
 )
 """No credit, if no wait is asked for."""
 PACE_WORDS = Wording(
@@ -144,11 +148,13 @@ PACE_WORDS = Wording(
     r"\bresets?\b",  # Zhipu's plans
 )
 """Limits of time, although the message mentions money."""
+_ALLOWED = r"(?:limit|quota|cap|allowance|allocation)"
 _LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
 PLAN_WORDS = Wording(
     r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
-    rf"{_LONG}(?:[ /\w-]+)? (?:limit|quota|cap|allowance)s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
-    rf"(?:reached|exceeded|exhausted|hit) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}(?:limit|quota|cap|allowance)",
+    rf"{_LONG}(?:[ /\w-]+)? {_ALLOWED}s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
+    rf"(?:reached|exceeded|exhausted|hit|used up) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}{_ALLOWED}",
+    r"limited to \d[\d,]* (?:\w+ ){1,3}(?:/|per|an?|each) ?(?:day|week|month)\b",  # Cohere's trial keys
     r"limits? (?:will |is )?(?:be )?resets? (?:at|on) \S*\d",
     r"(?:requests?|tokens?|models?)[ -]per[ -]day\b",  # OpenRouter's free models
 )
@@ -168,6 +174,7 @@ CONTEXT_NAMES = Wording(
 _ASKED = r"(?:prompt|inputs?|requests?|messages?|conversation|context|sequence|tokens?|text|document|query)"
 _WINDOW = (
     r"(?:context (?:length|window|size|limit)|token limit\b|number of (?:input |prompt )?tokens|limit of \d"
+    r"|(?:max|model|session)_\w*len\w*|\bn_ctx\b"  # TabbyAPI, SiliconFlow, LMDeploy
     r"|(?:maximum|max|model'?s?|available|allowed) (?:\w+ ){0,3}?"
     r"(?:(?:context|model|prompt|input|sequence|token)s?(?: token)?(?: (?:length|window|size|limit|count))?|length)\b)"
 )
@@ -190,8 +197,11 @@ CONTEXT_WORDS = Wording(
     r"\b(?:at most|up to|limited to) \d[\d,]* (?:input |prompt |context )?tokens\b",
     r"\btokens?\b.{0,60}\b(?:exceed(?:s|ed|ing)?|over|above)\b.{0,30}\b(?:limit|\d)",
     r"\btokens?\b.{0,60}\b(?:longer|greater|larger|more) than the (?:max|limit|allowed)",
+    # YandexGPT, SiliconFlow
+    r"\b(?!max)\w*tokens?\b.{0,40}\bmust be (?:no more|less|fewer|at most|smaller|shorter)\b.{0,30}\d",
     r"\b(?:tokens?|context_length|n_ctx)\b.{0,60}> ?\S{0,10} ?\(?\d",
-    r"\b(?:input|prompt|maximum|max|total) (?:tokens?|sequence length)(?: limit)? (?:(?:has been|was|is) )?exceeded",
+    r"\b(?:input|prompt|maximum|max|total) (?:tokens?|sequence length)(?: limit)?(?: of \d[\d,]*)? "
+    r"(?:(?:has been|was|is) )?exceeded",
     r"\b(?:sequence|input|prompt|context) length\b.{0,40}\b(?:over|above|beyond|exceeds?)\b.{0,30}\blimit",
     r"exceed(?:s|ed|ing)? (?:the )?(?:(?:maximum|max|model'?s?) )+context",
     r"(?:not|no longer|n't) fit\w* (?:in|into|within) .{0,30}\bcontext",
@@ -201,6 +211,9 @@ CONTEXT_WORDS = Wording(
     r"(?:reduce|shorten) (?:the |your )?(?:(?:length|size|number)(?: of)? )?(?:tokens in )?(?:the |your )?"
     r"(?:prompt|input|messages|conversation)\b",  # Groq
     r"\binputs\b\W{0,3}(?:tokens )?.{0,40}must (?:be <=|have less than|not exceed) \d",  # TGI
+    r"\binputs? must (?:have|contain) (?:less|fewer|no more) than \d",
+    r"string too long\b.{0,60}\bmaximum length \d{5}",  # OpenAI: that of a message, not of a short field
+    r"\bmax(?:imum)? input (?:characters?|chars|length)\b.{0,20}\d",  # Qianfan
     r"current length is \d+ while limit is",  # Cerebras
     r"range of input length",  # DashScope
     r"\btokens? to keep from the initial prompt",  # LM Studio
@@ -215,24 +228,26 @@ LONG_CONTEXT_PLAN = Wording("required for long context requests")
 
 FILTER_NAMES = Wording(
     r"contentfilter|content(?:policy|moderation|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
-    r"datainspection|sensitive|riskdetection",  # DashScope, Volcengine
-    r"moderation(?:failed|blocked|error)|safety(?:check|filter|violation)| flagged |guardrail",
+    r"datainspection|sensitive|riskdetection|censor",  # DashScope, Volcengine
+    r"moderation(?:failed|blocked|error)|(?:in|out)putmoderated|safety(?:check|filter|violation)| flagged |guardrail",
     r"prohibitedcontent|inappropriatecontent|policyviolation",
     r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
 )
 FILTER_WORDS = Wording(
     r"violat\w+ (?:\S+ ){0,6}?(?:polic(?:y|ies)|guidelines?|rules|standards|terms|contentsecurity)",
     r"\b(?:content|usage|safety|moderation) "
-    r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|check|system)s?\b",
-    r"(?:inappropriate|sensitive|unsafe|harmful|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
+    r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|audit|check|system)s?\b",
+    r"(?:inappropriate|sensitive|unsafe|harmful|illegal|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
     r"(?:content|information|words?)\b",
     r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for)\b",  # OpenRouter
     r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
     r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",
     r"\bnsfw\b|jailbreak|prompt injection|copyright",
     r"content (?:that|which) is not (?:allowed|permitted)",
-    r"guardrails? (?:\w+ ){0,2}(?:intervened|blocked|triggered|violat\w+)",  # Bedrock
-    r"considered high risk|new_sensitive",  # Moonshot, MiniMax
+    r"guardrails? (?:\w+ ){0,6}?(?:intervened|blocked|triggered|failed|violat\w+)",  # Bedrock, Portkey
+    r"guardrail_triggered",  # Databricks
+    r"considered high risk|content (?:exists|has|poses) (?:\w+ )?risks?|new_sensitive",  # Moonshot, DeepSeek, MiniMax
+    r"\b(?:content|prompt|keywords?|response|output)\b (?:\w+ ){0,6}?(?:blocked|filtered|banned|censored|moderated)\b",
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
     r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
 )
@@ -247,13 +262,16 @@ ACCOUNT_WORDS = Wording(
 
 KEY_NAMES = Wording(
     r"(?:invalid|incorrect|expired|missing)(?:api)?(?:key|token|authentication)(?:error)? ",
-    r"apikey(?:invalid|expired|notfound)| authentication(?:error)? |unauthenticated",
+    r"apikey(?:invalid|expired|notfound)| authentication(?:error)? |unauthenticated|authfailure|invalidcredential",
     r" baseresp(?:1004|2049) ",  # MiniMax
 )
 KEY_WORDS = Wording(
     r"(?:invalid|incorrect|expired|missing|unknown|wrong) (?:or \w+ )?api[ _-]?key\b",
     r"\bapi[ _-]?key (?:is |was |has been )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
     r"\bapi[ _-]?key (?:is |was |has been )?(?:reported as leaked|disabled|deleted|compromised)",  # Gemini
+    r"\b(?:invalid|incorrect|expired|missing|wrong|bad) (?:\w+ )?(?:credentials?|access[ _]?token)\b",
+    r"\bcredentials? (?:\w+ ){0,3}?(?:invalid|incorrect|expired|missing|rejected|not (?:valid|be validated))\b",
+    r"\btoken (?:is |has |was )?expired\b",
     r"login fail|not logged in",  # MiniMax
     r"security token (?:included in the request )?is (?:invalid|expired)",  # AWS
 )
@@ -295,6 +313,10 @@ REFUSAL_WORDS = Wording(
     r"roles must alternate|chat template|\bunknown (?:role|parameter|field|tool)\b",
     INPUT_WORDS.pattern,
 )
+THROTTLE_NAMES = Wording(r"throttl|toomanyrequests|ratelimitexceeded")
+"""Limits of time that come with another status than 429: AWS's and Google's."""
+OVERSIZED_WORDS = Wording(r"\brequest too large for\b")
+"""OpenAI's 429 for a request that is larger than the limit of a whole minute: it never fits."""
 PRECONDITION_NAMES = Wording(r" failedprecondition ")
 """Gemini's name for a country or an account without billing."""
 
@@ -314,7 +336,13 @@ IMPLIED_BY_NAMES = (
     (400, Wording(r" baseresp(?:1042|2013) ")),
 )
 IMPLIED_BY_WORDS = (
-    (429, Wording(r"rate[ -]limit|too many requests|requests? too frequent|请求(?:过于)?频繁|速率限制")),
+    (
+        429,
+        Wording(
+            r"rate[ -]limit|too many requests|requests? too frequent|flow control|请求(?:过于)?频繁|速率限制|并发",
+            r"\b(?:request|call|qps|rpm|tpm|query) limit (?:\w+ )?(?:reached|exceeded|hit)",
+        ),
+    ),
     (401, KEY_WORDS),
     (401, Wording(r"unauthori[sz]ed|not authenticated|authentication (?:failed|required)")),
     (503, Wording(r"overloaded|(?:at|over|no) capacity|service unavailable|server (?:is )?busy|try again later")),

@@ -1,5 +1,6 @@
 """Reads the error bodies of all servers into one shape."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -20,6 +21,10 @@ MESSAGE = 1000
 LARGEST = 1024 * 1024
 """Bytes of an error body that is parsed; the beginning of a larger one is shown as text."""
 EVIDENCE = 64 * 1024
+PAGE = 4096
+"""Bytes of a page without a title whose words are shown."""
+_TAGS = re.compile(rb"(?is)<(style|script)\b[^<]*</\1>|<[^<>]*>?")
+_ADDRESSES = re.compile(rb"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}\b")
 
 DEEPEST = 6
 """Nested objects that are searched for the words of an error."""
@@ -38,6 +43,10 @@ _HOLDERS = (
     "header",
     "exception",
     "err",
+    "status",
+    "data",
+    "output",
+    "result",
 )
 """Fields whose object or list holds the error itself: OpenAI and its copies, Azure and Cloudflare, FastAPI, nested
 proxies, MiniMax, Apigee, Volcengine, Tencent, Spark."""
@@ -50,8 +59,11 @@ _WORDS = (
     "error_msg",
     "error_message",
     "errormessage",
+    "errmsg",
+    "resultmsg",
     "status_msg",
     "statusmessage",
+    "statustext",
     "faultstring",
     "description",
     "reason",
@@ -59,7 +71,19 @@ _WORDS = (
 )
 """Fields that hold the words of an error, the best first."""
 
-_NAMES = ("code", "type", "status", "error_code", "errorcode", "errcode", "error_type", "__type", "reason", "exception")
+_NAMES = (
+    "code",
+    "type",
+    "status",
+    "error_code",
+    "errorcode",
+    "errcode",
+    "resultcode",
+    "error_type",
+    "__type",
+    "reason",
+    "exception",
+)
 """Fields that name an error."""
 
 _STATUSES = (
@@ -71,6 +95,8 @@ _STATUSES = (
     "httpstatus",
     "http_code",
     "error_code",
+    "errorcode",
+    "resultcode",
     "error",
 )
 """Fields that may state the HTTP status of an error."""
@@ -84,9 +110,12 @@ def api_error(reply: Reply) -> tuple[ApiError, Any]:
     try:
         body = json.loads_shallow(content)
     except ValueError:
-        body = _in_stream(content)
+        text = reply.body.decode("utf-8", "replace")
+        body = _as_json(text.lstrip())  # its words may be in another encoding
+        if not isinstance(body, dict | list):
+            body = _in_stream(content)
         if body is None:
-            return ApiError(reply.status, _page(reply)), reply.body.decode("utf-8", "replace")
+            return ApiError(reply.status, _page(reply)), text
     return error_in(body, reply.status), body
 
 
@@ -265,7 +294,7 @@ def _find_code(layers: list[dict[str, Any]], status: int) -> str | None:
     for fields in reversed(layers):
         about = (fields.get("details"), fields.get("metadata"), fields, fields.get("innererror"))
         for holder, names in zip(about, (("error_code",), ("error_type",), (), ("code",)), strict=True):
-            own = names or ("code", "error_code", "errorcode", "errcode", "status_code")
+            own = names or ("code", "error_code", "errorcode", "errcode", "resultcode", "status_code")
             for name in own:
                 code = _name(holder.get(name)) if isinstance(holder, dict) else None
                 if code is not None and code != str(status):
@@ -288,7 +317,7 @@ def _find_status(layers: list[dict[str, Any]]) -> int | None:
 def _find_wait(layers: list[dict[str, Any]]) -> float | None:
     """Find a wait that a field of the body asks for, in seconds."""
     for fields in reversed(layers):
-        for name in ("retry_after", "retryafter", "retry_after_seconds", "resets_in_seconds"):
+        for name in ("retry_after", "retryafter", "retry_after_seconds", "resets_in_seconds", "estimated_time"):
             value = fields.get(name)
             if isinstance(value, int | float | str) and not isinstance(value, bool):
                 return duration(str(value))
@@ -339,7 +368,12 @@ def _in_stream(content: bytes) -> Any:
 def _page(reply: Reply) -> str:
     """Reduce a page that is not JSON to its title or first words: error pages contain addresses and ray ids."""
     title = _title(reply.body[:EVIDENCE])
-    words = title if title is not None else b"" if b"<" in reply.body[:256] else reply.body[:200]
+    if title is not None:
+        words = title
+    elif b"<" in reply.body[:256]:
+        words = _ADDRESSES.sub(b"", _TAGS.sub(b" ", reply.body[:PAGE]))
+    else:
+        words = reply.body[:200]
     text = " ".join(words.decode("utf-8", "replace").split())[:200]
     return f"HTTP {reply.status}: {text}" if text else f"HTTP {reply.status} without an explanation"
 

@@ -149,6 +149,8 @@ HOURS: list[Any] = [
     says("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"),
     says("You've hit your daily limit of messages, see the dashboard."),
     says("5-hour limit reached, resets 3pm"),
+    says("You have used up your daily free allocation of 10,000 units, please upgrade."),
+    says("You are using a Trial key, which is limited to 1000 API calls / month."),
 ]
 
 
@@ -199,6 +201,9 @@ FILTERED: list[tuple[int, Any]] = [
     (403, says("Request blocked by guardrail", code=403)),
     (500, {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
     (422, {"detail": "This text goes against our content guidelines"}),
+    (451, {"code": 50505, "message": "not here", "data": None}),
+    (403, {"errors": [{"code": "model_output_moderated", "message": "detected"}]}),
+    (446, {"error": {"message": "The guardrail checks of the config failed.", "type": "hooks_failed"}}),
 ]
 
 
@@ -242,7 +247,7 @@ MENTIONS: list[tuple[int, Any, Kind]] = [
     (400, says("Invalid 'user': string too long. Expected a string with maximum length 64"), Kind.BAD_REQUEST),
     (404, says("No endpoints found for m-context-length"), Kind.NOT_FOUND),
     (422, {"detail": [{"loc": ["body", "n"], "msg": "not a number", "input": "prompt is too long"}]}, Kind.BAD_REQUEST),
-    (429, says("Request too large for m on tokens per min: Limit 30000, Requested 40000."), Kind.RATE_LIMITED),
+    (429, says("Request too large for m on tokens per min: Limit 30000, Requested 40000."), Kind.TOO_LARGE),
 ]
 
 
@@ -364,6 +369,10 @@ SPOKEN: list[tuple[Any, str]] = [
     (["plain words"], "plain words"),
     (b"\xef\xbb\xbf" + b'{"error":{"message":"after a mark"}}', "after a mark"),
     (b'event: error\ndata: {"error":{"message":"as an event"}}\n\n', "as an event"),
+    ({"errcode": 7, "errmsg": "weixin words"}, "weixin words"),
+    ('{"error":{"message":"caf\u00e9 words"}}'.encode("latin-1"), " words"),
+    (b"<?xml version='1.0'?><Error><Code>Throttled</Code><Message>xml words</Message></Error>", "xml words"),
+    (b"<html><style>a{b:c}</style><body><h1>Blocked</h1><p>page words</p></body></html>", "page words"),
 ]
 
 
@@ -406,6 +415,22 @@ INSIDE: list[tuple[Any, Kind, Scope, Billing]] = [
     ({"status": "error", "message": "insufficient balance"}, Kind.NO_CREDIT, Scope.RUN, Billing.UNBILLED),
     ([{"error": {"code": 503, "message": "x"}}], Kind.OVERLOADED, Scope.ROUTE, Billing.THROTTLED),
     ({"title": "Forbidden", "status": 403, "detail": "x"}, Kind.FORBIDDEN, Scope.ROUTE, Billing.UNBILLED),
+    ({"Code": "Throttling.User", "Message": "flow control"}, Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    ({"ErrorCode": "Throttling", "ErrorMessage": "x"}, Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    ({"Response": {"Error": {"Code": "AuthFailure", "Message": "x"}}}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    (
+        {"header": {"code": 7, "message": "content audit failed"}},
+        Kind.CONTENT_FILTER,
+        Scope.RECORD,
+        Billing.UNBILLED,
+    ),
+    ({"errcode": 40001, "errmsg": "invalid credential"}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    ({"status": {"code": 3, "msg": "rate limited"}}, Kind.RATE_LIMITED, Scope.ROUTE, Billing.THROTTLED),
+    ({"data": {"error": {"code": 503, "message": "x"}}}, Kind.OVERLOADED, Scope.ROUTE, Billing.THROTTLED),
+    ({"result": {"error": "No credits"}}, Kind.NO_CREDIT, Scope.RUN, Billing.UNBILLED),
+    ({"resultCode": "401", "resultMsg": "x"}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    ({"ret": -1, "msg": "token expired"}, Kind.UNAUTHORIZED, Scope.RUN, Billing.UNBILLED),
+    ({"error_code": 17, "error_msg": "daily request limit reached"}, Kind.RATE_LIMITED, Scope.ROUTE, Billing.UNBILLED),
 ]
 
 
@@ -430,6 +455,9 @@ def test_an_error_inside_a_200_is_what_it_says_of_itself(body: Any, kind: Kind, 
         {"id": "m", "type": "message", "content": [], "stop_reason": "end_turn"},
         {"object": "list", "data": []},
         {"status": "completed", "output": []},
+        {"header": {"code": 0, "message": "Success"}, "payload": {}},
+        {"Response": {"Choices": [{}], "Note": "x"}},
+        {"data": {"text": "x", "error": None}, "ret": 0, "msg": "ok"},
         {"status": "incomplete", "output": [], "error": None},
         [{"generated_text": "x"}],
         [],
@@ -528,6 +556,13 @@ LONGER = [
     "invalid request: total message token length exceed model limit",
     "context_length: 9000 > 8192",
     "The input is too large for this model (9000 tokens)",
+    "Prompt length 9000 is greater than max_seq_len 8192",
+    "number of input tokens must be no more than 32768, got 40000",
+    "length of prompt_tokens (9000) must be less than max_seq_len (8192).",
+    "max tokens of 8192 exceeded",
+    "the max input characters is 11200",
+    "Invalid 'messages[0].content': string too long. Expected a string with maximum length 1048576",
+    "input must have less than 512 tokens",
 ]
 POORER = [
     "Payment required",
@@ -553,6 +588,7 @@ POORER = [
     "No credits remaining",
     "account in debt",
     "unpaid invoice",
+    "Your project has exceeded its spending cap. Manage your project spend cap in the studio.",
 ]
 FILTERED_TOO = [
     "This request was flagged",
@@ -574,6 +610,15 @@ FILTERED_TOO = [
     "Your prompt contains content that is not allowed",
     "内容违规，请修改后重试",
     "输入包含违禁词",
+    "Content Exists Risk",
+    "content blocked",
+    "The content you provided or machine outputted is blocked.",
+    "Prompt blocked due to security configurations",
+    "the input content contains illegal content",
+    "input content audit failed, suspected violation",
+    "Sorry, the response was filtered by the Responsible AI Service",
+    "Keyword banned. Keyword=flood",
+    "The guardrail checks defined in the config failed.",
 ]
 PLAIN = [
     "Invalid value for temperature",
@@ -598,6 +643,9 @@ PLAIN = [
     "stop sequences exceed the limit of 4",
     "Tools: maximum number of tools is 128, input contains 200",
     "metadata value exceeds maximum length of 512",
+    "max_new_tokens must be less than 4096",
+    "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024",
+    "Invalid token at position 12",
 ]
 SLOW = [
     "Rate limit exceeded",
@@ -662,3 +710,20 @@ def test_a_refusal_for_pace_is_none_of_these(words: str) -> None:
 @pytest.mark.parametrize(("status", "kind", "words"), ROUTES)
 def test_what_every_record_would_meet_is_none_of_these(status: int, kind: Kind, words: str) -> None:
     assert verdict(status, says(words)).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}),
+        (403, {"error": {"code": 403, "message": "Slow", "errors": [{"reason": "userRateLimitExceeded"}]}}),
+    ],
+)
+def test_a_limit_of_time_may_have_any_status(status: int, body: Any) -> None:
+    fault = verdict(status, body)
+    assert (fault.kind, fault.billing, fault.scope) == (Kind.RATE_LIMITED, Billing.THROTTLED, Scope.ROUTE)
+
+
+@pytest.mark.parametrize("status", [407, 511])
+def test_a_proxy_that_wants_a_login_ends_the_run(status: int) -> None:
+    assert verdict(status, b"").scope is Scope.RUN

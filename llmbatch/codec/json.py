@@ -15,14 +15,17 @@ import orjson
 __all__ = [
     "canonical",
     "dumps",
+    "event_parser",
     "first_value",
     "glued_values",
     "is_unicode",
     "line_parser",
     "loads",
+    "loads_halves",
     "loads_rounded",
     "loads_shallow",
     "unwritable",
+    "with_pairs",
 ]
 
 DEEPEST = 200
@@ -81,6 +84,42 @@ def loads_shallow(data: bytes) -> Any:
     value = loads(data)
     if brackets > DEEPEST and _deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
+    return value
+
+
+def event_parser(stream: bytes) -> Callable[[bytes], Any]:
+    """Return a faster parser for the events of a stream, with the same results as `loads_shallow`."""
+    return loads_shallow if _may_hold_wide_number(stream) else _loads_narrow
+
+
+def _loads_narrow(data: bytes) -> Any:
+    return orjson.loads(data) if len(data) <= 2 * DEEPEST else loads_shallow(data)
+
+
+def loads_halves(data: bytes) -> Any:
+    """Parse as `loads_shallow` does, also texts with halves of characters, which `with_pairs` joins again.
+
+    A stream may cut a pair of surrogates in two. Raises ValueError.
+    """
+    if b"\\ud" not in data.lower():
+        raise json.JSONDecodeError("no surrogates", "", 0)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
+    if _deeper(value, DEEPEST):
+        raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
+    return value
+
+
+def with_pairs(value: Any) -> Any:
+    """Join the halves of characters in all texts of a value. Raises ValueError for a half without its other half."""
+    if isinstance(value, str):
+        return value if is_unicode(value) else value.encode("utf-16", "surrogatepass").decode("utf-16")
+    if isinstance(value, list):
+        return [with_pairs(one) for one in value]
+    if isinstance(value, dict):
+        return {with_pairs(name): with_pairs(one) for name, one in value.items()}
     return value
 
 

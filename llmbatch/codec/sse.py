@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import chain
 
 __all__ = ["MOST_LINES", "CutStream", "Event", "events", "looks_like_events"]
 
 MOST_LINES = 2_000_000
 """More lines than any model writes: a token takes three at most."""
 
+PIECE = 1 << 16
+"""Bytes that are split at a time: all lines of a long stream at once would take too much memory."""
+_BLANK = (b"",)
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -35,34 +39,40 @@ def events(body: bytes) -> Iterator[Event]:
     name = ""
     data: list[bytes] = []
     bare: list[bytes] = []
-    text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\0").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if text.count(b"\n") > MOST_LINES:
         raise ValueError(f"a stream of more than {MOST_LINES:,} lines")
-    for ended in BytesIO(text):  # not a list: millions of lines would take too much memory
-        line = ended.removesuffix(b"\n")
-        if not bare:
-            if line[:6] == b"data: ":  # most lines are such
-                data.append(line[6:].removeprefix(b"data: "))  # some proxies wrap a stream twice
+    begin = 0
+    while begin < len(text):
+        end = text.find(b"\n\n", begin + PIECE)
+        piece = text[begin:end] if end >= 0 else text[begin:]
+        begin = end + 2 if end >= 0 else len(text)
+        for block in piece.split(b"\n\n"):
+            if block[:7] == b"data: {" and not data and not bare and b"\n" not in block:  # most are such
+                yield name or "message", block[6:]
+                name = ""
                 continue
-            if not line:
-                if name == "error" or any(map(bytes.strip, data)):
-                    yield name or "message", b"\n".join(data)
-                name, data = "", []
-                continue
-        if bare or line[:1] in (b"{", b"["):
-            if data:
-                yield name or "message", b"\n".join(data)
-                name, data = "", []
-            bare.append(line)
-            if line[:1] in (b"}", b"]") or (len(bare) == 1 and line.rstrip()[-1:] in (b"}", b"]")):
-                yield name or "message", b"\n".join(bare)
-                name, bare = "", []
-            continue
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            data.append(value.removeprefix(b"data: "))
-        elif field == b"event":
-            name = value.decode("utf-8", "replace")
-    if name == "error" or any(map(bytes.strip, data or bare)):
-        yield name or "message", b"\n".join(data or bare)
+            for ended in chain(BytesIO(block), _BLANK):
+                line = ended.removesuffix(b"\n")
+                if not line and not bare:
+                    if name == "error" or any(map(bytes.strip, data)):
+                        yield name or "message", b"\n".join(data)
+                    name, data = "", []
+                    continue
+                if bare or line[:1] in (b"{", b"["):
+                    if data:
+                        yield name or "message", b"\n".join(data)
+                        name, data = "", []
+                    bare.append(line)
+                    if line[:1] in (b"}", b"]") or (len(bare) == 1 and line.rstrip()[-1:] in (b"}", b"]")):
+                        yield name or "message", b"\n".join(bare)
+                        name, bare = "", []
+                    continue
+                field, _, value = line.partition(b":")
+                value = value.removeprefix(b" ")
+                if field == b"data":
+                    data.append(value.removeprefix(b"data: "))  # some proxies wrap a stream twice
+                elif field == b"event":
+                    name = value.decode("utf-8", "replace")
+    if bare:
+        yield name or "message", b"\n".join(bare).rstrip(b"\n")

@@ -67,7 +67,7 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
                 return _parsed_beginning(body, fold, error)
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
-            return fold(body)
+            return _folded(body, fold)
         try:
             read = json.loads_shallow(body)
         except ValueError as error:
@@ -85,6 +85,11 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
                 status=reply.status,
             )
         return unparsable(reply, f"the answer is not JSON: {error}")
+
+
+def _folded(body: bytes, fold: Fold) -> Any:
+    answer = fold(body)
+    return json.with_pairs(answer) if b"\\ud" in body or b"\\uD" in body else answer
 
 
 _JSON_OR_PAGE = (b"{", b"[", b'"', b"<")
@@ -106,7 +111,7 @@ def _parsed_beginning(body: bytes, fold: Fold, error: ValueError) -> Any:
     if not rest.strip():
         raise error
     ends = all(data.startswith(b"[DONE]") for _, data in events(rest))
-    return value if ends and looks_like_events(rest) else fold(body)
+    return value if ends and looks_like_events(rest) else _folded(body, fold)
 
 
 def read_body(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:

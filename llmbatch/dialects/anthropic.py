@@ -114,7 +114,7 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
     )
     extra = completion.extra
     for block in content:
-        match block["type"]:
+        match block.get("type", "text"):
             case "text":
                 texts.append(block["text"])
                 if block.get("citations"):

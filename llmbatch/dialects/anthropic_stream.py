@@ -46,7 +46,8 @@ def fold(stream: bytes) -> dict[str, Any]:
             case "content_block_delta":
                 content.add(event.get("index"), event["delta"])
             case "message_delta":
-                message |= {field: value for field, value in event["delta"].items() if value is not None}
+                delta = event.get("delta") or {}
+                message |= {field: value for field, value in delta.items() if value is not None}
             case "message_stop" | "[DONE]":
                 ended = True
                 break
@@ -107,7 +108,7 @@ class _Block:
         block = dict(self._began)
         for name, pieces in self._pieces.items():
             if name == "partial_json":
-                block["input"] = _input(pieces)
+                block["input"] = _input(pieces) or block.get("input") or {}
             elif name == "citation":
                 block["citations"] = [*(block.get("citations") or ()), *pieces]
             else:

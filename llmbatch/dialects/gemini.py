@@ -14,9 +14,10 @@ from llmbatch.dialects.answers import alone, broken_off, count, read_answer, req
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.gemini_request import FOREIGN, PARAMS, flattened, nested, parts, translate, translated_contents
-from llmbatch.dialects.gemini_stream import fold, joined
+from llmbatch.dialects.gemini_stream import fold, joined, unwrapped
 from llmbatch.dialects.openai_chat_answers import Choice, choice_entries, first_sound, image
 from llmbatch.dialects.openai_messages import check_no_foreign_fields, split_system, tool_calls
+from llmbatch.dialects.openai_stream import joined_base64
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete
 
@@ -79,7 +80,7 @@ def read(expected: Expected, reply: Reply) -> Verdicts:
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
-    body = joined(body) if isinstance(body, list) else body
+    body = joined(body) if isinstance(body, list) else unwrapped(body)
     candidates = body.get("candidates")
     if has_error(body):
         fault = embedded_error(body, reply)
@@ -134,6 +135,7 @@ def _candidate(candidate: dict[str, Any]) -> Choice:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[tuple[str | None, Any, Any]] = []
+    sounds: list[dict[str, str]] = []
     extra: dict[str, Any] = {}
     for part in (candidate.get("content") or {}).get("parts") or ():
         call = part.get("functionCall")
@@ -144,11 +146,13 @@ def _candidate(candidate: dict[str, Any]) -> Choice:
         elif not part.get("thought") and (picture := _image(part)):
             extra.setdefault("images", []).append(picture)
         elif not part.get("thought") and (sound := _sound(part)):
-            extra["audio"] = sound
+            sounds.append(sound)
     if calls:
         extra["tool_calls"] = tool_calls(calls)
     if thoughts:
         extra["reasoning"] = "".join(thoughts)
+    if sounds:
+        extra["audio"] = sounds[0] | {"data": joined_base64(sound["data"] for sound in sounds)}
     if logprobs := candidate.get("logprobsResult"):
         extra["logprobs"] = _logprobs(logprobs)
     if "groundingMetadata" in candidate or "citationMetadata" in candidate:
@@ -166,7 +170,7 @@ def _image(part: dict[str, Any]) -> Any:
     return None
 
 
-def _sound(part: dict[str, Any]) -> Any:
+def _sound(part: dict[str, Any]) -> dict[str, str] | None:
     """Return what a part says aloud; None for any other part."""
     match part:
         case {"inlineData": {"mimeType": str(kind), "data": str(data)}} if kind.startswith("audio/"):

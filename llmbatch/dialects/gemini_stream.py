@@ -7,7 +7,13 @@ from llmbatch.codec.sse import CutStream
 from llmbatch.dialects.embedded_errors import has_error
 from llmbatch.dialects.stream_events import DONE, is_empty, merged_usage, stream_events
 
-__all__ = ["fold", "joined"]
+__all__ = ["fold", "joined", "unwrapped"]
+
+
+def unwrapped(body: Any) -> Any:
+    """Return an answer that stands in a field of its own (Code Assist) without that."""
+    inner = body.get("response") if isinstance(body, dict) else None
+    return inner if isinstance(inner, dict) and ("candidates" in inner or "promptFeedback" in inner) else body
 
 
 def fold(stream: bytes) -> dict[str, Any]:
@@ -26,11 +32,27 @@ def fold(stream: bytes) -> dict[str, Any]:
     return body
 
 
+_IN_PIECES = frozenset({"logprobsResult", "groundingMetadata", "citationMetadata"})
+"""Fields of a candidate whose lists arrive in pieces, or all so far in each chunk."""
+
+
+def _joined_lists(before: Any, now: Any) -> Any:
+    """Join the lists of two objects by name; of other fields the later one counts."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before if is_empty(now) else now
+    joined = before | {name: value for name, value in now.items() if not is_empty(value)}
+    for name, value in now.items():
+        earlier = before.get(name)
+        if isinstance(value, list) and isinstance(earlier, list):
+            joined[name] = value if value[: len(earlier)] == earlier else earlier + value
+    return joined
+
+
 def joined(chunks: Iterable[Any]) -> dict[str, Any]:
     """Join chunks, each of which has the shape of an answer; an error among them is kept beside the rest."""
     body: dict[str, Any] = {}
     candidates: dict[int, dict[str, Any]] = {}
-    for chunk in chunks:
+    for chunk in map(unwrapped, chunks):
         usage = merged_usage(body.get("usageMetadata"), chunk.get("usageMetadata"))
         body |= {name: value for name, value in chunk.items() if name != "candidates" and value is not None}
         body |= {} if usage is None else {"usageMetadata": usage}
@@ -38,7 +60,11 @@ def joined(chunks: Iterable[Any]) -> dict[str, Any]:
             index = piece.get("index")
             index = int(index) if type(index) in (int, float) else position
             candidate = candidates.setdefault(index, {"content": {"role": "model", "parts": []}})
-            candidate |= {name: value for name, value in piece.items() if name != "content" and not is_empty(value)}
+            for name, value in piece.items():
+                if name in _IN_PIECES:
+                    candidate[name] = _joined_lists(candidate.get(name), value)
+                elif name != "content" and not is_empty(value):
+                    candidate[name] = value
             candidate["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
     if candidates:
         body["candidates"] = [candidates[index] for index in sorted(candidates)]

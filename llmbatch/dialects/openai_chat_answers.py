@@ -86,6 +86,8 @@ def _choice(choice: dict[str, Any]) -> Choice:
     for name in message:
         if name not in _PLAIN and message[name]:
             _read_others(message, extra)
+            if text is None and isinstance(message.get("text"), str):
+                text = message["text"]
             break
     logprobs = choice.get("logprobs")
     if logprobs and (not isinstance(logprobs, dict) or any(logprobs.values())):

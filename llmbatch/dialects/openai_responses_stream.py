@@ -24,7 +24,9 @@ _TEXTS = {
     "response.text": ("message", "output_text", "text"),
     "response.refusal": ("message", "refusal", "refusal"),
     "response.reasoning_text": ("reasoning", "reasoning_text", "text"),
+    "response.reasoning": ("reasoning", "reasoning_text", "text"),
     "response.reasoning_summary_text": ("reasoning", "summary_text", "text"),
+    "response.reasoning_summary": ("reasoning", "summary_text", "text"),
     "response.function_call_arguments": ("function_call", "", "arguments"),
     "response.custom_tool_call_input": ("custom_tool_call", "", "input"),
 }
@@ -69,19 +71,41 @@ _SERVERS = ("server", "internal", "engine", "unavailable", "overload")
 
 
 def _filled(body: dict[str, Any], output: "_Output") -> dict[str, Any]:
-    """Add to the output of a response the kinds of items that it lacks and earlier events had."""
+    """Add to the output of a response what it lacks and earlier events had.
+
+    Items are compared by id, or else in their order among those of their type.
+    """
     own = body.get("output")
     if own is None:
         own = []
     if not isinstance(own, list) or not all(isinstance(item, dict) for item in own):
         return body
-    kinds = {item.get("type") for item in own if _says(item)}
-    missing = [item for item in output.joined() if item["type"] not in kinds]
-    return {**body, "output": [*filter(_says, own), *missing]} if missing else body
+    streamed = [item for item in output.joined() if not _is_void(item)]
+    kept = [item for item in own if not _is_void(item)]
+    if not streamed:
+        return body
+    filled = []
+    for item in streamed:
+        same = next((one for one in kept if one.get("id") == item.get("id") is not None), None)
+        same = same or next((one for one in kept if one.get("type") == item.get("type")), None)
+        if same is not None:
+            kept.remove(same)
+        filled.append(same if same is not None and _says(same) else item)
+    return {**body, "output": [*filled, *kept]}
+
+
+def _is_void(item: dict[str, Any]) -> bool:
+    """Tell whether an item is a message or reasoning without content."""
+    if item.get("type") not in ("message", "reasoning"):
+        return False
+    content, summary = item.get("content"), item.get("summary")
+    parts = [*content, *(summary or ())] if isinstance(content, list) else [content, summary]
+    return not any(part.get("text") or part.get("refusal") if isinstance(part, dict) else part for part in parts)
 
 
 def _says(item: dict[str, Any]) -> bool:
-    return item.get("type") not in ("message", "reasoning") or bool(item.get("content") or item.get("summary"))
+    """Tell whether an item has content; a call without arguments may lack them."""
+    return not _is_void(item) and (item.get("type") != "function_call" or bool(item.get("arguments")))
 
 
 class _Output:

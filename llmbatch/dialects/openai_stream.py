@@ -4,6 +4,7 @@ All rules for copies that stream otherwise than OpenAI are here; those for tool 
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +12,9 @@ from llmbatch.codec.sse import CutStream
 from llmbatch.dialects.stream_events import DONE, ERROR, is_empty, merged_usage, stream_events
 from llmbatch.dialects.tool_call_pieces import ToolCallPieces
 
-__all__ = ["fold", "fold_completion", "streamed"]
+__all__ = ["fold", "fold_completion", "joined_base64", "streamed"]
 
-_TEXTS = frozenset({"refusal", "reasoning_content", "reasoning", "reasoning_text", "thinking"})
+_TEXTS = frozenset({"text", "refusal", "reasoning_content", "reasoning", "reasoning_text", "thinking"})
 """Fields of a message whose text arrives in pieces."""
 
 _LISTS = frozenset({"reasoning_details", "thinking_blocks"})
@@ -22,7 +23,10 @@ _LISTS = frozenset({"reasoning_details", "thinking_blocks"})
 _GROWING_LISTS = frozenset({"images", "annotations", "citations"})
 """Fields of a message whose entries arrive one by one, or all so far in each chunk."""
 
-_NOT_KEPT = frozenset({"choices", "object", "x_groq", "obfuscation"})
+_CONSTANT = frozenset({"id", "created", "model", "system_fingerprint", "service_tier"})
+"""Fields that all chunks repeat."""
+
+_NOT_KEPT = frozenset({"choices", "object", "obfuscation"})
 """Fields of a chunk that the whole answer has in another form, or not at all."""
 
 
@@ -50,6 +54,7 @@ def fold_completion(stream: bytes) -> dict[str, Any]:
 
 def _folded(stream: bytes, *, legacy: bool) -> dict[str, Any]:
     body: dict[str, Any] = {"object": "text_completion" if legacy else "chat.completion"}
+    settled = set(_NOT_KEPT)
     choices: dict[int, _Choice] = {}
     done = False
     for name, chunk in stream_events(stream):
@@ -58,9 +63,16 @@ def _folded(stream: bytes, *, legacy: bool) -> dict[str, Any]:
         elif name == ERROR:
             return chunk
         else:
-            error = _add(body, choices, chunk)
-            if error:
-                return {"error": error}
+            for field, value in chunk.items():
+                if field not in settled and not is_empty(value):
+                    if field in _CONSTANT:
+                        settled.add(field)
+                    error = _add(body, field, value)
+                    if error:
+                        return {"error": error}
+            for place, piece in enumerate(chunk.get("choices") or ()):
+                if piece is not None:
+                    _choice_of(piece, place, choices).add(piece)
     if not done and not (choices and all(choice.has_ended() for choice in choices.values())):
         raise CutStream("the stream ended in the middle")
     for choice in choices.values():
@@ -69,26 +81,28 @@ def _folded(stream: bytes, *, legacy: bool) -> dict[str, Any]:
     return body
 
 
-def _add(body: dict[str, Any], choices: dict[int, "_Choice"], chunk: dict[str, Any]) -> Any:
-    """Add a chunk; return the error that Groq writes into a field of its own."""
-    error = None
-    for name, value in chunk.items():
-        if name == "usage":
-            body[name] = merged_usage(body.get(name), value)
-        elif name == "x_groq" and isinstance(value, dict):
+def _add(body: dict[str, Any], name: str, value: Any) -> Any:
+    """Add a field of a chunk; return the error that Groq writes into a field of its own."""
+    if name == "usage":
+        body[name] = merged_usage(body.get(name), value)
+    elif name == "x_groq":
+        if isinstance(value, dict):
             body["usage"] = merged_usage(body.get("usage"), value.get("usage"))
-            error = value.get("error")
-        elif name not in _NOT_KEPT and value != body.get(name) and not is_empty(value):
-            body[name] = value
-    for place, piece in enumerate(chunk.get("choices") or ()):
-        index = piece.get("index")
-        if type(index) is not int:
-            index = int(index) if type(index) is float else place
-        choice = choices.get(index)
-        if choice is None:
-            choice = choices[index] = _Choice()
-        choice.add(piece)
-    return error
+            return value.get("error")
+    else:
+        body[name] = value
+    return None
+
+
+def _choice_of(piece: dict[str, Any], place: int, choices: dict[int, "_Choice"]) -> "_Choice":
+    """Return the choice that a piece belongs to; its first piece creates it."""
+    index = piece.get("index")
+    if type(index) is not int:
+        index = int(index) if type(index) is float else place
+    choice = choices.get(index)
+    if choice is None:
+        choice = choices[index] = _Choice()
+    return choice
 
 
 class _Choice:
@@ -104,8 +118,8 @@ class _Choice:
         self._lists: dict[str, list[Any]] = {}
         self._other: dict[str, Any] = {}
         self._audio: list[dict[str, Any]] = []
-        self._calls = ToolCallPieces()
-        self._function_call = ToolCallPieces()
+        self._calls: ToolCallPieces | None = None
+        self._function_call: ToolCallPieces | None = None
         self._messages: list[dict[str, Any]] = []
 
     def has_ended(self) -> bool:
@@ -118,7 +132,9 @@ class _Choice:
             if value is None or name == "index":
                 continue
             if name == "delta":
-                if value:
+                if len(value) == 1 and type(value.get("content")) is str:  # most deltas are such
+                    self._content.append(value["content"])
+                elif value:
                     self._add_delta(value)
             elif name == "text":
                 if isinstance(value, str):
@@ -137,21 +153,23 @@ class _Choice:
 
     def _add_delta(self, delta: dict[str, Any]) -> None:
         for name, value in delta.items():
-            if name == "content" and value is not None:
+            if name == "content":
                 if isinstance(value, list):
                     self._content += value
-                else:
+                elif value is not None:
                     self._content.append(value)
             elif name == "role" or is_empty(value):
                 continue
             elif name == "usage":
                 self.usage = merged_usage(self.usage, value)
             elif name == "tool_calls":
+                self._calls = self._calls or ToolCallPieces()
                 for call in value if isinstance(value, list) else [value]:
                     self._calls.add(call)
             elif name == "audio" and isinstance(value, dict):
                 self._audio.append(value)
             elif name == "function_call":
+                self._function_call = self._function_call or ToolCallPieces()
                 self._function_call.add({"function": value, "index": 0})
             elif name in _TEXTS and isinstance(value, str):
                 self._texts.setdefault(name, []).append(value)
@@ -166,16 +184,19 @@ class _Choice:
     def joined(self, index: int, *, legacy: bool) -> dict[str, Any]:
         """Return the choice as it would have been without streaming."""
         fields = self._fields
-        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
-        message = {"role": "assistant", "content": _joined_content(self._content)} | self._other | texts | self._lists
-        calls, function_calls = self._calls.joined(), self._function_call.joined()
+        message: dict[str, Any] = {"role": "assistant", "content": _joined_content(self._content), **self._other}
+        for name, pieces in self._texts.items():
+            message[name] = "".join(pieces)
+        message |= self._lists
+        calls = self._calls.joined() if self._calls is not None else []
+        function_calls = self._function_call.joined() if self._function_call is not None else []
         if self._audio:
             message["audio"] = _joined_audio(self._audio)
         if calls:
             message["tool_calls"] = calls
         if function_calls:
             message["function_call"] = function_calls[0]["function"]
-        for name, value in _joined_messages(self._messages).items():
+        for name, value in _joined_messages(self._messages).items() if self._messages else ():
             if is_empty(message.get(name)):
                 message[name] = value
         # Some copies end with [DONE] and no finish reason.
@@ -188,8 +209,10 @@ class _Choice:
 
 def _joined_content(pieces: list[Any]) -> Any:
     """Return the content: a text if all pieces are texts, else parts."""
-    if all(isinstance(piece, str) for piece in pieces):
+    try:
         return "".join(pieces) if pieces else None
+    except TypeError:
+        pass
     parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
     return [part for part in parts if part != {"type": "text", "text": ""}]
 
@@ -200,8 +223,13 @@ def _joined_audio(pieces: list[dict[str, Any]]) -> dict[str, Any]:
     if "transcript" in audio:
         audio["transcript"] = "".join(str(piece.get("transcript") or "") for piece in pieces)
     if "data" in audio:
-        audio["data"] = b64encode(b"".join(b64decode(piece.get("data") or "") for piece in pieces)).decode()
+        audio["data"] = joined_base64(piece.get("data") or "" for piece in pieces)
     return audio
+
+
+def joined_base64(pieces: Iterable[str]) -> str:
+    """Join bytes that were encoded piece by piece. Raises ValueError for what is not base64."""
+    return b64encode(b"".join(map(b64decode, pieces))).decode()
 
 
 def _joined_messages(messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Decodes the events of a stream for all dialects: JSON objects without pings, errors in one shape. Pure."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from llmbatch.codec import json
@@ -13,6 +14,10 @@ DONE = "[DONE]"
 ERROR = "error"
 
 _PINGS = frozenset({"ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"})
+_PLAIN = frozenset({"id", "choices", "created", "model", "object", "service_tier", "system_fingerprint", "usage"})
+"""Fields that hold no error."""
+_ENDS = frozenset({"done", "[done]", "[done", '"[done]"', "end", "[end]"})
+"""What stands in the last event of a stream, or is its name."""
 
 
 StreamEvent = tuple[str, dict[str, Any]]
@@ -23,52 +28,80 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     """Yield the events that have content.
 
     An error of any shape becomes the field `error` of an event named ERROR, which is the last: a `[DONE]` that follows
-    an error does not make the answer complete. `[DONE]` is the last event, too. Raises ValueError for an event that is
-    not a JSON object.
+    an error does not make the answer complete. `[DONE]` is the last event, too. A message alone is an error, unless the
+    answer begins after it. Raises ValueError for an event that is not a JSON object.
     """
+    parse = json.event_parser(stream)
+    notice: dict[str, Any] | None = None
+    begun = False
     for name, data in events(stream):
-        if name in _PINGS:
-            continue
+        if data == b"[DONE]":
+            break
         try:
-            value = json.loads_shallow(data)
+            value = parse(data)
         except ValueError:
+            if name in _PINGS:
+                continue
             word = data[:16].strip().decode("latin-1").lower()
-            if word == "done" or word.startswith("[done]"):
-                yield DONE, {}
-                return
+            if word in _ENDS or word.startswith("[done]"):
+                break
             if word in _PINGS:
                 continue
             data, done = _without_done(data)
             values = _glued(name, data)
         else:
-            done = False
-            values = [value] if type(value) is dict else _objects(name, value)
+            if type(value) is dict and name != ERROR and "error" not in value and value.get("object") != ERROR:
+                if value.get("choices") or value.get("delta"):  # most events are such
+                    begun, notice = True, None
+                    yield name, value
+                    continue
+                if value and value.keys() <= _PLAIN:
+                    yield name, value
+                    continue
+            if name in _PINGS:
+                continue
+            done = value == "[DONE]" or (name in _ENDS and value in ({}, "", None))
+            values = [] if done else [value] if type(value) is dict else _objects(name, value)
         for value in values:
-            if name == ERROR or has_error(value) or ("choices" not in value and _is_message_alone(value)):
+            if name == ERROR or has_error(value):
                 yield ERROR, {"error": value.get("error") or value}
                 return
-            if value.get("type") not in _PINGS:
+            if "choices" not in value and _is_message_alone(value):
+                notice = value
+                if begun:
+                    break
+            elif value.get("type") not in _PINGS:
+                if value.get("choices"):
+                    begun, notice = True, None
                 yield name, value
-        if done:
-            yield DONE, {}
+        if done or (notice and begun):
+            break
+    else:
+        if notice is None:
             return
+    yield (DONE, {}) if notice is None else (ERROR, {"error": notice})
 
 
 def _without_done(data: bytes) -> tuple[bytes, bool]:
-    """Return an event without a `[DONE]` on its last line, and whether there was one."""
+    """Return an event without a `[DONE]` at its end, and whether there was one."""
     lines, found, last = data.rpartition(b"\n")
-    return (lines, True) if found and last.strip() == b"[DONE]" else (data, False)
+    if found and last.strip() == b"[DONE]":
+        return lines, True
+    before, found, rest = data.rpartition(b"data: [DONE]")
+    return (before, True) if found and not rest.strip() else (data, False)
 
 
 def _glued(name: str, data: bytes) -> list[dict[str, Any]]:
     """Parse the objects of several events that a server wrote as one, without a blank line or any line between them.
 
-    What is not JSON is an error in plain words. Raises ValueError.
+    Or one whose texts have halves of characters. What is not JSON is an error in plain words. Raises ValueError.
     """
-    try:
-        values = [value for value in json.glued_values(data, "data:") if value is not None]
-    except ValueError:
-        values = []
+    values: list[Any] = []
+    with suppress(ValueError):
+        values = [json.loads_halves(data)]
+    if not values:
+        with suppress(ValueError):
+            values = [value for value in json.glued_values(data, "data:") if value is not None]
     if values and all(isinstance(value, dict) for value in values):
         return values
     return [_plain_words(name, data)]

@@ -11,22 +11,12 @@ from llmbatch.core.job import answer_key
 from llmbatch.core.outcome import Completion
 from llmbatch.results.index import ResultIndex
 from llmbatch.results.lines import foreign, key_fingerprint, line_at, sample_of, scan, torn_tail
+from llmbatch.results.render import answer_extra
 
 __all__ = ["AnswerCache"]
 
 OWN, REDO = 0, 1
 """The sources that this run writes itself."""
-_CARRIED = (
-    "choices",
-    "tool_calls",
-    "refusal",
-    "reasoning",
-    "logprobs",
-    "images",
-    "citations",
-    "json",
-    "embedding",
-)
 
 
 class AnswerCache:
@@ -87,7 +77,7 @@ class AnswerCache:
             model=fields.get("model"),
             usage=None,
             request_id=fields.get("request_id"),
-            extra={name: fields[name] for name in _CARRIED if name in fields},
+            extra=answer_extra(fields),
             body=fields.get("response"),
         )
 

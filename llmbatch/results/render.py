@@ -13,7 +13,7 @@ from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, UnusableAn
 from llmbatch.core.redact import Redactor
 from llmbatch.results.output_formats import Reshape
 
-__all__ = ["Render", "jsonl", "reshaped", "unfit_answer"]
+__all__ = ["Render", "answer_extra", "jsonl", "reshaped", "unfit_answer"]
 
 REQUEST_ID = 200
 """Characters kept of a provider's id of a request: a header may be very long."""
@@ -102,10 +102,15 @@ _ENVELOPE = frozenset(
     {
         *("id", "occurrence", "index", "sample", "record", "key", "meta", "request", "input", "batch"),
         *("status", "error", "billed", "possibly_billed", "attempts", "started_at", "latency_s", "cost_usd"),
-        *("text", "finish_reason", "model", "usage", "request_id", "response"),
+        *("text", "finish_reason", "model", "usage", "request_id", "response", "deduplicated", "reused"),
     }
 )
 """Fields of a line that do not stand in `Completion.extra`."""
+
+
+def answer_extra(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a line that its answer has beside text and usage, as `Completion.extra`."""
+    return {name: value for name, value in fields.items() if name not in _ENVELOPE}
 
 
 def unfit_answer(fields: Mapping[str, Any]) -> UnusableAnswer:
@@ -120,7 +125,7 @@ def unfit_answer(fields: Mapping[str, Any]) -> UnusableAnswer:
         model=fields.get("model"),
         usage=Usage(**usage) if usage is not None else None,
         request_id=fields.get("request_id"),
-        extra={name: value for name, value in fields.items() if name not in _ENVELOPE},
+        extra=answer_extra(fields),
         body=fields.get("response"),
     )
     error = fields["error"]

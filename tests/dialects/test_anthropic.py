@@ -307,7 +307,7 @@ UNREADABLE: dict[str, Any] = {
     "content of null": good(content=None, stop_reason=None),
     "content that is a number": good(content=5),
     "a block of null": good(content=[None]),
-    "a block without a type": good({"text": "hi"}),
+    "a block without a type": good({"words": "hi"}),
     "text that is none": good({"type": "text", "text": None}),
     "a tool use without input": good({"type": "tool_use", "id": "1", "name": "f"}),
 }

@@ -469,3 +469,145 @@ def test_a_whole_answer_as_the_only_event_is_read() -> None:
     for dialect in ("chat", "completions", "gemini"):
         event = b"data: " + json.dumps(WHOLE[dialect]).encode() + b"\n\n"
         assert said(dialect, event)["text"] == "whole"
+
+
+# Other habits of copies, each with the line that must come
+
+PIECE: dict[str, Any] = {"index": 0, "finish_reason": None}
+HI = {"choices": [PIECE | {"delta": {"content": "Hi"}}]}
+END = {"choices": [PIECE | {"delta": {}, "finish_reason": "stop"}]}
+
+
+def as_events(*values: Any) -> bytes:
+    return b"".join(
+        value if isinstance(value, bytes) else b"data: %s\n\n" % json.dumps(value).encode() for value in values
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b" " + as_events(HI, END, DONE), "Hi"),
+        (as_events({"choices": [PIECE | {"delta": {"text": "Hi"}}]}, END, DONE), "Hi"),
+        (as_events({"choices": [None]}, HI, END), "Hi"),
+        (as_events({"message": "queued", "status": "processing"}, HI, END, DONE), "Hi"),
+        (as_events({"type": "status", "message": "loading"}, {"usage": USAGE}, HI, END, DONE), "Hi"),
+        (as_events(HI, b'data: "[DONE]"\n\n'), "Hi"),
+        (as_events(HI, b"event: done\ndata: {}\n\n"), "Hi"),
+        (as_events(HI, b"data: [END]\n\n"), "Hi"),
+        (as_events(HI, END, DONE).replace(b"\n\n", b""), "Hi"),
+        (
+            as_events(
+                b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n',
+                b'data: {"choices":[{"index":0,"delta":{"content":"\\uDE00!"}}]}\n\n',
+                END,
+            ),
+            "😀!",
+        ),
+    ],
+)
+def test_habits_of_copies_cost_no_text(body: bytes, text: str) -> None:
+    assert said("chat", body)["text"] == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        as_events({"message": "out of memory"}, DONE),
+        as_events(HI, {"message": "out of memory"}, END, DONE),
+        as_events({"message": "out of memory"}, {"choices": [], "usage": USAGE}, DONE),
+    ],
+)
+def test_a_message_after_which_no_answer_begins_is_an_error(body: bytes) -> None:
+    verdict = read("chat", body, "text/event-stream")
+    assert isinstance(verdict, Fault)
+    assert verdict.message == "out of memory"
+
+
+def test_half_of_a_character_makes_no_answer_unlike_the_one_without_a_stream() -> None:
+    body = as_events(b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n', END)
+    verdict = read("chat", body, "text/event-stream")
+    assert isinstance(verdict, Fault)
+    assert verdict.raw == body
+
+
+CALL: dict[str, Any] = {"type": "function_call", "id": "f", "call_id": "c", "name": "look", "arguments": ""}
+SAYS: dict[str, Any] = {"type": "message", "id": "i", "content": [{"type": "output_text", "text": "Hi"}]}
+THINKS: dict[str, Any] = {"type": "reasoning", "id": "q", "summary": [{"type": "summary_text", "text": "hm"}]}
+
+
+def ended(*output: Any) -> dict[str, Any]:
+    return {"type": "response.completed", "response": {"status": "completed", "model": "m", "output": [*output]}}
+
+
+def item(value: Any, place: int = 0) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "output_index": place, "item": value}
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (as_events(item(SAYS), item(SAYS | {"id": "j"}, 1), ended(SAYS)), {"text": "HiHi"}),
+        (as_events(item(SAYS), ended(SAYS | {"content": [{"type": "output_text", "text": ""}]})), {"text": "Hi"}),
+        (as_events(item(CALL | {"arguments": "{}"}), ended(CALL)), {"arguments": "{}"}),
+        (as_events(item(CALL), ended()), {"arguments": ""}),
+        (as_events(item(THINKS), ended(CALL)), {"arguments": "", "reasoning": "hm"}),
+        (as_events(item(THINKS), item(SAYS, 1), ended(SAYS | {"id": "z"})), {"text": "Hi", "reasoning": "hm"}),
+        (
+            as_events({"type": "response.reasoning.delta", "item_id": "q", "delta": "hm"}, ended(SAYS)),
+            {"text": "Hi", "reasoning": "hm"},
+        ),
+    ],
+)
+def test_what_the_last_event_lacks_comes_from_those_before(body: bytes, fields: dict[str, Any]) -> None:
+    found = said("responses", body)
+    for call in found.get("tool_calls", ()):
+        found["arguments"] = call["function"]["arguments"]
+    assert {name: found[name] for name in fields} == fields
+
+
+def candidate(**fields: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": []}, **fields}]}
+
+
+def test_no_chunk_of_gemini_replaces_what_an_earlier_one_had() -> None:
+    def chosen(token: str) -> dict[str, Any]:
+        return {"chosenCandidates": [{"token": token, "logProbability": -1}]}
+
+    def sources(*names: str) -> dict[str, Any]:
+        return {"groundingChunks": [{"web": {"uri": name}} for name in names]}
+
+    def spoken(data: str) -> dict[str, Any]:
+        return {"parts": [{"inlineData": {"mimeType": "audio/pcm", "data": data}}]}
+
+    found = said(
+        "gemini",
+        as_events(
+            candidate(logprobsResult=chosen("a"), groundingMetadata=sources("u"), content=spoken("QQ==")),
+            candidate(logprobsResult=chosen("b"), groundingMetadata=sources("v"), content=spoken("Qg==")),
+            candidate(groundingMetadata=sources("v", "w"), finishReason="STOP"),
+        ),
+    )
+    assert [entry["token"] for entry in found["logprobs"]["content"]] == ["a", "b"]
+    assert [entry["web"]["uri"] for entry in found["citations"]] == ["u", "v", "v", "w"]
+    assert found["audio"] == {"data": "QUI=", "mime_type": "audio/pcm"}
+
+
+def test_an_answer_of_gemini_may_stand_in_a_field() -> None:
+    inner = candidate(content={"parts": [{"text": "Hi"}]}, finishReason="STOP")
+    assert said("gemini", as_events({"response": inner}))["text"] == "Hi"
+    assert said("gemini", json.dumps({"response": inner}).encode(), "application/json")["text"] == "Hi"
+
+
+def test_an_empty_delta_does_not_replace_the_arguments_that_a_block_began_with() -> None:
+    began = {"type": "tool_use", "id": "t", "name": "look", "input": {"a": 1}}
+    found = said(
+        "messages",
+        as_events(
+            {"type": "message_start", "message": {"role": "assistant", "content": []}},
+            {"type": "content_block_start", "index": 0, "content_block": began},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ""}},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        ),
+    )
+    assert found["tool_calls"][0]["function"]["arguments"] == '{"a":1}'

@@ -121,6 +121,8 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
         option = _OPTIONS[argument]
         values[option.name] = option.read(argument, value)
     settings = to_settings(values, paths, _ARGUMENTS.__getitem__)
+    if settings.models:
+        raise UsageError("model names several models", "Call run once for each; the command runs several side by side.")
     if options.get(API_KEY) is not None:
         settings = settings._replace(model=settings.model._replace(key_env=API_KEY, key_file=None, key_command=None))
     if settings.output.path is None or not tee:

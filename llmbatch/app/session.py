@@ -62,7 +62,7 @@ from llmbatch.transport_process.parent import TransportProcess
 if TYPE_CHECKING:
     from llmbatch.engine.batches import Batches
 
-__all__ = ["Session", "StreamTo", "View", "open_session", "run"]
+__all__ = ["Session", "StreamTo", "View", "open_session", "run", "tune_interpreter"]
 
 View = Callable[[Callable[[], Snapshot]], AbstractContextManager[None]]
 """Shows a run while the context lasts; it takes a snapshot whenever it needs one."""
@@ -94,7 +94,7 @@ def run(
 
     check_stdout(settings.output, stdout, _notices(observers))
     if not embedded:
-        _tune_interpreter()
+        tune_interpreter()
     with open_session(
         settings,
         servers,
@@ -321,6 +321,10 @@ class Session:
         )
         return lambda: renewal.lane(open_lane())
 
+    def stop(self, reason: LlmbatchError, *, grace: float) -> None:
+        """Send nothing new; let what is in flight finish within `grace` seconds."""
+        self._pipeline.stop(reason, grace=grace)
+
     def drop(self, reason: LlmbatchError) -> None:
         """End now: cancel what is in flight, write what was received."""
         self._pipeline.stop(reason, grace=0.0)
@@ -507,7 +511,7 @@ def _notices(observers: Sequence[Observer]) -> Callable[[str], None]:
     return notice
 
 
-def _tune_interpreter() -> None:
+def tune_interpreter() -> None:
     """Tune Python for many short-lived objects on one busy thread, beside two that mostly wait for the disk."""
     # The objects of the imports live on, so the collector need not visit them each time.
     gc.freeze()

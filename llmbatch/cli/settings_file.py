@@ -88,7 +88,7 @@ def toml_value(value: Any) -> str:
     import json
 
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
+        return toml_value(value[0]) if len(value) == 1 else f"[{', '.join(map(toml_value, value))}]"
     text = value if value is None or isinstance(value, bool | int | float) else str(value)
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 

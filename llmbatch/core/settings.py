@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from llmbatch.core.model_name import NamedModel
+
 __all__ = [
     "APPEND_EXCLUDES",
     "BatchSettings",
@@ -285,6 +287,8 @@ class Settings(NamedTuple):
     resume: ResumeSettings = ResumeSettings()
     batches: BatchSettings = BatchSettings()
     view: ViewSettings = ViewSettings()
+    models: tuple[NamedModel, ...] = ()
+    """Several models, each of which has a run of its own; `model.model` is not set then."""
     dry_run: bool = False
     read_files: tuple[tuple[str, Path], ...] = ()
     """Further files that the settings were read from, each with the option that names it: none is written over."""

@@ -14,7 +14,7 @@ from llmbatch.dialects.providers import ENDPOINTS, checked_endpoint
 from llmbatch.options.kinds import several
 from llmbatch.options.option import Kind, spelled
 
-__all__ = ["ENDPOINT", "HEADERS", "HEADER_NAME", "PAIRS", "PRICE", "PROVIDER", "REASONS", "SCHEMA", "SERVERS"]
+__all__ = ["ENDPOINT", "HEADERS", "HEADER_NAME", "MODELS", "PAIRS", "PRICE", "PROVIDER", "REASONS", "SCHEMA", "SERVERS"]
 
 _AS_TEXT = "A value is JSON if it parses; text that looks like JSON goes into double quotes: '\"…\"'."
 _RESERVED = ("host", "content-length", "transfer-encoding", "connection")
@@ -29,6 +29,13 @@ def _provider(name: str, value: Any) -> str:
     """Read a provider's name, in any case and by the names that people use for it."""
     spelled = str(value).strip().lower()
     return PROVIDER_ALIASES.get(spelled, spelled)
+
+
+def _models(name: str, value: Any) -> tuple[str, ...]:
+    models = tuple(several(value))
+    if not models or not all(isinstance(model, str) and model for model in models):
+        raise UsageError(f"{name} names no model", f"Example: {name} gpt-5-mini")
+    return models
 
 
 def _servers(name: str, value: Any) -> tuple[str, ...]:
@@ -161,6 +168,7 @@ def _price(name: str, value: Any) -> tuple[float, float]:
 
 
 PROVIDER = Kind(str, "NAME", _provider, choices=tuple(PRESETS))
+MODELS = Kind(list[str], "MODEL", _models)
 SERVERS = Kind(list[str], "URL", _servers)
 ENDPOINT = Kind(str, "NAME|/PATH", _endpoint, choices=tuple(ENDPOINTS))
 PAIRS = Kind(list[str], "K=V", _pairs)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.model_name import NamedModel
 from llmbatch.core.settings import APPEND_EXCLUDES, Redo, Settings
+from llmbatch.dialects.presets import PRESETS
 from llmbatch.input.source import expand
 from llmbatch.options.table import OPTIONS
 from llmbatch.results.lines import MOST_SAMPLES
@@ -32,13 +34,20 @@ def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable
     groups["input"] |= {"paths": expand(inputs), "named": tuple(inputs)}
     if "temperature" in values:
         groups["model"]["params"] = {"temperature": values["temperature"]} | values.get("param", {})
+    models = [_named(model, values) for model in values.get("model", ())]
+    if len(models) > 1:
+        groups[""]["models"] = tuple(models)
+    elif models:
+        groups["model"] |= {"model": models[0].model} | ({"provider": models[0].provider} if models[0].provider else {})
     groups["resume"]["redo"] = _redo(values, name)
     settings = Settings(**groups.pop("", {}))
     settings = settings._replace(
         **{group: getattr(settings, group)._replace(**fields) for group, fields in groups.items()}
     )
     if settings.batches.batch_api:
-        _check_batches(settings)
+        own = settings.model.provider
+        for provider in dict.fromkeys([each.provider or own for each in settings.models] or [own]):
+            _check_batches(settings._replace(model=settings.model._replace(provider=provider)))
     return settings
 
 
@@ -83,7 +92,7 @@ def _check_batches(settings: Settings) -> None:
     from llmbatch.dialects.batch_apis import batch_api, refuse  # most runs have no batches
 
     model, window = settings.model, settings.batches.batch_window
-    if settings.output.path is None:
+    if settings.output.path is None and not (settings.models and settings.output.folder is not None):
         raise UsageError(
             "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
         )
@@ -97,6 +106,14 @@ def _check_batches(settings: Settings) -> None:
     if windows and window not in windows:
         known = ", ".join(f"{round(one / 3600)}h" for one in windows)
         raise UsageError(f"--batch-window: {name} takes {known}", "Leave it out for the usual one.")
+
+
+def _named(model: str, values: Mapping[str, Any]) -> NamedModel:
+    """Split PROVIDER:MODEL, unless a provider or a server is named: its models may have such names."""
+    provider, colon, rest = model.partition(":")
+    if "provider" in values or "base_url" in values or not colon or not rest or provider not in PRESETS:
+        return NamedModel(None, model)
+    return NamedModel(provider, rest)
 
 
 def _redo(values: Mapping[str, Any], name: Callable[[str], str]) -> Redo:

@@ -37,6 +37,7 @@ from llmbatch.options.request_kinds import (
     ENDPOINT,
     HEADER_NAME,
     HEADERS,
+    MODELS,
     PAIRS,
     PRICE,
     PROVIDER,
@@ -99,7 +100,14 @@ OPTIONS: tuple[Option, ...] = (
         "A preset: openai, anthropic, gemini, groq, ollama, mock, ... Default: openai.",
         short="-p",
     ),
-    model("model", TEXT, "The model, for records that name none.", metavar="MODEL", short="-m"),
+    model(
+        "model",
+        MODELS,
+        "The model, for records that name none, as MODEL or, without -p, PROVIDER:MODEL. "
+        "Given more than once, with -o DIR/: a results file for each.",
+        short="-m",
+        setting=None,
+    ),
     model(
         "base_url",
         SERVERS,

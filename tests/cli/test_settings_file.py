@@ -41,7 +41,7 @@ def test_each_value_says_where_it_comes_from(show: Show) -> None:
     assert shown["model"] == '"m"  # file'
     assert shown["quiet"] == "true  # file"
     assert shown["concurrency"] == '"9"  # profile'
-    assert shown["param"] == '["a=1"]  # profile'
+    assert shown["param"] == '"a=1"  # profile'
     assert shown["timeout"] == '"90s"  # environment'
     assert shown["verbose"] == "true  # environment"
     assert shown["retries"] == "5  # default"
@@ -137,7 +137,7 @@ def test_no_settings_file_is_read_on_request(
 def test_a_variable_of_an_option_that_repeats_has_a_value_on_each_line(show: Show) -> None:
     shown = show("", LLMBATCH_HEADER="X-Title: my own run\n\nX-Other:  two  spaces \n", LLMBATCH_PARAM='stop=["a b"]')
     assert shown["header"] == '["X-Title: my own run", "X-Other:  two  spaces"]  # environment'
-    assert shown["param"] == '["stop=[\\"a b\\"]"]  # environment'
+    assert shown["param"] == '"stop=[\\"a b\\"]"  # environment'
     assert show("", LLMBATCH_HEADER="")["header"] == "[]  # default"
 
 

@@ -87,3 +87,80 @@ def test_what_does_not_go_together_is_exit_2(
 ) -> None:
     done = llmbatch("run", "in.jsonl", *mock(), *flags)
     assert done.code == 2 and words in done.stderr
+
+
+MODELS = ("mock-small", "mock-large", "vendor/mock.v2")
+GOLD = ("yes", "no", "maybe")
+
+
+def test_an_evaluation_from_end_to_end(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
+    """200 records, three models, two samples of each, what is right in the records; one command, then the report."""
+    records = [
+        {"id": number, "prompt": f"[[mock:text {GOLD[number % 3]}]] number {number}", "gold": GOLD[number % 3]}
+        for number in range(200)
+    ]
+    for record in records[::10]:
+        record["gold"] = "never"  # a tenth is wrong
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    models = [word for model in MODELS for word in ("-m", model)]
+    run = ("run", "in.jsonl", "--base-url", mock.base_url, *models, "--repeat", "2", "-o", "answers/")
+    done = llmbatch(*run, "--summary", "json")
+    assert done.code == 0, done.stderr
+    counts = summary(done)
+    assert (counts["records"], counts["ok"], counts["exit_code"]) == (1200, 1200, 0)
+    assert {name: model["ok"] for name, model in counts["models"].items()} == dict.fromkeys(MODELS, 400)
+    files = sorted(path.name for path in (tmp_path / "answers").glob("*.jsonl"))
+    assert files == ["mock-large.jsonl", "mock-small.jsonl", "vendor-mock.v2.jsonl"]
+    for name in files:
+        assert len({(id, sample) for id, sample, _ in samples(tmp_path / "answers" / name)}) == 400
+    again = summary(llmbatch(*run, "--summary", "json"))
+    assert (again["requests"], again["done_before"]) == (0, 1200)
+
+    paths = [f"answers/{name}" for name in files]
+    report = ("report", *paths, "--expect", "text=meta.gold", "--compare", "--format")
+    table = llmbatch(*report, "table")
+    assert table.code == 0 and b"90.0%" in table.stdout and b"text against meta.gold" in table.stdout
+    found = json.loads(llmbatch(*report, "json").stdout)
+    assert [one["accuracy"] for one in found["expected"]["groups"].values()] == [0.9] * 3
+    assert found["common"] == found["agreeing"] == 400
+    confusion = found["expected"]["groups"][paths[0]]["confusion"]
+    assert sum(confusion["never"].values()) == 40 and sum(confusion[label][label] for label in GOLD) == 360
+    page = llmbatch(*report, "html")
+    assert page.code == 0 and page.stdout.count(b"90.0%") == 4 and b"<script" not in page.stdout
+    by_model = json.loads(llmbatch("report", *paths, "--expect", "text=meta.gold", "--format", "json").stdout)
+    assert by_model["expected"]["groups"].keys() == set(MODELS)
+    for share, code in (("90%", 0), ("0.91", 1)):
+        judged = llmbatch("report", *paths, "--expect", "text=meta.gold", "--min-accuracy", share)
+        assert judged.code == code and ("less than --min-accuracy" in judged.stderr) == bool(code)
+    unknown = llmbatch("report", *paths, "--expect", "text=meta.golden")
+    assert unknown.code == 2 and "meta.gold?" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("-m", "a", "-m", "a", "-o", "d/"), 2, "-m a is given twice"),
+        (("-m", "a/b", "-m", "A-b", "-o", "d/"), 2, "would have one results file"),
+        (("-m", "a", "-m", "b", "-o", "d.jsonl"), 2, "-o DIR/"),
+        (("-m", "a", "-m", "b"), 2, "-o DIR/"),
+        (("-m", "openai:a", "-m", "groq:b", "-o", "d/"), 4, "groq"),
+        (("-m", "openai:a", "-m", "groq:b", "-o", "d/", "--key-env", "OPENAI_API_KEY"), 2, "several providers"),
+        (("-m", "openai:a", "-m", "openai:b", "-o", "d/", "--tee"), 2, "--tee"),
+        (("-m", "openai:a", "-m", "openai:b", "-o", "d/", "-"), 2, "stdin"),
+    ],
+)
+def test_models_that_cannot_run_side_by_side_send_nothing(
+    flags: tuple[str, ...], code: int, words: str, llmbatch: Command, questions: Path, tmp_path: Path
+) -> None:
+    input = () if "-" in flags else ("in.jsonl",)
+    done = llmbatch("run", *input, *flags, env={"OPENAI_API_KEY": "sk-nobody"})
+    assert done.code == code and words in done.stderr, done.stderr
+    assert not (tmp_path / "d").exists() and not (tmp_path / "d.jsonl").exists()
+
+
+def test_a_provider_in_front_of_a_model_is_one_unless_another_is_named(llmbatch: Command, questions: Path) -> None:
+    done = llmbatch("run", "in.jsonl", "-m", "ollama:mistral:7b", "-m", "mock:x", "-o", "d/", "--dry-run")
+    urls = {(line["body"]["model"]) for line in done.results}
+    assert done.code == 0 and urls == {"mistral:7b", "x"}, done.stderr
+    ollama = llmbatch("run", "in.jsonl", "-p", "ollama", "-m", "mistral:7b", "--dry-run")
+    assert ollama.code == 0 and ollama.results[0]["body"]["model"] == "mistral:7b"

@@ -17,6 +17,8 @@ from llmbatch.options.table import ALL_FLAGS, OPTIONS
 BY_NAME = {option.name: option for option in OPTIONS}
 
 DERIVED = {
+    "models",
+    "model.model",
     "input.paths",
     "input.named",
     "input.spans",

@@ -1,0 +1,291 @@
+"""Several models side by side: a run for each, with its own results file, key and pace, shown and summed up as one."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
+import anyio
+
+from llmbatch.app.servers import Servers, find_servers
+from llmbatch.app.session import Session, View, open_session, tune_interpreter
+from llmbatch.app.signals import watch_signals
+from llmbatch.app.summary import worst
+from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.model_name import NamedModel
+from llmbatch.core.ports import AttemptLog, Observer
+from llmbatch.core.settings import Settings
+from llmbatch.core.snapshot import ModelCounts, Snapshot
+from llmbatch.core.tally import ModelTally, Summary, latency_s
+from llmbatch.results.render import Render
+from llmbatch.results.stream_sink import StreamSink
+from llmbatch.transport_process.event_loop import has_uvloop
+from llmbatch.transport_process.parent import TransportProcess
+from llmbatch.transport_process.spawn import spawn_transport
+
+__all__ = ["ModelRun", "joined_snapshot", "joined_summary", "model_runs", "run_models", "settings_by_model"]
+
+
+class ModelRun(NamedTuple):
+    """The run of one model. `name` is as the user wrote it."""
+
+    name: str
+    settings: Settings
+    servers: Servers
+
+
+def settings_by_model(settings: Settings) -> list[tuple[NamedModel, Settings]]:
+    """Return the settings of each model's run. Raises UsageError for models that cannot run side by side."""
+    folder, models = settings.output.folder, settings.models
+    if folder is None:
+        raise UsageError(
+            f"{len(models)} models need a folder for their results files, not one file", "-o DIR/ with the slash."
+        )
+    if not settings.input.paths or "-" in settings.input.paths:
+        raise UsageError("stdin can be read only once, and each model reads the input", "Put the input into a file.")
+    if settings.output.tee:
+        raise UsageError("--tee shows one results file, and each model has its own", "Leave it out.")
+    for number, model in enumerate(models):
+        for other in models[:number]:
+            if other == model:
+                raise UsageError(f"-m {model} is given twice", "Name each model once; --repeat N asks it N times.")
+            if other.file_name.lower() == model.file_name.lower():
+                raise UsageError(
+                    f"-m {other} and -m {model} would have one results file, {folder / model.file_name}",
+                    "Run one of them with another -o.",
+                )
+    named = settings.model
+    key = next((flag for flag in ("key_env", "key_file", "key_command") if getattr(named, flag) is not None), None)
+    if key is not None and len({model.provider for model in models}) > 1:
+        raise UsageError(
+            f"--{key.replace('_', '-')} names one key, which would go to several providers",
+            "Leave it out: each provider has a variable of its own, which llmbatch providers lists.",
+        )
+    return [
+        (
+            model,
+            settings._replace(
+                models=(),
+                model=named._replace(model=model.model, provider=model.provider or named.provider),
+                output=settings.output._replace(path=folder / model.file_name, folder=None),
+            ),
+        )
+        for model in models
+    ]
+
+
+def model_runs(settings: Settings, environment: Mapping[str, str]) -> list[ModelRun]:
+    """Return the runs, each with its key.
+
+    Raises UsageError, and ActionNeeded for a provider without a key, which it names; nothing was sent then.
+    """
+    timeout = settings.patience.connect_timeout
+    return [
+        ModelRun(str(model), own, find_servers(own.model, environment, timeout))
+        for model, own in settings_by_model(settings)
+    ]
+
+
+def run_models(
+    runs: Sequence[ModelRun],
+    transport: TransportProcess,
+    environment: Mapping[str, str],
+    *,
+    observers: Callable[[str], Sequence[Observer]] = lambda name: (),
+    view: View | None = None,
+    attempt_log: Callable[[str], AttemptLog] | None = None,
+) -> Summary:
+    """Run all models at once until each has ended. `observers` and `attempt_log` make those of a run by its name.
+
+    Raises LlmbatchError for what is wrong with any of them before the first request of the first. Blocks, and handles
+    the signals meanwhile.
+    """
+
+    def stream(render: Render) -> StreamSink:
+        return StreamSink(1, render)
+
+    tune_interpreter()
+    runs[0].settings.output.path.parent.mkdir(parents=True, exist_ok=True)  # type: ignore[union-attr]
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                open_session(
+                    run.settings,
+                    run.servers,
+                    transport if number == 0 else stack.enter_context(spawn_transport()),
+                    environment,
+                    stream,
+                    observers=observers(run.name),
+                    attempt_log=attempt_log(run.name) if attempt_log is not None else None,
+                )
+            )
+            for number, run in enumerate(runs)
+        ]
+        names = [run.name for run in runs]
+        everything = partial(_to_the_end, dict(zip(names, sessions, strict=True)), runs[0].settings, view)
+        return anyio.run(everything, backend_options={"use_uvloop": has_uvloop()})
+
+
+async def _to_the_end(sessions: Mapping[str, Session], settings: Settings, view: View | None) -> Summary:
+    summaries: dict[str, Summary] = {}
+    errors: dict[str, LlmbatchError] = {}
+    snapshots = _Snapshots()
+
+    async def run(name: str, session: Session) -> None:
+        try:
+            summaries[name] = await session.to_the_end(partial(snapshots.of, name))
+        except LlmbatchError as error:  # nothing was sent of this one
+            errors[name] = error
+
+    def stop(reason: LlmbatchError, *, grace: float) -> None:
+        for name, session in sessions.items():
+            if name not in summaries and name not in errors:
+                session.stop(reason, grace=grace)
+
+    with nullcontext() if view is None else view(snapshots.joined):
+        async with anyio.create_task_group() as watchers:
+            patience, grace = settings.patience.timeout, settings.stop.grace
+            watchers.start_soon(partial(watch_signals, stop, timeout=patience, grace=grace))
+            async with anyio.create_task_group() as tasks:
+                for name, session in sessions.items():
+                    tasks.start_soon(run, name, session)
+            watchers.cancel_scope.cancel()
+    if not summaries:
+        raise next(iter(errors.values()))
+    found = joined_summary(summaries)
+    for name, error in errors.items():
+        code = worst([found.exit_code, error.exit_code])
+        found = replace(found, exit_code=code, stopped=f"{name}: {error.message}", stopped_by=error.by, hint=error.hint)
+    return found
+
+
+class _Snapshots:
+    """The snapshots of the runs, as one. A run that has ended has its last."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[str, Callable[[], Snapshot]] = {}
+
+    @contextmanager
+    def of(self, name: str, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+        """Include a run; afterwards its last snapshot."""
+        self._by_run[name] = snapshot
+        try:
+            yield
+        finally:
+            last = snapshot()
+            self._by_run[name] = lambda: last._replace(rate=0.0, in_flight=0, routes=(), stalled=0.0, waits=())
+
+    def joined(self) -> Snapshot:
+        """Return all of them as one."""
+        return joined_snapshot({name: snapshot() for name, snapshot in [*self._by_run.items()]})
+
+
+def joined_snapshot(runs: Mapping[str, Snapshot]) -> Snapshot:
+    """Return several runs at one moment as one, with the counts of each as those of a model."""
+    all = list(runs.values())
+    totals = [one.total for one in all if one.total is not None]
+    total = sum(totals) if all and len(totals) == len(all) else None
+    finished = sum(one.finished for one in all)
+    costs = [one.cost for one in all if one.cost is not None]
+    going = [one for one in all if one.fraction != 1.0]
+    etas = [one.eta for one in going if one.eta is not None]
+    latencies = [one.latency for one in all if one.latency is not None]
+    failed_by_kind: Counter[str] = Counter()
+    for one in all:
+        failed_by_kind.update(one.failed_by_kind)
+    return Snapshot(
+        ok=sum(one.ok for one in all),
+        failed=sum(one.failed for one in all),
+        in_flight=sum(one.in_flight for one in all),
+        waiting=sum(one.waiting for one in all),
+        limit=sum(one.limit for one in all),
+        wall=max((one.wall for one in all), default=0.0),
+        rate=sum(one.rate for one in all),
+        fraction=min(1.0, finished / total) if total else None,
+        eta=max(etas) if etas and len(etas) == len(going) else None,
+        input_tokens=sum(one.input_tokens for one in all),
+        output_tokens=sum(one.output_tokens for one in all),
+        cost=sum(costs) if costs else None,
+        routes=[route for one in all for route in one.routes],
+        left=min((one.left for one in all if one.left is not None), default=None),
+        stalled=min((one.stalled for one in going), default=0.0),
+        waits=tuple(words for one in going for words in one.waits) if _all_stall(going) else (),
+        stopping=any(one.stopping for one in all),
+        finished=finished,
+        total=total,
+        total_is_exact=bool(all) and min(one.total_is_exact for one in all),
+        latency=median(latencies) if latencies else None,
+        models=[ModelCounts(name, one.ok, one.failed) for name, one in runs.items()],
+        failed_by_kind=dict(failed_by_kind),
+        batches=next((one.batches for one in all if one.batches is not None), None),
+    )
+
+
+def _all_stall(runs: Sequence[Snapshot]) -> bool:
+    """Tell whether nothing goes on in any of the runs."""
+    return bool(runs) and all(one.stalled > 0 for one in runs)
+
+
+def joined_summary(runs: Mapping[str, Summary]) -> Summary:
+    """Sum several runs up as one: counts added, the exit code the worst, the counts of each as those of a model."""
+    all = list(runs.values())
+    code = worst([one.exit_code for one in all])
+    name, decisive = next((name, one) for name, one in runs.items() if one.exit_code == code)
+    failed: Counter[str] = Counter()
+    limited: Counter[str] = Counter()
+    wall = max(one.wall_s for one in all)
+    for one in all:
+        failed.update(one.failed)
+        for cause, share in one.limited_by.items():
+            limited[cause] += share * one.wall_s / (wall * len(all)) if wall else 0.0  # type: ignore[assignment]
+    costs = [one.cost_usd for one in all if one.cost_usd is not None]
+    return Summary(
+        read=sum(one.read for one in all),
+        ok=sum(one.ok for one in all),
+        failed=dict(failed),
+        examples={kind: example for one in reversed(all) for kind, example in one.examples.items()},
+        done_before=sum(one.done_before for one in all),
+        failed_before=sum(one.failed_before for one in all),
+        held=sum(one.held for one in all),
+        pending=sum(one.pending for one in all),
+        others=sum(one.others for one in all),
+        dropped=sum(one.dropped for one in all),
+        orphans=sum(one.orphans for one in all),
+        not_started=sum(one.not_started for one in all),
+        unwritten=sum(one.unwritten for one in all),
+        requests=sum(one.requests for one in all),
+        retries=sum(one.retries for one in all),
+        possibly_billed=sum(one.possibly_billed for one in all),
+        input_tokens=sum(one.input_tokens for one in all),
+        output_tokens=sum(one.output_tokens for one in all),
+        cached_input_tokens=sum(one.cached_input_tokens for one in all),
+        cost_usd=sum(costs) if costs else None,
+        models={name: _joined_models([*one.models.values()]) for name, one in runs.items()},
+        wall_s=wall,
+        waited_s=max(one.waited_s for one in all),
+        limited_by={cause: round(share, 4) for cause, share in limited.items()},
+        latency_s=latency_s(*(model.latencies for one in all for model in one.models.values())),
+        stopped=f"{name}: {decisive.stopped}" if decisive.stopped is not None else None,
+        stopped_by=decisive.stopped_by,
+        hint=decisive.hint,
+        exit_code=code,
+    )
+
+
+def _joined_models(models: Sequence[ModelTally]) -> ModelTally:
+    """Return the counts of the models of one run as one: records may name others than that of the run."""
+    found = ModelTally()
+    for one in models:
+        found.ok += one.ok
+        found.failed += one.failed
+        found.attempts += one.attempts
+        found.input_tokens += one.input_tokens
+        found.output_tokens += one.output_tokens
+        found.cached_input_tokens += one.cached_input_tokens
+        if one.cost is not None:
+            found.cost = (found.cost or 0.0) + one.cost
+        found.latencies.extend(one.latencies)
+    return found

@@ -1,0 +1,119 @@
+"""What `llmbatch run` shows on stderr: progress, log lines, and the summary with what to do next."""
+
+import os
+import shlex
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llmbatch.core.environment import ENVIRONMENT
+from llmbatch.core.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from llmbatch.app.session import View
+    from llmbatch.core.redact import Redactor
+    from llmbatch.core.settings import Settings
+    from llmbatch.core.snapshot import Snapshot
+    from llmbatch.core.tally import Summary
+    from llmbatch.ui.metrics import MetricsFile
+    from llmbatch.ui.streams import Say
+
+__all__ = ["both", "metrics_file", "report", "say_unless_quiet", "screen"]
+
+
+def metrics_file(settings: "Settings") -> "MetricsFile | None":
+    """Return the file of `--metrics-file`."""
+    from llmbatch.ui.metrics import MetricsFile
+
+    return MetricsFile(settings.view.metrics_file) if settings.view.metrics_file is not None else None
+
+
+def screen(settings: "Settings") -> "tuple[Say, View | None]":
+    """Choose how to show progress: live if stderr has a terminal of its own, else plain lines; not at all if quiet."""
+    say = _log(settings)
+    if settings.view.quiet or settings.view.progress == "none":
+        return say, None
+    if settings.view.progress == "auto" and settings.view.log_format == "text" and _can_animate(settings):
+        from llmbatch.ui.console import stderr_console
+        from llmbatch.ui.live import LiveView
+        from llmbatch.ui.symbols import symbols_for
+
+        live = LiveView(stderr_console(settings.view.color, ENVIRONMENT), symbols_for(ENVIRONMENT))
+        return live.say, live
+    from llmbatch.ui.plain import plain_view
+
+    return say, plain_view(say)
+
+
+def _log(settings: "Settings") -> "Say":
+    """Choose how lines are written while the run lasts: with the time, unless a person sees them as they come."""
+    from llmbatch.ui.streams import say_as_json, say_plainly, say_with_time
+
+    if settings.view.log_format == "json":
+        return say_as_json
+    return say_plainly if os.isatty(2) else say_with_time
+
+
+@contextmanager
+def both(first: "View", second: "View", snapshot: "Callable[[], Snapshot]") -> "Iterator[None]":
+    """Show a run in two ways at once."""
+    with first(snapshot), second(snapshot):
+        yield
+
+
+def _can_animate(settings: "Settings") -> bool:
+    """Say whether stderr is a terminal that does not also show the results."""
+    if not os.isatty(2) or ENVIRONMENT.get("TERM") == "dumb":
+        return False
+    return (
+        (settings.output.path or settings.output.folder) is not None
+        or not os.isatty(1)
+        or os.ttyname(1) != os.ttyname(2)
+    )
+
+
+def report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
+    """Show the summary; after an early end also say what happened, what is saved and how to continue."""
+    from llmbatch.app.files import write_whole
+    from llmbatch.codec import json
+    from llmbatch.ui.closing import closings_of
+    from llmbatch.ui.streams import log_object, say_as_json, say_plainly
+
+    view = settings.view
+    as_json = view.log_format == "json"
+    closings = [
+        closing._replace(text=printable(redact(closing.text), 2000))
+        for closing in closings_of(summary, settings.output.path or settings.output.folder, _same_command())
+    ]
+    if not view.quiet and not as_json and view.summary == "table":
+        from llmbatch.ui.console import stderr_console
+        from llmbatch.ui.summary import show_summary
+        from llmbatch.ui.symbols import symbols_for
+
+        show_summary(stderr_console(view.color, ENVIRONMENT), summary, symbols_for(ENVIRONMENT), redact, closings)
+    else:
+        if not view.quiet and as_json and view.summary != "none":
+            log_object(summary=summary.as_json())
+        elif not view.quiet and view.summary == "json":
+            say_plainly(json.dumps(summary.as_json()).decode())
+        if summary.stopped is not None or summary.pending or summary.held:
+            say = say_as_json if as_json else say_plainly
+            for label, text, _ in closings:
+                say(f"{label}: {text}")
+    if view.summary_file is not None:
+        write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
+
+
+def _same_command() -> str:
+    """Return the shell command that continues this run: the same command without --overwrite."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["llmbatch", *words])
+
+
+def say_unless_quiet(settings: "Settings") -> "Say":
+    """Return how lines are written, or that nothing is."""
+    from llmbatch.ui.streams import say_plainly
+
+    return (lambda text: None) if settings.view.quiet else say_plainly

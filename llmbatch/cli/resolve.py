@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from llmbatch.cli.settings_file import RANK, config_path, origin, values
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import Settings
 from llmbatch.options.resolve import to_settings
@@ -21,10 +22,27 @@ def resolve(ctx: typer.Context) -> Settings:
     written = {name: value for name, value in values(ctx).items() if origin(ctx, name) != "default" and value != []}
     _drop_weaker(ctx, written, "provider", "base_url")
     _drop_weaker(ctx, written, "key_env", "key_file", "key_command")
+    _place_in_array(written)
     read = {option.name: option.read(option.flag, written[option.name]) for option in OPTIONS if option.name in written}
     _shape_stdout(read)
     settings = to_settings(read, written.get("inputs", ()), _FLAGS.__getitem__)
     return settings._replace(read_files=_read_files(written))
+
+
+def _place_in_array(written: dict[str, Any]) -> None:
+    """Replace `--shard auto` by the place in the array job that this process is. Raises UsageError."""
+    of = written.pop("of", None)
+    if written.get("shard") != "auto":
+        if of is not None:
+            raise UsageError("--of is for --shard auto", "Without it, write --shard I/N.")
+        return
+    if not str(written.get("output", "")).endswith("/"):
+        raise UsageError(
+            "--shard auto needs -o DIR/", "Each worker takes parts of one plan; -o FILE takes --shard I/N."
+        )
+    from llmbatch.parts.array_job import shard_of_array
+
+    written["shard"] = "{}/{}".format(*shard_of_array(ENVIRONMENT, of))
 
 
 def _drop_weaker(ctx: typer.Context, written: dict[str, Any], *options: str) -> None:

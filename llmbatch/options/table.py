@@ -89,7 +89,13 @@ OPTIONS: tuple[Option, ...] = (
     input("sample", count(1), "N records, chosen by --sample-seed, the same on any machine; reads all of the input."),
     input("sample_seed", INTEGER, "Chooses other records for --sample.", metavar="S"),
     input("repeat", count(1), "Send each record N times; the lines have a number, sample, from 0."),
-    input("shard", SHARD, "Only the records that fall to shard I of N, by their identity; one FILE each."),
+    input(
+        "shard",
+        SHARD,
+        "Only the records that fall to shard I of N, by their identity; one FILE each. With -o DIR/: every Nth part, "
+        "from part I on; auto takes I and N from the array job that this is.",
+    ),
+    input("of", count(1), "With --shard auto: N, where the scheduler does not tell it.", python=None, setting=None),
     input("max_line", count(1), "Longest line or field, in bytes.", metavar="BYTES"),
     input("strict", SWITCH, "Check whole files first; send nothing if a record is bad.", python=None),
     input("batch_size", count(1), "At most N records are read and written together; never waits to fill.", short="-b"),

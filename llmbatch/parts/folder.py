@@ -33,6 +33,10 @@ class RunFolder:
         """Return the file that says what a complete part has."""
         return self.path / f"part-{number:0{_DIGITS}}.json"
 
+    def claim(self, number: int) -> Path:
+        """Return the file by which a worker claims a part."""
+        return self.path / f"part-{number:0{_DIGITS}}.claim"
+
     def check(self, inputs: Sequence[str]) -> None:
         """Raise UsageError for a folder that is something else: a file, an input, results without a plan."""
         path = self.path

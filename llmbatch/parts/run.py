@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from llmbatch.app.mock_process import mock_process
@@ -20,6 +20,7 @@ from llmbatch.core.settings import Settings, StopSettings
 from llmbatch.core.tally import Summary
 from llmbatch.pacing.cost import Budget, Price
 from llmbatch.parts.account import Account
+from llmbatch.parts.claim import EXPIRES
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.plan import Plan
 from llmbatch.parts.planning import find_plan, parts_of_shard
@@ -30,6 +31,10 @@ from llmbatch.results.reader import open_results
 from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["run_parts"]
+
+PATIENCE = EXPIRES + 60.0
+"""Seconds that a worker waits for a part of its own that another one holds."""
+LOOKS_AGAIN = 1.0
 
 
 def run_parts(
@@ -125,27 +130,36 @@ class _Run:
         )
 
     def one_by_one(self, worker: Worker) -> None:
-        """Work on the parts in order. One that another run works on is tried once more when the others are done."""
-        busy: list[int] = []
-        for waiting in (self.todo, busy):
-            for number in [*waiting]:
-                if self.account.is_stopped:
-                    return
-                try:
-                    summary = worker.work(number, partial(self._watching, number))
-                except OutputBusy:
-                    if waiting is busy:
-                        self.account.busy += 1
-                    else:
-                        busy.append(number)
-                except LlmbatchError as error:
-                    if not self.account.records:
-                        raise
-                    self.account.stop(error)
-                except KeyboardInterrupt:
-                    self.account.stop(Interrupted(2))
-                else:
-                    self.take(number, summary)
+        """Work on the parts in order; on those that another worker holds when the others are done.
+
+        A worker with a shard waits for its parts: their holder is its predecessor, whose end takes a while to be seen.
+        """
+        waits_until = monotonic() + (PATIENCE if self.settings.input.shard is not None else 0.0)
+        waiting = self.todo
+        while waiting and not self.account.is_stopped:
+            busy = [number for number in waiting if not self._work(worker, number)]
+            if busy == waiting and monotonic() >= waits_until:
+                self.account.busy = len(busy)
+                return
+            if busy == waiting:
+                sleep(LOOKS_AGAIN)
+            waiting = busy
+
+    def _work(self, worker: Worker, number: int) -> bool:
+        """Work on a part, unless the run is stopped; False if another worker holds it."""
+        if self.account.is_stopped:
+            return True
+        try:
+            self.take(number, worker.work(number, partial(self._watching, number)))
+        except OutputBusy:
+            return False
+        except LlmbatchError as error:
+            if not self.account.records:
+                raise
+            self.account.stop(error)
+        except KeyboardInterrupt:
+            self.account.stop(Interrupted(2))
+        return True
 
     def take(self, number: int, summary: Summary) -> None:
         """Count what became of a part."""

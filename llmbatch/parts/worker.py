@@ -15,6 +15,7 @@ from llmbatch.core.errors import ExitCode, LlmbatchError
 from llmbatch.core.ports import AttemptLog, Observer
 from llmbatch.core.settings import Settings
 from llmbatch.core.tally import Summary
+from llmbatch.parts.claim import claimed
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.plan import Plan
 from llmbatch.parts.planning import settings_of_part
@@ -53,9 +54,10 @@ class Worker:
         settings = settings._replace(stop=settings.stop._replace(deadline=max(0.01, left)))
         transport, self.transport = self.transport, None
         servers, self.servers = self.servers, replace(self.servers, note=None)  # said once
-        if self.folder.summary(number).exists():
-            self.folder.reopen(number)
-        with nullcontext(transport) if transport is not None else spawn_transport() as lanes:
+        lanes_of = nullcontext(transport) if transport is not None else spawn_transport()
+        with claimed(self.folder.claim(number), self.folder.results(number)), lanes_of as lanes:
+            if self.folder.summary(number).exists():
+                self.folder.reopen(number)
             summary = run_session(
                 settings,
                 servers,

@@ -9,7 +9,7 @@ from llmbatch.codec.digest import FINGERPRINT, digest
 from llmbatch.core.errors import UsageError
 from llmbatch.results.highlights import answer_text
 from llmbatch.results.lines import name_of_line
-from llmbatch.results.reader import ResultsFile, open_results
+from llmbatch.results.reader import ResultsReader, open_results
 from llmbatch.results.stats import Stats, StatsByModel
 
 __all__ = ["Comparison", "Differing", "compare"]
@@ -107,7 +107,7 @@ def _count(found: Comparison, answers: dict[int, list[int | None]]) -> None:
     found.agreement = [[same[a][b] / both[a][b] if both[a][b] else None for b in several] for a in several]
 
 
-def _show(found: Comparison, files: Sequence[ResultsFile], answers: dict[int, list[int | None]]) -> None:
+def _show(found: Comparison, files: Sequence[ResultsReader], answers: dict[int, list[int | None]]) -> None:
     """Read the texts of the first records whose answers differ."""
     wanted = [name for name, of_record in answers.items() if len(set(of_record)) > 1][:SHOWN]
     shown = {name: Differing(None, [None] * len(files)) for name in wanted}

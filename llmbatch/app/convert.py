@@ -16,7 +16,7 @@ from llmbatch.results import disk
 from llmbatch.results.csv import COLUMNS, META, result_row, row
 from llmbatch.results.output_formats import SHAPES, Missing
 from llmbatch.results.parquet import Survey, parquet_pieces
-from llmbatch.results.reader import ResultsFile, open_results
+from llmbatch.results.reader import ResultsReader, open_results
 
 __all__ = ["Shape", "convert", "shaped_pieces"]
 
@@ -83,7 +83,7 @@ def _check_targets(names: Sequence[str], output: Path | None, error_file: Path |
     check_files(written, *results_read(names))
 
 
-def shaped_pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool = False) -> Iterator[_Piece]:
+def shaped_pieces(files: Sequence[ResultsReader], shape: Shape, *, survey: bool = False) -> Iterator[_Piece]:
     """Yield what is to be written. With `survey` all lines are read first, to find one that has no such shape.
 
     Raises UsageError.
@@ -97,13 +97,13 @@ def shaped_pieces(files: Sequence[ResultsFile], shape: Shape, *, survey: bool = 
     return _shaped(files, shape)
 
 
-def _shaped(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
+def _shaped(files: Sequence[ResultsReader], shape: Shape) -> Iterator[_Piece]:
     if shape.to in _DELIMITERS:
         return _table(files, shape.meta or (), _DELIMITERS[shape.to])
     return _lines(files, shape)
 
 
-def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
+def _lines(files: Sequence[ResultsReader], shape: Shape) -> Iterator[_Piece]:
     reshape = SHAPES["raw" if shape.raw else shape.to]
     for file, line in _results(files):
         try:
@@ -118,7 +118,7 @@ def _lines(files: Sequence[ResultsFile], shape: Shape) -> Iterator[_Piece]:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
-def _table(files: Sequence[ResultsFile], meta: Sequence[str], delimiter: str) -> Iterator[_Piece]:
+def _table(files: Sequence[ResultsReader], meta: Sequence[str], delimiter: str) -> Iterator[_Piece]:
     yield row([*COLUMNS, *(f"{META}{name}" for name in meta)], delimiter), False
     for file, line in _results(files):
         try:
@@ -127,7 +127,7 @@ def _table(files: Sequence[ResultsFile], meta: Sequence[str], delimiter: str) ->
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
-def _survey(files: Sequence[ResultsFile], meta: Sequence[str] | None) -> Survey:
+def _survey(files: Sequence[ResultsReader], meta: Sequence[str] | None) -> Survey:
     survey = Survey(meta)
     for file, line in _results(files):
         survey.add(line)
@@ -136,7 +136,7 @@ def _survey(files: Sequence[ResultsFile], meta: Sequence[str] | None) -> Survey:
     return survey
 
 
-def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
+def _columns(files: Sequence[ResultsReader]) -> tuple[str, ...]:
     """Collect the fields of meta in the order in which they appear. Raises UsageError when they cannot be columns."""
     names: dict[str, Any] = {}
     for file, line in _results(files):
@@ -148,22 +148,22 @@ def _columns(files: Sequence[ResultsFile]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _too_many(file: ResultsFile) -> UsageError:
+def _too_many(file: ResultsReader) -> UsageError:
     return UsageError(
         f"{file.name}: meta has more than {_MOST_COLUMNS:,} different fields",
         "--meta-columns a,b,c names those that become columns, --meta-columns none has none.",
     )
 
 
-def _results(files: Sequence[ResultsFile]) -> Iterator[tuple[ResultsFile, dict[str, Any]]]:
+def _results(files: Sequence[ResultsReader]) -> Iterator[tuple[ResultsReader, dict[str, Any]]]:
     return ((file, line) for file in files for line in file.results())
 
 
-def _lines_of(files: Sequence[ResultsFile]) -> Iterator[dict[str, Any]]:
+def _lines_of(files: Sequence[ResultsReader]) -> Iterator[dict[str, Any]]:
     return (line for _, line in _results(files))
 
 
-def _answer(file: ResultsFile, line: dict[str, Any]) -> str:
+def _answer(file: ResultsReader, line: dict[str, Any]) -> str:
     return f"{file.name}: the answer to record {line['index']} (id {line.get('id')!r})"
 
 

@@ -162,5 +162,5 @@ def open_decisions(
     with open_results([str(path)]) as (results,):
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
-        history = results.history()
-        yield lambda job: history.decide(job.identity, job.key, policy)
+        by_record = results.by_record()
+        yield lambda job: by_record.decide(job.identity, job.key, policy)

@@ -16,7 +16,7 @@ from llmbatch.input.decode import hash_of
 from llmbatch.input.halves import Part, halves
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
-from llmbatch.results.history import History
+from llmbatch.results.results_file import ResultsFile
 from llmbatch.results.resume_policy import KEPT, ResumePolicy
 
 __all__ = ["take_survey"]
@@ -28,13 +28,13 @@ LONG = 4 << 20
 
 
 def take_survey(
-    input: InputSettings, model: ModelSettings, dialect: Dialect, history: History, policy: ResumePolicy
+    input: InputSettings, model: ModelSettings, dialect: Dialect, results: ResultsFile, policy: ResumePolicy
 ) -> Survey | None:
     """Read all of the input without sending anything; None when it can be read only once. Raises InputError."""
     if not _rereadable(input.paths):
         return None
     # What comes back with a result makes no difference here.
-    first_pass = _FirstPass(input._replace(meta="none"), model, dialect, history, policy)
+    first_pass = _FirstPass(input._replace(meta="none"), model, dialect, results, policy)
     is_whole = input.limit is None and input.sample is None and input.repeat is None and not input.spans
     is_long = _is_long(input.paths) and is_whole
     survey = first_pass.on_two_cores() if is_long and can_fork() else None
@@ -56,15 +56,15 @@ class _FirstPass:
     """A pass over an input."""
 
     def __init__(
-        self, input: InputSettings, model: ModelSettings, dialect: Dialect, history: History, policy: ResumePolicy
+        self, input: InputSettings, model: ModelSettings, dialect: Dialect, results: ResultsFile, policy: ResumePolicy
     ) -> None:
         self._input, self._model = input, model
-        self._dialect, self._history, self._policy = dialect, history, policy
+        self._dialect, self._results, self._policy = dialect, results, policy
 
     def alone(self) -> Survey:
         """Go through all of it."""
-        self._history.forget_matched()
-        survey, decide, policy = Survey(), self._history.decide, self._policy
+        self._results.forget_matched()
+        survey, decide, policy = Survey(), self._results.decide, self._policy
         with closing(InputReader(self._input, self._model, lambda text: None)) as reading:
             survey.contents = reading.record()
             jobs = reading.jobs(self._dialect)
@@ -88,14 +88,14 @@ class _FirstPass:
             return None
         if parts is None:
             return None
-        self._history.forget_matched()
-        with forked(lambda: self._half(parts[1], Occurrences(), from_start=False), files=self._history.files) as other:
+        self._results.forget_matched()
+        with forked(lambda: self._half(parts[1], Occurrences(), from_start=False), files=self._results.files) as other:
             if other is None:
                 return None
             seen = Occurrences()
             first = self._half(parts[0], seen, from_start=True)
             second = other.result() if first is not None else None
-        if first is None or second is None or not self._history.match(second.matched):
+        if first is None or second is None or not self._results.match(second.matched):
             return None
         if any(map(seen.count, second.new)):
             return None
@@ -104,8 +104,8 @@ class _FirstPass:
 
     def _half(self, part: Part, seen: Occurrences, *, from_start: bool) -> _Half | None:
         """Go through a part; None as soon as a record was there before."""
-        half, history, policy = _Half(), self._history, self._policy
-        survey, decide = half.survey, history.decide
+        half, results, policy = _Half(), self._results, self._policy
+        survey, decide = half.survey, results.decide
         input = self._input
         source = open_source(
             part.paths,
@@ -124,10 +124,10 @@ class _FirstPass:
                         return None
                     decision = decide(identity, job.key, policy)
                     survey.add(job, decision)
-                    if decision is not KEPT and not history.has_line(identity):
+                    if decision is not KEPT and not results.has_line(identity):
                         half.new.append(hash_of(identity.id, identity.record))
             survey.fill(jobs.position)
-        half.matched = history.matched
+        half.matched = results.matched
         return half
 
 

@@ -18,7 +18,7 @@ from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
 from llmbatch.input.source import open_source
 from llmbatch.results.lines import Line, sample_of
-from llmbatch.results.reader import RecordedHistory, ResultsFile, open_results
+from llmbatch.results.reader import ReadOnlyResults, ResultsReader, open_results
 
 __all__ = ["Finding", "Problem", "Reconciliation", "verify"]
 
@@ -157,7 +157,7 @@ def verify(
 class _Check:
     """The lines of all files by identity, and the records found so far."""
 
-    def __init__(self, files: Sequence[ResultsFile], found: Callable[[Finding], None]) -> None:
+    def __init__(self, files: Sequence[ResultsReader], found: Callable[[Finding], None]) -> None:
         self.account = Reconciliation()
         self.samples = 0
         """How many times each record was sent, by the numbers of the samples; 0 where lines have none."""
@@ -172,22 +172,22 @@ class _Check:
                 self.account.torn.append(file.name)
             if file.damage is not None:
                 self.account.doubts_unknown.append(file.damage)
-        self._history = RecordedHistory(files, self._line)
-        self.account.in_doubt = self._history.in_doubt
+        self._by_record = ReadOnlyResults(files, self._line)
+        self.account.in_doubt = self._by_record.in_doubt
 
     def record(self, identity: Identity, where: str, *, invalid: bool) -> None:
         """Look for the result of a record of the input."""
-        account, history = self.account, self._history
+        account, by_record = self.account, self._by_record
         account.records += 1
-        match = history.match_record(identity)
+        match = by_record.match_record(identity)
         if match is None:
             more: dict[str, Any] = {"index": identity.position, "where": where}
-            if history.is_in_doubt(identity):
+            if by_record.is_in_doubt(identity):
                 more["in_doubt"] = True
             if invalid:
                 more["unusable"] = True
             self._tell(
-                Problem.PENDING if history.is_pending(identity) else Problem.MISSING,
+                Problem.PENDING if by_record.is_pending(identity) else Problem.MISSING,
                 _named(identity.id, identity.record, identity.occurrence, identity.sample) | more,
             )
             return
@@ -202,7 +202,7 @@ class _Check:
         """Look for lines whose record was not found, and close the account."""
         account = self.account
         account.orphans_known = orphans
-        if orphans and self._history.orphans():
+        if orphans and self._by_record.orphans():
             for number, file in enumerate(self._files):
                 for line in file.lines():
                     self._orphan(number, line)
@@ -233,7 +233,7 @@ class _Check:
     def _orphan(self, number: int, line: Line) -> None:
         fields = line.fields
         # Another line of the same orphan counts as repeated.
-        if fields is not None and self._history.match_line(fields):
+        if fields is not None and self._by_record.match_line(fields):
             self._tell(Problem.ORPHAN, _name(fields) | {"index": fields["index"]} | self._at(number, line))
 
     def _at(self, number: int, line: Line) -> dict[str, Any]:

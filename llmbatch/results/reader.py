@@ -15,20 +15,20 @@ from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Identity
 from llmbatch.results.doubts import Doubts, unresolved
-from llmbatch.results.history import MATCHED, History
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.intent_file import Intent, Left, read_left
 from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of, name_of_line, parse, scan, torn_tail
+from llmbatch.results.results_file import MATCHED, ResultsFile
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.storage import storage_of
 from llmbatch.results.tickets import pending_in
 
-__all__ = ["RecordedHistory", "ResultsFile", "open_results"]
+__all__ = ["ReadOnlyResults", "ResultsReader", "open_results"]
 
 
-class ResultsFile:
-    """One results file, as it was when it was opened. Its lines can be read several times."""
+class ResultsReader:
+    """The lines of one results file, as it was when it was opened. They can be read several times."""
 
     def __init__(self, name: str, place: Path | None, stack: ExitStack) -> None:
         self.name = name
@@ -73,9 +73,9 @@ class ResultsFile:
         """Return the requests in doubt, given the lines of the records."""
         return unresolved(self.planned, lines, self._redone.index)
 
-    def history(self) -> "RecordedHistory":
-        """Return what earlier runs left of each record, as the next run will find it."""
-        return RecordedHistory([self])
+    def by_record(self) -> "ReadOnlyResults":
+        """Index the lines; return what earlier runs left of each record, as the next run will find it."""
+        return ReadOnlyResults([self])
 
     def line_of(self, name: int, offset: int) -> dict[str, Any]:
         """Read the line of a record again, which `lines` yielded with this offset."""
@@ -148,13 +148,13 @@ Show = Callable[[int, Line, int | None], None]
 """Takes the number of a file, a line of it, and the place of an earlier line of the same record."""
 
 
-class RecordedHistory(History):
-    """The history of files that are only read. Of several lines of a record the first counts. `decide` is for one file.
+class ReadOnlyResults(ResultsFile):
+    """The records of files that are only read. Of several lines of a record the first counts. `decide` is for one file.
 
     `show` gets each line as it is read.
     """
 
-    def __init__(self, files: Sequence[ResultsFile], show: Show | None = None) -> None:
+    def __init__(self, files: Sequence[ResultsReader], show: Show | None = None) -> None:
         super().__init__()
         self._files = files
         self._numbers = array("I")
@@ -267,7 +267,7 @@ class _Redone:
 
 
 @contextmanager
-def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
+def open_results(names: Sequence[str]) -> Iterator[list[ResultsReader]]:
     """Open results files; no name and "-" are stdin, which is copied to an unnamed file first.
 
     Raises InputError for one that cannot be read, UsageError for one that is named twice.
@@ -275,10 +275,10 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsFile]]:
     if names.count("-") > 1:
         raise UsageError("stdin can be read only once, but - is given twice")
     with ExitStack() as stack:
-        files: list[ResultsFile] = []
+        files: list[ResultsReader] = []
         opened: set[_Inode] = set()
         for name in names or ["-"]:
-            file = ResultsFile("stdin" if name == "-" else name, _place(name), stack)
+            file = ResultsReader("stdin" if name == "-" else name, _place(name), stack)
             if file.inode in opened:
                 raise UsageError(f"{file.name} is given twice", "Its records would count twice.")
             opened |= file.inodes

@@ -1,4 +1,4 @@
-"""A results file that one run has locked: its history, and what this run adds."""
+"""The results file of a run: locked and mended, with the intents and the journal by which the run adds to it."""
 
 import fcntl
 import os
@@ -18,7 +18,6 @@ from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.chunk import read_member
 from llmbatch.results.disk import free_name
-from llmbatch.results.history import AGAIN, History
 from llmbatch.results.index import LineFlags, flags_of
 from llmbatch.results.indexing import NotIndexed, read_entries
 from llmbatch.results.intent_file import read_left
@@ -39,6 +38,7 @@ from llmbatch.results.lock import holder_of
 from llmbatch.results.pending import Pending
 from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.replaced import Replaced
+from llmbatch.results.results_file import AGAIN, ResultsFile
 from llmbatch.results.resume_policy import ResumePolicy
 from llmbatch.results.rewrite import merge, rewrite, sort
 from llmbatch.results.run_log import BATCHES, OWN_FIELDS, VERSION, last_header, write_header
@@ -63,8 +63,8 @@ class Found:
     notices: list[str] = field(default_factory=list)
 
 
-class Store(History):
-    """The results file of this run: its history, and what is added. Methods block: call them from a thread."""
+class Store(ResultsFile):
+    """The results file that this run has locked, and what the run adds. Methods block: call them from a thread."""
 
     def __init__(self, path: Path, *, fsync: str) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone
 from llmbatch.core.settings import InputSettings, ModelSettings, Redo, Settings
-from llmbatch.results.reader import RecordedHistory, open_results
+from llmbatch.results.reader import ReadOnlyResults, open_results
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from tests.support.deep import examples
 from tests.support.dialects import dialect_of
@@ -82,9 +82,9 @@ def lines_for(records: list[Any], fates: list[str]) -> list[Any]:
 
 
 @contextmanager
-def history_of(path: Path, lines: list[Any]) -> Iterator[RecordedHistory]:
+def results_of(path: Path, lines: list[Any]) -> Iterator[ReadOnlyResults]:
     with open_results([put(path, lines)]) as (file,):
-        yield file.history()
+        yield file.by_record()
 
 
 def write(path: Path, records: list[Any]) -> Path:
@@ -118,9 +118,9 @@ def test_a_second_pass_hands_out_what_does_not_keep_its_line_as_if_it_were_the_f
         fates = st.sampled_from(["none", "ok", "ok", "failed", "edited"])
         of_each = data.draw(st.lists(fates, min_size=len(all_records), max_size=len(all_records)))
         policy = data.draw(st.sampled_from(POLICIES))
-        with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
-            decided = [(one, history.decide(one.identity, one.key, policy)) for one in all_records]
-            survey = take_survey(run.input, run.model, dialect_of(run), history, policy)
+        with results_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as results:
+            decided = [(one, results.decide(one.identity, one.key, policy)) for one in all_records]
+            survey = take_survey(run.input, run.model, dialect_of(run), results, policy)
         assert survey is not None
 
         kept = {Action.KEEP_OK: AlreadyDone.OK, Action.KEEP_FAILED: AlreadyDone.FAILED}
@@ -164,11 +164,11 @@ def test_two_processes_find_what_one_finds(two_cores: None, records: list[Any], 
         fates = st.sampled_from(["none", "ok", "ok", "failed", "edited"])
         of_each = data.draw(st.lists(fates, min_size=len(all_records), max_size=len(all_records)))
         policy = data.draw(st.sampled_from(POLICIES))
-        with history_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as history:
-            survey = take_survey(run.input, run.model, dialect_of(run), history, policy)
-            matched = history.matched
-            alone = first_pass._FirstPass(run.input, run.model, dialect_of(run), history, policy).alone()
-            assert seen_in(survey) == seen_in(alone) and matched == history.matched
+        with results_of(Path(folder, "out.jsonl"), lines_for(all_records, of_each)) as results:
+            survey = take_survey(run.input, run.model, dialect_of(run), results, policy)
+            matched = results.matched
+            alone = first_pass._FirstPass(run.input, run.model, dialect_of(run), results, policy).alone()
+            assert seen_in(survey) == seen_in(alone) and matched == results.matched
         assert survey is not None
         assert [name(one) for one in everything(run, survey) if not isinstance(one, AlreadyDone)] == [
             name(one) for one in everything(run, alone) if not isinstance(one, AlreadyDone)
@@ -189,10 +189,10 @@ def test_a_second_process_helps_unless_records_are_repeated(
     two_cores: None, tmp_path: Path, files: list[list[str]], is_cut: bool
 ) -> None:
     run = a_run(*[write(tmp_path / f"{number}.jsonl", records) for number, records in enumerate(files)])
-    with history_of(tmp_path / "out.jsonl", lines_for(found := everything(run), ["ok"] * len(found))) as history:
-        survey = first_pass._FirstPass(run.input, run.model, dialect_of(run), history, POLICIES[0]).on_two_cores()
+    with results_of(tmp_path / "out.jsonl", lines_for(found := everything(run), ["ok"] * len(found))) as results:
+        survey = first_pass._FirstPass(run.input, run.model, dialect_of(run), results, POLICIES[0]).on_two_cores()
         assert (survey is not None) == is_cut
-        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
     assert survey is not None and survey.is_done and survey.records == len(found)
 
 
@@ -208,15 +208,15 @@ def test_a_second_process_that_ends_is_done_without(
         return half(*arguments, **more)
 
     monkeypatch.setattr(first_pass._FirstPass, "_half", unless_a_child)
-    with history_of(tmp_path / "out.jsonl", lines_for(everything(run), ["ok", "none", "ok", "none"])) as history:
-        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+    with results_of(tmp_path / "out.jsonl", lines_for(everything(run), ["ok", "none", "ok", "none"])) as results:
+        survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
     assert survey is not None and (survey.count(Action.KEEP_OK), survey.count(Action.SEND)) == (2, 2)
 
 
 def test_fields_that_no_record_has_are_told_in_two_processes_too(two_cores: None, tmp_path: Path) -> None:
     run = a_run(write(tmp_path / "in.jsonl", [{"id": n, "prompt": "x"} for n in range(200)]), id_field="ID")
-    with history_of(tmp_path / "out.jsonl", []) as history, pytest.raises(UsageError, match="--id-field 'ID'"):
-        take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+    with results_of(tmp_path / "out.jsonl", []) as results, pytest.raises(UsageError, match="--id-field 'ID'"):
+        take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "json", "txt", "jsonl.gz", "parquet"])
@@ -236,8 +236,8 @@ def test_an_input_that_is_replaced_between_the_passes_is_noticed(tmp_path: Path,
     put_there("old")
     run = a_run(source)
     first = everything(run)
-    with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok"] * 49 + ["none"])) as history:
-        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+    with results_of(tmp_path / "out.jsonl", lines_for(first, ["ok"] * 49 + ["none"])) as results:
+        survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
     assert survey is not None and survey.count(Action.SEND) == 1
     assert [name(one) for one in everything(run, survey) if isinstance(one, Job)] == [name(first[-1])]
     put_there("new")
@@ -248,11 +248,11 @@ def test_an_input_that_is_replaced_between_the_passes_is_noticed(tmp_path: Path,
 def test_what_is_added_between_the_passes_is_left_for_the_next_run(tmp_path: Path) -> None:
     run = a_run(write(tmp_path / "in.jsonl", ["a", "b", "c"]))
     first = everything(run)
-    with history_of(tmp_path / "out.jsonl", lines_for(first, ["ok", "none", "none"])) as history:
-        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+    with results_of(tmp_path / "out.jsonl", lines_for(first, ["ok", "none", "none"])) as results:
+        survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
         with (tmp_path / "in.jsonl").open("a") as more:
             more.write('"d"\n')
         found = everything(run, survey)
         assert [name(one) for one in found[1:]] == [name(one) for one in first[1:]]
-        survey = take_survey(run.input, run.model, dialect_of(run), history, POLICIES[0])
+        survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
     assert survey is not None and survey.records == 4

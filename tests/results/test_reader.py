@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.results.opening import open_store
 from llmbatch.results.reader import open_results
 from llmbatch.results.rewrite import merge
 from tests.support.result_lines import failed, ok, put
@@ -52,6 +53,14 @@ def test_what_stands_is_what_the_next_run_merges(tmp_path: Path) -> None:
     merge(Path(name), redo, tmp_path / "scratch")
     redo.unlink()
     assert read(name) == standing
+
+
+def test_the_repr_of_a_file_and_of_its_store_says_what_its_records_have(tmp_path: Path) -> None:
+    name = put(tmp_path / "r.jsonl", [failed("b", 1), ok("c", 2)])
+    with open_results([name]) as (file,):
+        assert repr(file.by_record()) == "<ReadOnlyResults 2 records, 1 ok, 0 in doubt, 0 in batches>"
+    with open_store(Path(name), fsync="never") as store:
+        assert repr(store) == "<Store 2 records, 1 ok, 0 in doubt, 0 in batches>"
 
 
 def test_a_second_pass_sees_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Knows what earlier runs left of each record, its line and its doubts, and decides what to do with it."""
+"""A results file as it is read: the line and the doubts of each record, and what is to be done with the record."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from llmbatch.results.render import unfit_answer
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.stats import amount
 
-__all__ = ["AGAIN", "MATCHED", "History"]
+__all__ = ["AGAIN", "MATCHED", "ResultsFile"]
 
 MATCHED, AGAIN = 1, 2
 """What became of a line's record: it was found in the input; it is to be sent again."""
@@ -26,7 +26,7 @@ _UNSURE = LineFlags.DOUBTS | LineFlags.OK
 """Of these a failure that may have been billed has only the first."""
 
 
-class History(ABC):
+class ResultsFile(ABC):
     """The lines of a results file by record, and the requests in doubt. Subclasses read the lines.
 
     `decide` is the one place where a record of the input is compared with them, for a run and for `--dry-run`.
@@ -39,6 +39,13 @@ class History(ABC):
         """The keys of failed lines that may have been billed."""
         self._pending = Pending()
         """The records that are in batches."""
+
+    def __repr__(self) -> str:
+        """Show how many records have a line, are in doubt and are in batches."""
+        return (
+            f"<{type(self).__name__} {len(self._lines)} records, {self._lines.count(LineFlags.OK)} ok, "
+            f"{len(self._doubts)} in doubt, {len(self._pending)} in batches>"
+        )
 
     @property
     @abstractmethod

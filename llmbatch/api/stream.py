@@ -15,8 +15,9 @@ import anyio.to_thread
 from llmbatch.api.options import API_KEY, Options, settings_of
 from llmbatch.api.result import Result
 from llmbatch.api.result_queue import ResultQueue
+from llmbatch.app.composition import open_session
 from llmbatch.app.servers import find_servers
-from llmbatch.app.session import Session, open_session
+from llmbatch.app.session import Session
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import (
     ActionNeeded,

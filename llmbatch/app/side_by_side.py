@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import anyio
 
+from llmbatch.app.composition import open_session, tune_interpreter
 from llmbatch.app.servers import Servers, find_servers
-from llmbatch.app.session import Session, View, open_session, tune_interpreter
+from llmbatch.app.session import Session, View
 from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import worst
 from llmbatch.core.errors import LlmbatchError, UsageError

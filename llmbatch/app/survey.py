@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import AlreadyDone, InvalidRecord
+from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.input.occurrences import Repeats
 from llmbatch.input.unchanged import Contents
 from llmbatch.results.resume_policy import KEPT, Action, Decision
 
-__all__ = ["NAMED", "Survey"]
+__all__ = ["NAMED", "AllKept", "Survey"]
 
 NAMED = 3
 """So many records in doubt are named in the plan of a run."""
@@ -131,3 +131,19 @@ class Survey:
 
     def _sum(self, which: Callable[[Decision, bool], bool]) -> int:
         return sum(count for code, count in self._counts.items() if which(*_FATES[code]))
+
+
+class AllKept:
+    """The input of a run with nothing to do: a survey has read it, and every record keeps its line."""
+
+    def __init__(self, kept: list[AlreadyDone]) -> None:
+        self._kept = kept
+
+    def read(self, limit: int) -> list[Job | InvalidRecord | AlreadyDone | Outcome]:
+        """Return all records whatever the limit, since each is only a reference."""
+        kept, self._kept = self._kept, []
+        return [*kept]
+
+    def interrupt(self) -> None:
+        """Return nothing more."""
+        self._kept = []

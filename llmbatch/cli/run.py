@@ -106,9 +106,9 @@ def run(
 
 
 def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
+    from llmbatch.app.composition import run as run_session
     from llmbatch.app.input import check_inputs
     from llmbatch.app.servers import find_servers
-    from llmbatch.app.session import run as run_session
     from llmbatch.ui.streams import EventLog
 
     view = settings.view

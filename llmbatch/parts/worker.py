@@ -6,10 +6,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+from llmbatch.app.composition import run as run_session
 from llmbatch.app.report import report
 from llmbatch.app.servers import Servers
 from llmbatch.app.session import View
-from llmbatch.app.session import run as run_session
 from llmbatch.app.shared import Shared
 from llmbatch.core.errors import ExitCode, LlmbatchError
 from llmbatch.core.ports import AttemptLog, Observer

@@ -305,7 +305,7 @@ def test_the_names_are_there_whatever_was_imported_before() -> None:
         "import pkgutil, importlib, llmbatch;"
         "[importlib.import_module(f'llmbatch.{each.name}') for each in pkgutil.iter_modules(llmbatch.__path__)"
         " if each.name != '__main__'];"
-        "import llmbatch.app.session;"
+        "import llmbatch.app.composition;"
         "assert callable(llmbatch.run) and callable(llmbatch.stream), (llmbatch.run, llmbatch.stream)"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE)

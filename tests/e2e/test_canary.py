@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from llmbatch.app import session
+from llmbatch.app import composition
 from llmbatch.cli import main
 
 from .command import Command, Ended, Mock, lines_of
@@ -285,7 +285,7 @@ def test_a_bug_shows_no_key_not_even_in_its_traceback(
     (tmp_path / "in.jsonl").write_text('"hi"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(session, "run", broken)
+    monkeypatch.setattr(composition, "run", broken)
     monkeypatch.setattr("sys.argv", ["llmbatch", "run", "in.jsonl", "-p", "mock", "--key-file", "key", "--debug"])
     assert main.run_to_code() == 70
     said = capfd.readouterr()

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 
 # Seconds for one test on a busy machine: what hangs fails, and the others go on.
 export PYTEST_TIMEOUT := 240
+# pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real live clean
 .DEFAULT_GOAL := help

@@ -35,13 +35,15 @@ def _run() -> int:
     _occupy_standard_streams()
     _drop_impossible_sizes()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        transport = None
+        transport = refusal = None
         if _will_send(sys.argv):
-            with suppress(LlmbatchError):  # the run tries again, and reports the error
+            try:
                 transport = stack.enter_context(spawn_transport())
+            except LlmbatchError as error:
+                refusal = error  # the run tries again, and reports the error
         from llmbatch.cli.main import run_to_code  # imports typer while the transport process starts
 
-        return run_to_code(transport)
+        return run_to_code(transport, refusal)
     return ExitCode.INTERRUPT
 
 
@@ -49,10 +51,14 @@ def _cannot_start(error: Exception) -> int:
     """Say why the command line could not start; return the exit code."""
     message, code = f"cannot start: {type(error).__name__}: {error}", 70
     with suppress(Exception):  # the shortage may make this import fail too
+        from llmbatch.core.errors import ExitCode, OutOfMemory
         from llmbatch.core.system_limits import explain_shortage
 
         shortage = explain_shortage(error)
-        if shortage is not None:
+        if isinstance(shortage, OutOfMemory):  # nothing is in flight yet that fewer workers would make smaller
+            message = "there is too little memory to start\nRaise `ulimit -v`, then run the same command again."
+            code = ExitCode.USAGE
+        elif shortage is not None:
             message, code = f"{shortage.message}\n{shortage.hint}", shortage.exit_code
     with suppress(OSError):
         os.write(2, f"llmbatch: {message}\n".encode("utf-8", "replace"))

@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
 
 from llmbatch.cli.lazy_commands import VERBS, Verbs
-from llmbatch.core.errors import ExitCode, LlmbatchError, ReaderGone
+from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.version import __version__
@@ -45,8 +45,11 @@ def _main(
     pass
 
 
-def run_to_code(transport: "TransportProcess | None" = None) -> int:
-    """Run the command line; return the exit code. Without `transport` a run starts its own."""
+def run_to_code(transport: "TransportProcess | None" = None, refusal: LlmbatchError | None = None) -> int:
+    """Run the command line; return the exit code. Without `transport` a run starts its own.
+
+    `refusal` says why it could not be started before: where memory is too short for that, other parts fail first.
+    """
     try:
         code = app(standalone_mode=False, obj=transport)
     except ClickException as error:
@@ -58,7 +61,8 @@ def run_to_code(transport: "TransportProcess | None" = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPT
     except Exception as error:
-        return _explain(error)
+        out_of_memory = isinstance(explain_shortage(error), OutOfMemory)
+        return _explain(refusal if refusal is not None and out_of_memory else error)
     return code if isinstance(code, int) else ExitCode.OK
 
 

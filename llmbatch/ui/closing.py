@@ -12,11 +12,11 @@ __all__ = ["Closing", "closings_of"]
 
 
 class Closing(NamedTuple):
-    """One such word. A command is never broken: it is there to be copied."""
+    """One such word. A command is never broken into lines: it is there to be copied."""
 
     label: str
     text: str
-    is_command: bool = False
+    has_command: bool = False
 
 
 def closings_of(summary: Summary, output: Path | None, same_command: str) -> Iterator[Closing]:
@@ -27,15 +27,15 @@ def closings_of(summary: Summary, output: Path | None, same_command: str) -> Ite
         yield Closing("stopped", summary.stopped or "")
         yield Closing("saved", _saved(summary, output))
         if summary.hint:
-            yield Closing("next", summary.hint)
+            yield Closing("next", summary.hint, has_command=True)
     if summary.pending:
         yield Closing("next", "the same command collects them; what runs at the provider is billed")
-        yield Closing("look", f"llmbatch batches {path} --check", is_command=True)
-        yield Closing("cancel", f"llmbatch batches {path} --cancel", is_command=True)
+        yield Closing("look", f"llmbatch batches {path} --check", has_command=True)
+        yield Closing("cancel", f"llmbatch batches {path} --cancel", has_command=True)
     if output is None or summary.pending:
         return
     if stopped:
-        yield Closing("continue", same_command, is_command=True)
+        yield Closing("continue", same_command, has_command=True)
     elif summary.held:
         yield Closing(
             "held", f"{summary.held:,} records may have been billed without an answer; they are not sent again"
@@ -43,7 +43,7 @@ def closings_of(summary: Summary, output: Path | None, same_command: str) -> Ite
         yield Closing("next", "llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     elif summary.failed or summary.failed_before:
         yield Closing("next", "the same command sends what failed again")
-        yield Closing("look", f"llmbatch report {path}", is_command=True)
+        yield Closing("look", f"llmbatch report {path}", has_command=True)
 
 
 def _saved(summary: Summary, output: Path | None) -> str:

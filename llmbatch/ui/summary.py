@@ -66,7 +66,7 @@ def _print(console: Console, label: str, lines: Sequence[str]) -> None:
 def _closed(closings: Iterable[Closing], width: int) -> Iterator[tuple[str, list[str]]]:
     for closing in closings:
         wrapped = textwrap.wrap(closing.text, max(20, width - LABEL), break_on_hyphens=False)
-        yield closing.label, [closing.text] if closing.is_command else wrapped
+        yield closing.label, [closing.text] if closing.has_command else wrapped
 
 
 def verdict(summary: Summary, symbols: Symbols) -> list[str]:

@@ -76,7 +76,7 @@ def run(
     def stream(render: Render) -> StreamSink:
         return StreamSink(stdout, render, escape=stdout_is_terminal)
 
-    check_stdout(settings.output, stdout, _notices(observers))
+    check_stdout(settings.output, stdout)
     if not embedded:
         tune_interpreter()
     with open_session(

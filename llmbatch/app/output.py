@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -95,14 +94,11 @@ class Output:
         return orphans
 
 
-def check_stdout(output: OutputSettings, fd: int, notice: Callable[[str], None]) -> None:
-    """Give notice when results go to a file that makes no run resumable. Raises UsageError when stdout is closed."""
-    path = output.path
-    wanted = path is None or output.tee
+def check_stdout(output: OutputSettings, fd: int) -> None:
+    """Raise UsageError when results go to stdout and it is closed."""
+    wanted = output.path is None or output.tee
     if wanted and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise UsageError("stdout is closed", "Results need a place: open it, or use -o FILE alone.")
-    if path is None and stat.S_ISREG(os.fstat(fd).st_mode):
-        notice("results go to a file through stdout; -o FILE would make the run resumable")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from llmbatch.core.loopback import is_loopback
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import ModelSettings
 from llmbatch.core.version import __version__
-from llmbatch.dialects.presets import PRESETS
+from llmbatch.dialects.presets import PRESETS, PROVIDER_ALIASES
 from llmbatch.dialects.providers import OWN_SERVER, Preset, find_endpoint
 
 __all__ = ["Servers", "find_preset", "find_servers", "is_own_machine", "secret_values"]
@@ -79,9 +79,11 @@ def find_preset(model: ModelSettings, environment: Mapping[str, str]) -> tuple[s
     name = model.provider or "openai"
     preset = PRESETS.get(name)
     if preset is None:
-        near = get_close_matches(name, PRESETS, n=1)
-        hint = f"Did you mean -p {near[0]}?" if near else f"Known are: {', '.join(sorted(PRESETS))}."
-        raise UsageError(f"unknown provider {name!r}", f"{hint} Any other server: --base-url URL.")
+        near = get_close_matches(name, [*PRESETS, *PROVIDER_ALIASES], n=1)
+        hint = f"Did you mean -p {PROVIDER_ALIASES.get(near[0], near[0])}? " if near else ""
+        raise UsageError(
+            f"unknown provider {name!r}", f"{hint}`llmbatch providers` lists all; --base-url URL is any other server."
+        )
     preset = preset.filled(environment)
     elsewhere = environment.get(_OPENAI_BASE_URL, "").strip() if name == "openai" and not model.base_urls else ""
     if elsewhere and elsewhere.rstrip("/") != preset.base_url:

@@ -41,7 +41,7 @@ def batches(
     llmbatch batches results.jsonl --cancel
     """
     if format not in ("table", "json"):
-        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+        raise UsageError(f"--format {format} is not a format", "--format table or json.")
     if sum((check, cancel, adopt is not None, give_up is not None)) > 1:
         raise UsageError("--check, --cancel, --adopt and --give-up are one at a time", "Keep one of them.")
     from llmbatch.app import batch_list

@@ -62,7 +62,7 @@ def convert(
         to = shape_named(output) if output is not None else None
     if to is None:
         raise UsageError(
-            "no shape", f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like."
+            "no format is named", f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like."
         )
     _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file)
     if not files and os.isatty(0):
@@ -87,7 +87,7 @@ def convert(
 def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
     """Check the shape, and that no option is without effect. Raises UsageError."""
     if to not in _SHAPES:
-        raise UsageError(f"--to {to}: no such shape", f"--to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}.")
+        raise UsageError(f"--to {to} is not a format", f"--to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}.")
     for is_set, option, shapes in (
         (raw, "--raw", ("text",)),
         (meta_columns is not None, "--meta-columns", ("csv", "tsv", "parquet")),

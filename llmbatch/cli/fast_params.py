@@ -11,7 +11,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 if TYPE_CHECKING:
     from typer._click.core import Context, Parameter
 
-__all__ = ["Command", "Group"]
+__all__ = ["Command", "Group", "in_plain_words"]
 
 
 class Command(TyperCommand):
@@ -115,3 +115,14 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     float | None: _number,
 }
 """The converter of a parameter, by its annotation."""
+
+_KINDS = {"integer": "a whole number", "number": "a number", "boolean": "yes or no", "string": "UTF-8 text"}
+
+
+def in_plain_words(message: str) -> str:
+    """Replace pydantic's words about a value of the wrong type."""
+    return re.sub(
+        r"Input should be a valid (\w+)(, unable to .*)?",
+        lambda found: f"must be {_KINDS.get(found[1], found[1])}",
+        message,
+    )

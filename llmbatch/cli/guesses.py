@@ -105,11 +105,11 @@ def about_option(name: str, options: Iterable[str]) -> str | None:
     return f"Did you mean {nearest[0]}?" if nearest else _OPTIONS.get(spelled)
 
 
-def about_command(name: str, verbs: Iterable[str], *, is_file: bool) -> str:
-    """Say what a command that does not exist is called here; where it is a file, how it is sent."""
+def about_command(name: str, verbs: Iterable[str], *, is_file: bool, of: str = "llmbatch") -> str:
+    """Say what a command of `of` that does not exist is called here; where it is a file, how it is sent."""
     if is_file or name.endswith((".jsonl", ".csv", ".json", ".txt", ".gz")):
         return f"llmbatch run {name} -m MODEL sends it; llmbatch report {name} sums up results."
     if answer := _COMMANDS.get(name.lower()):
         return f"It is {answer}."
     nearest = get_close_matches(name.lower(), verbs, n=1, cutoff=0.6)
-    return f"Did you mean llmbatch {nearest[0]}?" if nearest else f"Commands are: {', '.join(verbs)}."
+    return f"Did you mean {of} {nearest[0]}?" if nearest else f"Commands are: {', '.join(verbs)}."

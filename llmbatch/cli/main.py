@@ -7,9 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
+from typer._click.exceptions import ClickException, MissingParameter, NoArgsIsHelpError, NoSuchOption
 
+from llmbatch.cli.fast_params import in_plain_words
 from llmbatch.cli.lazy_commands import VERBS, Verbs
+from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
 from llmbatch.core.system_limits import explain_shortage
@@ -75,6 +77,10 @@ def _explain_usage(error: ClickException) -> int:
     verb = sys.argv[1] if sys.argv[1:2] and sys.argv[1] in VERBS else ""
     command = context.command_path if context is not None else f"llmbatch {verb}".strip()
     message = error.format_message().partition(" (Possible")[0].partition(" Did you mean")[0].rstrip(".")
+    message = in_plain_words(message)
+    variable = re.search(r" \(env var: '(.*?)'\)", message)
+    if variable is not None and variable[1] not in ENVIRONMENT:  # the value is that of the flag
+        message = message.replace(variable[0], "")
     _say(f"{command}: {message[:1].lower()}{message[1:]}")
     _say(_advice(error, command, context))
     return error.exit_code
@@ -88,7 +94,12 @@ def _advice(error: ClickException, command: str, context: "Context | None") -> s
         if answer := about_option(error.option_name, options):
             return answer
     elif (name := _unknown_command(error)) is not None:
+        if context is not None and context.parent is not None:  # a command of a group, as `config`
+            return about_command(name, list(getattr(context.command, "commands", VERBS)), is_file=False, of=command)
         return about_command(name, VERBS, is_file=os.path.isfile(name))
+    elif isinstance(error, MissingParameter) and error.param is not None:
+        short, values = min(error.param.opts, key=len), error.param.metavar or ""
+        return f"Add {f'{short} ' if short.startswith('-') else ''}{values}; {command} --help shows more."
     return f"{command} --help shows what there is."
 
 

@@ -41,7 +41,7 @@ def providers(
     llmbatch providers openai ollama --check
     """
     if format not in (None, "table", "json"):
-        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+        raise UsageError(f"--format {format} is not a format", "--format table or json.")
     import anyio
 
     from llmbatch.app import providers as presets

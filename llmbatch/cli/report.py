@@ -65,7 +65,7 @@ def report(
     llmbatch report answers/*.jsonl --expect json.label=meta.gold --min-accuracy 90%
     """
     if format not in FORMATS:
-        raise UsageError(f"--format {format}: not a format", f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+        raise UsageError(f"--format {format} is not a format", f"--format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     least = _share(min_accuracy)
     if least is not None and expect is None:
         raise UsageError("--min-accuracy needs --expect", "Example: --expect json.label=meta.gold")

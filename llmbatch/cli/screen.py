@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -85,7 +86,12 @@ def report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None
     as_json = view.log_format == "json"
     closings = [
         closing._replace(text=printable(redact(closing.text), 2000))
-        for closing in closings_of(summary, settings.output.path or settings.output.folder, _same_command())
+        for closing in closings_of(
+            summary,
+            settings.output.path or settings.output.folder,
+            _same_command(),
+            stdout_is_file=stat.S_ISREG(os.fstat(1).st_mode),
+        )
     ]
     if not view.quiet and not as_json and view.summary == "table":
         from llmbatch.ui.console import stderr_console

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbatch.cli.fast_params import in_plain_words
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.options.option import Option
@@ -251,7 +252,7 @@ def _named(ctx: typer.Context, table: dict[str, Any], path: Path | None) -> dict
         try:
             parameters[name].process_value(ctx, found[name])
         except typer.BadParameter as error:  # typer's message would blame the variable
-            raise UsageError(f"{path}: {key} = {value!r}: {error.message}", "Mend the file.") from None
+            raise UsageError(f"{path}: {key} = {value!r}: {in_plain_words(error.message)}", "Mend the file.") from None
     return found
 
 

@@ -110,7 +110,7 @@ def _verify(
     from llmbatch.ui.streams import stdout_sink, terminal_width, write_stderr
 
     if format not in ("table", "json"):
-        raise UsageError(f"--format {format}: not a format", "--format table or json.")
+        raise UsageError(f"--format {format} is not a format", "--format table or json.")
     if not inputs and os.isatty(0):
         raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
     if "-" in output and (not inputs or "-" in inputs):

@@ -70,5 +70,5 @@ def refuse(provider: str) -> UsageError:
     """Return the refusal of a provider without batches that we speak."""
     return UsageError(
         f"--batch-api: {provider} has no batch API that llmbatch speaks",
-        f"Those of {', '.join(BATCH_PROVIDERS)} it does, and an own server's of OpenAI's shape with --base-url.",
+        f"It speaks those of {', '.join(BATCH_PROVIDERS)}, and of servers like OpenAI's that --base-url names.",
     )

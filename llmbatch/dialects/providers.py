@@ -136,7 +136,7 @@ def checked_endpoint(named: str | None) -> str | None:
             raise UsageError(f"--endpoint {named!r} leads out of the base URL", "Write the path without dot segments.")
         return named
     raise UsageError(
-        f"--endpoint {named!r} is not spoken", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."
+        f"--endpoint {named!r} is not an endpoint", f"Use {', '.join(ENDPOINTS)}, or a path like /chat/completions."
     )
 
 

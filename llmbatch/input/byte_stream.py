@@ -17,7 +17,7 @@ from llmbatch.codec.text import HEAD, LONGEST_MARK, MARKS, wide_encoding
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.unchanged import Watch
 
-__all__ = ["COMPRESSIONS", "ByteStream", "Span", "Wake", "check", "must_exist", "title"]
+__all__ = ["COMPRESSIONS", "ByteStream", "Span", "Wake", "check", "must_exist", "not_there", "title"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
 _FOREIGN = {
@@ -178,7 +178,7 @@ def check(path: str, *, is_text: bool = True) -> int | None:
         if not is_text and stat.S_ISREG(mode):
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError as error:
-        raise _not_there(path) from error
+        raise not_there(path) from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {title(path)}: {getattr(error, 'strerror', None) or error}") from error
     suffix = os.path.splitext(path)[1].lower()
@@ -195,10 +195,10 @@ def check(path: str, *, is_text: bool = True) -> int | None:
 def must_exist(path: str) -> None:
     """Raise InputError for an input that does not exist."""
     if path != "-" and not os.path.lexists(path):
-        raise _not_there(path)
+        raise not_there(path)
 
 
-def _not_there(path: str) -> InputError:
+def not_there(path: str) -> InputError:
     """Say that an input does not exist; who wrote a prompt in its place is told how to send one."""
     hint = "Check the name; INPUT is a file, a folder, or a pattern in quotes."
     if " " in path and "/" not in path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from llmbatch.core.errors import InputError, UsageError
-from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Span, Wake, check, title
+from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Span, Wake, check, not_there, title
 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
 from llmbatch.input.json_array import JsonArray
@@ -187,6 +187,8 @@ def _expanded(path: str) -> Iterator[str]:
     else:
         matches = sorted(glob.glob(os.path.expanduser(path), recursive=True))
         files = [file for file in matches if not os.path.isdir(file) and not _belongs_to_run(file)]
+        if not files and " " in path and "*" not in path:
+            raise not_there(path)  # more likely a question than a pattern with a question mark
         if not files:
             raise InputError(
                 f"no file matches {path}", "Put a pattern into quotes, and look at the folder it begins in."

@@ -342,4 +342,5 @@ def _inode(file: BinaryIO) -> _Inode:
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
-    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+    hint = "Check the name: it is the file that `llmbatch run -o FILE` writes."
+    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}", hint)

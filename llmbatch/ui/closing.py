@@ -19,7 +19,9 @@ class Closing(NamedTuple):
     has_command: bool = False
 
 
-def closings_of(summary: Summary, output: Path | None, same_command: str) -> Iterator[Closing]:
+def closings_of(
+    summary: Summary, output: Path | None, same_command: str, *, stdout_is_file: bool = False
+) -> Iterator[Closing]:
     """Yield what there is to say; `output` is the results file, `same_command` what continues the run."""
     path = shlex.quote(str(output))
     stopped = summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING)
@@ -32,6 +34,8 @@ def closings_of(summary: Summary, output: Path | None, same_command: str) -> Ite
         yield Closing("next", "the same command collects them; what runs at the provider is billed")
         yield Closing("look", f"llmbatch batches {path} --check", has_command=True)
         yield Closing("cancel", f"llmbatch batches {path} --cancel", has_command=True)
+    if output is None and stdout_is_file and (stopped or summary.failed):
+        yield Closing("tip", "results went to a file through stdout; with -o FILE the same command continues a run")
     if output is None or summary.pending:
         return
     if stopped:

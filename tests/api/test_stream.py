@@ -227,7 +227,7 @@ def test_what_json_cannot_say_is_one_failed_record(server: str, value: Any) -> N
         ([], {"concurrency": 0}, "concurrency=0"),
         ([], {"rpm": -1}, "rpm=-1"),
         ([], {"pack": 0}, "pack=0"),
-        ([], {"endpoint": "replies"}, "'replies' is not spoken"),
+        ([], {"endpoint": "replies"}, "'replies' is not an endpoint"),
         ([], {"in_doubt": "forget"}, "in_doubt='forget'"),
         ([], {"max_failures": "many"}, "max_failures='many'"),
         ([], {"dedupe": True}, "dedupe needs output"),

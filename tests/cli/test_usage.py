@@ -12,7 +12,7 @@ UNSPOKEN = ("ollama", "xai", "fireworks", "openrouter")
 USAGE = [
     (("--model",), "requires an argument"),
     (("-p", "opnai"), "Did you mean -p openai?"),
-    (("-p", "nosuchthing"), "Known are:"),
+    (("-p", "nosuchthing"), "llmbatch providers"),
     (("--modle", "x"), "--model"),
     ((), "Name one with -m MODEL"),
     (("-m", "m", "-c", "0"), "--concurrency '0'"),

@@ -42,9 +42,11 @@ def test_quiet_still_says_why_a_run_stopped(llmbatch: Command) -> None:
 
 def test_results_into_a_file_by_redirection_are_told_of_the_flag(llmbatch: Command, mock: Mock, tmp_path: Path) -> None:
     with open(tmp_path / "results", "wb") as regular:
-        done = llmbatch("run", *mock(), stdin=["hi"], stdout=regular.fileno())
-    assert "-o FILE would make the run resumable" in done.stderr
-    assert "resumable" not in llmbatch("run", *mock(), stdin=["hi"]).stderr
+        bad = llmbatch("run", *mock(), stdin=["hi", {}], stdout=regular.fileno())
+        good = llmbatch("run", *mock(), stdin=["hi"], stdout=regular.fileno())
+    assert "with -o FILE the same command continues" in bad.stderr
+    assert "-o FILE" not in good.stderr, "nothing has to be sent again"
+    assert "-o FILE" not in llmbatch("run", *mock(), stdin=["hi", {}]).stderr
 
 
 def test_progress_is_drawn_on_a_terminal(llmbatch: Command, start_mock: Callable[..., Mock]) -> None:

@@ -15,12 +15,13 @@ from llmbatch.app.servers import Servers, find_servers
 from llmbatch.app.session import Session, View
 from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import worst
+from llmbatch.core.counts import latency_s
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.model_name import NamedModel
 from llmbatch.core.ports import AttemptLog, Observer
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import ModelCounts, Snapshot
-from llmbatch.core.tally import ModelTally, Summary, latency_s
+from llmbatch.core.tally import ModelTally, Summary
 from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
 from llmbatch.transport_process.event_loop import has_uvloop
@@ -280,13 +281,5 @@ def _joined_models(models: Sequence[ModelTally]) -> ModelTally:
     """Return the counts of the models of one run as one: records may name others than that of the run."""
     found = ModelTally()
     for one in models:
-        found.ok += one.ok
-        found.failed += one.failed
-        found.attempts += one.attempts
-        found.input_tokens += one.input_tokens
-        found.output_tokens += one.output_tokens
-        found.cached_input_tokens += one.cached_input_tokens
-        if one.cost is not None:
-            found.cost = (found.cost or 0.0) + one.cost
-        found.latencies.extend(one.latencies)
+        found.include(one)
     return found

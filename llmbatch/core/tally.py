@@ -1,49 +1,40 @@
 """Counts what a run has written so far; its final counts are the summary."""
 
-import math
-from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
+from llmbatch.core.counts import Counts, counted_name, latency_s, percentiles
 from llmbatch.core.events import Event, Finished, Paused, Retrying
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
 from llmbatch.core.usage import Usage
 
-__all__ = ["FailureExample", "ModelTally", "PartCounts", "ServerTraffic", "Summary", "Tally", "percentiles"]
+__all__ = ["FailureExample", "ModelTally", "PartCounts", "ServerTraffic", "Summary", "Tally"]
 
 
 RECENT = 100
 """Answers of each model whose latency is the present one."""
 
-MOST_MODELS = 100
-"""Models that are counted separately; a hostile input names a new one in every record."""
-
-OTHER = "(other)"
-
 
 @dataclass(slots=True)
-class ModelTally:
-    """The counts of one model, by the name that requests gave it. `latencies` are those of last attempts."""
+class ModelTally(Counts):
+    """The counts of one model, by the name that requests gave it."""
 
-    ok: int = 0
     failed: int = 0
-    attempts: float = 0
-    """Records that share a request have equal parts of it."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
-    cost: float | None = None
-    latencies: "array[float]" = field(default_factory=lambda: array("f"))
 
-    @property
-    def requests(self) -> int:
-        """Count the requests."""
-        return round(self.attempts)
+    def include(self, other: "ModelTally") -> None:
+        """Add the counts of another object to this one."""
+        self.add_counts(other)
+        self.failed += other.failed
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cached_input_tokens += other.cached_input_tokens
 
     def use(self, usage: Usage | None) -> None:
         """Count the tokens of an answer."""
@@ -51,10 +42,6 @@ class ModelTally:
             self.input_tokens += usage.input_tokens or 0
             self.output_tokens += usage.output_tokens or 0
             self.cached_input_tokens += usage.cached_input_tokens or 0
-
-    def latency_s(self) -> dict[str, float]:
-        """Return exact percentiles in seconds; empty when there are none."""
-        return latency_s(self.latencies)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -65,7 +52,7 @@ class ModelTally:
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cached_input_tokens": self.cached_input_tokens,
-            "cost_usd": round(self.cost, 9) if self.cost is not None else None,
+            "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
             "latency_s": self.latency_s(),
         }
 
@@ -137,7 +124,7 @@ class Tally:
     @property
     def cost(self) -> float | None:
         """Add up the costs that are known; None when none is."""
-        costs = [share.cost for share in self.models.values() if share.cost is not None]
+        costs = [share.cost_usd for share in self.models.values() if share.cost_usd is not None]
         return sum(costs) if costs else None
 
     def add(self, outcome: Outcome | InvalidRecord) -> None:
@@ -151,13 +138,13 @@ class Tally:
         if not job.batch:
             share.latencies.append(job.latency)
         if job.cost is not None:
-            share.cost = (share.cost or 0.0) + job.cost
+            share.spend(job.cost)
         self.possibly_billed += job.possibly_billed
         share.use(verdict.usage)
         if isinstance(verdict, Completion):
             share.ok += 1
             if "packed" in verdict.extra:
-                share.attempts -= 1 - 1 / verdict.extra["packed"]
+                share.share(verdict.extra["packed"])
         else:
             share.failed += 1
             self._add_failure(verdict, job.identity)
@@ -165,8 +152,7 @@ class Tally:
     def _share(self, model: str) -> ModelTally:
         share = self.models.get(model)
         if share is None:
-            name = model if len(self.models) < MOST_MODELS else OTHER
-            share = self.models.setdefault(name, ModelTally())
+            share = self.models.setdefault(counted_name(model, self.models), ModelTally())
         return share
 
     def _add_failure(self, fault: Fault, identity: Identity) -> None:
@@ -184,18 +170,6 @@ class Tally:
     def latency_s(self) -> dict[str, float]:
         """Return exact percentiles of all latencies."""
         return latency_s(*(share.latencies for share in self.models.values()))
-
-
-def latency_s(*latencies: Iterable[float]) -> dict[str, float]:
-    """Return exact percentiles of latencies in seconds; empty when there are none."""
-    found = percentiles(chain.from_iterable(latencies), 50, 95, 99)
-    return {name: round(seconds, 4) for name, seconds in zip(("p50", "p95", "p99"), found, strict=False)}
-
-
-def percentiles(values: Iterable[float], *ranks: float) -> list[float]:
-    """Return exact percentiles by nearest rank; empty when there are no values."""
-    ordered = sorted(values)
-    return [ordered[max(1, math.ceil(rank * len(ordered) / 100)) - 1] for rank in ranks] if ordered else []
 
 
 class ServerTraffic(NamedTuple):

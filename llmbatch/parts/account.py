@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from llmbatch.app.summary import worst
+from llmbatch.core.counts import latency_s
 from llmbatch.core.errors import ExitCode, LlmbatchError
 from llmbatch.core.settings import Tolerance
-from llmbatch.core.tally import ModelTally, PartCounts, ServerTraffic, Summary, latency_s
+from llmbatch.core.tally import ModelTally, PartCounts, ServerTraffic, Summary
 
 __all__ = ["Account"]
 
@@ -66,7 +66,7 @@ class Account:
         for kind, example in summary.examples.items():
             self._examples.setdefault(kind, example)
         for name, tally in summary.models.items():
-            _include(self._models.setdefault(name, ModelTally()), tally)
+            self._models.setdefault(name, ModelTally()).include(tally)
         for url, *counts in summary.servers:
             before = self._servers.get(url, ServerTraffic(url, 0, 0, 0))
             self._servers[url] = ServerTraffic(url, *(a + b for a, b in zip(before[1:], counts, strict=True)))
@@ -118,21 +118,3 @@ class Account:
             exit_code=code,
             parts=PartCounts(self.complete, unfinished, self.busy),
         )
-
-
-def _include(total: ModelTally, tally: ModelTally) -> None:
-    for name in ("ok", "failed", "attempts", "input_tokens", "output_tokens", "cached_input_tokens"):
-        setattr(total, name, getattr(total, name) + getattr(tally, name))
-    if tally.cost is not None:
-        total.cost = (total.cost or 0.0) + tally.cost
-    total.latencies.extend(tally.latencies)
-
-
-def without_latencies(summary: Summary, most: int) -> Summary:
-    """Return a summary that is small enough to be sent between processes: of each model at most so many latencies."""
-    models = {}
-    for name, tally in summary.models.items():
-        step = max(1, -(-len(tally.latencies) // most))
-        latencies = type(tally.latencies)("f", sorted(tally.latencies)[step // 2 :: step])
-        models[name] = replace(tally, latencies=latencies)
-    return replace(summary, models=models)

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.counts import MOST_NAMES, OTHER
 from llmbatch.core.errors import UsageError
-from llmbatch.results.stats import MOST_NAMES, OTHER
 
 __all__ = ["Expectation", "Score"]
 

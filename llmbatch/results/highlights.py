@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from llmbatch.results.stats import MOST_NAMES, OTHER, amount, unix_time
+from llmbatch.core.counts import MOST_NAMES, OTHER
+from llmbatch.results.stats import amount, unix_time
 
 __all__ = ["Bin", "Example", "Highlights", "answer_text"]
 

@@ -2,38 +2,30 @@
 
 import math
 import re
-from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
+from llmbatch.core.counts import Counts, counted_name
+
 __all__ = ["Stats", "StatsByModel", "amount", "unix_time"]
 
-MOST_NAMES = 100
-"""Models and kinds that are counted separately; a hostile file has a new one on every line."""
-
-OTHER = "(other)"
 _TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
-_RANKS = {"p50": 50, "p95": 95, "p99": 99}
 
 
 @dataclass(slots=True)
-class Stats:
+class Stats(Counts):
     """The lines of one model, or of all."""
 
-    ok: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     billed_failures: int = 0
     possibly_billed: int = 0
-    attempts: float = 0
-    """Records that share a request have equal parts of it."""
     sent_again: int = 0
     reused: int = 0
     deduplicated: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
-    cost_usd: float | None = None
     priced: int = 0
     """Lines that have a cost."""
     unpriced: int = 0
@@ -44,7 +36,6 @@ class Stats:
     """When the first attempt began, in Unix seconds; infinite without any."""
     ended: float = -math.inf
     """When the last attempt ended."""
-    latencies: "array[float]" = field(default_factory=lambda: array("f"))
 
     @property
     def failed(self) -> int:
@@ -55,11 +46,6 @@ class Stats:
     def records(self) -> int:
         """Count the lines."""
         return self.ok + self.failed
-
-    @property
-    def requests(self) -> int:
-        """Count the requests."""
-        return round(self.attempts)
 
     @property
     def elapsed_s(self) -> float | None:
@@ -78,13 +64,13 @@ class Stats:
         else:
             error = line.get("error")
             kind = error.get("kind") if isinstance(error, dict) else None
-            self.failures[_counted_name(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
+            self.failures[counted_name(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
             self.billed_failures += line.get("billed") is True
         attempts = _count(line.get("attempts"))
         self.attempts += attempts
         packed = _count(line.get("packed"))
         if packed > 1:
-            self.attempts -= 1 - 1 / packed
+            self.share(packed)
         self.sent_again += max(0, attempts - 1)
         self.possibly_billed += _count(line.get("possibly_billed"))
         self.reused += bool(line.get("reused"))
@@ -95,7 +81,7 @@ class Stats:
                 self.tokens[name] += _count(usage.get(name))
         cost = amount(line.get("cost_usd"))
         if cost is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + cost
+            self.spend(cost)
             self.priced += 1
         elif line["status"] == "ok" and not line.get("reused") and not line.get("deduplicated"):
             self.unpriced += 1
@@ -111,32 +97,20 @@ class Stats:
 
     def include(self, other: "Stats") -> None:
         """Add the counts of another object to this one."""
-        self.ok += other.ok
+        self.add_counts(other)
         for kind, count in other.failures.items():
-            self.failures[_counted_name(kind, self.failures)] += count
+            self.failures[counted_name(kind, self.failures)] += count
         self.billed_failures += other.billed_failures
         self.possibly_billed += other.possibly_billed
-        self.attempts += other.attempts
         self.sent_again += other.sent_again
         self.reused += other.reused
         self.deduplicated += other.deduplicated
         self.tokens.update(other.tokens)
-        if other.cost_usd is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
         self.priced += other.priced
         self.unpriced += other.unpriced
-        self.latencies.extend(other.latencies)
         if other.first_started_at is not None and other.last_started_at is not None:
             self._note(other.first_started_at, other.last_started_at)
         self.began, self.ended = min(self.began, other.began), max(self.ended, other.ended)
-
-    def latency_s(self) -> dict[str, float]:
-        """Return exact percentiles of the last attempts' latencies, by nearest rank; empty when there are none."""
-        if not self.latencies:
-            return {}
-        ordered = sorted(self.latencies)
-        places = {name: max(1, math.ceil(rank * len(ordered) / 100)) - 1 for name, rank in _RANKS.items()}
-        return {name: round(ordered[place], 4) for name, place in places.items()}
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values, under the names that the summary of a run has."""
@@ -181,7 +155,7 @@ class StatsByModel:
     def add(self, line: dict[str, Any]) -> None:
         """Count one result line."""
         model = line.get("model")
-        name = _counted_name(model, self.models) if isinstance(model, str) else None
+        name = counted_name(model, self.models) if isinstance(model, str) else None
         account = self.models.get(name)
         if account is None:
             account = self.models[name] = Stats()
@@ -191,7 +165,7 @@ class StatsByModel:
         """Add the counts of other files."""
         self.files += other.files
         for name, account in other.models.items():
-            named = None if name is None else _counted_name(name, self.models)
+            named = None if name is None else counted_name(name, self.models)
             self.models.setdefault(named, Stats()).include(account)
 
     def total(self) -> Stats:
@@ -229,10 +203,6 @@ def _is_dated(name: str, alias: str) -> bool:
     """Say whether a name of a model is an alias with a date: `m-2026-05-01`, `m-20260501` or `m-0501` of `m`."""
     stem = alias.removesuffix("-latest")
     return name.startswith(stem) and re.fullmatch(r"[-@][0-9][0-9-]{2,}", name[len(stem) :]) is not None
-
-
-def _counted_name(name: str, known: Any) -> str:
-    return name if name in known or len(known) < MOST_NAMES else OTHER
 
 
 def _count(value: Any) -> int:

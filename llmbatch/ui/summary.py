@@ -206,6 +206,6 @@ def _model_row(name: str, tally: ModelTally) -> tuple[str, ...]:
         f"{tally.requests:,}",
         f"{tally.input_tokens:,}" if tally.input_tokens else "",
         f"{tally.output_tokens:,}" if tally.output_tokens else "",
-        "" if tally.cost is None else money(tally.cost),
+        "" if tally.cost_usd is None else money(tally.cost_usd),
         *(duration(latency[rank]) if latency else "" for rank in ("p50", "p95")),
     )

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch.app.report import report
+from llmbatch.core.counts import MOST_NAMES, OTHER
 from llmbatch.results.highlights import Highlights
-from llmbatch.results.stats import MOST_NAMES, OTHER, Stats, StatsByModel
+from llmbatch.results.stats import Stats, StatsByModel
 from llmbatch.ui.report import account_text
 from llmbatch.ui.report_html import report_page
 from llmbatch.ui.report_markdown import report_markdown

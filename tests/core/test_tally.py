@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.counts import MOST_NAMES, OTHER, percentiles
 from llmbatch.core.events import Finished, Notice, Paused, Retrying, Stopping
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
-from llmbatch.core.tally import MOST_MODELS, OTHER, Tally, percentiles
+from llmbatch.core.tally import Tally
 from llmbatch.results.stats import Stats
 from tests.support.scripted import ROUTE, invalid, job
 
@@ -103,9 +104,9 @@ def test_models_have_shares_that_add_up() -> None:
 
 def test_no_more_models_are_told_apart_than_anybody_reads() -> None:
     tally = Tally()
-    tally(Finished([asked(f"model-{n}") for n in range(3 * MOST_MODELS)]))
-    assert len(tally.models) == MOST_MODELS + 1 and tally.models[OTHER].ok == 2 * MOST_MODELS
-    assert tally.ok == 3 * MOST_MODELS
+    tally(Finished([asked(f"model-{n}") for n in range(3 * MOST_NAMES)]))
+    assert len(tally.models) == MOST_NAMES + 1 and tally.models[OTHER].ok == 2 * MOST_NAMES
+    assert tally.ok == 3 * MOST_NAMES
 
 
 def test_records_that_shared_a_request_are_one_request_together() -> None:

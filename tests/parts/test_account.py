@@ -22,7 +22,7 @@ ENDED = Summary(
     input_tokens=100,
     output_tokens=50,
     cost_usd=0.5,
-    models={"m": ModelTally(ok=9, failed=1, attempts=11, cost=0.5)},
+    models={"m": ModelTally(ok=9, failed=1, attempts=11, cost_usd=0.5)},
     wall_s=4.0,
     waited_s=1.0,
     limited_by={"ceiling": 0.5},

@@ -13,7 +13,7 @@ from llmbatch.ui.summary import show_summary
 from llmbatch.ui.symbols import ASCII, UNICODE, Symbols
 
 MODELS = {
-    name: ModelTally(ok, failed, ok + failed, 12_345_678, 7_654_321, 1_000, 1234.5678 / n, array("f", [0.1 * n] * 9))
+    name: ModelTally(ok, ok + failed, 1234.5678 / n, array("f", [0.1 * n] * 9), failed, 12_345_678, 7_654_321, 1_000)
     for n, (name, ok, failed) in enumerate(
         [("anthropic/claude-sonnet-4-5-20250929-of-a-long-name", 300, 7), ("gpt-x", 200, 0), ("宽" * 30, 93, 0)], 1
     )

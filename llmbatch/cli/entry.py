@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import TextIO
 
+from llmbatch.core.stderr import write_stderr
+
 __all__ = ["entry"]
 
 
@@ -60,8 +62,7 @@ def _cannot_start(error: Exception) -> int:
             code = ExitCode.USAGE
         elif shortage is not None:
             message, code = f"{shortage.message}\n{shortage.hint}", shortage.exit_code
-    with suppress(OSError):
-        os.write(2, f"llmbatch: {message}\n".encode("utf-8", "replace"))
+    write_stderr(f"llmbatch: {message}\n".encode("utf-8", "replace"))
     return code
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +13,7 @@ from llmbatch.cli.lazy_commands import VERBS, Verbs
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
+from llmbatch.core.stderr import write_stderr
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.version import __version__
 
@@ -135,5 +135,4 @@ def _explain(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):
-        os.write(2, f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
+    write_stderr(f"{printable(text, 1000)}\n".encode("utf-8", "replace"))

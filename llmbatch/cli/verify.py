@@ -105,9 +105,10 @@ def _verify(
     from llmbatch.app.verify import Problem
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
+    from llmbatch.core.stderr import write_stderr
     from llmbatch.input.source import checked_delimiter, expand
     from llmbatch.parts.folder import is_run_folder
-    from llmbatch.ui.streams import stdout_sink, terminal_width, write_stderr
+    from llmbatch.ui.streams import stdout_sink, terminal_width
 
     if format not in ("table", "json"):
         raise UsageError(f"--format {format} is not a format", "--format table or json.")

@@ -18,6 +18,7 @@ __all__ = [
     "event_parser",
     "first_value",
     "glued_values",
+    "is_deeper",
     "is_unicode",
     "line_parser",
     "loads",
@@ -51,7 +52,7 @@ def loads(data: bytes) -> Any:
     value = orjson.loads(data)
     if not _may_hold_wide_number(data):
         return value
-    if _deeper(value, DEEPEST_STANDARD):
+    if is_deeper(value, DEEPEST_STANDARD):
         raise json.JSONDecodeError("depth limit exceeded", "", 0)
     return json.loads(data)
 
@@ -82,7 +83,7 @@ def loads_shallow(data: bytes) -> Any:
     if brackets > MOST:
         raise json.JSONDecodeError(f"more than {MOST:,} lists and objects", "", 0)
     value = loads(data)
-    if brackets > DEEPEST and _deeper(value, DEEPEST):
+    if brackets > DEEPEST and is_deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
     return value
 
@@ -107,7 +108,7 @@ def loads_halves(data: bytes) -> Any:
         value = json.loads(data)
     except RecursionError:
         raise json.JSONDecodeError("depth limit exceeded", "", 0) from None
-    if _deeper(value, DEEPEST):
+    if is_deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
     return value
 
@@ -156,7 +157,8 @@ def glued_values(data: bytes, glue: str) -> list[Any]:
     return values
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
+    """Tell whether arrays and objects are nested in more levels than that."""
     layer = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         if not layer:
@@ -221,7 +223,7 @@ def is_unicode(text: str) -> bool:
 
 
 def _dumps_stdlib(value: Any, *, sort_keys: bool) -> bytes:
-    if _deeper(value, DEEPEST_STANDARD):
+    if is_deeper(value, DEEPEST_STANDARD):
         raise ValueError(f"cannot be written as JSON: nested deeper than {DEEPEST_STANDARD} levels")
     try:
         return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys).encode("ascii")

@@ -12,7 +12,6 @@ __all__ = [
     "RecordSource",
     "marked",
     "outline",
-    "too_deep",
 ]
 
 DIGEST_BYTES = 65_536
@@ -90,14 +89,3 @@ def outline(value: Any) -> bytes:
                 parts.append(repr(plain))
     data = "\n".join(parts).encode()
     return data if len(data) < DIGEST_BYTES else marked(data, len(data))
-
-
-def too_deep(value: Any) -> bool:
-    """Tell whether a value is nested deeper than `DEEPEST`."""
-    level = [value]
-    for _ in range(DEEPEST):
-        nodes = [node for node in level if isinstance(node, (dict, list))]
-        if not nodes:
-            return False
-        level = [child for node in nodes for child in (node.values() if isinstance(node, dict) else node)]
-    return any(isinstance(node, (dict, list)) for node in level)

@@ -1,9 +1,9 @@
 """Reads the elements of a JSON array, which is loaded as one value."""
 
-from llmbatch.codec.json import loads
+from llmbatch.codec.json import is_deeper, loads
 from llmbatch.core.errors import InputError
 from llmbatch.input.byte_stream import ByteStream, Wake
-from llmbatch.input.entry import DEEPEST, Entry, outline, too_deep
+from llmbatch.input.entry import DEEPEST, Entry, outline
 
 __all__ = ["JsonArray"]
 
@@ -60,6 +60,6 @@ class JsonArray:
 
 
 def _entry(where: str, value: object) -> Entry:
-    if too_deep(value):
+    if is_deeper(value, DEEPEST):
         return Entry(where, None, f"{where}: nested deeper than {DEEPEST} levels", outline(value))
     return Entry(where, value)

@@ -1,8 +1,8 @@
 """Inputs with one record a line: JSON Lines and plain text."""
 
-from llmbatch.codec.json import line_parser
+from llmbatch.codec.json import is_deeper, line_parser
 from llmbatch.core.errors import InputError
-from llmbatch.input.entry import DEEPEST, Entry, marked, too_deep
+from llmbatch.input.entry import DEEPEST, Entry, marked
 from llmbatch.input.lines import Lines, Oversized
 
 __all__ = ["JsonLines", "TextLines"]
@@ -87,7 +87,7 @@ class JsonLines:
                         entries.append(self._error_entry(f"{self._prefix}{number}", line, error))
                     continue
                 self._recognised = True
-                if len(line) > 2 * DEEPEST and _may_be_deep(line) and too_deep(value):
+                if len(line) > 2 * DEEPEST and _may_be_deep(line) and is_deeper(value, DEEPEST):
                     entries.append(_nested(f"{self._prefix}{number}", line))
                 else:
                     entries.append(Entry(f"{self._prefix}{number}", value))

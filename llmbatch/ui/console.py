@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from io import StringIO
 from typing import IO, cast
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch.core.printable import printable
+from llmbatch.core.stderr import write_stderr
 
 __all__ = ["WIDE", "columns", "facts", "is_terminal", "plain_text", "stderr_console"]
 
@@ -29,10 +29,7 @@ class _Stderr(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write as much as possible; return the length of the text."""
-        left = memoryview(text.encode("utf-8", "replace"))
-        with suppress(OSError):
-            while left:
-                left = left[os.write(2, left) :]
+        write_stderr(text.encode("utf-8", "replace"))
         return len(text)
 
     def fileno(self) -> int:

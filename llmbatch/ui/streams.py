@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from llmbatch.core.events import Event, Finished, Notice, Paused, Retrying, Stop
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.printable import printable
+from llmbatch.core.stderr import write_stderr
 from llmbatch.results.stream_sink import StreamSink
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "say_with_time",
     "stdout_sink",
     "terminal_width",
-    "write_stderr",
 ]
 
 Say = Callable[[str], None]
@@ -106,12 +105,6 @@ def stdout_sink() -> Callable[[bytes], None]:
     It raises ReaderGone or OutputError.
     """
     return StreamSink(1, lambda outcome: b"", escape=os.isatty(1)).write_lines
-
-
-def write_stderr(text: bytes) -> None:
-    """Write to stderr; errors are ignored."""
-    with suppress(OSError):
-        os.write(2, text)
 
 
 def notice(text: str) -> None:

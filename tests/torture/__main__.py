@@ -2,15 +2,41 @@
 
 import argparse
 import sys
+import tempfile
 import time
+from contextlib import closing
+from pathlib import Path
 
+from tests.torture.batch_loop import POLICIES, ROOTS, batch_loop, every_operation
+from tests.torture.bench import Bench
 from tests.torture.loop import SCENES, torture
 
 parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
 parser.add_argument("--kills", type=int, default=1000)
 parser.add_argument("--records", type=int, default=60, help="records of each input")
 parser.add_argument("--seed", type=int, help="the same kills again, as far as a machine's pace allows")
+parser.add_argument("--batches", action="store_true", help="only the runs with batches")
 options = parser.parse_args()
+
+
+def torture_batches() -> list[str]:
+    """Kill runs with batches at every operation; print how many, and return what is wrong."""
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as home, closing(Bench(Path(home))) as bench, batch_loop(bench) as loop:
+        for dialect in ROOTS:
+            for policy in POLICIES:
+                before = loop.kills
+                wrong += every_operation(loop, dialect, policy)
+                print(f"batches, {dialect}, --in-doubt {policy}: killed at each of {loop.kills - before} operations")
+        print(f"batches: {loop.reported} reported as possibly billed, {len(wrong)} wrong")
+    return wrong
+
+
+if options.batches:
+    found_wrong = torture_batches()
+    for what in found_wrong:
+        print("WRONG:", what, file=sys.stderr)
+    sys.exit(bool(found_wrong))
 
 began = time.monotonic()
 found = torture(options.kills, records=options.records, seed=options.seed)
@@ -30,7 +56,8 @@ for what, one, other in (
     ("  reported as possibly billed", hold.reported, retry.reported),
 ):
     print(f"{what:42}{one:>16,}{other:>18,}")
+found_wrong = hold.wrong + retry.wrong + torture_batches()
 print(f"{time.monotonic() - began:.0f} s")
-for wrong in hold.wrong + retry.wrong:
-    print("WRONG:", wrong, file=sys.stderr)
-sys.exit(bool(hold.wrong or retry.wrong))
+for what in found_wrong:
+    print("WRONG:", what, file=sys.stderr)
+sys.exit(bool(found_wrong))

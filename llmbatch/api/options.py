@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     overrides: Mapping[str, Any]
     temperature: float
     max_tokens: int
+    tier: Literal["flex", "priority", "standard"]
     stream: bool
     json: bool
     schema: Any

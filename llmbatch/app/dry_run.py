@@ -163,4 +163,4 @@ def open_decisions(
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
         by_record = results.by_record()
-        yield lambda job: by_record.decide(job.identity, job.key, policy)
+        yield lambda job: by_record.decide(job.identity, by_record.known_key(job), policy)

@@ -65,12 +65,13 @@ class _FirstPass:
         """Go through all of it."""
         self._results.forget_matched()
         survey, decide, policy = Survey(), self._results.decide, self._policy
+        known_key = self._results.known_key
         with closing(InputReader(self._input, self._model, lambda text: None)) as reading:
             survey.contents = reading.record()
             jobs = reading.jobs(self._dialect)
             while batch := jobs.records(BATCH):
                 for job in batch:
-                    survey.add(job, decide(job.identity, job.key, policy))
+                    survey.add(job, decide(job.identity, known_key(job), policy))
             survey.fill(jobs.position)
         survey.close()
         return survey
@@ -122,7 +123,7 @@ class _FirstPass:
                     identity = job.identity
                     if identity.occurrence:
                         return None
-                    decision = decide(identity, job.key, policy)
+                    decision = decide(identity, results.known_key(job), policy)
                     survey.add(job, decision)
                     if decision is not KEPT and not results.has_line(identity):
                         half.new.append(hash_of(identity.id, identity.record))

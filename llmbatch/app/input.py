@@ -17,6 +17,7 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.providers import Preset
 from llmbatch.dialects.request_options import Options
 from llmbatch.dialects.router import Router
+from llmbatch.dialects.service_tiers import tier_word
 from llmbatch.dialects.structured_output import AnswerChecks, JsonRouter, response_format
 from llmbatch.input.byte_stream import must_exist
 from llmbatch.input.decode import Decoder, Meta
@@ -182,6 +183,9 @@ def new_dialect(model: ModelSettings, preset: Preset, pack: int | None) -> Diale
         overrides=model.overrides,
         pack=pack,
         stream=model.stream,
+        tier=tier_word(model.provider or (None if model.base_urls else "openai"), None, model.tier)
+        if model.tier is not None
+        else None,
     )
     endpoint = model.endpoint or preset.endpoint
     if model.json or model.schema is not None:

@@ -190,6 +190,9 @@ class JobReader:
             decoded.fields if self._keeps_input else None,
             self._keeps_body or decoded.prompt.body is not None,
         )
+        if "service_tier" in item:  # it changes the price, and not what is asked
+            job.former_key = job.key
+            job.key = self._keys[route](json.canonical({n: v for n, v in item.items() if n != "service_tier"}))
         if self._bound is not None:
             job.worst_cost = self._bound(job)
         return job

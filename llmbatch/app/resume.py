@@ -115,7 +115,10 @@ class ResumePlan:
         When the input can be read only once and there are no earlier options to compare, other records may have been
         sent already: then it raises ActionNeeded.
         """
-        decision = self._store.decide(job.identity, job.key, self.policy)
+        key = self._store.known_key(job)
+        if isinstance(job, Job) and key is not None:
+            job.key = key
+        decision = self._store.decide(job.identity, key, self.policy)
         if decision.action is Action.CHANGED:
             what = "the options are not those that"
             if not self._has_passed:
@@ -243,7 +246,7 @@ class ResumePlan:
             jobs = reading.jobs(dialect)
             while self._store.orphans() == results and (batch := jobs.records(BATCH)):
                 for job in batch:
-                    self._store.decide(job.identity, job.key, self.policy)
+                    self._store.decide(job.identity, self._store.known_key(job), self.policy)
         return self._store.orphans() < results
 
     def _plan(self, survey: Survey) -> str:

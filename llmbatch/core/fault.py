@@ -96,6 +96,8 @@ class Fault:
     wait: float | None = None
     request_id: str | None = None
     split: bool = False
+    capacity: bool = False
+    """The service tier has no room at present, which says nothing of our pace."""
     raw: bytes | None = None
     answer: Any = None
     cost: float | None = None

@@ -96,8 +96,12 @@ class Job:
     unusable_answers: int = 0
     unknown_outcomes: int = 0
     server_errors: int = 0
+    former_key: str | None = None
+    """The key that its line would have in a file which was written when the service tier was a part of it."""
     batch: str | None = None
     """The provider's batch that serves it; empty while that is not made yet."""
+    no_capacity: tuple[int, float] | None = None
+    """How often its service tier had no room, and when that was so first, by the run's clock."""
     refused: tuple[int, int, int] | None = None
     """How often it was refused for pace, and the gate's counts of answers and refusals before the first time."""
     started: float = 0.0

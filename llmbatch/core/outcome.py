@@ -76,6 +76,7 @@ class InvalidRecord:
     input: Any = None
     key: ClassVar[None] = None
     """It has no request."""
+    former_key: ClassVar[None] = None
 
 
 def _parts(one: Completion) -> tuple[Any, ...]:

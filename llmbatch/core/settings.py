@@ -113,6 +113,8 @@ class ModelSettings(NamedTuple):
     params: Mapping[str, Any] = MappingProxyType({})
     overrides: Mapping[str, Any] = MappingProxyType({})
     max_tokens: int | None = None
+    tier: str | None = None
+    """The service tier: `flex`, `priority` or `standard`."""
     stream: bool = False
     """Whether answers come in pieces; result lines and keys are the same."""
     json: bool = False

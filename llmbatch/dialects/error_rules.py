@@ -63,6 +63,7 @@ class Rule(NamedTuple):
     billing: Billing = Billing.UNBILLED
     scope: Scope = Scope.RECORD
     retry: bool = False
+    capacity: bool = False
 
     def applies(self, error: ApiError, wait: float | None) -> bool:
         """Say whether this row describes the error."""
@@ -138,6 +139,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=words.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
     Rule(statuses=_of(451), kind=Kind.CONTENT_FILTER),
+    Rule(
+        statuses=_of(429),
+        names=words.NO_CAPACITY_NAMES,
+        words=words.NO_CAPACITY_WORDS,
+        unless=words.PACE_WORDS,
+        kind=Kind.OVERLOADED,
+        billing=Billing.THROTTLED,
+        retry=True,
+        capacity=True,
+    ),
     Rule(statuses=_of(429), per_day=True, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
     Rule(statuses=_of(429), words=words.PLAN_WORDS, waits=False, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
     Rule(statuses=_of(429), kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
@@ -149,7 +160,8 @@ RULES: tuple[Rule, ...] = (
         scope=Scope.ROUTE,
         retry=True,
     ),
-    Rule(statuses=_of(498, 503, 529), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
+    Rule(statuses=_of(498), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, retry=True, capacity=True),
+    Rule(statuses=_of(503, 529), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
     Rule(
         statuses=_of(400, 403, 404, 415, 422, 424, 500, 501),
         words=words.INPUT_WORDS,
@@ -201,5 +213,6 @@ def classify(error: ApiError, headers: Mapping[str, str]) -> Fault:
         status=error.status,
         code=error.code or error.type,
         wait=wait,
+        capacity=rule.capacity,
         request_id=headers.get("x-request-id") or headers.get("request-id"),
     )

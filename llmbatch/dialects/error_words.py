@@ -29,6 +29,8 @@ __all__ = [
     "KEY_NAMES",
     "KEY_WORDS",
     "LONG_CONTEXT_PLAN",
+    "NO_CAPACITY_NAMES",
+    "NO_CAPACITY_WORDS",
     "NO_CREDIT_NAMES",
     "NO_CREDIT_WORDS",
     "NO_MONEY_WORDS",
@@ -86,6 +88,12 @@ class Wording:
     def search(self) -> Callable[[str], re.Match[str] | None]:
         """Return the search for them, as a compiled pattern has it."""
         return re.compile(self.pattern).search
+
+
+# No room at a service tier.
+
+NO_CAPACITY_NAMES = Wording(r" resourceunavailable | capacityexceeded ")  # OpenAI's flex, Groq's
+NO_CAPACITY_WORDS = Wording(r"\bresources? (?:is |are )?unavailable\b")
 
 
 # No credit.

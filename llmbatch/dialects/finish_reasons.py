@@ -1,10 +1,11 @@
 """Translates the reasons why answers ended into one vocabulary: OpenAI's."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from llmbatch.core.outcome import Completion
 
-__all__ = ["OWN", "REASONS", "is_broken_off", "normalised", "note_finish"]
+__all__ = ["OWN", "REASONS", "is_broken_off", "normalised", "note_finish", "note_tier"]
 
 OWN = "provider_finish_reason"
 """The field of a result line with the provider's own word, where it differs."""
@@ -60,6 +61,8 @@ _BROKEN_OFF = frozenset(
 Sources: the API references of OpenRouter, Mistral, Cohere, watsonx, Zhipu and DeepSeek; the code of vLLM and SGLang.
 """
 
+_USUAL_TIERS = frozenset({"default", "standard", "on_demand", "auto"})
+
 
 def normalised(own: Any) -> Any:
     """Return the reason in OpenAI's vocabulary; anything without a counterpart there is returned unchanged."""
@@ -78,3 +81,10 @@ def note_finish(completion: Completion, own: Any) -> None:
     completion.finish_reason = reason = normalised(own)
     if reason != own:
         completion.extra[OWN] = own
+
+
+def note_tier(completion: Completion, body: Mapping[str, Any]) -> None:
+    """Keep the service tier that an answer names, unless it is the usual one: it prices the answer."""
+    tier = body.get("service_tier")
+    if type(tier) is str and tier not in _USUAL_TIERS:
+        completion.extra["service_tier"] = tier

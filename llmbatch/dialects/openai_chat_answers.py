@@ -8,7 +8,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.dialects.answers import broken_off, count, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish, note_tier
 from llmbatch.dialects.openai_messages import tool_calls
 from llmbatch.dialects.openai_stream import fold
 from llmbatch.dialects.tool_call_pieces import arguments_text
@@ -68,6 +68,7 @@ def read_choices(body: Any, reply: Reply, read_choice: Callable[[Any], Choice]) 
     # Positional, since keywords are measurably slower here.
     completion = Completion(text, None, body.get("model"), usage(used), own_cost(used), request_id(reply), extra)
     note_finish(completion, finish)
+    note_tier(completion, body)
     if len(choices) > 1:
         extra["choices"] = choice_entries(choices, read_choice)
     return completion

@@ -15,7 +15,7 @@ from llmbatch.dialects.answers import alone, broken_off, count, own_cost, read_a
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish, note_tier
 from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_chat_answers import usage as chat_usage
 from llmbatch.dialects.openai_messages import check_no_foreign_fields
@@ -198,6 +198,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         extra=extra,
     )
     note_finish(completion, reason or ("function_call" if calls else status))
+    note_tier(completion, body)
     return completion
 
 

@@ -25,6 +25,8 @@ class Options(NamedTuple):
     pack: int | None = None
     """Inputs in one request, None for as many as is usual at an endpoint."""
     stream: bool = False
+    tier: str | None = None
+    """The service tier, in the provider's word; only the endpoints that have tiers are given one."""
 
     def renamed(self, names: Mapping[str, str]) -> "Options":
         """Return the options with the fields of the body under the names of another API."""
@@ -89,6 +91,8 @@ def complete(
             body[name] = options.defaults[name]
     if options.max_tokens is not None and not any(name in body or name in params for name in token_caps):
         body[token_caps[0]] = options.max_tokens
+    if options.tier is not None and "service_tier" not in body and "service_tier" not in params:
+        body["service_tier"] = options.tier
     if options.overrides:
         _change(body, options.overrides)
     model = body.get("model")

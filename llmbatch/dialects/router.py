@@ -69,6 +69,8 @@ class Router:
 
 def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
     """Make a dialect for this provider and path."""
+    if name not in ("chat", "messages", "responses"):
+        options = options._replace(tier=None)
     match name:
         case "chat":
             return Chat(

@@ -9,7 +9,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.pacing.cost import Budget
 
-__all__ = ["STALL", "cost_reached", "gave_up", "outage", "server_changed", "wait_too_long", "waits"]
+__all__ = ["STALL", "cost_reached", "gave_up", "no_capacity", "outage", "server_changed", "wait_too_long", "waits"]
 
 
 def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
@@ -17,6 +17,15 @@ def wait_too_long(fault: Fault, max_wait: float) -> LlmbatchError:
     return CeilingReached(
         f"the provider asks to wait {fault.wait:,.0f} s, longer than --max-wait {max_wait:g} allows: {fault.message}",
         "Run the same command again later.",
+        by="wait",
+    )
+
+
+def no_capacity(fault: Fault, max_wait: float) -> LlmbatchError:
+    """Say that the service tier had no room for too long."""
+    return CeilingReached(
+        f"the service tier had no room for longer than --max-wait {max_wait:g} s: {fault.message}",
+        "Run the same command again later, or without --tier.",
         by="wait",
     )
 

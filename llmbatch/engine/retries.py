@@ -8,7 +8,7 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.settings import PatienceSettings
-from llmbatch.engine.explain import gave_up, outage, wait_too_long
+from llmbatch.engine.explain import gave_up, no_capacity, outage, wait_too_long
 from llmbatch.engine.routes import RouteQueue
 from llmbatch.pacing.fail_fast import FailFast
 from llmbatch.pacing.gate import Gate
@@ -65,6 +65,8 @@ class Retries:
 
         With `ending`, nothing more is sent on this route: a paid answer is not asked for again.
         """
+        if fault.capacity:
+            return self._after_no_capacity(job, fault, now)
         gate, step = queue.gate.gate_for(request), NextStep()
         closes_gate = (
             fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))
@@ -99,6 +101,13 @@ class Retries:
                 step.with_route = gate.closed_until > now
             step.wait = self._wait_alone(job, fault, alone, with_route=step.with_route)
         return step
+
+    def _after_no_capacity(self, job: Job, fault: Fault, now: float) -> NextStep:
+        """Let a job wait by itself until its service tier has room: the others are no reason to slow down."""
+        times, since = job.no_capacity or (0, now)
+        job.no_capacity = times + 1, since
+        wait, most = max(fault.wait or 0.0, backoff(times + 1, 1.0, self._random)), self._patience.max_wait
+        return NextStep(wait=wait, stop=no_capacity(fault, most) if max(wait, now - since) > most else None)
 
     def holds(self, job: Job, fault: Fault) -> bool:
         """Tell whether a job that is not sent again is held in doubt: under `hold`, unless it has a paid answer."""

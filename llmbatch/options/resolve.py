@@ -44,6 +44,8 @@ def to_settings(values: Mapping[str, Any], inputs: Sequence[str], name: Callable
     settings = settings._replace(
         **{group: getattr(settings, group)._replace(**fields) for group, fields in groups.items()}
     )
+    if settings.model.tier is not None:
+        settings = _with_tier(settings, values)
     if settings.batches.batch_api:
         own = settings.model.provider
         for provider in dict.fromkeys([each.provider or own for each in settings.models] or [own]):
@@ -85,6 +87,20 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
     keys = [option for option in ("key_env", "key_file", "key_command") if option in values]
     if len(keys) > 1:
         raise UsageError(f"{' and '.join(map(name, keys))} all name a key", "Keep one of them.")
+
+
+def _with_tier(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Check a service tier; give the slow one more time. Raises UsageError."""
+    from llmbatch.dialects.service_tiers import FLEX_TIMEOUT, tier_word
+
+    model, tier = settings.model, settings.model.tier
+    assert tier is not None
+    tier_word(model.provider or (None if model.base_urls else "openai"), model.endpoint, tier)
+    if settings.batches.batch_api:
+        raise UsageError("--tier is for live requests, and --batch-api has a price of its own", "Keep one of them.")
+    if tier == "flex" and "timeout" not in values:
+        return settings._replace(patience=settings.patience._replace(timeout=FLEX_TIMEOUT))
+    return settings
 
 
 def _check_batches(settings: Settings) -> None:

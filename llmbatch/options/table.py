@@ -135,6 +135,9 @@ OPTIONS: tuple[Option, ...] = (
     model("temperature", NUMBER, "The same as --param temperature=T.", metavar="T", setting=None),
     model("max_tokens", count(1), "Longest answer, under the name the provider knows."),
     model(
+        "tier", one_of("flex", "priority", "standard"), "The provider's service tier: slower and cheaper, or faster."
+    ),
+    model(
         "stream",
         SWITCH,
         "Ask for answers in pieces, where a gateway cuts silent connections; the results are the same.",

@@ -43,6 +43,20 @@ def price_terms(job: Job) -> Mapping[str, str]:
     return terms if job.batch is None else {**terms, "processing": "batch"}
 
 
+def answered_terms(job: Job, verdict: Completion | Fault) -> Mapping[str, str]:
+    """Return what changes the price of an answer: the tier that it names, and not the one that was asked for.
+
+    A provider may answer at another tier; one that has tiers says which, and names none for the usual one.
+    """
+    terms = price_terms(job)
+    answer = verdict if isinstance(verdict, Completion) else getattr(verdict, "completion", None)
+    tier = answer.extra.get("service_tier") if answer is not None and job.batch is None else None
+    if tier is None and "service_tier" not in terms:
+        return terms
+    usual = {name: value for name, value in terms.items() if name != "service_tier"}
+    return usual if tier is None else {**usual, "service_tier": tier}
+
+
 def worst_case(price: Price, job: Job) -> float | None:
     """Return the most that a job's request may cost, None without a price or a token cap.
 
@@ -120,7 +134,7 @@ class Budget:
         """Replace the worst case of an attempt by its cost, and add that to the cost of its job."""
         cost = verdict.cost
         if cost is None and self._price is not None and verdict.usage is not None:
-            terms = price_terms(job)
+            terms = answered_terms(job, verdict)
             cost = self._price.of(job.route.model, verdict.usage, terms)
             if cost is None and isinstance(verdict, Completion) and verdict.model is not None:
                 cost = self._price.of(

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.job import Identity, Job
-from llmbatch.core.outcome import UnusableAnswer
+from llmbatch.core.outcome import InvalidRecord, UnusableAnswer
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import Entries, LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import Intent
@@ -83,6 +83,16 @@ class ResultsFile(ABC):
     def is_new(self) -> bool:
         """Whether there is nothing to compare records with: no line, no doubt."""
         return not self._lines and not self._doubts and not self._pending
+
+    def known_key(self, job: Job | InvalidRecord) -> str | None:
+        """Return the key by which a record's request is known here: a file may have its former one."""
+        if job.former_key is None:
+            return job.key
+        name, former = name_of(job.identity), key_fingerprint(job.former_key)
+        place = self._lines.find(name)
+        if place is not None and self._lines.key(place) == former:
+            return job.former_key
+        return job.former_key if self._doubts.attempts(name, former) else job.key
 
     def decide(self, identity: Identity, key: str | None, policy: ResumePolicy) -> Decision:
         """Decide about one record of the input; `key` is None for one that cannot be sent."""

@@ -101,7 +101,7 @@ TABLE: list[tuple[str, int, Any, dict[str, str], tuple[Kind, Billing, Scope, boo
     ],
     ("503", 503, openai(code="server_is_overloaded"), {}, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
     ("503 of a balancer", 503, b"<html>", {}, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
-    ("498 of Groq", 498, openai(code="capacity_exceeded"), {}, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
+    ("498 of Groq", 498, openai(code="capacity_exceeded"), {}, (Kind.OVERLOADED, THROTTLED, RECORD, True)),
     ("529 of Anthropic", 529, openai(type="overloaded_error"), {}, (Kind.OVERLOADED, THROTTLED, ROUTE, True)),
     ("501", 501, b"", {}, (Kind.CONFIGURATION, FREE, RUN, False)),
     ("507", 507, b"", {}, (Kind.SERVER_ERROR, SERVER, RECORD, True)),

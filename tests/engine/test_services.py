@@ -267,3 +267,22 @@ def test_a_slow_queue_that_nobody_knows_of_fails_no_record(computes_on: bool, re
         return (ends - now, answer()) if ends - now <= timeout else (timeout, TIMED_OUT)
 
     assert seconds(records, script, fixed=None, seed=3) >= records * 25.0 * 0.7
+
+
+def test_a_service_tier_without_room_slows_nobody_else_down() -> None:
+    def script(request: Request, number: int) -> Attempt:
+        full = request.jobs[0].identity.index % 10 == 0 and (request.jobs[0].no_capacity or (0, 0))[0] < 7
+        return 0.01, error(498) if full else answer()
+
+    run = play((job(n) for n in range(100)), script, workers=8)
+    assert run.sink.ok == 100 and not run.stops
+    assert run.dispatch.routes.traffic()[0][3] == 0, "none of that counts as a refusal for pace"
+    others = [at for at, index in run.world.sent if index % 10]
+    assert max(others) < 1.0, "records that were not refused do not wait"
+
+
+def test_a_service_tier_without_room_for_longer_than_max_wait_ends_the_run() -> None:
+    run = play((job(n) for n in range(3)), lambda request, number: (0.01, error(498)), workers=2)
+    (stop,) = run.stops
+    assert isinstance(stop, CeilingReached) and stop.by == "wait" and "--tier" in str(stop.hint)
+    assert 600 < run.took < 800

@@ -17,9 +17,10 @@ from llmbatch.results import disk
 from llmbatch.results import lines as lines_module
 from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.lines import parse, place_of, scan, torn_tail
+from llmbatch.results.opening import open_store
 from llmbatch.results.resume_policy import Action, Before, Decision, ResumePolicy, decide
 from llmbatch.results.rewrite import merge, rewrite, sort
-from tests.results.store_use import run
+from tests.results.store_use import job, run
 from tests.support.deep import examples
 from tests.torture.bench import quick_folder, results_of
 
@@ -309,3 +310,15 @@ def test_lines_of_no_place_known_stay_where_they_are_or_go_to_the_end(tmp_path: 
     (tmp_path / "out").write_bytes(b"".join(lines))
     sort(tmp_path / "out", tmp_path / "scratch")
     assert (tmp_path / "out").read_bytes() == b"".join([lines[0], lines[3], lines[2], lines[1]])
+
+
+def test_a_line_whose_key_held_the_service_tier_is_the_line_of_the_same_request(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, ["a", "b"])
+    with open_store(path, fsync="never") as store:
+        known, new, other = job("a"), job("c"), job("b", key=7)
+        known.key, known.former_key = "0" * 32, known.key
+        new.former_key = "1" * 32
+        assert store.known_key(known) == known.former_key
+        assert store.known_key(new) == new.key and store.known_key(other) == other.key
+        assert store.decide(known.identity, store.known_key(known), ResumePolicy()).action is Action.KEEP_OK

@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     max_tokens: int
     tier: Literal["flex", "priority", "standard"]
     stream: bool
+    cache_system: Literal["5m", "1h"]
     json: bool
     schema: Any
     json_retries: int

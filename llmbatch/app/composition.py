@@ -17,7 +17,7 @@ from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output, StreamTo, check_stdout, open_output
-from llmbatch.app.prices import bound, find_price, spent_in
+from llmbatch.app.prices import bound, find_price, saved_by_cache, spent_in
 from llmbatch.app.servers import Servers
 from llmbatch.app.session import Session, View
 from llmbatch.app.shared import Shared
@@ -137,6 +137,8 @@ def open_session(
             servers = replace(servers, base_url=stack.enter_context(mock_process(batches)))
         if servers.note is not None:
             notice(servers.note)
+        if settings.model.cache_system and (settings.model.endpoint or servers.preset.endpoint) != "messages":
+            notice(f"--cache-system marks nothing at {servers.name}: what it caches it caches by itself")
         output = stack.enter_context(
             open_output(
                 settings.output,
@@ -204,6 +206,7 @@ class _Parts:
             stop=settings.stop,
             timeout=settings.patience.timeout,
             worked=self.shared.worked,
+            saved=lambda tally: saved_by_cache(tally.models, self.price),
             observers=observers,
             attempt_log=attempt_log,
         )

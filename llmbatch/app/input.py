@@ -186,6 +186,7 @@ def new_dialect(model: ModelSettings, preset: Preset, pack: int | None) -> Diale
         tier=tier_word(model.provider or (None if model.base_urls else "openai"), None, model.tier)
         if model.tier is not None
         else None,
+        cache_system=model.cache_system,
     )
     endpoint = model.endpoint or preset.endpoint
     if model.json or model.schema is not None:

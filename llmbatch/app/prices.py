@@ -10,13 +10,14 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, StopSettings
+from llmbatch.core.tally import ModelTally
 from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
 from llmbatch.results.stats import amount
 
-__all__ = ["ListPrice", "bound", "find_price", "spent_in"]
+__all__ = ["ListPrice", "bound", "find_price", "saved_by_cache", "spent_in"]
 
 _OTHER_NAMES = {
     "azure-classic": "azure",
@@ -120,6 +121,23 @@ def bound(stop: StopSettings, price: Price | None) -> Callable[[Job], float] | N
         return worst
 
     return most
+
+
+def saved_by_cache(models: Mapping[str, ModelTally], price: Price | None) -> float | None:
+    """Return how much less the tokens of these models cost than without a cache; None where no price tells."""
+    saved = None
+    for name, one in models.items():
+        if price is None or not one.cached_input_tokens:
+            continue
+        paid = price.of(
+            name,
+            Usage(one.input_tokens, one.output_tokens, one.cached_input_tokens, one.cache_write_tokens or None),
+            {},
+        )
+        plain = price.of(name, Usage(one.input_tokens, one.output_tokens), {})
+        if paid is not None and plain is not None and paid != plain:  # a flat price knows no cache
+            saved = (saved or 0.0) + plain - paid
+    return saved
 
 
 def spent_in(lines: Iterable[Mapping[str, Any]], price: Price) -> float:

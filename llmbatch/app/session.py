@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -39,7 +40,8 @@ NewPipeline = Callable[[Callable[[], Lane], Observer], Pipeline]
 class Session:
     """The connected parts of one run. `stopped` is why it ended early, once it has ended.
 
-    `worked` gets the routes that had an answer. `new_monitor` makes the monitor of a pipeline and its tally.
+    `worked` gets the routes that had an answer; `saved` tells what a cache saved. `new_monitor` makes the monitor of a
+    pipeline and its tally.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
         stop: StopSettings,
         timeout: float,
         worked: set[Route],
+        saved: Callable[[Tally], float | None],
         observers: Sequence[Observer],
         attempt_log: AttemptLog | None,
     ) -> None:
@@ -66,6 +69,7 @@ class Session:
         self._stop = stop
         self._timeout = timeout
         self._worked = worked
+        self._saved = saved
         self._attempt_log = attempt_log
         self._tally = Tally()
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
@@ -95,7 +99,7 @@ class Session:
             orphans = await self._finish()
         self.stopped = why_it_stopped(pipeline)
         self._worked |= pipeline.dispatch.routes.answered()
-        return summarize(
+        summary = summarize(
             self.stopped,
             pipeline,
             self._tally,
@@ -105,6 +109,7 @@ class Session:
             wall_s=monitor.wall,
             orphans=orphans,
         )
+        return replace(summary, cache_saved_usd=self._saved(self._tally))
 
     def _lanes(self) -> Callable[[], Lane]:
         """Return a function that opens lanes; a key that a command prints is renewed there."""

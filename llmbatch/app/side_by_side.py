@@ -244,6 +244,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
         for cause, share in one.limited_by.items():
             limited[cause] += share * one.wall_s / (wall * len(all)) if wall else 0.0  # type: ignore[assignment]
     costs = [one.cost_usd for one in all if one.cost_usd is not None]
+    saved = [one.cache_saved_usd for one in all if one.cache_saved_usd is not None]
     return Summary(
         read=sum(one.read for one in all),
         ok=sum(one.ok for one in all),
@@ -265,6 +266,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
         output_tokens=sum(one.output_tokens for one in all),
         cached_input_tokens=sum(one.cached_input_tokens for one in all),
         cost_usd=sum(costs) if costs else None,
+        cache_saved_usd=sum(saved) if saved else None,
         models={name: _joined_models([*one.models.values()]) for name, one in runs.items()},
         wall_s=wall,
         waited_s=max(one.waited_s for one in all),

@@ -32,6 +32,10 @@ __all__ = ["COMMAND", "run"]
 class RunCommand(Command):
     """The command with a help of its own."""
 
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """Give the option that may stand without a value its value."""
+        return super().parse_args(ctx, with_values(args))
+
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the help that fits one screen."""
         from llmbatch.cli.run_help import one_screen
@@ -40,6 +44,18 @@ class RunCommand(Command):
 
 
 COMMAND = RunCommand
+
+
+def with_values(words: list[str]) -> list[str]:
+    """Return a command line in which `--cache-system` has a value."""
+    filled = []
+    for place, word in enumerate(words):
+        filled.append(word)
+        if word == "--":
+            return filled + words[place + 1 :]
+        if word == "--cache-system" and words[place + 1 : place + 2] not in (["5m"], ["1h"]):
+            filled.append("5m")
+    return filled
 
 
 def _help_all(wanted: bool) -> None:

@@ -117,6 +117,8 @@ class ModelSettings(NamedTuple):
     """The service tier: `flex`, `priority` or `standard`."""
     stream: bool = False
     """Whether answers come in pieces; result lines and keys are the same."""
+    cache_system: str | None = None
+    """How long a system prompt is kept in the provider's cache, where that takes a mark: `5m` or `1h`."""
     json: bool = False
     """Whether answers have to be JSON; a `schema` asks for it too."""
     schema: Any = None

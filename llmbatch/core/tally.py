@@ -27,6 +27,7 @@ class ModelTally(Counts):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
 
     def include(self, other: "ModelTally") -> None:
         """Add the counts of another object to this one."""
@@ -35,6 +36,7 @@ class ModelTally(Counts):
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.cached_input_tokens += other.cached_input_tokens
+        self.cache_write_tokens += other.cache_write_tokens
 
     def use(self, usage: Usage | None) -> None:
         """Count the tokens of an answer."""
@@ -42,6 +44,7 @@ class ModelTally(Counts):
             self.input_tokens += usage.input_tokens or 0
             self.output_tokens += usage.output_tokens or 0
             self.cached_input_tokens += usage.cached_input_tokens or 0
+            self.cache_write_tokens += usage.cache_write_tokens or 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -222,6 +225,8 @@ class Summary:
     output_tokens: int
     cached_input_tokens: int = 0
     cost_usd: float | None
+    cache_saved_usd: float | None = None
+    """What the tokens from the provider's cache would have cost more; None while that is not known."""
     models: dict[str, ModelTally] = field(default_factory=dict)
     servers: list[ServerTraffic] = field(default_factory=list)
     wall_s: float
@@ -262,6 +267,7 @@ class Summary:
             "output_tokens": self.output_tokens,
             "cached_input_tokens": self.cached_input_tokens,
             "cost_usd": round(self.cost_usd, 9) if self.cost_usd is not None else None,
+            "cache_saved_usd": round(self.cache_saved_usd, 9) if self.cache_saved_usd is not None else None,
             "models": {name: share.as_json() for name, share in self.models.items()},
             "endpoints": [traffic._asdict() for traffic in self.servers],
             "wall_s": round(self.wall_s, 3),

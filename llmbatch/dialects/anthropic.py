@@ -11,7 +11,15 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
-from llmbatch.dialects.anthropic_request import FOREIGN, NAMES, PARAMS, joined_system, translate, translated_message
+from llmbatch.dialects.anthropic_request import (
+    FOREIGN,
+    NAMES,
+    PARAMS,
+    joined_system,
+    marked_system,
+    translate,
+    translated_message,
+)
 from llmbatch.dialects.anthropic_stream import fold
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
@@ -84,6 +92,8 @@ class Anthropic:
         """Build the request of one job."""
         (job,) = jobs
         body = {**job.item, "stream": True} if self._options.stream else job.item
+        if self._options.cache_system is not None and "system" in body:
+            body = {**body, "system": marked_system(body["system"], self._options.cache_system)}
         return Request((job,), job.route.path, json.dumps(body), alone(self.name, job.keep_body))
 
 

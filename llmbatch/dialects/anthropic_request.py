@@ -6,7 +6,7 @@ from llmbatch.core.prompt import RecordError
 from llmbatch.dialects import openai_chat
 from llmbatch.dialects.openai_messages import data_url, declared_function, read_tool_calls, requested_schema
 
-__all__ = ["FOREIGN", "NAMES", "PARAMS", "joined_system", "translate", "translated_message"]
+__all__ = ["FOREIGN", "NAMES", "PARAMS", "joined_system", "marked_system", "translate", "translated_message"]
 
 NAMES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "stop": "stop_sequences"}
 """OpenAI's names of parameters, and Anthropic's."""
@@ -52,6 +52,17 @@ def joined_system(contents: list[Any]) -> str | list[Any]:
     for content in contents:
         blocks += content if isinstance(content, list) else [{"type": "text", "text": content}]
     return blocks
+
+
+def marked_system(system: Any, lasts: str) -> Any:
+    """Mark the end of a system prompt for the prompt cache; one that has a mark is returned as it is."""
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) and system else system
+    if not isinstance(blocks, list) or not blocks or not all(isinstance(block, dict) for block in blocks):
+        return system
+    if any("cache_control" in block for block in blocks):
+        return system
+    mark = {"type": "ephemeral"} if lasts == "5m" else {"type": "ephemeral", "ttl": lasts}
+    return [*blocks[:-1], {**blocks[-1], "cache_control": mark}]
 
 
 def translated_message(message: dict[str, Any]) -> dict[str, Any]:

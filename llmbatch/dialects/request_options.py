@@ -27,6 +27,8 @@ class Options(NamedTuple):
     stream: bool = False
     tier: str | None = None
     """The service tier, in the provider's word; only the endpoints that have tiers are given one."""
+    cache_system: str | None = None
+    """How long the system prompt stays in a cache that takes a mark; no part of the item or its key either."""
 
     def renamed(self, names: Mapping[str, str]) -> "Options":
         """Return the options with the fields of the body under the names of another API."""

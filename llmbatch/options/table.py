@@ -142,6 +142,11 @@ OPTIONS: tuple[Option, ...] = (
         SWITCH,
         "Ask for answers in pieces, where a gateway cuts silent connections; the results are the same.",
     ),
+    model(
+        "cache_system",
+        one_of("5m", "1h"),
+        "Mark the system prompt for Anthropic's prompt cache, for so long (5m without a value); others cache unasked.",
+    ),
     model("json", SWITCH, "Ask for JSON, and fail answers that are none; parsed into the field json."),
     model("schema", SCHEMA, "Ask for JSON that fits this JSON schema; needs the extra schema."),
     model("json_retries", count(0), "Ask again, N times over all runs, for an answer that does not fit; each costs."),

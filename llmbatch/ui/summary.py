@@ -149,6 +149,9 @@ def _block(
     if summary.input_tokens or summary.output_tokens:
         cached = summary.cached_input_tokens
         hit = f"{cached:,} in from cache ({share(min(1.0, cached / max(1, summary.input_tokens)))})" if cached else ""
+        if summary.cache_saved_usd is not None:
+            saved = summary.cache_saved_usd
+            hit += f", {money(saved)} less" if saved >= 0 else f", {money(-saved)} more for writing it"
         yield "tokens", line(f"{summary.input_tokens:,} in", f"{summary.output_tokens:,} out", hit)
     if summary.cost_usd is not None:
         each = f"{money(summary.cost_usd / summary.ok)} an answer" if summary.ok else ""

@@ -8,13 +8,14 @@ import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
 
-from llmbatch.app.prices import ListPrice, bound, find_price, spent_in
+from llmbatch.app.prices import ListPrice, bound, find_price, saved_by_cache, spent_in
 from llmbatch.app.servers import find_preset
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, StopSettings
+from llmbatch.core.tally import ModelTally
 from llmbatch.pacing.cost import FlatPrice, Price
 
 
@@ -118,3 +119,15 @@ def test_a_batch_has_its_listed_price_or_the_providers_discount_or_none_that_is_
     assert [Listed(0.5).of(model, Usage(1, 1), batch) for model in ("listed", "unlisted", "none")] == [3.0, 4.0, None]
     assert [Listed(None).of(model, Usage(1, 1), batch) for model in ("listed", "unlisted")] == [3.0, None]
     assert Listed(0.5).of("unlisted", Usage(1, 1), {}) == 8.0
+
+
+def test_what_a_cache_saves_is_known_where_its_tokens_have_a_price() -> None:
+    models = {"m": ModelTally(ok=1, input_tokens=1000, output_tokens=10, cached_input_tokens=900)}
+
+    class Half:
+        def of(self, model: str, usage: Usage, terms: Mapping[str, str]) -> float:
+            return (usage.input_tokens or 0) - (usage.cached_input_tokens or 0) / 2
+
+    assert saved_by_cache(models, Half()) == 450
+    assert saved_by_cache(models, FlatPrice(1, 1)) is saved_by_cache(models, None) is None
+    assert saved_by_cache({"m": ModelTally(input_tokens=5)}, Half()) is None

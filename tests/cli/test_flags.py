@@ -4,6 +4,7 @@ import pytest
 import typer
 
 from llmbatch.cli.lazy_commands import command
+from llmbatch.cli.run import with_values
 from llmbatch.options.option import Option
 from llmbatch.options.table import ALL_FLAGS
 
@@ -27,3 +28,10 @@ def test_the_words_of_an_option_are_completed() -> None:
     ctx = typer.Context(RUN)
     assert [item.value for item in PARAMETERS["fsync"].shell_complete(ctx, "")] == ["batch", "always", "never"]
     assert [item.value for item in PARAMETERS["provider"].shell_complete(ctx, "ol")] == ["ollama"]
+
+
+def test_an_option_that_may_stand_alone_gets_its_value() -> None:
+    assert with_values(["--cache-system"]) == ["--cache-system", "5m"]
+    assert with_values(["--cache-system", "1h", "x"]) == ["--cache-system", "1h", "x"]
+    assert with_values(["--cache-system", "-m", "m"]) == ["--cache-system", "5m", "-m", "m"]
+    assert with_values(["--", "--cache-system"]) == ["--", "--cache-system"]

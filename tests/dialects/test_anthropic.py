@@ -1,6 +1,7 @@
 """Anthropic's messages: requests as the API wants them, answers without a token or a word lost."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.anthropic import Anthropic, usage
+from llmbatch.dialects.anthropic_request import marked_system
 from llmbatch.dialects.request_options import Options
 from tests.support.scripted import job
 
@@ -417,3 +419,20 @@ def test_no_stream_is_too_odd_to_read(parts: list[bytes]) -> None:
         dumps([verdict.text, verdict.finish_reason, verdict.model, verdict.usage, verdict.extra])
     else:
         assert verdict.kind in (Kind.PROTOCOL, Kind.UNPARSABLE, Kind.SERVER_ERROR, Kind.NO_CREDIT, Kind.BAD_REQUEST)
+
+
+def test_a_system_prompt_is_marked_for_the_cache_and_its_key_is_the_same() -> None:
+    plain, marking = (Anthropic(Options(model="m", cache_system=lasts)) for lasts in (None, "1h"))
+    prompt = Prompt(text="hi", system="Be brief.")
+    route, body = marking.item(prompt)
+    assert (route, body) == plain.item(prompt)
+    asked = replace(job(0), item=body)
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    sent = json.loads(marking.request([asked]).body)
+    assert sent["system"] == [{"type": "text", "text": "Be brief.", "cache_control": mark}]
+    assert json.loads(plain.request([asked]).body)["system"] == "Be brief."
+
+
+@pytest.mark.parametrize("system", ["", [], [{"type": "text", "text": "a", "cache_control": {}}], ["a"], 7])
+def test_a_system_prompt_that_cannot_be_marked_or_is_marked_stays(system: Any) -> None:
+    assert marked_system(system, "5m") == system

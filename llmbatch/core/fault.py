@@ -34,7 +34,6 @@ class Kind(StrEnum):
     REDIRECT = "redirect"
     TLS = "tls"
     CONFIGURATION = "configuration"
-    WAIT_TOO_LONG = "wait_too_long"
     FINISH_REASON = "finish_reason"
     NOT_JSON = "not_json"
     SCHEMA = "schema"

@@ -136,8 +136,7 @@ class Dispatch:
             self._requeue_due(now)
         if not self.queued or self._budget.short:
             return None
-        queue = self.routes.next(now)
-        return self._request(queue, now) if queue is not None else None
+        return self._request(queue, now) if (queue := self.routes.next(now)) is not None else None
 
     def next_time(self, now: float) -> float:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
@@ -255,8 +254,7 @@ class Dispatch:
         self._closed = True
         waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self.routes))
         paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
-        self.not_started -= len(paid)
-        self.not_started += self.queued + len(self._due)
+        self.not_started += self.queued + len(self._due) - len(paid)
         if self._dedupe is not None:
             self.not_started += self._dedupe.forget()
         self.queued = 0

@@ -59,7 +59,6 @@ class Found:
     in_doubt: int = 0
     pending: int = 0
     batches: int = 0
-    merged: int = 0
     notices: list[str] = field(default_factory=list)
 
 
@@ -310,7 +309,6 @@ class Store(ResultsFile):
         mend_redo(redo, self.folder, self.found.notices.append)
         redone = merge(self.path, redo, self.folder / "merged.new")
         if len(redone):
-            self.found.merged = len(redone)
             self.hold_results()
             self._index(move_broken)
         self.tickets.open(move_broken=move_broken, notice=self.found.notices.append)

@@ -13,7 +13,7 @@ from llmbatch.results import disk
 from llmbatch.results.lines import foreign, scan, torn_tail
 from llmbatch.results.lock import locked
 from llmbatch.results.recovery import could_be_ours
-from llmbatch.results.state_folder import make_folder, remove_folder
+from llmbatch.results.state_folder import LOCK, is_empty, make_folder, remove_folder
 from llmbatch.results.store import Store
 from llmbatch.results.ticket_log import NAME as LOG
 from llmbatch.results.ticket_log import read_log
@@ -76,10 +76,10 @@ def open_store(
 def _lock(store: Store, stack: ExitStack) -> bool:
     """Lock the state folder until the stack is closed; say whether it is new. Raises OutputBusy, UsageError."""
     while True:
-        new = make_folder(store.folder)
+        make_folder(store.folder)
         with suppress(FileNotFoundError):  # a run that was refused has just removed it
-            stack.enter_context(locked(store.folder / "lock", store.path))
-            return new
+            stack.enter_context(locked(store.folder / LOCK, store.path))
+            return is_empty(store.folder)
 
 
 def _check_batches(store: Store) -> None:
@@ -108,20 +108,17 @@ def _unusable(path: Path, error: OSError) -> LlmbatchError:
 
 def _check_kind(path: Path, overwrite: bool) -> None:
     """Refuse what is not a results file, before anything is made beside it. Raises UsageError."""
-    try:
-        kind = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(kind):
-        raise UsageError(f"-o {path} is not a regular file", "Leave -o out to write results to stdout.")
-    if not overwrite and not is_ours(path):
-        raise foreign(path)
+    with suppress(FileNotFoundError):  # perhaps only now: another run may remove or replace the file
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UsageError(f"-o {path} is not a regular file", "Leave -o out to write results to stdout.")
+        if not overwrite and not is_ours(path):
+            raise foreign(path)
 
 
 def _remove_folder(folder: Path) -> None:
     """Remove an empty state folder: the run that made it, and holds its lock, cannot begin."""
     with suppress(OSError):
-        if os.listdir(folder) == ["lock"]:
+        if is_empty(folder):
             remove_folder(folder)
 
 

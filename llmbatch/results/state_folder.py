@@ -2,13 +2,16 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from llmbatch.core.errors import UsageError
 from llmbatch.results import disk
 
-__all__ = ["check_folder", "make_folder", "remove_folder"]
+__all__ = ["LOCK", "check_folder", "is_empty", "make_folder", "remove_folder"]
 
+LOCK = "lock"
+"""The name of the file that is locked."""
 _OPEN_TO_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
 
@@ -21,19 +24,27 @@ _KINDS = {
 }
 
 
-def make_folder(folder: Path) -> bool:
-    """Make the folder, or make sure that an existing one is private to us; say whether it is new.
+def make_folder(folder: Path) -> None:
+    """Make the folder, or make sure that an existing one is private to us.
 
     Raises UsageError for a folder that cannot be trusted, OSError.
     """
-    try:
-        disk.make_folder(folder)
-    except FileExistsError:
-        check_folder(folder)
-        _make_private(folder)
-        return False
-    disk.sync_folder(folder.parent)
-    return True
+    while True:
+        try:
+            disk.make_folder(folder)
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # a run that was refused has just removed it
+                check_folder(folder)
+                _make_private(folder)
+                return
+        else:
+            disk.sync_folder(folder.parent)
+            return
+
+
+def is_empty(folder: Path) -> bool:
+    """Say whether no run has left anything in the folder but its lock. Raises OSError."""
+    return os.listdir(folder) in ([], [LOCK])
 
 
 def check_folder(folder: Path) -> None:
@@ -71,11 +82,15 @@ def _make_private(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours with the files in it, if it exists. Raises OSError."""
+    """Remove a folder of ours with the files in it, if it exists. Raises OSError.
+
+    The lock goes last: once it is gone another run may begin, and what is there then is not ours. So a folder that is
+    not empty after that stays.
+    """
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return
-    for name in names:
+    for name in sorted(names, key=LOCK.__eq__):
         disk.remove(folder / name)
     disk.remove_folder(folder)

@@ -2,12 +2,16 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-from llmbatch.core.errors import OutputBusy
-from llmbatch.results.opening import open_store
-from llmbatch.results.state_folder import check_folder
+import pytest
+
+from llmbatch.core.errors import OutputBusy, UsageError
+from llmbatch.results import disk, opening, state_folder
+from llmbatch.results.opening import is_ours, open_store
+from llmbatch.results.state_folder import LOCK, check_folder
 from tests.torture.bench import quick_folder
 
 
@@ -54,3 +58,55 @@ def test_a_file_that_another_run_renames_while_the_folder_is_looked_at_is_no_err
         finally:
             end.set()
             renames.result()
+
+
+def test_a_refused_run_removes_nothing_of_one_that_begins_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, remove, later = tmp_path / "r.jsonl", disk.remove, ExitStack()
+
+    def remove_and_let_another_begin(file: Path) -> None:
+        remove(file)
+        if file.name == LOCK:
+            monkeypatch.setattr(disk, "remove", remove)
+            later.enter_context(open_store(path, fsync="never"))
+
+    monkeypatch.setattr(disk, "remove", remove_and_let_another_begin)
+    with later:
+        with pytest.raises(UsageError, match="no good"), open_store(path, fsync="never"):
+            raise UsageError("no good", "Try something else.")
+        assert path.exists()
+        assert {"intents", LOCK} <= {file.name for file in (tmp_path / "r.jsonl.state").iterdir()}
+
+
+@pytest.mark.parametrize("step", ["check_folder", "_make_private"])
+def test_a_folder_that_is_removed_while_it_is_looked_at_is_made_anew(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "r.jsonl.state"
+    folder.mkdir()
+    look = getattr(state_folder, step)
+
+    def look_too_late(seen: Path) -> None:
+        monkeypatch.undo()
+        folder.rmdir()
+        look(seen)
+
+    monkeypatch.setattr(state_folder, step, look_too_late)
+    with open_store(tmp_path / "r.jsonl", fsync="never"):
+        assert (folder / LOCK).exists()
+
+
+def test_a_results_file_that_is_removed_while_it_is_looked_at_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.jsonl"
+    path.touch()
+
+    def look_too_late(seen: Path) -> bool:
+        seen.unlink()
+        return is_ours(seen)
+
+    monkeypatch.setattr(opening, "is_ours", look_too_late)
+    with open_store(path, fsync="never"):
+        assert path.exists()

@@ -20,6 +20,7 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import read_row
 from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.results.opening import open_store
+from llmbatch.results.state_folder import check_folder
 from llmbatch.results.ticket_log import NAME, read_log
 from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.parent import TransportProcess
@@ -159,6 +160,8 @@ def _open_tickets(path: Path) -> list[Ticket]:
     folder = path.with_name(f"{path.name}.state")
     if not path.exists() and not folder.exists():
         raise UsageError(f"{path}: no such results file", "Name the FILE of a run with -o FILE.")
+    if folder.is_dir():
+        check_folder(folder)
     content = read_log(folder / NAME)
     if content.damaged:
         raise UsageError(

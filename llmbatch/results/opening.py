@@ -103,7 +103,9 @@ def _unusable(path: Path, error: OSError) -> LlmbatchError:
     """Return the error for a path that cannot be written (exit 2), or a disk that is full or failing (exit 6)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return OutputError(f"cannot write -o {path}: {error.strerror}", "Make room, or choose another -o FILE.")
-    return UsageError(f"cannot write -o {path}: {error.strerror}", "Choose another -o FILE.")
+    other = error.filename if error.filename not in (None, str(path)) else None
+    where = f"{other}: " if isinstance(other, str) else ""
+    return UsageError(f"cannot write -o {path}: {where}{error.strerror}", "Choose another -o FILE.")
 
 
 def _check_kind(path: Path, overwrite: bool) -> None:

@@ -12,6 +12,8 @@ __all__ = ["LOCK", "check_folder", "is_empty", "make_folder", "remove_folder"]
 
 LOCK = "lock"
 """The name of the file that is locked."""
+_FOLDERS = frozenset(["moving", "replaced", "undone"])
+"""The folders in it, which `results.replaced` makes; any others are left alone."""
 _OPEN_TO_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
 
@@ -56,15 +58,21 @@ def check_folder(folder: Path) -> None:
         )
     with os.scandir(folder) as entries:
         for entry in entries:
-            try:
-                kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-            except FileNotFoundError:  # another run starts at this moment and has just renamed or removed it
-                continue
-            if kind in _KINDS:
-                raise UsageError(
-                    f"{entry.path} is {_KINDS[kind]}, which llmbatch never puts there",
-                    "Remove it, then run the same command again.",
-                )
+            with suppress(FileNotFoundError):  # another run starts at this moment and has just renamed or removed it
+                _check_entry(entry)
+
+
+def _check_entry(entry: os.DirEntry[str]) -> None:
+    kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    if kind in _KINDS:
+        raise UsageError(
+            f"{entry.path} is {_KINDS[kind]}, which llmbatch never puts there",
+            "Remove it, then run the same command again.",
+        )
+    if kind == stat.S_IFDIR and entry.name in _FOLDERS:
+        with os.scandir(entry) as inner:
+            for one in inner:
+                _check_entry(one)
 
 
 def _make_private(folder: Path) -> None:

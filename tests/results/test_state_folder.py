@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmbatch.app.batch_list import list_batches
 from llmbatch.core.errors import UsageError
 from llmbatch.results.opening import open_store
 from llmbatch.results.reader import open_results
@@ -18,11 +19,21 @@ from tests.support.result_lines import ok, put
 def test_the_folder_is_private_however_it_was_made(tmp_path: Path, mode: int) -> None:
     (folder := tmp_path / "r.jsonl.state").mkdir()
     folder.chmod(mode)
-    assert not make_folder(folder)
+    make_folder(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-NAMES = ["intents", "marks-0", "marks-1", "redo.jsonl", "runs.jsonl", "lock", "tables.json", "marks.new", "anything"]
+NAMES = [
+    "intents",
+    "marks-0",
+    "marks-1",
+    "redo.jsonl",
+    "runs.jsonl",
+    "lock",
+    "tables.json",
+    "marks.new",
+    "undone/intents",
+]
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "symbolic link", "dangling link", "socket"])
@@ -33,6 +44,7 @@ def test_nothing_but_files_is_opened_in_it(tmp_path: Path, name: str, kind: str)
     (folder := tmp_path / "r.jsonl.state").mkdir(0o700)
     (tmp_path / "victim").write_text("precious")
     entry = folder / name
+    entry.parent.mkdir(exist_ok=True)
     if kind == "FIFO":
         os.mkfifo(entry)
     elif kind == "socket":
@@ -44,6 +56,8 @@ def test_nothing_but_files_is_opened_in_it(tmp_path: Path, name: str, kind: str)
         pass
     with pytest.raises(UsageError, match=name), open_results([str(results)]):
         pass
+    with pytest.raises(UsageError, match=name):
+        list_batches(results, check=False, environment={})
     assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "nowhere").exists()
     entry.unlink()
     with open_store(results, fsync="never") as store:

@@ -169,7 +169,9 @@ def _include(name: str, value: Any) -> frozenset[str]:
 
 
 def _folder(name: str, value: Any) -> Path:
-    if not os.access(value, os.W_OK):
+    if not os.path.isdir(value):
+        raise UsageError(f"{name} {value} is not a directory", "Make it first, or name another one.")
+    if not os.access(value, os.W_OK | os.X_OK):
         raise UsageError(f"{name} {value} cannot be written to", "Name a directory that can.")
     return Path(value)
 

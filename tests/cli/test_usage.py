@@ -71,6 +71,7 @@ USAGE = [
     (("-m", "m", "--summary-file", "."), "--summary-file ."),
     (("-m", "m", "--summary-file", "no/such/place"), "--summary-file no/such/place"),
     (("-m", "m", "--rescue-dir", "no/such/place"), "--rescue-dir no/such/place"),
+    (("-m", "m", "--rescue-dir", __file__), "is not a directory"),
     (("-m", "m", "--color", "blue"), "--color 'blue'"),
     (("-m", "m", "--endpoint", "replies"), "--endpoint"),
     (("-m", "m", "--auth-header", "api key"), "--auth-header"),

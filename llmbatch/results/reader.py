@@ -11,13 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.job import Identity
 from llmbatch.results.doubts import Doubts, unresolved
-from llmbatch.results.index import LineFlags, ResultIndex, flags_of
+from llmbatch.results.index import LineFlags, ResultIndex
 from llmbatch.results.intent_file import Intent, Left, read_left
-from llmbatch.results.lines import Line, key_fingerprint, line_at, name_of, name_of_line, parse, scan, torn_tail
+from llmbatch.results.lines import Line, line_at, name_of, name_of_line, parse, scan, torn_tail
+from llmbatch.results.recovery import may_be_cut
+from llmbatch.results.redone import RedoneLines
 from llmbatch.results.results_file import MATCHED, ResultsFile
 from llmbatch.results.run_log import last_header
 from llmbatch.results.state_folder import check_folder
@@ -100,7 +101,7 @@ class ResultsReader:
             yield self._with_redone(line, used)
         if (fields := parse(self._tail)) is not None:
             yield self._with_redone(Line(number + 1, self._end, self._tail, fields), used)
-        elif self.torn and not number and not _may_be_cut(self._tail):
+        elif self.torn and not number and not may_be_cut(self._tail):
             raise self.refusal(1)
         for place, is_used in enumerate(used):
             if not is_used:
@@ -218,52 +219,38 @@ class _Inode(NamedTuple):
     number: int
 
 
-class _Redone:
-    """Where the newest line of each record is in a redo file, in a packed table."""
+class _Redone(RedoneLines):
+    """The redo file of a state folder, as it was when it was opened; empty without one."""
 
     def __init__(self, folder: Path | None, stack: ExitStack) -> None:
-        self.index = ResultIndex()
-        self._lengths = array("Q")
         self.inode: _Inode | None = None
-        if folder is None:
-            return
-        try:
-            self._file = stack.enter_context((folder / "redo.jsonl").open("rb"))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _unreadable(f"{folder}/redo.jsonl", error) from error
-        self.inode = _inode(self._file)
-        fd = self._file.fileno()
-        size = os.fstat(fd).st_size
-        end = torn_tail(fd, size)
-        tail = os.pread(fd, size - end, end)
-        for line in chain(scan(fd, end), (Line(0, end, tail, parse(tail)),)):
-            if line.fields is None:
-                continue
-            key = key_fingerprint(line.fields.get("key"))
-            place = self.index.add(name_of_line(line.fields), key, line.offset, flags_of(line.fields))
-            if place is None:
-                self._lengths.append(len(line.raw))
-            else:
-                self.index.replace(place, key, line.offset, flags_of(line.fields))
-                self._lengths[place] = len(line.raw)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def fd(self) -> int | None:
+        self.fd: int | None = None
         """The open file, if there is one."""
-        return self._file.fileno() if self.inode is not None else None
-
-    def find(self, identity: int) -> int | None:
-        return self.index.find(identity)
+        file = _open_redo(folder, stack)
+        if file is None:
+            super().__init__(-1, ())
+            return
+        self.inode, self.fd = _inode(file), file.fileno()
+        size = os.fstat(self.fd).st_size
+        end = torn_tail(self.fd, size)
+        tail = os.pread(self.fd, size - end, end)
+        super().__init__(self.fd, chain(scan(self.fd, end), (Line(0, end, tail, parse(tail)),)))
 
     def line(self, place: int, number: int) -> Line:
-        offset = self.index.offset(place)
-        raw = os.pread(self._file.fileno(), self._lengths[place], offset)
-        return Line(number, offset, raw, parse(raw))
+        """Read a line again; `number` is that of the line that it replaces."""
+        raw = self.raw(place)
+        return Line(number, self.offset(place), raw, parse(raw))
+
+
+def _open_redo(folder: Path | None, stack: ExitStack) -> BinaryIO | None:
+    if folder is None:
+        return None
+    try:
+        return stack.enter_context((folder / "redo.jsonl").open("rb"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(f"{folder}/redo.jsonl", error) from error
 
 
 @contextmanager
@@ -324,16 +311,6 @@ def _planned(folder: Path | None) -> Left:
         return left._replace(entries=[(intent, mark) for intent, mark in left.entries if mark])
     except OSError as error:
         raise _unreadable(str(folder), error) from error
-
-
-def _may_be_cut(tail: bytes) -> bool:
-    """Say whether a file without a complete line may be the beginning of a result line."""
-    try:
-        json.loads(tail)
-    except ValueError:
-        beginning = b'{"id":'
-        return tail.startswith(beginning[: len(tail)])
-    return False  # it is complete JSON, but no result
 
 
 def _inode(file: BinaryIO) -> _Inode:

@@ -12,7 +12,7 @@ from llmbatch.results.disk import free_name
 from llmbatch.results.lines import parse, torn_tail
 from llmbatch.results.rewrite import rewrite
 
-__all__ = ["could_be_ours", "mend_redo", "mend_tail"]
+__all__ = ["could_be_ours", "may_be_cut", "mend_redo", "mend_tail"]
 
 _BEGINNING = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"|-?\d+)(?:,"occurrence":(\d+))?(?:,"sample":(\d+))?,"')
 
@@ -63,8 +63,18 @@ def could_be_ours(fd: int) -> bool:
     size = os.fstat(fd).st_size
     if torn_tail(fd, size) > 0:
         return True
-    tail, beginning = os.pread(fd, size, 0), b'{"id":'
-    return parse(tail) is not None or beginning.startswith(tail.strip(b"\0")[: len(beginning)])
+    tail = os.pread(fd, size, 0)
+    return parse(tail) is not None or may_be_cut(tail)
+
+
+def may_be_cut(tail: bytes) -> bool:
+    """Say whether a last line that is no result may be the beginning of one."""
+    try:
+        json.loads(tail)
+    except ValueError:
+        beginning = b'{"id":'
+        return beginning.startswith(tail.strip(b"\0")[: len(beginning)])
+    return False  # it is complete JSON
 
 
 def _record(tail: bytes) -> int | None:

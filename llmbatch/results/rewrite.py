@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmbatch.results import disk
-from llmbatch.results.index import ResultIndex, flags_of
-from llmbatch.results.lines import Line, key_fingerprint, name_of_line, place_of, scan, torn_tail, whole_lines
+from llmbatch.results.index import ResultIndex
+from llmbatch.results.lines import Line, name_of_line, place_of, scan, torn_tail, whole_lines
+from llmbatch.results.redone import RedoneLines
 
 __all__ = ["merge", "rewrite", "sort"]
 
@@ -22,34 +23,27 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     Of several lines of one record the last one counts. A line without a counterpart is added at the end. To merge twice
     changes nothing. Raises OSError.
     """
-    new, lengths = ResultIndex(), array("Q")
-    for line in _lines(redo):
-        if line.fields is not None:
-            key = key_fingerprint(line.fields.get("key"))
-            earlier = new.add(_identity(line), key, line.offset, flags_of(line.fields))
-            if earlier is None:
-                lengths.append(len(line.raw))
-            else:
-                new.replace(earlier, key, line.offset, flags_of(line.fields))
-                lengths[earlier] = len(line.raw)
-    if not len(new):
-        return new
-    with redo.open("rb") as source:
+    try:
+        source = redo.open("rb")
+    except FileNotFoundError:
+        return ResultIndex()
+    with source:
+        new = RedoneLines(source.fileno(), _scan(source.fileno()))
+        if len(new):
+            disk.replace(scratch, results, disk.joined(_merged(results, new)))
+    return new.index
 
-        def line_at(place: int) -> bytes:
-            new.matched[place] = 1
-            return os.pread(source.fileno(), lengths[place], new.offset(place)) + b"\n"
 
-        def lines() -> Iterator[bytes]:
-            for line in _lines(results):
-                place = new.find(_identity(line)) if line.fields is not None else None
-                yield line.raw + b"\n" if place is None else line_at(place)
-            for place, is_met in enumerate(new.matched):
-                if not is_met:
-                    yield line_at(place)
-
-        disk.replace(scratch, results, disk.joined(lines()))
-    return new
+def _merged(results: Path, new: RedoneLines) -> Iterator[bytes]:
+    is_used = bytearray(len(new))
+    for line in _lines(results):
+        place = new.find(name_of_line(line.fields)) if line.fields is not None else None
+        if place is not None:
+            is_used[place] = 1
+        yield (line.raw if place is None else new.raw(place)) + b"\n"
+    for place, used in enumerate(is_used):
+        if not used:
+            yield new.raw(place) + b"\n"
 
 
 def rewrite(results: Path, scratch: Path, keep: Callable[[Line], bool], moved_to: Path) -> int:
@@ -100,10 +94,8 @@ def _lines(path: Path) -> Iterator[Line]:
     except FileNotFoundError:
         return
     with source:
-        fd = source.fileno()
-        yield from scan(fd, torn_tail(fd, os.fstat(fd).st_size))
+        yield from _scan(source.fileno())
 
 
-def _identity(line: Line) -> int:
-    fields = line.fields
-    return 0 if fields is None else name_of_line(fields)
+def _scan(fd: int) -> Iterator[Line]:
+    return scan(fd, torn_tail(fd, os.fstat(fd).st_size))

@@ -82,6 +82,9 @@ class Options(TypedDict, total=False):
     price: tuple[float, float]
     output: str | os.PathLike[str]
     part_size: int | str
+    processes: int
+    engine: Literal["local", "ray"]
+    ray_address: str
     overwrite: bool
     ordered: bool
     include: Collection[Literal["request", "response", "input"]]

@@ -27,7 +27,6 @@ _OPTIONS: dict[str, str] = (
             "--max-parallel",
             "--concurrent",
             "--max-requests",
-            "--processes",
             "-j",
             "-P",
             "-w",
@@ -74,7 +73,7 @@ _OPTIONS: dict[str, str] = (
     | dict.fromkeys(
         ("--config", "--config-file"), "`llmbatch config path` says where settings are read; --profile NAME."
     )
-    | dict.fromkeys(("--deployment", "--engine"), "-m NAME is the model or the deployment.")
+    | dict.fromkeys(("--deployment"), "-m NAME is the model or the deployment.")
     | {"--batch": "-b N reads in batches.", "-V": "llmbatch --version.", "--version": "llmbatch --version."}
 )
 

@@ -16,6 +16,7 @@ __all__ = [
     "ModelSettings",
     "OutputSettings",
     "PaceSettings",
+    "ParallelSettings",
     "PartSize",
     "PatienceSettings",
     "Redo",
@@ -251,6 +252,16 @@ APPEND_EXCLUDES = {
 """Options that `append` does not go with, and why."""
 
 
+class ParallelSettings(NamedTuple):
+    """How the parts of a run are worked on at once."""
+
+    processes: int | None = None
+    """So many parts at once, each in a process of its own."""
+    engine: str = "local"
+    """`local`, or `ray` for a Ray cluster."""
+    ray_address: str | None = None
+
+
 class ResumeSettings(NamedTuple):
     """What to do with an output file that is there. `changed` is rerun, keep or None: stop."""
 
@@ -290,6 +301,7 @@ class Settings(NamedTuple):
     output: OutputSettings = OutputSettings()
     resume: ResumeSettings = ResumeSettings()
     batches: BatchSettings = BatchSettings()
+    parallel: ParallelSettings = ParallelSettings()
     view: ViewSettings = ViewSettings()
     models: tuple[NamedModel, ...] = ()
     """Several models, each of which has a run of its own; `model.model` is not set then."""

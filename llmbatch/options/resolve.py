@@ -14,7 +14,7 @@ from llmbatch.results.lines import MOST_SAMPLES
 
 __all__ = ["to_settings"]
 
-_NEED_FOLDER = ("part_size",)
+_NEED_FOLDER = ("part_size", "processes", "engine", "ray_address")
 _NEED_OUTPUT = ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken")
 
 
@@ -57,7 +57,7 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
     """Check that options go together. Raises UsageError."""
     has_output, has_folder = any(values.get("output", ())), values.get("output", (None, None, None))[2] is not None
     for option in _NEED_FOLDER:
-        if values.get(option) and not has_folder:
+        if values.get(option) not in (None, "local") and not has_folder:
             raise UsageError(f"{name(option)} is for a run of parts", f"Add {name('output').split()[0]} DIR/.")
     for option in _NEED_OUTPUT:
         if values.get(option) and not has_output:

@@ -54,6 +54,7 @@ pace = partial(Option, "Pace")
 patience = partial(Option, "Patience")
 stop = partial(Option, "Stop")
 output = partial(Option, "Output")
+parallel = partial(Option, "Parallel")
 resume = partial(Option, "Resume")
 batches = partial(Option, "Batches")
 view = partial(Option, "View", python=None)
@@ -226,6 +227,10 @@ OPTIONS: tuple[Option, ...] = (
         "When results are put on the disk: every 200 ms or batch, always, never.",
     ),
     output("rescue_dir", FOLDER, "Where answers go when the results file cannot take them."),
+    # Parallel
+    parallel("processes", count(1), "With -o DIR/: so many parts at once. Default: one; with ray, half of its CPUs."),
+    parallel("engine", one_of("local", "ray"), "With -o DIR/: where parts are worked on; ray is a Ray cluster."),
+    parallel("ray_address", TEXT, "The cluster. Default: RAY_ADDRESS, or one on this machine.", metavar="ADDRESS"),
     # Resume
     resume(
         "redo",

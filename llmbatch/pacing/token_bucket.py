@@ -34,9 +34,13 @@ class TokenBucket:
 
     Amounts are reserved when a request leaves and corrected when its answer reports the truth. A request larger than
     the bucket leaves when the window is empty, so that none waits for ever. `sliced` is for requests, each of one unit.
+    `window` is the time in which no more than the rate leaves, `burst` for how much of it units may leave at once.
     """
 
-    def __init__(self, rate: float | None = None, *, sliced: bool = False) -> None:
+    def __init__(
+        self, rate: float | None = None, *, sliced: bool = False, window: float = WINDOW, burst: float = BURST
+    ) -> None:
+        self._window, self._burst = window, burst
         self.rate = math.inf if rate is None else rate
         share = max(1, int(self.rate / 60.0)) if sliced and rate is not None else 1
         self._slice: deque[float] | None = deque(maxlen=share) if sliced and rate is not None else None
@@ -83,10 +87,22 @@ class TokenBucket:
             rate, since, span = self._guess
             self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
         self._expire(now)
-        opens = max(opens, self._window_opens(now, amount), self._due - BURST)
+        opens = max(opens, self._window_opens(now, amount), self._due - self._burst)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
             opens = max(opens, self._slice[0] + self._slice_span)
         return opens
+
+    def room(self, now: float) -> float:
+        """Return how many units of a known rate may leave now, together."""
+        self._expire(now)
+        paced = (now + self._burst - max(self._due, now)) * self.rate / 60.0
+        return max(0.0, min(self.rate - self._sum, paced))
+
+    def fill(self, now: float) -> None:
+        """Count a full window as taken, evenly: what was taken before is not known."""
+        pieces = min(1000, max(1, int(self.rate))) if self.binds else 0
+        for piece in range(pieces):
+            self._add(now - self._window * (1.0 - (piece + 1) / pieces), self.rate / pieces)
 
     def take(self, now: float, amount: float) -> Taken | None:
         """Reserve units; None while no rate is known."""
@@ -109,7 +125,7 @@ class TokenBucket:
             if self._announced is not None:
                 self._announced.take(now, -surplus)
             self._due -= surplus * 60.0 / self.rate
-            if taken[0] > now - WINDOW:
+            if taken[0] > now - self._window:
                 taken[1] -= surplus
                 self._sum -= surplus
 
@@ -160,11 +176,11 @@ class TokenBucket:
         for when, units in self._spent:
             excess -= units
             if excess <= 1e-9:
-                return when + WINDOW
-        return now + WINDOW
+                return when + self._window
+        return now + self._window
 
     def _expire(self, now: float) -> None:
-        while self._spent and self._spent[0][0] <= now - WINDOW:
+        while self._spent and self._spent[0][0] <= now - self._window:
             self._sum -= self._spent.popleft()[1]
         if not self._spent:
             self._sum = 0.0

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmbatch.app.summary import worst
@@ -118,3 +119,13 @@ class Account:
             exit_code=code,
             parts=PartCounts(self.complete, unfinished, self.busy),
         )
+
+
+def without_latencies(summary: Summary, most: int) -> Summary:
+    """Return a summary that is small enough to be sent between processes: of each model at most so many latencies."""
+    models = {}
+    for name, tally in summary.models.items():
+        step = max(1, -(-len(tally.latencies) // most))
+        latencies = type(tally.latencies)("f", sorted(tally.latencies)[step // 2 :: step])
+        models[name] = replace(tally, latencies=latencies)
+    return replace(summary, models=models)

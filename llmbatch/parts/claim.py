@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,16 @@ EXPIRES = 300.0
 @contextmanager
 def claimed(path: Path, results: Path) -> Iterator[None]:
     """Hold the claim at `path` while the context lasts. Raises OutputBusy, which names the holder; OSError."""
-    me = json.dumps(_owner())
+    me = json.dumps(_owner() | {"claim": os.urandom(8).hex()})
     while not _make(path, me):
         with suppress(FileNotFoundError):  # given up at this moment
             text = path.read_bytes()
-            if (holder := _holder(path, text)) is not None:
-                raise OutputBusy(f"{results} is held by another run: {holder}", "Wait for it, or stop it.")
-            _give_up(path, text)
+            holder = _holder(path, text)
+            if holder is None and _take_over(path, text, me):
+                break
+            raise OutputBusy(
+                f"{results} is held by another run: {holder or 'one that takes it over'}", "Wait for it, or stop it."
+            )
     over = threading.Event()
 
     def renew() -> None:
@@ -112,10 +116,16 @@ def _now(path: Path) -> float:
         disk.remove(probe)
 
 
-def _give_up(path: Path, claim: bytes) -> None:
-    """Take a claim away whose owner is gone; put it back if another worker has just taken it over."""
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}.old")
-    disk.rename(path, aside)
-    if aside.read_bytes() != claim:
-        disk.write_new(path, aside.read_bytes())
-    disk.remove(aside)
+def _take_over(path: Path, claim: bytes, me: bytes) -> bool:
+    """Replace the claim of an owner that is gone; False if another worker does.
+
+    A file with the digest of the old claim in its name says who may: it can be made once, and no claim comes twice.
+    """
+    token = path.with_name(f".{path.name}.{blake2b(claim, digest_size=8).hexdigest()}.taken")
+    if not _make(token, me):
+        if _now(path) - token.stat().st_mtime >= EXPIRES:  # whoever made it is gone, too
+            disk.remove(token)
+        return False
+    with disk.whole_file(path) as write:
+        write(me)
+    return True

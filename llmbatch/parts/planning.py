@@ -8,7 +8,7 @@ from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect
 from llmbatch.app.resume import recorded_options
 from llmbatch.core.errors import UsageError
-from llmbatch.core.settings import PartSize, Settings
+from llmbatch.core.settings import ParallelSettings, PartSize, Settings
 from llmbatch.dialects.providers import Preset
 from llmbatch.input.source import would_be_read
 from llmbatch.parts.cut import cut, look_at
@@ -66,6 +66,7 @@ def settings_of_part(settings: Settings, folder: RunFolder, plan: Plan, number: 
             strict=False,
         ),
         output=settings.output._replace(path=folder.results(number), folder=None),
+        parallel=ParallelSettings(),
         view=settings.view._replace(summary_file=None, metrics_file=None),
     )
 

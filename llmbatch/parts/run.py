@@ -1,5 +1,6 @@
 """Runs the parts of a plan, one after the other or several at once, and adds up what became of them."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,7 +11,7 @@ from typing import Any
 
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.prices import find_price, spent_in
-from llmbatch.app.servers import Servers
+from llmbatch.app.servers import Servers, find_preset
 from llmbatch.app.session import View
 from llmbatch.app.shared import Shared
 from llmbatch.core.errors import CeilingReached, Interrupted, LlmbatchError, OutputBusy
@@ -22,9 +23,12 @@ from llmbatch.pacing.cost import Budget, Price
 from llmbatch.parts.account import Account
 from llmbatch.parts.claim import EXPIRES
 from llmbatch.parts.folder import RunFolder
+from llmbatch.parts.hub import Hub
 from llmbatch.parts.plan import Plan
 from llmbatch.parts.planning import find_plan, parts_of_shard
+from llmbatch.parts.processes import Processes
 from llmbatch.parts.progress import Progress
+from llmbatch.parts.remote import Job, Result
 from llmbatch.parts.summary import needs_work
 from llmbatch.parts.worker import Worker
 from llmbatch.results.reader import open_results
@@ -55,7 +59,10 @@ def run_parts(
     """
     run = _Run(settings, servers, environment, tuple(observers))
     with run.servers_ready(), nullcontext() if view is None else view(run.progress.snapshot):
-        run.one_by_one(run.worker(transport, attempt_log, embedded=embedded))
+        if settings.parallel.engine == "ray" or settings.parallel.processes is not None:
+            run.side_by_side()
+        else:
+            run.one_by_one(run.worker(transport, attempt_log, embedded=embedded))
     return run.account.summary(wall_s=monotonic() - run.began, fail_on=settings.stop.fail_on)
 
 
@@ -129,6 +136,31 @@ class _Run:
             self.began,
         )
 
+    def side_by_side(self) -> None:
+        """Work on several parts at once: in processes of this machine, or on a Ray cluster."""
+        parallel, pace, budget = self.settings.parallel, self.settings.pace, self._budget()
+        dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
+        hub = Hub(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars, show=self.progress.show, notice=self.notice)
+        url = self.servers.base_url if self.settings.model.provider == "mock" else None
+        job = Job(self.settings, dict(self.environment), os.path.abspath(self.folder.path), url or None)
+        if parallel.engine == "ray":
+            from llmbatch.parts.ray_engine import RayTasks
+
+            RayTasks(_for_other_nodes(job), hub, parallel.processes, self._done, parallel.ray_address).run(
+                self.todo, lambda: self.account.is_stopped
+            )
+        else:
+            Processes(job, hub, parallel.processes or 1, self._done).run(self.todo, lambda: self.account.is_stopped)
+
+    def _done(self, number: int, result: Result) -> None:
+        """Count what became of a part that another process worked on."""
+        if isinstance(result, Summary):
+            self.take(number, result)
+        elif isinstance(result, OutputBusy):
+            self.account.busy += 1
+        else:
+            self.account.stop(result)
+
     def one_by_one(self, worker: Worker) -> None:
         """Work on the parts in order; on those that another worker holds when the others are done.
 
@@ -187,6 +219,19 @@ class _Run:
         if not stop.has_ceiling or self.price is None:
             return None
         return budget(stop, self.price, self.folder, self.plan)
+
+
+def _for_other_nodes(job: Job) -> Job:
+    """Return a job that means the same on another machine; of the environment it has keys and addresses alone."""
+    settings = job.settings
+    paths = tuple(path if "://" in path else os.path.abspath(path) for path in settings.input.paths)
+    _, preset = find_preset(settings.model, {})
+    wanted = {*preset.key_env, *preset.variables, "LLMBATCH_API_KEY", "OPENAI_BASE_URL", "api_key"}
+    wanted.add(settings.model.key_env or "")
+    return job._replace(
+        settings=settings._replace(input=settings.input._replace(paths=paths)),
+        environment={name: value for name, value in job.environment.items() if name in wanted},
+    )
 
 
 def budget(stop: StopSettings, price: Price, folder: RunFolder, plan: Plan) -> Budget:

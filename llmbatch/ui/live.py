@@ -11,13 +11,13 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from llmbatch.app.timer import ticking
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.layout import crop, flow, table
 from llmbatch.ui.plain import batches_line, counts, eta, stall_words
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.timer import ticking
 from llmbatch.ui.units import clock
 
 __all__ = ["LiveView", "render"]

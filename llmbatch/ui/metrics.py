@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.app.files import write_whole
+from llmbatch.app.timer import ticking
 from llmbatch.core.errors import OutputError
 from llmbatch.core.snapshot import Snapshot
-from llmbatch.ui.timer import ticking
 
 __all__ = ["Ended", "MetricsFile", "exposition"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from llmbatch.app.timer import ticking
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.streams import Say
-from llmbatch.ui.timer import ticking
 from llmbatch.ui.units import clock, duration, money
 
 __all__ = ["counts", "eta", "plain_view", "progress_line", "rates", "stall_words"]

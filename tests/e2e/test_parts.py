@@ -1,6 +1,8 @@
 """Runs of parts by the installed command: killed, continued, read as a whole."""
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -66,3 +68,36 @@ def test_an_array_that_is_preempted_and_submitted_again_blindly_ends_complete(
     split = llmbatch("split", source, *mock("-o", "out/"))
     assert (split.code, split.stdout) == (0, b"0-4\n")
     assert llmbatch("split", source, *mock("-o", "out/", "--missing")).stdout == b"\n"
+
+
+def test_processes_share_the_work_and_one_that_is_killed_is_replaced(
+    llmbatch: Command, start_mock: Callable[..., Mock], source: Path, tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", "0.05")
+    command = ("run", source, *mock("-o", "out/", "--part-size", "15", "-c", "4", "--processes", "2", "--rpm", "1800"))
+    run = llmbatch.start(*command)
+    until(lambda: len(mock.ledger("part prompt")) > 20)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    workers = [pid for pid in children if "llmbatch.parts.process" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(workers) == 2
+    os.kill(int(workers[0]), signal.SIGKILL)
+    done = run.end()
+    assert done.code == 0 and "4 of 4 complete" in done.stderr and "another one goes on" in done.stderr
+    lines = [line for file in sorted(tmp_path.glob("out/part-*.jsonl")) for line in lines_of(file)]
+    assert Counter(line["id"] for line in lines) == dict.fromkeys(PROMPTS, 1)
+    sent = mock.ledger("part prompt")
+    assert len(sent) - len(PROMPTS) <= sum(line.get("possibly_billed", 0) for line in lines)
+    times = sorted(entry["t_start"] for entry in sent)
+    assert times[-1] - times[0] > (len(PROMPTS) - 31 - 15) / 30  # a second's burst, and the loan of the dead
+
+
+def test_ctrl_c_ends_all_processes_in_order(llmbatch: Command, start_mock: Callable[..., Mock], source: Path) -> None:
+    mock = start_mock("--latency", "0.3")
+    command = ("run", source, *mock("-o", "out/", "--part-size", "15", "-c", "2", "--processes", "2"))
+    run = llmbatch.start(*command)
+    until(lambda: len(mock.ledger("part prompt")) > 6)
+    run.process.send_signal(signal.SIGINT)
+    done = run.end()
+    assert done.code == 130 and "continue" in done.stderr
+    assert llmbatch("run", *command[1:]).code == 0
+    assert len(mock.ledger("part prompt")) == len(PROMPTS)

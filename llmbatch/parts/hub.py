@@ -1,0 +1,45 @@
+"""What the workers of a driver call: progress, notices, loans of limits. Holds no connection and waits for nothing."""
+
+from collections.abc import Callable
+from time import monotonic
+
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.pacing.lender import Ask, Grant, Lender
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """The driver's side of `remote.Call`: each public method is called by its name."""
+
+    def __init__(
+        self,
+        *,
+        rpm: float | None,
+        tpm: float | None,
+        dollars: float,
+        show: Callable[[int, Snapshot], None],
+        notice: Callable[[str], None],
+    ) -> None:
+        self.rpm, self.tpm, self.dollars = rpm, tpm, dollars
+        self._lender = Lender(monotonic(), rpm=rpm, tpm=tpm, dollars=dollars)
+        self._show, self._notice = show, notice
+        self.signals: list[int] = []
+        """The signals that the driver got: they are for all workers."""
+
+    def report(self, number: int, now: Snapshot) -> list[int]:
+        """Take the state of a part; return the signals for its worker, those that it had, too."""
+        self._show(number, now)
+        return self.signals
+
+    def notice(self, text: str) -> None:
+        """Tell a person."""
+        self._notice(text)
+
+    def lend(self, ask: Ask) -> Grant:
+        """Lend slices of the limits."""
+        return self._lender.lend(ask, monotonic())
+
+    def borrow(self, dollars: float) -> float:
+        """Lend a part of the budget."""
+        return self._lender.borrow(dollars)

@@ -1,0 +1,134 @@
+"""Works on parts on a Ray cluster: a task for each part, which Ray starts again on another node when it is lost.
+
+Ray Core only. Results go to the folder, which all nodes must see, and never through Ray; an actor passes on progress
+and lends limits.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from llmbatch.core.errors import ActionNeeded, Interrupted, LlmbatchError, OutputBusy, UsageError
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.parts.claim import EXPIRES
+from llmbatch.parts.hub import Hub
+from llmbatch.parts.processes import noting_signals
+from llmbatch.parts.remote import Job, RemoteWorker, Result, packed, unpacked
+
+__all__ = ["RayTasks"]
+
+EVERY = 0.5
+"""Seconds between two looks at the cluster."""
+LOOKS_AGAIN = 1.0
+PATIENCE = EXPIRES + 60.0
+"""Seconds that a task waits for a part that its predecessor, on a node that was lost, still holds."""
+
+
+class Board:
+    """The actor between workers and driver. After a restart it lends no dollars: what was lent before is not known."""
+
+    def __init__(self, rpm: float | None, tpm: float | None, dollars: float) -> None:
+        import ray
+
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            dollars = min(dollars, 0.0) if dollars < float("inf") else dollars
+        self._states: dict[int, Snapshot] = {}
+        self._notices: list[str] = []
+        self._hub = Hub(rpm=rpm, tpm=tpm, dollars=dollars, show=self._states.__setitem__, notice=self._notices.append)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the hub."""
+        return getattr(self._hub, name)(*arguments)
+
+    def collect(self, signals: list[int]) -> tuple[dict[int, Snapshot], list[str]]:
+        """Take the signals that the driver got; return the states and notices since the last call."""
+        self._hub.signals = signals
+        states, notices = dict(self._states), list(self._notices)
+        self._states.clear()
+        self._notices.clear()
+        return states, notices
+
+
+def work(data: bytes, number: int, board: Any) -> Result:
+    """Work on a part, in a worker of Ray. Waits while the predecessor of a restarted task still holds the part."""
+    import ray
+
+    def call(*message: Any) -> Any:
+        return ray.get(board.call.remote(*message))
+
+    try:
+        worker = RemoteWorker(unpacked(data), call)
+    except LlmbatchError as error:
+        return error
+    until = time.monotonic() + PATIENCE
+    while isinstance(result := worker.work(number), OutputBusy) and time.monotonic() < until:
+        time.sleep(LOOKS_AGAIN)
+    return result
+
+
+class RayTasks:
+    """The tasks of a run, up to `count` at once, on the cluster at `address` or, if None, where Ray finds one."""
+
+    def __init__(self, job: Job, hub: Hub, count: int | None, done: Callable[[int, Result], None], address: str | None):
+        self._job, self._hub, self._count, self._done, self._address = packed(job), hub, count, done, address
+
+    def run(self, numbers: list[int], is_stopped: Callable[[], bool]) -> None:
+        """Have all parts worked on, in order; no further one is begun once the run is stopped."""
+        ray = _connected(self._address)
+        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        cpus = int(min(2, max(1, *nodes, 1)))
+        count = self._count or max(1, int(sum(nodes)) // 2)
+        task = ray.remote(work).options(num_cpus=cpus, max_retries=-1, scheduling_strategy="SPREAD")
+        hub = self._hub
+        board = (
+            ray.remote(Board)
+            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1)
+            .remote(hub.rpm, hub.tpm, hub.dollars)
+        )
+        todo, at_work, data = [*numbers], dict[Any, int](), ray.put(self._job)
+        with noting_signals(hub.signals.append) as signals:
+            while at_work or (todo and not is_stopped() and not signals):
+                while todo and len(at_work) < count and not is_stopped() and not signals:
+                    number = todo.pop(0)
+                    at_work[task.remote(data, number, board)] = number
+                ended, _ = ray.wait([*at_work], timeout=EVERY)
+                states, notices = ray.get(board.collect.remote([*signals]))
+                for number, state in states.items():
+                    if number in at_work.values():
+                        hub.report(number, state)
+                for text in notices:
+                    hub.notice(text)
+                for reference in ended:
+                    self._done(at_work.pop(reference), _result(ray, reference))
+        ray.kill(board)
+        if signals and not is_stopped():
+            self._done(-1, Interrupted(signals[0]))
+
+
+def _connected(address: str | None) -> Any:
+    """Return Ray, connected to a cluster. Raises UsageError without Ray, ActionNeeded without a cluster."""
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--engine ray needs an extra", "pip install 'llmbatch[ray]', on every node.") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ActionNeeded(
+                f"there is no Ray cluster at {address or 'RAY_ADDRESS'}: {reason}",
+                "Start one, name it with --ray-address, or leave --engine out.",
+            ) from error
+    return ray
+
+
+def _result(ray: Any, reference: Any) -> Result:
+    try:
+        result: Result = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        text = str(error)
+        if "No module named 'llmbatch" in text:
+            return UsageError("a node of the cluster has no llmbatch", "pip install 'llmbatch[ray]' on every node.")
+        return LlmbatchError(f"a task of Ray failed: {text.strip().splitlines()[-1] if text.strip() else error!r}")
+    return result

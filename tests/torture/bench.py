@@ -217,7 +217,8 @@ class World:
             self.source.write_bytes(records)
         else:
             write_records(self.source, [self.own(record) for record in records])
-        order = ("-" if stdin else self.source, *self.to_provider, "-o", output or self.output, "-c", 2, "-b", 2)
+        provider = self.to_provider[:2] if "-m" in more else self.to_provider  # a second -m would be a second model
+        order = ("-" if stdin else self.source, *provider, "-o", output or self.output, "-c", 2, "-b", 2)
         return self.bench.run(
             self.disk,
             *(*order, "--rescue-dir", self.rescue, *more),

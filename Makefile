@@ -30,10 +30,14 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/installed  ## 240 prompts over real HTTP to the built-in mock provider
+DEMO := $(BIN)/llmbatch run samples/prompts.jsonl samples/no-prompt.jsonl -p mock -o results.jsonl --rpm 4800
+demo: $(VENV)/installed  ## 240 prompts over real HTTP to the built-in mock provider: stopped, continued, one fails
 	@# paced, so that there is progress to watch: the mock answers at once
-	$(BIN)/llmbatch run samples/prompts.jsonl -p mock -o results.jsonl --overwrite --rpm 4800
-	@echo "The first answers in results.jsonl:"
+	@echo '# A run that is stopped after a second: exit code 5, to be continued.'
+	$(DEMO) --overwrite --deadline 1s || test $$? = 5
+	@echo '# The same again sends the rest. One record has no prompt, hence exit code 1.'
+	$(DEMO) --price 0.25,2 || test $$? = 1
+	@echo '# The first answers in results.jsonl:'
 	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
 
 lint: $(VENV)/installed-dev  ## style and mistakes, by ruff

@@ -1,9 +1,12 @@
 """The README and the pages of help agree with the program, in both directions."""
 
+import ast
+import configparser
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,36 @@ def test_every_page_of_help_has_a_title_and_a_line_that_says_what_it_is_about() 
 def test_the_one_liners_need_nothing_that_is_not_there() -> None:
     for command in re.findall(r"^llmbatch run (\S+) .*-p mock", README + "".join(PAGES.values()), re.MULTILINE):
         assert (ROOT / command).exists(), command
+
+
+def test_every_command_in_the_documentation_has_flags_that_exist() -> None:
+    group: Any = typer.main.get_command(app)
+    wrong = []
+    for name, text in {"README": README, **PAGES}.items():
+        for block in re.findall(r"```(?:sh|yaml|ini)\n(.*?)```", text, re.DOTALL):
+            for command in re.findall(r"\bllmbatch ((?:[^|;&\n#'\"]|'[^'\n]*'|\"[^\"\n]*\")*)", block):
+                verb, *words = re.sub(r"'[^']*'|\"[^\"]*\"", "X", command).split() or [""]
+                found = group.commands.get(verb)
+                if found is None:
+                    if verb and not verb.startswith("-"):
+                        wrong.append((name, command))
+                    continue
+                inner = getattr(found, "commands", {}).get(words[0] if words else "", found)
+                flags = {flag for one in inner.params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
+                used = {word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}
+                wrong += [(name, command, flag) for flag in used - flags]
+    assert wrong == []
+
+
+def test_python_and_unit_files_in_the_documentation_can_be_read() -> None:
+    for text in (README, *PAGES.values()):
+        for kind, block in re.findall(r"```(python|ini|toml)\n(.*?)```", text, re.DOTALL):
+            if kind == "python":
+                compile(block, "documentation", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            elif kind == "toml":
+                tomllib.loads(block)
+            else:
+                configparser.ConfigParser(interpolation=None, strict=True).read_string(block)
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:

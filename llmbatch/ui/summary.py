@@ -101,7 +101,7 @@ def _style(summary: Summary) -> str:
     return "bold yellow" if summary.exit_code in _OPEN else "bold red"
 
 
-_OPEN = (ExitCode.HELD, ExitCode.PENDING)
+_OPEN = (ExitCode.HELD, ExitCode.PENDING, ExitCode.READER_GONE)
 """The ends after which nothing is wrong, but not all is done."""
 
 

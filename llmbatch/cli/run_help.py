@@ -39,7 +39,7 @@ def one_screen(doc: str) -> str:
             f"{panel:<9} {names}", _width(), initial_indent="  ", subsequent_indent=" " * 12, break_on_hyphens=False
         )
     pages = ", ".join(dict.fromkeys(_PAGES.values()))
-    lines += ["", *textwrap.wrap(f"llmbatch help TOPIC explains more: {pages}, …", _width())]
+    lines += ["", *textwrap.wrap(f"llmbatch help TOPIC: {pages}, …", _width())]
     return "\n".join(lines) + "\n"
 
 

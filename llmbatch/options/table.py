@@ -128,7 +128,7 @@ OPTIONS: tuple[Option, ...] = (
         "Default: what the provider is asked at as a rule, mostly chat.",
     ),
     model(
-        "template", TEXT_OR_FILE, "The prompt as a Jinja template over the record's fields: {{ field }}.", short="-t"
+        "template", TEXT_OR_FILE, "The prompt, a Jinja template of the record's fields: {{ field }}.", short="-t"
     ),
     model("system", TEXT_OR_FILE, "The system prompt, for records that have none; a template too.", short="-s"),
     model("param", PAIRS, "A body field for records that lack it; JSON if it parses.", python="params"),

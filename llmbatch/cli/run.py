@@ -112,7 +112,7 @@ def run(
         from llmbatch.app.dry_run import dry_run as show_requests
 
         raise typer.Exit(
-            show_requests(settings, ENVIRONMENT, say=say_unless_quiet(settings), stdout_is_terminal=os.isatty(1))
+            show_requests(settings, ENVIRONMENT, say=say_unless_quiet(settings.view), stdout_is_terminal=os.isatty(1))
         )
     from llmbatch.transport_process.spawn import spawn_transport
 
@@ -128,12 +128,12 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     from llmbatch.ui.streams import EventLog
 
     view = settings.view
-    say, show = screen(settings)
+    say, show = screen(settings.view, settings.output.place)
     check_inputs(settings.input.paths)  # before the key: a wrong name is the first thing to tell
     servers = find_servers(settings.model, ENVIRONMENT, settings.patience.connect_timeout)
     secrets.learn(servers.redact)
     redact = secrets.redactor()
-    metrics = metrics_file(settings)
+    metrics = metrics_file(settings.view)
     observers = () if view.quiet else (EventLog(say, redact, verbose=view.verbose),)
     shown = show if metrics is None else metrics.view if show is None else partial(both, metrics.view, show)
     attempt_log = (lambda line: say(f"wire: {printable(redact(line))}")) if view.debug else None
@@ -162,7 +162,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
         )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
-    report(settings, summary, redact)
+    report(settings.view, settings.output.place, summary, redact)
     if metrics is not None:
         metrics.end(summary.exit_code)
     return summary

@@ -30,7 +30,7 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
     if settings.dry_run:
         from llmbatch.app.dry_run import dry_run as show_requests
 
-        say = say_unless_quiet(settings)
+        say = say_unless_quiet(settings.view)
         codes = [
             show_requests(
                 own._replace(output=own.output._replace(path=None)),
@@ -47,8 +47,8 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
     for run in runs:
         secrets.learn(run.servers.redact)
     redact = secrets.redactor()
-    say, show = screen(settings)
-    metrics = metrics_file(settings)
+    say, show = screen(settings.view, settings.output.place)
+    metrics = metrics_file(settings.view)
 
     def observers(name: str) -> "tuple[Observer, ...]":
         if view.quiet:
@@ -69,7 +69,7 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
         )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
-    report(settings, summary, redact)
+    report(settings.view, settings.output.place, summary, redact)
     if metrics is not None:
         metrics.end(summary.exit_code)
     return summary.exit_code

@@ -12,10 +12,11 @@ from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from llmbatch.app.session import View
     from llmbatch.core.redact import Redactor
-    from llmbatch.core.settings import Settings
+    from llmbatch.core.settings import ViewSettings
     from llmbatch.core.snapshot import Snapshot
     from llmbatch.core.tally import Summary
     from llmbatch.ui.metrics import MetricsFile
@@ -24,35 +25,38 @@ if TYPE_CHECKING:
 __all__ = ["both", "metrics_file", "report", "say_unless_quiet", "screen"]
 
 
-def metrics_file(settings: "Settings") -> "MetricsFile | None":
+def metrics_file(view: "ViewSettings") -> "MetricsFile | None":
     """Return the file of `--metrics-file`."""
     from llmbatch.ui.metrics import MetricsFile
 
-    return MetricsFile(settings.view.metrics_file) if settings.view.metrics_file is not None else None
+    return MetricsFile(view.metrics_file) if view.metrics_file is not None else None
 
 
-def screen(settings: "Settings") -> "tuple[Say, View | None]":
-    """Choose how to show progress: live if stderr has a terminal of its own, else plain lines; not at all if quiet."""
-    say = _log(settings)
-    if settings.view.quiet or settings.view.progress == "none":
+def screen(view: "ViewSettings", results: "Path | None") -> "tuple[Say, View | None]":
+    """Choose how to show progress: live if stderr has a terminal of its own, else plain lines; not at all if quiet.
+
+    Without a place for `results` they go to stdout.
+    """
+    say = _log(view)
+    if view.quiet or view.progress == "none":
         return say, None
-    if settings.view.progress == "auto" and settings.view.log_format == "text" and _can_animate(settings):
+    if view.progress == "auto" and view.log_format == "text" and _can_animate(results):
         from llmbatch.ui.console import stderr_console
         from llmbatch.ui.live import LiveView
         from llmbatch.ui.symbols import symbols_for
 
-        live = LiveView(stderr_console(settings.view.color, ENVIRONMENT), symbols_for(ENVIRONMENT))
+        live = LiveView(stderr_console(view.color, ENVIRONMENT), symbols_for(ENVIRONMENT))
         return live.say, live
     from llmbatch.ui.plain import plain_view
 
     return say, plain_view(say)
 
 
-def _log(settings: "Settings") -> "Say":
+def _log(view: "ViewSettings") -> "Say":
     """Choose how lines are written while the run lasts: with the time, unless a person sees them as they come."""
     from llmbatch.ui.streams import say_as_json, say_plainly, say_with_time
 
-    if settings.view.log_format == "json":
+    if view.log_format == "json":
         return say_as_json
     return say_plainly if os.isatty(2) else say_with_time
 
@@ -64,31 +68,26 @@ def both(first: "View", second: "View", snapshot: "Callable[[], Snapshot]") -> "
         yield
 
 
-def _can_animate(settings: "Settings") -> bool:
+def _can_animate(results: "Path | None") -> bool:
     """Say whether stderr is a terminal that does not also show the results."""
     if not os.isatty(2) or ENVIRONMENT.get("TERM") == "dumb":
         return False
-    return (
-        (settings.output.path or settings.output.folder) is not None
-        or not os.isatty(1)
-        or os.ttyname(1) != os.ttyname(2)
-    )
+    return results is not None or not os.isatty(1) or os.ttyname(1) != os.ttyname(2)
 
 
-def report(settings: "Settings", summary: "Summary", redact: "Redactor") -> None:
+def report(view: "ViewSettings", results: "Path | None", summary: "Summary", redact: "Redactor") -> None:
     """Show the summary; after an early end also say what happened, what is saved and how to continue."""
     from llmbatch.app.files import write_whole
     from llmbatch.codec import json
     from llmbatch.ui.closing import closings_of
     from llmbatch.ui.streams import log_object, say_as_json, say_plainly
 
-    view = settings.view
     as_json = view.log_format == "json"
     closings = [
         closing._replace(text=printable(redact(closing.text), 2000))
         for closing in closings_of(
             summary,
-            settings.output.path or settings.output.folder,
+            results,
             _same_command(),
             stdout_is_file=stat.S_ISREG(os.fstat(1).st_mode),
         )
@@ -118,8 +117,8 @@ def _same_command() -> str:
     return shlex.join(["llmbatch", *words])
 
 
-def say_unless_quiet(settings: "Settings") -> "Say":
+def say_unless_quiet(view: "ViewSettings") -> "Say":
     """Return how lines are written, or that nothing is."""
     from llmbatch.ui.streams import say_plainly
 
-    return (lambda text: None) if settings.view.quiet else say_plainly
+    return (lambda text: None) if view.quiet else say_plainly

@@ -232,6 +232,11 @@ class OutputSettings(NamedTuple):
     """When results are put on the disk: `always`, `never`, or once a `batch`."""
     rescue_dir: Path | None = None
 
+    @property
+    def place(self) -> Path | None:
+        """The results file, or the folder of those of a run of parts; None for stdout."""
+        return self.path or self.folder
+
 
 class Redo(NamedTuple):
     """Which records that have a result are sent again, once the rest of their request is the same."""

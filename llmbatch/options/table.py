@@ -127,9 +127,7 @@ OPTIONS: tuple[Option, ...] = (
         "chat, responses, completions, embeddings, messages, gemini, or a path below the base URL. "
         "Default: what the provider is asked at as a rule, mostly chat.",
     ),
-    model(
-        "template", TEXT_OR_FILE, "The prompt, a Jinja template of the record's fields: {{ field }}.", short="-t"
-    ),
+    model("template", TEXT_OR_FILE, "The prompt, a Jinja template of the record's fields: {{ field }}.", short="-t"),
     model("system", TEXT_OR_FILE, "The system prompt, for records that have none; a template too.", short="-s"),
     model("param", PAIRS, "A body field for records that lack it; JSON if it parses.", python="params"),
     model("override", PAIRS, "A body field that wins over the record's; null removes it.", python="overrides"),

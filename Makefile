@@ -61,7 +61,7 @@ bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; ne
 	$(BIN)/python -m tests.bench
 
 bench-million: $(VENV)/installed-dev  ## a million records: memory, and how soon they are continued
-	$(BIN)/python -m tests.bench million --json build/bench-million.json
+	$(BIN)/python -m tests.bench million batches --json build/bench-million.json
 
 bench-readme: $(VENV)/installed-dev  ## write what these two measured into the pages of help
 	$(BIN)/python -m tests.bench --readme build/bench.json build/bench-million.json

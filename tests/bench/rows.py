@@ -15,7 +15,8 @@ from statistics import median
 
 from tests.bench.measure import Figures, Rounds, environment, run, turns
 from tests.bench.programs import ours, peer, prompts, written
-from tests.bench.servers import Server
+from tests.bench.servers import Server, mock
+from tests.bench.steps import steps_of
 from tests.bench.table import Line, compared
 
 __all__ = ["LONG", "ROWS", "Bench"]
@@ -205,6 +206,31 @@ def million(bench: Bench) -> list[Line]:
     return [rate, _memory(f"{work}: peak memory", allowed, first), *_resumes(bench, source, output, count)]
 
 
+def batches(bench: Bench) -> list[Line]:
+    """A million records in twenty batches at the mock: how fast they are cut and settled, and the memory. Minutes.
+
+    The mock has the same cores, but most of its own work lies between the two.
+    """
+    source, count = bench.prompts(1_000_000)
+    output = bench.folder / "batches.jsonl"
+    with mock("--batch-delay", "60") as url, steps_of(output) as steps:
+        figures = bench.run(ours(url, source, output, 64, "--batch-api", "--no-first-live"), output, count)
+    began = steps[0].at
+    cut = max(step.at for step in steps if step.name == "drawn") - began
+    settling, open_until = 0.0, 0.0
+    ends = {step.ticket: step.at for step in steps if step.name == "settled"}
+    for step in steps:
+        if step.name == "fetched":  # several may be settled at once
+            settling += max(0.0, ends[step.ticket] - max(step.at, open_until))
+            open_until = max(open_until, ends[step.ticket])
+    work = f"{count:,} records in batches of 50,000"
+    return [
+        Line(f"{work}: read and cut", "", "records/s", None, count / cut, bar=">= 30000"),
+        Line(f"{work}: rows settled", "", "rows/s", None, count / settling, bar=">= 20000"),
+        _memory(f"{work}: peak memory", 150e6 + 100 * count, figures),
+    ]
+
+
 def _resumes(bench: Bench, source: Path, output: Path, count: int) -> list[Line]:
     """Continue a finished file, and one whose last tenth is missing, in turns."""
     nine_tenths = bench.folder / "nine-tenths.jsonl"
@@ -259,7 +285,7 @@ def _cut_short(results: Path, to: Path, count: int) -> None:
 ROWS = {row.__name__: row for row in (instant, slow, cpu, durable, startup, shards)}
 """By name, in the order of the table."""
 
-LONG = {row.__name__: row for row in (million,)}
+LONG = {row.__name__: row for row in (million, batches)}
 """Only when asked for."""
 
 

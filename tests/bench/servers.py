@@ -75,6 +75,18 @@ def nginx() -> Iterator[Server]:
                 process.terminate()
 
 
+@contextmanager
+def mock(*flags: str) -> Iterator[str]:
+    """Run the mock provider; yield its base URL."""
+    command = [sys.executable, "-m", "llmbatch", "mock", "--port", "0", *flags]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
 def version() -> str:
     """Return the version of nginx."""
     said = subprocess.run([_program(), "-v"], capture_output=True, text=True, check=True).stderr

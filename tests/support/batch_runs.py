@@ -235,6 +235,7 @@ class BatchRun:
                 offload=inline,
             )
             self.events: list[Any] = []
+            self._watch_memory()
             dispatch = Dispatch(
                 dialect=dialect,
                 new_gate=lambda: fixed_gate(4),
@@ -267,9 +268,20 @@ class BatchRun:
                 journal.close()
             self._check_account()
 
+    def _watch_memory(self) -> None:
+        """Note how many records wait in memory at most."""
+        intake = self.batches._intake
+        assert intake is not None
+        add = intake.add
+
+        def watched(jobs: Iterable[Job], *, again: bool) -> None:
+            add(jobs, again=again)
+            self.peak_waiting = max(self.peak_waiting, intake.waiting)
+
+        intake.add = watched  # type: ignore[method-assign]
+
     def _notify(self, event: Any) -> None:
         self.events.append(event)
-        self.peak_waiting = max(self.peak_waiting, self.batches._waiting)  # what is held in memory
         if self._alongside is not None:
             self._alongside(self)
 

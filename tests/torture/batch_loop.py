@@ -14,7 +14,7 @@ from tests.torture.trap import Trap
 
 __all__ = ["OPERATIONS", "POLICIES", "ROOTS", "BatchLoop", "batch_loop", "every_operation"]
 
-OPERATIONS = 70
+OPERATIONS = 125
 """About so many operations on files make a run with two batches."""
 ROOTS = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
 POLICIES = ("hold", "retry")

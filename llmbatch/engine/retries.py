@@ -12,7 +12,7 @@ from llmbatch.engine.explain import gave_up, no_capacity, outage, wait_too_long
 from llmbatch.engine.routes import RouteQueue
 from llmbatch.pacing.fail_fast import FailFast
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.retry import RetryPolicy, backoff
+from llmbatch.pacing.retry import RetryPolicy, backoff, singled_out
 
 __all__ = ["NextStep", "Retries"]
 
@@ -92,7 +92,7 @@ class Retries:
         if not queue.gate.has_alternative(request):
             step.stop = self.out_of_patience(fault)
         if closes_gate:
-            alone = gate.singled_out(job)
+            alone = singled_out(job, gate.answers, gate.refusals)
             if alone >= HOPELESS:
                 return step
             if tell_gate:

@@ -12,6 +12,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.ports import Dialect
 from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.gate_state import state_of
 from llmbatch.pacing.load_balancer import LoadBalancer
 from llmbatch.pacing.token_estimate import TokenEstimate
 
@@ -140,7 +141,7 @@ class Routes:
         states, idle = [], None if input_ended else Cause.INPUT
         for route, queue in itertools.islice(self.queues.items(), MOST_ROUTES):
             for server, gate in zip(self.servers, queue.gate.gates, strict=True):
-                state = gate.state(route.model if len(self.servers) == 1 else f"{route.model} at {server}", now)
+                state = state_of(gate, route.model if len(self.servers) == 1 else f"{route.model} at {server}", now)
                 if not (queue.again or queue.fresh) and (input_ended or state.in_flight < state.allowed):
                     state = state._replace(cause=idle, closed_for=0.0)
                 states.append(state)

@@ -57,6 +57,11 @@ class CircuitBreaker:
         return self.refusals_in_row >= STRICT
 
     @property
+    def is_open(self) -> bool:
+        """Whether requests leave as usual, with no pause to come out of."""
+        return not self.awaits_probe and self.probe is None and not self.refusals_in_row
+
+    @property
     def why(self) -> str | None:
         """Say why requests must wait."""
         if self.awaits_probe:

@@ -13,7 +13,7 @@ from collections import deque
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause
 
-__all__ = ["FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
+__all__ = ["CUT", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
 START = 8.0
 """The limit after the canary came back."""
@@ -90,6 +90,8 @@ class ConcurrencyLimit:
         self._recent: deque[float] = deque(maxlen=SAMPLES)
         self._seen = 0
         self._held = False
+        self.tolerant = False
+        """Whether refusals are usual, whatever the load: they cost no pause, and growth need not wait for proof."""
         self.why = "trying one request first" if adaptive else "as asked"
 
     def __repr__(self) -> str:
@@ -179,8 +181,17 @@ class ConcurrencyLimit:
 
     def bad_news(self) -> None:
         """Note a fault or a refusal: from now on silence is no good news."""
-        self.grows_at = math.inf
-        self._silent = 0.0
+        if not self.tolerant:
+            self.grows_at = math.inf
+            self._silent = 0.0
+
+    def tolerate(self, now: float) -> None:
+        """Learn that a usual share of refusals is no bad news: silence is good news again."""
+        self.tolerant = True
+        if self.adaptive:
+            self._silent = self._unproved
+            if self._slow_start and not self._canary:
+                self.grows_at = now
 
     def freeze(self, in_flight: int) -> None:
         """Allow no more than what is in flight, until answers come."""
@@ -250,9 +261,9 @@ class ConcurrencyLimit:
             # Back to the limit that was not refused in a few round trips; beyond it, more slowly after longer pauses.
             elapsed = now - self._since
             knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * self._round_trip
-            unit = self._round_trip if elapsed < knee else self._unit
+            unit = self._round_trip if elapsed < knee or self.tolerant else self._unit
             target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
-            if self._answers < PROOF:
+            if self._answers < (min(PROOF, self._plateau) if self.tolerant else PROOF):
                 target = min(target, self._plateau)
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from llmbatch.core.events import ServerChange
 from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
-from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
-from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import CUT, ConcurrencyLimit
+from llmbatch.pacing.load_trial import LoadTrial
 from llmbatch.pacing.rate_estimator import RateEstimator
-from llmbatch.pacing.refusal_pattern import LOAD, Pattern, RefusalPattern
+from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 
 __all__ = ["Gate"]
@@ -26,17 +25,8 @@ MEASURED = 0.8
 MINUTE = 60.0
 ROOM = 1.25
 """How much more may be in flight than a rate needs on average."""
-
-
-class _Trial:
-    """The bounds of a trial that tells a wall from scattered refusals: so many in flight, and so long between two."""
-
-    __slots__ = ("gap", "most", "opens")
-
-    def __init__(self, most: int, gap: float) -> None:
-        self.most = most
-        self.gap = gap
-        self.opens = -math.inf
+AS_MANY = 0.8
+"""A refusal at this part of what was refused before is explained by what is in flight, and shows no rate."""
 
 
 class Gate:
@@ -60,7 +50,7 @@ class Gate:
         """Whether the last refusal behind a wall was that there was no answer at all."""
         self.refusal_pattern = RefusalPattern()
         self._rate = RateEstimator()
-        self._trial: _Trial | None = None
+        self.trial: LoadTrial | None = None
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
         self._load = 0
@@ -69,6 +59,8 @@ class Gate:
         """How many a second were admitted when the last wall was found."""
         self._rate_limited = False
         self._paced_at = -math.inf
+        self._cut_at = 0
+        """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
     def __repr__(self) -> str:
         """Show what is in flight, what may be, and why."""
@@ -77,7 +69,7 @@ class Gate:
     @property
     def now(self) -> int:
         """Return how many may be in flight."""
-        limit = self.limit.now if self._trial is None else min(self.limit.now, self._trial.most)
+        limit = self.limit.now if self.trial is None else min(self.limit.now, self.trial.most)
         return self.breaker.allowed(limit) if self.breaker.active else limit
 
     @property
@@ -126,21 +118,6 @@ class Gate:
         """Return until when no request may pass."""
         return self.breaker.closed_until if self.breaker.active else -math.inf
 
-    def state(self, name: str, now: float) -> RouteState:
-        """Return what keeps the route from sending more, if it has something to send."""
-        state = RouteState(name, self.in_flight, self.now, None)
-        if self.closed_until > now or self.breaker.awaits_probe or self.breaker.probe is not None:
-            cause = Cause.OUTAGE if self.lost else Cause.WALL
-            return state._replace(cause=cause, closed_for=max(0.0, self.closed_until - now))
-        for bucket, unit in ((self.requests, "requests"), (self.tokens, "tokens")):
-            if bucket.opens(now, 1.0) > now:
-                return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
-        if self.in_flight < self.now:
-            return state
-        if self._trial is not None:
-            return state._replace(cause=Cause.SCATTERED, share=self.refusals / self.sent)
-        return state._replace(cause=self.limit.cause)
-
     def opens(self, now: float, weight: float) -> float:
         """Return when an attempt of so many tokens may start: `now` or earlier for at once.
 
@@ -154,8 +131,8 @@ class Gate:
             if self.in_flight >= limit.now:
                 return limit.grows_at
         opens = max(limit.opens, self.breaker.opens(self.in_flight)) if self.breaker.active else limit.opens
-        if (trial := self._trial) is not None:
-            opens = max(opens, trial.opens if self.in_flight < trial.most else math.inf)
+        if (trial := self.trial) is not None:
+            opens = max(opens, trial.opens(self.in_flight))
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
@@ -170,8 +147,8 @@ class Gate:
         self.sent += 1
         if not self.answers:
             self.limit.departed(now)
-        if (trial := self._trial) is not None:
-            trial.opens = max(now, trial.opens) + trial.gap
+        if (trial := self.trial) is not None:
+            trial.departed(now)
             if self.sent >= self.refusal_pattern.due:
                 self.refusal_pattern.finish(self.sent)
                 self._finish_trial(now)
@@ -220,15 +197,6 @@ class Gate:
         if self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
 
-    def singled_out(self, job: Job) -> int:
-        """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0."""
-        answers, refusals = self.answers, self.refusals
-        times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
-        times += 1
-        job.refused = times, answers_before, refusals_before
-        others = refusals - refusals_before - times + 1
-        return times if answers - answers_before >= max(times, 4 * others) else 0
-
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
         """Learn the limits that a server announced to a request; return the seconds until they let another one pass."""
         age, known = request.jobs[0].latency, self.requests.binds
@@ -240,8 +208,9 @@ class Gate:
         if self.requests.binds and not known and self.refusals:
             # What was refused before was refused for that rate.
             self.refusal_pattern.forget(self.sent)
-            self._trial = None
-            self._disprove_wall(now)
+            self.trial = None
+            self._reset(now)
+            self.limit.resume(0.0, clear=True)
             self.limit.resume(min(2.0 * self.limit.now, ROOM * self.requests.rate / MINUTE * age))
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
@@ -280,36 +249,67 @@ class Gate:
         """Note a refusal for pace or overload, which took so many seconds.
 
         Behind a wall the gate closes; returns by how many seconds that delays its opening. Refusals of requests that
-        left before the last one belong together and count as one. Returns None when only the refused jobs wait.
+        left before the last one belong together and count as one. A single refusal among departures that were not
+        refused only lowers the limit. Returns None when only the refused jobs wait.
         """
         self.refusals += 1
         self.limit.bad_news()
-        lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
-        pattern, before_pattern = self.refusal_pattern, self.refusal_pattern.pattern
-        growing = self.limit.adaptive and self.limit.starting
-        found = pattern.refused(
-            request.departure, self.sent, self.in_flight, lost=lost, growing=growing, level=self._level()
-        )
+        pattern, lost = self.refusal_pattern, fault.billing is not Billing.THROTTLED
+        before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
+        found = pattern.refused(number, self.sent, self.in_flight, lost=lost, growing=growing, level=self._level())
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
-            if before_pattern is Pattern.TRIAL:
-                self._finish_trial(now)
-            elif found is Pattern.TRIAL:
-                self._begin_trial(now, self._rate.recent(now, self.sent - self.refusals))
-            elif before_pattern is Pattern.WALL:
-                self._disprove_wall(now)
-            elif found is Pattern.UNKNOWN and growing:
-                self.limit.freeze(self.in_flight - 1)
+            self._go_on(request, before, now, growing=growing)
             return None
-        asked = max(fault.wait or 0.0, self._asked_until - now if before_pattern is not Pattern.WALL else 0.0)
-        if before_pattern is not Pattern.WALL:
-            self._trial = None
+        self.limit.tolerant = False
+        adapts = self.limit.adaptive and not self.requests.guessed
+        if before is Pattern.WALL and adapts and not lost and pattern.is_single and self.breaker.is_open:
+            self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
+            if self._must_cut(request):
+                self._rate_limited = fault.kind is Kind.RATE_LIMITED
+                self._learn(now)
+            return None
+        return self._close(request, fault, now, took, random(), first=before is not Pattern.WALL)
+
+    def _go_on(self, request: Request, before: Pattern, now: float, *, growing: bool) -> None:
+        """Let the others go on after a refusal that shows no wall, as many as what was found allows."""
+        found = self.refusal_pattern.pattern
+        if before is Pattern.TRIAL:
+            self._finish_trial(now)
+        elif found is Pattern.TRIAL:
+            self._begin_trial(now, self._rate.recent(now, self.sent - self.refusals))
+        elif before is Pattern.WALL:
+            self._reset(now)
+            self.limit.resume(CUT * self._load)
+            self.limit.tolerate(now)
+        elif found is Pattern.UNKNOWN:
+            if growing:
+                self.limit.freeze(self.in_flight - 1)
+        elif before is Pattern.UNKNOWN:
+            self.limit.tolerate(now)
+        elif self.limit.adaptive and self._must_cut(request):
+            self.limit.refused(now, 0.0, self.in_flight - 1)
+
+    def _must_cut(self, request: Request) -> bool:
+        """Tell whether a refusal asks for less in flight: not of what left before the last cut, nor a usual one."""
+        if request.departure < self._cut_at or not self.refusal_pattern.exceeds_share(self.sent, self.in_flight):
+            return False
+        self._cut_at = self.sent
+        return True
+
+    def _close(self, request: Request, fault: Fault, now: float, took: float, draw: float, *, first: bool) -> float:
+        """Close at a wall; return by how many seconds that delays the opening. `first` says that it was just found."""
+        lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
+        asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
+        if first:
+            self.trial = None
             self._load = self.in_flight - 1
             self._load_rate = self._rate.recent(now, self.sent - self.refusals)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
         base = QUICK if lost else self._base()
-        if self.breaker.refused(request, now, took, asked, base, random(), lost=lost, quick=limited):
+        if self.breaker.refused(request, now, took, asked, base, draw, lost=lost, quick=limited):
+            self.refusal_pattern.closed(request.departure, self.sent, self.in_flight)
             if self.outage_since is None:
                 self.outage_since = now
             self._rate_limited = limited
@@ -328,9 +328,8 @@ class Gate:
             level = min(level, self.requests.rate / MINUTE / self._load_rate)
         return level
 
-    def _disprove_wall(self, now: float) -> None:
-        """Grow again as if nothing had been refused."""
-        self.limit.resume(0.0, clear=True)
+    def _reset(self, now: float) -> None:
+        """Open again: no wall is known, and no rate."""
         self.requests.forget()
         self.breaker.reset(now)
         self.outage_since = None
@@ -344,8 +343,8 @@ class Gate:
         if self.limit.round_trip:
             # The rate that was measured may be that of a time in which nothing could leave.
             rate = max(rate, MEASURED * load / self.limit.round_trip)
-        self._trial = _Trial(max(1, round(LOAD * load)), 1.0 / (LOAD * rate) if rate else 0.0)
-        self.limit.resume(self._trial.most)
+        self.trial = LoadTrial(load, rate)
+        self.limit.resume(self.trial.most)
         self.breaker.reset(now)
         self.outage_since = None
 
@@ -353,9 +352,10 @@ class Gate:
         pattern = self.refusal_pattern.pattern
         if pattern is Pattern.TRIAL:
             return
-        self._trial = None
+        self.trial = None
         if pattern is Pattern.SCATTERED:
-            self.limit.resume(self._load, clear=True)
+            self.limit.resume(self._load)
+            self.limit.tolerate(now)
             self.requests.forget()
         else:
             self.limit.refused(now, 0.0, self._load)
@@ -376,6 +376,8 @@ class Gate:
         paced = self.requests.guessed and others < limit.now - 1
         if self._rate_limited:
             rate = self._rate.refused(now, self.sent, self.refusals)
+            if self.breaker.named_wait and 0 < AS_MANY * limit.plateau <= others and not self.requests.guessed:
+                rate = None  # it would count the pause that was asked for
             if self.requests.guessed:
                 before, settled = self.requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
                 rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
@@ -387,7 +389,7 @@ class Gate:
             if self._rate_limited and not self.requests.guessed:
                 limit.refused_alone(others)
         elif not paced:
-            limit.refused(now, self.breaker.closed_until - now, others)
+            limit.refused(now, max(QUICK, self.breaker.closed_until - now), others)
 
     def _pace(self, rate: float | None, now: float) -> None:
         if rate is not None and self.limit.adaptive:

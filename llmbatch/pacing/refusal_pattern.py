@@ -1,46 +1,52 @@
-"""Tells a wall from scattered refusals, by whether the share of refusals follows the load. Pure.
+"""Tells from the refusals of a route whether they come from a limit or are independent of the load. Pure.
 
-A wall (a rate, the slots of a server) refuses what leaves after it. Scattered refusals do not: others that left at the
-same time and later are answered. Three observations tell them apart.
+A limit of a service (a rate, its slots) is called a wall here: it refuses what is sent beyond it, and nothing below.
+Scattered refusals have nothing to do with the load: others that leave at the same moment are answered. The class below
+goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
-- While the load grows, a wall soon refuses more than a few of those that leave. When the load has doubled since the
-  first refusals and that has not happened, they are scattered.
-- A load that does not grow is lowered for a while, which is a trial: where the share of refusals stays what it was,
-  they are scattered; where it falls, there is a wall. That departures came through proves nothing by itself.
-- Behind a wall the load is lower. When single requests go on being refused there, the wall is in doubt.
+- Refused in a row, or much more than a quarter of the last requests: a WALL, at once.
+- Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
+- Few refusals at a load that does not grow: a TRIAL. The load is lowered by a sixth; if the share of refusals falls, it
+  was a WALL, if not, they are SCATTERED, whichever is twenty times as likely.
+- After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
+  again, another TRIAL follows (at half the load or less they are SCATTERED), and each time it takes twice as many.
+
+A departure is a request that left, numbered from 0.
 """
 
 import math
 from collections import deque
 from enum import Enum
 
-__all__ = ["LOAD", "Pattern", "RefusalPattern"]
+from llmbatch.pacing.usual_share import UsualShare
+
+__all__ = ["Pattern", "RefusalPattern"]
 
 ALLOWED, ALLOWED_WHEN_SCATTERED = (0.25, 3.7), (0.45, 7.0)
-"""More refused than such a share, by so many, is a wall for now: a cumulative sum (CUSUM). Four in a row are one."""
+"""A wall shows when more than this share was refused, by this many: a cumulative sum (CUSUM). Four in a row are one."""
 RECENT = 60
-"""Departures that count for it."""
-LOAD = 0.85
-"""The part of the load that is sent in a trial: so much less that a wall refuses next to nothing."""
+"""Departures that the sum goes over."""
 SURE = math.log(20.0)
-"""A trial ends once one explanation is so many times as likely as the other."""
-LONGEST, FEWEST, TURNS = 240, 20, 5
-"""A trial that stays undecided ends after so many departures for each in flight, within these bounds."""
+"""A trial ends when one explanation is so many times as likely as the other."""
+LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
+"""An undecided trial ends after this many departures for each request in flight, within these bounds."""
 PROOF, LARGEST_SHARE = 2, 0.35
-"""Refusals are scattered when at least so many are seen, and at most such a share."""
+"""At least this many refusals are needed to call them scattered, and they must be at most this share."""
 MANY = 5
-"""One refused of fewer, and growth does not wait for a wall to show: a trial does."""
+"""If more than one in so many is refused during growth, a trial starts before the load has doubled."""
 PRIOR = 1.0, 15.0
-"""What is known of a share before anything was sent, as if so many had been refused and so many not."""
+"""The prior of a share: as if so many had been refused before, and so many not."""
 STRAY = 0.005
-"""The share that a wall refuses even of less: requests do not all travel equally long."""
+"""The share that a wall refuses even below it, since requests do not all travel equally long."""
 WINDOW = 150
-"""Departures that count as recent when a trial begins, or when the share that is usual is compared."""
+"""Departures from which a share is measured."""
 DOUBTS, OFTEN = 4, 40
-"""So many single refusals put a wall in doubt, each of them within so many departures of the last one, or at a low
-load; twice as many after each doubt."""
+"""A trial doubts a wall after this many single refusals, each soon after the last one or at a low load; and what soon
+is, in departures."""
+ROW = 3
+"""Departures before the one at which a route pauses that belong to the same refusals."""
 LOW, SUNK = 0.7, 0.5
-"""The part of what a wall had let pass at which its refusals are doubtful, and at which more is sent to see."""
+"""A load is low at this part of what was in flight when the wall was found; at the second one no trial is needed."""
 
 
 class Pattern(Enum):
@@ -57,29 +63,36 @@ class RefusalPattern:
 
     def __init__(self) -> None:
         self.pattern = Pattern.UNKNOWN
-        self.share = 0.0
-        """The share of departures that are refused whatever the load is, as last measured."""
+        self.is_single = False
+        """Whether the last refusal was one by itself: what left just before and after it was not refused."""
         self.due: float = math.inf
-        """The trial may be over once so many were sent."""
+        """The number of departures after which a trial is looked at again."""
         self._refused: deque[int] = deque(maxlen=2 * LONGEST)
-        """The departures that were refused last, in the order in which that was known."""
+        """The last departures that were refused, in the order in which the refusals came."""
+        self._usual = UsualShare(self._refused)
         self._allowed = ALLOWED
         self._begin = 0
-        """The first departure since the pattern is what it is."""
+        """The first departure since the pattern changed."""
         self._load = 0
-        """What was in flight when growth met its first refusals."""
+        """How many were in flight at the first refusals during growth."""
         self._before = 0, 0
-        """How many were refused before the trial, of how many."""
+        """How many were refused before the trial, and of how many."""
         self._most = 0
-        """The length of the trial at most."""
+        """The most departures that a trial takes."""
         self._blind = False
-        """Whether a wall was found before there was a load that could have been less."""
+        """Whether the wall was found before any load was admitted, so that a lower load cannot be compared."""
         self._sure = True
-        """Whether a wall is more than the likelier explanation."""
+        """Whether the wall is beyond doubt, and not just more likely."""
         self._doubts = 0
         self._patience = DOUBTS
+        """How many doubts start a trial."""
         self._doubted = 0
-        """The next departure that may put the wall in doubt."""
+        """The first departure that may raise a doubt again."""
+
+    @property
+    def share(self) -> float:
+        """The share of departures that is refused whatever the load is; 0 where none is known."""
+        return self._usual.value
 
     def __repr__(self) -> str:
         """Show what was found."""
@@ -95,12 +108,13 @@ class RefusalPattern:
         growing: bool = False,
         level: float = 1.0,
     ) -> Pattern:
-        """Note that a departure was refused; return the pattern now.
+        """Note that a departure was refused, after `sent` of them; return the pattern that this makes likely.
 
-        `lost` says that nobody answered at all, `growing` that the load rises. `level` is what is sent, as a part of
-        what had passed when a wall was found.
+        `lost` says that nobody answered at all, `growing` that the load rises. `level` is the load as a part of what
+        was in flight when the wall was found.
         """
         self._refused.append(departure)
+        self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
         if lost or self._exceeds() or len(self._refused) == sent:
             self._wall(sent, blind=lost or sent < ALLOWED[1])
         elif self.pattern is Pattern.UNKNOWN:
@@ -118,29 +132,37 @@ class RefusalPattern:
         elif self.pattern is Pattern.WALL:
             if self._is_doubtful(departure, sent, level):
                 self._patience *= 2
-                if level <= SUNK or not self._sure:
-                    self._scatter(sent, self._recent(sent))
-                else:
+                if self._sure and level > SUNK:
                     self._start(sent, in_flight, self._recent(sent))
+                else:
+                    self._scatter(sent, self._recent(sent))
         elif (recent := self._recent(sent))[0] > 2 * self.share * recent[1] + 4:
             self._start(sent, in_flight, recent)
         return self.pattern
 
+    def exceeds_share(self, sent: int, in_flight: int) -> bool:
+        """Tell whether the last refusal asks for less load, since more are refused than the usual share."""
+        return self._usual.exceeded(self._refused[-1], sent, in_flight)
+
+    def closed(self, departure: int, sent: int, in_flight: int) -> None:
+        """Note that the route pauses after the refusal of a departure, and then sends less."""
+        self._usual.cut(departure - ROW, sent, in_flight)
+
     def reopened(self, sent: int) -> None:
-        """Note that a pause is over."""
+        """Note that a pause is over. What was refused before there was any load shows nothing about it."""
         if self.pattern is Pattern.WALL and self._blind:
             self.forget(sent)
 
     def forget(self, sent: int) -> None:
-        """Drop what was found: there is another reason for it."""
+        """Drop the verdict, since the reason of the refusals is known from elsewhere."""
         self.pattern = Pattern.UNKNOWN
         self._begin, self._load, self.due = sent, 0, math.inf
 
     def finish(self, sent: int) -> Pattern:
         """End the trial, if it shows something by now; return the pattern."""
-        known = self._begin + (sent - self._begin) * 8 // 9  # what left last has not met its fate
-        count, of = self._among(self._begin, known), known - self._begin
-        odds, bearable = self._odds(known), count <= LARGEST_SHARE * of
+        end = self._begin + (sent - self._begin) * 8 // 9  # it is not known yet whether the last ones are refused
+        count, of = self._among(self._begin, end), end - self._begin
+        odds, bearable = self._odds(end), count <= LARGEST_SHARE * of
         if of < self._most and (abs(odds) < SURE or (of < FEWEST and not bearable)):
             self.due = sent + 5
         elif count >= PROOF and odds > 0 and bearable:
@@ -151,9 +173,10 @@ class RefusalPattern:
         return self.pattern
 
     def _odds(self, end: int) -> float:
-        """Tell how likely the refusals of a trial are, as a logarithm: if the share is what it was, against if it fell.
+        """Return the logarithm of a likelihood ratio: that the trial has the share from before, or a wall's.
 
-        What it was is known as well as the refusals before show it; a wall would refuse at most the square of it.
+        The share from before has the distribution that the refusals before the trial show (a beta distribution). Below
+        a wall the share is at most its square.
         """
         count, of = self._among(self._begin, end), end - self._begin
         if of <= 0:
@@ -165,7 +188,7 @@ class RefusalPattern:
         return same - count * math.log(share) - (of - count) * math.log1p(-share)
 
     def _exceeds(self) -> bool:
-        """Tell whether lately more were refused than is allowed."""
+        """Tell whether so many of the last departures were refused that there must be a wall."""
         if self.pattern is not Pattern.TRIAL:
             self._allowed = ALLOWED_WHEN_SCATTERED if self.pattern is Pattern.SCATTERED else ALLOWED
         (share, most), refused, last = self._allowed, set(self._refused), max(self._refused)
@@ -175,8 +198,8 @@ class RefusalPattern:
         return total >= most
 
     def _is_doubtful(self, departure: int, sent: int, level: float) -> bool:
-        """Tell whether a wall is in doubt, after one more refusal. A crowd counts once, and a row shows a wall."""
-        if departure >= self._doubted and departure - 1 not in self._refused and departure + 1 not in self._refused:
+        """Tell whether there is doubt about the wall after this refusal. Of those that left together one counts."""
+        if departure >= self._doubted and self.is_single:
             since = departure - self._doubted
             if since > LONGEST:
                 self._doubts = 0
@@ -190,13 +213,13 @@ class RefusalPattern:
         """Begin a trial with the next departure."""
         self.pattern = Pattern.TRIAL
         self._before = before
-        self._most = min(LONGEST, max(FEWEST, TURNS * in_flight))
+        self._most = min(LONGEST, max(FEWEST, ROUND_TRIPS * in_flight))
         self._begin = sent
         self.due = sent + 5
 
     def _scatter(self, sent: int, seen: tuple[int, int]) -> None:
         self.pattern = Pattern.SCATTERED
-        self.share = seen[0] / seen[1]
+        self._usual.value = seen[0] / seen[1]
         self._begin = sent
         self.due = math.inf
 

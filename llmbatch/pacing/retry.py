@@ -6,7 +6,7 @@ from typing import NamedTuple
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job
 
-__all__ = ["RetryPolicy", "backoff"]
+__all__ = ["RetryPolicy", "backoff", "singled_out"]
 
 Random = Callable[[], float]
 """Uniform in [0, 1)."""
@@ -20,6 +20,18 @@ def backoff(attempt: int, base: float, random: Random) -> float:
     Full jitter spreads a crowd best (AWS, "Exponential backoff and jitter").
     """
     return random() * min(CAP, base * 2.0 ** min(attempt - 1, 16))
+
+
+def singled_out(job: Job, answers: int, refusals: int) -> int:
+    """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0.
+
+    `answers` and `refusals` are those of its gate so far.
+    """
+    times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
+    times += 1
+    job.refused = times, answers_before, refusals_before
+    others = refusals - refusals_before - times + 1
+    return times if answers - answers_before >= max(times, 4 * others) else 0
 
 
 class RetryPolicy(NamedTuple):

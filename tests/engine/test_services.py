@@ -21,7 +21,7 @@ from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.deep import DEEP, every
 from tests.support.scripted import TIMED_OUT, Attempt, Run, answer, error, job, play
-from tests.support.services import BurstBucket, Concurrency, Outage, Queue, Service, log_normal
+from tests.support.services import BurstBucket, Concurrency, Latency, Outage, Queue, Service, log_normal
 
 SEEDS = range(11, 16)
 AT_ONCE = 0.05
@@ -49,6 +49,35 @@ class Scattered:
             self.refused_until[index] = now + 0.05 + float(self._retry_after)
             return 0.05, error(self._status, retry_after=self._retry_after)
         return self.service(request, number)
+
+
+class Loaded(Service):
+    """A service that refuses a share of all requests that rises with its load: one in `at` of those in flight."""
+
+    def __init__(self, at: float, *, latency: Latency, seed: int) -> None:
+        super().__init__(latency=latency, seed=seed)
+        self._at, self._draw = at, random.Random(seed + 1)
+
+    def __call__(self, request: Request, number: int) -> Attempt:
+        now = asyncio.get_running_loop().time()
+        if self._draw.random() < min(0.9, sum(end > now for end in self.answered[-300:]) / self._at):
+            return AT_ONCE, error(429)
+        return super().__call__(request, number)
+
+
+class Router:
+    """A router that sends requests to replicas in turn, however busy they are; each has sixteen slots."""
+
+    def __init__(self, *latencies: float, seed: int) -> None:
+        self._replicas = [
+            Service(Concurrency(16), latency=log_normal(latency, 0.3), seed=seed + n)
+            for n, latency in enumerate(latencies)
+        ]
+        self._turn = 0
+
+    def __call__(self, request: Request, number: int) -> Attempt:
+        self._turn += 1
+        return self._replicas[self._turn % len(self._replicas)](request, number)
 
 
 def seconds(records: int, script: object, *, fixed: int | None, seed: int, silent: int = 64) -> float:
@@ -149,6 +178,29 @@ def test_a_small_bucket_that_nobody_announced_is_found_with_few_refusals() -> No
         assert seconds(60, service, fixed=None, seed=seed) <= 90.0
         shares.append(service.refused_share)
     assert median(shares) <= 0.05
+
+
+@pytest.mark.parametrize(("slots", "latency"), [(40, 0.5), (40, 1.5), (100, 2.0)])
+def test_slots_are_filled_where_one_request_in_twenty_is_refused_as_well(slots: int, latency: float) -> None:
+    took = []
+    for seed in SEEDS:
+        service = Service(Concurrency(slots), latency=log_normal(latency, 0.3), seed=seed)
+        took.append(seconds(1500, Scattered(service, 0.05, 429, None, seed), fixed=None, seed=seed))
+    assert median(took) <= 1.5 * 1500 * latency * 1.046 / slots
+
+
+def test_refusals_that_rise_with_the_load_are_borne_while_more_answers_come() -> None:
+    took = median(
+        seconds(1500, Loaded(200.0, latency=log_normal(0.5, 0.3), seed=seed), fixed=None, seed=seed) for seed in SEEDS
+    )
+    # Of 64 in flight 0.68 are admitted; of more, more.
+    assert took <= 1.5 * 1500 * 0.5 * 1.046 / 0.68 / 64
+
+
+def test_one_slow_replica_of_four_does_not_slow_down_the_others() -> None:
+    took = median(seconds(800, Router(1.0, 1.0, 1.0, 5.0, seed=seed), fixed=None, seed=seed) for seed in SEEDS)
+    # The four together answer 16 / 1.046 * 3.2 a second, if the router knew which of them has a slot.
+    assert took <= 2.0 * 800 * 1.046 / 16 / 3.2
 
 
 def test_slots_that_refuse_at_once_and_name_a_time_are_filled() -> None:

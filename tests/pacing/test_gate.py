@@ -12,6 +12,7 @@ from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.retry import singled_out
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import fixed_gate, job
 
@@ -246,15 +247,15 @@ def test_no_herd_leaves_after_a_pause() -> None:
 def test_a_job_that_is_refused_again_and_again_while_others_are_not_is_singled_out() -> None:
     gate, poison = fixed_gate(8), job(7)
     traffic = Traffic(gate)
-    singled_out = []
+    found = []
     for _ in range(9):
         for _ in range(3):
             traffic.wait()
             traffic.answer(traffic.send(), after=0.01)
         traffic.wait()
         traffic.refuse(traffic.send())
-        singled_out.append(gate.singled_out(poison))
-    assert singled_out == [0, *range(2, 10)]
+        found.append(singled_out(poison, gate.answers, gate.refusals))
+    assert found == [0, *range(2, 10)]
 
 
 def test_in_a_storm_no_job_is_singled_out() -> None:
@@ -267,4 +268,4 @@ def test_in_a_storm_no_job_is_singled_out() -> None:
         traffic.refuse(traffic.send())
         traffic.wait()
         traffic.refuse(traffic.send())
-        assert gate.singled_out(one) < 2
+        assert singled_out(one, gate.answers, gate.refusals) < 2

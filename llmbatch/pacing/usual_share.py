@@ -1,0 +1,64 @@
+"""The share of requests that a route refuses whatever its load is, and whether more than that are refused now. Pure.
+
+More are refused than usual when that is many times as likely as chance (a CUSUM of likelihood ratios). What was
+refused before that began, and after the last cut, was refused at a load that can be borne: it is the usual share.
+"""
+
+import math
+from collections.abc import Collection
+
+__all__ = ["UsualShare"]
+
+MORE = 2.0, 0.2, 0.9
+"""A share that is worth a cut: so many times the usual one, and so much; no more than the last."""
+SURE = 5.0
+"""The logarithm of how many times likelier that must be than chance."""
+RECENT = 60
+"""Departures that count for it."""
+ROUND_TRIPS, WEIGHT = 2, 20
+"""What counts after a cut: departures for each in flight; and as how many departures the share known before counts."""
+LEAST = 0.01
+"""A smaller share is none."""
+
+
+class UsualShare:
+    """One route's. `refused` are the departures that were refused, which its owner keeps."""
+
+    def __init__(self, refused: Collection[int]) -> None:
+        self.value = 0.0
+        self._refused = refused
+        self._since = 0
+        """The first departure after the last cut."""
+
+    def exceeded(self, last: int, sent: int, in_flight: int) -> bool:
+        """Tell whether the refusal of the departure `last` asks for less load; each does where none is usual."""
+        begins = last
+        if self.value:
+            likelier, begins = self._likelier(last)
+            if likelier < SURE:
+                return False
+        self.cut(begins, sent, in_flight)
+        return True
+
+    def cut(self, until: int, sent: int, in_flight: int) -> None:
+        """Note that the load is lowered; learn from the departures since the last time, up to `until`."""
+        if self.value:
+            end = min(until, self._since + ROUND_TRIPS * in_flight)
+            of = max(0, end - self._since)
+            count = sum(self._since <= departure < end for departure in self._refused)
+            self.value = (count + WEIGHT * self.value) / (of + WEIGHT)
+            if self.value < LEAST:
+                self.value = 0.0
+        self._since = sent
+
+    def _likelier(self, last: int) -> tuple[float, int]:
+        """Return the logarithm of how much likelier more refusals are than the usual share, and since when."""
+        times, plus, most = MORE
+        more = min(most, times * self.value + plus)
+        refused, passed = math.log(more / self.value), math.log((1.0 - more) / (1.0 - self.value))
+        those, total, begins = set(self._refused), 0.0, self._since
+        for departure in range(max(self._since, last - RECENT), last + 1):
+            total = max(0.0, total + (refused if departure in those else passed))
+            if not total:
+                begins = departure + 1
+        return total, begins

@@ -1,0 +1,48 @@
+"""More refusals than usual are noticed, and what is usual follows what is refused at a lower load."""
+
+import random
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.pacing.usual_share import UsualShare
+
+
+def watched(share: float, usual: float, seed: int, departures: int = 2000) -> tuple[int, UsualShare]:
+    """Refuse at random; return how often that was too much, and what is usual then."""
+    source, refused, cuts = random.Random(seed), list[int](), 0
+    one = UsualShare(refused)
+    one.value = usual
+    for departure in range(departures):
+        if source.random() < share:
+            refused.append(departure)
+            cuts += one.exceeded(departure, departure + 1, 20)
+    return cuts, one
+
+
+def test_each_refusal_is_too_many_where_none_is_usual() -> None:
+    cuts, one = watched(0.05, 0.0, seed=3)
+    assert cuts > 50 and one.value == 0.0
+
+
+@pytest.mark.parametrize("share", [0.03, 0.05, 0.1, 0.2])
+def test_a_usual_share_is_seldom_too_much(share: float) -> None:
+    assert median(watched(share, share, seed)[0] for seed in range(20)) <= 3
+
+
+@given(st.integers(0, 10_000), st.floats(0.03, 0.15))
+def test_three_times_the_usual_share_is_soon_too_much(seed: int, share: float) -> None:
+    assert watched(min(0.9, 3 * share + 0.3), share, seed, departures=60)[0] >= 1
+
+
+def test_what_is_usual_falls_when_nothing_is_refused_after_a_cut() -> None:
+    refused = list[int]()
+    one = UsualShare(refused)
+    one.value = 0.15
+    for cycle in range(1, 40):
+        refused += range(100 * cycle, 100 * cycle + 6)
+        for departure in refused[-6:]:
+            one.exceeded(departure, departure + 1, 30)
+    assert one.value == 0.0

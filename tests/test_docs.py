@@ -113,6 +113,21 @@ def test_every_command_in_the_documentation_has_flags_that_exist() -> None:
     assert wrong == []
 
 
+def test_the_messages_of_troubleshooting_are_those_of_the_program() -> None:
+    """The ellipsis stands for what differs from case to case."""
+    sources = [ast.parse(path.read_text()) for path in (ROOT / "llmbatch").rglob("*.py")]
+    texts = "\n".join(
+        node.value
+        for tree in sources
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and type(node.value) is str
+    )
+    texts += "\ncannot read \n: No such file or directory\n"  # the words of the operating system
+    messages = re.findall(r"^\| `(.*?)` \|", PAGES["troubleshooting"], re.MULTILINE)
+    assert len(messages) > 10
+    assert [part for message in messages for part in message.split("…") if part.strip() not in texts] == []
+
+
 def test_python_and_unit_files_in_the_documentation_can_be_read() -> None:
     for text in (README, *PAGES.values()):
         for kind, block in re.findall(r"```(python|ini|toml)\n(.*?)```", text, re.DOTALL):

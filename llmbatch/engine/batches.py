@@ -299,7 +299,8 @@ class Batches:
     async def _until_room(self) -> None:
         """Wait until few records wait to be sent. Raises Left when the run is to end."""
         while not self._stopping.is_set() and (self._waiting > TOGETHER or self._live_jobs() > 4 * TOGETHER):
-            self._room = anyio.Event()
+            if self._room.is_set():
+                self._room = anyio.Event()  # one for all who wait
             await self._room.wait()
         if self._stopping.is_set():
             raise Left

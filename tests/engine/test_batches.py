@@ -138,6 +138,14 @@ def test_what_a_batch_gave_back_waits_on_disk_and_not_in_memory(path: Path) -> N
 
 
 @pytest.mark.parametrize("leftovers", ["live", "batch"])
+def test_two_batches_give_back_at_the_same_time(path: Path, leftovers: str) -> None:
+    provider = Provider(lambda lines: map(expired, lines) if len(provider.sizes) <= 2 else map(row, lines))
+    settings = BatchSettings(batch_api=True, no_first_live=True, leftovers=leftovers)
+    run = BatchRun(path, provider, 3000, settings=settings, limits=ChunkLimits(1500, 1 << 27, 1 << 24))
+    assert len(run.lines) == 3000 and not run.stops
+
+
+@pytest.mark.parametrize("leftovers", ["live", "batch"])
 def test_what_a_batch_gave_back_is_asked_for_where_the_user_wants_it(path: Path, leftovers: str) -> None:
     provider = Provider(lambda lines: map(expired, lines) if len(provider.sizes) == 1 else map(row, lines))
     settings = BatchSettings(batch_api=True, no_first_live=True, leftovers=leftovers)

@@ -68,6 +68,7 @@ class Options(TypedDict, total=False):
     pack: int | Literal["auto"]
     rpm: float
     tpm: float
+    share_limits: str
     timeout: float
     connect_timeout: float
     retries: int

@@ -206,6 +206,7 @@ class _Parts:
             stop=settings.stop,
             timeout=settings.patience.timeout,
             worked=self.shared.worked,
+            limits_failure=self.shared.failure,
             saved=lambda tally: saved_by_cache(tally.models, self.price),
             observers=observers,
             attempt_log=attempt_log,

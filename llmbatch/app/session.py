@@ -56,6 +56,7 @@ class Session:
         stop: StopSettings,
         timeout: float,
         worked: set[Route],
+        limits_failure: Callable[[], LlmbatchError | None],
         saved: Callable[[Tally], float | None],
         observers: Sequence[Observer],
         attempt_log: AttemptLog | None,
@@ -69,6 +70,7 @@ class Session:
         self._stop = stop
         self._timeout = timeout
         self._worked = worked
+        self._limits_failure = limits_failure
         self._saved = saved
         self._attempt_log = attempt_log
         self._tally = Tally()
@@ -186,6 +188,8 @@ class Session:
         while True:
             await anyio.sleep(EVERY)
             self._monitor.sample()
+            if not self._pipeline.progress.stops and (failure := self._limits_failure()) is not None:
+                self._pipeline.stop(failure, grace=math.inf)
 
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._stop.deadline)

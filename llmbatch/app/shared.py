@@ -1,7 +1,9 @@
 """What several sessions share that are one run for the user: the limits and the budget he set, which models work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.job import Route
 from llmbatch.core.settings import PaceSettings
 from llmbatch.pacing.cost import Budget
@@ -18,6 +20,8 @@ class Shared:
     tokens: TokenBucket | None = None
     budget: Budget | None = None
     """None for a budget of each session alone."""
+    failure: Callable[[], LlmbatchError | None] = lambda: None
+    """Returns why the limits cannot be had any more, which ends the run."""
     worked: set[Route] = field(default_factory=set)
     """The routes that had an answer."""
 

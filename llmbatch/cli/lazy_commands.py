@@ -10,7 +10,7 @@ from llmbatch.cli.fast_params import Command, Group
 
 __all__ = ["Verbs", "command"]
 
-VERBS = ("run", "report", "verify", "convert", "batches", "split", "mock", "providers", "config", "help")
+VERBS = ("run", "report", "verify", "convert", "batches", "split", "limits", "mock", "providers", "config", "help")
 """The verbs in the order of `--help`. Each is a module here that holds a function or typer.Typer of its name,
 and perhaps its class of commands, COMMAND."""
 

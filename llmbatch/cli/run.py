@@ -19,9 +19,15 @@ from llmbatch.core.errors import UsageError
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
     from typer._click.core import Context
     from typer._click.formatting import HelpFormatter
 
+    from llmbatch.app.servers import Servers
+    from llmbatch.app.shared import Shared
+    from llmbatch.core.ports import Observer
     from llmbatch.core.settings import Settings
     from llmbatch.core.tally import Summary
     from llmbatch.transport_process.parent import TransportProcess
@@ -121,6 +127,16 @@ def run(
         raise typer.Exit(_run(settings, transport).exit_code)
 
 
+def _limits(
+    settings: "Settings", servers: "Servers"
+) -> "AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]":
+    if settings.pace.share_limits is None:
+        return nullcontext((None, ()))
+    from llmbatch.parts.limits_server import shared_limits
+
+    return shared_limits(settings, servers, ENVIRONMENT)
+
+
 def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
     from llmbatch.app.composition import run as run_session
     from llmbatch.app.input import check_inputs
@@ -150,16 +166,18 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
             attempt_log=attempt_log,
         )
     else:
-        summary = run_session(
-            settings,
-            servers,
-            transport,
-            ENVIRONMENT,
-            observers=observers,
-            view=shown,
-            stdout_is_terminal=os.isatty(1),
-            attempt_log=attempt_log,
-        )
+        with _limits(settings, servers) as (shared, watching):
+            summary = run_session(
+                settings,
+                servers,
+                transport,
+                ENVIRONMENT,
+                observers=(*observers, *watching),
+                view=shown,
+                stdout_is_terminal=os.isatty(1),
+                attempt_log=attempt_log,
+                shared=shared,
+            )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
     report(settings.view, settings.output.place, summary, redact)

@@ -147,6 +147,8 @@ class PaceSettings(NamedTuple):
     """Inputs in one request, None for as many as is usual at an endpoint."""
     rpm: float | None = None
     tpm: float | None = None
+    share_limits: str | None = None
+    """Where limits are shared: `auto` in the folder of a run of parts, a name on this machine, or HOST:PORT."""
 
     @property
     def most(self) -> int:

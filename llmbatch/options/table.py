@@ -171,6 +171,13 @@ OPTIONS: tuple[Option, ...] = (
     pace("pack", PACK, "Inputs that share a request, at embeddings and completions; auto: 64 at embeddings, else 1."),
     pace("rpm", RATE, "Requests a minute. Default: what the provider announces."),
     pace("tpm", RATE, "Tokens a minute. Default: what the provider announces."),
+    pace(
+        "share_limits",
+        TEXT,
+        "Share --rpm, --tpm and pauses with other runs: auto with those on the same DIR/, NAME with those on this "
+        "machine, HOST:PORT with the workers of `llmbatch limits`.",
+        metavar="auto|NAME|HOST:PORT",
+    ),
     # Patience
     patience("timeout", DURATION, "Longest attempt, as 90, 90s or 10m."),
     patience("connect_timeout", DURATION, "Longest wait for a connection."),

@@ -2,28 +2,46 @@
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.pacing.lender import Ask, Grant, Lender
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "LenderHere", "Lends"]
+
+
+class Lends(Protocol):
+    """Lends limits."""
+
+    def lend(self, ask: Ask) -> Grant:
+        """Lend slices of the limits."""
+        ...
+
+    def borrow(self, dollars: float) -> float:
+        """Lend a part of the budget."""
+        ...
+
+
+class LenderHere:
+    """A lender in this process."""
+
+    def __init__(self, *, rpm: float | None, tpm: float | None, dollars: float) -> None:
+        self._lender = Lender(monotonic(), rpm=rpm, tpm=tpm, dollars=dollars)
+
+    def lend(self, ask: Ask) -> Grant:
+        """Lend slices of the limits."""
+        return self._lender.lend(ask, monotonic())
+
+    def borrow(self, dollars: float) -> float:
+        """Lend a part of the budget."""
+        return self._lender.borrow(dollars)
 
 
 class Hub:
     """The driver's side of `remote.Call`: each public method is called by its name."""
 
-    def __init__(
-        self,
-        *,
-        rpm: float | None,
-        tpm: float | None,
-        dollars: float,
-        show: Callable[[int, Snapshot], None],
-        notice: Callable[[str], None],
-    ) -> None:
-        self.rpm, self.tpm, self.dollars = rpm, tpm, dollars
-        self._lender = Lender(monotonic(), rpm=rpm, tpm=tpm, dollars=dollars)
-        self._show, self._notice = show, notice
+    def __init__(self, limits: Lends, show: Callable[[int, Snapshot], None], notice: Callable[[str], None]) -> None:
+        self._limits, self._show, self._notice = limits, show, notice
         self.signals: list[int] = []
         """The signals that the driver got: they are for all workers."""
 
@@ -38,8 +56,8 @@ class Hub:
 
     def lend(self, ask: Ask) -> Grant:
         """Lend slices of the limits."""
-        return self._lender.lend(ask, monotonic())
+        return self._limits.lend(ask)
 
     def borrow(self, dollars: float) -> float:
         """Lend a part of the budget."""
-        return self._lender.borrow(dollars)
+        return self._limits.borrow(dollars)

@@ -95,14 +95,14 @@ class LentBudget(Budget):
 
     def __init__(self, price: Price | None, borrow: Callable[[float], float], total: float, option: str) -> None:
         super().__init__(price, ceiling=0.0, option=option)
-        self._borrow, self._slice = borrow, total / SLICES
+        self._borrow, self._slice, self._total = borrow, total / SLICES, total
 
     def reserve(self, jobs: Sequence[Job]) -> bool:
         """Reserve the worst case of a request; False when the budget of all workers is used up."""
         worst = sum(job.worst_cost for job in jobs)
         missing = self.spent + self._reserved + worst - self.ceiling
         if missing > 0:
-            self.ceiling += self._borrow(max(missing, self._slice))
+            self.ceiling += self._borrow(max(0.0, min(max(missing, self._slice), self._total - self.ceiling)))
         return super().reserve(jobs)
 
 
@@ -128,7 +128,9 @@ class Borrower:
             total, option = stop.ceiling(0.0)
             budget = LentBudget(price, borrow, total, option)
         self.shared = Shared(
-            self._requests if pace.rpm is not None else None, self._tokens if pace.tpm is not None else None, budget
+            self._requests if pace.rpm is not None or pace.share_limits is not None else None,
+            self._tokens if pace.tpm is not None else None,
+            budget,
         )
 
     @classmethod
@@ -137,7 +139,7 @@ class Borrower:
     ) -> "Borrower | None":
         """Return the borrower of a worker, None where there is nothing to share."""
         pace, stop = settings.pace, settings.stop
-        if pace.rpm is None and pace.tpm is None and not stop.has_ceiling:
+        if pace.rpm is None and pace.tpm is None and not stop.has_ceiling and pace.share_limits is None:
             return None
         return cls(settings, find_price(settings.model, stop, (servers.name, servers.preset)), lend, borrow)
 

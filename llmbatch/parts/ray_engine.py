@@ -11,7 +11,7 @@ from typing import Any
 from llmbatch.core.errors import ActionNeeded, Interrupted, LlmbatchError, OutputBusy, UsageError
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.parts.claim import EXPIRES
-from llmbatch.parts.hub import Hub
+from llmbatch.parts.hub import Hub, LenderHere
 from llmbatch.parts.processes import noting_signals
 from llmbatch.parts.remote import Job, RemoteWorker, Result, packed, unpacked
 
@@ -34,7 +34,8 @@ class Board:
             dollars = min(dollars, 0.0) if dollars < float("inf") else dollars
         self._states: dict[int, Snapshot] = {}
         self._notices: list[str] = []
-        self._hub = Hub(rpm=rpm, tpm=tpm, dollars=dollars, show=self._states.__setitem__, notice=self._notices.append)
+        limits = LenderHere(rpm=rpm, tpm=tpm, dollars=dollars)
+        self._hub = Hub(limits, self._states.__setitem__, self._notices.append)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the hub."""
@@ -69,8 +70,18 @@ def work(data: bytes, number: int, board: Any) -> Result:
 class RayTasks:
     """The tasks of a run, up to `count` at once, on the cluster at `address` or, if None, where Ray finds one."""
 
-    def __init__(self, job: Job, hub: Hub, count: int | None, done: Callable[[int, Result], None], address: str | None):
+    def __init__(
+        self,
+        job: Job,
+        hub: Hub,
+        dollars: float,
+        count: int | None,
+        done: Callable[[int, Result], None],
+        address: str | None,
+    ) -> None:
         self._job, self._hub, self._count, self._done, self._address = packed(job), hub, count, done, address
+        pace = job.settings.pace
+        self._limits = pace.rpm, pace.tpm, dollars
 
     def run(self, numbers: list[int], is_stopped: Callable[[], bool]) -> None:
         """Have all parts worked on, in order; no further one is begun once the run is stopped."""
@@ -83,7 +94,7 @@ class RayTasks:
         board = (
             ray.remote(Board)
             .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1)
-            .remote(hub.rpm, hub.tpm, hub.dollars)
+            .remote(*self._limits)
         )
         todo, at_work, data = [*numbers], dict[Any, int](), ray.put(self._job)
         with noting_signals(hub.signals.append) as signals:

@@ -23,7 +23,8 @@ from llmbatch.pacing.cost import Budget, Price
 from llmbatch.parts.account import Account
 from llmbatch.parts.claim import EXPIRES
 from llmbatch.parts.folder import RunFolder
-from llmbatch.parts.hub import Hub
+from llmbatch.parts.hub import Hub, LenderHere, Lends
+from llmbatch.parts.limits_server import limits_client, shared_limits
 from llmbatch.parts.plan import Plan
 from llmbatch.parts.planning import find_plan, parts_of_shard
 from llmbatch.parts.processes import Processes
@@ -62,7 +63,8 @@ def run_parts(
         if settings.parallel.engine == "ray" or settings.parallel.processes is not None:
             run.side_by_side()
         else:
-            run.one_by_one(run.worker(transport, attempt_log, embedded=embedded))
+            with run.limits_shared() as (shared, observers):
+                run.one_by_one(run.worker(transport, attempt_log, shared, observers, embedded=embedded))
     return run.account.summary(wall_s=monotonic() - run.began, fail_on=settings.stop.fail_on)
 
 
@@ -119,7 +121,15 @@ class _Run:
             self.servers = replace(self.servers, base_url=url)
             yield
 
-    def worker(self, transport: TransportProcess | None, attempt_log: AttemptLog | None, *, embedded: bool) -> Worker:
+    def worker(
+        self,
+        transport: TransportProcess | None,
+        attempt_log: AttemptLog | None,
+        shared: Shared,
+        observers: Sequence[Observer],
+        *,
+        embedded: bool,
+    ) -> Worker:
         """Return what works on parts in this process."""
         return Worker(
             self.settings,
@@ -127,8 +137,8 @@ class _Run:
             self.environment,
             self.folder,
             self.plan,
-            Shared.of(self.settings.pace, self._budget()),
-            self.observers,
+            shared,
+            (*self.observers, *observers),
             attempt_log,
             transport,
             self.notice,
@@ -136,17 +146,31 @@ class _Run:
             self.began,
         )
 
+    @contextmanager
+    def limits_shared(self) -> Iterator[tuple[Shared, Sequence[Observer]]]:
+        """Yield the limits of the parts in this process, and what watches refusals, where other runs share them."""
+        budget = self._budget()
+        if self.settings.pace.share_limits is None:
+            yield Shared.of(self.settings.pace, budget), ()
+            return
+        dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
+        with shared_limits(self.settings, self.servers, self.environment, dollars) as found:
+            yield found
+
     def side_by_side(self) -> None:
         """Work on several parts at once: in processes of this machine, or on a Ray cluster."""
         parallel, pace, budget = self.settings.parallel, self.settings.pace, self._budget()
         dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
-        hub = Hub(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars, show=self.progress.show, notice=self.notice)
+        limits: Lends = LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
+        if pace.share_limits is not None and parallel.engine != "ray":
+            limits = limits_client(self.settings, self.environment, dollars)
+        hub = Hub(limits, self.progress.show, self.notice)
         url = self.servers.base_url if self.settings.model.provider == "mock" else None
         job = Job(self.settings, dict(self.environment), os.path.abspath(self.folder.path), url or None)
         if parallel.engine == "ray":
             from llmbatch.parts.ray_engine import RayTasks
 
-            RayTasks(_for_other_nodes(job), hub, parallel.processes, self._done, parallel.ray_address).run(
+            RayTasks(_for_other_nodes(job), hub, dollars, parallel.processes, self._done, parallel.ray_address).run(
                 self.todo, lambda: self.account.is_stopped
             )
         else:

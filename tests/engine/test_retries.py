@@ -1,0 +1,67 @@
+"""What follows a fault, for its job, its route and the run: one decision at a time."""
+
+from dataclasses import replace
+
+import pytest
+
+from llmbatch.core.errors import CeilingReached
+from llmbatch.core.exchange import Expected, Request
+from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.core.job import Job
+from llmbatch.core.settings import PatienceSettings
+from llmbatch.engine.retries import NextStep, Retries
+from llmbatch.engine.routes import RouteQueue
+from llmbatch.pacing.fail_fast import FailFast
+from llmbatch.pacing.retry import RetryPolicy
+from tests.support.scripted import fixed_gate, job
+
+FREE = Fault(kind=Kind.CONNECTION, message="reset", retry=True)
+REFUSED = Fault(kind=Kind.RATE_LIMITED, message="slow down", billing=Billing.THROTTLED, retry=True)
+LOST = Fault(kind=Kind.TIMEOUT, message="no answer", billing=Billing.DOUBTFUL, retry=True)
+PAID = Fault(kind=Kind.NOT_JSON, message="prose", billing=Billing.BILLED, retry=True)
+GONE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=True)
+PATIENCE = PatienceSettings(max_wait=60.0, max_outage=900.0)
+
+
+def decide(fault: Fault, one: Job, *, hold: bool = False, ending: bool = False) -> NextStep:
+    policy = RetryPolicy(retries=1, unusable_answers=1, unknown_outcomes=0 if hold else 1)
+    retries = Retries(policy, PATIENCE, FailFast(), lambda: 0.5, hold=hold)
+    queue = RouteQueue(one.route, [fixed_gate(4)])
+    request = Request((one,), "/", b"", Expected("chat"))
+    queue.gate.enter(0.0, request)
+    step = retries.after(queue, request, one, fault, 1.0, tell_gate=True, ending=ending)
+    assert retries.holds(one, fault) is (hold and fault is LOST)
+    return step
+
+
+@pytest.mark.parametrize("fault", [FREE, LOST, PAID])
+def test_a_fault_is_tried_again_as_often_as_its_kind_allows(fault: Fault) -> None:
+    one = job(0)
+    first, second = decide(fault, one), decide(fault, one)
+    assert first.wait is not None and not first.with_route and second.wait is None
+
+
+def test_a_refusal_closes_the_gate_and_costs_the_job_nothing() -> None:
+    one = job(0)
+    step = decide(REFUSED, one)
+    assert (step.wait, step.with_route, one.retries) == (0.0, True, 0) and step.added is not None and step.added > 0
+
+
+def test_a_longer_wait_than_patience_allows_ends_the_run() -> None:
+    for fault in (FREE, REFUSED):
+        assert decide(replace(fault, wait=60.0), job(0)).stop is None
+        assert isinstance(decide(replace(fault, wait=61.0), job(0)).stop, CeilingReached)
+
+
+def test_what_may_be_billed_is_not_sent_again_under_hold() -> None:
+    one = job(0)
+    assert decide(LOST, one, hold=True).wait is None and one.possibly_billed == 1
+
+
+def test_a_paid_answer_is_not_asked_for_again_once_nothing_more_is_sent() -> None:
+    one = job(0)
+    assert decide(PAID, one, ending=True) == NextStep() and one.unusable_answer is None
+
+
+def test_a_server_out_of_reach_closes_the_gate() -> None:
+    assert decide(GONE, job(0)).with_route

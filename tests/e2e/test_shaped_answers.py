@@ -125,7 +125,8 @@ def test_a_check_without_end_holds_nobody_up_and_keeps_the_answer(
     prompts += [{"id": number, "prompt": f"{kind} {number} {_says(good)}"} for number in range(30)]
     flags = mock("--schema", "schema.json", "--json-retries", 2, "-c", 2, "--timeout", 3, "-o", "out.jsonl")
     done = llmbatch("run", *flags, stdin=prompts)
-    *others, last = lines_of(tmp_path / "out.jsonl")
+    lines = {line["id"]: line for line in lines_of(tmp_path / "out.jsonl")}
+    last, others = lines.pop("bad"), lines.values()
     assert done.code == 1 and len(others) == 30 and all(line["status"] == "ok" for line in others), done.stderr
     assert (last["id"], last["status"], last["billed"], last["attempts"]) == ("bad", "failed", True, 1)
     assert last["error"]["kind"] == "schema" and "was not checked against the schema" in last["error"]["message"]

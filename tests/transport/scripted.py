@@ -53,8 +53,10 @@ class Peer:
         return seen
 
     async def say(self, *pieces: bytes) -> None:
-        """Send bytes, each piece in a packet of its own as far as that can be had."""
+        """Send bytes, each piece in a packet of its own as far as that can be had. Raises ConnectionError."""
         for piece in pieces:
+            if self.writer.is_closing():  # uvloop refuses to write then, asyncio does nothing
+                raise ConnectionResetError
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)

@@ -12,8 +12,9 @@ from llmbatch.core.version import __version__
 
 if TYPE_CHECKING:
     from llmbatch.api.options import Options
-    from llmbatch.api.result import Failure, Result, Usage
-    from llmbatch.api.stream import Run, run, stream
+    from llmbatch.api.result import Failure, Progress, Result, RunSummary, Usage
+    from llmbatch.api.run_result import Run
+    from llmbatch.api.stream import run, stream
     from llmbatch.core.errors import (
         ActionNeeded,
         CeilingReached,
@@ -33,8 +34,10 @@ __all__ = [
     "Options",
     "OutputBusy",
     "OutputError",
+    "Progress",
     "Result",
     "Run",
+    "RunSummary",
     "Usage",
     "UsageError",
     "__version__",
@@ -44,8 +47,9 @@ __all__ = [
 
 _HOMES = {
     "llmbatch.api.options": ("Options",),
-    "llmbatch.api.result": ("Failure", "Result", "Usage"),
-    "llmbatch.api.stream": ("Run", "run", "stream"),
+    "llmbatch.api.result": ("Failure", "Progress", "Result", "RunSummary", "Usage"),
+    "llmbatch.api.run_result": ("Run",),
+    "llmbatch.api.stream": ("run", "stream"),
     "llmbatch.core.errors": (
         "ActionNeeded",
         "CeilingReached",

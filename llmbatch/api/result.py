@@ -1,8 +1,8 @@
 """The types of a result: the fields of a result line."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
-__all__ = ["Failure", "Result", "Usage"]
+__all__ = ["Failure", "Progress", "Result", "RunSummary", "Usage"]
 
 
 class Failure(TypedDict):
@@ -66,3 +66,52 @@ class Result(TypedDict):
     response_base64: NotRequired[str]
     request: NotRequired[Any]
     input: NotRequired[Any]
+
+
+class RunSummary(TypedDict):
+    """How a run ended, as `--summary json` has it. Counts are of records, money is in US dollars."""
+
+    records: int
+    ok: int
+    failed: int
+    failures: dict[str, int]
+    failure_examples: dict[str, dict[str, Any]]
+    done_before: int
+    failed_before: int
+    held: int
+    pending: int
+    dropped: int
+    orphans: int
+    not_started: int
+    unwritten: int
+    requests: int
+    retries: int
+    possibly_billed: int
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cost_usd: float | None
+    cache_saved_usd: float | None
+    models: dict[str, dict[str, Any]]
+    endpoints: list[dict[str, Any]]
+    wall_s: float
+    waited_s: float
+    limited_by: dict[str, float]
+    records_per_s: float
+    latency_s: dict[str, float]
+    stopped: str | None
+    stopped_by: str | None
+    exit_code: int
+    parts: NotRequired[dict[str, int]]
+
+
+class Progress(NamedTuple):
+    """How far a run is: `finished` of `total` records, those of earlier runs too; None where that is not known."""
+
+    finished: int
+    total: int | None
+    ok: int
+    failed: int
+    in_flight: int
+    cost_usd: float | None
+    eta_s: float | None

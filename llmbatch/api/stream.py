@@ -3,21 +3,24 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack, cast
 
 import anyio
 import anyio.to_thread
+from anyio.from_thread import start_blocking_portal
 
 from llmbatch.api.options import API_KEY, Options, settings_of
-from llmbatch.api.result import Result
+from llmbatch.api.result import Progress, Result, RunSummary
 from llmbatch.api.result_queue import ResultQueue
+from llmbatch.api.run_result import Run
 from llmbatch.app.composition import open_session
 from llmbatch.app.servers import find_servers
-from llmbatch.app.session import Session
+from llmbatch.app.session import Session, View
+from llmbatch.app.timer import ticking
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import (
     ActionNeeded,
@@ -30,13 +33,12 @@ from llmbatch.core.errors import (
     UsageError,
 )
 from llmbatch.core.redact import Redactor
+from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
-from llmbatch.parts.folder import results_in
 from llmbatch.parts.run import run_parts
-from llmbatch.results.reader import open_results
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.spawn import spawn_transport
 from llmbatch.ui.streams import EventLog
@@ -49,27 +51,8 @@ Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path"
 
 _log = logging.getLogger("llmbatch")
 
-
-class Run:
-    """A run that is over. `summary` is that of `--summary json`; iterating yields the results.
-
-    Without a results file the results are in the order of the records. With one, each iteration reads
-    the file, which has the results of earlier runs too.
-    """
-
-    def __init__(self, summary: dict[str, Any], results: list[Result], path: Path | None) -> None:
-        self.summary = summary
-        self._results = results
-        self._path = path
-
-    def __iter__(self) -> Iterator[Result]:
-        if self._path is None:
-            yield from self._results
-            return
-        for name in results_in([str(self._path)]):
-            with open_results([name]) as (file,):
-                for line in file.results():
-                    yield cast(Result, line)
+_EVERY = 0.2
+"""Seconds between two looks at the progress."""
 
 
 async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator[Result, None]:
@@ -79,33 +62,92 @@ async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator
     generator ends the run and drops requests in flight. Raises LlmbatchError for errors before the first request; if
     the run ends early, it yields all results first and then raises the reason.
     """
-    live = _BackgroundRun(records, options, tee=True)
+    with _hints():
+        live = _BackgroundRun(records, options, tee=True)
     task = asyncio.create_task(live.work())
     try:
         while results := await live.queue.take():
             for result in results:
                 yield result
         await asyncio.shield(task)
-        live.raise_failure()
+        with _hints():
+            live.raise_failure()
     finally:
         live.close()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task])
 
 
-def run(records: Records, **options: Unpack[Options]) -> Run:
-    """Send the records and wait for all results. Blocks: inside a running loop use `stream`.
+def run(
+    records: Records,
+    *,
+    progress: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Unpack[Options],
+) -> Run:
+    """Send the records and wait for all results; where a loop runs, as in a notebook, in a thread of its own.
 
-    With `output` results stay in that file, without it in memory. Raises as `stream` does; the `run` attribute of the
+    `progress` shows a bar; `on_progress` is called several times a second, from another thread, and at the end. With
+    `output` results stay in that file, without it in memory. Raises as `stream` does; the `run` attribute of the
     exception is the Run with the results so far.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    with _hints(), ExitStack() as stack:
+        watchers: list[Callable[[Snapshot], None]] = []
+        if on_progress is not None:
+            watchers.append(lambda now: on_progress(_progress(now)))
+        if progress:
+            from llmbatch.ui.bar import bar
+
+            watchers.append(stack.enter_context(bar()))
         if os.fspath(options.get("output", "")).endswith("/"):
             return _run_in_parts(records, options)
-        return anyio.run(partial(_collect, records, options), backend_options={"use_uvloop": has_uvloop()})
-    raise UsageError("run blocks, and a loop is running here", "Use: async for result in llmbatch.stream(...)")
+        collect = partial(_collect, records, options, _watching(watchers) if watchers else None)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return anyio.run(collect, backend_options={"use_uvloop": has_uvloop()})
+        with start_blocking_portal(backend_options={"use_uvloop": has_uvloop()}) as portal:
+            return portal.call(collect)
+
+
+@contextmanager
+def _hints() -> Iterator[None]:
+    """Make what to do next a part of the text of errors."""
+    try:
+        yield
+    except LlmbatchError as error:
+        if error.hint and len(error.args) == 1 and error.hint not in str(error):
+            error.args = (f"{error.message}\n{error.hint}",)
+        raise
+
+
+def _watching(watchers: Sequence[Callable[[Snapshot], None]]) -> View:
+    """Return a view that passes snapshots on, and the last one at the end."""
+
+    @contextmanager
+    def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+        def show() -> None:
+            now = snapshot()
+            for watcher in watchers:
+                watcher(now)
+
+        with ticking(_EVERY, show):
+            yield
+        show()
+
+    return view
+
+
+def _progress(now: Snapshot) -> Progress:
+    return Progress(
+        finished=now.finished,
+        total=now.total,
+        ok=now.ok,
+        failed=now.failed,
+        in_flight=now.in_flight,
+        cost_usd=now.cost,
+        eta_s=now.eta,
+    )
 
 
 def _run_in_parts(records: Records, options: Options) -> Run:
@@ -116,7 +158,7 @@ def _run_in_parts(records: Records, options: Options) -> Run:
     environment = _environment(options)
     servers = find_servers(settings.model, environment, settings.patience.connect_timeout)
     summary = run_parts(settings, servers, environment, observers=(_event_log(servers.redact),), embedded=True)
-    ended = Run(summary.as_json(), [], settings.output.folder)
+    ended = Run(cast(RunSummary, summary.as_json()), [], settings.output.folder)
     if summary.stopped is not None:
         failure = next((kind for kind in _STOPS if kind.exit_code == summary.exit_code), LlmbatchError)
         error = failure(summary.stopped, summary.hint)
@@ -128,8 +170,8 @@ def _run_in_parts(records: Records, options: Options) -> Run:
 _STOPS = (ActionNeeded, CeilingReached, OutputError, OutputBusy, UsageError, InputError)
 
 
-async def _collect(records: Records, options: Options) -> Run:
-    live = _BackgroundRun(records, options, tee=False)
+async def _collect(records: Records, options: Options, view: View | None) -> Run:
+    live = _BackgroundRun(records, options, tee=False, view=view)
     task = asyncio.create_task(live.work())
     results: list[Result] = []
     try:
@@ -141,7 +183,8 @@ async def _collect(records: Records, options: Options) -> Run:
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task])
     results.sort(key=lambda result: result["index"])
-    ended = Run(live.summary.as_json() if live.summary is not None else {}, results, live.settings.output.path)
+    summary = cast(RunSummary, live.summary.as_json() if live.summary is not None else {})
+    ended = Run(summary, results, live.settings.output.path)
     live.raise_failure(ended)
     return ended
 
@@ -149,7 +192,8 @@ async def _collect(records: Records, options: Options) -> Run:
 class _BackgroundRun:
     """A run in a task of its own. Raises UsageError for bad options."""
 
-    def __init__(self, records: Records, options: Options, *, tee: bool) -> None:
+    def __init__(self, records: Records, options: Options, *, tee: bool, view: View | None = None) -> None:
+        self._view = view
         paths, self._source, self._pump = _sources(records)
         self.settings = settings_of(options, paths, tee=tee)
         if self.settings.output.folder is not None:
@@ -204,7 +248,7 @@ class _BackgroundRun:
             session = await anyio.to_thread.run_sync(self._open, stack)
             if not self._closed:
                 self._session = session
-                self.summary = await session.to_the_end()
+                self.summary = await session.to_the_end(self._view)
             await anyio.to_thread.run_sync(stack.close)
         self._ended.set()
 

@@ -21,7 +21,7 @@ AHEAD = 256
 
 
 def table_rows(table: Any) -> Iterator[dict[str, Any]] | None:
-    """Return the rows of a table (pyarrow, pandas, polars and the like); None for anything else.
+    """Return the rows of a table (pyarrow, pandas, polars, datasets and the like); None for anything else.
 
     To iterate over a table itself would give its columns. Raises UsageError for two columns of one name, or for names
     that are not text.
@@ -32,6 +32,8 @@ def table_rows(table: Any) -> Iterator[dict[str, Any]] | None:
         _check_names(table.schema.names)
         batches = table.to_batches() if hasattr(table, "to_batches") else [table]
         return (row for batch in batches for row in batch_rows(batch))
+    if hasattr(table, "column_names") and hasattr(table, "features"):  # a data set of Hugging Face
+        return (dict(row) for row in table)
     columns, rows = getattr(table, "columns", None), None
     if callable(polars := getattr(table, "iter_rows", None)):
         rows = polars

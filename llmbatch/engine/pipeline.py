@@ -30,6 +30,8 @@ __all__ = ["Pipeline", "Progress"]
 AHEAD, LIGHT = 4, 500
 """So many batches are read ahead while records have at most so many tokens on average: many are sent while the next
 batch waits for the disk. Larger records are sent more slowly and fill memory: of those it is one batch."""
+FURTHER = 10_000
+"""Small records of routes that cannot send them that may be read, while another route has nothing to send."""
 SHOWN = 3
 """Records of each kind that are named when a run seems to stall."""
 WINDOW = 10_000
@@ -199,11 +201,13 @@ class Pipeline:
         if self.batches is not None and self.batches.takes_new and not self.batches.has_room:
             return False
         most = 4 * self._workers + 1000
+        further = FURTHER if self._ahead == AHEAD else most
         return (
-            # While a model is paused, the records of another one may be further on in the input.
+            # While a model is paused or slow, the records of another one may be further on in the input.
             (
                 dispatch.queued <= max(self._ahead * batch, self._workers)
-                or (dispatch.queued <= most and self.dispatch.routes.are_paused(self._clock.monotonic()))
+                or (dispatch.queued <= most and dispatch.routes.are_paused(self._clock.monotonic()))
+                or (dispatch.queued <= further and dispatch.routes.some_are_idle())
             )
             and dispatch.waiting <= most
             and self.writer.backlog <= 4 * max(batch, self._workers)

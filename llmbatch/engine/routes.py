@@ -125,6 +125,15 @@ class Routes:
         """Tell whether jobs wait because the gates of a route are closed until a later time."""
         return any(queue.gate.closed_until > now for queue in self._rotation if queue.again or queue.fresh)
 
+    def some_are_idle(self) -> bool:
+        """Tell whether a route could send more and has nothing to send, as when the jobs of another fill the queue."""
+        return any(
+            gate.now > gate.in_flight
+            for queue in self._rotation
+            if not (queue.again or queue.fresh or queue.stopped)
+            for gate in queue.gate.in_use
+        )
+
     @property
     def free(self) -> int:
         """Count the requests that may join those in flight, if it is time."""

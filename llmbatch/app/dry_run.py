@@ -63,7 +63,7 @@ def dry_run(
                     counts[decision.action.value] += 1
                 elif isinstance(job, Job):
                     counts["requests"] += 1
-                    counts["for another time"] += decision.redo
+                    counts["sent again"] += decision.redo
                     counts["in doubt"] += decision.in_doubt
                     tokens += job.tokens
                     bill.add(job)
@@ -106,7 +106,7 @@ class Bill:
 def _plan(counts: Counter[str], name: str) -> str:
     parts = [f"{counts['requests']:,} requests to {name}"]
     for what, words in (
-        ("for another time", "of them for another time"),
+        ("sent again", "of them sent again"),
         ("in doubt", "of them in doubt and may be paid for twice"),
         (Action.KEEP_OK.value, "done before"),
         (Action.KEEP_FAILED.value, "failures kept"),

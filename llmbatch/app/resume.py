@@ -254,7 +254,7 @@ class ResumePlan:
         others = "lines of other inputs" if self._resume.append else "lines without a record in the input"
         held = survey.count(Action.HOLD)
         for count, what in (
-            (survey.again, "of them for another time"),
+            (survey.again, "of them sent again"),
             (survey.edited, "of them edited"),
             (survey.in_doubt, f"of them in doubt{self._doubts(survey.in_doubt, survey.ids_in_doubt)}"),
             (survey.count(Action.KEEP_FAILED), "failures kept"),

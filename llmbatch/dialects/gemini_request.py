@@ -188,4 +188,4 @@ def _calling(choice: Any) -> dict[str, Any]:
             return {"mode": _MODES[choice]}
         case {"type": "function", "function": {"name": name}}:
             return {"mode": "ANY", "allowedFunctionNames": [name]}
-    raise RecordError("tool_choice is none of auto, none, required, or a function; Gemini's own is toolConfig")
+    raise RecordError("tool_choice is not one of auto, none, required, or a function; Gemini's own is toolConfig")

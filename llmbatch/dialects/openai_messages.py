@@ -102,7 +102,7 @@ def requested_schema(response_format: Any) -> Any:
             return True
         case {"type": "text"}:
             return None
-    raise RecordError("response_format is none of OpenAI's: text, json_object, or json_schema with a schema")
+    raise RecordError("response_format is not one of OpenAI's: text, json_object, or json_schema with a schema")
 
 
 def tool_calls(calls: list[tuple[str | None, Any, Any]]) -> list[dict[str, Any]]:

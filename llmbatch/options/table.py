@@ -146,7 +146,7 @@ OPTIONS: tuple[Option, ...] = (
         one_of("5m", "1h"),
         "Mark the system prompt for Anthropic's prompt cache, for so long (5m without a value); others cache unasked.",
     ),
-    model("json", SWITCH, "Ask for JSON, and fail answers that are none; parsed into the field json."),
+    model("json", SWITCH, "Ask for JSON; an answer that is not JSON is a failure. It is parsed into the field json."),
     model("schema", SCHEMA, "Ask for JSON that fits this JSON schema; needs the extra schema."),
     model("json_retries", count(0), "Ask again, N times over all runs, for an answer that does not fit; each costs."),
     model("fail_on_finish", REASONS, "Answers that ended so are failures: length, content_filter, refusal, ..."),
@@ -302,4 +302,4 @@ OPTIONS: tuple[Option, ...] = (
 PROFILE = view("profile", TEXT, r"Settings from \[profile.NAME] of the settings file.", setting=None)
 NO_CONFIG = view("no_config", SWITCH, "Read no settings file.", setting=None)
 ALL_FLAGS = (*OPTIONS, NO_CONFIG, PROFILE)
-"""The options, and the two that say where settings come from and are none themselves."""
+"""The options, and two flags that say where their values come from."""

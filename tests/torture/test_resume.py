@@ -45,7 +45,7 @@ def test_what_is_missing_is_sent_and_what_failed_is_tried_again_in_its_place(wor
     assert ended.code == 0 and sorted(world.asked()) == ["b", "d"]
     assert [line["id"] for line in results_of(world.output)].index("b") < 3
     assert {line["status"] for line in world.results().values()} == {"ok"}
-    assert "2 to send, 1 of them for another time" in ended.stderr
+    assert "2 to send, 1 of them sent again" in ended.stderr
     assert not world.redo.exists()
 
 
@@ -697,7 +697,7 @@ def test_json_retries_that_are_left_are_made_by_the_next_run(world: World, signu
     for kept in (("--json", "--price", "1,1"), (*flags, "--redo", "none")):
         assert world.run(records, *kept).code == 1 and world.asked() == []
     if line["attempts"] == 1:
-        assert "1 of them for another time" in world.run(records, *flags, "--dry-run").stderr
+        assert "1 of them sent again" in world.run(records, *flags, "--dry-run").stderr
     ended = world.run(records, *flags)
     if line["attempts"] > 1:  # a refused request may have been another attempt
         assert ended.code == 1 and world.asked() == []

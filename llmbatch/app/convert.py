@@ -13,7 +13,7 @@ from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
 from llmbatch.results import disk
-from llmbatch.results.csv import COLUMNS, META, result_row, row
+from llmbatch.results.csv import COLUMNS, JSON, MARK, META, result_row, row
 from llmbatch.results.output_formats import SHAPES, Missing
 from llmbatch.results.parquet import Survey, parquet_pieces
 from llmbatch.results.reader import ResultsReader, open_results
@@ -34,11 +34,16 @@ _Piece = tuple[bytes, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The shape to convert to. `meta` names the fields of meta that become columns; None stands for all."""
+    """The shape to convert to. `meta` names the fields of meta that become columns; None stands for all.
+
+    CSV that is `safe` has an apostrophe before what a spreadsheet would run; `mark` puts a byte order mark in front.
+    """
 
     to: str
     raw: bool = False
     meta: tuple[str, ...] | None = None
+    safe: bool = True
+    mark: bool = False
 
 
 def convert(
@@ -90,16 +95,11 @@ def shaped_pieces(files: Sequence[ResultsReader], shape: Shape, *, survey: bool 
     """
     if shape.to == "parquet":
         return ((piece, False) for piece in parquet_pieces(_lines_of(files), _survey(files, shape.meta)))
-    if shape.to in _DELIMITERS and shape.meta is None:
-        return _table(files, _columns(files), _DELIMITERS[shape.to])  # which has read them all
-    if survey:
-        deque(_shaped(files, shape), maxlen=0)
-    return _shaped(files, shape)
-
-
-def _shaped(files: Sequence[ResultsReader], shape: Shape) -> Iterator[_Piece]:
     if shape.to in _DELIMITERS:
-        return _table(files, shape.meta or (), _DELIMITERS[shape.to])
+        meta, answer = _columns(files, shape.meta)  # which reads them all
+        return _table(files, meta, answer, shape)
+    if survey:
+        deque(_lines(files, shape), maxlen=0)
     return _lines(files, shape)
 
 
@@ -118,11 +118,15 @@ def _lines(files: Sequence[ResultsReader], shape: Shape) -> Iterator[_Piece]:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
-def _table(files: Sequence[ResultsReader], meta: Sequence[str], delimiter: str) -> Iterator[_Piece]:
-    yield row([*COLUMNS, *(f"{META}{name}" for name in meta)], delimiter), False
+def _table(
+    files: Sequence[ResultsReader], meta: Sequence[str], answer: Sequence[str], shape: Shape
+) -> Iterator[_Piece]:
+    delimiter, safe = _DELIMITERS[shape.to], shape.safe
+    names = [*COLUMNS, *(f"{JSON}{name}" for name in answer), *(f"{META}{name}" for name in meta)]
+    yield (MARK if shape.mark else b"") + row(names, delimiter, safe=safe), False
     for file, line in _results(files):
         try:
-            yield row(result_row(line, meta), delimiter), False
+            yield row(result_row(line, meta, answer), delimiter, safe=safe), False
         except ValueError as error:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
@@ -136,19 +140,25 @@ def _survey(files: Sequence[ResultsReader], meta: Sequence[str] | None) -> Surve
     return survey
 
 
-def _columns(files: Sequence[ResultsReader]) -> tuple[str, ...]:
-    """Collect the fields of meta in the order in which they appear. Raises UsageError when they cannot be columns."""
-    names: dict[str, Any] = {}
+def _columns(files: Sequence[ResultsReader], chosen: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
+    """Collect the fields of meta, unless they are chosen, and those of answers in JSON, in the order of appearance.
+
+    Raises UsageError when there are too many to be columns.
+    """
+    names: dict[str, dict[str, Any]] = {"meta": {}, "json": {}}
     for file, line in _results(files):
-        meta = line.get("meta")
-        if isinstance(meta, dict):
-            names |= dict.fromkeys(meta)
-        if len(names) > _MOST_COLUMNS:
-            raise _too_many(file)
-    return tuple(names)
+        for part, found in names.items():
+            fields = line.get(part)
+            if isinstance(fields, dict) and (part == "json" or chosen is None):
+                found |= dict.fromkeys(fields)
+            if len(found) > _MOST_COLUMNS:
+                raise _too_many(file, part)
+    return tuple(names["meta"]) if chosen is None else chosen, tuple(names["json"])
 
 
-def _too_many(file: ResultsReader) -> UsageError:
+def _too_many(file: ResultsReader, part: str = "meta") -> UsageError:
+    if part == "json":
+        return UsageError(f"{file.name}: json has more than {_MOST_COLUMNS:,} different fields", "Use --to parquet.")
     return UsageError(
         f"{file.name}: meta has more than {_MOST_COLUMNS:,} different fields",
         "--meta-columns a,b,c names those that become columns, --meta-columns none has none.",

@@ -43,6 +43,13 @@ def convert(
             metavar="all|none|FIELD,...", help="With a table: which fields of meta become columns. Default: all."
         ),
     ] = None,
+    no_csv_safe: Annotated[
+        bool,
+        typer.Option("--no-csv-safe", help="With csv or tsv: no apostrophe before text that begins like a formula."),
+    ] = False,
+    excel: Annotated[
+        bool, typer.Option("--excel", help="With csv or tsv: a byte order mark, by which Excel knows UTF-8.")
+    ] = False,
     error_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="With openai-batch or cookbook: failures go to this file.")
     ] = None,
@@ -54,7 +61,8 @@ def convert(
     llmbatch convert shard-*.jsonl -o results.parquet
     llmbatch convert done.jsonl --to openai-batch --error-file errors.jsonl > out.jsonl
 
-    CSV is safe to open: text that a spreadsheet would take for a formula gets a leading apostrophe.
+    CSV has a column for each field of json and of meta, and is safe to open: text that a spreadsheet would take for a
+    formula gets a leading apostrophe.
     """
     if to is None:
         from llmbatch.app.table_names import shape_named
@@ -64,7 +72,7 @@ def convert(
         raise UsageError(
             "no format is named", f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like."
         )
-    _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file)
+    _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file, no_csv_safe=no_csv_safe, excel=excel)
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch convert FILE... --to SHAPE")
     if to == "parquet" and output is None and os.isatty(1):
@@ -76,7 +84,7 @@ def convert(
 
     reshape(
         results_in(files or []),
-        Shape(to=to, raw=raw, meta=_columns(meta_columns)),
+        Shape(to=to, raw=raw, meta=_columns(meta_columns), safe=not no_csv_safe, mark=excel),
         output=None if output is None or str(output) == "-" else output,
         error_file=error_file,
         stdout=stdout_sink(),
@@ -84,13 +92,17 @@ def convert(
     )
 
 
-def _check(to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None) -> None:
+def _check(
+    to: str, *, raw: bool, meta_columns: str | None, error_file: Path | None, no_csv_safe: bool, excel: bool
+) -> None:
     """Check the shape, and that no option is without effect. Raises UsageError."""
     if to not in _SHAPES:
         raise UsageError(f"--to {to} is not a format", f"--to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}.")
     for is_set, option, shapes in (
         (raw, "--raw", ("text",)),
         (meta_columns is not None, "--meta-columns", ("csv", "tsv", "parquet")),
+        (no_csv_safe, "--no-csv-safe", ("csv", "tsv")),
+        (excel, "--excel", ("csv", "tsv")),
         (error_file is not None, "--error-file", ("openai-batch", "cookbook")),
     ):
         if is_set and to not in shapes:

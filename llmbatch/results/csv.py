@@ -11,7 +11,7 @@ from typing import Any
 
 from llmbatch.codec import json
 
-__all__ = ["COLUMNS", "META", "cell", "result_row", "row"]
+__all__ = ["COLUMNS", "JSON", "MARK", "META", "cell", "result_row", "row"]
 
 COLUMNS = (
     "id",
@@ -27,8 +27,10 @@ COLUMNS = (
     "attempts",
     "latency_s",
 )
-META = "meta."
-"""Prefix of the columns for the fields of a record's meta."""
+META, JSON = "meta.", "json."
+"""Prefixes of the columns for the fields of a record's meta, and of its answer as JSON."""
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark by which Excel knows UTF-8."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 _QUOTED = {
@@ -38,9 +40,9 @@ _QUOTED = {
 """What must be quoted, by delimiter."""
 
 
-def result_row(line: dict[str, Any], meta: Sequence[str]) -> list[Any]:
-    """Return the values of one result line: `COLUMNS`, then these fields of its meta."""
-    usage, error, kept = (_object(line.get(name)) for name in ("usage", "error", "meta"))
+def result_row(line: dict[str, Any], meta: Sequence[str], answer: Sequence[str] = ()) -> list[Any]:
+    """Return the values of one result line: `COLUMNS`, then these fields of its `json`, and these of its meta."""
+    usage, error, kept, found = (_object(line.get(name)) for name in ("usage", "error", "meta", "json"))
     return [
         line.get("id"),
         line.get("status"),
@@ -54,23 +56,24 @@ def result_row(line: dict[str, Any], meta: Sequence[str]) -> list[Any]:
         error.get("message"),
         line.get("attempts"),
         line.get("latency_s"),
+        *(found.get(name) for name in answer),
         *(kept.get(name) for name in meta),
     ]
 
 
-def row(values: Iterable[Any], delimiter: str = ",") -> bytes:
-    """Encode one row, newline included; the delimiter is a comma or a tab."""
+def row(values: Iterable[Any], delimiter: str = ",", *, safe: bool = True) -> bytes:
+    """Encode one row, newline included; the delimiter is a comma or a tab. `safe` for spreadsheets."""
     must_be_quoted = _QUOTED[delimiter].search
-    cells = [_quoted(text) if must_be_quoted(text := cell(value)) else text for value in values]
+    cells = [_quoted(text) if must_be_quoted(text := cell(value, safe=safe)) else text for value in values]
     return (delimiter.join(cells) + "\n").encode("utf-8", "replace")
 
 
-def cell(value: Any) -> str:
+def cell(value: Any, *, safe: bool = True) -> str:
     """Write a JSON value as the text of a cell: null as nothing, arrays and objects as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return f"'{value}" if safe and value.startswith(_FORMULA) else value
     return json.dumps(value).decode()
 
 

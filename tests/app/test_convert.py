@@ -184,3 +184,20 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     wide = b'{"id":null,"index":0,"status":"ok","record":"00","meta":{"x":%b1%b}}\n' % (b"[" * 980, b"]" * 980)
     with pytest.raises(UsageError, match="record 0"):
         shaped([put(tmp_path / "r.jsonl", [wide])], "csv")
+
+
+def test_a_table_has_a_column_for_each_field_of_answers_in_json(tmp_path: Path) -> None:
+    name = put(
+        tmp_path / "r.jsonl",
+        [ok("1", 0, json={"label": "a", "p": 0.5}, meta={"x": 1}), ok("2", 1, json=[1]), ok("3", 2)],
+    )
+    head, first, *_ = csv.reader(io.StringIO(shaped([name], "csv").decode()))
+    assert head[-3:] == ["json.label", "json.p", "meta.x"] and first[-3:] == ["a", "0.5", "1"]
+    tabs = shaped([name], "tsv", meta=()).decode().splitlines()
+    assert tabs[0].split("\t")[-2:] == ["json.label", "json.p"]
+
+
+def test_a_table_may_be_plain_and_may_be_marked_for_excel(tmp_path: Path) -> None:
+    name = put(tmp_path / "r.jsonl", [ok("1", 0, "=1+1")])
+    assert b",'=1+1," in shaped([name], "csv") and b",=1+1," in shaped([name], "csv", safe=False)
+    assert shaped([name], "csv", mark=True) == b"\xef\xbb\xbf" + shaped([name], "csv")

@@ -66,9 +66,13 @@ _OPTIONS: dict[str, str] = (
         ("--log-level", "--trace"), "-v says a line for each failure, --debug shows what goes over the wire."
     )
     | dict.fromkeys(("--budget", "--cost-limit", "--max-spend"), "--max-cost USD.")
+    | dict.fromkeys(("--head", "--max-records", "--first"), "--limit N sends the first N records only.")
     | dict.fromkeys(
-        ("--head", "--max-records", "--num-samples", "--first"), "--limit N sends the first N records only."
+        ("--num-samples", "--random-sample", "--subset"), "--sample N takes N records, the same ones on any machine."
     )
+    | dict.fromkeys(("--epochs", "--trials", "--runs", "--times"), "--repeat N sends each record N times.")
+    | dict.fromkeys(("--models", "--compare-models"), "-m A -m B -o DIR/ runs several models side by side.")
+    | dict.fromkeys(("--token-command", "--api-key-command", "--auth-command"), "--key-command 'CMD ARGS'.")
     | dict.fromkeys(("--json-schema", "--response-format"), "--schema FILE, or --json for any JSON.")
     | dict.fromkeys(
         ("--config", "--config-file"), "`llmbatch config path` says where settings are read; --profile NAME."

@@ -73,7 +73,7 @@ def on_terminal(command: str, folder: Path, width: int) -> Screen:
         seen += piece
     os.close(ours)
     process.wait()
-    return _screens(seen.decode("utf-8", "replace"))
+    return _screens(seen.decode("utf-8", "replace").replace(f"{folder}/", ""))
 
 
 def _screens(text: str) -> Screen:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run_to_code"]
 
+_STOPPED = "Event loop stopped before Future completed."
+"""What uvloop says when a second Ctrl-C comes before a run has begun to receive signals."""
+
 app = typer.Typer(
     name="llmbatch",
     cls=Verbs,
@@ -63,6 +66,8 @@ def run_to_code(transport: "TransportProcess | None" = None, refusal: LlmbatchEr
     except KeyboardInterrupt:
         return ExitCode.INTERRUPT
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == _STOPPED:
+            return ExitCode.INTERRUPT
         out_of_memory = isinstance(explain_shortage(error), OutOfMemory)
         return _explain(refusal if refusal is not None and out_of_memory else error)
     return code if isinstance(code, int) else ExitCode.OK

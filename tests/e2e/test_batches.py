@@ -241,6 +241,18 @@ def test_a_key_goes_only_where_the_batch_was_made_with_it(job: Callable[..., Job
     assert moved.code == 8 and "left for later: it was made with another key" in moved.stderr, moved.stderr
 
 
+def test_a_ceiling_on_cost_holds_for_batches(job: Callable[..., Job]) -> None:
+    work = job()
+    price = ["--price", "100,100", "--max-tokens", 100, "--batch-records", 1, "--no-first-live"]
+    stopped = work.run(*price, "--max-cost", 0.05)
+    assert stopped.code == 5 and "--max-cost" in stopped.stderr
+    lines = work.lines.values()
+    assert 0 < len(lines) < 12 and sum(line["cost_usd"] for line in lines) <= 0.05
+    done = work.run(*price)
+    assert done.code == 0, done.stderr
+    work.assert_whole()
+
+
 def test_a_deadline_that_ends_only_a_wait_is_8(job: Callable[..., Job]) -> None:
     work = job("--batch-delay", 30)
     assert work.run("--deadline", "2s").code == 8

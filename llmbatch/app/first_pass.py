@@ -115,7 +115,7 @@ class _FirstPass:
             delimiter=input.delimiter,
             spans=() if part.span is None else (part.span,),
         )
-        with closing(InputReader(self._input, self._model, lambda text: None, source)) as reading:
+        with closing(InputReader(input, self._model, lambda text: None, source)) as reading:
             survey.contents = reading.record()
             jobs = reading.jobs(self._dialect, seen=seen, from_start=from_start)
             while batch := jobs.records(BATCH):

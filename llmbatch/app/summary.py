@@ -56,7 +56,8 @@ def summarize(
     """
     redact = servers.redact  # a server may quote the key
     failed = sum(tally.failed.values())
-    kept, dispatch = pipeline.progress.kept, pipeline.dispatch
+    progress, dispatch = pipeline.progress, pipeline.dispatch
+    kept = progress.kept
     batches = pipeline.batches
     held = dispatch.held + kept[AlreadyDone.HELD]
     not_started, pending, others = dispatch.not_started, kept[AlreadyDone.PENDING], 0
@@ -68,8 +69,8 @@ def summarize(
         others = batches.earlier.others
     total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held + pending
     total += pipeline.writer.unwritten + not_started + dispatch.dropped
-    if total != pipeline.progress.read + others:
-        read = pipeline.progress.read + others
+    read = progress.read + others
+    if total != read:
         raise LlmbatchError(f"read {read} records but can account for {total}: this is a bug")
     only_batches = pending and not not_started and not dispatch.dropped and not pipeline.writer.unwritten
     if isinstance(reason, CeilingReached) and reason.by == "deadline" and only_batches:
@@ -84,7 +85,7 @@ def summarize(
         too_many = fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total)
         code = ExitCode.FAILURES if too_many else ExitCode.OK
     return Summary(
-        read=pipeline.progress.read,
+        read=progress.read,
         ok=tally.ok,
         failed=dict(tally.failed),
         examples={kind: replace(one, message=redact(one.message)) for kind, one in tally.examples.items()},
@@ -97,8 +98,8 @@ def summarize(
         dropped=dispatch.dropped,
         not_started=not_started,
         unwritten=pipeline.writer.unwritten,
-        requests=pipeline.dispatch.sent,
-        servers=[ServerTraffic(*t) for t in pipeline.dispatch.routes.traffic()] if servers.more_urls else [],
+        requests=dispatch.sent,
+        servers=[ServerTraffic(*t) for t in dispatch.routes.traffic()] if servers.more_urls else [],
         retries=tally.retries,
         possibly_billed=tally.possibly_billed,
         input_tokens=tally.input_tokens,

@@ -8,7 +8,7 @@ export PYTEST_TIMEOUT := 240
 # pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real live clean
+.PHONY: help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -100,5 +100,13 @@ real: $(VENV)/installed-dev .venv-real/installed  ## a tiny model in a real infe
 live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys are here: a few cents, up to a day
 	$(BIN)/python -m tests.live
 
+.venv-scale/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-scale
+	.venv-scale/bin/pip install --quiet --disable-pip-version-check --editable '.[ray]' pytest pytest-timeout
+	@touch $@
+
+scale: .venv-scale/installed  ## a Ray cluster of two nodes on this machine: nodes and drivers are lost
+	.venv-scale/bin/pytest -v tests/scale/ray_cluster.py
+
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-real results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-real .venv-scale results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ Ray Core only. Results go to the folder, which all nodes must see, and never thr
 and lends limits.
 """
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ __all__ = ["RayTasks"]
 EVERY = 0.5
 """Seconds between two looks at the cluster."""
 LOOKS_AGAIN = 1.0
+CONNECTS = 10.0
+"""Seconds for the head of a cluster to take a connection."""
 PATIENCE = EXPIRES + 60.0
 """Seconds that a task waits for a part that its predecessor, on a node that was lost, still holds."""
 
@@ -124,6 +127,7 @@ def _connected(address: str | None) -> Any:
         raise UsageError("--engine ray needs an extra", "pip install 'llmbatch[ray]', on every node.") from None
     if not ray.is_initialized():
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -132,6 +136,13 @@ def _connected(address: str | None) -> Any:
                 "Start one, name it with --ray-address, or leave --engine out.",
             ) from error
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens at an address: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECTS).close()
 
 
 def _result(ray: Any, reference: Any) -> Result:

@@ -54,7 +54,7 @@ unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no netw
 test: lint types  ## lint, types and all tests
 	$(BIN)/pytest -n 4 --dist worksteal  # more than two cores: many tests wait for other processes
 
-deep: $(VENV)/installed-dev  ## all cases and examples of the tests, all commands as new processes: 8 minutes
+deep: $(VENV)/installed-dev  ## all cases and examples of the tests, all commands as new processes
 	LLMBATCH_TEST_DEEP=1 $(BIN)/pytest -n 4 --dist worksteal
 
 bench: $(VENV)/installed-dev  ## what it costs, beside its peers: 10 minutes; needs nginx with its echo module

@@ -95,7 +95,7 @@ def test_what_needs_no_thread_works_without(llmbatch: Command, tmp_path: Path) -
     assert mock.process.poll() is None
 
 
-@pytest.mark.parametrize("megabytes", [20, 28, 34, 52, 72, 96])
+@pytest.mark.parametrize("megabytes", [28, 34, 52, 72, 96])
 def test_too_little_memory_for_a_run_is_exit_2(llmbatch: Command, megabytes: int) -> None:
     preexec = limited((resource.RLIMIT_AS, megabytes * 2**20))
     done = llmbatch("run", "-p", "mock", "-o", "out.jsonl", stdin=PROMPTS, preexec=preexec)

@@ -88,8 +88,8 @@ pictures: $(VENV)/installed-dev  ## draw a run as it looks on a terminal
 torture: $(VENV)/installed-dev  ## a thousand kills, and what they cost
 	$(BIN)/python -m tests.torture
 
-torture-short: $(VENV)/installed-dev  ## a hundred kills
-	$(BIN)/python -m tests.torture --kills 100 --seed 1
+torture-short: $(VENV)/installed-dev  ## a hundred kills of live runs
+	$(BIN)/python -m tests.torture --kills 100 --seed 1 --no-batches
 
 soak: $(VENV)/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)

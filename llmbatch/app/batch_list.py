@@ -12,13 +12,13 @@ import anyio
 from llmbatch.app.batches import MOCK_ADDRESS, client_of, model_of
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.servers import find_servers
+from llmbatch.batches.calls import BatchClient
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.ticket import Status, Step, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import read_row
-from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.results.opening import open_store
 from llmbatch.results.state_folder import check_folder
 from llmbatch.results.ticket_log import NAME, read_log

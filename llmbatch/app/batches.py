@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from llmbatch.app.servers import Servers, find_servers, is_own_machine
+from llmbatch.batches.batches import Batches
+from llmbatch.batches.calls import BatchClient
+from llmbatch.batches.chunks import ChunkLimits, Chunks
+from llmbatch.batches.sizes import SHARE, BatchSizes
 from llmbatch.core.clock import Clock
 from llmbatch.core.errand import Errand, StrangeAddress, addressed
 from llmbatch.core.errors import ActionNeeded, LlmbatchError
@@ -23,10 +27,6 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import ENDPOINTS
-from llmbatch.engine.batch_calls import BatchClient
-from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
-from llmbatch.engine.batch_sizes import SHARE, BatchSizes
-from llmbatch.engine.batches import Batches
 from llmbatch.pacing.batch_polling import LOCAL, REMOTE
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy

@@ -47,7 +47,7 @@ from llmbatch.transport_process.files import most_lanes
 from llmbatch.transport_process.parent import TransportProcess
 
 if TYPE_CHECKING:
-    from llmbatch.engine.batches import Batches
+    from llmbatch.batches.batches import Batches
 
 __all__ = ["open_session", "run", "tune_interpreter"]
 

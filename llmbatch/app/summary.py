@@ -63,8 +63,8 @@ def summarize(
     not_started, pending, others = dispatch.not_started, kept[AlreadyDone.PENDING], 0
     if batches is not None:
         batches.end_account()
-        held += batches.held
-        not_started += batches.not_started
+        held += batches.account.held
+        not_started += batches.account.not_started
         pending += batches.pending - batches.earlier.resolved
         others = batches.earlier.others
     total = tally.ok + failed + kept[AlreadyDone.OK] + kept[AlreadyDone.FAILED] + held + pending

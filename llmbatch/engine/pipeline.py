@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,11 +18,9 @@ from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pool import Pool
+from llmbatch.engine.ports import Batches
 from llmbatch.engine.reorder import Reorder
 from llmbatch.engine.writer import RunInThread, Writer
-
-if TYPE_CHECKING:
-    from llmbatch.engine.batches import Batches
 
 __all__ = ["Pipeline", "Progress"]
 
@@ -65,7 +62,7 @@ class Pipeline:
         ordered: bool = False,
         marks: IntentLog | None = None,
         offload: RunInThread | None = None,
-        batches: "Batches | None" = None,
+        batches: Batches | None = None,
     ) -> None:
         self.batches = batches
         self.progress = Progress()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from llmbatch.app.batch_list import check_batch, give_up
+from llmbatch.batches.calls import BatchClient
 from llmbatch.core.errand import Errand
 from llmbatch.core.errors import UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Status, Step, Ticket
 from llmbatch.dialects.batch_apis import batch_api
-from llmbatch.engine.batch_calls import BatchClient
 from llmbatch.pacing.batch_polling import LOCAL
 from tests.support.batch_runs import BatchRun, Provider
 from tests.support.tickets import TAG, answer, refused

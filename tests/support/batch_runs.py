@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from llmbatch.batches.batches import Batches
+from llmbatch.batches.calls import BatchClient
+from llmbatch.batches.chunks import ChunkLimits, Chunks
+from llmbatch.batches.sizes import SHARE, BatchSizes
 from llmbatch.core.errand import Errand, FilePart
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.exchange import Reply
@@ -18,10 +22,6 @@ from llmbatch.dialects.batch_api import BatchApi
 from llmbatch.dialects.batch_openai import OpenAIBatches
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.request_options import Options
-from llmbatch.engine.batch_calls import BatchClient
-from llmbatch.engine.batch_chunks import ChunkLimits, Chunks
-from llmbatch.engine.batch_sizes import SHARE, BatchSizes
-from llmbatch.engine.batches import Batches
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.pipeline import Pipeline
 from llmbatch.pacing.batch_polling import LOCAL
@@ -292,7 +292,7 @@ class BatchRun:
             not isinstance(event, str) and hasattr(event, "outcomes") and len(event.outcomes) for event in self.events
         )
         total = written + sum(progress.kept.values()) - batches.earlier.resolved - batches.earlier.others
-        total += dispatch.held + batches.held + batches.pending + batches.not_started
+        total += dispatch.held + batches.account.held + batches.pending + batches.account.not_started
         total += self.pipeline.writer.unwritten + dispatch.not_started + dispatch.dropped
         assert total == progress.read, f"{progress.read} records read, {total} accounted for"
 

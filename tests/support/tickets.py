@@ -8,15 +8,15 @@ from typing import Any
 
 import anyio
 
+from llmbatch.batches.calls import BatchClient
+from llmbatch.batches.steps import run_to_the_end
+from llmbatch.batches.ticket_run import TicketContext, TicketRun
 from llmbatch.core.errand import Errand
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ticket import Step, Ticket
 from llmbatch.dialects.batch_api import BatchApi
 from llmbatch.dialects.batch_openai import OpenAIBatches
-from llmbatch.engine.batch_calls import BatchClient
-from llmbatch.engine.batch_run import run_to_the_end
-from llmbatch.engine.batch_ticket import TicketContext, TicketRun
 from llmbatch.pacing.batch_polling import REMOTE
 from llmbatch.results.chunk import ChunkFiles
 

@@ -1,39 +1,40 @@
 """Sends records in batches to a provider: they come back as results, or are asked for again.
 
-Serves the tickets of earlier runs, too. One task a ticket goes through its steps (`batch_run`); this module decides
+Serves the tickets of earlier runs, too. One task a ticket goes through its steps (`steps`); this module decides
 which records go where, and keeps the account of them.
 """
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
 import anyio.abc
 
+from llmbatch.batches.account import BatchAccount
+from llmbatch.batches.calls import BatchClient, Left
+from llmbatch.batches.chunks import Chunk, Chunks
+from llmbatch.batches.collection import tidy
+from llmbatch.batches.copies import Copies
+from llmbatch.batches.disk_calls import DiskCalls
+from llmbatch.batches.failures import undecided
+from llmbatch.batches.first_records import FirstRecords, Place
+from llmbatch.batches.intake import Intake
+from llmbatch.batches.returns import Returns, goes_live
+from llmbatch.batches.settling import TOGETHER, Settling
+from llmbatch.batches.sizes import BatchSizes
+from llmbatch.batches.steps import run_to_the_end
+from llmbatch.batches.ticket_run import TicketContext, TicketRun
+from llmbatch.batches.ticket_runs import TicketRuns
 from llmbatch.core.clock import Clock
-from llmbatch.core.errors import CeilingReached, LlmbatchError, OutputError
+from llmbatch.core.errors import CeilingReached, LlmbatchError
 from llmbatch.core.events import Finished, Notice
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.ports import Observer
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.snapshot import BatchesState
-from llmbatch.core.ticket import Step, Ticket
+from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.engine.batch_account import BatchAccount
-from llmbatch.engine.batch_calls import BatchClient, Left
-from llmbatch.engine.batch_chunks import Chunk, Chunks
-from llmbatch.engine.batch_collection import tidy
-from llmbatch.engine.batch_copies import Copies
-from llmbatch.engine.batch_failures import undecided
-from llmbatch.engine.batch_first_records import FirstRecords, Place
-from llmbatch.engine.batch_intake import Intake
-from llmbatch.engine.batch_returns import Returns
-from llmbatch.engine.batch_run import run_to_the_end
-from llmbatch.engine.batch_settling import TOGETHER, Settling
-from llmbatch.engine.batch_sizes import BatchSizes
-from llmbatch.engine.batch_ticket import TicketContext, TicketRun
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.writer import RunInThread, Writer
 from llmbatch.pacing.cost import Budget
@@ -82,14 +83,11 @@ class Batches:
         self._reprice = reprice
         self._clock = clock
         self._notify = notify
-        self._account = BatchAccount(run_id)
+        self.account = BatchAccount(run_id)
         self._copies = Copies(store.pending.all_keys(), dedupe=dedupe)
         live = not settings.no_first_live and (client is None or client.api.limits.first_live)
         self._firsts = FirstRecords(lambda route: not live or worked(route))
-        self._runs: dict[str, TicketRun] = {}
-        self._left: dict[str, TicketRun] = {}
-        self._returning: set[str] = set()
-        """The tickets whose records are being given back."""
+        self._runs = TicketRuns()
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._is_looking = False
@@ -98,7 +96,7 @@ class Batches:
         """Records are on their way from the inbox into batches, and stand in neither."""
         self._stopping = anyio.Event()
         self._disk = Offload()
-        self._offload = offload or self._disk.run
+        self._in_thread = DiskCalls(offload or self._disk.run)
         self._tasks: anyio.abc.TaskGroup
         self._writer: Writer
         self._send_live: Callable[[list[Job]], None] = lambda jobs: None
@@ -107,7 +105,7 @@ class Batches:
         self._live_jobs: Callable[[], int] = lambda: 0
         self._settling = Settling(
             store=store,
-            account=self._account,
+            account=self.account,
             sizes=sizes,
             copies=self._copies,
             reader=reader,
@@ -118,13 +116,13 @@ class Batches:
             random=random,
             sync=sync,
             in_thread=self._in_thread,
-            is_alone=lambda ticket: not self._queued_beside(ticket),
+            is_alone=lambda ticket: not self._runs.queued_beside(ticket),
             now=clock.monotonic,
             ask=self._ask,
         )
         self._returns = Returns(
             store=store,
-            account=self._account,
+            account=self.account,
             sizes=sizes,
             in_thread=self._in_thread,
             until_room=self._until_room,
@@ -138,7 +136,7 @@ class Batches:
                 client,
                 window=settings.batch_window,
                 draw=self._tickets.log.draw,
-                account=self._account,
+                account=self.account,
                 budget=budget,
                 reprice=reprice,
                 clock=clock,
@@ -176,8 +174,6 @@ class Batches:
         self._send_live, self._fail = send_live, fail
         self._changed, self._live_jobs = changed, live_jobs
 
-    # What the pipeline asks.
-
     @property
     def takes_new(self) -> bool:
         """Whether the records of the input go into batches."""
@@ -186,8 +182,7 @@ class Batches:
     @property
     def has_room(self) -> bool:
         """Whether more records may be read."""
-        drawn = sum(run.ticket.is_drawn_only for run in self._runs.values())
-        return self._waiting + self._firsts.waiting <= TOGETHER and drawn < _AHEAD
+        return self._waiting + self._firsts.waiting <= TOGETHER and self._runs.drawn < _AHEAD
 
     @property
     def _waiting(self) -> int:
@@ -202,52 +197,23 @@ class Batches:
     @property
     def pending(self) -> int:
         """Count the records of this run that are with a provider."""
-        return sum(self._account.open[tag] for tag, run in self._all() if run.ticket.is_open)
+        return sum(self.account.open[tag] for tag, run in self._runs if run.ticket.is_open)
 
     @property
     def earlier(self) -> Any:
         """The records that earlier runs put into batches."""
         return self._store.pending
 
-    @property
-    def held(self) -> int:
-        """Count the records of batches without a row, that will not be sent again: in doubt."""
-        return self._account.held
-
-    @property
-    def not_started(self) -> int:
-        """Count the records that were not asked for, once all is over."""
-        return self._account.not_started
-
     def end_account(self) -> None:
         """Count what was read but never asked for, once all is over."""
-        account = self._account
-        account.not_started += self._firsts.drop() + self._copies.drop()
-        account.not_started += self._intake.records if self._intake is not None else 0
-        account.not_started += sum(account.open[tag] for tag, run in self._all() if not run.ticket.is_open)
+        entering = self._intake.records if self._intake is not None else 0
+        left = sum(self.account.open[tag] for tag, run in self._runs if not run.ticket.is_open)
+        self.account.not_started += self._firsts.drop() + self._copies.drop() + entering + left
         self._intake = None
-
-    def _all(self) -> list[tuple[str, TicketRun]]:
-        return list({**self._runs, **self._left}.items())
 
     def state(self) -> BatchesState | None:
         """Tell where the batches stand; None without any."""
-        runs = [run for _, run in self._all() if run.ticket.is_open or run.ticket.is_drawn_only]
-        if not runs:
-            return None
-        running = [run for run in runs if run.ticket.is_open]
-        known = [run.status.completed for run in running if run.status is not None and run.status.completed is not None]
-        oldest = max(running, key=lambda run: run.age, default=None)
-        return BatchesState(
-            running=len(running),
-            records=sum(run.ticket.count for run in running),
-            answered=sum(known) if known else None,
-            age=oldest.age if oldest is not None else 0.0,
-            window=oldest.ticket.window if oldest is not None else 0.0,
-            queued=sum(run.waits_for_room for run in runs),
-            model=next((run.ticket.model for run in runs if run.waits_for_room), None),
-            trouble=next((run.calls.trouble for run in runs if run.calls.trouble is not None), None),
-        )
+        return self._runs.state()
 
     def add(self, jobs: Iterable[Job]) -> list[Job]:
         """Take records; return those that are to go live first."""
@@ -352,8 +318,6 @@ class Batches:
         self._wake.set()
         self._changed()
 
-    # What runs beside it.
-
     async def run(self) -> None:
         """Serve tickets and take records until all is done, or the run is to end."""
         with self._disk:
@@ -378,23 +342,23 @@ class Batches:
                         break
                     await self._wake.wait()
             if self._intake is not None:
-                await self._offload(self._intake.drop)
+                await self._in_thread(self._intake.drop)
         self._changed()
 
     def _start(self, ticket: Ticket, client: BatchClient) -> None:
-        run = self._runs[ticket.tag] = TicketRun(ticket, client, self._context)
+        run = TicketRun(ticket, client, self._context)
+        self._runs.add(run)
         self._tasks.start_soon(self._serve, run)
 
     async def _serve(self, run: TicketRun) -> None:
         """Go with one ticket to its end, then ask again for what it gave back."""
-        tag = run.ticket.tag
-        self._left[tag] = run  # unless it comes to its end
+        self._runs.began(run)
         try:
             await run_to_the_end(run)
-            self._returning.add(tag)
+            self._runs.gives_back(run)
             self._wake.set()
-            await self._returns.give_back(run, live=self._goes_live(run))
-            del self._left[tag]
+            await self._returns.give_back(run, live=not self.takes_new or goes_live(run, self._settings))
+            self._runs.finished(run)
             await tidy(run)
         except Left:
             if run.undecided:
@@ -402,24 +366,16 @@ class Batches:
         except LlmbatchError as error:
             self._fail(error)
         finally:
-            self._runs.pop(tag, None)
-            self._returning.discard(tag)
+            self._runs.ended(run)
             self._wake.set()
             self._changed()
-
-    def _goes_live(self, run: TicketRun) -> bool:
-        """Say whether what a batch gave back is asked for live."""
-        if not self.takes_new:
-            return True
-        outlived = run.ticket.cancelling and self._settings.live_after < math.inf
-        return (self._settings.leftovers == "live" or outlived) and run.not_run is None
 
     async def _take_in(self, intake: Intake) -> None:
         """Put the records that wait into batches, and close those that get no more. Raises LlmbatchError."""
         while intake.waiting and not self._stopping.is_set():
             if not await intake.fill():
                 await intake.close(self._may_close)
-                if not self._runs.keys() - self._returning and not self._live_jobs():
+                if not self._runs.may_release_budget and not self._live_jobs():
                     raise CeilingReached(
                         f"{self._budget.option}: the next record may cost more than is left",
                         f"Raise {self._budget.option}, then run the same command again.",
@@ -432,28 +388,12 @@ class Batches:
 
     def _may_close(self, route: Route, chunk: Chunk) -> bool:
         """Say whether a batch may get no more records: one of given back ones only once no other batch runs."""
-        return self._firsts.is_settled(route) and (
-            chunk.fresh > 0 or not any(run.ticket.route == route for run in self._runs.values())
-        )
+        return self._firsts.is_settled(route) and (chunk.fresh > 0 or not self._runs.serves(route))
 
     def _wait_for_room(self, ticket: Ticket) -> float:
         """Return for how many seconds a ticket waits for room in the queue of its model."""
-        now, others = self._clock.monotonic(), self._queued_beside(ticket)
+        now, others = self._clock.monotonic(), self._runs.queued_beside(ticket)
         return self._sizes.wait_for_room(ticket, others, now, self._queue_first)
-
-    def _queued_beside(self, ticket: Ticket) -> Sequence[Ticket]:
-        """Return the other tickets of a model that its provider may have in the queue."""
-        others = (run.ticket for run in self._runs.values() if run.ticket.tag != ticket.tag)
-        return [one for one in others if one.model == ticket.model and one.step in (Step.ASKED, Step.RUNNING)]
 
     def _batches_of_others(self, tag: str) -> set[str]:
         return {one.batch for one in self._tickets.log.tickets.values() if one.tag != tag and one.batch is not None}
-
-    async def _in_thread(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        try:
-            return await self._offload(lambda: function(*args, **named))
-        except OSError as error:
-            raise OutputError(
-                f"cannot use the state directory: {error.strerror}",
-                "Make room, then run the same command again: no batch is lost.",
-            ) from error

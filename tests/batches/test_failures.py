@@ -2,8 +2,8 @@
 
 import pytest
 
+from llmbatch.batches.failures import hopeless, is_full, limit_in
 from llmbatch.core.ticket import BatchError, Step, Ticket
-from llmbatch.engine.batch_failures import hopeless, is_full, limit_in
 
 TICKET = Ticket(tag="t" * 16, step=Step.RUNNING, model="m", count=3)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from llmbatch.batches.chunks import ChunkLimits
 from llmbatch.core.errors import CeilingReached, OutputError
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Step
-from llmbatch.engine.batch_chunks import ChunkLimits
 from llmbatch.pacing.cost import Budget
 from llmbatch.results import disk
 from llmbatch.results.opening import open_store
@@ -79,7 +79,7 @@ def test_a_row_that_cannot_be_read_is_a_paid_answer_of_its_record(
 def test_a_row_that_names_no_record_is_kept_and_its_record_is_in_doubt(path: Path) -> None:
     provider = Provider(lambda lines: [b"{" if content(line) == 1 else row(line) for line in lines])
     run = BatchRun(path, provider, hold=True)
-    assert run.batches.held == 1 and set(run.lines) == {0, 2, 3}
+    assert run.batches.account.held == 1 and set(run.lines) == {0, 2, 3}
     assert list((path.parent / "out.jsonl.state" / "batches").glob("*.kept"))
 
 
@@ -237,7 +237,9 @@ def test_a_ceiling_on_cost_counts_what_batches_may_cost_and_ends_the_run_with_wh
     run = BatchRun(path, Provider(), 10, budget=budget, worst=1.0, limits=ChunkLimits(1, 1 << 20, 1 << 20))
     (stop,) = run.stops
     assert isinstance(stop, CeilingReached) and "--max-cost" in stop.message
-    assert run.provider.sizes and sum(run.provider.sizes) <= 2 and run.batches.not_started == 10 - len(run.lines)
+    assert (
+        run.provider.sizes and sum(run.provider.sizes) <= 2 and run.batches.account.not_started == 10 - len(run.lines)
+    )
 
 
 def test_a_batch_that_gives_back_more_than_the_budget_allows_ends_the_run(path: Path) -> None:

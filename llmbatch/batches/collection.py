@@ -7,15 +7,15 @@ from datetime import datetime
 
 import anyio
 
+from llmbatch.batches.calls import Left, Refused
+from llmbatch.batches.creation import give_back_all
+from llmbatch.batches.ticket_run import NotRun, TicketFiles, TicketRun
 from llmbatch.core.errand import DISK
 from llmbatch.core.errors import ActionNeeded, CeilingReached, OutputError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.ticket import Proof, Status, Step
 from llmbatch.dialects.batch_api import BatchApi
-from llmbatch.engine.batch_calls import Left, Refused
-from llmbatch.engine.batch_creation import give_back_all
-from llmbatch.engine.batch_ticket import NotRun, TicketFiles, TicketRun
 from llmbatch.pacing.batch_lookup import since
 
 __all__ = ["fetch", "poll", "settle", "tidy"]

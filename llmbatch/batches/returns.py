@@ -3,20 +3,22 @@
 They come from the disk, as there is room for them.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from llmbatch.batches.account import BatchAccount
+from llmbatch.batches.failures import hopeless
+from llmbatch.batches.settling import TOGETHER
+from llmbatch.batches.sizes import BatchSizes
+from llmbatch.batches.ticket_run import TicketRun
 from llmbatch.core.job import Job
+from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.batch_api import BatchApi
-from llmbatch.engine.batch_account import BatchAccount
-from llmbatch.engine.batch_failures import hopeless
-from llmbatch.engine.batch_settling import TOGETHER
-from llmbatch.engine.batch_sizes import BatchSizes
-from llmbatch.engine.batch_ticket import TicketRun
 
-__all__ = ["Returns"]
+__all__ = ["Returns", "goes_live"]
 
 
 class Returns:
@@ -71,3 +73,9 @@ class Returns:
     def _release(self, ticket: Ticket, jobs: list[Job]) -> list[Job]:
         """Leave out records of earlier runs that the input does not have."""
         return jobs if self._account.owns(ticket) else [job for job in jobs if self._store.released(job)]
+
+
+def goes_live(run: TicketRun, settings: BatchSettings) -> bool:
+    """Say whether what a batch gave back is asked for live: as `--leftovers` says, or after `--live-after`."""
+    outlived = run.ticket.cancelling and settings.live_after < math.inf
+    return (settings.leftovers == "live" or outlived) and run.not_run is None

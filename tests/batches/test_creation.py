@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmbatch.batches.calls import Left
 from llmbatch.core.errand import Errand
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.exchange import Reply
@@ -15,7 +16,6 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Step
 from llmbatch.dialects.batch_anthropic import AnthropicBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
-from llmbatch.engine.batch_calls import Left
 from tests.support.tickets import LOST, TAG, Answer, Play, answer, refused
 from tests.support.virtual_time import EPOCH
 

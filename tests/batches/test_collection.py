@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from llmbatch.batches.calls import Left
 from llmbatch.core.errand import Errand
 from llmbatch.core.errors import CeilingReached
 from llmbatch.core.exchange import Reply
 from llmbatch.core.ticket import Step
-from llmbatch.engine.batch_calls import Left
 from tests.support.tickets import Play, answer, refused
 from tests.support.virtual_time import EPOCH
 

@@ -5,10 +5,10 @@ Each step is on the disk before the next call leaves. Whatever ends the run, the
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from llmbatch.batches.collection import fetch, poll, settle
+from llmbatch.batches.creation import create, look_up, upload
+from llmbatch.batches.ticket_run import TicketRun
 from llmbatch.core.ticket import Step
-from llmbatch.engine.batch_collection import fetch, poll, settle
-from llmbatch.engine.batch_creation import create, look_up, upload
-from llmbatch.engine.batch_ticket import TicketRun
 
 __all__ = ["run_to_the_end"]
 

@@ -4,15 +4,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from llmbatch.batches.account import BatchAccount
+from llmbatch.batches.calls import BatchClient
+from llmbatch.batches.chunks import Chunk, Chunks
+from llmbatch.batches.settling import TOGETHER
 from llmbatch.core.clock import Clock
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.ticket import Ticket
-from llmbatch.engine.batch_account import BatchAccount
-from llmbatch.engine.batch_calls import BatchClient
-from llmbatch.engine.batch_chunks import Chunk, Chunks
-from llmbatch.engine.batch_settling import TOGETHER
 from llmbatch.pacing.cost import Budget
 
 __all__ = ["Intake"]

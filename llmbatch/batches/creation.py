@@ -4,12 +4,12 @@ A batch is asked for once. Whatever is not a clear answer may have made one, so 
 list may be wrong, the number of creations is bounded even then.
 """
 
+from llmbatch.batches.calls import Left
+from llmbatch.batches.failures import is_full
+from llmbatch.batches.ticket_run import NotRun, TicketRun
 from llmbatch.core.errors import CeilingReached
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ticket import BatchError, Sighting, Status, Step
-from llmbatch.engine.batch_calls import Left
-from llmbatch.engine.batch_failures import is_full
-from llmbatch.engine.batch_ticket import NotRun, TicketRun
 from llmbatch.pacing.batch_lookup import Found, Verdict, decide, since
 
 __all__ = ["create", "give_back_all", "look_up", "upload"]

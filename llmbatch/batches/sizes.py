@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llmbatch.batches.failures import hopeless, is_full, limit_in
 from llmbatch.core.errors import CeilingReached
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Route
 from llmbatch.core.ticket import BatchError, Ticket
-from llmbatch.engine.batch_failures import hopeless, is_full, limit_in
 
 __all__ = ["SHARE", "BatchSizes", "Blame"]
 

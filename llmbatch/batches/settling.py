@@ -9,6 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
+from llmbatch.batches.account import BatchAccount
+from llmbatch.batches.calls import Left
+from llmbatch.batches.copies import Copies
+from llmbatch.batches.rows import GIVEN_BACK, Members, Problems, Settled, rows_of
+from llmbatch.batches.sizes import BatchSizes, Blame
+from llmbatch.batches.ticket_run import TicketRun
 from llmbatch.core.events import Notice, Retrying
 from llmbatch.core.fault import Billing
 from llmbatch.core.job import Job
@@ -16,12 +22,6 @@ from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.engine.batch_account import BatchAccount
-from llmbatch.engine.batch_calls import Left
-from llmbatch.engine.batch_copies import Copies
-from llmbatch.engine.batch_rows import GIVEN_BACK, Members, Problems, Settled, rows_of
-from llmbatch.engine.batch_sizes import BatchSizes, Blame
-from llmbatch.engine.batch_ticket import TicketRun
 from llmbatch.engine.writer import Writer
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from llmbatch.batches.calls import BatchClient, Calls
 from llmbatch.core.clock import Clock
 from llmbatch.core.errors import OutputError
 from llmbatch.core.events import Notice
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Status, Step, Ticket
-from llmbatch.engine.batch_calls import BatchClient, Calls
 
 __all__ = ["NotRun", "TicketContext", "TicketFiles", "TicketRun", "TicketStore"]
 

@@ -38,7 +38,7 @@ demo: $(VENV)/installed  ## 240 prompts over real HTTP to the built-in mock prov
 	@echo '# The same again sends the rest. One record has no prompt, hence exit code 1.'
 	$(DEMO) --price 0.25,2 || test $$? = 1
 	@echo '# The first answers in results.jsonl:'
-	@head -n 3 results.jsonl | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
+	@grep '"status":"ok"' results.jsonl | head -n 3 | $(BIN)/python -c 'import json, sys; [print(" ", r["id"], r["text"]) for r in map(json.loads, sys.stdin)]'
 
 lint: $(VENV)/installed-dev  ## style and mistakes, by ruff
 	$(BIN)/ruff check llmbatch tests

@@ -7,6 +7,7 @@ import typer
 
 from llmbatch.cli import secrets, settings_file
 from llmbatch.cli.completion import profiles
+from llmbatch.cli.fast_params import Command, Group
 from llmbatch.cli.lazy_commands import command
 from llmbatch.core.errors import UsageError
 from llmbatch.options.table import OPTIONS
@@ -15,13 +16,14 @@ __all__ = ["config"]
 
 config = typer.Typer(
     name="config",
+    cls=Group,
     add_completion=False,
     help="Where settings come from, each value with its origin.",
     no_args_is_help=True,
 )
 
 
-@config.command()
+@config.command(cls=Command)
 def path() -> None:
     """Print the path of the settings file, whether or not it is there."""
     print(_path())
@@ -34,7 +36,7 @@ def _path() -> Path:
     return path
 
 
-@config.command()
+@config.command(cls=Command)
 def init() -> None:
     """Write a settings file with all settings as comments. A file that is there is never touched."""
     path = _path()
@@ -51,7 +53,7 @@ def init() -> None:
     print(path)
 
 
-@config.command()
+@config.command(cls=Command)
 def show(
     profile: Annotated[
         str | None, typer.Option(help=r"Show them under \[profile.NAME].", metavar="NAME", autocompletion=profiles)

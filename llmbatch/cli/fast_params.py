@@ -10,6 +10,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 if TYPE_CHECKING:
     from typer._click.core import Context, Parameter
+    from typer._click.formatting import HelpFormatter
 
 __all__ = ["Command", "Group", "in_plain_words"]
 
@@ -21,6 +22,12 @@ class Command(TyperCommand):
         """Return the parameters, including `--help`."""
         return _with_our_classes(super().get_params(ctx))
 
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help of the command."""
+        from llmbatch.cli.help_text import command_help
+
+        formatter.write(command_help(ctx))
+
 
 class Group(TyperGroup):
     """A group of commands with such parameters."""
@@ -28,6 +35,12 @@ class Group(TyperGroup):
     def get_params(self, ctx: "Context") -> "list[Parameter]":
         """Return the parameters, including `--help`."""
         return _with_our_classes(super().get_params(ctx))
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help of the group."""
+        from llmbatch.cli.help_text import group_help
+
+        formatter.write(group_help(ctx))
 
 
 class _Option(TyperOption):
@@ -68,6 +81,8 @@ def _convert(parameter: TyperOption | TyperArgument, ctx: "Context", value: Any)
         if parameter.required:
             raise ValueError("the value is missing")
         return () if value is None and (parameter.multiple or parameter.nargs == -1) else value
+    if ctx.command.callback is None:
+        raise LookupError("a group without a function")
     annotation, *_ = get_args(ctx.command.callback.__annotations__[parameter.name])
     return _CONVERTERS[annotation](value)
 

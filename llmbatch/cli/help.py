@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from llmbatch.cli.completion import pages
+from llmbatch.cli.lazy_commands import VERBS, command
 from llmbatch.core.errors import UsageError
 
 __all__ = ["help"]
@@ -12,7 +13,10 @@ __all__ = ["help"]
 
 def help(
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="One of the pages; none lists them.", autocompletion=pages)
+        str | None,
+        typer.Argument(
+            metavar="TOPIC", help="One of the pages, or a command; none lists the pages.", autocompletion=pages
+        ),
     ] = None,
     man: Annotated[bool, typer.Option("--man", help="Print the man page, in roff.")] = False,
 ) -> None:
@@ -40,6 +44,10 @@ def help(
         show("\n".join(["Pages of `llmbatch help TOPIC`:", "", "```", *lines, "```"]), plain="\n".join(lines))
         return
     name = topic.lower().removesuffix(".md").replace("_", "-")
+    if name in VERBS and name not in pages:
+        verb = command(name)
+        print(verb.get_help(verb.make_context(f"llmbatch {name}", [], resilient_parsing=True)))
+        return
     if name not in pages:
         nearest = get_close_matches(name, pages, n=1) or [known for known in pages if known.startswith(name[:4])]
         hint = f"Did you mean llmbatch help {nearest[0]}? " if nearest else ""

@@ -2,17 +2,31 @@
 
 from collections import UserDict
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from llmbatch.cli.fast_params import Command, Group
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
+    from typer._click.formatting import HelpFormatter
 
 __all__ = ["Verbs", "command"]
 
 VERBS = ("run", "report", "verify", "convert", "batches", "split", "limits", "mock", "providers", "config", "help")
 """The verbs in the order of `--help`. Each is a module here that holds a function or typer.Typer of its name,
 and perhaps its class of commands, COMMAND."""
+
+_EXAMPLES = (
+    ("llmbatch run prompts.jsonl -m MODEL -o results.jsonl", "run it again to continue"),
+    ("llmbatch run in.csv -t 'Rate: {{ text }}' -m MODEL", "a table and a template"),
+    ("echo '\"Why is the sky blue?\"' | llmbatch run -p mock", "no key, no network"),
+)
+_CLOSING = (
+    "llmbatch run --help shows the options that matter; llmbatch help lists the pages of the manual: records, resume, "
+    "cost, recipes, troubleshooting and others."
+)
 
 
 class Verbs(Group):
@@ -21,6 +35,12 @@ class Verbs(Group):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = _Commands(dict.fromkeys(VERBS))
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help of the program."""
+        from llmbatch.cli.help_text import group_help
+
+        formatter.write(group_help(ctx, examples=_EXAMPLES, closing=_CLOSING))
 
 
 class _Commands(UserDict[str, Any]):

@@ -124,7 +124,7 @@ def _explain(error: Exception) -> int:
 
     redact = redactor()
     reason = first if isinstance(first, LlmbatchError) else explain_shortage(error)
-    if reason is not first and "--debug" in sys.argv:
+    if reason is not first and ("--debug" in sys.argv or "LLMBATCH_DEBUG" in ENVIRONMENT):
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
@@ -135,7 +135,8 @@ def _explain(error: Exception) -> int:
             _say(redact(reason.hint))
         return reason.exit_code
     _say(redact(f"llmbatch: a bug: {type(first).__name__}: {first}"))
-    _say("Run it again with --debug and report what it prints.")
+    how = "with --debug" if "run" in sys.argv[1:2] else "with LLMBATCH_DEBUG=1 set"
+    _say(f"Run it again {how} and report what it prints; what is recorded is safe.")
     return ExitCode.BUG
 
 

@@ -56,7 +56,7 @@ def report(
         bool, typer.Option("--check", help="Of a run of parts: read all lines, not the summaries of complete parts.")
     ] = False,
 ) -> None:
-    """Sum up results files: outcomes, requests, tokens, cost and latency, by model when there are several.
+    """Sum up results files: outcomes, requests, tokens, cost and latency; by model, too, when there are several.
 
     llmbatch report results.jsonl
     llmbatch report shard-*.jsonl --format json | jq .cost_usd

@@ -1,11 +1,9 @@
 """`llmbatch run --help` on one screen, and `--help-all`: made from the table of options, without rich."""
 
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from llmbatch.core.environment import ENVIRONMENT
+from llmbatch.cli.help_text import COLUMN, aligned, heading, paragraphs, width
 from llmbatch.options.option import Option
 from llmbatch.options.table import ALL_FLAGS
 
@@ -31,15 +29,15 @@ def one_screen(doc: str) -> str:
     """Return what the verb does, by its docstring, the options that matter, and the names of the others by group."""
     options = {option.name: option for option in ALL_FLAGS}
     main = [options[name] for name in MAIN]
-    lines = [*_head(doc), _heading("Options that matter"), *_described(main)]
-    lines += ["", _heading("All others") + ", by group (--help-all explains them)"]
+    lines = [*_head(doc), heading("Options that matter"), *_described(main)]
+    lines += ["", heading("All others") + ", by group (--help-all explains them)"]
     for panel, members in _groups(main):
         names = " ".join(option.flag for option in members)
         lines += textwrap.wrap(
-            f"{panel:<9} {names}", _width(), initial_indent="  ", subsequent_indent=" " * 12, break_on_hyphens=False
+            f"{panel:<9} {names}", width(), initial_indent="  ", subsequent_indent=" " * 12, break_on_hyphens=False
         )
     pages = ", ".join(dict.fromkeys(_PAGES.values()))
-    lines += ["", *textwrap.wrap(f"llmbatch help TOPIC: {pages}, …", _width())]
+    lines += ["", *textwrap.wrap(f"llmbatch help TOPIC: {pages}, …", width())]
     return "\n".join(lines) + "\n"
 
 
@@ -48,20 +46,20 @@ def everything(doc: str) -> str:
     lines = [*_head(doc)]
     for panel, members in _groups(()):
         page = f" (llmbatch help {_PAGES[panel]})" if panel in _PAGES else ""
-        lines += [_heading(panel) + page, *_described(members), ""]
+        lines += [heading(panel) + page, *_described(members), ""]
     lines.append("Each option is a variable as well, LLMBATCH_CONCURRENCY for --concurrency, and a key of the settings")
     lines.append("file, concurrency; llmbatch help environment.")
     return "\n".join(lines) + "\n"
 
 
 def _head(doc: str) -> Iterator[str]:
-    first, *rest = textwrap.dedent(doc).strip().splitlines()
+    first, _, rest = doc.partition("\n\n")
     yield "Usage: llmbatch run [OPTIONS] [INPUT]..."
     yield ""
-    yield first
-    yield "INPUT: files, folders or quoted patterns of prompts; none or - is stdin."
+    yield from paragraphs(first)
+    yield from paragraphs("INPUT: files, folders or quoted patterns of prompts; none or - is stdin.")
     yield ""
-    yield from (f"  {line.strip()}" for line in rest if line.strip())
+    yield from paragraphs(rest)
     yield ""
 
 
@@ -74,29 +72,17 @@ def _groups(left_out: Sequence[Option]) -> Iterator[tuple[str, list[Option]]]:
 
 
 def _described(options: Sequence[Option]) -> Iterator[str]:
-    """Yield the options with their help beside them, and below where the words before it are long."""
-    column = 32
-    for option in options:
-        short = f"{option.short}, " if option.short else "    "
-        words = f"  {short}{option.flag} {option.shown_values}".rstrip()
-        default = option.default
-        text = option.help.replace("\\[", "[").replace("{{ field }}", "{{\xa0field\xa0}}")
-        if default not in (None, False, "") and "Default:" not in text:
-            text += f" Default: {default}."
-        wrapped = textwrap.wrap(text, max(30, _width() - column), break_on_hyphens=False)
-        if len(words) >= column - 1:
-            yield words
-            words = ""
-        for number, line in enumerate(wrapped):
-            yield f"{'' if number else words:<{column}}{line}".replace("\xa0", " ")
+    """Yield the options with their help beside them."""
+    return aligned(((_names(option), _explained(option)) for option in options), COLUMN)
 
 
-def _width() -> int:
-    return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+def _names(option: Option) -> str:
+    return f"{f'{option.short}, ' if option.short else '    '}{option.flag} {option.shown_values}".rstrip()
 
 
-def _heading(text: str) -> str:
-    """Write a heading, bold where it is seen on a terminal."""
-    if ENVIRONMENT.get("NO_COLOR") or not sys.stdout.isatty():
-        return text
-    return f"\x1b[1m{text}\x1b[0m"
+def _explained(option: Option) -> str:
+    default = option.default
+    text = option.help.replace("\\[", "[").replace("{{ field }}", "{{\xa0field\xa0}}")
+    if default not in (None, False, "") and "Default:" not in text:
+        text += f" Default: {default}."
+    return text

@@ -4,9 +4,9 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from llmbatch.cli.completion import choose
+from llmbatch.cli.fast_params import Command
 from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.settings import InputSettings
 from llmbatch.options.kinds import FORMAT
@@ -20,7 +20,7 @@ SHOWN = 10
 """How many findings of a kind are shown without --all."""
 
 
-class ResultsLast(TyperCommand):
+class ResultsLast(Command):
     """A command whose `-o` takes all names up to the next option, because the shell expands `-o out-*.jsonl` so."""
 
     def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own context has no public name

@@ -15,10 +15,10 @@ def test_every_verb_is_listed_and_explains_itself(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["llmbatch", "--help"])
     assert main.run_to_code() == 0
-    assert any(line.split()[1:2] == [verb] for line in capfd.readouterr().out.splitlines())
+    assert any(line.split()[:1] == [verb] for line in capfd.readouterr().out.splitlines())
     monkeypatch.setattr("sys.argv", ["llmbatch", verb, "-h"])
     assert main.run_to_code() == 0
-    assert f"llmbatch {verb} [OPTIONS]" in capfd.readouterr().out
+    assert f"Usage: llmbatch {verb} " in capfd.readouterr().out
 
 
 def test_a_mistyped_verb_is_suggested(cli: Cli) -> None:

@@ -16,6 +16,7 @@ from llmbatch.core.outcome import AlreadyDone, CopiedAnswer, InvalidRecord, Outc
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import InputSettings, ModelSettings, ResumeSettings
 from llmbatch.results.answer_cache import OWN, REDO
+from llmbatch.results.index import flags_of
 from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
 from llmbatch.results.run_log import difference
 from llmbatch.results.store import Store
@@ -158,7 +159,8 @@ class ResumePlan:
                 case Action.SEND:
                     if isinstance(entry, Job):
                         self._continue(entry, decision)
-                    copy = None if self.policy.is_named(entry.identity.id) else self._copy(entry)
+                    named = self.policy.is_named(entry.identity.id)
+                    copy = None if named else self._copy(entry) or self._paid_failure(entry)
                     yield entry if copy is None else copy
                 case Action.KEEP_OK:
                     yield AlreadyDone.OK
@@ -194,10 +196,24 @@ class ResumePlan:
         """Find an answer to the same request, in another results file or, under dedupe, in this one."""
         answers = self._store.answers
         source = answers.where(entry.answer_key) if answers is not None and isinstance(entry, Job) else None
-        if source is None or (source == OWN and not self._resume.dedupe):
+        if source is None or (source in (OWN, REDO) and not self._resume.dedupe):
             return None
         assert isinstance(entry, Job)
         return Outcome(entry, CopiedAnswer(how="deduplicated" if source in (OWN, REDO) else "reused"))
+
+    def _paid_failure(self, entry: Job | InvalidRecord) -> Outcome | None:
+        """Find, under dedupe, the failure of an equal request that was paid for; None if it may be asked for again."""
+        answers = self._store.answers
+        if answers is None or not self._resume.dedupe or not isinstance(entry, Job):
+            return None
+        line = answers.failure(entry.answer_key)
+        if line is None:
+            return None
+        traits = flags_of(line)
+        entry.unusable_answers = max(entry.unusable_answers, self.policy.goes_on(traits, lambda: line))
+        if entry.unusable_answers or self.policy.redoes(entry.identity.id, traits, same=True):
+            return None
+        return Outcome(entry, CopiedAnswer())
 
     def _check_shard(self) -> None:
         """Raise UsageError for another shard or part than that of the results: it would send others' records."""

@@ -1,7 +1,6 @@
 """Sends records in batches to a provider: they come back as results, or are asked for again.
 
-Serves the tickets of earlier runs, too. One task a ticket goes through its steps (`steps`); this module decides
-which records go where, and keeps the account of them.
+Serves the tickets of earlier runs, too. One task a ticket goes through its `steps`; here is decided where records go.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,12 +28,13 @@ from llmbatch.core.clock import Clock
 from llmbatch.core.errors import CeilingReached, LlmbatchError
 from llmbatch.core.events import Finished, Notice
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.outcome import CopiedAnswer, Outcome
 from llmbatch.core.ports import Observer
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.snapshot import BatchesState
 from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.engine.dedupe import Entry
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.writer import RunInThread, Writer
 from llmbatch.pacing.cost import Budget
@@ -219,7 +219,7 @@ class Batches:
         """Take records; return those that are to go live first."""
         live = []
         for job in jobs:
-            if self._has_copy(job):
+            if self._shares(job):
                 continue
             place = self._firsts.place(job) if self.takes_new else Place.LIVE
             if place is Place.BATCH:
@@ -231,15 +231,19 @@ class Batches:
 
     def _enter(self, job: Job) -> None:
         """Put a record in line for a batch, unless an equal request is there or answered already."""
-        if not self._has_copy(job):
+        if not self._shares(job):
             self._copies.enter(job)
             self._into_batch([job], again=False)
 
-    def _has_copy(self, job: Job) -> bool:
-        copy = self._copies.take(job)
-        if isinstance(copy, Outcome):
-            self._writer.put([copy])
-        return copy is not False
+    def _shares(self, job: Job) -> bool:
+        """Let a record share what became, or will become, of an equal request; False when there is none."""
+        entry = self._copies.take(job)
+        if self._copies.is_live(job):
+            self._send_live([job])  # there it waits
+        elif entry is Entry.COPY:
+            self._writer.put([Outcome(job, CopiedAnswer())])
+        self.account.held += entry is Entry.HOLD
+        return entry is not Entry.SEND
 
     def _ask(self, jobs: list[Job]) -> None:
         """Ask for records that waited in vain for the answer to an equal request."""
@@ -286,10 +290,7 @@ class Batches:
         """Look for the first records of routes among those that ended."""
         self._room.set()
         for route, works in list(self._firsts.ended(event)):
-            if self._copies.is_on:
-                for outcome in event.outcomes:
-                    if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
-                        self._copies.answered(outcome.job, outcome.verdict)
+            self._copies.live_ended(event.outcomes)
             self._first_ended(route, works=works)
 
     def live_idle(self) -> None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from llmbatch.core.events import Finished
-from llmbatch.core.fault import Billing
 from llmbatch.core.job import Job, Route
-from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.outcome import Outcome
 
 __all__ = ["FirstRecords", "Place"]
 
@@ -72,7 +71,7 @@ class FirstRecords:
         for outcome in event.outcomes:
             key = firsts.get(id(outcome.job)) if isinstance(outcome, Outcome) else None
             if key is not None and isinstance(outcome, Outcome):
-                yield key, isinstance(outcome.verdict, Completion) or outcome.verdict.billing is Billing.BILLED
+                yield key, outcome.is_paid
 
     def unanswered(self) -> Route | None:
         """Return a route whose first record has no end yet."""

@@ -168,7 +168,7 @@ class Settling:
         """Hand outcomes to the writer, with their copies; return how many are answers."""
         copies: list[Outcome] = []
         for outcome in piece.done if self._copies.is_on else ():
-            copied, others = self._copies.answered(outcome.job, outcome.verdict)
+            copied, others = self._copies.ended(outcome)
             copies += copied
             if others:
                 self._ask(others)
@@ -212,7 +212,7 @@ class Settling:
             if billing is Billing.BILLED:
                 piece.paid.append(Outcome(job, verdict))
         elif self._hold and billing is Billing.DOUBTFUL:
-            self._account.held += 1
+            self._account.held += 1 + self._copies.held(job)
             self._ended(ticket, job)
         else:
             piece.done.append(Outcome(job, verdict))

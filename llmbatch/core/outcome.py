@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from llmbatch.core.fault import Fault
+from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity, Job
 from llmbatch.core.usage import Usage
 
@@ -29,7 +29,7 @@ class Completion:
 
 @dataclass(slots=True)
 class CopiedAnswer(Completion):
-    """An answer that the sink copies from the line of an equal request when it writes this one.
+    """An answer, or a paid failure, that the sink copies from the line of an equal request when it writes this one.
 
     `how` is the field of the line that says so: `deduplicated` or `reused`.
     """
@@ -50,10 +50,16 @@ class UnusableAnswer(Fault):
 
 @dataclass(slots=True)
 class Outcome:
-    """The end of a job: one line in the results."""
+    """The end of a job: one line in the results. `copied` is the `how` of a verdict that was copied."""
 
     job: Job
     verdict: Completion | Fault
+    copied: str | None = None
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it has an answer, or a failure that was paid for."""
+        return isinstance(self.verdict, Completion) or self.verdict.billing is Billing.BILLED
 
 
 class AlreadyDone(Enum):

@@ -3,6 +3,7 @@
 from enum import Enum, auto
 
 from llmbatch.core.job import Job
+from llmbatch.core.outcome import CopiedAnswer, Outcome
 
 __all__ = ["Dedupe", "Entry"]
 
@@ -15,7 +16,7 @@ class Entry(Enum):
     WAIT = auto()
     """An equal request is queued or in flight; it is kept until that one ends."""
     COPY = auto()
-    """There is an answer that it shares."""
+    """There is an answer, or a paid failure, that it shares."""
     HOLD = auto()
     """An equal one is held in doubt: to send this one could pay for the same answer twice."""
 
@@ -26,20 +27,20 @@ class Dedupe:
     def __init__(self) -> None:
         self._followers: dict[str, list[Job]] = {}
         """Jobs that wait for the answer to an equal request, by its key."""
-        self._answered: set[int] = set()
-        """Keys answered in this run, cut to 64 bits."""
+        self._paid: set[int] = set()
+        """Keys that were paid for in this run, cut to 64 bits."""
         self._held: set[str] = set()
         self.waiting = 0
         """How many jobs wait for the answer to an equal request."""
 
     def __repr__(self) -> str:
-        """Show how many keys are on their way, answered and held, and how many jobs wait."""
-        sent, answered, held = len(self._followers), len(self._answered), len(self._held)
-        return f"<Dedupe {sent} keys sent, {answered} answered, {held} held, {self.waiting} jobs waiting>"
+        """Show how many keys are on their way, paid and held, and how many jobs wait."""
+        sent, paid, held = len(self._followers), len(self._paid), len(self._held)
+        return f"<Dedupe {sent} keys sent, {paid} paid, {held} held, {self.waiting} jobs waiting>"
 
     def enter(self, job: Job) -> Entry:
         """Enter a new job."""
-        if _short(job) in self._answered:
+        if _short(job) in self._paid:
             return Entry.COPY
         if job.answer_key in self._held:
             return Entry.HOLD
@@ -51,10 +52,10 @@ class Dedupe:
         self.waiting += 1
         return Entry.WAIT
 
-    def answered(self, job: Job) -> list[Job]:
-        """Note an answer; return the jobs that share it."""
-        self._answered.add(_short(job))
-        return self.released(job)
+    def paid(self, job: Job) -> list[Outcome]:
+        """Note an answer, or a failure that was paid; return the outcomes of the jobs that share it."""
+        self._paid.add(_short(job))
+        return [Outcome(follower, CopiedAnswer()) for follower in self.released(job)]
 
     def held(self, job: Job) -> list[Job]:
         """Note that a job is held in doubt; return the jobs that are held with it."""
@@ -62,13 +63,13 @@ class Dedupe:
         return self.released(job)
 
     def released(self, job: Job) -> list[Job]:
-        """Note that a job ended without an answer, and none will come; return the jobs that waited for it."""
+        """Note that a job ended unpaid, and no other is sent; return the jobs that waited for it."""
         followers = self._followers.pop(job.answer_key, [])
         self.waiting -= len(followers)
         return followers
 
     def successor(self, job: Job) -> Job | None:
-        """Note that a job ended without an answer; return the job that is sent instead, for which the others wait."""
+        """Note that a job ended unpaid; return the job that is sent instead, for which the others wait."""
         followers = self.released(job)
         if not followers:
             return None

@@ -170,7 +170,7 @@ class Dispatch:
                 self._fail_fast.succeeded(job.route)
                 done.append(Outcome(job, verdict))
                 if dedupe is not None:
-                    done += [Outcome(follower, CopiedAnswer()) for follower in dedupe.answered(job)]
+                    done += dedupe.paid(job)
             elif verdict.split and len(jobs) > 1:
                 to_split.append(job)
                 split_fault = verdict
@@ -179,7 +179,7 @@ class Dispatch:
             elif self._retries.holds(job, verdict):
                 self.held += 1 + (len(dedupe.held(job)) if dedupe is not None else 0)
             else:
-                done.append(self._fail(queue, job, verdict))
+                done += self._fail(queue, job, verdict)
         if to_split:
             self._split(queue, to_split, split_fault)
         if (change := queue.gate.settle(request, verdicts[0], now, self._random)) is not None:
@@ -190,14 +190,17 @@ class Dispatch:
             self._answered_before = []
         return done
 
-    def _fail(self, queue: RouteQueue, job: Job, fault: Fault) -> Outcome:
+    def _fail(self, queue: RouteQueue, job: Job, fault: Fault) -> list[Outcome]:
         """End a job with a fault; a paid answer that it had before says more."""
         paid = fault if job.unusable_answer is None or fault.billing is Billing.BILLED else job.unusable_answer
-        if self._dedupe is not None and (successor := self._dedupe.successor(job)) is not None:
+        done, dedupe = [Outcome(job, paid)], self._dedupe
+        if dedupe is not None and done[0].is_paid:
+            done += dedupe.paid(job)
+        elif dedupe is not None and (successor := dedupe.successor(job)) is not None:
             self._queue(queue, successor, queue.fresh.append)
         if self._fail_fast.failed(job.route, fault):
             self._give_up(queue, fault)
-        return Outcome(job, paid)
+        return done
 
     def learn_limits(self, request: Request, limits: RateLimits, now: float) -> None:
         """Pass on what an answer announced about limits."""
@@ -266,11 +269,8 @@ class Dispatch:
 
     def conclude(self) -> LlmbatchError | None:
         """Return why a person must act, at the end of a run: a route that was left out, or that never worked."""
-        if self.left_out is not None:
-            return self.left_out
-        for route, fault in self._fail_fast.hopeless().items():
-            return gave_up(fault, route)
-        return None
+        hopeless = self._fail_fast.hopeless().items()
+        return self.left_out or next((gave_up(fault, route) for route, fault in hopeless), None)
 
     def _requeue_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:

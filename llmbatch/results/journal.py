@@ -11,7 +11,8 @@ from pathlib import Path
 from shlex import quote
 
 from llmbatch.core.errors import OutputError
-from llmbatch.core.outcome import Completion, CopiedAnswer, InvalidRecord, Outcome
+from llmbatch.core.fault import Fault
+from llmbatch.core.outcome import Completion, CopiedAnswer, InvalidRecord, Outcome, UnusableAnswer
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, REDO, AnswerCache
 from llmbatch.results.intents import Intents
@@ -215,9 +216,7 @@ class Journal:
         here = {
             outcome.job.answer_key: outcome.verdict
             for outcome in outcomes
-            if isinstance(outcome, Outcome)
-            and isinstance(outcome.verdict, Completion)
-            and not isinstance(outcome.verdict, CopiedAnswer)
+            if isinstance(outcome, Outcome) and outcome.is_paid and not isinstance(outcome.verdict, CopiedAnswer)
         }
         gone = None
         for outcome in tuple(outcomes):
@@ -231,7 +230,7 @@ class Journal:
                         "Run the same command again.",
                     )
                     continue
-                outcome.verdict = replace(answer, usage=None, cost=None, extra={**answer.extra, how: True})
+                outcome.verdict, outcome.copied = _copy_of(answer), how
         return gone
 
     def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | InvalidRecord], parts: list[bytes]) -> None:
@@ -239,8 +238,9 @@ class Journal:
         source = OWN if fd == self._results else REDO
         self._answers.use(source, fd)
         for outcome, part in zip(outcomes, parts, strict=True):
-            if isinstance(outcome, Outcome) and isinstance(outcome.verdict, Completion):
-                self._answers.add(source, outcome.job.answer_key, offset)
+            if isinstance(outcome, Outcome) and outcome.is_paid:
+                answers, copied = isinstance(outcome.verdict, Completion), outcome.copied is not None
+                self._answers.add(source, outcome.job.answer_key, offset, answers=answers, copied=copied)
             offset += len(part)
 
     def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:
@@ -281,6 +281,13 @@ class Journal:
         if self._gone and not self._redo_path.parent.exists():
             steps.insert(0, f"mkdir -p -m 700 {quote(str(self._redo_path.parent))}")
         return " && ".join(steps)
+
+
+def _copy_of(verdict: Completion | Fault) -> Completion | Fault:
+    """Return the same without what it cost."""
+    if isinstance(verdict, UnusableAnswer):
+        return replace(verdict, usage=None, cost=None, completion=replace(verdict.completion, usage=None, cost=None))
+    return replace(verdict, usage=None, cost=None)
 
 
 def _between(fd: int, start: int, end: int) -> bytes:

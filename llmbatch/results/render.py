@@ -13,7 +13,7 @@ from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, UnusableAn
 from llmbatch.core.redact import Redactor
 from llmbatch.results.output_formats import Reshape
 
-__all__ = ["Render", "answer_extra", "jsonl", "reshaped", "unfit_answer"]
+__all__ = ["Render", "answer_extra", "jsonl", "paid_failure", "reshaped"]
 
 REQUEST_ID = 200
 """Characters kept of a provider's id of a request: a header may be very long."""
@@ -59,6 +59,8 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         if isinstance(verdict, UnusableAnswer):
             _put_answer(fields, verdict.completion)
         answer, raw = _redacted(verdict.answer, redact), verdict.raw
+    if outcome.copied is not None:
+        fields[outcome.copied] = True
     if job.cost is not None or job.prior_cost is not None:
         # The cost of all answered attempts, including those of earlier runs whose line is replaced.
         fields["cost_usd"] = round((job.cost or 0.0) + (job.prior_cost or 0.0), 12)
@@ -113,33 +115,39 @@ def answer_extra(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _ENVELOPE}
 
 
-def unfit_answer(fields: Mapping[str, Any]) -> UnusableAnswer:
-    """Return the answer of a line that was paid for and does not fit.
+def paid_failure(fields: Mapping[str, Any]) -> Fault:
+    """Return the failure of a line that was paid for, with its answer.
 
     Raises TypeError, ValueError or LookupError for a line that is not as `jsonl` writes it.
     """
-    usage = fields.get("usage")
+    usage, error, response = fields.get("usage"), fields["error"], fields.get("response")
+    request_id = fields.get("request_id")
+    raw = response.encode() if isinstance(response, str) else None
+    if "response_base64" in fields:
+        raw = base64.b64decode(fields["response_base64"])
+    known: dict[str, Any] = {
+        "kind": Kind(error["kind"]),
+        "message": error["message"],
+        "code": error.get("code"),
+        "billing": Billing.BILLED,
+        "status": error.get("status"),
+        "request_id": request_id,
+        "raw": raw,
+        "answer": response if raw is None else None,
+        "usage": Usage(**usage) if usage is not None else None,
+    }
+    if "text" not in fields and "embedding" not in fields:
+        return Fault(**known)
     completion = Completion(
         text=fields.get("text"),
         finish_reason=fields.get("finish_reason"),
         model=fields.get("model"),
-        usage=Usage(**usage) if usage is not None else None,
-        request_id=fields.get("request_id"),
+        usage=known["usage"],
+        request_id=request_id,
         extra=answer_extra(fields),
-        body=fields.get("response"),
+        body=response,
     )
-    error = fields["error"]
-    return UnusableAnswer(
-        kind=Kind(error["kind"]),
-        message=error["message"],
-        code=error.get("code"),
-        billing=Billing.BILLED,
-        status=error.get("status"),
-        request_id=completion.request_id,
-        answer=completion.body,
-        usage=completion.usage,
-        completion=completion,
-    )
+    return UnusableAnswer(**known, completion=completion)
 
 
 def reshaped(shape: Reshape, *, include: frozenset[str], redact: Redactor) -> Render:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llmbatch.codec.digest import FINGERPRINT
+from llmbatch.core.fault import Fault
 from llmbatch.core.job import Identity, Job
-from llmbatch.core.outcome import InvalidRecord, UnusableAnswer
+from llmbatch.core.outcome import InvalidRecord
 from llmbatch.results.doubts import Doubts, unresolved
 from llmbatch.results.index import Entries, LineFlags, ResultIndex, flags_of
 from llmbatch.results.intents import Intent
 from llmbatch.results.lines import key_fingerprint, name_of, name_of_line
 from llmbatch.results.pending import Pending
-from llmbatch.results.render import unfit_answer
+from llmbatch.results.render import paid_failure
 from llmbatch.results.resume_policy import KEPT, Action, Before, Decision, ResumePolicy, decide, in_doubt, is_answered
 from llmbatch.results.stats import amount
 
@@ -180,11 +181,11 @@ class ResultsFile(ABC):
         place = self._lines.find(name_of(identity))
         return amount(self._line(place).get("cost_usd")) if place is not None else None
 
-    def unfit_answer(self, identity: Identity) -> UnusableAnswer | None:
-        """Return the paid answer of a record's line; None if that is not as we write it."""
+    def unfit_answer(self, identity: Identity) -> Fault | None:
+        """Return the failure of a record's line, with its paid answer; None if that is not as we write it."""
         place = self._lines.find(name_of(identity))
         try:
-            return unfit_answer(self._line(place)) if place is not None else None
+            return paid_failure(self._line(place)) if place is not None else None
         except (TypeError, ValueError, LookupError):
             return None
 

@@ -91,10 +91,13 @@ class ResumePolicy(NamedTuple):
             return not (same and traits & LineFlags.BILLED)
         return self.redo.failures == "all"
 
-    def may_ask_again(self, traits: int) -> bool:
-        """Say whether a line is a paid answer that does not fit, of the kind for which another one is asked."""
+    def goes_on(self, traits: int, line: Callable[[], Mapping[str, Any]]) -> int:
+        """Return the attempts behind a paid answer that does not fit; 0 if no other one may be asked for."""
         unfit = traits & LineFlags.BILLED and kind_of(traits) in (Kind.NOT_JSON, Kind.SCHEMA)
-        return bool(unfit) and self.json_retries > 0 and self.redo == Redo()
+        if not unfit or not self.json_retries or self.redo != Redo():
+            return 0
+        attempts = _attempts(line())
+        return attempts if 0 < attempts <= self.json_retries else 0
 
 
 def in_doubt(doubts: Doubts, name: int, key: int, policy: ResumePolicy) -> int:
@@ -130,11 +133,9 @@ def decide(
         if policy.changed is None:
             return Decision(Action.CHANGED)
         return Decision(Action.KEEP_OK) if policy.changed == "keep" else Decision(Action.SEND, redo=True)
-    attempts = _attempts(line()) if same and policy.may_ask_again(before.traits) else 0
-    if not 0 < attempts <= policy.json_retries:
-        attempts = 0
-        if not policy.redoes(identity.id, before.traits, same=same):
-            return Decision(Action.KEEP_FAILED)
+    attempts = policy.goes_on(before.traits, line) if same else 0
+    if not attempts and not policy.redoes(identity.id, before.traits, same=same):
+        return Decision(Action.KEEP_FAILED)
     doubtful = doubtful or bool(same and before.traits & LineFlags.DOUBTS)
     action = Action.HOLD if doubtful and policy.hold else Action.SEND
     return Decision(action, redo=True, in_doubt=doubtful, attempts=attempts)

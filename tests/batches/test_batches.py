@@ -11,6 +11,7 @@ import pytest
 
 from llmbatch.batches.chunks import ChunkLimits
 from llmbatch.core.errors import CeilingReached, OutputError
+from llmbatch.core.job import Job
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Step
 from llmbatch.pacing.cost import Budget
@@ -81,6 +82,32 @@ def test_a_row_that_names_no_record_is_kept_and_its_record_is_in_doubt(path: Pat
     run = BatchRun(path, provider, hold=True)
     assert run.batches.account.held == 1 and set(run.lines) == {0, 2, 3}
     assert list((path.parent / "out.jsonl.state" / "batches").glob("*.kept"))
+
+
+def twins(*numbers: int) -> list[Job]:
+    """Return jobs of which all but the last ask for the same."""
+    jobs = [job(number) for number in numbers]
+    for one in jobs:
+        asked = one if one is jobs[-1] else jobs[0]
+        one.key, one.item = f"{asked.identity.index:016x}" * 2, asked.item
+    return jobs
+
+
+def test_under_dedupe_a_row_that_was_paid_for_in_vain_serves_all_equal_records(path: Path) -> None:
+    provider = Provider(lambda lines: [row(line)[:-30] if content(line) == 1 else row(line) for line in lines])
+    for numbers in ((1, 2, 3, 4), (1, 2, 3, 5, 4)):
+        run = BatchRun(path, provider, twins(*numbers), dedupe=True)
+        assert not run.stops
+        bad = [line for line in run.lines.values() if line["error"]["kind"] == "unparsable" and line["billed"]]
+        assert len(bad) == len(numbers) - 1 and sum("deduplicated" in line for line in bad) == len(bad) - 1
+    assert provider.billed == {1: 1, 4: 1}
+
+
+def test_under_dedupe_the_records_that_wait_for_one_that_is_held_are_held_too(path: Path) -> None:
+    provider = Provider(lambda lines: [b"{" if content(line) == 1 else row(line) for line in lines])
+    run = BatchRun(path, provider, twins(1, 2, 3, 4), hold=True, dedupe=True)
+    assert run.batches.account.held == 3 and set(run.lines) == {4} and run.batches.account.not_started == 0
+    assert provider.billed == {1: 1, 4: 1}
 
 
 @pytest.mark.parametrize("place", [0, 2, 4])

@@ -32,7 +32,7 @@ def test_every_job_is_sent_or_shares_the_end_of_the_one_that_was_sent(steps: lis
             ended += 1
             if step == "answer":
                 paid.add(key)
-                ended += len(dedupe.answered(first))
+                ended += len(dedupe.paid(first))
             elif step == "hold":
                 held.add(key)
                 ended += len(dedupe.held(first))
@@ -49,5 +49,5 @@ def test_its_repr_says_what_waits_for_what() -> None:
     for index, key in enumerate((KEYS[0], KEYS[0], KEYS[1], KEYS[2])):
         dedupe.enter(job(index, key))
     dedupe.held(job(2, KEYS[1]))
-    dedupe.answered(job(3, KEYS[2]))
-    assert repr(dedupe) == "<Dedupe 1 keys sent, 1 answered, 1 held, 1 jobs waiting>"
+    dedupe.paid(job(3, KEYS[2]))
+    assert repr(dedupe) == "<Dedupe 1 keys sent, 1 paid, 1 held, 1 jobs waiting>"

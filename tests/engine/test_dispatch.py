@@ -723,6 +723,16 @@ def test_when_the_first_of_equal_requests_fails_the_next_is_sent() -> None:
     assert [o.job.identity.index for o in settle_next(d, OK)] == [1, 2]
 
 
+def test_a_failure_that_was_paid_for_serves_all_equal_requests() -> None:
+    d = dispatch(dedupe=True)
+    *first, later = equal_jobs(4)
+    d.add(first)
+    done = settle_next(d, MISFIT)
+    assert [(o.job.identity.index, isinstance(o.verdict, CopiedAnswer)) for o in done] == [(n, n > 0) for n in range(3)]
+    (outcome,) = d.add([later])
+    assert isinstance(outcome.verdict, CopiedAnswer) and d.take(0.0) is None and d.outstanding == 0
+
+
 def test_an_equal_request_that_comes_after_one_was_held_is_held_as_well() -> None:
     d = dispatch(dedupe=True, hold=True, policy=RetryPolicy(unknown_outcomes=0, server_errors=0))
     first, waiting, later = equal_jobs(3)

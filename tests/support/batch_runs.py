@@ -173,6 +173,7 @@ class BatchRun:
         api: BatchApi | None = None,
         settings: BatchSettings | None = None,
         hold: bool = False,
+        dedupe: bool = False,
         policy: RetryPolicy | None = None,
         limits: ChunkLimits | None = None,
         budget: Budget | None = None,
@@ -184,6 +185,7 @@ class BatchRun:
         self._api = api or OpenAIBatches()
         self._settings = settings or BatchSettings(batch_api=True, no_first_live=True)
         self._hold = hold
+        self._dedupe = dedupe
         self._policy = policy or RetryPolicy(unknown_outcomes=0 if hold else 1)
         self._limits = limits or ChunkLimits(50_000, 1 << 27, 1 << 24)
         self._budget = budget or Budget()
@@ -197,6 +199,8 @@ class BatchRun:
         with open_store(self.path, fsync="never") as store:
             store.begin_tickets()
             self.store = store
+            if self._dedupe:
+                store.index_answers([])
             journal = store.journal(jsonl(include=frozenset(), redact=Redactor()), batch=64, rescue_dir=None)
             dialect, log = Chat(Options()), store.tickets.log
             sizes = BatchSizes(self._settings.batch_tokens, log.limits, log.learn)
@@ -223,7 +227,7 @@ class BatchRun:
                 reader=READER,
                 policy=self._policy,
                 hold=self._hold,
-                dedupe=False,
+                dedupe=self._dedupe,
                 max_outage=900.0,
                 budget=self._budget,
                 reprice=reprice,
@@ -244,6 +248,8 @@ class BatchRun:
                 random=lambda: 0.5,
                 notify=self._notify,
                 budget=self._budget,
+                dedupe=self._dedupe,
+                hold=self._hold,
                 servers=("",),
             )
             self.pipeline = Pipeline(

@@ -640,6 +640,50 @@ def test_under_dedupe_the_order_of_the_records_does_not_matter_to_what_is_held(w
     assert world.asked() == ["same"]
 
 
+@pytest.mark.parametrize("hold", [(), ("--in-doubt", "hold")], ids=["retry", "hold"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_under_dedupe_a_failure_that_was_paid_for_is_shared_too(
+    world: World, hold: tuple[str, ...], retries: int
+) -> None:
+    def twins(*names: str) -> list[dict[str, str]]:
+        return [{"id": name, "prompt": "same [[mock:text value=nope]]"} for name in names]
+
+    flags = ("--json", "--json-retries", retries, "--dedupe", "--price", "1,1", *hold)
+    summary = world.folder / "summary.json"
+    assert world.run(twins("a", "b", "c"), *flags, "--summary-file", summary).code == 1
+    assert len(world.asked()) == 1 + retries
+    first, *others = results_of(world.output)
+    assert [line["error"]["kind"] for line in (first, *others)] == ["not_json"] * 3
+    assert all(line["billed"] for line in (first, *others)) and "usage" in first and "deduplicated" not in first
+    for line in others:
+        assert line["deduplicated"] and line["text"] == "nope" and line["attempts"] == 0
+        assert not {"usage", "cost_usd", "possibly_billed"} & line.keys()
+    told = json.loads(summary.read_text())
+    assert (told["failed"], told["requests"]) == (3, 1 + retries) and told["cost_usd"] == first["cost_usd"]
+    for records in (twins("a", "b", "c"), twins("new", "c", "a"), [*prompts("a"), *twins("b", "newer")]):
+        assert world.run(records, *flags).code == 1
+    assert world.asked() == ["a"], "later copies, in any order and without the first, share it"
+    assert world.run(twins("b", "c"), *flags, "--redo", "all").code == 1
+    assert len(world.asked()) == 1 + retries
+
+
+@pytest.mark.parametrize("hold", ["hold", "retry"])
+def test_under_dedupe_the_retries_of_one_answer_are_counted_for_all_that_share_it(world: World, hold: str) -> None:
+    for at in range(24, 120, 4 * every(3)):
+        one = World(world.bench, world.provider, world.folder / str(at), f"{hold}{at}")
+        asked = [{"id": name, "prompt": UNFIT} for name in ("a", "b", "c")]
+        flags = ("--json", "--json-retries", 1, "--dedupe", "--in-doubt", hold)
+        ended = one.run(asked, *flags, trap=one.trap(at))
+        again = one.run(asked[::-1], *flags)
+        assert again.code in ((1, 7) if hold == "hold" else (1,)), again.stderr
+        billed, lines = one.billed()["x"], one.results()
+        assert billed <= 2 + sum(line.get("possibly_billed", 0) for line in lines.values()), f"{ended.struck} {at}"
+        assert one.run([*asked, {"id": "new", "prompt": UNFIT}], *flags).code == again.code and one.asked() == []
+        if not ended.killed:
+            return
+    raise AssertionError("the run does not end")
+
+
 def test_an_answer_in_another_file_resolves_a_doubt(world: World) -> None:
     asked = [{"id": "a", "prompt": "same [[mock:cut times=1]]"}]
     assert world.run(asked, "--in-doubt", "hold").code == 7

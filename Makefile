@@ -94,8 +94,8 @@ torture-short: $(VENV)/installed-dev  ## a hundred kills of live runs
 soak: $(VENV)/installed-dev  ## minutes of faults, limits and kills, then the books: MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),5)
 
-real: $(VENV)/installed-dev .venv-real/installed  ## a tiny model in a real inference server; a CPU build: TORCH=torch==...+cpu
-	$(BIN)/pytest -v tests/real/served.py
+real: $(VENV)/installed-dev .venv-real/installed  ## tiny models in llama.cpp's server and in transformers serve; a CPU build: TORCH=torch==...+cpu
+	$(BIN)/pytest -v tests/real/llama_cpp_server.py tests/real/transformers_serve.py
 
 live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys are here: a few cents, up to a day
 	$(BIN)/python -m tests.live

@@ -1,11 +1,5 @@
 """The installed command against `transformers serve` and a tiny Llama made on the spot: `make real`."""
 
-import os
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,48 +8,19 @@ import openai
 import pytest
 
 from tests.e2e.command import Command, lines_of
-
-BIN = Path(__file__).parents[2] / ".venv-real" / "bin"
-PATIENCE = 180.0
-"""Loading torch takes a while, and so does a random model on a busy processor."""
+from tests.real.serving import BIN, CAP, PATIENCE, Served, free_port, make_model, served
 
 PROMPTS = [f"fact about the number {number}" for number in range(12)]
-CAP = 6
-
-
-class Served:
-    """A server that is up, and the model it serves."""
-
-    def __init__(self, url: str, model: str) -> None:
-        self.url, self.model = url, model
-
-    def __call__(self, *more: str) -> tuple[str, ...]:
-        """Return the arguments that send a run here."""
-        return ("--base-url", self.url, "-m", self.model, "--max-tokens", str(CAP), "-c", "4", *more)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("real")
-    model = str(folder / "tiny-llama")
-    environment = {
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "HOME": str(folder),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "cache"),
-    }
-    subprocess.run([BIN / "python", Path(__file__).with_name("tiny_llama.py"), model], check=True, env=environment)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    args = ("serve", model, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port))
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([BIN / "transformers", *args], stdout=log, stderr=log, env=environment, cwd=folder)
-    try:
-        _wait(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield Served(f"http://127.0.0.1:{port}/v1", model)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
+    model, port = folder / "tiny-llama", free_port()
+    make_model("tiny_llama.py", model)
+    where = ("--device", "cpu", "--host", "127.0.0.1", "--port", str(port))
+    with served((BIN / "transformers", "serve", model, *where), port, folder / "log") as url:
+        yield Served(url, str(model))
 
 
 @pytest.fixture
@@ -63,17 +28,6 @@ def llmbatch(tmp_path: Path) -> Iterator[Command]:
     command = Command(tmp_path)
     yield command
     command.close()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            assert process.poll() is None and time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
 
 
 def _by_prompt(done: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -34,13 +34,22 @@ _FIRST_ROWS = 1 << 20
 
 @dataclass(slots=True)
 class BatchLine:
-    """One batch, as it is shown. `said` is what the provider said, where it was asked, or why it was not."""
+    """One batch, as it is shown. `said` is what the provider said, where it was asked, or why it was not.
+
+    `answered` is how many of its requests are, as it said.
+    """
 
     ticket: Ticket
     said: str | None = None
     answered: int | None = None
     unasked: LlmbatchError | None = None
     """Why the provider was not asked."""
+
+    @property
+    def records_answered(self) -> int | None:
+        """About how many records are answered, None where nobody told."""
+        said = self.answered if self.answered is not None else self.ticket.completed
+        return None if said is None else self.ticket.records_in(said)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -54,7 +63,7 @@ class BatchLine:
             "step": str(ticket.step),
             "cancelling": ticket.cancelling,
             "status": self.said or ticket.status,
-            "answered": self.answered if self.answered is not None else ticket.completed,
+            "answered": self.records_answered,
             "created_at": ticket.created_at or None,
             "asked_at": ticket.asked_at or None,
             "window_s": ticket.window,
@@ -122,9 +131,9 @@ async def check_batch(ticket: Ticket, client: BatchClient) -> Status:
     look = "Look its name up at the provider."
     if not isinstance(status, Status):
         raise UsageError(f"batch {ticket.batch!r} is not there: {status.message}", look)
-    if status.total not in (None, ticket.count):
+    if status.total not in (None, ticket.requests):
         raise UsageError(
-            f"batch {ticket.batch!r} has {status.total:,} records, and {ticket.tag} has {ticket.count:,}: "
+            f"batch {ticket.batch!r} has {status.total:,} requests, and {ticket.tag} has {ticket.requests:,}: "
             "it is another one",
             look,
         )
@@ -133,7 +142,7 @@ async def check_batch(ticket: Ticket, client: BatchClient) -> Status:
         if not isinstance(rows, Reply) or not 200 <= rows.status < 300:
             continue
         row = read_row(client.api, rows.body.partition(b"\n")[0])
-        if row is not None and line_of(ticket.tag, ticket.count, row.id) is None:
+        if row is not None and line_of(ticket.tag, ticket.requests, row.id) is None:
             raise UsageError(
                 f"batch {ticket.batch!r} has a row {str(row.id)[:80]!r}, which is of no record of {ticket.tag}: "
                 "it is another one",

@@ -30,7 +30,7 @@ from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.pacing.batch_polling import LOCAL, REMOTE
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy
-from llmbatch.results.chunk import member_line
+from llmbatch.results.chunk import members_line
 from llmbatch.transport_process.parent import TransportProcess
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def new_batches(
             client.api,
             store.tickets.new_chunk,
             store.tickets.new_tag,
-            member_line,
+            members_line,
             lambda route: _limits(settings, client, sizes, route),
         )
     return Batches(
@@ -196,4 +196,5 @@ def _limits(batch: BatchSettings, client: BatchClient, sizes: BatchSizes, route:
     limits = client.api.limits
     records = min(limits.records, batch.batch_records or limits.records, sizes.most(route))
     tokens = sizes.token_limit(route.model)
-    return ChunkLimits(int(records), limits.bytes, limits.line, tokens * SHARE if tokens is not None else None)
+    most = tokens * SHARE if tokens is not None else None
+    return ChunkLimits(int(records), limits.bytes, limits.line, most, limits.inputs)

@@ -93,16 +93,21 @@ class Intake:
         return True
 
     def _write(self, entries: Sequence[tuple[Job, bool]]) -> None:
+        waiting: dict[tuple[Route, bool], list[Job]] = {}
         for job, again in entries:
-            try:
-                chunk = self._chunks.add(job, again=again)
-            except ValueError as error:
-                job.batch = None
-                self._refused.append(Outcome(job, Fault(kind=Kind.TOO_LARGE, message=str(error))))
+            waiting.setdefault((job.route, again), []).append(job)
+        for (_, again), jobs in waiting.items():
+            while jobs:
                 chunk = None
-            self._on_its_way -= 1
-            if chunk is not None:
-                self._full.append(chunk)
+                try:
+                    count, chunk = self._chunks.add(jobs, again=again)
+                except ValueError as error:
+                    count, jobs[0].batch = 1, None
+                    self._refused.append(Outcome(jobs[0], Fault(kind=Kind.TOO_LARGE, message=str(error))))
+                del jobs[:count]
+                self._on_its_way -= count
+                if chunk is not None:
+                    self._full.append(chunk)
 
     async def close(self, may_close: Callable[[Route, Chunk], bool]) -> None:
         """Make tickets of open batches. Raises OutputError."""

@@ -15,8 +15,9 @@ from llmbatch.batches.sizes import BatchSizes
 from llmbatch.batches.ticket_run import TicketRun
 from llmbatch.core.job import Job
 from llmbatch.core.settings import BatchSettings
-from llmbatch.core.ticket import Ticket
+from llmbatch.core.ticket import Member, Ticket
 from llmbatch.dialects.batch_api import BatchApi
+from llmbatch.dialects.packing import unpacked
 
 __all__ = ["Returns", "goes_live"]
 
@@ -62,11 +63,12 @@ class Returns:
         if not live:
             self._sizes.check_rounds(ticket.route)
 
-    def _next_of(self, source: Iterator[tuple[Job, int]], members: Any, api: BatchApi, ticket: Ticket) -> Sequence[Job]:
+    def _next_of(self, source: Iterator[Member], members: Any, api: BatchApi, ticket: Ticket) -> Sequence[Job]:
         """Read some records, with their bodies from what was sent."""
         jobs = []
-        for job, line in islice(source, TOGETHER):
-            job.item = api.body(members.line(line), ticket.model)
+        for member in islice(source, TOGETHER):
+            job, body = member.job, api.body(members.line(member.line), ticket.model)
+            job.item = body if member.place is None else unpacked(body, ticket.dialect, member.place)
             jobs.append(job)
         return jobs
 

@@ -4,18 +4,18 @@ A record without a row is told at the end. Called from a thread: it reads files.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from llmbatch.core.errors import CeilingReached
 from llmbatch.core.exchange import Expected
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
-from llmbatch.core.ticket import Row, Ticket, line_of
+from llmbatch.core.ticket import Member, Row, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import BatchApi, read_row
+from llmbatch.dialects.packing import for_all
 
 __all__ = ["GIVEN_BACK", "Members", "Problems", "Settled", "rows_of"]
 
@@ -30,10 +30,9 @@ MISSING = Fault(
 
 
 class Settled(NamedTuple):
-    """A record, the number of its line, and what became of it."""
+    """A record, and what became of it."""
 
-    line: int
-    job: Job
+    member: Member
     verdict: Completion | Fault
 
 
@@ -60,8 +59,8 @@ class Members(Protocol):
 
     def __len__(self) -> int: ...
 
-    def job(self, line: int) -> tuple[Job, int]:
-        """Return a record, and how many entries of its answer's list are its own."""
+    def of(self, line: int) -> Sequence[Member]:
+        """Return the records that share a line, one or more."""
         ...
 
 
@@ -85,31 +84,38 @@ def rows_of(
         digest = hash(raw.strip()) or 1
         if seen[line]:
             if seen[line] != digest:
-                index = members.job(line)[0].identity.index
+                index = members.of(line)[0].job.identity.index
                 problems.mixed = problems.mixed or f"record {index} has two different rows"
             continue
         seen[line] = digest
-        yield _read(ticket, line, row, members, reader)
+        yield from _read(ticket, row, members.of(line), reader)
     if problems.mixed is None:
         for line in range(count):
             if not seen[line]:
-                yield Settled(line, _job(ticket, members.job(line)[0]), MISSING)
+                for member in members.of(line):
+                    _tell(ticket, member)
+                    yield Settled(member, MISSING)
 
 
-def _read(ticket: Ticket, line: int, row: Row, members: Members, reader: AnswerReader) -> Settled:
-    job, entries = members.job(line)
-    job = _job(ticket, job)
+def _read(ticket: Ticket, row: Row, members: Sequence[Member], reader: AnswerReader) -> Iterator[Settled]:
+    for member in members:
+        _tell(ticket, member)
+    verdicts: Sequence[Completion | Fault]
     if row.given_back:
-        return Settled(line, job, GIVEN_BACK)
-    if row.reply is None:
-        return Settled(line, job, row.fault or MISSING)
-    (verdict,) = reader.read(Expected(ticket.dialect, (job.keep_body,), entries), row.reply)
-    return Settled(line, job, verdict)
+        verdicts = [GIVEN_BACK] * len(members)
+    elif row.reply is None:
+        verdicts = for_all(row.fault or MISSING, len(members))
+    else:
+        keeps = tuple(member.job.keep_body for member in members)
+        weights = tuple(member.weight for member in members) if len(members) > 1 else ()
+        verdicts = reader.read(Expected(ticket.dialect, keeps, members[0].entries, weights), row.reply)
+    yield from map(Settled, members, verdicts)
 
 
-def _job(ticket: Ticket, job: Job) -> Job:
+def _tell(ticket: Ticket, member: Member) -> None:
+    """Note in a record by which batch it was answered, and when."""
+    job = member.job
     job.batch = ticket.batch
     job.started = ticket.created_at
     job.latency = max(0.0, ticket.ended_at - ticket.created_at)
     job.possibly_billed += ticket.unsure
-    return job

@@ -17,10 +17,10 @@ from llmbatch.batches.sizes import BatchSizes, Blame
 from llmbatch.batches.ticket_run import TicketRun
 from llmbatch.core.events import Notice, Retrying
 from llmbatch.core.fault import Billing
-from llmbatch.core.job import Job
+from llmbatch.core.job import ALONE, Job
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.ports import Observer
-from llmbatch.core.ticket import Ticket
+from llmbatch.core.ticket import Member, Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.writer import Writer
 from llmbatch.pacing.cost import Budget
@@ -52,7 +52,7 @@ class _Piece:
 
     done: list[Outcome]
     paid: list[Outcome]
-    again: list[tuple[Job, int]]
+    again: list[Member]
 
 
 class Settling:
@@ -150,8 +150,8 @@ class Settling:
         for settled in piece:
             if self._account.owns(ticket):
                 self._judge(settled, ticket, sorted)
-            elif (slot := self._store.slot_of(settled.job)) is not None:  # else it has its end
-                settled.job.intent_slot = slot
+            elif (slot := self._store.slot_of(settled.member.job)) is not None:  # else it has its end
+                settled.member.job.intent_slot = slot
                 self._judge(settled, ticket, sorted)
         return sorted
 
@@ -160,9 +160,9 @@ class Settling:
             # Each is its record's line until the next answer replaces it: it never waits in memory.
             self._store.record(piece.paid)
         if piece.again:
-            for job, line in piece.again:
-                back.add(job, line)
-            self._store.came_back([job for job, _ in piece.again if job.intent_slot >= 0])
+            for member in piece.again:
+                back.add(member)
+            self._store.came_back([member.job for member in piece.again if member.job.intent_slot >= 0])
 
     def _put(self, ticket: Ticket, piece: _Piece) -> int:
         """Hand outcomes to the writer, with their copies; return how many are answers."""
@@ -185,13 +185,18 @@ class Settling:
 
     def _judge(self, settled: Settled, ticket: Ticket, piece: _Piece) -> None:
         """Decide what becomes of a record, by the rules that hold live: it ends, or it is asked for again."""
-        line, job, verdict = settled
+        member, verdict = settled
+        job = member.job
         self._budget.settle(job, verdict)
         if isinstance(verdict, Completion):
             piece.done.append(Outcome(job, verdict))
             return
         if verdict is GIVEN_BACK:
-            piece.again.append((job, line))
+            piece.again.append(member)
+            return
+        if verdict.split and member.place is not None:
+            job.pack_group = ALONE  # another batch to find out which of them failed may take a day
+            piece.again.append(member)
             return
         billing = verdict.billing
         if billing in (Billing.THROTTLED, Billing.SERVER):
@@ -200,6 +205,7 @@ class Settling:
             case Billing.DOUBTFUL:
                 job.unknown_outcomes += 1
                 job.possibly_billed += 1
+                job.pack_group = ALONE
             case Billing.BILLED if verdict.retry:
                 job.unusable_answers += 1
             case Billing.UNBILLED if verdict.retry:
@@ -208,7 +214,7 @@ class Settling:
         if self._policy.wait(job, fault, self._random) is not None:
             self._account.retries += 1
             self._notify(Retrying(job, fault, 0.0))
-            piece.again.append((job, line))
+            piece.again.append(member)
             if billing is Billing.BILLED:
                 piece.paid.append(Outcome(job, verdict))
         elif self._hold and billing is Billing.DOUBTFUL:
@@ -219,16 +225,16 @@ class Settling:
 
 
 def _not_run(ticket: Ticket, members: Members, blamed: Blame | None) -> Iterator[Settled]:
-    """Yield the records of a batch that failed as a whole: all of them are given back but the one to blame."""
+    """Yield the records of a batch that failed as a whole: all are given back but those of the line to blame."""
     for line in range(len(members)):
-        job, _ = members.job(line)
-        job.batch = ticket.batch
-        job.possibly_billed += ticket.unsure
+        fault, found = GIVEN_BACK, members.of(line)
         if blamed is not None and line == blamed[0]:
-            yield Settled(line, job, blamed[1])
-        else:
-            job.sent -= 1
-            yield Settled(line, job, GIVEN_BACK)
+            fault = replace(blamed[1], split=len(found) > 1)
+        for member in found:
+            member.job.batch = ticket.batch
+            member.job.possibly_billed += ticket.unsure
+            member.job.sent -= fault is GIVEN_BACK
+            yield Settled(member, fault)
 
 
 def _next_of(source: Iterator[Settled]) -> list[Settled]:

@@ -100,7 +100,7 @@ class BatchSizes:
         fault = Fault(kind=Kind.BAD_REQUEST, message=error.message, code=error.code or None)
         if hopeless(errors, ticket) is not None:
             return None
-        if error.line is not None and 1 <= error.line <= ticket.count and lessons.bad_lines < _BAD_LINES:
+        if error.line is not None and 1 <= error.line <= ticket.requests and lessons.bad_lines < _BAD_LINES:
             lessons.bad_lines += 1
             return error.line - 1, fault
         if ticket.count == 1:

@@ -77,7 +77,8 @@ class TicketRuns:
         if not runs:
             return None
         running = [run for run in runs if run.ticket.is_open]
-        known = [run.status.completed for run in running if run.status is not None and run.status.completed is not None]
+        told = [(run.ticket, run.status.completed) for run in running if run.status is not None]
+        known = [ticket.records_in(completed) for ticket, completed in told if completed is not None]
         oldest = max(running, key=lambda run: run.age, default=None)
         return BatchesState(
             running=len(running),

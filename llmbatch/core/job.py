@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Identity", "Job", "Route", "answer_key"]
+__all__ = ["ALONE", "Identity", "Job", "Route", "answer_key"]
 
 
 class Route(NamedTuple):
@@ -48,6 +48,8 @@ def answer_key(key: str, sample: int) -> str:
     return f"{(int(key, 16) + sample * _ODD) % (1 << 128):032x}" if sample else key
 
 
+ALONE = -1
+"""The `pack_group` of jobs that share a request with no other."""
 _ODD = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835
 
 
@@ -84,7 +86,7 @@ class Job:
     cost: float | None = None
     """What its answered attempts in this run cost; None while that is unknown."""
     pack_group: int = 0
-    """Only jobs of equal `pack_group` share a request; dispatch sets it when it splits one."""
+    """Only jobs of equal `pack_group` share a request, and those of `ALONE` none; set when a request is split."""
     unusable_answer: Any = None
     """A paid answer that is not usable, kept while another one is asked for."""
     possibly_billed: int = 0

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
-from llmbatch.core.job import Route
+from llmbatch.core.job import Job, Route
 
-__all__ = ["BatchError", "Proof", "Row", "Sighting", "Status", "Step", "Ticket", "custom_id", "line_of"]
+__all__ = ["BatchError", "Member", "Proof", "Row", "Sighting", "Status", "Step", "Ticket", "custom_id", "line_of"]
 
 
 class Step(StrEnum):
@@ -44,8 +44,9 @@ class Proof(StrEnum):
 class Ticket:
     """One batch. `tag` is unguessable and stands in the id of each of its rows; times are seconds since 1970.
 
-    `nth` counts how often its creation was asked for, at `first_asked_at` first and at `asked_at` last; `skew` is the
-    provider's clock less ours. `outputs` are what the provider calls the files with the rows. `more` are other batches
+    `count` counts its records, `lines` its requests: fewer where inputs of embeddings share one. `nth` counts how often
+    its creation was asked for, at `first_asked_at` first and at `asked_at` last; `skew` is the provider's clock less
+    ours. `outputs` are what the provider calls the files with the rows. `more` are other batches
     of the same file, which nobody needs.
     """
 
@@ -55,6 +56,8 @@ class Ticket:
     model: str = ""
     dialect: str = "chat"
     count: int = 0
+    lines: int = 0
+    """0 where each record has its own, as older logs have it."""
     bytes: int = 0
     tokens: int = 0
     sha256: str = ""
@@ -91,6 +94,15 @@ class Ticket:
         return Route(self.path, self.model, self.dialect)
 
     @property
+    def requests(self) -> int:
+        """How many requests it has, which is what the provider counts."""
+        return self.lines or self.count
+
+    def records_in(self, requests: int) -> int:
+        """Return about how many records there are in so many of its requests."""
+        return requests if self.requests == self.count else requests * self.count // self.requests
+
+    @property
     def is_open(self) -> bool:
         """Whether its records may be with the provider, or their rows with us."""
         return self.step in (Step.ASKED, Step.RUNNING, Step.ENDED, Step.FETCHED)
@@ -110,6 +122,20 @@ class Ticket:
 
 
 _FIELDS = {field.name for field in fields(Ticket)} - {"tag", "step"}
+
+
+@dataclass(slots=True)
+class Member:
+    """A record in a ticket: the number of its line, and its place among the records there, None if it is alone.
+
+    `entries` and `weight` are those of `Expected`.
+    """
+
+    job: Job
+    entries: int = 1
+    weight: int = 0
+    line: int = -1
+    place: int | None = None
 
 
 def custom_id(tag: str, line: int) -> str:

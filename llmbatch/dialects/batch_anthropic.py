@@ -97,7 +97,7 @@ class AnthropicBatches:
                 if not isinstance(batch, dict) or (id := text(batch, "id")) is None:
                     continue
                 created, status = wall(batch.get("created_at")), _status(batch)
-                if status.total != ticket.count or not since <= created <= latest:
+                if status.total != ticket.requests or not since <= created <= latest:
                     continue
                 ours: bool | None = None
                 for size in _FIRST_ROWS if status.ended else ():

@@ -1,5 +1,6 @@
 """Reads what the batch APIs of all providers have in common: limits, replies, times, bodies. Pure."""
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -35,11 +36,14 @@ MB = 1_000_000
 class BatchLimits(NamedTuple):
     """What a batch may hold at most, for how many seconds it may run, and how long its rows are kept.
 
+    `inputs` are the texts that embeddings may hold in all requests of a batch.
+
     `discount` is the factor on the live price where no price list knows better, None where that is not known.
     `windows` are those that may be asked for; empty where one cannot choose.
     """
 
     records: int = 50_000
+    inputs: float = math.inf
     bytes: int = 200 * MB
     line: int = 16 * MB
     windows: tuple[float, ...] = (86400.0,)

@@ -14,7 +14,7 @@ _DAY = 86400.0
 _CHAT = frozenset({"/chat/completions"})
 
 _OPENAI: dict[str, Quirks] = {
-    "openai": Quirks(expires=True),
+    "openai": Quirks(limits=BatchLimits(inputs=50_000, discount=0.5), expires=True),
     "azure": Quirks(
         # Batch deployments answer nothing live.
         limits=BatchLimits(records=100_000, discount=0.5, first_live=False),

@@ -7,13 +7,13 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import Job
+from llmbatch.core.job import ALONE, Job
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answers import Fold, Verdict, own_cost, parsed, read_body, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.openai_chat_answers import usage
 
-__all__ = ["count_sharing", "packed", "placed", "read_packed", "share"]
+__all__ = ["count_sharing", "for_all", "packed", "placed", "read_packed", "share", "unpacked"]
 
 MOST_TOKENS = 100_000
 """Estimated tokens of the inputs that share a request."""
@@ -21,6 +21,8 @@ MOST_TOKENS = 100_000
 PICO = 1e12
 """Costs are shared in millionths of a millionth of a dollar."""
 
+_FIELDS = {"embeddings": "input", "completions": "prompt"}
+"""The field that holds the inputs of a request, by dialect."""
 _OF_ONE = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER, Kind.TOO_LARGE})
 """Kinds of faults that a single input may have caused."""
 
@@ -40,8 +42,9 @@ def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
 
 
 def _fits(job: Job, first: Job, field: str, rest: bytes) -> bool:
-    item = job.item
-    return job.pack_group == first.pack_group and isinstance(item.get(field), str) and _all_but(field, item) == rest
+    if job.pack_group != first.pack_group or job.pack_group == ALONE:
+        return False
+    return isinstance(job.item.get(field), str) and _all_but(field, job.item) == rest
 
 
 def _all_but(field: str, item: dict[str, Any]) -> bytes:
@@ -55,6 +58,12 @@ def packed(dialect: str, jobs: Sequence[Job], field: str, *, entries: int = 1) -
     return Expected(dialect, tuple(job.keep_body for job in jobs), entries, weights)
 
 
+def unpacked(body: dict[str, Any], dialect: str, place: int) -> dict[str, Any]:
+    """Return the body that asks for one of the inputs that share a request. Raises LookupError, TypeError."""
+    field = _FIELDS[dialect]
+    return {**body, field: body[field][place]}
+
+
 def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, *, field: str) -> Verdicts:
     """Read the answer to a request of several jobs: each gets what it would have got alone, and a share of the cost.
 
@@ -64,9 +73,9 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
     jobs, each = len(expected.keeps), expected.entries
     body = parsed(reply, fold, keep_body=any(expected.keeps))
     if isinstance(body, Fault):
-        return _for_all(body, jobs)
+        return for_all(body, jobs)
     if has_error(body):
-        return _for_all(embedded_error(body, reply), jobs)
+        return for_all(embedded_error(body, reply), jobs)
     raw: bytes | None = reply.body
     verdicts: list[Completion | Fault] = []
     for keep, part in zip(expected.keeps, _parts(body, field, each, expected.weights), strict=True):
@@ -86,7 +95,7 @@ def read_packed(expected: Expected, reply: Reply, verdict: Verdict, fold: Fold, 
     return tuple(verdicts)
 
 
-def _for_all(fault: Fault, jobs: int) -> Verdicts:
+def for_all(fault: Fault, jobs: int) -> Verdicts:
     """Give all jobs the fault of their request. If a single input may have caused it, they will be sent apart."""
     refused = fault.kind in _OF_ONE and fault.billing is Billing.UNBILLED and not fault.retry
     # OpenAI's words for a request that is larger than the limit of a minute.

@@ -1,39 +1,40 @@
 """The files of one ticket: the bytes that are uploaded, the records in them, and the rows that came back.
 
-`T.in` has a line per record, as the provider wants it. `T.members` has a line for each of those, in the same order: all
-that a result line needs, and what lets the record be sent again. Both are on the disk before the ticket is.
+`T.in` has a line per request, as the provider wants it. `T.members` has a line for each of those, in the same order:
+the record, or a list of the records that share the request, with all that a result line needs, and what lets a record
+be sent again. Both are on the disk before the ticket is.
 """
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.core.job import Identity, Job, Route
-from llmbatch.core.ticket import Ticket
+from llmbatch.core.exchange import Expected
+from llmbatch.core.job import ALONE, Identity, Job, Route
+from llmbatch.core.ticket import Member, Ticket
 from llmbatch.results import disk
 
-__all__ = ["BackWriter", "ChunkFiles", "ChunkWriter", "Member", "MemberReader", "member_line", "read_member"]
+__all__ = ["BackWriter", "ChunkFiles", "ChunkWriter", "MemberReader", "members_line", "members_of"]
 
 _GATHER = 1 << 18
 """Bytes that are written at once."""
 _PIECE = 1 << 20
 
 
-class Member:
-    """A record in a ticket: its job, how many entries of the answer's list are its own, the number of its line."""
+def members_line(jobs: Sequence[Job], expected: Expected) -> bytes:
+    """Return the records of a request as they are remembered while their batch runs."""
+    if len(jobs) == 1:
+        return json.dumps(_fields(Member(jobs[0], expected.entries))) + b"\n"
+    pairs = zip(jobs, expected.weights, strict=True)
+    return json.dumps([_fields(Member(job, expected.entries, weight)) for job, weight in pairs]) + b"\n"
 
-    __slots__ = ("entries", "job", "line")
 
-    def __init__(self, job: Job, entries: int, line: int) -> None:
-        self.job, self.entries, self.line = job, entries, line
-
-
-def member_line(job: Job, entries: int, line: int = -1) -> bytes:
-    """Return a record as it is remembered while its batch runs, or until it is asked for again."""
+def _fields(member: Member) -> dict[str, Any]:
+    job = member.job
     identity = job.identity
     fields: dict[str, Any] = {
         "id": identity.id,
@@ -53,21 +54,28 @@ def member_line(job: Job, entries: int, line: int = -1) -> bytes:
             job.server_errors,
             job.possibly_billed,
             job.intent_slot,
-            entries,
-            line,
+            member.entries,
+            member.line,
+            member.weight,
+            -1 if member.place is None else member.place,
         ],
-        "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0),
+        "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0) | (4 if job.pack_group == ALONE else 0),
         "cost": [job.prior_cost, job.cost, job.worst_cost],
     }
     if job.input is not None:
         fields["input"] = job.input
-    return json.dumps(fields) + b"\n"
+    return fields
 
 
-def read_member(line: bytes, route: Route) -> Member:
-    """Return a record from its line. Raises ValueError, LookupError or TypeError for what is none."""
-    fields = json.loads(line)
+def members_of(line: bytes, route: Route) -> list[Member]:
+    """Return the records of a line. Raises ValueError, LookupError or TypeError for what is none."""
+    found = json.loads(line)
+    return [_member(fields, route) for fields in (found if isinstance(found, list) else [found])]
+
+
+def _member(fields: dict[str, Any], route: Route) -> Member:
     tokens, cap, sent, retries, unusable, unknown, errors, billed, slot, entries, *more = fields["n"]
+    line, weight, place = (*more, -1, 0, -1)[:3] if len(more) < 3 else more
     prior, cost, worst = fields["cost"]
     job = Job(
         Identity(fields["index"], fields["id"], fields["record"], fields["occurrence"], repeat=fields.get("repeat", 0)),
@@ -84,6 +92,7 @@ def read_member(line: bytes, route: Route) -> Member:
         worst_cost=worst,
         prior_cost=prior,
         cost=cost,
+        pack_group=ALONE if fields["flags"] & 4 else 0,
         possibly_billed=billed,
         sent=sent,
         retries=retries,
@@ -91,7 +100,7 @@ def read_member(line: bytes, route: Route) -> Member:
         unknown_outcomes=unknown,
         server_errors=errors,
     )
-    return Member(job, entries, more[0] if more else -1)
+    return Member(job, entries, weight, line, None if place < 0 else place)
 
 
 class ChunkWriter:
@@ -115,16 +124,16 @@ class ChunkWriter:
         self.count = 0
         self.size = len(before) + len(after)
 
-    def add(self, line: bytes, member: bytes) -> None:
-        """Add a record. Raises OSError."""
+    def add(self, line: bytes, members: bytes) -> None:
+        """Add a request. Raises OSError."""
         if self.count:
             self._lines.append(self._between)
             self.size += len(self._between)
         self._lines.append(line)
-        self._who.append(member)
+        self._who.append(members)
         self.count += 1
         self.size += len(line)
-        self._waiting += len(line) + len(member)
+        self._waiting += len(line) + len(members)
         if self._waiting >= _GATHER:
             self._flush()
 
@@ -156,7 +165,7 @@ class ChunkWriter:
 
 
 class BackWriter:
-    """Writes which records a batch gave back, each with the number of its line."""
+    """Writes which records a batch gave back, each with its line and its place there."""
 
     def __init__(self, path: Path) -> None:
         disk.remove(path)  # what a run before this one left
@@ -164,9 +173,9 @@ class BackWriter:
         self._lines: list[bytes] = []
         self._waiting = 0
 
-    def add(self, job: Job, line: int) -> None:
+    def add(self, member: Member) -> None:
         """Add a record. Raises OSError."""
-        self._lines.append(member_line(job, 1, line))
+        self._lines.append(json.dumps(_fields(member)) + b"\n")
         self._waiting += len(self._lines[-1])
         if self._waiting >= _GATHER:
             self._flush()
@@ -249,14 +258,16 @@ class MemberReader:
     def __len__(self) -> int:
         return len(self._at) - 1
 
-    def job(self, line: int) -> tuple[Job, int]:
-        """Return a record, and how many entries of its answer's list are its own. Raises as `read_member` does."""
+    def of(self, line: int) -> list[Member]:
+        """Return the records of a line. Raises as `members_of` does."""
         start, end = self._at[line], self._at[line + 1]
-        member = read_member(os.pread(self._members, end - start, start), self._ticket.route)
-        return member.job, member.entries
+        members = members_of(os.pread(self._members, end - start, start), self._ticket.route)
+        for place, member in enumerate(members):
+            member.line, member.place = line, place if len(members) > 1 else None
+        return members
 
     def line(self, number: int) -> bytes:
-        """Return what was sent of a record. Raises OSError."""
+        """Return the line of a request as it was sent. Raises OSError."""
         if self._input_at is None:
             self._input_fd = os.open(self._input, os.O_RDONLY | os.O_CLOEXEC)
             self._input_at = _offsets(self._input)

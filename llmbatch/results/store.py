@@ -16,7 +16,6 @@ from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
-from llmbatch.results.chunk import read_member
 from llmbatch.results.disk import free_name
 from llmbatch.results.index import LineFlags, flags_of
 from llmbatch.results.indexing import NotIndexed, read_entries
@@ -166,8 +165,7 @@ class Store(ResultsFile):
 
     def mark_asked(self, ticket: Ticket, *, sent: bool) -> None:
         """Mark that the records of a ticket are sent, or that they are not after all."""
-        for line in self.tickets.files(ticket).member_lines():
-            job = read_member(line, ticket.route).job
+        for job in self.tickets.jobs(ticket):
             slot = self.tickets.pending.slot(name_of(job.identity))
             job.intent_slot = job.intent_slot if slot is None else slot
             if job.intent_slot >= 0:

@@ -10,9 +10,9 @@ from typing import Any
 from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import UsageError
 from llmbatch.core.job import Job
-from llmbatch.core.ticket import Step, Ticket
+from llmbatch.core.ticket import Member, Step, Ticket
 from llmbatch.results import disk
-from llmbatch.results.chunk import BackWriter, ChunkFiles, ChunkWriter, MemberReader, read_member
+from llmbatch.results.chunk import BackWriter, ChunkFiles, ChunkWriter, MemberReader, members_of
 from llmbatch.results.intents import MOST, Intent
 from llmbatch.results.lines import key_fingerprint, name_of
 from llmbatch.results.pending import Pending
@@ -36,8 +36,9 @@ def pending_in(folder: Path | None) -> Pending:
                 continue
             with suppress(OSError, ValueError, LookupError, TypeError):
                 for line in ChunkFiles(folder / FOLDER, ticket.tag).member_lines():
-                    job = read_member(line, ticket.route).job
-                    pending.add(name_of(job.identity), key_fingerprint(job.key), 0)
+                    for member in members_of(line, ticket.route):
+                        job = member.job
+                        pending.add(name_of(job.identity), key_fingerprint(job.key), 0)
     return pending
 
 
@@ -72,7 +73,7 @@ class Tickets:
         slot = first
         for ticket in self.log.tickets.values():
             count = 0
-            for job in self._jobs(ticket):
+            for job in self.jobs(ticket):
                 count += 1
                 if not job.redo and self.has_line(job):
                     continue
@@ -84,11 +85,13 @@ class Tickets:
             if count != ticket.count:
                 raise self._broken(ticket)
 
-    def _jobs(self, ticket: Ticket) -> Iterator[Job]:
+    def jobs(self, ticket: Ticket) -> Iterator[Job]:
+        """Yield the records of a ticket. Raises UsageError for files that are not as they were written."""
         route = ticket.route
         try:
             for line in self.files(ticket).member_lines():
-                yield read_member(line, route).job
+                for member in members_of(line, route):
+                    yield member.job
         except (FileNotFoundError, ValueError, LookupError, TypeError):
             raise self._broken(ticket) from None
 
@@ -130,11 +133,10 @@ class Tickets:
         """Begin the list of the records that a ticket gives back."""
         return BackWriter(self.files(ticket).back)
 
-    def back(self, ticket: Ticket) -> Iterator[tuple[Job, int]]:
-        """Yield the records that it gave back, each with the number of its line."""
+    def back(self, ticket: Ticket) -> Iterator[Member]:
+        """Yield the records that it gave back, each with its line and its place there."""
         for line in self.files(ticket).back_lines():
-            member = read_member(line, ticket.route)
-            yield member.job, member.line
+            yield from members_of(line, ticket.route)
 
     def record(self, ticket: Ticket, step: Step, facts: dict[str, Any]) -> Ticket:
         """Put a step on the disk; return the ticket after it."""

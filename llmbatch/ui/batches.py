@@ -30,7 +30,7 @@ def _row(line: BatchLine, now: float) -> list[str]:
         state = "being cancelled"
     if line.said:
         state += f": {printable(line.said, 80)}"
-    answered = line.answered if line.answered is not None else ticket.completed
+    answered = line.records_answered
     began = ticket.created_at or ticket.asked_at
     return [
         ticket.tag,

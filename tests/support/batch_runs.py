@@ -1,6 +1,7 @@
 """Whole runs with batches in virtual time: a results file on disk, and a provider of OpenAI's shape in memory."""
 
 import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord
+from llmbatch.core.ports import Dialect
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import BatchSettings, PatienceSettings
 from llmbatch.dialects.batch_api import BatchApi
@@ -27,7 +29,7 @@ from llmbatch.engine.pipeline import Pipeline
 from llmbatch.pacing.batch_polling import LOCAL
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy
-from llmbatch.results.chunk import member_line
+from llmbatch.results.chunk import members_line
 from llmbatch.results.opening import open_store
 from llmbatch.results.render import jsonl
 from llmbatch.results.resume_policy import Action, ResumePolicy
@@ -59,6 +61,14 @@ def expired(line: Line) -> bytes:
 def content(line: Line) -> int:
     """Return the number that a line asks about."""
     return int(line["body"]["messages"][0]["content"])
+
+
+def inputs(line: Line) -> list[int]:
+    """Return the numbers that a line asks about, several where embeddings share it."""
+    if "messages" in line["body"]:
+        return [content(line)]
+    input = line["body"]["input"]
+    return [int(one) for one in (input if isinstance(input, list) else [input])]
 
 
 class Provider:
@@ -112,7 +122,7 @@ class Provider:
         if error := self._fail(lines):
             batch["errors"] = {"data": [error]}
         else:
-            self.billed.update(content(line) for line in lines if self._bills(line))
+            self.billed.update(number for line in lines if self._bills(line) for number in inputs(line))
             self.files[f"{id}-out"] = b"".join(one + b"\n" for one in self._rows(lines))
             batch |= {"status": "completed", "output_file_id": f"{id}-out"}
         self.batches[id] = batch
@@ -178,6 +188,7 @@ class BatchRun:
         limits: ChunkLimits | None = None,
         budget: Budget | None = None,
         worst: float = 0.0,
+        dialect: Dialect | None = None,
         alongside: Callable[["BatchRun"], None] | None = None,
     ) -> None:
         self.path, self.provider = path, provider
@@ -190,6 +201,7 @@ class BatchRun:
         self._limits = limits or ChunkLimits(50_000, 1 << 27, 1 << 24)
         self._budget = budget or Budget()
         self._worst = worst
+        self._dialect = dialect or Chat(Options())
         self._alongside = alongside
         self.world = World()
         self.peak_waiting = 0
@@ -202,7 +214,7 @@ class BatchRun:
             if self._dedupe:
                 store.index_answers([])
             journal = store.journal(jsonl(include=frozenset(), redact=Redactor()), batch=64, rescue_dir=None)
-            dialect, log = Chat(Options()), store.tickets.log
+            dialect, log = self._dialect, store.tickets.log
             sizes = BatchSizes(self._settings.batch_tokens, log.limits, log.learn)
 
             def limits(route: Any) -> ChunkLimits:
@@ -219,10 +231,10 @@ class BatchRun:
             self.batches = Batches(
                 settings=self._settings,
                 store=store,
-                run_id=str(len(log.tickets)) + "run",
+                run_id=secrets.token_hex(8),
                 client=client,
                 find_client=lambda ticket: client,
-                chunks=Chunks(dialect, self._api, store.tickets.new_chunk, store.tickets.new_tag, member_line, limits),
+                chunks=Chunks(dialect, self._api, store.tickets.new_chunk, store.tickets.new_tag, members_line, limits),
                 sizes=sizes,
                 reader=READER,
                 policy=self._policy,
@@ -319,4 +331,4 @@ class BatchRun:
         return {line["index"]: line for line in found}
 
 
-__all__ = ["BatchRun", "InvalidRecord", "Provider", "completion", "content", "expired", "row"]
+__all__ = ["BatchRun", "InvalidRecord", "Provider", "completion", "content", "expired", "inputs", "row"]

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.torture.batch_loop import POLICIES, ROOTS, batch_loop, every_operation
+from tests.torture.batch_loop import APIS, POLICIES, batch_loop, every_operation
 from tests.torture.bench import Bench
 from tests.torture.loop import SCENES, torture
 
@@ -25,11 +25,11 @@ def torture_batches() -> list[str]:
     """Kill runs with batches at every operation; print how many, and return what is wrong."""
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as home, closing(Bench(Path(home))) as bench, batch_loop(bench) as loop:
-        for dialect in ROOTS:
+        for api in APIS:
             for policy in POLICIES:
                 before = loop.kills
-                wrong += every_operation(loop, dialect, policy)
-                print(f"batches, {dialect}, --in-doubt {policy}: killed at each of {loop.kills - before} operations")
+                wrong += every_operation(loop, api, policy)
+                print(f"batches, {api}, --in-doubt {policy}: killed at each of {loop.kills - before} operations")
         print(f"batches: {loop.reported} reported as possibly billed, {len(wrong)} wrong")
     return wrong
 

@@ -12,11 +12,17 @@ from typing import Any
 from tests.torture.bench import Bench, Ended, Provider, quick_folder, results_of, write_records
 from tests.torture.trap import Trap
 
-__all__ = ["OPERATIONS", "POLICIES", "ROOTS", "BatchLoop", "batch_loop", "every_operation"]
+__all__ = ["APIS", "OPERATIONS", "POLICIES", "BatchLoop", "batch_loop", "every_operation"]
 
 OPERATIONS = 125
 """About so many operations on files make a run with two batches."""
-ROOTS = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
+APIS: dict[str, tuple[str, list[object]]] = {
+    "openai": ("/v1", ["-p", "openai"]),
+    "anthropic": ("/v1", ["-p", "anthropic"]),
+    "gemini": ("/v1beta", ["-p", "gemini"]),
+    "embeddings": ("/v1", ["-p", "openai", "--endpoint", "embeddings"]),
+}
+"""The root and the flags of each API; three embeddings share a request."""
 POLICIES = ("hold", "retry")
 
 
@@ -38,13 +44,14 @@ class BatchLoop:
         """Stop the provider."""
         self._provider.close()
 
-    def play(self, folder: Path, dialect: str, policy: str, operations: Iterable[int]) -> list[str]:
+    def play(self, folder: Path, api: str, policy: str, operations: Iterable[int]) -> list[str]:
         """Kill a job at each of these operations, one run after the other, and let it end; return what is wrong."""
-        name = f"{dialect}.{policy}.{next(self._jobs)}."
+        name = f"{api}.{policy}.{next(self._jobs)}."
         records: list[dict[str, Any]] = [{"id": f"{name}{n}", "prompt": f"{name}{n} asks"} for n in range(6)]
-        url = self._provider.base_url.removesuffix("/v1") + ROOTS[dialect]
+        root, flags = APIS[api]
+        url = self._provider.base_url.removesuffix("/v1") + root
         order: list[object] = [write_records(folder / "in.jsonl", records), "--base-url", url, "-m", "m", "-q"]
-        order += ["-p", dialect, "-o", folder / "out.jsonl", "--in-doubt", policy, "--batch-api", "--batch-records", 3]
+        order += [*flags, "-o", folder / "out.jsonl", "--in-doubt", policy, "--batch-api", "--batch-records", 3]
         self.struck = 0
         for at in operations:
             self.struck += self._bench.run(folder, *order, trap=Trap(at=at, folder=str(folder))).killed
@@ -74,7 +81,8 @@ class BatchLoop:
         """Count what was charged, live and in batches, by the prompt's first word."""
         lines = self._ledger.read_bytes().rpartition(b"\n")[0].split(b"\n")
         entries = [json.loads(line) for line in lines if line]
-        words = (entry["prompt"].split(" ")[0] for entry in entries if entry["billed"])
+        prompts = (prompt for entry in entries if entry["billed"] for prompt in entry["prompt"].split("\n"))
+        words = (prompt.split(" ")[0] for prompt in prompts)
         return Counter(word for word in words if word.startswith(name))
 
 
@@ -85,12 +93,12 @@ def batch_loop(bench: Bench) -> Iterator[BatchLoop]:
         yield loop
 
 
-def every_operation(loop: BatchLoop, dialect: str, policy: str) -> list[str]:
+def every_operation(loop: BatchLoop, api: str, policy: str) -> list[str]:
     """Kill a new job at its first operation, another one at its second, until one has fewer; return what is wrong."""
     wrong: list[str] = []
     for at in count(1):
         with quick_folder() as folder:
-            wrong += loop.play(folder, dialect, policy, [at])
+            wrong += loop.play(folder, api, policy, [at])
         if not loop.struck:
             return wrong
     raise AssertionError  # count() has no end

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.torture.batch_loop import OPERATIONS, POLICIES, ROOTS, BatchLoop, batch_loop
+from tests.torture.batch_loop import APIS, OPERATIONS, POLICIES, BatchLoop, batch_loop
 from tests.torture.bench import Bench, quick_folder
 
 
@@ -17,9 +17,9 @@ def loop(bench: Bench) -> Iterator[BatchLoop]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("dialect", ROOTS)
-def test_a_run_with_batches_may_be_killed_at_any_operation(loop: BatchLoop, dialect: str, policy: str) -> None:
-    random, before = Random(f"{dialect} {policy}"), loop.kills
+@pytest.mark.parametrize("api", APIS)
+def test_a_run_with_batches_may_be_killed_at_any_operation(loop: BatchLoop, api: str, policy: str) -> None:
+    random, before = Random(f"{api} {policy}"), loop.kills
     while loop.kills < before + 5:
         with quick_folder() as folder:
-            assert not loop.play(Path(folder), dialect, policy, [random.randint(1, OPERATIONS) for _ in range(3)])
+            assert not loop.play(Path(folder), api, policy, [random.randint(1, OPERATIONS) for _ in range(3)])

@@ -1,7 +1,7 @@
 """The shapes that a record may have, and the prompt that each becomes. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llmbatch.core.prompt import Prompt, RecordError
@@ -19,6 +19,7 @@ __all__ = [
     "is_batch_line",
     "is_body_line",
     "is_shaped",
+    "other_delimiter",
     "plain",
     "shaped",
 ]
@@ -156,12 +157,18 @@ def body_line(fields: dict[str, Any]) -> Prompt:
     return Prompt(body=fields["body"], model=_model(fields), params=_params(fields))
 
 
-def _no_prompt(fields: dict[str, Any]) -> RecordError:
+def other_delimiter(fields: Mapping[str, Any]) -> str | None:
+    """Return what --delimiter should have been, as a shell takes it, where the only field is a whole row of CSV."""
     (only,) = fields if len(fields) == 1 else ("",)
-    delimiter = next((mark for mark in ";\t|" if mark in only), None)
+    mark = next((mark for mark in ";\t|" if mark in only), None)
+    return "tab" if mark == "\t" else repr(mark) if mark is not None else None
+
+
+def _no_prompt(fields: dict[str, Any]) -> RecordError:
+    delimiter = other_delimiter(fields)
     if delimiter is not None:
-        meant = "tab" if delimiter == "\t" else repr(delimiter)
-        return RecordError(f"the record has no prompt, only a field {only[:100]!r}: --delimiter {meant} may be missing")
+        only = next(iter(fields))[:100]
+        return RecordError(f"the record has no prompt, only a field {only!r}: --delimiter {delimiter} may be missing")
     near = next((name for name in fields if name.strip().lower() in _QUESTIONS and name not in _QUESTIONS), None)
     named = f"the record has no prompt, but a field {near!r}" if near is not None else "the record has no prompt"
     return RecordError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from llmbatch.codec.json import dumps, is_unicode
 from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import UsageError
 from llmbatch.core.prompt import RecordError
+from llmbatch.input.record_shapes import other_delimiter
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Template", "TemplateError"]
 
 _MARKERS = ("{{", "{%", "{#")
+_SINGLE_BRACES = re.compile(r"\{ *([^{}\n]+?) *\}")
 
 
 class TemplateError(RecordError):
@@ -35,6 +38,8 @@ class Template:
         self.has_fields = render is not None
         self._render = render
         self._option = option
+        self._in_single_braces = frozenset(_SINGLE_BRACES.findall(text)) if render is None else frozenset()
+        """What other tools would take for fields."""
 
     @classmethod
     def parse(cls, text: str, option: str = "--template") -> "Template":
@@ -63,6 +68,12 @@ class Template:
     def render(self, fields: dict[str, Any], flaws: Mapping[str, str] | None = None) -> str:
         """Fill in the fields of a record that have no flaws. Raises TemplateError."""
         if self._render is None:
+            if self._in_single_braces and (meant := self._in_single_braces.intersection(fields)):
+                name = min(meant)
+                raise TemplateError(
+                    f"{self._option}: a field in single braces would be sent as it is: {{{name}}}",
+                    hint=f"Write {{{{ {name} }}}} for the field, and {{{{ '{{{name}}}' }}}} for these very characters.",
+                )
             return self.text
         if flaws is not None:
             fields = fields | _unusable(flaws)
@@ -100,7 +111,9 @@ def _names(fields: Mapping[str, Any]) -> str:
     names = [name if len(name) <= 40 else f"{name[:39]}…" for name in fields]
     if not names:
         return "the record has no fields"
-    return f"its fields are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    delimiter = other_delimiter(fields)
+    missing = f"; --delimiter {delimiter} may be missing" if delimiter is not None else ""
+    return f"its fields are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}{missing}"
 
 
 def _environment() -> "SandboxedEnvironment":

@@ -249,6 +249,23 @@ def test_template_without_fields_is_announced():
     assert "every record asks the same" in told[0]
 
 
+@pytest.mark.parametrize("text", ["Say {q}", "Say { q }"])
+def test_a_field_in_single_braces_is_never_sent_as_it_is(text: str):
+    decoding = decoder(template=Template.parse(text))
+    with pytest.raises(UsageError, match=r"single braces would be sent as it is: \{q\}") as caught:
+        decoding.decode(0, entry({"q": 1}, 1))
+    assert caught.value.hint is not None and "{{ q }}" in caught.value.hint
+    assert decode({"q": 1}, template=Template.parse("Say {{ '{q}' }}")).prompt.text == "Say {q}"
+    assert decode({"r": 1}, template=Template.parse(text)).prompt.text == text
+
+
+@pytest.mark.parametrize(("only", "delimiter"), [("id;q", "';'"), ("id\tq", "tab"), ("id|q", "'|'")])
+def test_a_template_without_its_field_names_the_delimiter_that_may_be_missing(only: str, delimiter: str):
+    with pytest.raises(UsageError) as caught:
+        decoder(template=Template.parse("{{ q }}")).decode(0, entry({only: "1;x"}, 1))
+    assert caught.value.hint is not None and f"--delimiter {delimiter} may be missing" in caught.value.hint
+
+
 def test_template_failure_stops_at_the_first_record_and_fails_a_later_one():
     decoding = decoder(template=Template.parse("{{ q }}"))
     with pytest.raises(UsageError, match="line 1: --template: the record has no field 'q'") as caught:

@@ -18,7 +18,7 @@ def render(text: str, **fields: object) -> str:
     ("text", "expected"),
     [
         ("Q: {{ q }}", "Q: <b> & {{ x }}"),
-        ('{"a": {b}} {q}', '{"a": {b}} {q}'),
+        ('{"a": {b}} {c}', '{"a": {b}} {c}'),
         ("{% if n > 1 %}many{% else %}one{% endif %}", "many"),
         ("{{ row['a b'] }} {{ row.q }}", "odd <b> & {{ x }}"),
         ("{{ deep.items }} {{ deep.items[0] }}", "[1,2] 1"),

@@ -178,11 +178,12 @@ class ResumePlan:
 
     def _continue(self, job: Job, decision: Decision) -> None:
         """Give a job the counts and costs that earlier runs left of it."""
+        attempts = job.attempts
         job.redo = decision.redo
         if decision.attempts:
-            job.prior_attempts = job.unusable_answers = decision.attempts
-            job.unusable_answer = self._store.unfit_answer(job.identity)
-        job.possibly_billed = self._store.prior(job.identity, job.key)
+            job.prior_attempts = attempts.unusable_answers = decision.attempts
+            attempts.unusable_answer = self._store.unfit_answer(job.identity)
+        attempts.possibly_billed = self._store.prior(job.identity, job.key)
         job.prior_cost = self._store.paid(job.identity) if decision.redo else None
 
     def _list_held(self, entry: Job | InvalidRecord) -> None:
@@ -210,8 +211,9 @@ class ResumePlan:
         if line is None:
             return None
         traits = flags_of(line)
-        entry.unusable_answers = max(entry.unusable_answers, self.policy.goes_on(traits, lambda: line))
-        if entry.unusable_answers or self.policy.redoes(entry.identity.id, traits, same=True):
+        attempts = entry.attempts
+        attempts.unusable_answers = max(attempts.unusable_answers, self.policy.goes_on(traits, lambda: line))
+        if attempts.unusable_answers or self.policy.redoes(entry.identity.id, traits, same=True):
             return None
         return Outcome(entry, CopiedAnswer())
 

@@ -243,7 +243,7 @@ class Batches:
         elif entry is Entry.COPY:
             self._writer.put([Outcome(job, CopiedAnswer())])
         self.account.held += entry is Entry.HOLD
-        return entry is not Entry.SEND
+        return entry is not None
 
     def _ask(self, jobs: list[Job]) -> None:
         """Ask for records that waited in vain for the answer to an equal request."""
@@ -262,7 +262,7 @@ class Batches:
     def _from_batch(self, jobs: list[Job]) -> None:
         """Send live what a batch gave back, and what waited for the same answers."""
         for job in jobs:
-            job.batch = None
+            job.attempts.batch = None
             self._reprice(job)
         self._send_live([*jobs, *(copy for job in jobs for copy in self._copies.release(job))])
 

@@ -157,7 +157,7 @@ class Chunks:
             writer = self._open_writer(tag, frame.before, frame.between, frame.after)
             chunk = self.open[route] = Chunk(tag, route, writer)
         for job in request.jobs:
-            job.sent += 1
+            job.attempts.sent += 1
         chunk.add(request, line, self._members_line(request.jobs, request.expected), again=again)
         return len(request.jobs), full
 

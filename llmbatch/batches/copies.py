@@ -24,10 +24,10 @@ class Copies:
         if self.is_on:
             self._waiting[_name(job)] = []
 
-    def take(self, job: Job) -> Entry:
-        """Say what to do with a record, by what became of equal ones; keep it while it waits."""
+    def take(self, job: Job) -> Entry | None:
+        """Say why a record is not sent, by what became of equal ones; None if it is. Keep it while it waits."""
         if not self.is_on:
-            return Entry.SEND
+            return None
         name = _name(job)
         if name in self._paid:
             return Entry.COPY
@@ -35,7 +35,7 @@ class Copies:
             return Entry.HOLD
         if name in self._waiting:
             self._waiting[name].append(job)
-        return Entry.WAIT if name in self._waiting or name in self._live else Entry.SEND
+        return Entry.WAIT if name in self._waiting or name in self._live else None
 
     def is_live(self, job: Job) -> bool:
         """Say whether an equal request left batches: then a record waits among those that are live."""

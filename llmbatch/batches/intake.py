@@ -74,7 +74,7 @@ class Intake:
         entries: list[tuple[Job, bool]] = []
         while self._inbox and len(entries) < TOGETHER:
             job = self._inbox[0][0]
-            job.batch = ""
+            job.attempts.batch = ""
             self._reprice(job)
             if not self._budget.reserve((job,)):
                 break
@@ -102,7 +102,7 @@ class Intake:
                 try:
                     count, chunk = self._chunks.add(jobs, again=again)
                 except ValueError as error:
-                    count, jobs[0].batch = 1, None
+                    count, jobs[0].attempts.batch = 1, None
                     self._refused.append(Outcome(jobs[0], Fault(kind=Kind.TOO_LARGE, message=str(error))))
                 del jobs[:count]
                 self._on_its_way -= count

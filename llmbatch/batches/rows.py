@@ -114,8 +114,8 @@ def _read(ticket: Ticket, row: Row, members: Sequence[Member], reader: AnswerRea
 
 def _tell(ticket: Ticket, member: Member) -> None:
     """Note in a record by which batch it was answered, and when."""
-    job = member.job
-    job.batch = ticket.batch
-    job.started = ticket.created_at
-    job.latency = max(0.0, ticket.ended_at - ticket.created_at)
-    job.possibly_billed += ticket.unsure
+    attempts = member.job.attempts
+    attempts.batch = ticket.batch
+    attempts.started = ticket.created_at
+    attempts.latency = max(0.0, ticket.ended_at - ticket.created_at)
+    attempts.possibly_billed += ticket.unsure

@@ -15,9 +15,10 @@ from llmbatch.batches.copies import Copies
 from llmbatch.batches.rows import GIVEN_BACK, Members, Problems, Settled, rows_of
 from llmbatch.batches.sizes import BatchSizes, Blame
 from llmbatch.batches.ticket_run import TicketRun
+from llmbatch.core.attempts import ALONE
 from llmbatch.core.events import Notice, Retrying
 from llmbatch.core.fault import Billing
-from llmbatch.core.job import ALONE, Job
+from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Member, Ticket
@@ -195,23 +196,24 @@ class Settling:
             piece.again.append(member)
             return
         if verdict.split and member.place is not None:
-            job.pack_group = ALONE  # another batch to find out which of them failed may take a day
+            job.attempts.pack_group = ALONE  # another batch to find out which of them failed may take a day
             piece.again.append(member)
             return
         billing = verdict.billing
         if billing in (Billing.THROTTLED, Billing.SERVER):
             billing = Billing.UNBILLED  # a row with an error has no usage
+        attempts = job.attempts
         match billing:
             case Billing.DOUBTFUL:
-                job.unknown_outcomes += 1
-                job.possibly_billed += 1
-                job.pack_group = ALONE
+                attempts.unknown_outcomes += 1
+                attempts.possibly_billed += 1
+                attempts.pack_group = ALONE
             case Billing.BILLED if verdict.retry:
-                job.unusable_answers += 1
+                attempts.unusable_answers += 1
             case Billing.UNBILLED if verdict.retry:
-                job.retries += 1
+                attempts.retries += 1
         fault = verdict if billing is verdict.billing else replace(verdict, billing=billing)
-        if self._policy.wait(job, fault, self._random) is not None:
+        if self._policy.wait(attempts, fault, self._random) is not None:
             self._account.retries += 1
             self._notify(Retrying(job, fault, 0.0))
             piece.again.append(member)
@@ -231,9 +233,9 @@ def _not_run(ticket: Ticket, members: Members, blamed: Blame | None) -> Iterator
         if blamed is not None and line == blamed[0]:
             fault = replace(blamed[1], split=len(found) > 1)
         for member in found:
-            member.job.batch = ticket.batch
-            member.job.possibly_billed += ticket.unsure
-            member.job.sent -= fault is GIVEN_BACK
+            member.job.attempts.batch = ticket.batch
+            member.job.attempts.possibly_billed += ticket.unsure
+            member.job.attempts.sent -= fault is GIVEN_BACK
             yield Settled(member, fault)
 
 

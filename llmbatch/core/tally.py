@@ -136,13 +136,14 @@ class Tally:
             self._add_failure(outcome.fault, outcome.identity)
             return
         job, verdict = outcome.job, outcome.verdict
+        attempts = job.attempts
         share = self._share(job.route.model)
-        share.attempts += job.sent
-        if not job.batch:
-            share.latencies.append(job.latency)
-        if job.cost is not None:
-            share.spend(job.cost)
-        self.possibly_billed += job.possibly_billed
+        share.attempts += attempts.sent
+        if not attempts.batch:
+            share.latencies.append(attempts.latency)
+        if attempts.cost is not None:
+            share.spend(attempts.cost)
+        self.possibly_billed += attempts.possibly_billed
         share.use(verdict.usage)
         if isinstance(verdict, Completion):
             share.ok += 1

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.attempts import ALONE
 from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
-from llmbatch.core.job import ALONE, Job
+from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
 from llmbatch.dialects.answers import Fold, Verdict, own_cost, parsed, read_body, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
@@ -42,7 +43,8 @@ def count_sharing(waiting: Sequence[Job], field: str, most: int) -> int:
 
 
 def _fits(job: Job, first: Job, field: str, rest: bytes) -> bool:
-    if job.pack_group != first.pack_group or job.pack_group == ALONE:
+    group = job.attempts.pack_group
+    if group != first.attempts.pack_group or group == ALONE:
         return False
     return isinstance(job.item.get(field), str) and _all_but(field, job.item) == rest
 

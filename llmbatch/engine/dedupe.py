@@ -9,10 +9,8 @@ __all__ = ["Dedupe", "Entry"]
 
 
 class Entry(Enum):
-    """What to do with a new job, by what became of equal ones."""
+    """Why a new job is not sent."""
 
-    SEND = auto()
-    """It is the first, or the others brought no answer."""
     WAIT = auto()
     """An equal request is queued or in flight; it is kept until that one ends."""
     COPY = auto()
@@ -25,10 +23,10 @@ class Dedupe:
     """Knows the keys of the jobs of a run. For each job that is sent, one of the three methods says how it ended."""
 
     def __init__(self) -> None:
-        self._followers: dict[str, list[Job]] = {}
-        """Jobs that wait for the answer to an equal request, by its key."""
+        self._followers: dict[str, list[Job] | None] = {}
+        """Jobs that wait for the answer to an equal request, by its key; None while there are none."""
         self._paid: set[int] = set()
-        """Keys that were paid for in this run, cut to 64 bits."""
+        """The hashes of the keys that were paid for in this run: a set of the keys would take too much memory."""
         self._held: set[str] = set()
         self.waiting = 0
         """How many jobs wait for the answer to an equal request."""
@@ -38,42 +36,46 @@ class Dedupe:
         sent, paid, held = len(self._followers), len(self._paid), len(self._held)
         return f"<Dedupe {sent} keys sent, {paid} paid, {held} held, {self.waiting} jobs waiting>"
 
-    def enter(self, job: Job) -> Entry:
-        """Enter a new job."""
-        if _short(job) in self._paid:
+    def enter(self, job: Job) -> Entry | None:
+        """Enter a new job; None says that it is to be sent: it is the first, or the others ended unpaid."""
+        key = job.answer_key
+        if hash(key) in self._paid:
             return Entry.COPY
-        if job.answer_key in self._held:
+        if key in self._held:
             return Entry.HOLD
-        followers = self._followers.get(job.answer_key)
+        if key not in self._followers:
+            self._followers[key] = None
+            return None
+        followers = self._followers[key]
         if followers is None:
-            self._followers[job.answer_key] = []
-            return Entry.SEND
+            self._followers[key] = followers = []
         followers.append(job)
         self.waiting += 1
         return Entry.WAIT
 
     def paid(self, job: Job) -> list[Outcome]:
         """Note an answer, or a failure that was paid; return the outcomes of the jobs that share it."""
-        self._paid.add(_short(job))
-        return [Outcome(follower, CopiedAnswer()) for follower in self.released(job)]
+        key = job.answer_key
+        self._paid.add(hash(key))
+        return [Outcome(follower, CopiedAnswer()) for follower in self._pop(key)]
 
     def held(self, job: Job) -> list[Job]:
         """Note that a job is held in doubt; return the jobs that are held with it."""
-        self._held.add(job.answer_key)
-        return self.released(job)
+        key = job.answer_key
+        self._held.add(key)
+        return self._pop(key)
 
     def released(self, job: Job) -> list[Job]:
         """Note that a job ended unpaid, and no other is sent; return the jobs that waited for it."""
-        followers = self._followers.pop(job.answer_key, [])
-        self.waiting -= len(followers)
-        return followers
+        return self._pop(job.answer_key)
 
     def successor(self, job: Job) -> Job | None:
         """Note that a job ended unpaid; return the job that is sent instead, for which the others wait."""
-        followers = self.released(job)
+        key = job.answer_key
+        followers = self._pop(key)
         if not followers:
             return None
-        self._followers[job.answer_key] = followers[1:]
+        self._followers[key] = followers[1:]
         self.waiting -= 1 - len(followers)
         return followers[0]
 
@@ -83,6 +85,9 @@ class Dedupe:
         self._followers.clear()
         return waiting
 
-
-def _short(job: Job) -> int:
-    return int(job.answer_key[:16], 16)
+    def _pop(self, key: str) -> list[Job]:
+        followers = self._followers.pop(key, None)
+        if followers is None:
+            return []
+        self.waiting -= len(followers)
+        return followers

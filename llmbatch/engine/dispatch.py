@@ -121,7 +121,7 @@ class Dispatch:
             queue = self._queues.get(job.route) or self.routes.open(job.route)
             if self._closed or queue.stopped:
                 self._leave_out(job)
-            elif dedupe is None or (entry := dedupe.enter(job)) is Entry.SEND:
+            elif dedupe is None or (entry := dedupe.enter(job)) is None:
                 queue.fresh.append(job)
                 self.queued += 1
             elif entry is Entry.COPY:
@@ -151,7 +151,7 @@ class Dispatch:
         """Count a request that was sent once more with a new key, while it counts as in flight."""
         self.sent += 1
         for job in request.jobs:
-            job.sent += 1
+            job.attempts.sent += 1
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done."""
@@ -192,7 +192,8 @@ class Dispatch:
 
     def _fail(self, queue: RouteQueue, job: Job, fault: Fault) -> list[Outcome]:
         """End a job with a fault; a paid answer that it had before says more."""
-        paid = fault if job.unusable_answer is None or fault.billing is Billing.BILLED else job.unusable_answer
+        before = job.attempts.unusable_answer
+        paid = fault if before is None or fault.billing is Billing.BILLED else before
         done, dedupe = [Outcome(job, paid)], self._dedupe
         if dedupe is not None and done[0].is_paid:
             done += dedupe.paid(job)
@@ -219,11 +220,11 @@ class Dispatch:
         self.in_flight -= len(request.jobs)
         paid: list[Outcome] = []
         for job in request.jobs:
-            if job.unusable_answer is None:
+            if job.attempts.unusable_answer is None:
                 self.dropped += 1
             else:
-                job.possibly_billed += 1
-                paid.append(Outcome(job, job.unusable_answer))
+                job.attempts.possibly_billed += 1
+                paid.append(Outcome(job, job.attempts.unusable_answer))
         return paid
 
     def take_unrecorded(self) -> list[Outcome]:
@@ -256,7 +257,9 @@ class Dispatch:
         """
         self._closed = True
         waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self.routes))
-        paid = [Outcome(job, job.unusable_answer) for job in waiting if job.unusable_answer is not None]
+        paid = [
+            Outcome(job, job.attempts.unusable_answer) for job in waiting if job.attempts.unusable_answer is not None
+        ]
         self.not_started += self.queued + len(self._due) - len(paid)
         if self._dedupe is not None:
             self.not_started += self._dedupe.forget()
@@ -295,7 +298,7 @@ class Dispatch:
         self.in_flight += len(jobs)
         self.sent += 1
         for job in jobs:
-            job.sent += 1
+            job.attempts.sent += 1
         request = self._dialect.request(jobs)
         if queue.weighs:
             request.weight = queue.weigh(jobs)
@@ -313,7 +316,7 @@ class Dispatch:
         for part in [(job,) for job in reversed(jobs)] if fault.billing is Billing.BILLED else halves:
             peers = next(self._sequence) + 1
             for job in reversed(part):
-                job.pack_group = peers
+                job.attempts.pack_group = peers
                 self._queue(queue, job, queue.again.appendleft)
 
     def _retry(
@@ -329,7 +332,7 @@ class Dispatch:
             self._notify(Paused(job.route, fault, queue.gate.gate_for(request).closed_until - now, step.added))
         self._end(step.stop)
         if fault.billing in (Billing.DOUBTFUL, Billing.SERVER):
-            job.pack_group = next(self._sequence) + 1  # what may be billed twice is sent alone
+            job.attempts.pack_group = next(self._sequence) + 1  # what may be billed twice is sent alone
         if step.wait is None:
             return False
         if ending:
@@ -361,8 +364,8 @@ class Dispatch:
     def _leave_out(self, job: Job) -> None:
         """Send a job no more in this run; if it has a paid answer, that is its outcome."""
         followers = self._released(job)
-        if job.unusable_answer is not None:
-            self._answered_before.append(Outcome(job, job.unusable_answer))
+        if job.attempts.unusable_answer is not None:
+            self._answered_before.append(Outcome(job, job.attempts.unusable_answer))
             self._leave_all(followers)
         else:
             self._leave_all([job, *followers])

@@ -119,5 +119,5 @@ def waits(
 
 def _name(job: Job) -> str:
     identity = job.identity
-    attempt = f", attempt {job.sent}" if job.sent > 1 else ""
+    attempt = f", attempt {job.attempts.sent}" if job.attempts.sent > 1 else ""
     return f"record {identity.index} (id {identity.id!r}{attempt})"

@@ -104,8 +104,9 @@ class Pool:
         """Pass a reply to dispatch, and the outcomes to the writer."""
         dispatch, marks, jobs = self._dispatch, self._marks, request.jobs
         for job in jobs:
-            job.started = started
-            job.latency = latency
+            attempts = job.attempts
+            attempts.started = started
+            attempts.latency = latency
         if isinstance(reply, Fault):
             verdicts: Verdicts = (reply,) * len(jobs)
         else:

@@ -67,32 +67,32 @@ class Retries:
         """
         if fault.capacity:
             return self._after_no_capacity(job, fault, now)
-        gate, step = queue.gate.gate_for(request), NextStep()
+        gate, attempts, step = queue.gate.gate_for(request), job.attempts, NextStep()
         closes_gate = (
             fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))
         ) or self._may_pass(queue, gate, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
-                job.unknown_outcomes += 1
-                job.possibly_billed += 1
+                attempts.unknown_outcomes += 1
+                attempts.possibly_billed += 1
             case Billing.SERVER:
-                job.server_errors += 1
-                job.possibly_billed += 1
+                attempts.server_errors += 1
+                attempts.possibly_billed += 1
             case Billing.UNBILLED if fault.retry and not closes_gate:
-                job.retries += 1
+                attempts.retries += 1
             case Billing.BILLED if fault.retry:
                 if ending:
                     return step
-                job.unusable_answers += 1
-                job.unusable_answer = fault
+                attempts.unusable_answers += 1
+                attempts.unusable_answer = fault
         if not closes_gate:
-            step.wait = self._policy.wait(job, fault, self._random)
+            step.wait = self._policy.wait(attempts, fault, self._random)
             if step.wait is None:
                 return step
         if not queue.gate.has_alternative(request):
             step.stop = self.out_of_patience(fault)
         if closes_gate:
-            alone = singled_out(job, gate.answers, gate.refusals)
+            alone = singled_out(attempts, gate.answers, gate.refusals)
             if alone >= HOPELESS:
                 return step
             if tell_gate:
@@ -104,14 +104,15 @@ class Retries:
 
     def _after_no_capacity(self, job: Job, fault: Fault, now: float) -> NextStep:
         """Let a job wait by itself until its service tier has room: the others are no reason to slow down."""
-        times, since = job.no_capacity or (0, now)
-        job.no_capacity = times + 1, since
+        times, since = job.attempts.no_capacity or (0, now)
+        job.attempts.no_capacity = times + 1, since
         wait, most = max(fault.wait or 0.0, backoff(times + 1, 1.0, self._random)), self._patience.max_wait
         return NextStep(wait=wait, stop=no_capacity(fault, most) if max(wait, now - since) > most else None)
 
     def holds(self, job: Job, fault: Fault) -> bool:
         """Tell whether a job that is not sent again is held in doubt: under `hold`, unless it has a paid answer."""
-        return self._hold and fault.billing in (Billing.DOUBTFUL, Billing.SERVER) and job.unusable_answer is None
+        in_doubt = fault.billing in (Billing.DOUBTFUL, Billing.SERVER)
+        return self._hold and in_doubt and job.attempts.unusable_answer is None
 
     def out_of_patience(self, fault: Fault) -> LlmbatchError | None:
         """Return why the run ends if the server asks for a longer wait than `--max-wait` allows."""
@@ -126,8 +127,8 @@ class Retries:
         answers = gate.answers
         if queue.confirmed == answers:
             return False
-        job.retries += 1
-        if job.retries > min(CONFIRMATIONS, self._policy.retries):
+        job.attempts.retries += 1
+        if job.attempts.retries > min(CONFIRMATIONS, self._policy.retries):
             queue.confirmed = answers
             return False
         return True
@@ -136,7 +137,7 @@ class Retries:
         self, step: NextStep, queue: RouteQueue, gate: Gate, request: Request, fault: Fault, now: float, *, ending: bool
     ) -> None:
         """Close the gate for all jobs of the route, unless others go on; end the run when patience is out."""
-        step.added = gate.refused(request, fault, now, request.jobs[0].latency, self._random)
+        step.added = gate.refused(request, fault, now, request.jobs[0].attempts.latency, self._random)
         if step.added is None:
             return
         step.with_route = True
@@ -158,7 +159,8 @@ class Retries:
             return backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
         if with_route:
             return 0.0
-        return backoff(job.refused[0] if job.refused is not None else 1, REFUSED_BACKOFF, self._random)
+        refused = job.attempts.refused
+        return backoff(refused[0] if refused is not None else 1, REFUSED_BACKOFF, self._random)
 
 
 def _is_unreachable(fault: Fault) -> bool:

@@ -40,7 +40,7 @@ class FlatPrice(NamedTuple):
 def price_terms(job: Job) -> Mapping[str, str]:
     """Return what changes the price of a job's request, under the names of genai-prices."""
     terms = {name: value for name in ("service_tier", "speed") if isinstance(value := job.item.get(name), str)}
-    return terms if job.batch is None else {**terms, "processing": "batch"}
+    return terms if job.attempts.batch is None else {**terms, "processing": "batch"}
 
 
 def answered_terms(job: Job, verdict: Completion | Fault) -> Mapping[str, str]:
@@ -50,7 +50,7 @@ def answered_terms(job: Job, verdict: Completion | Fault) -> Mapping[str, str]:
     """
     terms = price_terms(job)
     answer = verdict if isinstance(verdict, Completion) else getattr(verdict, "completion", None)
-    tier = answer.extra.get("service_tier") if answer is not None and job.batch is None else None
+    tier = answer.extra.get("service_tier") if answer is not None and job.attempts.batch is None else None
     if tier is None and "service_tier" not in terms:
         return terms
     usual = {name: value for name, value in terms.items() if name != "service_tier"}
@@ -141,7 +141,7 @@ class Budget:
                     verdict.model, verdict.usage, terms
                 )  # the model that was asked for may be an alias
         if cost is not None:
-            job.cost = cost if job.cost is None else job.cost + cost
+            job.attempts.cost = cost if job.attempts.cost is None else job.attempts.cost + cost
         if self.ceiling < math.inf:
             free = isinstance(verdict, Fault) and verdict.billing in _FREE
             self.spent += cost if cost is not None else 0.0 if free else job.worst_cost

@@ -185,7 +185,7 @@ class Gate:
 
     def _probed(self, request: Request, fault: Fault, now: float, random: Callable[[], float]) -> None:
         """Note that a probe was not refused, but ended in a fault, which shows whether the server is there."""
-        took = request.jobs[0].latency
+        took = request.jobs[0].attempts.latency
         if fault.status is not None and fault.status < 500:
             self._proved(now, took)
         else:
@@ -193,13 +193,13 @@ class Gate:
 
     def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> None:
         """Close because the server keeps failing, until a probe brings an answer."""
-        took = request.jobs[0].latency
+        took = request.jobs[0].attempts.latency
         if self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
 
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
         """Learn the limits that a server announced to a request; return the seconds until they let another one pass."""
-        age, known = request.jobs[0].latency, self.requests.binds
+        age, known = request.jobs[0].attempts.latency, self.requests.binds
         for bucket, rate, left, reset, taken in (
             (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
             (self.tokens, limits.tokens, limits.tokens_left, limits.tokens_reset, request.taken[1]),
@@ -224,7 +224,7 @@ class Gate:
 
     def succeeded(self, request: Request, now: float, output_tokens: int) -> None:
         """Note that the server works. Comes before `settle`."""
-        round_trip = request.jobs[0].latency
+        round_trip = request.jobs[0].attempts.latency
         self.answers += 1
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)

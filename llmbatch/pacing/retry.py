@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from llmbatch.core.attempts import Attempts
 from llmbatch.core.fault import Billing, Fault
-from llmbatch.core.job import Job
 
 __all__ = ["RetryPolicy", "backoff", "singled_out"]
 
@@ -22,14 +22,14 @@ def backoff(attempt: int, base: float, random: Random) -> float:
     return random() * min(CAP, base * 2.0 ** min(attempt - 1, 16))
 
 
-def singled_out(job: Job, answers: int, refusals: int) -> int:
+def singled_out(attempts: Attempts, answers: int, refusals: int) -> int:
     """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0.
 
     `answers` and `refusals` are those of its gate so far.
     """
-    times, answers_before, refusals_before = job.refused if job.refused is not None else (0, answers, refusals)
+    times, answers_before, refusals_before = attempts.refused or (0, answers, refusals)
     times += 1
-    job.refused = times, answers_before, refusals_before
+    attempts.refused = times, answers_before, refusals_before
     others = refusals - refusals_before - times + 1
     return times if answers - answers_before >= max(times, 4 * others) else 0
 
@@ -46,8 +46,8 @@ class RetryPolicy(NamedTuple):
     unknown_outcomes: int = 1
     server_errors: int = 2
 
-    def wait(self, job: Job, fault: Fault, random: Random) -> float | None:
-        """Return the seconds until the job may be sent again, None when it may not. Counters include this attempt.
+    def wait(self, attempts: Attempts, fault: Fault, random: Random) -> float | None:
+        """Return the seconds until the job may be sent again, None when it may not. `attempts` has this one.
 
         A wait that the server asked for is a minimum, with up to a tenth (and a second) more, so that jobs with the
         same wait do not come back together.
@@ -56,21 +56,21 @@ class RetryPolicy(NamedTuple):
             return None
         match fault.billing:
             case Billing.BILLED:
-                return 0.0 if 0 < job.unusable_answers <= self.unusable_answers else None
+                return 0.0 if 0 < attempts.unusable_answers <= self.unusable_answers else None
             case Billing.THROTTLED:
                 wait = backoff(1, 1.0, random)
             case Billing.DOUBTFUL:
-                if job.unknown_outcomes > self.unknown_outcomes:
+                if attempts.unknown_outcomes > self.unknown_outcomes:
                     return None
-                wait = backoff(job.unknown_outcomes, 2.0, random)
+                wait = backoff(attempts.unknown_outcomes, 2.0, random)
             case Billing.SERVER:
-                if job.server_errors > self.server_errors:
+                if attempts.server_errors > self.server_errors:
                     return None
-                wait = backoff(job.server_errors, 2.0, random)
+                wait = backoff(attempts.server_errors, 2.0, random)
             case Billing.UNBILLED:
-                if job.retries > self.retries:
+                if attempts.retries > self.retries:
                     return None
-                wait = backoff(job.retries, 0.5, random)
+                wait = backoff(attempts.retries, 0.5, random)
         if fault.wait is not None:
             wait = max(wait, fault.wait) + random() * min(10.0, 1.0 + 0.1 * fault.wait)
         return wait

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.codec import json
+from llmbatch.core.attempts import ALONE, Attempts
 from llmbatch.core.exchange import Expected
-from llmbatch.core.job import ALONE, Identity, Job, Route
+from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.ticket import Member, Ticket
 from llmbatch.results import disk
 
@@ -35,7 +36,7 @@ def members_line(jobs: Sequence[Job], expected: Expected) -> bytes:
 
 def _fields(member: Member) -> dict[str, Any]:
     job = member.job
-    identity = job.identity
+    identity, attempts = job.identity, job.attempts
     fields: dict[str, Any] = {
         "id": identity.id,
         "record": identity.record,
@@ -47,20 +48,20 @@ def _fields(member: Member) -> dict[str, Any]:
         "n": [
             job.tokens,
             job.token_cap,
-            job.sent,
-            job.retries,
-            job.unusable_answers,
-            job.unknown_outcomes,
-            job.server_errors,
-            job.possibly_billed,
+            attempts.sent,
+            attempts.retries,
+            attempts.unusable_answers,
+            attempts.unknown_outcomes,
+            attempts.server_errors,
+            attempts.possibly_billed,
             job.intent_slot,
             member.entries,
             member.line,
             member.weight,
             -1 if member.place is None else member.place,
         ],
-        "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0) | (4 if job.pack_group == ALONE else 0),
-        "cost": [job.prior_cost, job.cost, job.worst_cost],
+        "flags": (1 if job.redo else 0) | (2 if job.keep_body else 0) | (4 if attempts.pack_group == ALONE else 0),
+        "cost": [job.prior_cost, attempts.cost, job.worst_cost],
     }
     if job.input is not None:
         fields["input"] = job.input
@@ -91,14 +92,16 @@ def _member(fields: dict[str, Any], route: Route) -> Member:
         redo=bool(fields["flags"] & 1),
         worst_cost=worst,
         prior_cost=prior,
-        cost=cost,
-        pack_group=ALONE if fields["flags"] & 4 else 0,
-        possibly_billed=billed,
-        sent=sent,
-        retries=retries,
-        unusable_answers=unusable,
-        unknown_outcomes=unknown,
-        server_errors=errors,
+        attempts=Attempts(
+            sent,
+            retries,
+            unusable,
+            unknown,
+            errors,
+            possibly_billed=billed,
+            cost=cost,
+            pack_group=ALONE if fields["flags"] & 4 else 0,
+        ),
     )
     return Member(job, entries, weight, line, None if place < 0 else place)
 

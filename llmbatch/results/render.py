@@ -44,6 +44,7 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         fields |= {"record": outcome.identity.record, "key": None, "meta": outcome.meta}
         return fields
     job, verdict = outcome.job, outcome.verdict
+    attempts = job.attempts
     fields = _identity(job.identity)
     if isinstance(verdict, Completion):
         fields["status"] = "ok"
@@ -53,7 +54,7 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         fields["status"] = "failed"
         fields["error"] = _error(verdict, redact)
         fields["model"] = job.route.model
-        fields["attempts"] = job.prior_attempts + job.sent
+        fields["attempts"] = job.prior_attempts + attempts.sent
         if verdict.billing is Billing.BILLED:
             fields["billed"] = True
         if isinstance(verdict, UnusableAnswer):
@@ -61,19 +62,19 @@ def _fields(outcome: Outcome | InvalidRecord, include: frozenset[str], redact: R
         answer, raw = _redacted(verdict.answer, redact), verdict.raw
     if outcome.copied is not None:
         fields[outcome.copied] = True
-    if job.cost is not None or job.prior_cost is not None:
+    if attempts.cost is not None or job.prior_cost is not None:
         # The cost of all answered attempts, including those of earlier runs whose line is replaced.
-        fields["cost_usd"] = round((job.cost or 0.0) + (job.prior_cost or 0.0), 12)
+        fields["cost_usd"] = round((attempts.cost or 0.0) + (job.prior_cost or 0.0), 12)
     if raw is not None:
         fields |= _raw(redact.in_bytes(raw))
-    if job.sent:
-        fields["started_at"] = _timestamp(round(job.started * 1000))
-        fields["latency_s"] = round(job.latency * 1000) / 1000  # faster than round(seconds, 3)
-    fields["attempts"] = job.prior_attempts + job.sent
-    if job.batch:
-        fields["batch"] = job.batch
-    if job.possibly_billed:
-        fields["possibly_billed"] = job.possibly_billed
+    if attempts.sent:
+        fields["started_at"] = _timestamp(round(attempts.started * 1000))
+        fields["latency_s"] = round(attempts.latency * 1000) / 1000  # faster than round(seconds, 3)
+    fields["attempts"] = job.prior_attempts + attempts.sent
+    if attempts.batch:
+        fields["batch"] = attempts.batch
+    if attempts.possibly_billed:
+        fields["possibly_billed"] = attempts.possibly_billed
     fields["request_id"] = verdict.request_id[:REQUEST_ID] if verdict.request_id is not None else None
     if answer is not None:
         fields["response"] = answer

@@ -101,7 +101,7 @@ class Store(ResultsFile):
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
         intents = [(name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key), job.redo) for job in jobs]
-        marks = [min(MOST, job.possibly_billed) for job in jobs]
+        marks = [min(MOST, job.attempts.possibly_billed) for job in jobs]
         for intent, attempts in self._replaced_doubts(jobs):
             intents.append(intent)
             marks.append(min(MOST, attempts))
@@ -132,7 +132,7 @@ class Store(ResultsFile):
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
         for job in jobs:
-            attempts = job.possibly_billed + 1
+            attempts = job.attempts.possibly_billed + 1
             self._intents.mark(job.intent_slot, min(MOST, attempts))
 
     @property
@@ -169,13 +169,13 @@ class Store(ResultsFile):
             slot = self.tickets.pending.slot(name_of(job.identity))
             job.intent_slot = job.intent_slot if slot is None else slot
             if job.intent_slot >= 0:
-                self._intents.mark(job.intent_slot, min(MOST, job.possibly_billed + ticket.unsure + sent))
+                self._intents.mark(job.intent_slot, min(MOST, job.attempts.possibly_billed + ticket.unsure + sent))
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the outcome of the last attempt was learned."""
         for job in jobs:
-            self._intents.mark(job.intent_slot, min(job.possibly_billed, MOST))
-            if job.possibly_billed:
+            self._intents.mark(job.intent_slot, min(job.attempts.possibly_billed, MOST))
+            if job.attempts.possibly_billed:
                 self._intents.marks_overdue = True
 
     def journal(

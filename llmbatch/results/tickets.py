@@ -80,7 +80,7 @@ class Tickets:
                 key = key_fingerprint(job.key)
                 if self.pending.add(name_of(job.identity), key, slot):
                     slot += 1
-                    attempts = min(MOST, job.possibly_billed + ticket.unsure + 1)
+                    attempts = min(MOST, job.attempts.possibly_billed + ticket.unsure + 1)
                     yield Intent(name_of(job.identity) & FINGERPRINT, key, job.redo), attempts
             if count != ticket.count:
                 raise self._broken(ticket)

@@ -134,7 +134,7 @@ def _asked(case: Case) -> tuple[tuple[Job, ...], Request]:
     )
     for job in jobs:
         job.keep_body = keeps
-        job.sent = 1
+        job.attempts.sent = 1
     return jobs, router.request(jobs)
 
 

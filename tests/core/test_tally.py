@@ -20,7 +20,7 @@ LATENCY = st.floats(0, 1000, width=32)
 
 def done(latency: float = 1.0, *, usage: Usage | None = None, cost: float | None = None) -> Outcome:
     one = job(0)
-    one.sent, one.latency, one.cost = 1, latency, cost
+    one.attempts.sent, one.attempts.latency, one.attempts.cost = 1, latency, cost
     return Outcome(one, Completion("t", "stop", "m", usage))
 
 
@@ -69,7 +69,7 @@ def test_failures_with_a_paid_answer_are_counted_even_when_it_is_empty() -> None
 
 def test_requests_and_doubtful_attempts_are_those_of_written_jobs() -> None:
     tally, one = Tally(), job(0)
-    one.sent, one.possibly_billed = 4, 3
+    one.attempts.sent, one.attempts.possibly_billed = 4, 3
     tally(Finished([Outcome(one, Completion("t", None, None, None))]))
     assert (tally.requests, tally.possibly_billed) == (4, 3)
 
@@ -86,7 +86,7 @@ def test_retries_are_counted_as_they_happen() -> None:
 
 def asked(model: str, index: int = 0) -> Outcome:
     one = job(index, model)
-    one.sent, one.latency, one.cost = 1, float(index), 0.5
+    one.attempts.sent, one.attempts.latency, one.attempts.cost = 1, float(index), 0.5
     return Outcome(one, Completion("t", "stop", "answering", Usage(2, 3)))
 
 
@@ -119,7 +119,7 @@ def test_records_that_shared_a_request_are_one_request_together() -> None:
     tally = Tally()
     for index in range(6):
         outcome = asked("m", index)
-        outcome.job.sent = 1
+        outcome.job.attempts.sent = 1
         assert isinstance(outcome.verdict, Completion)
         outcome.verdict.extra["packed"] = 3
         tally.add(outcome)

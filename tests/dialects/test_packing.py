@@ -26,7 +26,7 @@ NUMBERS = count()
 def job(dialect: Any, text: str, *, tokens: int = 1, pack_group: int = 0, **params: Any) -> Job:
     route, item = dialect.item(Prompt(text=text, params=params))
     made = Job(Identity(next(NUMBERS), None, "r"), "k", route, item, {}, tokens)
-    made.pack_group = pack_group
+    made.attempts.pack_group = pack_group
     return made
 
 

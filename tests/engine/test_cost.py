@@ -38,10 +38,10 @@ def test_a_run_spends_up_to_its_ceiling_and_ends_there_to_be_continued(
     def script(request: Request, count: int) -> tuple[float, Reply | Fault]:
         nonlocal bill
         (one,) = request.jobs
-        if one.identity.index in doubtful and one.sent == 1:
+        if one.identity.index in doubtful and one.attempts.sent == 1:
             bill += 0.1
             return 2.0, TIMED_OUT
-        if one.sent == 1 and one.identity.index % 7 == 0:
+        if one.attempts.sent == 1 and one.identity.index % 7 == 0:
             return 0.5, error(503)
         bill += lengths[one.identity.index] / 100
         return 1.0 + one.identity.index % 3, counted(lengths[one.identity.index])

@@ -72,8 +72,9 @@ class Packing:
         self._limit = limit
 
     def pack(self, waiting: Sequence[Job]) -> int:
-        pack_group = waiting[0].pack_group
-        return sum(1 for _ in takewhile(lambda job: job.pack_group == pack_group, islice(waiting, self._limit)))
+        pack_group = waiting[0].attempts.pack_group
+        first = islice(waiting, self._limit)
+        return sum(1 for _ in takewhile(lambda job: job.attempts.pack_group == pack_group, first))
 
     def request(self, jobs: Sequence[Job]) -> Request:
         return Request(tuple(jobs), jobs[0].route.path, b"", Expected("chat"))
@@ -152,7 +153,7 @@ class Driver:
         request = self.flying.pop(place)
         self.now += after
         for one in request.jobs:
-            one.latency = self.now - self.left.pop(id(request), self.now)
+            one.attempts.latency = self.now - self.left.pop(id(request), self.now)
         self.note(self.d.settle(request, verdicts, self.now))
         if self.d.stop is not None:
             self.d.close()
@@ -239,7 +240,7 @@ def test_what_may_be_billed_is_bounded_for_every_job(script: list[Completion | F
             drive.settle(0, [verdict])
         elif d.outstanding:
             drive.wait()
-    assert all(j.unknown_outcomes <= 2 and j.server_errors <= 3 for j in all_jobs)
+    assert all(j.attempts.unknown_outcomes <= 2 and j.attempts.server_errors <= 3 for j in all_jobs)
 
 
 # order
@@ -605,7 +606,7 @@ def test_the_limit_in_force_and_why_follow_a_pause() -> None:
     now = d.next_time(1.0)
     probe = take(d, now)
     assert d.routes.limit == (1, "parked, one probe on its way") and d.take(now) is None
-    probe.jobs[0].latency = 1.0
+    probe.jobs[0].attempts.latency = 1.0
     d.settle(probe, (OK,), now + 1.0)
     allowed, why = d.routes.limit
     assert 2 <= allowed <= 64 / 8 + 1 and why == "growing back after a pause"
@@ -668,7 +669,8 @@ def test_a_refused_request_is_halved_until_the_one_to_blame_is_alone() -> None:
     assert sizes == [8, 4, 4, 2, 1, 1, 2]
     assert [o.job.identity.index for o in done if isinstance(o.verdict, Fault)] == [5]
     assert sorted(o.job.identity.index for o in done) == list(range(8))
-    assert all(j.retries == j.unknown_outcomes == j.server_errors == 0 for j in jobs)
+    seen = [j.attempts for j in jobs]
+    assert all(a.retries == a.unknown_outcomes == a.server_errors == 0 for a in seen)
 
 
 @pytest.mark.parametrize("fault", [TIMED_OUT, BROKEN])
@@ -800,7 +802,8 @@ def test_the_attempts_of_a_job_are_counted_by_what_they_may_have_cost() -> None:
     d.add([one])
     for now, verdict in enumerate([FREE, LIMITED, TIMED_OUT, BROKEN, OK]):
         settle_next(d, verdict, now * 1000.0)
-    assert (one.sent, one.retries, one.unknown_outcomes, one.server_errors, one.possibly_billed) == (5, 1, 1, 1, 2)
+    seen = one.attempts
+    assert (seen.sent, seen.retries, seen.unknown_outcomes, seen.server_errors, seen.possibly_billed) == (5, 1, 1, 1, 2)
 
 
 def test_retries_and_holds_are_told() -> None:
@@ -834,7 +837,7 @@ def test_a_paid_answer_that_does_not_fit_is_asked_again_as_often_as_allowed() ->
     for _ in range(2):
         ask_again(dispatch)
     (done,) = settle_next(dispatch, MISFIT)
-    assert (done.verdict, done.job.sent, dispatch.outstanding) == (MISFIT, 3, 0)
+    assert (done.verdict, done.job.attempts.sent, dispatch.outstanding) == (MISFIT, 3, 0)
 
 
 def ask_again(d: Dispatch) -> None:
@@ -857,11 +860,11 @@ def test_every_way_out_hands_back_a_paid_answer_that_waits_for_a_better_one(hold
     d = waiting()  # the better one is cancelled
     ask_again(d)
     (paid,) = d.drop(take(d))
-    assert (paid.verdict, paid.job.possibly_billed, d.dropped, d.outstanding) == (MISFIT, 1, 0, 0)
+    assert (paid.verdict, paid.job.attempts.possibly_billed, d.dropped, d.outstanding) == (MISFIT, 1, 0, 0)
     d = waiting()  # the outcome of the better one is never learned
     ask_again(d)
     (paid,) = settle_next(d, TIMED_OUT)
-    assert (paid.verdict, paid.job.possibly_billed, d.held, d.outstanding) == (MISFIT, 1, 0, 0)
+    assert (paid.verdict, paid.job.attempts.possibly_billed, d.held, d.outstanding) == (MISFIT, 1, 0, 0)
     d = waiting()  # the better one is refused, and the run is over
     ask_again(d)
     request = take(d)

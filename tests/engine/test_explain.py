@@ -22,7 +22,7 @@ def test_records_in_flight_and_due_are_named_oldest_and_soonest_first() -> None:
         (one,) = request.jobs
         if one.identity.index < 4:
             return 300.0 + one.identity.index, answer()
-        if one.identity.index == 4 and one.sent == 1:
+        if one.identity.index == 4 and one.attempts.sent == 1:
             return 1.0, error(500, retry_after="200")
         return 1.0, answer()
 
@@ -50,7 +50,7 @@ def test_records_that_limits_hold_back_are_counted() -> None:
 
 def test_displays_say_it_and_no_id_drives_the_terminal() -> None:
     one = job(7)
-    one.identity.id, one.sent = "\x1b[31mred\n", 2
+    one.identity.id, one.attempts.sent = "\x1b[31mred\n", 2
     said = waits(95.0, [(0.0, one)], [], queued=0, paused=False)
     now = Snapshot(
         ok=1,

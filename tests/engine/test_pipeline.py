@@ -193,7 +193,8 @@ def test_what_is_written_is_told() -> None:
 def test_latency_and_attempts_are_those_of_the_job() -> None:
     run = play([job(0)], first_then([(2.0, error(500)), (3.0, answer())], (0.0, answer())))
     (outcome,) = run.sink.outcomes
-    assert isinstance(outcome, Outcome) and (outcome.job.sent, outcome.job.latency) == (2, pytest.approx(3.0))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.job.attempts.sent, outcome.job.attempts.latency) == (2, pytest.approx(3.0))
 
 
 # memory
@@ -243,7 +244,7 @@ def test_a_slow_output_slows_the_reading_down() -> None:
 
 def test_records_that_wait_to_be_sent_again_do_not_pile_up() -> None:
     def script(request: Request, n: int) -> Attempt:
-        return 0.01, error(409, retry_after="500") if request.jobs[0].sent == 1 else answer()
+        return 0.01, error(409, retry_after="500") if request.jobs[0].attempts.sent == 1 else answer()
 
     ahead = furthest_ahead(jobs(9000), script, workers=8, batch=16)
     assert ahead <= 4 * 8 + 1000 + (3 + engine_pipeline.AHEAD) * 16
@@ -297,7 +298,7 @@ def test_retries_due_at_different_times_are_each_sent_at_their_time_though_all_w
 
     def script(request: Request, n: int) -> Attempt:
         index = request.jobs[0].identity.index
-        if request.jobs[0].sent == 1:
+        if request.jobs[0].attempts.sent == 1:
             return 0.1 + index / 100, error(409, retry_after=str(waits[index]))
         return 500.0, answer()
 
@@ -311,9 +312,9 @@ def test_a_retry_is_sent_in_time_though_the_worker_that_caused_it_is_busy_elsewh
 
     def script(request: Request, n: int) -> Attempt:
         one = request.jobs[0]
-        if one.identity.index == 0 and one.sent == 1:
+        if one.identity.index == 0 and one.attempts.sent == 1:
             return 5.0, error(409, retry_after="20")
-        if one.identity.index == 1 and one.sent == 1:
+        if one.identity.index == 1 and one.attempts.sent == 1:
             return 1.0, error(409, retry_after="4")
         return (900.0, answer()) if one.identity.index == 1 else (1.0, answer())
 

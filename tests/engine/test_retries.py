@@ -44,7 +44,8 @@ def test_a_fault_is_tried_again_as_often_as_its_kind_allows(fault: Fault) -> Non
 def test_a_refusal_closes_the_gate_and_costs_the_job_nothing() -> None:
     one = job(0)
     step = decide(REFUSED, one)
-    assert (step.wait, step.with_route, one.retries) == (0.0, True, 0) and step.added is not None and step.added > 0
+    assert (step.wait, step.with_route, one.attempts.retries) == (0.0, True, 0)
+    assert step.added is not None and step.added > 0
 
 
 def test_a_longer_wait_than_patience_allows_ends_the_run() -> None:
@@ -55,12 +56,12 @@ def test_a_longer_wait_than_patience_allows_ends_the_run() -> None:
 
 def test_what_may_be_billed_is_not_sent_again_under_hold() -> None:
     one = job(0)
-    assert decide(LOST, one, hold=True).wait is None and one.possibly_billed == 1
+    assert decide(LOST, one, hold=True).wait is None and one.attempts.possibly_billed == 1
 
 
 def test_a_paid_answer_is_not_asked_for_again_once_nothing_more_is_sent() -> None:
     one = job(0)
-    assert decide(PAID, one, ending=True) == NextStep() and one.unusable_answer is None
+    assert decide(PAID, one, ending=True) == NextStep() and one.attempts.unusable_answer is None
 
 
 def test_a_server_out_of_reach_closes_the_gate() -> None:

@@ -324,7 +324,7 @@ def test_a_slow_queue_that_nobody_knows_of_fails_no_record(computes_on: bool, re
 
 def test_a_service_tier_without_room_slows_nobody_else_down() -> None:
     def script(request: Request, number: int) -> Attempt:
-        full = request.jobs[0].identity.index % 10 == 0 and (request.jobs[0].no_capacity or (0, 0))[0] < 7
+        full = request.jobs[0].identity.index % 10 == 0 and (request.jobs[0].attempts.no_capacity or (0, 0))[0] < 7
         return 0.01, error(498) if full else answer()
 
     run = play((job(n) for n in range(100)), script, workers=8)

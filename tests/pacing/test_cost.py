@@ -70,18 +70,18 @@ def test_a_request_that_does_not_fit_waits_for_one_in_flight_to_cost_less_than_i
 def test_a_job_costs_what_all_its_answers_cost_and_the_providers_own_figure_wins() -> None:
     one, budget = job(), Budget(PRICE)
     budget.settle(one, fault(Billing.UNBILLED))
-    assert one.cost is None
+    assert one.attempts.cost is None
     budget.settle(one, fault(Billing.SERVER, usage=Usage(1000, 0)))
     budget.settle(one, answer(Usage(1000, 1000), cost=0.5))
-    assert one.cost == pytest.approx(0.502)
+    assert one.attempts.cost == pytest.approx(0.502)
 
 
 def test_without_a_price_a_cost_is_unknown_not_nothing() -> None:
     one = job()
     Budget().settle(one, answer(Usage(1000, 1000)))
-    assert one.cost is None
+    assert one.attempts.cost is None
     Budget(PRICE).settle(one, answer(None))
-    assert one.cost is None
+    assert one.attempts.cost is None
 
 
 def test_a_model_that_is_asked_for_by_another_name_has_the_price_of_the_one_that_answers() -> None:
@@ -91,7 +91,7 @@ def test_a_model_that_is_asked_for_by_another_name_has_the_price_of_the_one_that
 
     one = job()
     Budget(ByModel()).settle(one, answer(Usage(1, 1), model="m-2026-05"))
-    assert one.cost == 1.0
+    assert one.attempts.cost == 1.0
 
 
 def test_the_worst_case_is_every_byte_a_token_and_every_choice_at_its_longest() -> None:

@@ -52,7 +52,7 @@ class Traffic:
 
     def answer(self, request: Request, after: float = 0.0) -> None:
         self.now += after
-        request.jobs[0].latency = self.now - self.left[id(request)]
+        request.jobs[0].attempts.latency = self.now - self.left[id(request)]
         self.gate.succeeded(request, self.now, 1)
         self.gate.leave(request)
 
@@ -64,7 +64,7 @@ class Traffic:
 
     def fail(self, request: Request, fault: Fault, after: float = 0.05) -> None:
         self.now += after
-        request.jobs[0].latency = self.now - self.left[id(request)]
+        request.jobs[0].attempts.latency = self.now - self.left[id(request)]
         self.gate.settle(request, fault, self.now, lambda: self.draw)
 
     def wait(self) -> float:
@@ -254,7 +254,7 @@ def test_a_job_that_is_refused_again_and_again_while_others_are_not_is_singled_o
             traffic.answer(traffic.send(), after=0.01)
         traffic.wait()
         traffic.refuse(traffic.send())
-        found.append(singled_out(poison, gate.answers, gate.refusals))
+        found.append(singled_out(poison.attempts, gate.answers, gate.refusals))
     assert found == [0, *range(2, 10)]
 
 
@@ -268,4 +268,4 @@ def test_in_a_storm_no_job_is_singled_out() -> None:
         traffic.refuse(traffic.send())
         traffic.wait()
         traffic.refuse(traffic.send())
-        assert singled_out(one, gate.answers, gate.refusals) < 2
+        assert singled_out(one.attempts, gate.answers, gate.refusals) < 2

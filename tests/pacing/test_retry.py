@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.attempts import Attempts
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.pacing.retry import CAP, RetryPolicy, backoff
-from tests.support.scripted import job
 
 
 def fault(billing: Billing, wait: float | None = None, *, retry: bool = True) -> Fault:
@@ -17,7 +17,7 @@ def fault(billing: Billing, wait: float | None = None, *, retry: bool = True) ->
 
 def resends(policy: RetryPolicy, billing: Billing) -> int:
     """Count how often one job is sent again when every attempt fails alike."""
-    one, count = job(0), 0
+    one, count = Attempts(), 0
     while count < 50:
         match billing:
             case Billing.DOUBTFUL:
@@ -46,7 +46,7 @@ def test_backoff_uses_the_whole_range() -> None:
 
 @given(st.sampled_from([b for b in Billing if b is not Billing.BILLED]), st.floats(0.001, 1e6), st.floats(0, 0.999))
 def test_what_the_server_asks_is_a_minimum_with_little_more(billing: Billing, asked: float, r: float) -> None:
-    one = job(0)
+    one = Attempts()
     one.retries = one.unknown_outcomes = one.server_errors = 1
     wait = RetryPolicy().wait(one, fault(billing, asked), lambda: r)
     assert wait is not None and asked <= wait <= max(asked, 2.0) + min(10.0, 1 + asked / 10)
@@ -73,15 +73,15 @@ def test_under_hold_nothing_that_may_be_billed_is_sent_again(billing: Billing) -
 
 
 def test_being_throttled_costs_no_retry() -> None:
-    one = job(0)
+    one = Attempts()
     one.retries, one.sent = 99, 99
     assert RetryPolicy(retries=0).wait(one, fault(Billing.THROTTLED), lambda: 0.5) is not None
 
 
 def test_a_paid_answer_is_never_sent_again() -> None:
-    assert RetryPolicy().wait(job(0), fault(Billing.BILLED), lambda: 0.5) is None
+    assert RetryPolicy().wait(Attempts(), fault(Billing.BILLED), lambda: 0.5) is None
 
 
 @pytest.mark.parametrize("billing", list(Billing))
 def test_what_is_not_to_be_retried_is_not(billing: Billing) -> None:
-    assert RetryPolicy().wait(job(0), fault(billing, retry=False), lambda: 0.5) is None
+    assert RetryPolicy().wait(Attempts(), fault(billing, retry=False), lambda: 0.5) is None

@@ -22,7 +22,7 @@ def job(name: str, index: int = 0, *, key: int | None = None) -> Job:
 
 def answer(of: Job, text: str = "yes") -> Outcome:
     """Answer a job."""
-    of.sent += 1
+    of.attempts.sent += 1
     return Outcome(of, Completion(text, "stop", "m", None))
 
 
@@ -34,7 +34,7 @@ def run(path: Path, names: Iterable[str], *, until: int = 10**9, policy: ResumeP
             one = job(name, index)
             judgement = store.decide(one.identity, one.key, policy)
             if judgement.action is Action.SEND:
-                one.redo, one.possibly_billed = judgement.redo, store.prior(one.identity, one.key)
+                one.redo, one.attempts.possibly_billed = judgement.redo, store.prior(one.identity, one.key)
                 jobs.append(one)
         sent = _send(store, jobs, until)
         if until >= len(jobs):
@@ -50,7 +50,7 @@ def _send(store: Store, jobs: list[Job], until: int) -> list[str]:
             store.plan(batch)
             for one in batch:
                 if until <= 0:
-                    return [one.identity.id for one in jobs if one.sent and isinstance(one.identity.id, str)]
+                    return [one.identity.id for one in jobs if one.attempts.sent and isinstance(one.identity.id, str)]
                 store.sent([one])
                 journal.write([answer(one)])
                 until -= 1

@@ -50,7 +50,7 @@ def run(path: Path, jobs: list[Job], ends: dict[str, str], policy: ResumePolicy,
         for one in jobs:
             verdict = store.decide(one.identity, one.key, policy)
             if verdict.action is Action.SEND:
-                one.redo, one.possibly_billed = verdict.redo, store.prior(one.identity, one.key)
+                one.redo, one.attempts.possibly_billed = verdict.redo, store.prior(one.identity, one.key)
                 todo.append(one)
         store.plan(todo)
         for one in todo:
@@ -63,7 +63,7 @@ def run(path: Path, jobs: list[Job], ends: dict[str, str], policy: ResumePolicy,
             if end == REFUSED:
                 store.came_back([one])
                 refusal = Fault(kind=Kind.BAD_REQUEST, message="no", billing=Billing.UNBILLED)
-                one.sent += 1
+                one.attempts.sent += 1
                 journal.write([Outcome(one, refusal)])
                 continue
             ledger.billed[name] += 1
@@ -73,7 +73,7 @@ def run(path: Path, jobs: list[Job], ends: dict[str, str], policy: ResumePolicy,
                 break
             journal.write([answer(one)])
             answered.add(one.key)
-            assert policy.dedupe or one.possibly_billed >= ledger.unknown[name], (
+            assert policy.dedupe or one.attempts.possibly_billed >= ledger.unknown[name], (
                 f"{name} does not report what may have been billed"
             )
             ledger.unknown[name] = 0

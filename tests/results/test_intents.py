@@ -157,8 +157,8 @@ def test_each_loss_of_the_storage_counts_on_from_what_was_known(tmp_path: Path, 
         monkeypatch.setattr(store, "storage_of", lambda folder, number=number: bytes([number] * 16))
         with open_store(path, fsync="batch") as opened:
             one = job("a")
-            one.possibly_billed = opened.prior(one.identity, one.key)
-            assert one.possibly_billed == number
+            one.attempts.possibly_billed = opened.prior(one.identity, one.key)
+            assert one.attempts.possibly_billed == number
             (marks,) = (tmp_path / "out.jsonl.state").glob("marks-*")
             begun = marks.read_bytes()
             opened.plan([one])

@@ -98,7 +98,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
                 ]
                 for one in jobs:
                     verdict = opened.decide(one.identity, one.key, ResumePolicy(changed="rerun"))
-                    one.redo, one.possibly_billed = verdict.redo, opened.prior(one.identity, one.key)
+                    one.redo, one.attempts.possibly_billed = verdict.redo, opened.prior(one.identity, one.key)
                 opened.plan(jobs)
                 for one in jobs:
                     opened.sent([one])

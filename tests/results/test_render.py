@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch.core.attempts import Attempts
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome, Usage
@@ -26,11 +27,10 @@ def job(**changes: Any) -> Job:
         "meta": {"row": 7},
         "tokens": 1,
         "input": {"prompt": "hi"},
-        "sent": 1,
-        "started": 1_795_341_600.123,
-        "latency": 0.8123,
     }
-    return Job(**{**fields, **changes})
+    attempts = {"sent": 1, "started": 1_795_341_600.123, "latency": 0.8123}
+    attempts |= {name: changes.pop(name) for name in list(changes) if name in Attempts.__slots__}
+    return Job(**{**fields, **changes}, attempts=Attempts(**attempts))
 
 
 def ok(text: str | None = "Paris.", **changes: Any) -> Completion:

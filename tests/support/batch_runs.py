@@ -160,7 +160,7 @@ class Records:
                 continue
             decision = self._store.decide(job.identity, job.key, self._policy)
             if decision.action is Action.SEND:
-                job.redo, job.possibly_billed = decision.redo, self._store.prior(job.identity, job.key)
+                job.redo, job.attempts.possibly_billed = decision.redo, self._store.prior(job.identity, job.key)
                 entries.append(job)
             else:
                 entries.append(AlreadyDone.HELD if decision.action is Action.HOLD else AlreadyDone.OK)

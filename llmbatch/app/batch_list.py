@@ -16,6 +16,7 @@ from llmbatch.batches.calls import BatchClient
 from llmbatch.core.clock import SystemClock
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Reply
+from llmbatch.core.plural import counted
 from llmbatch.core.ticket import Status, Step, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import read_row
@@ -133,7 +134,7 @@ async def check_batch(ticket: Ticket, client: BatchClient) -> Status:
         raise UsageError(f"batch {ticket.batch!r} is not there: {status.message}", look)
     if status.total not in (None, ticket.requests):
         raise UsageError(
-            f"batch {ticket.batch!r} has {status.total:,} requests, and {ticket.tag} has {ticket.requests:,}: "
+            f"batch {ticket.batch!r} has {counted(status.total, 'request')}, and {ticket.tag} has {ticket.requests:,}: "
             "it is another one",
             look,
         )
@@ -175,7 +176,7 @@ def _open_tickets(path: Path) -> list[Ticket]:
     if content.damaged:
         raise UsageError(
             f"{folder / NAME} is damaged in line {', '.join(map(str, content.damaged))}",
-            "A run with --move-broken puts that aside and looks the batch up.",
+            "A run with --move-broken moves that line away and looks the batch up.",
         )
     return [ticket for ticket in content.tickets.values() if ticket.is_open]
 

@@ -20,6 +20,7 @@ from llmbatch.core.errors import ActionNeeded, LlmbatchError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job, Route
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.core.settings import BatchSettings, ModelSettings
 from llmbatch.core.ticket import Ticket
@@ -150,7 +151,7 @@ def _find_client(
     """Return the provider of an earlier run's batch, with its key; None, with a notice, where that is not to be had."""
     if own is not None and (own.provider, own.address) == (ticket.provider, ticket.address):
         return own
-    what = f"batch {ticket.batch or ticket.tag} of {ticket.count:,} records at {ticket.provider}"
+    what = f"batch {ticket.batch or ticket.tag} of {counted(ticket.count, 'record')} at {ticket.provider}"
     if ticket.address == MOCK_ADDRESS:
         notice(f"{what} is left to a run with -p mock")
         return None

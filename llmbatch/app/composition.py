@@ -328,7 +328,7 @@ def _fit_open_files(pace: PaceSettings, servers: int, notice: Callable[[str], No
     most = most_lanes(servers)
     if pace.concurrency is not None or pace.max_concurrency <= most:
         return pace
-    notice(f"at most {most} requests at once, not {pace.max_concurrency}: raise `ulimit -n` for more")
+    notice(f"at most {most:,} requests at once, not {pace.max_concurrency:,}: raise `ulimit -n` for more")
     return pace._replace(max_concurrency=most)
 
 

@@ -16,6 +16,7 @@ from llmbatch.core.errors import ExitCode, OutputError, ReaderGone
 from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import escape_line, printable
 from llmbatch.core.settings import ResumeSettings, Settings
 from llmbatch.pacing.cost import Price, estimate
@@ -73,7 +74,7 @@ def dry_run(
                     if settings.view.verbose:
                         say(f"llmbatch: {printable(job.fault.message)}")
             _write(stdout, b"".join(lines), escape=stdout_is_terminal)
-    say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {tokens:,} tokens in{bill}")
+    say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {counted(tokens, 'token')} in{bill}")
     return ExitCode.OK
 
 
@@ -104,14 +105,14 @@ class Bill:
 
 
 def _plan(counts: Counter[str], name: str) -> str:
-    parts = [f"{counts['requests']:,} requests to {name}"]
+    parts = [f"{counted(counts['requests'], 'request')} to {name}"]
     for what, words in (
         ("sent again", "of them sent again"),
         ("in doubt", "of them in doubt and may be paid for twice"),
         (Action.KEEP_OK.value, "done before"),
-        (Action.KEEP_FAILED.value, "failures kept"),
-        (Action.HOLD.value, "held in doubt"),
-        ("failed", "records that cannot be sent"),
+        (Action.KEEP_FAILED.value, "failed before and not sent again"),
+        (Action.HOLD.value, "in doubt and not sent again"),
+        ("failed", "unusable"),
     ):
         if counts[what]:
             parts.append(f"{counts[what]:,} {words}")

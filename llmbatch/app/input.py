@@ -215,7 +215,7 @@ def _check(schema: Any) -> SchemaCheck:
     except NoValidator:
         raise UsageError("--schema needs an extra", "pip install 'llmbatch[schema]'") from None
     except ValueError as error:
-        raise UsageError(f"--schema: not a JSON schema: {error}", "Mend the schema; nothing was sent.") from None
+        raise UsageError(f"--schema: not a JSON schema: {error}", "Correct the schema; nothing was sent.") from None
 
 
 _ENOUGH = 10

@@ -10,6 +10,7 @@ from llmbatch.codec import json
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Fault
+from llmbatch.core.plural import counted
 from llmbatch.core.settings import ModelSettings
 from llmbatch.dialects.errors import api_error
 from llmbatch.dialects.presets import PRESETS
@@ -130,4 +131,4 @@ def _read(answer: Reply | Fault) -> Check:
         return Check(ok=False, status=200, message="it answers, but not with a list of models")
     named = (one.get("id") or one.get("name") for one in body if isinstance(one, dict))
     names = tuple(name.removeprefix("models/") for name in named if isinstance(name, str))
-    return Check(ok=True, status=200, models=len(body), names=names, message=f"{len(body):,} models")
+    return Check(ok=True, status=200, models=len(body), names=names, message=counted(len(body), "model"))

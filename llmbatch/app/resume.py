@@ -13,6 +13,7 @@ from llmbatch.codec.digest import digest
 from llmbatch.core.errors import ActionNeeded, LlmbatchError, UsageError
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import AlreadyDone, CopiedAnswer, InvalidRecord, Outcome
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import InputSettings, ModelSettings, ResumeSettings
 from llmbatch.results.answer_cache import OWN, REDO
@@ -77,7 +78,10 @@ class ResumePlan:
         for text in found.notices:
             self._notice(text)
         if found.pending:
-            self._notice(f"{found.pending:,} records are in {found.batches:,} batches that earlier runs made")
+            self._notice(
+                f"{counted(found.pending, 'record is', 'records are')} in "
+                f"{counted(found.batches, 'batch', 'batches')} that earlier runs made"
+            )
         if found.ok or found.failed or found.in_doubt:
             if survey is None:
                 self._check_options()
@@ -235,7 +239,8 @@ class ResumePlan:
     def _check(self, survey: Survey) -> None:
         changed = survey.count(Action.CHANGED)
         if changed:
-            raise self._changed(f"{changed:,} answers belong to other options than")
+            several = "answers belong to other options than"
+            raise self._changed(counted(changed, "answer belongs to other options than", several))
         if self.policy.changed is None and self._are_many(survey.edited):
             raise UsageError(
                 f"{survey.edited:,} of the {self._store.found.ok:,} records with answers in {self._store.path} "
@@ -269,19 +274,20 @@ class ResumePlan:
 
     def _plan(self, survey: Survey) -> str:
         parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.invalid:,} to send"]
-        others = "lines of other inputs" if self._resume.append else "lines without a record in the input"
+        others = "of other inputs" if self._resume.append else "without a record in the input"
         held = survey.count(Action.HOLD)
         for count, what in (
             (survey.again, "of them sent again"),
             (survey.edited, "of them edited"),
             (survey.in_doubt, f"of them in doubt{self._doubts(survey.in_doubt, survey.ids_in_doubt)}"),
-            (survey.count(Action.KEEP_FAILED), "failures kept"),
-            (held, f"held in doubt{_ids(survey.ids_in_doubt, held)}"),
+            (survey.count(Action.KEEP_FAILED), "failed before and not sent again"),
+            (held, f"in doubt and not sent again{_ids(survey.ids_in_doubt, held)}"),
             (survey.invalid, "unusable"),
-            (self._store.orphans(), others),
         ):
             if count:
                 parts.append(f"{count:,} {what}")
+        if orphans := self._store.orphans():
+            parts.append(f"{counted(orphans, 'line')} {others}")
         return ", ".join(parts)
 
     def _doubts(self, count: int, ids: Sequence[Any] = ()) -> str:

@@ -18,6 +18,7 @@ from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.errors import CeilingReached, InputError, LlmbatchError, OutputError, UsageError
 from llmbatch.core.events import Event, Finished, Notice
 from llmbatch.core.job import Route
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import AttemptLog, Lane, Observer
 from llmbatch.core.settings import StopSettings
 from llmbatch.core.snapshot import Snapshot
@@ -166,7 +167,7 @@ class Session:
         if limit.exceeded(failed, self._tally.done) and (limit.count is not None or self._tally.done >= 100):
             self._pipeline.stop(
                 CeilingReached(
-                    f"{failed} of {self._tally.done} records failed, more than --max-failures allows",
+                    f"{failed:,} of {counted(self._tally.done, 'record')} failed, more than --max-failures allows",
                     "Look at the failures, then run the same command again.",
                     by="failures",
                 ),
@@ -194,6 +195,10 @@ class Session:
     async def _watch_deadline(self) -> None:
         await anyio.sleep(self._stop.deadline)
         self._pipeline.stop(
-            CeilingReached("--deadline is over", "Run the same command again to continue.", by="deadline"),
+            CeilingReached(
+                f"--deadline {self._stop.deadline:g} s is over",
+                "Run the same command again to continue.",
+                by="deadline",
+            ),
             grace=self._stop.grace,
         )

@@ -151,7 +151,7 @@ class Calls:
         if not passing or fault.kind in (Kind.UNAUTHORIZED, Kind.NO_CREDIT, Kind.TLS):
             raise ActionNeeded(
                 f"{self._client.provider} refuses {what} ({fault.status or fault.kind}): {fault.message}",
-                "Mend that, then run the same command again: no batch is lost.",
+                "Correct that, then run the same command again: no batch is lost.",
             )
 
     def check_outage(self, fault: Fault) -> None:

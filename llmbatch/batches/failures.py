@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from llmbatch.core.errors import ActionNeeded
+from llmbatch.core.plural import counted
 from llmbatch.core.ticket import BatchError, Ticket
 
 __all__ = ["hopeless", "is_full", "limit_in", "undecided"]
@@ -19,7 +20,7 @@ def hopeless(errors: Sequence[BatchError], ticket: Ticket) -> ActionNeeded | Non
         return None
     return ActionNeeded(
         f"the provider made no batch for model {ticket.model!r} ({error.code}): {error.message}",
-        "Mend that, then run the same command again.",
+        "Correct that, then run the same command again.",
     )
 
 
@@ -37,8 +38,8 @@ def limit_in(message: str) -> int | None:
 def undecided(ticket: Ticket, provider: str) -> str:
     """Say that nobody can tell whether there is a batch, and what a person can do."""
     return (
-        f"nobody can tell whether a batch of {ticket.count:,} records was created at {provider}: they are held; "
-        "--in-doubt retry makes another, "
+        f"nobody can tell whether a batch of {counted(ticket.count, 'record')} was created at {provider}: they are "
+        "held; --in-doubt retry makes another, "
         f"`llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the one that is there, --give-up {ticket.tag} says "
         "that there is none"
     )

@@ -20,6 +20,7 @@ from llmbatch.core.events import Notice, Retrying
 from llmbatch.core.fault import Billing
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion, Outcome
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Member, Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
@@ -131,7 +132,8 @@ class Settling:
         if problems.unreadable:
             self._notify(
                 Notice(
-                    f"{problems.unreadable} rows of batch {ticket.batch} tell nothing of their records; kept as .kept"
+                    f"{counted(problems.unreadable, 'row')} of batch {ticket.batch} cannot be matched "
+                    "to a record; kept as .kept"
                 )
             )
         return problems.unreadable > 0

@@ -12,6 +12,7 @@ from llmbatch.batches.calls import BatchClient, Calls
 from llmbatch.core.clock import Clock
 from llmbatch.core.errors import OutputError
 from llmbatch.core.events import Notice
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Status, Step, Ticket
 
@@ -122,7 +123,7 @@ class TicketRun:
     @property
     def records(self) -> str:
         """Its batch in words, while it has no name."""
-        return f"a batch of {self.ticket.count:,} records"
+        return f"a batch of {counted(self.ticket.count, 'record')}"
 
     async def record(self, step: Step, **facts: Any) -> None:
         """Put a step on the disk. Raises OutputError."""

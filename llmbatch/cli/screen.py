@@ -106,7 +106,7 @@ def report(view: "ViewSettings", results: "Path | None", summary: "Summary", red
         if summary.stopped is not None or summary.pending or summary.held:
             say = say_as_json if as_json else say_plainly
             for label, text, _ in closings:
-                say(f"{label}: {text}")
+                say(f"{label}: {text}" if label else text)
     if view.summary_file is not None:
         write_whole(view.summary_file, json.dumps(summary.as_json()) + b"\n", "--summary-file")
 

@@ -166,7 +166,7 @@ def load_profile(ctx: typer.Context, name: str | None) -> str | None:
     try:
         tables = _toml(path) if path is not None and _is_there(path) else {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}", "Mend or move the file.") from None
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}", "Correct or move the file.") from None
     profiles = tables.pop("profile", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise UsageError(f"{path}: a profile is a table", "Write [profile.NAME] above its settings.")
@@ -252,7 +252,9 @@ def _named(ctx: typer.Context, table: dict[str, Any], path: Path | None) -> dict
         try:
             parameters[name].process_value(ctx, found[name])
         except typer.BadParameter as error:  # typer's message would blame the variable
-            raise UsageError(f"{path}: {key} = {value!r}: {in_plain_words(error.message)}", "Mend the file.") from None
+            raise UsageError(
+                f"{path}: {key} = {value!r}: {in_plain_words(error.message)}", "Correct the file."
+            ) from None
     return found
 
 

@@ -55,9 +55,9 @@ class Notice:
 class ServerChange(Enum):
     """What becomes of one of several servers."""
 
-    SUSPENDED = "is set aside, one request at a time tries it again"
+    SUSPENDED = "is paused; one request at a time tries it again"
     WORKS_AGAIN = "works again"
-    LEFT_OUT = "is left out from here on"
+    LEFT_OUT = "gets no more requests in this run"
 
 
 Event = Finished | Retrying | Paused | Stopping | Notice

@@ -7,6 +7,7 @@ from llmbatch.core.events import ServerChange
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
+from llmbatch.core.plural import counted
 from llmbatch.pacing.cost import Budget
 
 __all__ = ["STALL", "cost_reached", "gave_up", "no_capacity", "outage", "server_changed", "wait_too_long", "waits"]
@@ -113,7 +114,7 @@ def waits(
     lines = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
     lines += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
     if queued and not in_flight and not paused:
-        lines.append(f"{queued:,} records ready, held back by the limits a minute or by --max-cost")
+        lines.append(f"{counted(queued, 'record')} ready, held back by the limits a minute or by --max-cost")
     return tuple(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from llmbatch.app.summary import worst
 from llmbatch.core.counts import latency_s
 from llmbatch.core.errors import ExitCode, LlmbatchError
+from llmbatch.core.plural import counted
 from llmbatch.core.settings import Tolerance
 from llmbatch.core.tally import ModelTally, PartCounts, ServerTraffic, Summary
 
@@ -100,7 +101,7 @@ class Account:
             code = ExitCode.FAILURES if fail_on.exceeded(self.failed, self.records) else ExitCode.OK
         reason = self._reasons.get(code, (None, None, None))
         if reason[0] is None and code == ExitCode.BUSY:
-            reason = (f"{self.busy:,} parts are left to other runs that work on them", "busy", "Wait for them to end.")
+            reason = (f"other runs work on {counted(self.busy, 'part')}", "busy", "Wait for them to end.")
         fraction = 1e6 * max(self._busy_s, 1e-9)
         return Summary(
             **{name: self._sums[name] for name in _SUMS},

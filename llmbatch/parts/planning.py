@@ -8,6 +8,7 @@ from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect
 from llmbatch.app.resume import recorded_options
 from llmbatch.core.errors import UsageError
+from llmbatch.core.plural import counted
 from llmbatch.core.settings import ParallelSettings, PartSize, Settings
 from llmbatch.dialects.providers import Preset
 from llmbatch.input.source import would_be_read
@@ -37,7 +38,7 @@ def find_plan(settings: Settings, preset: Preset, folder: RunFolder, notice: Cal
         _look_at_records(settings, preset, notice)
         parts = cut(inputs, size, format=settings.input.format, delimiter=settings.input.delimiter)
         plan = folder.create(Plan.of(inputs, parts, options))
-        notice(f"{folder.path / PLAN}: {len(plan.parts):,} parts of about {plan.records:,} records")
+        notice(f"{folder.path / PLAN}: {counted(len(plan.parts), 'part')} of about {counted(plan.records, 'record')}")
     if (changed := changed_inputs(plan.inputs, inputs)) is not None:
         raise UsageError(
             f"the inputs are not those of {folder.path / PLAN}: {changed}; nothing was sent",

@@ -16,6 +16,7 @@ from llmbatch.app.session import View
 from llmbatch.app.shared import Shared
 from llmbatch.core.errors import CeilingReached, Interrupted, LlmbatchError, OutputBusy
 from llmbatch.core.events import Notice
+from llmbatch.core.plural import counted
 from llmbatch.core.ports import AttemptLog, Observer
 from llmbatch.core.settings import Settings, StopSettings
 from llmbatch.core.tally import Summary
@@ -225,7 +226,8 @@ class _Run:
         if limit.exceeded(account.failed, account.records) and not account.is_stopped:
             account.stop(
                 CeilingReached(
-                    f"{account.failed} of {account.records} records failed, more than --max-failures allows",
+                    f"{account.failed:,} of {counted(account.records, 'record')} failed, "
+                    "more than --max-failures allows",
                     "Look at the failures, then run the same command again.",
                     by="failures",
                 )

@@ -168,7 +168,7 @@ def broken(path: Path, number: int) -> UsageError:
     """Return the error for a results file with a line that is not a result."""
     return UsageError(
         f"{path}, line {number} is not a result line; it may hold a paid answer",
-        "Mend it by hand, or let --move-broken move such lines to FILE.state.",
+        "Correct it by hand, or let --move-broken move such lines to FILE.state.",
     )
 
 

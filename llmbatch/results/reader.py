@@ -123,7 +123,7 @@ class ResultsReader:
             )
         return UsageError(
             f"{self.name}, line {number} is not a result line; it may hold a paid answer",
-            "Mend it by hand, or let `llmbatch run … --move-broken` move such lines to FILE.state.",
+            "Correct it by hand, or let `llmbatch run … --move-broken` move such lines to FILE.state.",
         )
 
     def _with_redone(self, line: Line, used: bytearray) -> Line:

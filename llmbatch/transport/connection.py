@@ -12,6 +12,7 @@ import httpx
 
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.base import Trace, may_be_complete
+from llmbatch.transport.errors import in_words
 from llmbatch.transport.head import joined, mended
 from llmbatch.transport.limits import AnswerTooLarge, Limits
 
@@ -241,7 +242,7 @@ class Connection(asyncio.Protocol):
         if error is None:
             self._ended()
         else:
-            self._fail(httpx.ReadError(str(error) or type(error).__name__))
+            self._fail(httpx.ReadError(in_words(error)))
         # Parser, transport and connection refer to each other: without this, only the garbage collector frees them.
         del self._parser
         self._transport = None

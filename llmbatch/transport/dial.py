@@ -54,7 +54,7 @@ async def resolve(host: str, port: int) -> list[Address]:
 async def _race(addresses: Sequence[Address]) -> socket.socket:
     """Start attempts one after the other, each a little later or when one fails; the first to connect wins."""
     running: set[asyncio.Task[socket.socket]] = set()
-    failures: list[str] = []
+    failures: list[BaseException] = []
     try:
         waiting = list(reversed(addresses))
         while waiting or running:
@@ -69,7 +69,7 @@ async def _race(addresses: Sequence[Address]) -> socket.socket:
             for task in done:
                 error = task.exception()
                 if error is not None:
-                    failures.append(str(error) or type(error).__name__)
+                    failures.append(error)
                 elif winner is None:
                     winner = task.result()
                 else:
@@ -82,7 +82,8 @@ async def _race(addresses: Sequence[Address]) -> socket.socket:
             task.add_done_callback(_discard)
         if running:
             await asyncio.wait(running)
-    raise OSError("; ".join(dict.fromkeys(failures)))
+    reasons = dict.fromkeys(map(str, failures))
+    raise failures[0] if len(reasons) == 1 else OSError("; ".join(reasons))
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:

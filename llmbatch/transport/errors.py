@@ -1,5 +1,7 @@
 """Turns an exception of httpx, and the lane's trace, into a fault."""
 
+import re
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.transport.base import Trace
 from llmbatch.transport.limits import AnswerTooLarge
 
-__all__ = ["timed_out", "to_fault"]
+__all__ = ["in_words", "no_connection", "timed_out", "to_fault"]
 
 _WORDS = 300
 """Characters kept of an exception's text: h11 quotes all of an illegal line."""
@@ -33,7 +35,7 @@ def timed_out(seconds: float, trace: Trace) -> Fault:
 
 def to_fault(error: Exception, trace: Trace) -> Fault:
     """Return the fault of an attempt that an exception ended. Re-raises other exceptions, which are bugs."""
-    message = _described(error)
+    message = in_words(error)[:_WORDS]
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         tls = _tls_error(error)
         if tls is not None:
@@ -52,6 +54,26 @@ def to_fault(error: Exception, trace: Trace) -> Fault:
             retry=True,
         )
     raise error
+
+
+def no_connection(error: OSError, host: str, port: int) -> str:
+    """Say why no connection came about, and where to: a person checks the address first."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(error, TimeoutError):
+        return f"no answer from {address}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"connection refused by {address}"
+    if isinstance(error, socket.gaierror):
+        return f"cannot look up {host}: {in_words(error)}"
+    return f"no connection to {address}: {in_words(error)}"
+
+
+def in_words(error: BaseException) -> str:
+    """Return the text of an error without the system's number; without text, as after a time-out, its type in words."""
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    if re.match("[A-Z][a-z]", text):
+        text = text[:1].lower() + text[1:]
+    return text or re.sub("(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 
 def _doubtful(trace: Trace) -> bool:
@@ -75,9 +97,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _described(error: Exception) -> str:
-    """Describe an exception by type and text, since the text of a reset or a time-out is often empty."""
-    text = str(error)[:_WORDS]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,6 +9,7 @@ import httpx
 
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.base import BaseLane, Trace, may_be_complete
+from llmbatch.transport.errors import in_words
 from llmbatch.transport.head import Head, joined
 from llmbatch.transport.limits import AnswerTooLarge, Limits, socket_options
 
@@ -60,11 +61,11 @@ class HttpxLane(BaseLane):
                 raise httpx.ConnectTimeout(f"no connection within {self._limits.connect_timeout:g} s") from error
             # Exceptions that httpcore does not convert: a broken TLS record, a host label of more than 63 characters.
             broken = httpx.ReadError if trace.began else httpx.ConnectError
-            raise broken(str(error) or type(error).__name__) from error
+            raise broken(in_words(error)) from error
         except BaseException as error:
             await self.aclose()
             if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not trace.began:
-                raise httpx.ConnectError(str(error) or type(error).__name__) from error
+                raise httpx.ConnectError(in_words(error)) from error
             raise
         if not clean:
             await self.aclose()

@@ -14,6 +14,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.transport.base import BaseLane, Trace
 from llmbatch.transport.connection import Connection
 from llmbatch.transport.dial import dial
+from llmbatch.transport.errors import no_connection
 from llmbatch.transport.head import Head
 from llmbatch.transport.limits import Limits
 
@@ -59,18 +60,19 @@ class Http11Lane(BaseLane):
     async def _connect(self, url: httpx.URL) -> Connection:
         scheme, host, port = _origin(url)
         secure = scheme == b"https"
-        name = host.decode("ascii")
+        name, number = host.decode("ascii"), (443 if secure else 80) if port is None else port
         context = self._tls() if secure else None
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
-                sock = await dial(name, (443 if secure else 80) if port is None else port)
+                sock = await dial(name, number)
                 return await Connection.over(
                     sock, limits=self._limits, context=context, server_hostname=name if secure else None
                 )
         except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"no connection within {self._limits.connect_timeout:g} s") from error
+            where = no_connection(error, name, number)
+            raise httpx.ConnectTimeout(f"{where} within {self._limits.connect_timeout:g} s") from error
         except OSError as error:
-            raise httpx.ConnectError(str(error) or type(error).__name__) from error
+            raise httpx.ConnectError(no_connection(error, name, number)) from error
 
     def close(self) -> None:
         """Close the socket at once; the next request opens another."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.core.errors import ExitCode
+from llmbatch.core.plural import counted
 from llmbatch.core.tally import Summary
 
 __all__ = ["Closing", "closings_of"]
@@ -27,22 +28,24 @@ def closings_of(
     stopped = summary.stopped is not None and summary.exit_code not in (ExitCode.READER_GONE, ExitCode.PENDING)
     if stopped:
         yield Closing("stopped", summary.stopped or "")
-        yield Closing("saved", _saved(summary, output))
+        if output is not None:
+            yield Closing("saved", _saved(summary, output))
+        continues = output is not None and not summary.pending
         if summary.hint:
-            yield Closing("next", summary.hint, has_command=True)
+            yield Closing("next", _leading_to_a_command(summary.hint) if continues else summary.hint, has_command=True)
+        if continues:
+            yield Closing("" if summary.hint else "next", same_command, has_command=True)
     if summary.pending:
         yield Closing("next", "the same command collects them; what runs at the provider is billed")
         yield Closing("look", f"llmbatch batches {path} --check", has_command=True)
         yield Closing("cancel", f"llmbatch batches {path} --cancel", has_command=True)
     if output is None and stdout_is_file and (stopped or summary.failed):
-        yield Closing("tip", "results went to a file through stdout; with -o FILE the same command continues a run")
-    if output is None or summary.pending:
+        yield Closing("tip", "with -o FILE instead of > FILE the same command continues a run")
+    if output is None or summary.pending or stopped:
         return
-    if stopped:
-        yield Closing("continue", same_command, has_command=True)
-    elif summary.held:
+    if summary.held:
         yield Closing(
-            "held", f"{summary.held:,} records may have been billed without an answer; they are not sent again"
+            "held", f"{counted(summary.held, 'record')} may have been billed without an answer; not sent again"
         )
         yield Closing("next", "llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     elif summary.failed or summary.failed_before:
@@ -50,10 +53,14 @@ def closings_of(
         yield Closing("look", f"llmbatch report {path}", has_command=True)
 
 
-def _saved(summary: Summary, output: Path | None) -> str:
-    where = f" in {output}" if output is not None else ""
+def _leading_to_a_command(hint: str) -> str:
+    """End a hint so that the command which continues the run can stand below it."""
+    return f"{hint.removesuffix('.')}:" if "same command" in hint else f"{hint} Then:"
+
+
+def _saved(summary: Summary, output: Path) -> str:
+    parts = [counted(summary.ok + summary.done_before, "answer")]
     failed = sum(summary.failed.values()) + summary.failed_before
     doubt = summary.held + summary.dropped
-    return f"{summary.ok + summary.done_before:,} ok, {failed:,} failed{where}" + (
-        f"; {doubt:,} in doubt" if doubt else ""
-    )
+    parts += [counted(failed, "failure")] if failed else []
+    return f"{' and '.join(parts)} in {output}" + (f"; {doubt:,} in doubt" if doubt else "")

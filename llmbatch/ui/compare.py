@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from llmbatch.app.compare import Comparison
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.ui.layout import crop, table
 from llmbatch.ui.symbols import Symbols
@@ -31,7 +32,8 @@ def _lines(found: Comparison, width: int, symbols: Symbols) -> Iterator[str]:
     yield from table(_COLUMNS, rows, width, drop=("p95", "p50", "failed", "records"), ellipsis=symbols.ellipsis)
     yield ""
     same = share(found.agreeing / found.common) if found.common else "none"
-    yield f"{found.common:,} records are answered in all files, {found.agreeing:,} ({same}) with the same answer."
+    common = counted(found.common, "record is", "records are")
+    yield f"{common} answered in all files, {found.agreeing:,} ({same}) with the same answer."
     if len(names) > 2:
         yield ""
         columns = ("the same answer", *(str(number) for number in range(1, len(names) + 1)))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from llmbatch.app.timer import ticking
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
@@ -50,7 +51,7 @@ def counts(now: Snapshot) -> list[str]:
     if now.latency is not None:
         parts.append(f"{duration(now.latency)} an answer")
     if now.input_tokens or now.output_tokens:
-        parts.append(f"{now.input_tokens:,}+{now.output_tokens:,} tokens")
+        parts.append(f"{now.input_tokens:,} tokens in, {now.output_tokens:,} out")
     if now.cost is not None:
         parts.append(money(now.cost) + ("" if now.left is None else f" ({money(now.left)} left)"))
     return parts
@@ -61,17 +62,16 @@ def batches_line(now: Snapshot) -> str:
     state = now.batches
     if state is None:
         return ""
-    several = "es" if state.running != 1 else ""
-    parts = [f"{state.running:,} batch{several} running"]
+    parts = [f"{counted(state.running, 'batch', 'batches')} running"]
     if state.answered is not None:
         parts.append(f"{state.answered:,} of {state.records:,} answered")
     elif state.running:
-        parts.append(f"{state.records:,} records")
+        parts.append(counted(state.records, "record"))
     if state.running:
         parts.append(f"{'oldest ' if state.running > 1 else ''}{duration(state.age)} of {duration(state.window)}")
     if state.queued:
         model = f" of {printable(state.model, 60)}" if state.model else ""
-        parts.append(f"{state.queued:,} wait{'s' if state.queued == 1 else ''} for room in the queue{model}")
+        parts.append(f"{counted(state.queued, 'waits', 'wait')} for room in the queue{model}")
     if state.trouble:
         parts.append(printable(state.trouble, 200))
     return ", ".join(parts)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.results.stats import Stats, StatsByModel
 from llmbatch.ui.console import WIDE
@@ -63,7 +64,7 @@ def _block(files: int, total: Stats, symbols: Symbols) -> Iterator[tuple[str, li
     yield "requests", [f"{total.requests:,}", *_counted((total.sent_again, "sent again"))]
     if some := _counted((total.reused, "reused"), (total.deduplicated, "deduplicated")):
         yield "answers", some
-    if some := _counted((total.possibly_billed, "requests may have been billed without an answer")):
+    if some := _counted((total.possibly_billed, "possibly billed without an answer")):
         yield "in doubt", some
     if total.latencies:
         shape = histogram(total.latencies)
@@ -85,7 +86,14 @@ def _block(files: int, total: Stats, symbols: Symbols) -> Iterator[tuple[str, li
         )
     if total.cost_usd is not None:
         each = [f"{money(total.cost_usd / total.ok)} an answer"] if total.ok else []
-        yield "cost", [money(total.cost_usd), *each, *_counted((total.unpriced, "answers have no price"))]
+        yield (
+            "cost",
+            [
+                money(total.cost_usd),
+                *each,
+                *([f"{counted(total.unpriced, 'answer')} without a price"] if total.unpriced else []),
+            ],
+        )
     if total.first_started_at and total.last_started_at:
         yield "sent", [f"{total.first_started_at} to {total.last_started_at}"]
     if files > 1:
@@ -124,7 +132,7 @@ def account_rows(files: int, total: Stats) -> list[Fact]:
         if total.tokens[name]:
             rows.append(Fact(what, f"{total.tokens[name]:,}", (name,)))
     if total.cost_usd is not None:
-        partly = f" ({total.unpriced:,} answers have no price)" if total.unpriced else ""
+        partly = f" ({counted(total.unpriced, 'answer')} without a price)" if total.unpriced else ""
         rows.append(Fact("cost", f"{money(total.cost_usd)}{partly}", ("cost_usd", *(["unpriced"] if partly else []))))
     if latency := total.latency_s():
         ranks = tuple(f"latency_s.{rank}" for rank in latency)

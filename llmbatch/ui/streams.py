@@ -10,9 +10,11 @@ from llmbatch.codec import json
 from llmbatch.core.events import Event, Finished, Notice, Paused, Retrying, Stopping
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.core.stderr import write_stderr
 from llmbatch.results.stream_sink import StreamSink
+from llmbatch.ui.units import duration
 
 __all__ = [
     "EventLog",
@@ -82,7 +84,7 @@ class EventLog:
                 now = time.monotonic()
                 if now - self._pause_shown > 5.0:
                     self._pause_shown = now
-                    self._tell(f"waiting {wait:.0f} s: {_fault(fault)}")
+                    self._tell(f"waiting {duration(wait)}: {_fault(fault)}")
 
     def _tell(self, text: str) -> None:
         self._say(f"llmbatch: {printable(self._redact(text), 500)}")
@@ -90,8 +92,8 @@ class EventLog:
 
 def _stopping(reason: str, in_flight: int, grace: float) -> str:
     if grace <= 0:
-        return f"stopping: {reason}; {in_flight} requests in flight are dropped"
-    return f"stopping: {reason}; finishing {in_flight} requests, interrupt again to drop them"
+        return f"stopping: {reason}; {counted(in_flight, 'request')} in flight dropped"
+    return f"stopping: {reason}; finishing {counted(in_flight, 'request')}; interrupt again to drop them"
 
 
 def _fault(fault: Fault) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from llmbatch.core.errors import ExitCode
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.core.tally import FailureExample, ModelTally, Summary
 from llmbatch.ui.causes import shares_line
@@ -101,8 +102,8 @@ def _style(summary: Summary) -> str:
     return "bold yellow" if summary.exit_code in _OPEN else "bold red"
 
 
-_OPEN = (ExitCode.HELD, ExitCode.PENDING, ExitCode.READER_GONE)
-"""The ends after which nothing is wrong, but not all is done."""
+_OPEN = (ExitCode.CEILING, ExitCode.HELD, ExitCode.PENDING, ExitCode.READER_GONE)
+"""The ends after which no person must act, but not all is done."""
 
 
 def _block(
@@ -122,14 +123,14 @@ def _block(
     earlier = (
         _counted(summary.done_before, "answered"),
         _counted(summary.failed_before, "failed"),
-        _counted(summary.orphans, "lines without a record"),
+        counted(summary.orphans, "line") + " without a record" if summary.orphans else "",
     )
     if any(earlier):
         yield "before", line(*earlier)
     if summary.pending:
-        yield "batches", line(f"{summary.pending:,} records are with the provider")
+        yield "batches", line(f"{counted(summary.pending, 'record is', 'records are')} with the provider")
     if summary.others:
-        yield "others", line(f"{summary.others:,} lines of batches are of records that are not in this input")
+        yield "others", line(f"{counted(summary.others, 'answer')} of batches to records that are not in this input")
     if summary.held or summary.dropped:
         yield "in doubt", line(_counted(summary.held, "held"), _counted(summary.dropped, "dropped in flight"))
     requests = f"{summary.requests:,}"
@@ -175,7 +176,7 @@ def _failures(summary: Summary, symbols: Symbols, redact: Callable[[str], str], 
             head += "  " + _example(example, symbols, redact, width - len(head) - 2)
         lines.append(head.rstrip())
     if len(kinds) > _KINDS:
-        lines.append(f"and {len(kinds) - _KINDS:,} other kinds")
+        lines.append(f"and {counted(len(kinds) - _KINDS, 'other kind')}")
     return lines
 
 

@@ -57,7 +57,7 @@ def test_the_table_names_files_costs_and_differing_answers_and_drives_no_termina
         tmp_path, [ok("a", 0, "yes", cost_usd=0.5)], [ok("a", 0, evil, cost_usd=0.25)], [ok("a", 0, "yes")]
     )
     text = comparison_text(found, 100, UNICODE).decode()
-    assert "1 records are answered in all files" in text and "$0.5000" in text and "id a" in text
+    assert "1 record is answered in all files" in text and "$0.5000" in text and "id a" in text
     assert "\x1b" not in text and max(map(len, text.splitlines())) <= 100
 
 

@@ -77,8 +77,8 @@ def test_an_unknown_price_is_no_price() -> None:
 
 def test_answers_without_a_price_are_told_but_not_those_that_were_paid_elsewhere() -> None:
     paid = [ok("a", 0, cost_usd=0.5), failed("b", 1, cost_usd=0.25), ok("c", 2, reused=True)]
-    assert b"no price" not in account_text(book_of(paid), None, UNICODE)
-    assert "· 1 answers have no price".encode() in account_text(book_of([*paid, ok("d", 3)]), None, UNICODE)
+    assert b"without a price" not in account_text(book_of(paid), None, UNICODE)
+    assert "· 1 answer without a price".encode() in account_text(book_of([*paid, ok("d", 3)]), None, UNICODE)
 
 
 def test_nothing_at_all_is_an_account_too() -> None:

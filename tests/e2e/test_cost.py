@@ -19,7 +19,7 @@ def test_the_ceiling_holds_over_several_runs_and_each_ends_to_be_continued(
     for ceiling in (0.3, 0.6):
         done = llmbatch("run", "in.jsonl", *mock(*PRICE), "--max-cost", ceiling, "-o", out, "--summary", "json")
         assert done.code == 5, done.stderr
-        assert f"--max-cost ${ceiling:g}" in done.stderr and "continue: llmbatch run" in done.stderr
+        assert f"--max-cost ${ceiling:g}" in done.stderr and "\nllmbatch run in.jsonl" in done.stderr
         lines = lines_of(out)
         cost = sum(line["cost_usd"] for line in lines)
         assert ceiling - 0.03 < cost <= ceiling

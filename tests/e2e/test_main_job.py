@@ -161,7 +161,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_needs_no_key(llmbatch: Command) 
     assert done.code == 0
     assert done.result["url"] == "https://api.openai.com/v1/chat/completions"
     assert done.result["body"]["max_completion_tokens"] == 5
-    assert "nothing sent" in done.stderr and "1 records that cannot be sent" in done.stderr
+    assert "nothing sent" in done.stderr and "1 unusable" in done.stderr
 
 
 def test_a_dry_run_sends_nothing_and_its_keys_are_those_of_the_run(llmbatch: Command, mock: Mock) -> None:
@@ -223,7 +223,9 @@ def test_the_death_of_the_process_that_holds_the_connections_loses_nothing(
     os.kill(holder, signal.SIGKILL)
     done = run.end()
     assert (
-        done.code == 70 and "the process that holds the connections" in done.stderr and "saved      1 ok" in done.stderr
+        done.code == 70
+        and "the process that holds the connections" in done.stderr
+        and "saved      1 answer" in done.stderr
     )
     rest = llmbatch("run", *mock("-o", "out.jsonl"), stdin=records)
     assert rest.code == 0
@@ -244,7 +246,7 @@ def test_a_provider_that_dies_ends_the_run_with_what_was_saved(
     run.write(*[f"later {n}" for n in range(40)])
     run.end_input()
     done = run.end()
-    assert done.code == 5 and "--max-outage" in done.stderr and "saved      1 ok" in done.stderr
+    assert done.code == 5 and "--max-outage" in done.stderr and "saved      1 answer" in done.stderr
     assert [r["status"] for r in lines_of(tmp_path / "out.jsonl")] == ["ok"]
     again = start_mock()
     rest = llmbatch("run", *again("-o", "out.jsonl"), stdin=["first", *[f"later {n}" for n in range(40)]])

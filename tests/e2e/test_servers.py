@@ -37,7 +37,7 @@ def test_a_server_that_dies_in_the_middle_costs_no_record(
     assert ended.code == 0, ended.stderr
     assert sorted(line["id"] for line in lines_of(out)) == sorted(record["id"] for record in RECORDS)
     assert len(lasting.ledger()) >= 200
-    assert f"{dying.base_url} is set aside" in ended.stderr
+    assert f"{dying.base_url} is paused" in ended.stderr
     summary = json.loads(ended.stderr[ended.stderr.index("{") :])
     first, second = summary["endpoints"]
     assert first["url"] == lasting.base_url and first["answered"] >= 200

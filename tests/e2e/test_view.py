@@ -44,7 +44,7 @@ def test_results_into_a_file_by_redirection_are_told_of_the_flag(llmbatch: Comma
     with open(tmp_path / "results", "wb") as regular:
         bad = llmbatch("run", *mock(), stdin=["hi", {}], stdout=regular.fileno())
         good = llmbatch("run", *mock(), stdin=["hi"], stdout=regular.fileno())
-    assert "with -o FILE the same command continues" in bad.stderr
+    assert "with -o FILE instead of > FILE the same command continues" in bad.stderr
     assert "-o FILE" not in good.stderr, "nothing has to be sent again"
     assert "-o FILE" not in llmbatch("run", *mock(), stdin=["hi", {}]).stderr
 

@@ -511,7 +511,7 @@ def test_the_jobs_of_a_model_left_out_are_named_once() -> None:
 def test_people_are_told_of_a_model_left_out() -> None:
     events: list[Event] = []
     two_models(events)
-    assert [e.text for e in events if isinstance(e, Notice) and "'bad' is left out" in e.text]
+    assert [e.text for e in events if isinstance(e, Notice) and "'bad' gets no more requests" in e.text]
 
 
 def test_the_last_model_given_up_ends_the_run() -> None:

@@ -79,7 +79,7 @@ def test_one_that_is_gone_is_set_aside_probed_one_at_a_time_and_taken_back() -> 
     assert 2 <= servers.count(1, 4.0, 30.0) <= 15
     assert servers.share(1, 52.0) > 0.4
     aside, back = notices(run.events)
-    assert "http://1 is set aside" in aside and "http://1 works again" in back
+    assert "http://1 is paused" in aside and "http://1 works again" in back
 
 
 def test_a_storm_of_server_errors_sets_one_aside_before_records_are_lost() -> None:
@@ -105,7 +105,7 @@ def test_one_that_refuses_the_key_or_lacks_the_model_is_left_out() -> None:
         run = run_at(servers)
         assert run.sink.ok == 2000 and not run.stops
         assert servers.count(0) <= 16
-        assert "http://0 is left out" in notices(run.events)[0]
+        assert "http://0 gets no more requests" in notices(run.events)[0]
 
 
 def test_a_run_ends_when_none_was_ever_there() -> None:

@@ -777,7 +777,10 @@ def test_what_is_in_doubt_is_told_before_anything_is_sent(world: World, stdin: b
     asked = prompts("a", *(f"{name} [[mock:cut times=1]]" for name in "bcdef"))
     assert world.run(asked, "--in-doubt", "hold").code == 7
     held = world.run(asked, "--in-doubt", "hold", stdin=stdin)
-    assert held.code == 7 and ("5 in doubt" if stdin else "5 held in doubt ('b', 'c', 'd', …)") in held.stderr
+    assert (
+        held.code == 7
+        and ("5 in doubt" if stdin else "5 in doubt and not sent again ('b', 'c', 'd', …)") in held.stderr
+    )
     assert "5 of them in doubt and may be paid for twice" in world.run(asked, "--dry-run").stderr
     again = world.run(asked, stdin=stdin)
     named = "" if stdin else " ('b', 'c', 'd', …)"

@@ -50,10 +50,11 @@ def closed_port() -> int:
 
 def test_a_refused_port_is_free_to_try_again(run: Run, opening: Open) -> None:
     async def scene() -> None:
-        async with opening(f"http://127.0.0.1:{closed_port()}") as sender:
+        port = closed_port()
+        async with opening(f"http://127.0.0.1:{port}") as sender:
             for _ in range(2):
                 fault = assert_fault(await sender.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
-                assert "ConnectError" in fault.message
+                assert fault.message in (f"connection refused by 127.0.0.1:{port}", "all connection attempts failed")
 
     run(scene())
 
@@ -77,7 +78,7 @@ def test_a_black_hole_ends_at_the_connect_time_out(run: Run, opening: Open, blac
         async with opening(f"http://127.0.0.1:{black_hole}", connect_timeout=0.2) as sender:
             result = await sender.send(asking())
             fault = assert_fault(result, Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
-            assert "ConnectTimeout" in fault.message
+            assert "within 0.2 s" in fault.message
 
     run(scene())
 

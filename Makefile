@@ -102,11 +102,11 @@ live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys a
 
 .venv-scale/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-scale
-	.venv-scale/bin/pip install --quiet --disable-pip-version-check --editable '.[ray]' pytest pytest-timeout
+	.venv-scale/bin/pip install --quiet --disable-pip-version-check --editable '.[scale]'
 	@touch $@
 
-scale: .venv-scale/installed  ## a Ray cluster of two nodes on this machine: nodes and drivers are lost
-	.venv-scale/bin/pytest -v tests/scale/ray_cluster.py
+scale: .venv-scale/installed  ## workers, limits and a Ray cluster of two nodes on this machine; some are killed: 3 minutes
+	.venv-scale/bin/pytest -v -n 4 --dist loadgroup -o filterwarnings=default tests/scale/*.py
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .venv-real .venv-scale results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -93,7 +93,8 @@ class _ReadAhead:
 
     fraction = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, rows: bool = False) -> None:
+        self._entry = _row if rows else _entry
         self._ready: deque[Entry] = deque()
         self._failure: InputError | None = None
         self._changed = threading.Condition()
@@ -126,7 +127,7 @@ class _ReadAhead:
 
     def _put(self, value: Any) -> None:
         self._number += 1
-        entry = _entry(self._number, value)
+        entry = self._entry(self._number, value)
         with self._changed:
             self._ready.append(entry)
             self._changed.notify_all()
@@ -161,10 +162,13 @@ class Iterated(_ReadAhead):
 
 
 class Awaited(_ReadAhead):
-    """The records of an asynchronous iterable: `pump` takes them, on the loop and in one task."""
+    """The records of an asynchronous iterable: `pump` takes them, on the loop and in one task.
 
-    def __init__(self, records: AsyncIterable[Any]) -> None:
-        super().__init__()
+    With `rows` they are those of a table, whose values may be of any type.
+    """
+
+    def __init__(self, records: AsyncIterable[Any], *, rows: bool = False) -> None:
+        super().__init__(rows=rows)
         self._records = records
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Event()

@@ -58,7 +58,7 @@ def test_pandas_gets_a_row_for_each_result(finished: llmbatch.Run, monkeypatch: 
 
 
 def test_the_text_of_an_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmbatch.api.stream.ENVIRONMENT", {})
+    monkeypatch.setattr("llmbatch.api.background_run.ENVIRONMENT", {})
     with pytest.raises(llmbatch.ActionNeeded, match=r"(?s)GROQ_API_KEY is not set.*export GROQ_API_KEY"):
         llmbatch.run(["a"], provider="groq", model="m")
 

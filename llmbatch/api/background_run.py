@@ -1,0 +1,205 @@
+"""A run in a task of its own, whose results are taken as values: under `stream`, `run` and the stage for Ray Data."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from llmbatch.api.options import API_KEY, Options, settings_of
+from llmbatch.api.result import Result
+from llmbatch.api.result_queue import ResultQueue
+from llmbatch.api.run_result import Run
+from llmbatch.app.composition import open_session
+from llmbatch.app.servers import Servers, find_servers
+from llmbatch.app.session import Session, View
+from llmbatch.app.shared import Shared
+from llmbatch.core.environment import ENVIRONMENT
+from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
+from llmbatch.core.ports import Observer
+from llmbatch.core.redact import Redactor
+from llmbatch.core.settings import Settings
+from llmbatch.core.system_limits import explain_shortage
+from llmbatch.core.tally import Summary
+from llmbatch.input.entry import RecordSource
+from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
+from llmbatch.parts.limits_server import shared_limits
+from llmbatch.transport_process.spawn import spawn_transport
+from llmbatch.ui.streams import EventLog
+
+__all__ = ["BackgroundRun", "Limits", "Records", "environment_of", "event_log", "hints", "sources"]
+
+Record: TypeAlias = "str | dict[str, Any]"
+Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path"
+"""Prompts as strings, records as dicts like lines of JSONL, or the path of a file of records."""
+Limits = Callable[
+    [Settings, Servers, Mapping[str, str]], AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]
+]
+"""Makes limits that are shared with other runs, while a context lasts, and what watches refusals for them."""
+
+_log = logging.getLogger("llmbatch")
+
+
+@contextmanager
+def hints() -> Iterator[None]:
+    """Make what to do next a part of the text of errors."""
+    try:
+        yield
+    except LlmbatchError as error:
+        if error.hint and len(error.args) == 1 and error.hint not in str(error):
+            error.args = (f"{error.message}\n{error.hint}",)
+        raise
+
+
+class BackgroundRun:
+    """A run in a task of its own. Raises UsageError for bad options."""
+
+    def __init__(
+        self,
+        records: "Records | Awaited",
+        options: Options,
+        *,
+        tee: bool,
+        view: View | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._view, self._limits = view, limits
+        paths, self._source, self._pump = sources(records)
+        self.settings = settings_of(options, paths, tee=tee)
+        if self.settings.output.folder is not None:
+            raise UsageError("stream has no parts", "llmbatch.run(path, output='DIR/') works on a run of parts.")
+        self._environment = environment_of(options)
+        self._servers = find_servers(self.settings.model, self._environment, self.settings.patience.connect_timeout)
+        self.queue = ResultQueue()
+        self.summary: Summary | None = None
+        self._failure: Exception | None = None
+        self._session: Session | None = None
+        self._closed = False
+        self._ended = asyncio.Event()
+
+    async def results(self) -> AsyncGenerator[Result, None]:
+        """Run; yield the results as they come, and then raise why the run ended early, if it did."""
+        task = asyncio.create_task(self.work())
+        try:
+            while results := await self.queue.take():
+                for result in results:
+                    yield result
+            await asyncio.shield(task)
+            with hints():
+                self.raise_failure()
+        finally:
+            self.close()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+
+    async def work(self) -> None:
+        """Run to the end; keep an error for `raise_failure`."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                if self._pump is not None:
+                    tasks.start_soon(self._pump.pump)
+                tasks.start_soon(self._run)
+                try:
+                    await self._ended.wait()
+                finally:  # also if the loop is shut down: the writer must not wait for a reader then
+                    self.close()
+                tasks.cancel_scope.cancel()
+        except Exception as error:
+            self._failure = _first(error)
+        finally:
+            self.queue.close()
+
+    def close(self) -> None:
+        """Accept no more results; end the run unless it is over."""
+        self._closed = True
+        self.queue.close()
+        if self._source is not None:
+            self._source.interrupt()
+        if self._session is not None and not self._ended.is_set():
+            self._session.drop(ReaderGone("the results are not taken any more"))
+
+    def raise_failure(self, ended: Run | None = None) -> None:
+        """Raise the error that prevented the run or ended it early, if there is one."""
+        failure = self._failure
+        if failure is None and self._session is not None:
+            failure = self._session.stopped
+        if isinstance(failure, LlmbatchError):
+            failure.run = ended
+        if failure is not None:
+            raise failure
+
+    async def _run(self) -> None:
+        with ExitStack() as stack:
+            session = await anyio.to_thread.run_sync(self._open, stack)
+            if not self._closed:
+                self._session = session
+                self.summary = await session.to_the_end(self._view)
+            await anyio.to_thread.run_sync(stack.close)
+        self._ended.set()
+
+    def _open(self, stack: ExitStack) -> Session:
+        limits = self._limits
+        if limits is None and self.settings.pace.share_limits is not None:
+            limits = shared_limits
+        shared: Shared | None = None
+        watching: Sequence[Observer] = ()
+        if limits is not None:
+            shared, watching = stack.enter_context(limits(self.settings, self._servers, self._environment))
+        transport = stack.enter_context(spawn_transport())
+        return stack.enter_context(
+            open_session(
+                self.settings,
+                self._servers,
+                transport,
+                self._environment,
+                self.queue.rendering,
+                source=self._source,
+                observers=(event_log(self._servers.redact), *watching),
+                shared=shared,
+            )
+        )
+
+
+def environment_of(options: Options) -> dict[str, str]:
+    """Return the variables of the environment, with the key that is given as an option."""
+    return dict(ENVIRONMENT) | ({API_KEY: options["api_key"]} if "api_key" in options else {})
+
+
+def event_log(redact: Redactor) -> EventLog:
+    """Return an observer that tells what happens to the logger `llmbatch`."""
+    return EventLog(_log.info, redact, verbose=_log.isEnabledFor(logging.DEBUG))
+
+
+def sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:
+    """Return the paths of files, or the source of values and its pump if it is asynchronous. Raises UsageError."""
+    if isinstance(records, Path):
+        return (str(records),), None, None
+    if isinstance(records, Awaited):
+        return (), records, records
+    if isinstance(records, str | bytes | dict):
+        raise UsageError(
+            f"records is a {type(records).__name__}, not several records", "Pass a list, or pathlib.Path for a file."
+        )
+    rows = table_rows(records)
+    if rows is not None:
+        size = len(records) if hasattr(records, "__len__") else getattr(records, "num_rows", 0)
+        return (), Collected(rows, size, rows=True), None
+    if isinstance(records, AsyncIterable):
+        awaited = Awaited(records)
+        return (), awaited, awaited
+    if isinstance(records, Collection):
+        return (), Collected(records, len(records)), None
+    if isinstance(records, Iterable):
+        return (), Iterated(records), None
+    raise UsageError(f"records is a {type(records).__name__}, not records", "Pass a list, an iterator or a Path.")
+
+
+def _first(error: Exception) -> Exception:
+    first = error
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, LlmbatchError) else explain_shortage(error) or first

@@ -137,7 +137,7 @@ class Tally:
             return
         job, verdict = outcome.job, outcome.verdict
         attempts = job.attempts
-        share = self._share(job.route.model)
+        share = self.models.get(job.route.model) or self._share(job.route.model)
         share.attempts += attempts.sent
         if not attempts.batch:
             share.latencies.append(attempts.latency)

@@ -1,10 +1,9 @@
 """Decides what is sent next and what becomes of each answer: all queues of a run. Pure, the clock passed in.
 
-A queue per route with its gates, and a heap of jobs due later. Workers take requests and bring verdicts back; they
+A queue per route with its gates, and a queue of delayed jobs. Workers take requests and bring verdicts back; they
 never wait for a record or at a gate themselves.
 """
 
-import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +17,9 @@ from llmbatch.core.outcome import Completion, CopiedAnswer, Outcome
 from llmbatch.core.ports import Dialect, Observer
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.engine.dedupe import Dedupe, Entry
+from llmbatch.engine.delayed import Delayed
 from llmbatch.engine.explain import cost_reached, gave_up, server_changed
-from llmbatch.engine.retries import Retries
+from llmbatch.engine.retries import Retries, smaller_requests
 from llmbatch.engine.routes import RouteQueue, Routes
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.fail_fast import FailFast
@@ -57,8 +57,8 @@ class Dispatch:
         self.routes = Routes(new_gate, servers, dialect)
         """The queues of all routes, for those who ask what may be sent and what keeps it from being sent."""
         self._queues = self.routes.queues
-        self._due: list[tuple[float, int, Job]] = []
-        self._sequence = itertools.count()
+        self._delayed = Delayed()
+        self._groups = itertools.count(1)
         self._closed = False
         self.skipped: list[Job] = []
         """Jobs of stopped routes, until `take_skipped` returns them."""
@@ -92,7 +92,7 @@ class Dispatch:
     @property
     def waiting(self) -> int:
         """Count the jobs that are due later."""
-        return len(self._due)
+        return len(self._delayed)
 
     @property
     def following(self) -> int:
@@ -106,12 +106,12 @@ class Dispatch:
 
     def due(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are due next, each with its time."""
-        return [(at, job) for at, _, job in heapq.nsmallest(most, tuple(self._due))]
+        return self._delayed.first(most)
 
     @property
     def outstanding(self) -> int:
         """Count the jobs that have no outcome yet."""
-        return self.queued + len(self._due) + self.in_flight + self.following + self._recording
+        return self.queued + self.waiting + self.in_flight + self.following + self._recording
 
     def add(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Queue new jobs; return those that have an answer of this run already, under dedupe."""
@@ -132,8 +132,10 @@ class Dispatch:
 
     def take(self, now: float) -> Request | None:
         """Hand out a request that may be sent now, None when there is none."""
-        if self._due and self._due[0][0] <= now:
-            self._requeue_due(now)
+        if self._delayed.next <= now:
+            for job in self._delayed.take(now):
+                self._queues[job.route].again.append(job)
+                self.queued += 1
         if not self.queued or self._budget.short:
             return None
         return self._request(queue, now) if (queue := self.routes.next(now)) is not None else None
@@ -142,7 +144,7 @@ class Dispatch:
         """Return when `take` may have something that it has not now, without anything else happening; or infinity."""
         if self._budget.short:
             return math.inf
-        at = self._due[0][0] if self._due else math.inf
+        at = self._delayed.next
         if self.queued:
             at = min(at, self.routes.opens(now))
         return max(now, at)  # jobs that came due since `take` looked are due now
@@ -242,7 +244,7 @@ class Dispatch:
                 done.append(outcome)
                 self._leave_all(self._released(job))
             else:
-                heapq.heappush(self._due, (now, next(self._sequence), job))
+                self._delayed.add(now, job)
         return done
 
     def take_skipped(self) -> list[Job]:
@@ -256,15 +258,16 @@ class Dispatch:
         Jobs that have a paid answer, and wait for a better one, are returned with that answer.
         """
         self._closed = True
-        waiting = itertools.chain((job for _, _, job in self._due), *(queue.again for queue in self.routes))
         paid = [
-            Outcome(job, job.attempts.unusable_answer) for job in waiting if job.attempts.unusable_answer is not None
+            Outcome(job, job.attempts.unusable_answer)
+            for job in itertools.chain(self._delayed, *(queue.again for queue in self.routes))
+            if job.attempts.unusable_answer is not None
         ]
-        self.not_started += self.queued + len(self._due) - len(paid)
+        self.not_started += self.queued + self.waiting - len(paid)
         if self._dedupe is not None:
             self.not_started += self._dedupe.forget()
         self.queued = 0
-        self._due.clear()
+        self._delayed.clear()
         for queue in self.routes:
             queue.again.clear()
             queue.fresh.clear()
@@ -274,12 +277,6 @@ class Dispatch:
         """Return why a person must act, at the end of a run: a route that was left out, or that never worked."""
         hopeless = self._fail_fast.hopeless().items()
         return self.left_out or next((gave_up(fault, route) for route, fault in hopeless), None)
-
-    def _requeue_due(self, now: float) -> None:
-        while self._due and self._due[0][0] <= now:
-            job = heapq.heappop(self._due)[2]
-            self._queues[job.route].again.append(job)
-            self.queued += 1
 
     def _request(self, queue: RouteQueue, now: float) -> Request | None:
         source = queue.source()
@@ -306,15 +303,10 @@ class Dispatch:
         return request
 
     def _split(self, queue: RouteQueue, jobs: Sequence[Job], fault: Fault) -> None:
-        """Queue the halves of a failed request before all others, which finds the job that fails in a few steps.
-
-        The jobs of a paid answer that could not be matched to them go one by one: halves would be paid several times.
-        """
+        """Queue the jobs of a failed request before all others, as smaller requests."""
         self._notify(Retrying(jobs[0], fault, 0.0))
-        middle = len(jobs) // 2
-        halves = (jobs[middle:], jobs[:middle])
-        for part in [(job,) for job in reversed(jobs)] if fault.billing is Billing.BILLED else halves:
-            peers = next(self._sequence) + 1
+        for part in reversed(smaller_requests(jobs, fault)):
+            peers = next(self._groups)
             for job in reversed(part):
                 job.attempts.pack_group = peers
                 self._queue(queue, job, queue.again.appendleft)
@@ -332,7 +324,7 @@ class Dispatch:
             self._notify(Paused(job.route, fault, queue.gate.gate_for(request).closed_until - now, step.added))
         self._end(step.stop)
         if fault.billing in (Billing.DOUBTFUL, Billing.SERVER):
-            job.attempts.pack_group = next(self._sequence) + 1  # what may be billed twice is sent alone
+            job.attempts.pack_group = next(self._groups)  # what may be billed twice is sent alone
         if step.wait is None:
             return False
         if ending:
@@ -344,7 +336,7 @@ class Dispatch:
                 self.unrecorded.append(Outcome(job, fault))
                 self._recording += 1
             else:
-                heapq.heappush(self._due, (now + step.wait, next(self._sequence), job))
+                self._delayed.add(now + step.wait, job)
             if not step.with_route:
                 self._notify(Retrying(job, fault, step.wait))
         return True
@@ -386,11 +378,7 @@ class Dispatch:
             return
         queue.stopped = True
         self.queued -= len(queue.again) + len(queue.fresh)
-        late = [due for due in self._due if due[2].route == route]
-        if late:
-            self._due = [due for due in self._due if due[2].route != route]
-            heapq.heapify(self._due)
-        for job in (*queue.again, *queue.fresh, *(due[2] for due in late)):
+        for job in (*queue.again, *queue.fresh, *self._delayed.take_of(route)):
             self._leave_out(job)
         queue.again.clear()
         queue.fresh.clear()

@@ -1,6 +1,6 @@
 """Decides what follows a fault: another attempt of the job, a pause of its route, or the end of the run. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmbatch.core.errors import LlmbatchError
@@ -14,7 +14,7 @@ from llmbatch.pacing.fail_fast import FailFast
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy, backoff, singled_out
 
-__all__ = ["NextStep", "Retries"]
+__all__ = ["NextStep", "Retries", "smaller_requests"]
 
 CONFIRMATIONS = 2
 """Extra attempts, one probe at a time, before a key or account that worked counts as invalid."""
@@ -161,6 +161,17 @@ class Retries:
             return 0.0
         refused = job.attempts.refused
         return backoff(refused[0] if refused is not None else 1, REFUSED_BACKOFF, self._random)
+
+
+def smaller_requests(jobs: Sequence[Job], fault: Fault) -> list[Sequence[Job]]:
+    """Split a request whose jobs cannot be told apart: into halves, which finds the job that fails in a few steps.
+
+    The jobs of a paid answer that could not be matched to them go one by one: halves would be paid several times.
+    """
+    if fault.billing is Billing.BILLED:
+        return [(job,) for job in jobs]
+    middle = len(jobs) // 2
+    return [jobs[:middle], jobs[middle:]]
 
 
 def _is_unreachable(fault: Fault) -> bool:

@@ -121,8 +121,8 @@ class Store(ResultsFile):
     def _replaced_doubts(self, jobs: Sequence[Job]) -> Iterator[tuple[Intent, int]]:
         """Yield the requests in doubt that only lines tell which will be replaced, other than the new ones."""
         lines = self._lines
-        for job in jobs:
-            place = lines.find(name_of(job.identity)) if job.redo else None
+        for job in [job for job in jobs if job.redo]:
+            place = lines.find(name_of(job.identity))
             if place is None or lines.key(place) == key_fingerprint(job.key) or lines.traits(place) & LineFlags.OK:
                 continue
             attempts = self._possibly_billed(place)

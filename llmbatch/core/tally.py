@@ -43,8 +43,10 @@ class ModelTally(Counts):
         if usage is not None:
             self.input_tokens += usage.input_tokens or 0
             self.output_tokens += usage.output_tokens or 0
-            self.cached_input_tokens += usage.cached_input_tokens or 0
-            self.cache_write_tokens += usage.cache_write_tokens or 0
+            if usage.cached_input_tokens:
+                self.cached_input_tokens += usage.cached_input_tokens
+            if usage.cache_write_tokens:
+                self.cache_write_tokens += usage.cache_write_tokens
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""

@@ -93,11 +93,12 @@ class Intents:
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
         self._map_marks(len(marks))
 
-    def plan(self, intents: Sequence[tuple[int, int, bool]], marks: Sequence[int], *, sync: bool) -> int:
+    def plan(self, intents: Sequence[tuple[int, int, bool]], attempts: Sequence[int], *, sync: bool) -> int:
         """Enter records (the fields of an Intent) with one write and one sync; return the number of the first.
 
-        Raises OSError.
+        `attempts` counts for each those whose outcome is not known. Raises OSError.
         """
+        marks = attempts if max(attempts, default=0) <= MOST else [min(MOST, count) for count in attempts]
         first = self._count
         if first + len(intents) > self._size:
             self._map_marks(max(self._size * 2, first + len(intents), _PIECE))
@@ -124,10 +125,10 @@ class Intents:
         """Say what others did to the file of entries, without which a crash would hide what was sent."""
         return self._file.tampering()
 
-    def mark(self, place: int, value: int) -> None:
-        """Set a mark."""
+    def mark(self, place: int, attempts: int) -> None:
+        """Mark how many attempts of a record there were whose outcome is not known."""
         assert self._marks is not None
-        self._marks[place] = MARKS[value]
+        self._marks[place] = MARKS[attempts if attempts < MOST else MOST]  # noqa: FURB136 - min() takes twice as long
 
     def settle(self, places: Iterable[int]) -> None:
         """Mark that these records have their lines."""

@@ -20,7 +20,7 @@ from llmbatch.results.disk import free_name
 from llmbatch.results.index import LineFlags, flags_of
 from llmbatch.results.indexing import NotIndexed, read_entries
 from llmbatch.results.intent_file import read_left
-from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
+from llmbatch.results.intents import SETTLED, Intent, Intents
 from llmbatch.results.journal import Journal
 from llmbatch.results.lines import (
     Line,
@@ -101,16 +101,16 @@ class Store(ResultsFile):
     def plan(self, jobs: Sequence[Job]) -> None:
         """Enter jobs on disk, before their first request may leave. Raises OutputError."""
         intents = [(name_of(job.identity) & FINGERPRINT, key_fingerprint(job.key), job.redo) for job in jobs]
-        marks = [min(MOST, job.attempts.possibly_billed) for job in jobs]
-        for intent, attempts in self._replaced_doubts(jobs):
+        attempts = [job.attempts.possibly_billed for job in jobs]
+        for intent, count in self._replaced_doubts(jobs):
             intents.append(intent)
-            marks.append(min(MOST, attempts))
+            attempts.append(count)
         found = self._intents.tampering()
         if found is not None:
             raise OutputError(found.what, "No answer is lost by that; run the same command again.")
         try:
             with self._planning:
-                first = self._intents.plan(intents, marks, sync=self._fsync != "never")
+                first = self._intents.plan(intents, attempts, sync=self._fsync != "never")
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
@@ -132,8 +132,7 @@ class Store(ResultsFile):
     def sent(self, jobs: Sequence[Job]) -> None:
         """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
         for job in jobs:
-            attempts = job.attempts.possibly_billed + 1
-            self._intents.mark(job.intent_slot, min(MOST, attempts))
+            self._intents.mark(job.intent_slot, job.attempts.possibly_billed + 1)
 
     @property
     def version(self) -> int:
@@ -169,12 +168,12 @@ class Store(ResultsFile):
             slot = self.tickets.pending.slot(name_of(job.identity))
             job.intent_slot = job.intent_slot if slot is None else slot
             if job.intent_slot >= 0:
-                self._intents.mark(job.intent_slot, min(MOST, job.attempts.possibly_billed + ticket.unsure + sent))
+                self._intents.mark(job.intent_slot, job.attempts.possibly_billed + ticket.unsure + sent)
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the outcome of the last attempt was learned."""
         for job in jobs:
-            self._intents.mark(job.intent_slot, min(job.attempts.possibly_billed, MOST))
+            self._intents.mark(job.intent_slot, job.attempts.possibly_billed)
             if job.attempts.possibly_billed:
                 self._intents.marks_overdue = True
 

@@ -35,7 +35,11 @@ def test_intents_come_back_as_they_were_left(model: dict[int, int], lost: bool) 
         assert list(left.entries) == [] and left.damage is None
         intents.begin([])
         for identity, mark in model.items():
-            intents.mark(intents.plan([Intent(identity, identity, False)], [0], sync=False), mark)
+            place = intents.plan([Intent(identity, identity, False)], [0], sync=False)
+            if mark == SETTLED:
+                intents.settle([place])
+            else:
+                intents.mark(place, 1000 if mark == MOST else mark)
         kept = {intent.identity: mark for intent, mark in intents.left()}
         assert kept == {identity: mark for identity, mark in model.items() if 0 < mark < SETTLED}
         intents.close()

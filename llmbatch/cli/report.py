@@ -122,10 +122,13 @@ def report(
                 for piece in document.pieces():
                     out(piece)
         case _:
+            from llmbatch.ui.console import is_colored
             from llmbatch.ui.report import account_text
             from llmbatch.ui.symbols import symbols_for
 
-            out(account_text(counted(), terminal_width(1), symbols_for(ENVIRONMENT)))
+            colored = is_colored(1, ENVIRONMENT)
+            text = account_text(counted(), terminal_width(1), symbols_for(ENVIRONMENT), colored=colored)
+            stdout_sink(escape=not colored)(text)
             if expected is not None:
                 from llmbatch.ui.expectation import expectation_text
 

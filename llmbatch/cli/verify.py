@@ -158,9 +158,12 @@ def _verify(
         listed = {} if all else {"findings": [one.as_json() for some in examples.values() for one in some]}
         text = json.dumps(account.as_json() | listed) + b"\n"
     else:
+        from llmbatch.core.environment import ENVIRONMENT
+        from llmbatch.ui.symbols import symbols_for
         from llmbatch.ui.verify import reconciliation_text
 
-        text = reconciliation_text(account, examples, terminal_width(2 if all else 1))
+        width = terminal_width(2 if all else 1)
+        text = reconciliation_text(account, examples, width, symbols_for(ENVIRONMENT))
     (write_stderr if all else out)(text)
     if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
         write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")

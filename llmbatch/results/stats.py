@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from llmbatch.core.counts import Counts, counted_name
+from llmbatch.core.tally import FailureExample
 
 __all__ = ["Stats", "StatsByModel", "amount", "unix_time"]
 
@@ -20,6 +21,8 @@ class Stats(Counts):
     """The lines of one model, or of all."""
 
     failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, FailureExample] = field(default_factory=dict)
+    """The first failed record of each kind; none of what was counted elsewhere, as in complete parts."""
     billed_failures: int = 0
     possibly_billed: int = 0
     sent_again: int = 0
@@ -64,7 +67,10 @@ class Stats(Counts):
         else:
             error = line.get("error")
             kind = error.get("kind") if isinstance(error, dict) else None
-            self.failures[counted_name(kind if isinstance(kind, str) else "(none)", self.failures)] += 1
+            name = counted_name(kind if isinstance(kind, str) else "(none)", self.failures)
+            self.failures[name] += 1
+            if name not in self.examples:
+                self.examples[name] = _failure_example(line)
             self.billed_failures += line.get("billed") is True
         attempts = _count(line.get("attempts"))
         self.attempts += attempts
@@ -100,6 +106,7 @@ class Stats(Counts):
         self.add_counts(other)
         for kind, count in other.failures.items():
             self.failures[counted_name(kind, self.failures)] += count
+        self.examples = other.examples | self.examples
         self.billed_failures += other.billed_failures
         self.possibly_billed += other.possibly_billed
         self.sent_again += other.sent_again
@@ -203,6 +210,21 @@ def _is_dated(name: str, alias: str) -> bool:
     """Say whether a name of a model is an alias with a date: `m-2026-05-01`, `m-20260501` or `m-0501` of `m`."""
     stem = alias.removesuffix("-latest")
     return name.startswith(stem) and re.fullmatch(r"[-@][0-9][0-9-]{2,}", name[len(stem) :]) is not None
+
+
+def _failure_example(line: dict[str, Any]) -> FailureExample:
+    id, error = line.get("id"), line.get("error")
+    said = error if isinstance(error, dict) else {}
+    return FailureExample(
+        id=id if isinstance(id, str | int) else None,
+        index=_count(line.get("index")),
+        status=_count(said.get("status")) or None,
+        message=str(said.get("message") or "")[:_LONGEST],
+    )
+
+
+_LONGEST = 1000
+"""Characters kept of a message."""
 
 
 def _count(value: Any) -> int:

@@ -14,12 +14,22 @@ from rich.text import Text
 from llmbatch.core.printable import printable
 from llmbatch.core.stderr import write_stderr
 
-__all__ = ["WIDE", "columns", "facts", "is_terminal", "plain_text", "stderr_console"]
+__all__ = ["WIDE", "columns", "facts", "is_colored", "is_terminal", "painted", "plain_text", "stderr_console"]
 
 
 def is_terminal(fd: int, environment: Mapping[str, str]) -> bool:
     """Tell whether a descriptor is a terminal that understands cursor movements."""
     return os.isatty(fd) and environment.get("TERM", "") != "dumb"
+
+
+def is_colored(fd: int, environment: Mapping[str, str]) -> bool:
+    """Tell whether text on a descriptor may have colours: only on a terminal, and where nothing forbids them."""
+    return is_terminal(fd, environment) and not environment.get("NO_COLOR")
+
+
+def painted(text: str, style: str, colored: bool) -> str:
+    """Wrap text in the terminal's codes for a style, as `1;31`, where it is to be coloured."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colored else text
 
 
 class _Stderr(io.TextIOBase):

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.results.stats import Stats, StatsByModel
-from llmbatch.ui.console import WIDE
+from llmbatch.results.stats import Stats, StatsByModel, unix_time
+from llmbatch.ui.console import WIDE, painted
+from llmbatch.ui.failures import failure_lines
 from llmbatch.ui.histogram import bar_line, histogram
 from llmbatch.ui.layout import flow, table
 from llmbatch.ui.summary import LABEL
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.units import duration, money
+from llmbatch.ui.units import duration, money, period
 
 __all__ = ["MODEL_COLUMNS", "MODEL_FIGURES", "Fact", "account_rows", "account_text", "model_rows"]
 
@@ -32,76 +33,78 @@ class Fact(NamedTuple):
     figures: tuple[str, ...] = ()
 
 
-def account_text(book: StatsByModel, width: int | None, symbols: Symbols) -> bytes:
+def account_text(book: StatsByModel, width: int | None, symbols: Symbols, *, colored: bool = False) -> bytes:
     """Write the account as the end of a run is written, models line by line when there are several."""
-    return ("\n".join(_lines(book, width or WIDE, symbols)) + "\n").encode("utf-8", "replace")
+    return ("\n".join(_lines(book, width or WIDE, symbols, colored)) + "\n").encode("utf-8", "replace")
 
 
-def _lines(book: StatsByModel, width: int, symbols: Symbols) -> Iterator[str]:
+def _lines(book: StatsByModel, width: int, symbols: Symbols, colored: bool) -> Iterator[str]:
     total = book.total()
     sign = symbols.good if not total.failed else symbols.bad
-    verdict = [f"{sign} {total.ok:,} of {total.records:,} records answered"]
+    verdict = [f"{sign} {total.ok:,} of {counted(total.records, 'record')} answered"]
     if total.failed:
         verdict.append(f"{total.failed:,} failed")
     if total.elapsed_s is not None:
         verdict.append(duration(total.elapsed_s))
     if total.cost_usd is not None:
         verdict.append(money(total.cost_usd))
-    yield from flow(verdict, width, symbols.dot, symbols.ellipsis)
-    for label, items in _block(book.files, total, symbols):
-        for number, line in enumerate(flow(items, width - LABEL, symbols.dot, symbols.ellipsis)):
-            yield f"{'' if number else label:<{LABEL}}{line}"
+    for line in flow(verdict, width, symbols.dot, symbols.ellipsis):
+        yield painted(line, "1;31" if total.failed else "1;32", colored)
+    for label, lines in _block(book.files, total, symbols, width - LABEL):
+        for number, line in enumerate(lines):
+            shown = f"{'' if number else label:<{LABEL}}"
+            yield painted(shown, "1;31" if label == "failed" else "1", colored) + line
     if rows := model_rows(book):
         yield ""
-        yield from table(MODEL_COLUMNS, rows, width, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
+        head, *rest = table(MODEL_COLUMNS, rows, width, drop=_FIRST_TO_GO, ellipsis=symbols.ellipsis)
+        yield painted(head, "1", colored)
+        yield from rest
 
 
-def _block(files: int, total: Stats, symbols: Symbols) -> Iterator[tuple[str, list[str]]]:
-    """Yield labels and what stands beside them."""
+def _block(files: int, total: Stats, symbols: Symbols, width: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield labels and the lines beside them."""
+
+    def line(*items: str) -> list[str]:
+        return flow([item for item in items if item], width, symbols.dot, symbols.ellipsis)
+
     if total.failed:
-        kinds = [f"{count:,} {printable(kind, 60)}" for kind, count in total.failures.most_common()]
-        yield "failed", [*kinds, *_counted((total.billed_failures, "of them billed"))]
-    yield "requests", [f"{total.requests:,}", *_counted((total.sent_again, "sent again"))]
-    if some := _counted((total.reused, "reused"), (total.deduplicated, "deduplicated")):
-        yield "answers", some
-    if some := _counted((total.possibly_billed, "possibly billed without an answer")):
-        yield "in doubt", some
+        yield "failed", failure_lines(total.failures, total.examples, symbols, width)
+    if total.billed_failures:
+        yield "paid for", line(f"{counted(total.billed_failures, 'failure')} that cost something")
+    yield "requests", line(f"{total.requests:,}", _counted(total.sent_again, "sent again"))
+    if total.reused or total.deduplicated:
+        yield "answers", line(_counted(total.reused, "reused"), _counted(total.deduplicated, "deduplicated"))
+    if total.possibly_billed:
+        yield "in doubt", line(_counted(total.possibly_billed, "possibly billed without an answer"))
     if total.latencies:
         shape = histogram(total.latencies)
-        ranks = [f"{rank} {duration(seconds)}" for rank, seconds in total.latency_s().items()]
-        yield "latency", ranks + ([bar_line(shape.counts, symbols.bars)] if shape is not None else [])
+        ranks = (f"{rank} {duration(seconds)}" for rank, seconds in total.latency_s().items())
+        yield "latency", line(*ranks, bar_line(shape.counts, symbols.bars) if shape is not None else "")
     tokens = total.tokens
     if tokens.total():
         yield (
             "tokens",
-            [
+            line(
                 f"{tokens['input_tokens']:,} in",
                 f"{tokens['output_tokens']:,} out",
-                *_counted(
-                    (tokens["cached_input_tokens"], "from a cache"),
-                    (tokens["cache_write_tokens"], "written to a cache"),
-                    (tokens["reasoning_tokens"], "for reasoning"),
-                ),
-            ],
+                _counted(tokens["cached_input_tokens"], "from a cache"),
+                _counted(tokens["cache_write_tokens"], "written to a cache"),
+                _counted(tokens["reasoning_tokens"], "for reasoning"),
+            ),
         )
     if total.cost_usd is not None:
-        each = [f"{money(total.cost_usd / total.ok)} an answer"] if total.ok else []
-        yield (
-            "cost",
-            [
-                money(total.cost_usd),
-                *each,
-                *([f"{counted(total.unpriced, 'answer')} without a price"] if total.unpriced else []),
-            ],
-        )
-    if total.first_started_at and total.last_started_at:
-        yield "sent", [f"{total.first_started_at} to {total.last_started_at}"]
+        each = f"{money(total.cost_usd / total.ok)} an answer" if total.ok else ""
+        unpriced = f"{counted(total.unpriced, 'answer')} without a price" if total.unpriced else ""
+        yield "cost", line(money(total.cost_usd), each, unpriced)
+    first, last = unix_time(total.first_started_at), unix_time(total.last_started_at)
+    if first is not None and last is not None:
+        yield "sent", line(period(first, last))
     if files > 1:
-        yield "files", [f"{files:,}"]
+        yield "files", line(f"{files:,}")
 
 
-def _counted(*counts: tuple[int, str]) -> list[str]:
-    return [f"{count:,} {words}" for count, words in counts if count]
+def _counted(count: int, words: str) -> str:
+    return f"{count:,} {words}" if count else ""
 
 
 def account_rows(files: int, total: Stats) -> list[Fact]:

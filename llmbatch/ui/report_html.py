@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from llmbatch.results.expectation import Expectation
@@ -13,7 +12,7 @@ from llmbatch.ui.expectation import for_page
 from llmbatch.ui.histogram import histogram
 from llmbatch.ui.html_page import html_page
 from llmbatch.ui.report import MODEL_COLUMNS, MODEL_FIGURES, account_rows, model_rows
-from llmbatch.ui.units import duration, money, rate
+from llmbatch.ui.units import duration, money, period, rate
 
 __all__ = ["report_page"]
 
@@ -42,7 +41,7 @@ def report_page(
         "report",
         verdict=f"{total.ok:,} of {total.records:,} answered" if total.records else "No records",
         names=names,
-        period=_period(highlights.span),
+        period=period(*highlights.span) if highlights.span is not None else "",
         total=total,
         cards=_cards(total),
         timeline=_timeline(highlights) if total.records >= ENOUGH else None,
@@ -111,13 +110,3 @@ def _latency(total: Stats) -> dict[str, Any] | None:
         "marks": [duration(shape.low * math.exp(width * part)) for part in (0, 0.25, 0.5, 0.75, 1)],
         "ranks": [(rank, duration(value)) for rank, value in ranks.items()],
     }
-
-
-def _period(span: tuple[float, float] | None) -> str:
-    if span is None:
-        return ""
-    first, last = (datetime.fromtimestamp(seconds, UTC) for seconds in span)
-    if last - first < timedelta(seconds=1):
-        return f"{first:%Y-%m-%d %H:%M:%S} UTC"
-    until = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
-    return f"{first:%Y-%m-%d %H:%M:%S} to {until} UTC"

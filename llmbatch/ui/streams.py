@@ -101,12 +101,12 @@ def _fault(fault: Fault) -> str:
     return f"{fault.kind}{status}: {fault.message}"
 
 
-def stdout_sink() -> Callable[[bytes], None]:
+def stdout_sink(*, escape: bool = True) -> Callable[[bytes], None]:
     """Return a function that writes lines to stdout, control characters escaped where it is a terminal.
 
-    It raises ReaderGone or OutputError.
+    Without `escape` they are written as they are: for text of our own. It raises ReaderGone or OutputError.
     """
-    return StreamSink(1, lambda outcome: b"", escape=os.isatty(1)).write_lines
+    return StreamSink(1, lambda outcome: b"", escape=escape and os.isatty(1)).write_lines
 
 
 def notice(text: str) -> None:

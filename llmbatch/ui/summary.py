@@ -10,11 +10,12 @@ from rich.text import Text
 from llmbatch.core.errors import ExitCode
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.core.tally import FailureExample, ModelTally, Summary
+from llmbatch.core.tally import ModelTally, Summary
 from llmbatch.ui.causes import shares_line
 from llmbatch.ui.closing import Closing
+from llmbatch.ui.failures import failure_lines
 from llmbatch.ui.histogram import bar_line, histogram
-from llmbatch.ui.layout import crop, flow, table
+from llmbatch.ui.layout import flow, table
 from llmbatch.ui.symbols import Symbols
 from llmbatch.ui.units import duration, money, rate, share
 
@@ -22,8 +23,6 @@ __all__ = ["LABEL", "show_summary", "verdict"]
 
 LABEL = 11
 """Cells of the first column."""
-_KINDS = 12
-"""Kinds of failure that are told apart."""
 _MODEL_COLUMNS = ("model", "ok", "failed", "requests", "tokens in", "out", "cost", "p50", "p95")
 _FIRST_TO_GO = ("p95", "requests", "tokens in", "out", "p50", "failed")
 _SERVER_COLUMNS = ("server", "requests", "answered", "refused")
@@ -119,7 +118,7 @@ def _block(
         busy = _counted(parts.busy, "with other runs")
         yield "parts", line(f"{parts.complete:,} of {whole:,} complete", busy)
     if summary.failed:
-        yield "failed", _failures(summary, symbols, redact, width)
+        yield "failed", failure_lines(summary.failed, summary.examples, symbols, width, redact)
     earlier = (
         _counted(summary.done_before, "answered"),
         _counted(summary.failed_before, "failed"),
@@ -161,34 +160,6 @@ def _block(
 
 def _counted(count: int, words: str) -> str:
     return f"{count:,} {words}" if count else ""
-
-
-def _failures(summary: Summary, symbols: Symbols, redact: Callable[[str], str], width: int) -> list[str]:
-    """Write a line for each kind of failure, the most frequent first, with the first record that failed so."""
-    kinds = sorted(summary.failed.items(), key=lambda item: (-item[1], item[0]))
-    counts, names = [f"{count:,}" for _, count in kinds[:_KINDS]], [printable(kind, 20) for kind, _ in kinds[:_KINDS]]
-    wide, long = max(map(len, counts)), max(map(len, names))
-    lines = []
-    for (kind, _), count, name in zip(kinds, counts, names, strict=False):
-        head = f"{count:>{wide}} {name:<{long}}"
-        example = summary.examples.get(kind)
-        if example is not None:
-            head += "  " + _example(example, symbols, redact, width - len(head) - 2)
-        lines.append(head.rstrip())
-    if len(kinds) > _KINDS:
-        lines.append(f"and {counted(len(kinds) - _KINDS, 'other kind')}")
-    return lines
-
-
-def _example(example: FailureExample, symbols: Symbols, redact: Callable[[str], str], width: int) -> str:
-    """Write which record it was and what it was told; the message is what gets shorter."""
-    which = f"id {printable(str(example.id), 24)}" if example.id is not None else f"record {example.index:,}"
-    status = f"HTTP {example.status}: " if example.status else ""
-    room = width - len(which) - len(symbols.dot)
-    if room < 12:
-        return which if len(which) <= width else ""
-    message = crop(printable(redact(f"{status}{example.message}"), 500), room, symbols.ellipsis)
-    return f"{which}{symbols.dot}{message}"
 
 
 def _tables(summary: Summary, symbols: Symbols, width: int) -> Iterator[list[str]]:

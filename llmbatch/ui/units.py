@@ -1,8 +1,9 @@
 """Numbers as people read them: durations, money, shares."""
 
 import math
+from datetime import UTC, datetime
 
-__all__ = ["clock", "duration", "money", "rate", "share"]
+__all__ = ["clock", "duration", "money", "period", "rate", "share"]
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +49,15 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def period(first: float, last: float) -> str:
+    """Write two moments, in Unix seconds, as a time in UTC; what they share stands once."""
+    began, ended = (datetime.fromtimestamp(seconds, UTC) for seconds in (first, last))
+    if last - first < 1:
+        return f"{began:%Y-%m-%d %H:%M:%S} UTC"
+    until = f"{ended:%H:%M:%S}" if began.date() == ended.date() else f"{ended:%Y-%m-%d %H:%M:%S}"
+    return f"{began:%Y-%m-%d %H:%M:%S} to {until} UTC"
 
 
 def _digits(value: float) -> str:

@@ -7,8 +7,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from llmbatch.app.verify import Finding, Problem, Reconciliation
+from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.ui.console import facts, plain_text
+from llmbatch.ui.console import WIDE, facts, plain_text
+from llmbatch.ui.layout import flow
+from llmbatch.ui.symbols import Symbols
 
 __all__ = ["reconciliation_text"]
 
@@ -22,11 +25,14 @@ _WORDS = {
 
 
 def reconciliation_text(
-    account: Reconciliation, examples: Mapping[Problem, Sequence[Finding]], width: int | None
+    account: Reconciliation, examples: Mapping[Problem, Sequence[Finding]], width: int | None, symbols: Symbols
 ) -> bytes:
-    """Write the table, then examples of each problem."""
+    """Write the verdict, the table, then examples of each problem."""
 
     def parts() -> Iterator[RenderableType]:
+        sign = symbols.good if account.complete else symbols.bad
+        for line in flow(_verdict(account, sign), width or WIDE, symbols.dot, symbols.ellipsis):
+            yield Text(line)
         yield facts(_rows(account))
         for problem, findings in examples.items():
             if not findings:
@@ -60,8 +66,27 @@ def _rows(account: Reconciliation) -> list[tuple[str, str]]:
     if account.edited:
         rows.append(("edited since they were answered", f"{account.edited:,}"))
     rows += [("ends in a piece of a line", name) for name in account.torn]
-    rows.append(("complete", "yes" if account.complete else "no"))
     return rows
+
+
+def _verdict(account: Reconciliation, sign: str) -> list[str]:
+    """Say in a line whether each record has one result, and if not, what is wrong."""
+    problems = account.problems
+    if account.complete:
+        return [f"{sign} complete: {counted(account.records, 'record has', 'records have')} one result each"]
+    parts = [f"{sign} not complete"]
+    for problem, one, several in (
+        (Problem.MISSING, "record has no result", "records have no result"),
+        (Problem.PENDING, "record is in a batch", "records are in batches"),
+        (Problem.ORPHAN, "result has no record", "results have no record"),
+        (Problem.REPEATED, "result is repeated", "results are repeated"),
+        (Problem.BROKEN, "line is broken", "lines are broken"),
+    ):
+        if problems[problem]:
+            parts.append(counted(problems[problem], one, several))
+    if account.in_doubt:
+        parts.append(counted(account.in_doubt, "record is in doubt", "records are in doubt"))
+    return parts
 
 
 def _one(place: Mapping[str, Any]) -> str:

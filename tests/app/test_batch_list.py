@@ -58,7 +58,7 @@ def test_a_batch_that_may_be_ours_is_adopted(rows: bytes | None, batch: dict[str
     [
         (MINE.replace(TAG.encode(), b"x"), ENDED, "another one"),
         (MINE.replace(b"-1", b"-7"), ENDED, "another one"),
-        (MINE, ENDED | {"request_counts": {"total": 3}}, "3 records"),
+        (MINE, ENDED | {"request_counts": {"total": 3}}, "3 requests"),
         (MINE, {}, "not there"),
     ],
 )

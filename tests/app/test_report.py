@@ -81,6 +81,19 @@ def test_answers_without_a_price_are_told_but_not_those_that_were_paid_elsewhere
     assert "· 1 answer without a price".encode() in account_text(book_of([*paid, ok("d", 3)]), None, UNICODE)
 
 
+def test_each_kind_of_failure_is_told_with_its_first_record_and_message() -> None:
+    late = failed("b", 1, error={"kind": "timeout", "status": 504, "message": "late"})
+    text = account_text(book_of([failed("a", 0), late, failed("c", 2), ok("d", 3)]), 100, UNICODE).decode()
+    assert re.search(r"^ +1 timeout +id b · HTTP 504: late$", text, re.MULTILINE)
+    assert re.search(r"^failed +2 bad_request +id a · ", text, re.MULTILINE)
+
+
+def test_colours_are_the_only_difference_of_a_coloured_account() -> None:
+    book = book_of([ok(None, 0), ok(None, 1, model="m-2"), failed(None, 2)])
+    plain, colored = (account_text(book, 100, UNICODE, colored=colored).decode() for colored in (False, True))
+    assert "\x1b[1;31m✗" in colored and re.sub("\x1b\\[[0-9;]*m", "", colored) == plain
+
+
 def test_nothing_at_all_is_an_account_too() -> None:
     assert book_of([]).as_json()["latency_s"] == {}
     assert b"records" in account_text(StatsByModel(), None, UNICODE) and b"records" in report_page(

@@ -83,9 +83,7 @@ class TokenBucket:
                 return opens
         else:
             opens = -math.inf
-        if self._guess is not None:
-            rate, since, span = self._guess
-            self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
+        self._grow(now)
         self._expire(now)
         opens = max(opens, self._window_opens(now, amount), self._due - self._burst)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
@@ -94,6 +92,7 @@ class TokenBucket:
 
     def room(self, now: float) -> float:
         """Return how many units of a known rate may leave now, together."""
+        self._grow(now)
         self._expire(now)
         paced = (now + self._burst - max(self._due, now)) * self.rate / 60.0
         return max(0.0, min(self.rate - self._sum, paced))
@@ -162,6 +161,12 @@ class TokenBucket:
         if self._guess is not None:
             self._guess = None
             self.rate, self.binds = math.inf, False
+
+    def _grow(self, now: float) -> None:
+        """Raise a guessed rate by the time since it was guessed."""
+        if self._guess is not None:
+            rate, since, span = self._guess
+            self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
 
     def _add(self, now: float, amount: float) -> Taken:
         taken = [now, amount]

@@ -12,8 +12,8 @@ from llmbatch.app.prices import find_price
 from llmbatch.app.servers import Servers
 from llmbatch.app.shared import Shared
 from llmbatch.app.timer import ticking
-from llmbatch.core.events import Event, Finished, Paused
-from llmbatch.core.fault import Billing
+from llmbatch.core.events import Event, Finished, Paused, Retrying
+from llmbatch.core.fault import Billing, Kind
 from llmbatch.core.job import Job
 from llmbatch.core.settings import Settings
 from llmbatch.pacing.cost import Budget, Price
@@ -42,10 +42,23 @@ class LentBucket(TokenBucket):
         self._surplus = 0.0
         self.needed = 1.0
         self.hungry = False
+        self.learned = 0.0
+        """A rate that was learned from the refusals of all workers; 0 for none."""
+        self.forgets = False
         self.binds = True
         if rate is not None:
             self.rate = rate
             self._named = True
+
+    @property
+    def guessed(self) -> bool:
+        """Whether a rate was learned."""
+        return self.learned > 0
+
+    @property
+    def announced(self) -> bool:
+        """Whether the server announces its limit."""
+        return self._announced is not None
 
     def opens(self, now: float, amount: float) -> float:
         """Return when `amount` more units are admitted: now, or when it is worth another look."""
@@ -74,7 +87,11 @@ class LentBucket(TokenBucket):
             self._surplus += surplus
 
     def guess(self, rate: float, now: float) -> None:
-        """Guess nothing: the pause after a refusal is shared."""
+        """Guess nothing: the lender learns, from all workers."""
+
+    def forget(self) -> None:
+        """Tell the lender that requests were refused for another reason."""
+        self.forgets = self.guessed
 
     def settle(self) -> tuple[float, float, bool]:
         """Give back what is left of the loan; return it, what is needed, and whether more could have been sent."""
@@ -83,9 +100,11 @@ class LentBucket(TokenBucket):
         hungry, self.hungry = self.hungry, False
         return returned, self.needed, hungry
 
-    def receive(self, units: float, closed_for: float, now: float) -> None:
+    def receive(self, units: float, closed_for: float, now: float, learned: float = 0.0) -> None:
         """Take a loan."""
         self._lent, self._until = units, now + VALID
+        if not self._named and self._announced is None:
+            self.learned, self.rate = learned, learned or math.inf
         if closed_for > 0:
             self._closed_until = now + closed_for
 
@@ -122,7 +141,7 @@ class Borrower:
         self._who = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
         self._requests, self._tokens = LentBucket(self._lock, pace.rpm), LentBucket(self._lock, pace.tpm)
         self._closed_until = -math.inf
-        self._answered = 0
+        self._answered = self._refused = 0
         budget = None
         if stop.has_ceiling:
             total, option = stop.ceiling(0.0)
@@ -157,6 +176,9 @@ class Borrower:
         """Note refusals that close the server for all, and answers that show that it is there."""
         if isinstance(event, Paused) and event.fault.billing is Billing.THROTTLED:
             self._closed_until = max(self._closed_until, monotonic() + event.wait)
+        elif isinstance(event, Retrying):
+            if event.fault.kind is Kind.RATE_LIMITED and not self._requests.announced:
+                self._refused += 1
         elif isinstance(event, Finished):
             self._answered += len(event.outcomes)
 
@@ -166,13 +188,14 @@ class Borrower:
             ask = self._ask()
         grant = self._lend(ask)
         with self._lock:
-            self._requests.receive(grant.requests, grant.closed_for, asked)
+            self._requests.receive(grant.requests, grant.closed_for, asked, grant.learned)
             self._tokens.receive(grant.tokens, grant.closed_for, asked)
 
     def _ask(self) -> Ask:
         requests, needed, hungry = self._requests.settle()
         tokens, weight, thirsty = self._tokens.settle()
         closed_for, self._closed_until = self._closed_until - monotonic(), -math.inf
+        forgets, self._requests.forgets = self._requests.forgets, False
         return Ask(
             self._who,
             (requests, tokens),
@@ -180,4 +203,8 @@ class Borrower:
             hungry or thirsty,
             max(0.0, closed_for),
             self._answered,
+            int(self._requests.taken),
+            self._refused,
+            self._requests.learned,
+            forgets,
         )

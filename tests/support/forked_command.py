@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -132,7 +133,8 @@ def _load() -> None:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(llmbatch.__path__, "llmbatch."):
         if module.name.rpartition(".")[2] != "__main__":
-            importlib.import_module(module.name)
+            with suppress(ImportError):  # what an extra needs that is not installed
+                importlib.import_module(module.name)
     sys.modules["__main__"].__package__ = None  # typer would take this module for the program
     sys.path[0] = str(Path(LLMBATCH).parent)
     gc.freeze()

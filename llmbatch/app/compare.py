@@ -1,6 +1,7 @@
 """`report --compare`: puts the answers of several results files side by side, by record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,19 @@ class Differing:
     """One record whose answers differ: a text for each file, None where it has no answer."""
 
     id: Any
+    sample: int | None
     texts: list[str | None]
+
+    @property
+    def name(self) -> str:
+        """Name it for a person."""
+        name = "a record without an id" if self.id is None else str(self.id)
+        return name if self.sample is None else f"{name}, sample {self.sample}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        sample = {} if self.sample is None else {"sample": self.sample}
+        return {"id": self.id, **sample, "answers": self.texts}
 
 
 @dataclass(slots=True)
@@ -55,39 +68,43 @@ class Comparison:
             "common": self.common,
             "agreeing": self.agreeing,
             "agreement": self.agreement,
-            "differing": [{"id": one.id, "answers": one.texts} for one in self.differing],
+            "differing": [one.as_json() for one in self.differing],
         }
 
 
 def compare(
-    names: Sequence[str],
+    runs: Mapping[str, Sequence[str]],
     *,
     notice: Callable[[str], None],
     also: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> Comparison:
-    """Compare files by the ids of their records, or by the records where there are no ids; `also` sees each line.
+    """Compare runs by the ids of their records, or by the records where there are no ids; `also` sees each line.
 
-    Answers are compared as text, without space around them. Raises InputError, UsageError.
+    `runs` are the results files of each by its name. Answers are compared as text, without space around them. Raises
+    InputError, UsageError.
     """
-    if len(names) < 2 or "-" in names:
+    if len(runs) < 2 or "-" in runs:
         raise UsageError("--compare takes two or more files", "llmbatch report --compare a.jsonl b.jsonl")
-    with open_results([results_of_table(name) for name in names]) as files:
-        found = Comparison([file.name for file in files])
+    with ExitStack() as stack:
+        found = Comparison([*runs])
         answers: dict[int, list[int | None]] = {}
-        for place, file in enumerate(files):
-            if file.torn:
-                notice(f"{file.name} ends in a piece of a line, which is not counted")
+        readers: list[Sequence[ResultsReader]] = []
+        for place, (name, files) in enumerate(runs.items()):
+            readers.append(stack.enter_context(open_results([results_of_table(file) for file in files])))
             book = StatsByModel()
-            for line in file.results():
-                book.add(line)
-                if also is not None:
-                    also(file.name, line)
-                if line["status"] == "ok":
-                    answers.setdefault(_name(line), [None] * len(files))[place] = _fingerprint(line)
+            for file in readers[-1]:
+                if file.torn:
+                    notice(f"{file.name} ends in a piece of a line, which is not counted")
+                for line in file.results():
+                    book.add(line)
+                    if also is not None:
+                        also(name, line)
+                    if line["status"] == "ok":
+                        answers.setdefault(_name(line), [None] * len(runs))[place] = _fingerprint(line)
             found.stats.append(book.total())
             found.models.append([*book.named()])
         _count(found, answers)
-        _show(found, files, answers)
+        _show(found, readers, answers)
     return found
 
 
@@ -107,16 +124,16 @@ def _count(found: Comparison, answers: dict[int, list[int | None]]) -> None:
     found.agreement = [[same[a][b] / both[a][b] if both[a][b] else None for b in several] for a in several]
 
 
-def _show(found: Comparison, files: Sequence[ResultsReader], answers: dict[int, list[int | None]]) -> None:
+def _show(found: Comparison, runs: Sequence[Sequence[ResultsReader]], answers: dict[int, list[int | None]]) -> None:
     """Read the texts of the first records whose answers differ."""
     wanted = [name for name, of_record in answers.items() if len(set(of_record)) > 1][:SHOWN]
-    shown = {name: Differing(None, [None] * len(files)) for name in wanted}
-    for place, file in enumerate(files):
-        for line in file.results() if shown else ():
+    shown = {name: Differing(None, None, [None] * len(runs)) for name in wanted}
+    for place, files in enumerate(runs):
+        for line in (line for file in files for line in file.results()) if shown else ():
             name = _name(line)
             if name in shown and line["status"] == "ok":
                 texts = shown[name].texts
-                shown[name] = Differing(line.get("id"), texts)
+                shown[name] = Differing(line.get("id"), line.get("sample"), texts)
                 text = answer_text(line)
                 texts[place] = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     found.differing = list(shown.values())

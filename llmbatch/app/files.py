@@ -152,7 +152,7 @@ def check_files(written: Sequence[NamedFile], read: Sequence[NamedFile], results
 
 def results_read(names: Sequence[str]) -> tuple[list[NamedFile], list[Path]]:
     """Return the files that a reader of results files reads, for `check_files`, and the results files among them."""
-    read = [NamedFile("stdin", 0) if name == "-" else NamedFile(name, name) for name in names or ("-",)]
+    read = [NamedFile("stdin", 0) if name == "-" else NamedFile(name, name) for name in names]
     paths = [Path(name) for name in names if name != "-"]
     read += [NamedFile(f"{path}.state/redo.jsonl", f"{path}.state/redo.jsonl") for path in paths]
     return read, paths

@@ -105,6 +105,7 @@ class ResumePlan:
                 "changed": self._remembered,
                 "shard": self._shard,
                 **({"part": self._input.part} if self._input.part is not None else {}),
+                **({"repeat": self._input.repeat} if self._input.repeat is not None else {}),
             },
             self._store.version,
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from llmbatch.core.model_name import NamedModel
 from llmbatch.core.ports import AttemptLog, Observer
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import ModelCounts, Snapshot
-from llmbatch.core.tally import ModelTally, Summary
+from llmbatch.core.tally import ModelTally, PartCounts, Summary
 from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
 from llmbatch.transport_process.event_loop import has_uvloop
@@ -59,6 +60,14 @@ def settings_by_model(settings: Settings) -> list[tuple[NamedModel, Settings]]:
                     f"-m {other} and -m {model} would have one results file, {folder / model.file_name}",
                     "Run one of them with another -o.",
                 )
+    in_parts = settings.output.part_size is not None
+    for model in models:
+        _check_place(folder, model, in_parts=in_parts)
+    parallel = settings.parallel
+    if not in_parts and (parallel.processes is not None or parallel.engine != "local"):
+        raise UsageError("--processes and --engine work on parts", "Add --part-size N: each model then has a folder.")
+    if parallel.engine != "local":
+        raise UsageError("--engine works on the parts of one model", "Run the command once for each model.")
     named = settings.model
     key = next((flag for flag in ("key_env", "key_file", "key_command") if getattr(named, flag) is not None), None)
     if key is not None and len({model.provider for model in models}) > 1:
@@ -72,11 +81,29 @@ def settings_by_model(settings: Settings) -> list[tuple[NamedModel, Settings]]:
             settings._replace(
                 models=(),
                 model=named._replace(model=model.model, provider=model.provider or named.provider),
-                output=settings.output._replace(path=folder / model.file_name, folder=None),
+                output=settings.output._replace(
+                    path=None if in_parts else folder / model.file_name,
+                    folder=folder / model.folder_name if in_parts else None,
+                ),
             ),
         )
         for model in models
     ]
+
+
+def _check_place(folder: Path, model: NamedModel, *, in_parts: bool) -> None:
+    """Raise UsageError where an earlier run has put the results of a model elsewhere in the folder."""
+    file, parts = folder / model.file_name, folder / model.folder_name
+    if in_parts and file.exists():
+        raise UsageError(
+            f"{file} has the results of a run without --part-size",
+            "Leave --part-size out to continue it, or choose another -o DIR/.",
+        )
+    if not in_parts and parts.is_dir():
+        raise UsageError(
+            f"{parts}/ has the results of a run with --part-size",
+            "Add the --part-size of before to continue it, or choose another -o DIR/.",
+        )
 
 
 def model_runs(settings: Settings, environment: Mapping[str, str]) -> list[ModelRun]:
@@ -244,6 +271,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
         for cause, share in one.limited_by.items():
             limited[cause] += share * one.wall_s / (wall * len(all)) if wall else 0.0  # type: ignore[assignment]
     costs = [one.cost_usd for one in all if one.cost_usd is not None]
+    parts = [one.parts for one in all if one.parts is not None]
     saved = [one.cache_saved_usd for one in all if one.cache_saved_usd is not None]
     return Summary(
         read=sum(one.read for one in all),
@@ -276,6 +304,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
         stopped_by=decisive.stopped_by,
         hint=decisive.hint,
         exit_code=code,
+        parts=PartCounts(*map(sum, zip(*parts, strict=True))) if parts else None,
     )
 
 

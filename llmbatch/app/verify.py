@@ -16,6 +16,7 @@ from llmbatch.core.outcome import InvalidRecord
 from llmbatch.input.byte_stream import Span
 from llmbatch.input.decode import Decoder
 from llmbatch.input.occurrences import Occurrences
+from llmbatch.input.sampling import derived
 from llmbatch.input.source import open_source
 from llmbatch.results.lines import Line, sample_of
 from llmbatch.results.reader import ReadOnlyResults, ResultsReader, open_results
@@ -120,21 +121,24 @@ def verify(
     max_line: int,
     delimiter: str | None = None,
     spans: Sequence[Span | None] = (),
+    repeat: int | None = None,
+    sample: int | None = None,
+    sample_seed: int = 0,
     found: Callable[[Finding], None],
 ) -> Reconciliation:
     """Reconcile records and results; call `found` with each finding at once.
 
-    Needs no model and no template: a record is identified by its id, or by the digest of its fields before templates.
-    Raises InputError, UsageError.
+    Each record has `repeat` samples, or as many as the last run says or the lines show. With `sample` only the records
+    that a run with this sample takes are looked for. Needs no model and no template: a record is identified by its id,
+    or by the digest of its fields before templates. Raises InputError, UsageError.
     """
+    opened = open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter, spans=spans)
     with (
-        closing(
-            open_source(inputs, format=input_format, max_line=max_line, delimiter=delimiter, spans=spans)
-        ) as source,
+        closing(derived(opened, sample=sample, seed=sample_seed, repeat=None)) as source,
         open_results([results_of_table(name) for name in results]) as files,
     ):
         check = _Check(files, found)
-        repeat = check.samples
+        repeat = max(check.samples, repeat or 0, *(file.repeat for file in files), 0)
         decoder = _identifier(id_field, repeat)
         wanted = WantedFields({id_field: "--id-field"} if id_field not in (None, "none") and not spans else {})
         read = 0
@@ -151,7 +155,7 @@ def verify(
                 for _ in range(repeat or 1):
                     decoded = decoder.decode(check.account.records, entry)
                     check.record(decoded.identity, entry.where, invalid=isinstance(decoded, InvalidRecord))
-        return check.conclude(orphans=limit is None)
+        return check.conclude(orphans=limit is None and sample is None)
 
 
 class _Check:

@@ -19,7 +19,7 @@ def convert(
         list[str] | None,
         typer.Argument(
             metavar="FILE",
-            help="Results files, shards too, or the DIR/ of a run of parts; none or - is stdin.",
+            help="Results files, shards too, or the DIR/ of a run; none or - is stdin.",
             show_default=False,
         ),
     ] = None,

@@ -11,7 +11,7 @@ from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmbatch.results.expectation import Expectation
     from llmbatch.results.stats import StatsByModel
@@ -26,7 +26,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="FILE",
-            help="Results files, shards too, or the DIR/ of a run of parts; none or - is stdin.",
+            help="Results files, shards too, or the DIR/ of a run; none or - is stdin.",
             show_default=False,
         ),
     ] = None,
@@ -74,7 +74,7 @@ def report(
     if not files and os.isatty(0):
         raise UsageError("no FILE, and stdin is a terminal", "llmbatch report FILE...")
     from llmbatch.app.files import check_stdout
-    from llmbatch.parts.folder import results_in
+    from llmbatch.parts.folder import results_in, results_of, runs_in
     from llmbatch.parts.report import report as summarize
     from llmbatch.ui.streams import notice, stdout_sink, terminal_width
 
@@ -85,7 +85,7 @@ def report(
 
     expected = Expectation(expect) if expect is not None else None
     if compare:
-        _compare(results_in(names), format, expected)
+        _compare({run: results_of(run) for run in runs_in(names)}, format, expected)
         _check_accuracy(expected, least)
         return
 
@@ -179,7 +179,7 @@ def _check_accuracy(expected: "Expectation | None", least: float | None) -> None
         raise typer.Exit(ExitCode.FAILURES)
 
 
-def _compare(names: list[str], format: str, expected: "Expectation | None") -> None:
+def _compare(runs: "Mapping[str, Sequence[str]]", format: str, expected: "Expectation | None") -> None:
     from llmbatch.app.compare import compare as compare_files
     from llmbatch.codec import json
     from llmbatch.ui.compare import comparison_text
@@ -188,7 +188,7 @@ def _compare(names: list[str], format: str, expected: "Expectation | None") -> N
 
     if format not in ("table", "json", "html"):
         raise UsageError(f"--compare has no format {format}", "--format table, json or html.")
-    found = compare_files(names, notice=notice, also=_by_file(expected) if expected is not None else None)
+    found = compare_files(runs, notice=notice, also=_by_file(expected) if expected is not None else None)
     for text in expected.conclude() if expected is not None else ():
         notice(text)
     match format:

@@ -33,7 +33,7 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
         say = say_unless_quiet(settings.view)
         codes = [
             show_requests(
-                own._replace(output=own.output._replace(path=None)),
+                own._replace(output=own.output._replace(path=None, folder=None)),
                 ENVIRONMENT,
                 say=say,
                 stdout_is_terminal=os.isatty(1),
@@ -58,15 +58,21 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
     def attempt_log(name: str) -> "AttemptLog":
         return lambda line: say(f"{printable(name, 80)}: wire: {printable(redact(line))}")
 
-    with spawn_transport() if transport is None else nullcontext(transport) as first:
-        summary = side_by_side.run_models(
-            runs,
-            first,
-            ENVIRONMENT,
-            observers=observers,
-            view=show if metrics is None else metrics.view if show is None else partial(both, metrics.view, show),
-            attempt_log=attempt_log if view.debug else None,
-        )
+    shown = show if metrics is None else metrics.view if show is None else partial(both, metrics.view, show)
+    if settings.output.part_size is not None:
+        from llmbatch.parts.models import run_models_in_parts
+
+        summary = run_models_in_parts(runs, ENVIRONMENT, observers=observers, view=shown)
+    else:
+        with spawn_transport() if transport is None else nullcontext(transport) as first:
+            summary = side_by_side.run_models(
+                runs,
+                first,
+                ENVIRONMENT,
+                observers=observers,
+                view=shown,
+                attempt_log=attempt_log if view.debug else None,
+            )
     if summary.stopped is not None:
         summary = replace(summary, stopped=redact(summary.stopped))  # a server may quote the key
     report(settings.view, settings.output.place, summary, redact)

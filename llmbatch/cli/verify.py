@@ -1,7 +1,9 @@
 """`llmbatch verify`: checks that each record has exactly one result."""
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +14,8 @@ from llmbatch.core.settings import InputSettings
 from llmbatch.options.kinds import FORMAT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmbatch.app.verify import Finding
 
 __all__ = ["verify"]
@@ -58,7 +62,7 @@ def _verify(
             "--output",
             "-o",
             metavar="RESULTS...",
-            help="The results files, shards too; all up to the next option. Or the DIR/ of a run of parts.",
+            help="The results files, shards too; all up to the next option. Or the DIR/ of a run.",
         ),
     ],
     inputs: Annotated[
@@ -83,6 +87,15 @@ def _verify(
             "--limit", "-n", metavar="N", min=0, help="Only the first N records; orphans are then not looked for."
         ),
     ] = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="As for the run. Default: what the last run says, or the lines show."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="As for the run: only these records; orphans are then not looked for."),
+    ] = None,
+    sample_seed: Annotated[int, typer.Option(metavar="S", help="As for the run.")] = 0,
     max_line: Annotated[int, typer.Option(metavar="BYTES", min=1, help="As for the run.")] = InputSettings().max_line,
     format: Annotated[
         str,
@@ -102,12 +115,12 @@ def _verify(
     no model is needed.
     """
     from llmbatch.app.files import check_stdout
-    from llmbatch.app.verify import Problem
+    from llmbatch.app.verify import Problem, Reconciliation
     from llmbatch.app.verify import verify as reconcile
     from llmbatch.codec import json
     from llmbatch.core.stderr import write_stderr
     from llmbatch.input.source import checked_delimiter, expand
-    from llmbatch.parts.folder import is_run_folder
+    from llmbatch.parts.folder import is_run_folder, runs_in
     from llmbatch.ui.streams import stdout_sink, terminal_width
 
     if format not in ("table", "json"):
@@ -116,9 +129,11 @@ def _verify(
         raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
     if "-" in output and (not inputs or "-" in inputs):
         raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
-    folders = [name for name in output if is_run_folder(name)]
-    if folders and (len(output) > 1 or limit is not None or not inputs or "-" in inputs):
-        raise UsageError(f"{folders[0]} is a run of parts", "llmbatch verify INPUT -o DIR/: all of it, and alone.")
+    folders = [name for name in output if os.path.isdir(name)]
+    if folders and (len(output) > 1 or limit is not None or sample is not None or not inputs or "-" in inputs):
+        raise UsageError(f"{folders[0]} is a folder of results", "llmbatch verify INPUT -o DIR/: all of it, and alone.")
+    if sample is not None and limit is not None:
+        raise UsageError("--sample and --limit both choose records", "Keep one of them.")
     check_stdout(() if folders else output, inputs or ())
     out = stdout_sink()
     examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
@@ -130,30 +145,26 @@ def _verify(
             examples[finding.problem].append(finding)
 
     paths, separator = expand(inputs or []), checked_delimiter(delimiter)
-    if folders:
-        from llmbatch.parts.verify import verify as reconcile_parts
+    how: dict[str, Any] = {
+        "input_format": input_format,
+        "id_field": id_field,
+        "max_line": max_line,
+        "delimiter": separator,
+        "repeat": repeat,
+    }
+    account = Reconciliation()
+    runs: list[str] = runs_in(folders) if folders else [""]
+    for results in runs:  # each model has a result for each record
+        tell = found if len(runs) == 1 else partial(_found_in, results, found)
+        if results and is_run_folder(results):
+            from llmbatch.parts.verify import verify as reconcile_parts
 
-        account = reconcile_parts(
-            paths,
-            folders[0],
-            input_format=input_format,
-            id_field=id_field,
-            max_line=max_line,
-            delimiter=separator,
-            found=found,
-            keep=None if all else SHOWN,
-        )
-    else:
-        account = reconcile(
-            paths,
-            output,
-            input_format=input_format,
-            id_field=id_field,
-            limit=limit,
-            max_line=max_line,
-            delimiter=separator,
-            found=found,
-        )
+            account.include(reconcile_parts(paths, results, **how, found=tell, keep=None if all else SHOWN))
+        else:
+            files = [results] if results else output
+            account.include(
+                reconcile(paths, files, **how, limit=limit, sample=sample, sample_seed=sample_seed, found=tell)
+            )
     if format == "json":
         listed = {} if all else {"findings": [one.as_json() for some in examples.values() for one in some]}
         text = json.dumps(account.as_json() | listed) + b"\n"
@@ -168,3 +179,8 @@ def _verify(
     if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
         write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")
     raise typer.Exit(ExitCode.OK if account.complete else ExitCode.FAILURES)
+
+
+def _found_in(results: str, found: "Callable[[Finding], None]", finding: "Finding") -> None:
+    """Pass a finding on, with the run that it is of."""
+    found(replace(finding, place={"results": results, **finding.place}))

@@ -17,6 +17,11 @@ class NamedModel(NamedTuple):
         return self.model if self.provider is None else f"{self.provider}:{self.model}"
 
     @property
+    def folder_name(self) -> str:
+        """The name of its folder of parts: what no file system takes becomes a hyphen."""
+        return re.sub(r"[^\w.+=-]+", "-", str(self)).strip(".-")
+
+    @property
     def file_name(self) -> str:
-        """The name of its results file: what no file system takes becomes a hyphen."""
-        return re.sub(r"[^\w.+=-]+", "-", str(self)).strip(".-") + ".jsonl"
+        """The name of its results file."""
+        return f"{self.folder_name}.jsonl"

@@ -13,7 +13,7 @@ from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.parts.plan import Plan
 from llmbatch.results import disk
 
-__all__ = ["PLAN", "RunFolder", "is_run_folder", "results_in"]
+__all__ = ["PLAN", "RunFolder", "is_run_folder", "results_in", "results_of", "runs_in"]
 
 PLAN = "run.json"
 _DIGITS = 5
@@ -116,19 +116,44 @@ def is_run_folder(name: str) -> bool:
     return os.path.isfile(os.path.join(name, PLAN))
 
 
-def results_in(names: Sequence[str]) -> list[str]:
-    """Return the results files that names stand for: of a run of parts, those of all parts, in order.
+def runs_in(names: Sequence[str]) -> list[str]:
+    """Return the runs that names stand for, a results file or the folder of a run of parts each.
 
-    Raises UsageError for a folder without a plan, and for a run of parts without results.
+    A folder without a plan is that of several models, and stands for the results file or the parts of each of them; no
+    name stands for stdin. Raises UsageError for a folder of something else.
     """
-    return [file for name in names for file in (_parts_in(name) if _is_folder(name) else [name])]
+    return [run for name in names or ["-"] for run in (_models_in(name) if _is_folder(name) else [name])]
+
+
+def results_in(names: Sequence[str]) -> list[str]:
+    """Return the results files that names stand for, those of all parts and models, in order.
+
+    Raises UsageError for a folder of something else, and for a run of parts without results.
+    """
+    return [file for run in runs_in(names) for file in results_of(run)]
+
+
+def results_of(run: str) -> list[str]:
+    """Return the results files of one run. Raises UsageError for a run of parts without results."""
+    return _parts_in(run) if _is_folder(run) else [run]
+
+
+def _models_in(name: str) -> list[str]:
+    if is_run_folder(name):
+        return [name]
+    inside = sorted(os.path.join(name, one) for one in os.listdir(name))
+    found = [one for one in inside if one.endswith(".jsonl") or is_run_folder(one)]
+    if not found:
+        raise UsageError(
+            f"{name} is a folder without a plan {PLAN} and without results", "Name the DIR/ of a run, or files."
+        )
+    return found
 
 
 def _parts_in(name: str) -> list[str]:
     folder = RunFolder(Path(name))
     plan = folder.plan()
-    if plan is None:
-        raise UsageError(f"{name} is a folder without a plan {PLAN}", "Name the DIR/ of a run of parts, or files.")
+    assert plan is not None
     files = [str(path) for number in range(len(plan.parts)) if (path := folder.results(number)).exists()]
     if not files:
         raise UsageError(f"{name} has no results yet", "Run it first.")

@@ -40,9 +40,15 @@ class LenderHere:
 class Hub:
     """The driver's side of `remote.Call`: each public method is called by its name."""
 
-    def __init__(self, limits: Lends, show: Callable[[int, Snapshot], None], notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        limits: Lends,
+        show: Callable[[int, Snapshot], None],
+        notice: Callable[[str], None],
+        signals: list[int] | None = None,
+    ) -> None:
         self._limits, self._show, self._notice = limits, show, notice
-        self.signals: list[int] = []
+        self.signals = [] if signals is None else signals
         """The signals that the driver got: they are for all workers."""
 
     def report(self, number: int, now: Snapshot) -> list[int]:

@@ -41,7 +41,7 @@ class Processes:
         """Have all parts worked on, in order; no further one is begun once the run is stopped."""
         self._todo = [*numbers]
         workers: dict[Connection, _Process] = {}
-        with noting_signals(self._hub.signals.append) as signals:
+        with noting_signals(self._hub.signals.append):
             try:
                 for _ in range(min(self._count, len(numbers))):
                     self._start(workers)
@@ -52,8 +52,8 @@ class Processes:
             finally:
                 for process in workers.values():
                     process.end()
-        if signals and not is_stopped():
-            self._done(-1, Interrupted(signals[0]))
+        if self._hub.signals and not is_stopped():
+            self._done(-1, Interrupted(self._hub.signals[0]))
 
     def _start(self, workers: "dict[Connection, _Process]") -> None:
         process = _Process(self._job)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.app.report import report as report_files
-from llmbatch.parts.folder import RunFolder, is_run_folder, results_in
+from llmbatch.parts.folder import RunFolder, is_run_folder, results_in, runs_in
 from llmbatch.parts.summary import stats_of
 from llmbatch.results.stats import StatsByModel
 
@@ -23,6 +23,7 @@ def report(
 
     With `check` the lines of complete parts are read, too. Raises InputError, UsageError.
     """
+    names = runs_in(names)
     if check or also is not None or not any(map(is_run_folder, names)):
         return report_files(results_in(names), notice=notice, also=also)
     book, files = StatsByModel(), []
@@ -32,7 +33,7 @@ def report(
             book.include(stats_of(summaries))
             files += unfinished
         else:
-            files += results_in([name])
+            files.append(name)
     if files:
         book.include(report_files(files, notice=notice))
     return book

@@ -36,7 +36,7 @@ from llmbatch.parts.worker import Worker
 from llmbatch.results.reader import open_results
 from llmbatch.transport_process.parent import TransportProcess
 
-__all__ = ["run_parts"]
+__all__ = ["PartsRun", "run_parts"]
 
 PATIENCE = EXPIRES + 60.0
 """Seconds that a worker waits for a part of its own that another one holds."""
@@ -59,18 +59,18 @@ def run_parts(
     `embedded` is for a program that does something else, too: it keeps its signals. Raises LlmbatchError for what is
     wrong before the first request.
     """
-    run = _Run(settings, servers, environment, tuple(observers))
+    run = PartsRun(settings, servers, environment, tuple(observers))
     with run.servers_ready(), nullcontext() if view is None else view(run.progress.snapshot):
         if settings.parallel.engine == "ray" or settings.parallel.processes is not None:
             run.side_by_side()
         else:
             with run.limits_shared() as (shared, observers):
                 run.one_by_one(run.worker(transport, attempt_log, shared, observers, embedded=embedded))
-    return run.account.summary(wall_s=monotonic() - run.began, fail_on=settings.stop.fail_on)
+    return run.summary()
 
 
 @dataclass(slots=True)
-class _Run:
+class PartsRun:
     """One command on a folder: what is to be done, and what came of it."""
 
     settings: Settings
@@ -83,6 +83,8 @@ class _Run:
     progress: Progress = field(init=False)
     todo: list[int] = field(init=False)
     began: float = field(default_factory=monotonic)
+    signals: list[int] = field(default_factory=list)
+    """Signals for the processes that work on parts, where another thread gets them."""
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -165,7 +167,7 @@ class _Run:
         limits: Lends = LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
         if pace.share_limits is not None and parallel.engine != "ray":
             limits = limits_client(self.settings, self.environment, dollars)
-        hub = Hub(limits, self.progress.show, self.notice)
+        hub = Hub(limits, self.progress.show, self.notice, self.signals)
         url = self.servers.base_url if self.settings.model.provider == "mock" else None
         job = Job(self.settings, dict(self.environment), os.path.abspath(self.folder.path), url or None)
         if parallel.engine == "ray":
@@ -176,6 +178,10 @@ class _Run:
             )
         else:
             Processes(job, hub, parallel.processes or 1, self._done).run(self.todo, lambda: self.account.is_stopped)
+
+    def summary(self) -> Summary:
+        """Return what became of all parts."""
+        return self.account.summary(wall_s=monotonic() - self.began, fail_on=self.settings.stop.fail_on)
 
     def _done(self, number: int, result: Result) -> None:
         """Count what became of a part that another process worked on."""

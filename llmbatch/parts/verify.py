@@ -27,6 +27,7 @@ def verify(
     id_field: str | None,
     max_line: int,
     delimiter: str | None,
+    repeat: int | None,
     found: Callable[[Finding], None],
     keep: int | None,
 ) -> Reconciliation:
@@ -41,6 +42,8 @@ def verify(
     if (changed := changed_inputs(plan.inputs, look_at(inputs))) is not None:
         raise UsageError(f"the inputs are not those of {folder.path / PLAN}: {changed}", "Name the inputs of the run.")
 
+    planned = plan.options.get("repeat")
+
     def one(number: int, tell: Callable[[Finding], None]) -> Reconciliation:
         pieces, results = plan.parts[number].pieces, folder.results(number)
         return verify_files(
@@ -52,6 +55,7 @@ def verify(
             max_line=max_line,
             delimiter=delimiter,
             spans=[piece.span for piece in pieces],
+            repeat=repeat or (planned if isinstance(planned, int) else None),
             found=lambda finding: tell(Finding(finding.problem, {"part": number, **finding.place})),
         )
 

@@ -63,6 +63,13 @@ class ResultsReader:
         return self._left.damage
 
     @property
+    def repeat(self) -> int:
+        """How many times the last run sent each record; 0 where it does not say."""
+        header = last_header(self.folder / "runs.jsonl") if self.folder is not None else None
+        found = (header or {}).get("repeat")
+        return found if isinstance(found, int) else 0
+
+    @property
     def planned(self) -> Iterable[tuple[Intent, int]]:
         """The intents of which a request may have left, each with its mark, but for those of records in batches."""
         for intent, mark in self._left.entries:
@@ -169,7 +176,7 @@ class ReadOnlyResults(ResultsFile):
                         self._numbers.append(number)
                 if show is not None:
                     show(number, line, earlier)
-        self._pending = files[0].pending
+        self._pending = files[0].pending if files else pending_in(None)
         for file in files:
             for intent, attempts in file.doubts(self._lines):
                 self._doubts.add(intent, attempts)
@@ -255,7 +262,7 @@ def _open_redo(folder: Path | None, stack: ExitStack) -> BinaryIO | None:
 
 @contextmanager
 def open_results(names: Sequence[str]) -> Iterator[list[ResultsReader]]:
-    """Open results files; no name and "-" are stdin, which is copied to an unnamed file first.
+    """Open results files; "-" is stdin, which is copied to an unnamed file first.
 
     Raises InputError for one that cannot be read, UsageError for one that is named twice.
     """
@@ -264,7 +271,7 @@ def open_results(names: Sequence[str]) -> Iterator[list[ResultsReader]]:
     with ExitStack() as stack:
         files: list[ResultsReader] = []
         opened: set[_Inode] = set()
-        for name in names or ["-"]:
+        for name in names:
             file = ResultsReader("stdin" if name == "-" else name, _place(name), stack)
             if file.inode in opened:
                 raise UsageError(f"{file.name} is given twice", "Its records would count twice.")

@@ -42,7 +42,7 @@ def _lines(found: Comparison, width: int, symbols: Symbols) -> Iterator[str]:
         yield from table(columns, rows, width, drop=(), ellipsis=symbols.ellipsis)
     for one in found.differing:
         yield ""
-        yield f"id {printable(str(one.id), 60)}"
+        yield printable(one.name if one.id is None else f"id {one.name}", 80)
         for name, text in zip(names, one.texts, strict=True):
             said = printable(text, 500) if text is not None else "no answer"
             yield crop(f"  {crop(name, 24, symbols.ellipsis)}: {said}", width, symbols.ellipsis)

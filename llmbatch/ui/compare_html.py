@@ -1,7 +1,7 @@
 """Several results files side by side, as one self-contained page of HTML."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmbatch.app.compare import SHOWN, Comparison
 from llmbatch.results.expectation import Expectation
@@ -55,7 +55,7 @@ def comparison_page(found: Comparison, expected: Expectation | None = None) -> b
         figures=_FIGURES,
         rows=[_Row(*file) for file in zip(found.names, found.models, map(_cells, found.stats), strict=True)],
         agreement=[[(part, "" if part is None else share(part)) for part in row] for row in found.agreement],
-        differing=[_record(one.id, one.texts) for one in found.differing],
+        differing=[{"id": one.name, "sides": [*_sides(one.texts)]} for one in found.differing],
         more=len(found.differing) >= SHOWN,
         expected=for_page(expected),
     )
@@ -74,10 +74,6 @@ def _cells(stats: Stats) -> tuple[str, ...]:
         money((stats.cost_usd or 0.0) / stats.ok) if priced and stats.ok else "",
         *(duration(latency[rank]) if latency else "" for rank in ("p50", "p95")),
     )
-
-
-def _record(id: Any, texts: Sequence[str | None]) -> dict[str, Any]:
-    return {"id": str(id) if id is not None else "a record without an id", "sides": [*_sides(texts)]}
 
 
 def _sides(texts: Sequence[str | None]) -> Iterator[_Side]:

@@ -102,6 +102,8 @@ def _one(place: Mapping[str, Any]) -> str:
         parts.append(f"sample {place['sample']}")
     if "where" in place:
         parts.append(str(place["where"]))
+    if "results" in place and "file" not in place:
+        parts.append(f"not in {place['results']}")
     if "file" in place:
         parts.append(_at(place["file"], place["line"]))
     if "first_file" in place:

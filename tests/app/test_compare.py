@@ -15,7 +15,8 @@ from tests.support.result_lines import failed, ok, put
 
 
 def compared(tmp_path: Path, *files: list[object]) -> Comparison:
-    return compare([put(tmp_path / f"{n}.jsonl", lines) for n, lines in enumerate(files)], notice=pytest.fail)
+    names = [put(tmp_path / f"{n}.jsonl", lines) for n, lines in enumerate(files)]
+    return compare({name: [name] for name in names}, notice=pytest.fail)
 
 
 def test_records_meet_by_id_whatever_their_order_is(tmp_path: Path) -> None:
@@ -64,4 +65,4 @@ def test_the_table_names_files_costs_and_differing_answers_and_drives_no_termina
 @pytest.mark.parametrize("names", [["one.jsonl"], ["one.jsonl", "-"]])
 def test_one_file_is_nothing_to_compare(names: list[str]) -> None:
     with pytest.raises(UsageError, match="two or more"):
-        compare(names, notice=pytest.fail)
+        compare({name: [name] for name in names}, notice=pytest.fail)

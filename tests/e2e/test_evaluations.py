@@ -1,12 +1,15 @@
 """Evaluations: samples, repeats, several models side by side, answers against what is expected."""
 
 import json
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .command import Command, Ended, Mock, lines_of
+from .command import Command, Ended, Mock, lines_of, until
 
 RECORDS = [{"id": f"q{number}", "prompt": f"say {number % 3}"} for number in range(12)]
 
@@ -143,6 +146,7 @@ def test_an_evaluation_from_end_to_end(llmbatch: Command, mock: Mock, tmp_path: 
         (("-m", "a/b", "-m", "A-b", "-o", "d/"), 2, "would have one results file"),
         (("-m", "a", "-m", "b", "-o", "d.jsonl"), 2, "-o DIR/"),
         (("-m", "a", "-m", "b"), 2, "-o DIR/"),
+        (("-m", "a", "-m", "b", "-o", "d/", "--processes", "2"), 2, "--part-size"),
         (("-m", "openai:a", "-m", "groq:b", "-o", "d/"), 4, "groq"),
         (("-m", "openai:a", "-m", "groq:b", "-o", "d/", "--key-env", "OPENAI_API_KEY"), 2, "several providers"),
         (("-m", "openai:a", "-m", "openai:b", "-o", "d/", "--tee"), 2, "--tee"),
@@ -164,3 +168,89 @@ def test_a_provider_in_front_of_a_model_is_one_unless_another_is_named(llmbatch:
     assert done.code == 0 and urls == {"mistral:7b", "x"}, done.stderr
     ollama = llmbatch("run", "in.jsonl", "-p", "ollama", "-m", "mistral:7b", "--dry-run")
     assert ollama.code == 0 and ollama.results[0]["body"]["model"] == "mistral:7b"
+
+
+def test_with_a_part_size_each_model_has_a_folder_of_parts(
+    llmbatch: Command, mock: Mock, questions: Path, tmp_path: Path
+) -> None:
+    models = ("-m", "small", "-m", "large")
+    run = ("run", "in.jsonl", "--base-url", mock.base_url, *models, "-o", "answers/", "--part-size", "5")
+    done = llmbatch(*run, "--repeat", "2", "--summary", "json")
+    assert done.code == 0, done.stderr
+    counts = summary(done)
+    parts = len(list(tmp_path.glob("answers/*/part-*.jsonl")))
+    assert (counts["ok"], counts["parts"]) == (48, {"complete": parts, "unfinished": 0, "busy": 0}) and parts > 2
+    assert {name: model["ok"] for name, model in counts["models"].items()} == {"small": 24, "large": 24}
+    for model in ("small", "large"):
+        lines = [line for part in sorted(tmp_path.glob(f"answers/{model}/part-*.jsonl")) for line in lines_of(part)]
+        assert sorted((line["id"], line["sample"]) for line in lines) == sorted(
+            (record["id"], sample) for record in RECORDS for sample in range(2)
+        )
+    again = summary(llmbatch(*run, "--repeat", "2", "--summary", "json"))
+    assert (again["requests"], again["done_before"]) == (0, 48)
+
+    assert llmbatch("verify", "in.jsonl", "-o", "answers/").code == 0
+    found = json.loads(llmbatch("report", "answers/", "--compare", "--format", "json").stdout)
+    assert [one["file"] for one in found["files"]] == ["answers/large", "answers/small"] and found["common"] == 24
+    assert len(llmbatch("convert", "answers/", "--to", "text").results) == 48
+    mixed = llmbatch(*run[:-2], "--repeat", "2")
+    assert mixed.code == 2 and "Add the --part-size of before" in mixed.stderr
+
+    (tmp_path / "answers" / "small" / "part-00001.json").unlink()
+    (tmp_path / "answers" / "small" / "part-00001.jsonl").unlink()
+    account = json.loads(llmbatch("verify", "in.jsonl", "-o", "answers/", "--format", "json").stdout)
+    missing = account["missing"]
+    assert 0 < missing < 24 and {finding["results"] for finding in account["findings"]} == {"answers/small"}
+
+
+def test_parts_of_several_models_are_interrupted_and_continued_together(
+    llmbatch: Command, start_mock: Callable[..., Mock], questions: Path, tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", "0.1")
+    models = ("-m", "small", "-m", "large", "-c", "1")
+    run = ("run", "in.jsonl", "--base-url", mock.base_url, *models, "-o", "answers/", "--part-size", "5")
+    running = llmbatch.start(*run)
+    until(lambda: len(mock.ledger("say")) > 3)
+    running.signal(signal.SIGINT)
+    assert running.end().code == 130
+    assert llmbatch(*run).code == 0
+    assert llmbatch("verify", "in.jsonl", "-o", "answers/").code == 0
+    assert len(mock.ledger("say")) == 24  # what was in flight was waited for
+
+
+def test_verify_of_a_folder_of_models_looks_for_each_record_in_each(
+    llmbatch: Command, mock: Mock, questions: Path, tmp_path: Path
+) -> None:
+    run = ("run", "in.jsonl", "--base-url", mock.base_url, "-m", "small", "-m", "large", "-o", "answers/")
+    assert llmbatch(*run).code == 0
+    assert llmbatch("verify", "in.jsonl", "-o", "answers/").code == 0
+    file = tmp_path / "answers" / "small.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    found = llmbatch("verify", "in.jsonl", "-o", "answers/")
+    assert found.code == 1 and b"not in answers/small.jsonl" in found.stdout
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_verify_notices_a_sample_that_no_record_has(
+    recorded: bool, llmbatch: Command, mock: Mock, questions: Path, tmp_path: Path
+) -> None:
+    assert llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl"), "--repeat", "3").code == 0
+    out = tmp_path / "out.jsonl"
+    lines = [line for line in out.read_text().splitlines(keepends=True) if json.loads(line)["sample"] < 2]
+    out.write_text("".join(lines))
+    more = ()
+    if not recorded:
+        shutil.rmtree(tmp_path / "out.jsonl.state")
+        assert llmbatch("verify", "in.jsonl", "-o", "out.jsonl").code == 0
+        more = ("--repeat", "3")
+    found = llmbatch("verify", "in.jsonl", "-o", "out.jsonl", *more, "--format", "json")
+    assert found.code == 1 and json.loads(found.stdout)["missing"] == 12
+
+
+def test_verify_takes_the_sample_of_the_run(llmbatch: Command, mock: Mock, questions: Path, tmp_path: Path) -> None:
+    sample = ("--sample", "5", "--sample-seed", "7")
+    assert llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl"), *sample).code == 0
+    assert llmbatch("verify", "in.jsonl", "-o", "out.jsonl", *sample).code == 0
+    assert llmbatch("verify", "in.jsonl", "-o", "out.jsonl").code == 1
+    other = llmbatch("verify", "in.jsonl", "-o", "out.jsonl", "--sample", "5")
+    assert other.code == 1

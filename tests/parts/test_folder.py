@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmbatch.core.errors import UsageError
-from llmbatch.parts.folder import PLAN, RunFolder, results_in
+from llmbatch.parts.folder import PLAN, RunFolder, results_in, runs_in
 from llmbatch.parts.plan import InputFile, Part, Piece, Plan
 from llmbatch.results import disk
 
@@ -78,3 +78,18 @@ def test_what_is_no_folder_of_parts_is_refused_with_what_it_is(tmp_path: Path) -
         results_in([str(inputs)])
     RunFolder(results).create(PLAN_A)
     assert results_in(["x.jsonl", str(results)]) == ["x.jsonl", str(results / "part-00000.jsonl")]
+
+
+def test_a_folder_of_models_stands_for_their_files_and_their_parts(tmp_path: Path) -> None:
+    parts = RunFolder(tmp_path / "b")
+    parts.create(PLAN_A)
+    parts.results(1).touch()
+    (tmp_path / "a.jsonl").touch()
+    (tmp_path / "a.jsonl.state").mkdir()
+    (tmp_path / "notes").mkdir()
+    runs = [str(tmp_path / "a.jsonl"), str(parts.path)]
+    assert runs_in([str(tmp_path)]) == runs
+    assert results_in([str(tmp_path)]) == [runs[0], str(parts.results(1))]
+    assert results_in([]) == ["-"]
+    with pytest.raises(UsageError, match="without results"):
+        runs_in([str(tmp_path / "notes")])

@@ -135,7 +135,7 @@ def test_verify_finds_what_is_missing_in_each_part(ask: Ask, tmp_path: Path) -> 
     inputs = expand([str(tmp_path / "in.jsonl")])
     for keep in (2, None):
         found: list[Any] = []
-        options = {"input_format": None, "id_field": None, "max_line": 999, "delimiter": None}
+        options = {"input_format": None, "id_field": None, "max_line": 999, "delimiter": None, "repeat": None}
         account = verify(inputs, str(folder.path), **options, found=found.append, keep=keep)  # type: ignore[arg-type]
         assert (account.records, account.ok, account.lines) == (35, 34 - gone, 35 - gone)
         problems = Counter(str(one.problem) for one in found)

@@ -38,7 +38,7 @@ def report_of(lines: list[dict[str, Any]], name: str = "results.jsonl") -> Repor
 def compared(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Report:
     """Compare lines as if they stood in files of these names, written into a folder."""
     paths = [put(folder / f"compared-{number}.jsonl", lines) for number, lines in enumerate(files.values())]
-    found = compare(paths, notice=print)
+    found = compare({path: [path] for path in paths}, notice=print)
     found.names = [*files]
     return Report(comparison_page(found), found.as_json())
 

@@ -36,7 +36,8 @@ from llmbatch.core.ticket import Ticket
 from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.engine.dedupe import Entry
 from llmbatch.engine.offload import Offload
-from llmbatch.engine.writer import RunInThread, Writer
+from llmbatch.engine.ports import Live
+from llmbatch.engine.writer import RunInThread
 from llmbatch.pacing.cost import Budget
 from llmbatch.pacing.retry import RetryPolicy
 
@@ -98,11 +99,7 @@ class Batches:
         self._disk = Offload()
         self._in_thread = DiskCalls(offload or self._disk.run)
         self._tasks: anyio.abc.TaskGroup
-        self._writer: Writer
-        self._send_live: Callable[[list[Job]], None] = lambda jobs: None
-        self._fail: Callable[[LlmbatchError], None] = lambda error: None
-        self._changed: Callable[[], None] = lambda: None
-        self._live_jobs: Callable[[], int] = lambda: 0
+        self._live: Live
         self._settling = Settling(
             store=store,
             account=self.account,
@@ -142,7 +139,7 @@ class Batches:
                 clock=clock,
                 in_thread=self._in_thread,
                 start=self._start,
-                refuse=lambda outcomes: self._writer.put(outcomes),
+                refuse=lambda outcomes: self._live.writer.put(outcomes),
             )
         self._context = TicketContext(
             store=self._tickets,
@@ -161,18 +158,10 @@ class Batches:
             settle=self._settling.settle,
         )
 
-    def connect(
-        self,
-        writer: Writer,
-        send_live: Callable[[list[Job]], None],
-        fail: Callable[[LlmbatchError], None],
-        changed: Callable[[], None],
-        live_jobs: Callable[[], int],
-    ) -> None:
-        """Connect with the rest of the pipeline: results, live requests and how many there are, the end of the run."""
-        self._writer = self._settling.writer = writer
-        self._send_live, self._fail = send_live, fail
-        self._changed, self._live_jobs = changed, live_jobs
+    def connect(self, live: Live) -> None:
+        """Connect with the live side of the run."""
+        self._live = live
+        self._settling.writer = live.writer
 
     @property
     def takes_new(self) -> bool:
@@ -239,9 +228,9 @@ class Batches:
         """Let a record share what became, or will become, of an equal request; False when there is none."""
         entry = self._copies.take(job)
         if self._copies.is_live(job):
-            self._send_live([job])  # there it waits
+            self._live.send([job])  # there it waits
         elif entry is Entry.COPY:
-            self._writer.put([Outcome(job, CopiedAnswer())])
+            self._live.writer.put([Outcome(job, CopiedAnswer())])
         self.account.held += entry is Entry.HOLD
         return entry is not None
 
@@ -252,7 +241,7 @@ class Batches:
                 self._enter(job)
             self._wake.set()
         else:
-            self._send_live(jobs)
+            self._live.send(jobs)
 
     def _into_batch(self, jobs: list[Job], *, again: bool = True) -> None:
         assert self._intake is not None
@@ -264,11 +253,11 @@ class Batches:
         for job in jobs:
             job.attempts.batch = None
             self._reprice(job)
-        self._send_live([*jobs, *(copy for job in jobs for copy in self._copies.release(job))])
+        self._live.send([*jobs, *(copy for job in jobs for copy in self._copies.release(job))])
 
     async def _until_room(self) -> None:
         """Wait until few records wait to be sent. Raises Left when the run is to end."""
-        while not self._stopping.is_set() and (self._waiting > TOGETHER or self._live_jobs() > 4 * TOGETHER):
+        while not self._stopping.is_set() and (self._waiting > TOGETHER or self._live.jobs() > 4 * TOGETHER):
             if self._room.is_set():
                 self._room = anyio.Event()  # one for all who wait
             await self._room.wait()
@@ -303,7 +292,7 @@ class Batches:
             return
         self._is_looking = True
         try:
-            while not self._live_jobs() and (route := self._firsts.unanswered()) is not None:
+            while not self._live.jobs() and (route := self._firsts.unanswered()) is not None:
                 self._first_ended(route, works=False)
         finally:
             self._is_looking = False
@@ -315,9 +304,9 @@ class Batches:
         for job in released:
             self._enter(job)
         if first is not None:
-            self._send_live([first])
+            self._live.send([first])
         self._wake.set()
-        self._changed()
+        self._live.changed()
 
     async def run(self) -> None:
         """Serve tickets and take records until all is done, or the run is to end."""
@@ -335,7 +324,7 @@ class Batches:
                         if self._intake is not None:
                             await self._take_in(self._intake)
                     except LlmbatchError as error:
-                        self._fail(error)
+                        self._live.fail(error)
                         break
                     finally:
                         self._busy = False
@@ -344,7 +333,7 @@ class Batches:
                     await self._wake.wait()
             if self._intake is not None:
                 await self._in_thread(self._intake.drop)
-        self._changed()
+        self._live.changed()
 
     def _start(self, ticket: Ticket, client: BatchClient) -> None:
         run = TicketRun(ticket, client, self._context)
@@ -365,25 +354,25 @@ class Batches:
             if run.undecided:
                 self._notify(Notice(undecided(run.ticket, run.client.provider)))
         except LlmbatchError as error:
-            self._fail(error)
+            self._live.fail(error)
         finally:
             self._runs.ended(run)
             self._wake.set()
-            self._changed()
+            self._live.changed()
 
     async def _take_in(self, intake: Intake) -> None:
         """Put the records that wait into batches, and close those that get no more. Raises LlmbatchError."""
         while intake.waiting and not self._stopping.is_set():
             if not await intake.fill():
                 await intake.close(self._may_close)
-                if not self._runs.may_release_budget and not self._live_jobs():
+                if not self._runs.may_release_budget and not self._live.jobs():
                     raise CeilingReached(
                         f"{self._budget.option}: the next record may cost more than is left",
                         f"Raise {self._budget.option}, then run the same command again.",
                     )
                 return
             self._room.set()
-            self._changed()
+            self._live.changed()
         if self._input_ended and not intake.waiting:
             await intake.close(self._may_close)
 

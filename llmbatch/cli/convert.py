@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmbatch.cli.arguments import RESULTS_FILES
 from llmbatch.cli.completion import choose
 from llmbatch.core.errors import UsageError
 
@@ -15,14 +16,7 @@ _SHAPES = ("openai-batch", "cookbook", "text", "csv", "tsv", "parquet")
 
 
 def convert(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Results files, shards too, or the DIR/ of a run; none or - is stdin.",
-            show_default=False,
-        ),
-    ] = None,
+    files: Annotated[list[str] | None, RESULTS_FILES] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Written whole or not at all. Default: stdout."),

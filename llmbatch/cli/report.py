@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli.arguments import RESULTS_FILES
 from llmbatch.cli.completion import choose
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, UsageError
@@ -22,14 +23,7 @@ FORMATS = ("table", "json", "html", "markdown", "junit")
 
 
 def report(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Results files, shards too, or the DIR/ of a run; none or - is stdin.",
-            show_default=False,
-        ),
-    ] = None,
+    files: Annotated[list[str] | None, RESULTS_FILES] = None,
     format: Annotated[
         str,
         typer.Option(

@@ -18,7 +18,7 @@ from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
 from llmbatch.engine.offload import Offload
 from llmbatch.engine.pool import Pool
-from llmbatch.engine.ports import Batches
+from llmbatch.engine.ports import Batches, Live
 from llmbatch.engine.reorder import Reorder
 from llmbatch.engine.writer import RunInThread, Writer
 
@@ -98,11 +98,13 @@ class Pipeline:
         )
         if batches is not None:
             batches.connect(
-                self.writer,
-                send_live=self._send_live,
-                fail=self._batches_failed,
-                changed=self._changed,
-                live_jobs=lambda: self.dispatch.outstanding,
+                Live(
+                    self.writer,
+                    send=self._send_live,
+                    jobs=lambda: self.dispatch.outstanding,
+                    fail=self._batches_failed,
+                    changed=self._changed,
+                )
             )
 
     async def run(self) -> None:

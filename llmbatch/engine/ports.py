@@ -1,7 +1,7 @@
-"""The protocol by which the pipeline uses a provider's batch API, beside its live requests."""
+"""The protocol by which the pipeline uses a provider's batch API, beside its live requests, and is used by it."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.events import Finished
@@ -9,7 +9,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.snapshot import BatchesState
 from llmbatch.engine.writer import Writer
 
-__all__ = ["AccountOfBatches", "Batches", "EarlierRecords"]
+__all__ = ["AccountOfBatches", "Batches", "EarlierRecords", "Live"]
 
 
 class EarlierRecords(Protocol):
@@ -35,18 +35,26 @@ class AccountOfBatches(Protocol):
     """Never asked for."""
 
 
+class Live(NamedTuple):
+    """The live side of a run, as batches use it."""
+
+    writer: Writer
+    """Where outcomes go."""
+    send: Callable[[list[Job]], None]
+    """Sends jobs live."""
+    jobs: Callable[[], int]
+    """Counts the jobs that are live."""
+    fail: Callable[[LlmbatchError], None]
+    """Ends the run."""
+    changed: Callable[[], None]
+    """Lets the pipeline look whether it is done, or may read more."""
+
+
 class Batches(Protocol):
     """Has records answered by a batch API, and hands their outcomes to the writer of the pipeline."""
 
-    def connect(
-        self,
-        writer: Writer,
-        send_live: Callable[[list[Job]], None],
-        fail: Callable[[LlmbatchError], None],
-        changed: Callable[[], None],
-        live_jobs: Callable[[], int],
-    ) -> None:
-        """Connect with the pipeline: results, live requests and how many there are, the end of the run."""
+    def connect(self, live: Live) -> None:
+        """Connect with the live side of the run. Comes before all else."""
         ...
 
     async def run(self) -> None:

@@ -17,8 +17,7 @@ from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Step
 from llmbatch.dialects.openai_embeddings import PATH, Embeddings
 from llmbatch.dialects.request_options import Options
-from llmbatch.results.ticket_log import TicketLog
-from tests.support.batch_runs import BatchRun, Line, Provider, expired, inputs, row
+from tests.support.batch_runs import BatchRun, Line, Provider, die_at, expired, inputs, row
 
 
 def embedding(index: int, input: Any = None, tokens: int = 1) -> Job:
@@ -119,10 +118,6 @@ def test_what_shared_a_line_is_asked_for_again_where_the_user_wants_it(tmp_path:
         assert [first for _, first in done.world.sent[:3]] == [0, 4, 8]
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def _short(line: Line) -> bytes:
     """Return a row that lacks the vectors of all but the first input."""
     return row(line, model="m", data=[{"index": 0, "embedding": [float(inputs(line)[0])]}])
@@ -161,7 +156,7 @@ def test_whatever_becomes_of_rows_and_runs_each_record_gets_its_own_vector_or_sa
         path = Path(folder) / "out.jsonl"
         for step, after in kills:
             with pytest.MonkeyPatch.context() as patch, suppress(BaseExceptionGroup):
-                _die_at(patch, step, after=after)
+                die_at(patch, step, after=after)
                 run(path, provider, [embedding(n) for n in range(11)], hold=hold)
         done = run(path, provider, [embedding(n) for n in range(11)], hold=hold)
         lines = done.lines
@@ -173,17 +168,3 @@ def test_whatever_becomes_of_rows_and_runs_each_record_gets_its_own_vector_or_sa
     assert not missing or (hold and all(provider.billed[n] <= 1 for n in missing))
     if hold and "short" not in drawn.values():
         assert max(provider.billed.values(), default=0) <= 1
-
-
-def _die_at(patch: pytest.MonkeyPatch, step: Step, *, after: bool) -> None:
-    """End the process just before or after a step is put on the disk."""
-    record = TicketLog.record
-
-    def dying(self: TicketLog, ticket: Any, at: Step, **facts: Any) -> Any:
-        if at is not step:
-            return record(self, ticket, at, **facts)
-        if after:
-            record(self, ticket, at, **facts)
-        raise Killed
-
-    patch.setattr(TicketLog, "record", dying)

@@ -1,12 +1,11 @@
 """An unknown API: any path, any header, any body."""
 
-import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+
+from tests.support.small_server import serving
 
 from .command import Command
 
@@ -17,48 +16,22 @@ class Reranker:
     """A server with an API of its own, which remembers what it was sent."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, str], Any]] = []
-        ours = self
+        self.base_url = ""
+        self.seen: list[tuple[str, Mapping[str, str], Any]] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                ours.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-                answer: Any = {
-                    "results": [{"index": 1, "score": 0.5}],
-                    "model": "rank-1",
-                    "usage": {"prompt_tokens": 3},
-                }
-                if body.get("query") == "text":
-                    answer = [{"generated_text": "found"}]
-                raw = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/api"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def answer(self, path: str, headers: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        self.seen.append((path, headers, body))
+        if body.get("query") == "text":
+            return 200, [{"generated_text": "found"}]
+        return 200, {"results": [{"index": 1, "score": 0.5}], "model": "rank-1", "usage": {"prompt_tokens": 3}}
 
 
 @pytest.fixture
 def reranker() -> Iterator[Reranker]:
     server = Reranker()
-    yield server
-    server.close()
+    with serving(server.answer) as address:
+        server.base_url = f"{address}/api"
+        yield server
 
 
 def test_any_body_goes_to_any_path_and_the_whole_answer_comes_back(llmbatch: Command, reranker: Reranker) -> None:

@@ -1,13 +1,13 @@
 """Keys: found where they should be, sent where they belong, shown nowhere."""
 
-import json
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from threading import Thread
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+
+from tests.support.small_server import serving
 
 from .command import Command, Ended, Mock
 
@@ -18,44 +18,23 @@ class Echo:
     """A server that refuses every key and quotes it, and remembers what it was sent."""
 
     def __init__(self) -> None:
+        self.base_url = ""
         self.authorizations: list[str | None] = []
-        echo = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                echo.authorizations.append(self.headers["authorization"])
-                key = str(self.headers["authorization"]).removeprefix("Bearer ")
-                quoted = {"message": f"Incorrect API key: {key}", "code": key, "param": [{"key": key}]}
-                body = json.dumps({"error": quoted}).encode()
-                self.send_response(401)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def answer(self, path: str, headers: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        self.authorizations.append(headers.get("authorization"))
+        key = headers.get("authorization", "None").removeprefix("Bearer ")
+        quoted = {"message": f"Incorrect API key: {key}", "code": key, "param": [{"key": key}]}
+        return 401, {"error": quoted}
 
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     """Serve somebody who cannot keep a secret."""
     server = Echo()
-    yield server
-    server.close()
+    with serving(server.answer) as address:
+        server.base_url = f"{address}/v1"
+        yield server
 
 
 WAYS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
@@ -185,39 +164,29 @@ class Expiring(Echo):
     """A server that takes a key for ten requests; the next one is then in the file."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.served = path, 0
         super().__init__()
-        gate, handler = self, self._server.RequestHandlerClass
+        self.path, self.served = path, 0
 
-        class Handler(handler):  # type: ignore[misc, valid-type]
-            def do_POST(self) -> None:  # noqa: N802
-                valid = f"Bearer {CANARY}-{gate.served // 10}"
-                path.write_text(valid.removeprefix("Bearer ") + "\n")
-                if self.headers["authorization"] != valid:
-                    super().do_POST()
-                    return
-                gate.served += 1
-                self.rfile.read(int(self.headers["content-length"]))
-                choice = {"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
-                body = json.dumps({"model": "m", "choices": [choice]}).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self._server.RequestHandlerClass = Handler
+    def answer(self, path: str, headers: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        valid = f"{CANARY}-{self.served // 10}"
+        self.path.write_text(f"{valid}\n")
+        if headers["authorization"] != f"Bearer {valid}":
+            return super().answer(path, headers, body)
+        self.served += 1
+        choice = {"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
+        return 200, {"model": "m", "choices": [choice]}
 
 
 def test_a_key_that_expires_is_asked_for_again_and_costs_no_record(llmbatch: Command, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text(f"{CANARY}-0\n")
     server = Expiring(secret)
-    done = llmbatch(
-        *("run", "--key-command", "cat secret.txt", "--base-url", server.base_url, "-m", "m", "-c", "1"),
-        *("--retries", "0", "--summary", "json"),
-        stdin=[f"prompt {number}" for number in range(35)],
-    )
-    server.close()
+    with serving(server.answer) as address:
+        done = llmbatch(
+            *("run", "--key-command", "cat secret.txt", "--base-url", f"{address}/v1", "-m", "m", "-c", "1"),
+            *("--retries", "0", "--summary", "json"),
+            stdin=[f"prompt {number}" for number in range(35)],
+        )
     secret.unlink()
     assert done.code == 0, done.stderr
     assert [line["status"] for line in done.results] == ["ok"] * 35

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmbatch.batches.batches import Batches
 from llmbatch.batches.calls import BatchClient
 from llmbatch.batches.chunks import ChunkLimits, Chunks
@@ -20,6 +22,7 @@ from llmbatch.core.outcome import AlreadyDone, InvalidRecord
 from llmbatch.core.ports import Dialect
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import BatchSettings, PatienceSettings
+from llmbatch.core.ticket import Step
 from llmbatch.dialects.batch_api import BatchApi
 from llmbatch.dialects.batch_openai import OpenAIBatches
 from llmbatch.dialects.openai_chat import Chat
@@ -34,12 +37,31 @@ from llmbatch.results.opening import open_store
 from llmbatch.results.render import jsonl
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from llmbatch.results.store import Store
+from llmbatch.results.ticket_log import TicketLog
 
 from .scripted import READER, ScriptedLane, World, answer, fixed_gate, inline
 from .scripted import job as scripted_job
 from .virtual_time import LoopClock, run_virtually
 
 Line = dict[str, Any]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def die_at(patch: pytest.MonkeyPatch, step: Step, *, after: bool) -> None:
+    """End the process just before or after a step is put on the disk."""
+    record = TicketLog.record
+
+    def dying(self: TicketLog, ticket: Any, at: Step, **facts: Any) -> Any:
+        if at is not step:
+            return record(self, ticket, at, **facts)
+        if after:
+            record(self, ticket, at, **facts)
+        raise Killed
+
+    patch.setattr(TicketLog, "record", dying)
 
 
 def completion(text: str = "yes") -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Parrot(ThreadingTCPServer):
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self._thread = Thread(target=self.serve_forever)
+        self._thread = Thread(target=self.serve_forever, args=(0.02,))
         self._thread.start()
 
     def close(self) -> None:

@@ -21,14 +21,19 @@ PROVIDER_ALIASES = {
     "googleai": "gemini",
     "grok": "xai",
     "hf": "huggingface",
+    "inception-labs": "inception",
+    "jamba": "ai21",
     "kimi": "moonshot",
     "llama.cpp": "llamacpp",
     "llama-cpp": "llamacpp",
     "lm-studio": "lmstudio",
+    "mercury": "inception",
     "mistralai": "mistral",
     "moonshotai": "moonshot",
     "nim": "nvidia",
+    "ovh": "ovhcloud",
     "qwen": "dashscope",
+    "solar": "upstage",
     "text-generation-inference": "tgi",
     "togetherai": "together",
     "vertex-ai": "vertex",
@@ -48,6 +53,11 @@ PRESETS: dict[str, Preset] = {
         source="https://platform.openai.com/docs/api-reference",
     ),
     "mock": Preset(base_url="", local=True, model="mock"),
+    "ai21": Preset(
+        base_url="https://api.ai21.com/studio/v1",
+        key_env=("AI21_API_KEY",),
+        source="https://docs.ai21.com/reference/jamba-1-6-api-ref",
+    ),
     "anthropic": Preset(
         base_url="https://api.anthropic.com/v1",
         key_env=("ANTHROPIC_API_KEY",),
@@ -99,6 +109,11 @@ PRESETS: dict[str, Preset] = {
         stream_usage=False,
         source="https://docs.cohere.com/docs/compatibility-api",
     ),
+    "crusoe": Preset(
+        base_url="https://api.inference.crusoecloud.com/v1",
+        key_env=("CRUSOE_API_KEY",),
+        source="https://docs.crusoecloud.com/managed-inference/overview",
+    ),
     "dashscope": Preset(
         base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         key_env=("DASHSCOPE_API_KEY",),
@@ -118,6 +133,11 @@ PRESETS: dict[str, Preset] = {
         base_url="https://api.deepseek.com/v1",
         key_env=("DEEPSEEK_API_KEY",),
         source="https://api-docs.deepseek.com",
+    ),
+    "featherless": Preset(
+        base_url="https://api.featherless.ai/v1",
+        key_env=("FEATHERLESS_API_KEY",),
+        source="https://featherless.ai/docs/quickstart-guide",
     ),
     "fireworks": Preset(
         base_url="https://api.fireworks.ai/inference/v1",
@@ -150,6 +170,11 @@ PRESETS: dict[str, Preset] = {
         base_url="https://api.hyperbolic.xyz/v1",
         key_env=("HYPERBOLIC_API_KEY",),
         source="https://docs.litellm.ai/docs/contributing/adding_openai_compatible_providers",
+    ),
+    "inception": Preset(
+        base_url="https://api.inceptionlabs.ai/v1",
+        key_env=("INCEPTION_API_KEY",),
+        source="https://docs.inceptionlabs.ai/get-started/authentication",
     ),
     "litellm": Preset(
         base_url="http://localhost:4000/v1",
@@ -211,10 +236,21 @@ PRESETS: dict[str, Preset] = {
         few_slots=True,
         source="https://docs.ollama.com/api/openai-compatibility",
     ),
+    "ollama-cloud": Preset(
+        base_url="https://ollama.com/v1",
+        key_env=("OLLAMA_API_KEY",),
+        names={"max_completion_tokens": "max_tokens"},
+        source="https://docs.ollama.com/api/openai-compatibility",
+    ),
     "openrouter": Preset(
         base_url="https://openrouter.ai/api/v1",
         key_env=("OPENROUTER_API_KEY",),
         source="https://openrouter.ai/docs/api-reference/overview",
+    ),
+    "ovhcloud": Preset(
+        base_url="https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
+        key_env=("OVHCLOUD_API_KEY", "OVH_AI_ENDPOINTS_ACCESS_TOKEN"),
+        source="https://ovh.github.io/apache-airflow-provider-ovhcloud-ai/ai-endpoints",
     ),
     "perplexity": Preset(
         # Its chat completions ended in September 2026.
@@ -222,6 +258,11 @@ PRESETS: dict[str, Preset] = {
         key_env=("PERPLEXITY_API_KEY",),
         endpoint="responses",
         source="https://docs.perplexity.ai/docs/grounded-llm/openai-compatibility",
+    ),
+    "poe": Preset(
+        base_url="https://api.poe.com/v1",
+        key_env=("POE_API_KEY",),
+        source="https://creator.poe.com/api-reference",
     ),
     "sambanova": Preset(
         base_url="https://api.sambanova.ai/v1",
@@ -245,6 +286,11 @@ PRESETS: dict[str, Preset] = {
         key_env=("SILICONFLOW_API_KEY",),
         source="https://docs.siliconflow.com",
     ),
+    "stepfun": Preset(
+        base_url="https://api.stepfun.com/v1",
+        key_env=("STEP_API_KEY", "STEPFUN_API_KEY"),
+        source="https://platform.stepfun.com/docs/api-reference/models/retrieve",
+    ),
     "tgi": Preset(
         base_url="http://localhost:8080/v1",
         key_env=("HF_TOKEN",),
@@ -255,6 +301,11 @@ PRESETS: dict[str, Preset] = {
         base_url="https://api.together.ai/v1",
         key_env=("TOGETHER_API_KEY",),
         source="https://docs.together.ai/docs/openai-api-compatibility",
+    ),
+    "upstage": Preset(
+        base_url="https://api.upstage.ai/v1",
+        key_env=("UPSTAGE_API_KEY",),
+        source="https://console.upstage.ai/api-keys",
     ),
     "vercel": Preset(
         base_url="https://ai-gateway.vercel.sh/v1",

@@ -8,7 +8,7 @@ export PYTEST_TIMEOUT := 240
 # pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale live clean
+.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,8 +51,13 @@ UNIT := app cli codec core dialects input options pacing parts results
 unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no network
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 
-test: lint types  ## lint, types and all tests
+test: lint  ## lint, types and all tests
+	@$(MAKE) --no-print-directory --jobs 2 types rewritten
 	$(BIN)/pytest -n 4 --dist worksteal  # more than two cores: many tests wait for other processes
+
+rewritten: $(VENV)/installed-dev
+	@# In a new clone one process rewrites the assertions of all tests, so that four need not do so at a time.
+	@test -d tests/__pycache__ || $(BIN)/pytest --collect-only -qq > /dev/null
 
 deep: $(VENV)/installed-dev  ## all cases and examples of the tests, all commands as new processes
 	LLMBATCH_TEST_DEEP=1 $(BIN)/pytest -n 4 --dist worksteal

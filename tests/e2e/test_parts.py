@@ -98,6 +98,6 @@ def test_ctrl_c_ends_all_processes_in_order(llmbatch: Command, start_mock: Calla
     until(lambda: len(mock.ledger("part prompt")) > 6)
     run.process.send_signal(signal.SIGINT)
     done = run.end()
-    assert done.code == 130 and "continue" in done.stderr
+    assert done.code == 130 and "\nnext" in done.stderr
     assert llmbatch("run", *command[1:]).code == 0
     assert len(mock.ledger("part prompt")) == len(PROMPTS)

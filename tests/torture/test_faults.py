@@ -36,7 +36,7 @@ def kind(at: int, for_good: bool) -> int:
 def test_a_first_run_loses_nothing_wherever_the_disk_fails(
     bench: Bench, provider: Provider, quick: Path, for_good: bool
 ) -> None:
-    for at in count(1, every(3)):
+    for at in count(1, every(5)):
         world = World(bench, provider, quick / str(at))
         records = [{"id": f"{for_good}.{at}.{i}", "prompt": f"{for_good}.{at}.{i}"} for i in range(4)]
         provider.new_entries()
@@ -59,7 +59,7 @@ def test_a_resume_with_lines_to_merge_loses_nothing_wherever_the_disk_fails(
     provider.new_entries()
     assert begun.run(records).code == 1
     before = begun.answers_received()
-    for at in count(1, every(3)):
+    for at in count(1, every(5)):
         shutil.copytree(begun.folder, quick / str(at))
         world = World(bench, provider, quick / str(at), str(quick))
         ended = world.run(records, trap=world.trap(at, kind(at, for_good), for_good=for_good))

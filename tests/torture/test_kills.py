@@ -37,7 +37,7 @@ def test_a_run_may_be_killed_at_every_operation(
     bench: Bench, provider: Provider, quick: Path, policy: str, begun: bool, more: tuple[str, ...]
 ) -> None:
     names = [f"{policy}{begun}{number}" for number in range(4)]
-    for at in count(1, every(3)):
+    for at in count(1, every(5)):
         first = World(bench, provider, quick / f"{at}")
         records: list[dict[str, Any]] = [{"id": name, "prompt": name} for name in names]
         if begun:

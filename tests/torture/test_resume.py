@@ -215,7 +215,7 @@ def test_overwrite_starts_anew(world: World) -> None:
 
 def test_killed_anywhere_a_run_that_overwrites_leaves_old_answers_or_new_ones(world: World) -> None:
     world.run(prompts("a", "b"))
-    for at in count(1, every(3)):
+    for at in count(1, every(5)):
         killed = world.run(prompts("a", "b"), "--overwrite", trap=world.trap(at))
         world.asked()
         ended = world.run(prompts("a", "b"))

@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
+from hashlib import sha256
 from typing import Any, Unpack
 
+from llmbatch.api.background_run import Limits
 from llmbatch.api.options import Options
 from llmbatch.api.table_run import TableRun
+from llmbatch.parts.ray_limits import limits_on_ray
 
 try:
-    import ray.data  # noqa: F401  # here, and not in the first batch, it is missed
+    import ray
+    import ray.data  # here, and not in the first batch, it is missed
 except ImportError as error:
     raise ImportError("llmbatch.ray needs Ray Data: pip install 'llmbatch[ray-data]', on every node") from error
 
@@ -41,6 +46,9 @@ class Prompts:
     `latency_s`, `model`, `request_id`, and `more`, the other fields of the result as JSON. Their types never change. A
     row that fails has `status` "failed" and an `error`; what would fail every row, as a refused key, raises.
 
+    `rpm`, `tpm` and `max_cost` hold for all actors of the stage together, and with `share_limits="NAME"` for all
+    stages and runs on the cluster that have this name.
+
     Nothing is recorded, unless `folder` names one that all nodes see: each actor then writes a results file there and
     takes answers to equal requests from those of earlier actors, so that a lost actor costs what it had in flight.
     """
@@ -48,7 +56,7 @@ class Prompts:
     def __init__(
         self, *, prefix: str = "", folder: "str | os.PathLike[str] | None" = None, **options: Unpack[Options]
     ) -> None:
-        self._run = TableRun(options, prefix=prefix, folder=folder)
+        self._run = TableRun(options, prefix=prefix, folder=folder, limits=_limits(options))
 
     async def __call__(self, batch: Any) -> AsyncIterator[Any]:
         """Yield the batch with the columns of the answers."""
@@ -58,3 +66,14 @@ class Prompts:
         """End the run when the actor does."""
         if "_run" in self.__dict__:
             self._run.close()
+
+
+def _limits(options: Options) -> Limits | None:
+    """Return the limits of all actors with these options in this pipeline, or of all that share a name."""
+    name = options.get("share_limits")
+    if not ray.is_initialized() or (name is not None and ":" in name):
+        return None
+    if name is None:
+        written = repr(sorted(options.items(), key=lambda item: item[0]))
+        name = f"{ray.get_runtime_context().get_job_id()} {sha256(written.encode()).hexdigest()}"
+    return partial(limits_on_ray, name)

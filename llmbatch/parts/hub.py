@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.pacing.lender import Ask, Grant, Lender
 
@@ -12,6 +13,11 @@ __all__ = ["Hub", "LenderHere", "Lends"]
 
 class Lends(Protocol):
     """Lends limits."""
+
+    @property
+    def failure(self) -> LlmbatchError | None:
+        """Why the limits cannot be had any more, which ends the run."""
+        ...
 
     def lend(self, ask: Ask) -> Grant:
         """Lend slices of the limits."""
@@ -24,6 +30,8 @@ class Lends(Protocol):
 
 class LenderHere:
     """A lender in this process."""
+
+    failure: LlmbatchError | None = None
 
     def __init__(self, *, rpm: float | None, tpm: float | None, dollars: float) -> None:
         self._lender = Lender(monotonic(), rpm=rpm, tpm=tpm, dollars=dollars)
@@ -60,9 +68,9 @@ class Hub:
         """Tell a person."""
         self._notice(text)
 
-    def lend(self, ask: Ask) -> Grant:
-        """Lend slices of the limits."""
-        return self._limits.lend(ask)
+    def lend(self, ask: Ask) -> Grant | LlmbatchError:
+        """Lend slices of the limits; return why they cannot be had any more, if that is so."""
+        return self._limits.failure or self._limits.lend(ask)
 
     def borrow(self, dollars: float) -> float:
         """Lend a part of the budget."""

@@ -4,6 +4,7 @@ Ray Core only. Results go to the folder, which all nodes must see, and never thr
 and lends limits.
 """
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 from llmbatch.core.errors import ActionNeeded, Interrupted, LlmbatchError, OutputBusy, UsageError
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.parts.claim import EXPIRES
-from llmbatch.parts.hub import Hub, LenderHere
+from llmbatch.parts.hub import Hub, LenderHere, Lends
+from llmbatch.parts.limits_server import limits_client
 from llmbatch.parts.processes import noting_signals
+from llmbatch.parts.ray_limits import RayLimits, nothing_left
 from llmbatch.parts.remote import Job, RemoteWorker, Result, packed, unpacked
 
 __all__ = ["RayTasks"]
@@ -30,15 +33,14 @@ PATIENCE = EXPIRES + 60.0
 class Board:
     """The actor between workers and driver. After a restart it lends no dollars: what was lent before is not known."""
 
-    def __init__(self, rpm: float | None, tpm: float | None, dollars: float) -> None:
+    def __init__(self, data: bytes, dollars: float) -> None:
         import ray
 
         if ray.get_runtime_context().was_current_actor_reconstructed:
-            dollars = min(dollars, 0.0) if dollars < float("inf") else dollars
+            dollars = nothing_left(dollars)
         self._states: dict[int, Snapshot] = {}
         self._notices: list[str] = []
-        limits = LenderHere(rpm=rpm, tpm=tpm, dollars=dollars)
-        self._hub = Hub(limits, self._states.__setitem__, self._notices.append)
+        self._hub = Hub(_limits(unpacked(data), dollars), self._states.__setitem__, self._notices.append)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the hub."""
@@ -51,6 +53,16 @@ class Board:
         self._states.clear()
         self._notices.clear()
         return states, notices
+
+
+def _limits(job: Job, dollars: float) -> Lends:
+    """Return the limits of a run: its own, or those that it shares with others by a name or an address."""
+    pace = job.settings.pace
+    if pace.share_limits is None:
+        return LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
+    if ":" in pace.share_limits:
+        return limits_client(job.settings, job.environment, dollars)
+    return RayLimits(job.folder if pace.share_limits == "auto" else pace.share_limits, pace, dollars)
 
 
 def work(data: bytes, number: int, board: Any) -> Result:
@@ -76,15 +88,16 @@ class RayTasks:
     def __init__(
         self,
         job: Job,
-        hub: Hub,
+        show: tuple[Callable[[int, Snapshot], None], Callable[[str], None]],
+        signals: list[int],
         dollars: float,
         count: int | None,
         done: Callable[[int, Result], None],
         address: str | None,
     ) -> None:
-        self._job, self._hub, self._count, self._done, self._address = packed(job), hub, count, done, address
-        pace = job.settings.pace
-        self._limits = pace.rpm, pace.tpm, dollars
+        self._job, self._dollars, self._count, self._done, self._address = packed(job), dollars, count, done, address
+        self._show, self._notice = show
+        self._signals = signals
 
     def run(self, numbers: list[int], is_stopped: Callable[[], bool]) -> None:
         """Have all parts worked on, in order; no further one is begun once the run is stopped."""
@@ -93,25 +106,38 @@ class RayTasks:
         cpus = int(min(2, max(1, *nodes, 1)))
         count = self._count or max(1, int(sum(nodes)) // 2)
         task = ray.remote(work).options(num_cpus=cpus, max_retries=-1, scheduling_strategy="SPREAD")
-        hub = self._hub
         board = (
             ray.remote(Board)
-            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1)
-            .remote(*self._limits)
+            .options(
+                num_cpus=0,
+                max_restarts=-1,
+                max_task_retries=-1,
+                max_concurrency=1,
+                scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                    ray.get_runtime_context().get_node_id(), soft=True
+                ),
+            )
+            .remote(self._job, self._dollars)
         )
         todo, at_work, data = [*numbers], dict[Any, int](), ray.put(self._job)
-        with noting_signals(hub.signals.append) as signals:
+        signals = self._signals
+        with noting_signals(signals.append):
             while at_work or (todo and not is_stopped() and not signals):
                 while todo and len(at_work) < count and not is_stopped() and not signals:
                     number = todo.pop(0)
                     at_work[task.remote(data, number, board)] = number
+                if not at_work:
+                    break
                 ended, _ = ray.wait([*at_work], timeout=EVERY)
-                states, notices = ray.get(board.collect.remote([*signals]))
+                try:
+                    states, notices = ray.get(board.collect.remote([*signals]))
+                except ray.exceptions.RayError as error:
+                    raise _explained(error) from error
                 for number, state in states.items():
                     if number in at_work.values():
-                        hub.report(number, state)
+                        self._show(number, state)
                 for text in notices:
-                    hub.notice(text)
+                    self._notice(text)
                 for reference in ended:
                     self._done(at_work.pop(reference), _result(ray, reference))
         ray.kill(board)
@@ -132,8 +158,8 @@ def _connected(address: str | None) -> Any:
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ActionNeeded(
-                f"there is no Ray cluster at {address or 'RAY_ADDRESS'}: {reason}",
-                "Start one, name it with --ray-address, or leave --engine out.",
+                f"there is no Ray cluster{f' at {address}' if address else ''}: {reason}",
+                "Start one, name it with --ray-address or RAY_ADDRESS, or leave --engine out.",
             ) from error
     return ray
 
@@ -149,8 +175,14 @@ def _result(ray: Any, reference: Any) -> Result:
     try:
         result: Result = ray.get(reference)
     except ray.exceptions.RayError as error:
-        text = str(error)
-        if "No module named 'llmbatch" in text:
-            return UsageError("a node of the cluster has no llmbatch", "pip install 'llmbatch[ray]' on every node.")
-        return LlmbatchError(f"a task of Ray failed: {text.strip().splitlines()[-1] if text.strip() else error!r}")
+        return _explained(error)
     return result
+
+
+def _explained(error: Exception) -> LlmbatchError:
+    text = str(error).strip()
+    if "No module named 'llmbatch" in text:
+        node = re.search(r"\bip=([0-9a-f.:]+)", text)
+        where = f"the node {node[1]}" if node else "a node"
+        return UsageError(f"{where} of the cluster has no llmbatch", "pip install 'llmbatch[ray]' on every node.")
+    return LlmbatchError(f"a task of Ray failed: {text.splitlines()[-1] if text else repr(error)}")

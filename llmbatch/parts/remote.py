@@ -19,6 +19,7 @@ from llmbatch.core.events import Event, Notice
 from llmbatch.core.settings import Settings
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.core.tally import Summary
+from llmbatch.pacing.lender import Ask, Grant
 from llmbatch.parts.account import without_latencies
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.loans import Borrower
@@ -76,8 +77,11 @@ class RemoteWorker:
         plan = folder.plan()
         assert plan is not None
         self._call = call
-        self._borrower = Borrower.of(settings, servers, partial(call, "lend"), partial(call, "borrow"))
+        self._failure: LlmbatchError | None = None
+        """Why the driver cannot lend limits any more."""
+        self._borrower = Borrower.of(settings, servers, self._lend, partial(call, "borrow"))
         shared = self._borrower.shared if self._borrower is not None else Shared()
+        shared.failure = lambda: self._failure
         observers = (self._pass_on,) if self._borrower is None else (self._pass_on, self._borrower.see)
         self._worker = Worker(settings, servers, job.environment, folder, plan, shared, observers, embedded=embedded)
         self._signals = 0
@@ -93,6 +97,13 @@ class RemoteWorker:
         except LlmbatchError as error:
             error.run = None
             return error
+
+    def _lend(self, ask: Ask) -> Grant:
+        reply: Grant | LlmbatchError = self._call("lend", ask)
+        if isinstance(reply, LlmbatchError):
+            self._failure = reply
+            return Grant()
+        return reply
 
     def _send(self, summary: Summary) -> Summary:
         return without_latencies(summary, LATENCIES)

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, sleep
@@ -164,19 +164,23 @@ class PartsRun:
         """Work on several parts at once: in processes of this machine, or on a Ray cluster."""
         parallel, pace, budget = self.settings.parallel, self.settings.pace, self._budget()
         dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
-        limits: Lends = LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
-        if pace.share_limits is not None and parallel.engine != "ray":
-            limits = limits_client(self.settings, self.environment, dollars)
-        hub = Hub(limits, self.progress.show, self.notice, self.signals)
         url = self.servers.base_url if self.settings.model.provider == "mock" else None
         job = Job(self.settings, dict(self.environment), os.path.abspath(self.folder.path), url or None)
         if parallel.engine == "ray":
             from llmbatch.parts.ray_engine import RayTasks
 
-            RayTasks(_for_other_nodes(job), hub, dollars, parallel.processes, self._done, parallel.ray_address).run(
-                self.todo, lambda: self.account.is_stopped
+            show = self.progress.show, self.notice
+            address = parallel.ray_address or self.environment.get("RAY_ADDRESS")
+            tasks = RayTasks(
+                _for_other_nodes(job), show, self.signals, dollars, parallel.processes, self._done, address
             )
-        else:
+            tasks.run(self.todo, lambda: self.account.is_stopped)
+            return
+        with ExitStack() as stack:
+            limits: Lends = LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
+            if pace.share_limits is not None:
+                limits = stack.enter_context(closing(limits_client(self.settings, self.environment, dollars)))
+            hub = Hub(limits, self.progress.show, self.notice, self.signals)
             Processes(job, hub, parallel.processes or 1, self._done).run(self.todo, lambda: self.account.is_stopped)
 
     def summary(self) -> Summary:
@@ -258,7 +262,14 @@ def _for_other_nodes(job: Job) -> Job:
     settings = job.settings
     paths = tuple(path if "://" in path else os.path.abspath(path) for path in settings.input.paths)
     _, preset = find_preset(settings.model, {})
-    wanted = {*preset.key_env, *preset.variables, "LLMBATCH_API_KEY", "OPENAI_BASE_URL", "api_key"}
+    wanted = {
+        *preset.key_env,
+        *preset.variables,
+        "LLMBATCH_API_KEY",
+        "LLMBATCH_LIMITS_TOKEN",
+        "OPENAI_BASE_URL",
+        "api_key",
+    }
     wanted.add(settings.model.key_env or "")
     return job._replace(
         settings=settings._replace(input=settings.input._replace(paths=paths)),

@@ -27,7 +27,7 @@ def test_a_flag_is_what_the_table_says(option: Option) -> None:
 def test_the_words_of_an_option_are_completed() -> None:
     ctx = typer.Context(RUN)
     assert [item.value for item in PARAMETERS["fsync"].shell_complete(ctx, "")] == ["batch", "always", "never"]
-    assert [item.value for item in PARAMETERS["provider"].shell_complete(ctx, "ol")] == ["ollama"]
+    assert [item.value for item in PARAMETERS["provider"].shell_complete(ctx, "opena")] == ["openai"]
 
 
 def test_an_option_that_may_stand_alone_gets_its_value() -> None:

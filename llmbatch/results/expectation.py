@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import sqrt
 from typing import Any
 
 from llmbatch.codec import json
@@ -19,6 +20,8 @@ LONGEST = 80
 _LOOKED_AT = 1000
 """So many lines are looked at for the names of fields."""
 _DEEPEST = 4
+_Z = 1.959964
+"""Standard deviations within which 95 % of a normal distribution lie."""
 
 NO_ANSWER = "(no answer)"
 
@@ -33,6 +36,8 @@ class Score:
     """Failures, and answers without the field."""
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often which value was answered where which was expected: (expected, answered)."""
+    samples: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Of each record that was sent several times: how many of its samples are right, and how many there are."""
 
     @property
     def records(self) -> int:
@@ -44,12 +49,42 @@ class Score:
         """Return the share of right answers, of all records: one without an answer is not right. None without any."""
         return self.right / self.records if self.records else None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % confidence interval of the accuracy, by Wilson; None without any record.
+
+        Samples of one record are alike, so they count as the effective number of independent records.
+        """
+        share, count = self.accuracy, float(self.records)
+        if share is None:
+            return None
+        if self.samples:
+            count = self._effective_records(share)
+        center = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+        half = _Z / (1 + _Z**2 / count) * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+        return max(0.0, center - half), min(1.0, center + half)
+
+    def _effective_records(self, share: float) -> float:
+        """Return how many independent records would tell as much as these samples do, by their variance."""
+        spread = sum((right - share * count) ** 2 for right, count in self.samples.values()) / self.records**2
+        if not 0 < share < 1 or not spread:
+            return float(len(self.samples))
+        return min(float(self.records), max(1.0, share * (1 - share) / spread))
+
+    def count_sample(self, record: int, *, is_right: bool) -> None:
+        """Note one of several samples of a record."""
+        right, count = self.samples.get(record, (0, 0))
+        self.samples[record] = right + is_right, count + 1
+
     def include(self, other: "Score") -> None:
-        """Add the counts of another object to this one."""
+        """Add the counts of another object to this one, which is of another model or file."""
         self.right += other.right
         self.wrong += other.wrong
         self.unanswered += other.unanswered
         self.confusion.update(other.confusion)
+        for record, (right, count) in other.samples.items():
+            before = self.samples.get(record, (0, 0))
+            self.samples[record] = before[0] + right, before[1] + count
 
     def labels(self) -> list[str]:
         """Return the values that were expected or answered, in order; what stands for others or for none at the end."""
@@ -67,6 +102,7 @@ class Score:
             "wrong": self.wrong,
             "unanswered": self.unanswered,
             "accuracy": round(self.accuracy, 6) if self.accuracy is not None else None,
+            "interval": [round(end, 6) for end in self.interval] if self.interval is not None else None,
             "confusion": table,
         }
 
@@ -106,17 +142,22 @@ class Expectation:
         if group not in self.groups and len(self.groups) >= MOST_NAMES:
             group = OTHER
         score = self.groups.setdefault(group, Score())
-        if not has_answer:
+        is_right = self._count(score, expected, answer if has_answer else None)
+        if "sample" in line:
+            score.count_sample(_record(line), is_right=is_right)
+
+    def _count(self, score: Score, expected: Any, answer: Any) -> bool:
+        """Count an answer, None for none; return whether it is right."""
+        if answer is None:
             score.unanswered += 1
             score.confusion[self._label(expected), NO_ANSWER] += 1
-            return
+            return False
         answer, expected = self._alike(answer, expected)
-        if _is_equal(answer, expected):
-            score.right += 1
-            score.confusion[self._label(expected), self._label(expected)] += 1
-        else:
-            score.wrong += 1
-            score.confusion[self._label(expected), self._label(answer)] += 1
+        is_right = _is_equal(answer, expected)
+        score.right += is_right
+        score.wrong += not is_right
+        score.confusion[self._label(expected), self._label(expected if is_right else answer)] += 1
+        return is_right
 
     def conclude(self) -> list[str]:
         """Return what there is to say, once all lines were added. Raises UsageError for fields that no line has."""
@@ -171,6 +212,12 @@ class Expectation:
         near = get_close_matches(name, self._seen, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(self._seen)[:20])}."
         return UsageError(f"--expect: no line has a field {name}", hint)
+
+
+def _record(line: Mapping[str, Any]) -> int:
+    """Return a number for the record of a line, the same for all its samples."""
+    name = line.get("id")
+    return hash((repr(name if name is not None else line.get("record")), repr(line.get("occurrence"))))
 
 
 def _value(line: Mapping[str, Any], path: str) -> tuple[bool, Any]:

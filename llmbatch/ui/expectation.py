@@ -10,7 +10,7 @@ from llmbatch.ui.symbols import Symbols
 
 __all__ = ["SCORE_COLUMNS", "expectation_text", "for_page", "score_rows"]
 
-SCORE_COLUMNS = ("", "records", "right", "wrong", "no answer", "accuracy")
+SCORE_COLUMNS = ("", "records", "right", "wrong", "no answer", "accuracy", "95 % interval")
 WIDE = 120
 """Cells of a line where there is no terminal."""
 _MOST_TABLES, _MOST_LABELS = 8, 12
@@ -35,6 +35,7 @@ def score_rows(found: Expectation) -> list[tuple[str, ...]]:
             f"{score.wrong:,}",
             f"{score.unanswered:,}",
             "" if score.accuracy is None else f"{score.accuracy:.1%}",
+            "" if score.interval is None else "{:.1%} to {:.1%}".format(*score.interval),
         )
         for name, score in scores.items()
     ]
@@ -68,7 +69,9 @@ def _confusion(score: Score) -> tuple[list[str], list[tuple[str, ...]]]:
 def _lines(found: Expectation, width: int, symbols: Symbols) -> Iterator[str]:
     yield ""
     yield printable(f"{found.answer} against {found.expected}", 200)
-    yield from table(SCORE_COLUMNS, score_rows(found), width, drop=("no answer", "wrong"), ellipsis=symbols.ellipsis)
+    yield from table(
+        SCORE_COLUMNS, score_rows(found), width, drop=("no answer", "wrong", "95 % interval"), ellipsis=symbols.ellipsis
+    )
     if len(found.groups) > _MOST_TABLES:
         return
     for name, score in found.groups.items():

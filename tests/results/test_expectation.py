@@ -93,3 +93,40 @@ def test_each_line_with_gold_is_counted_once_whatever_is_in_it(rows: list[tuple[
     assert total.records == sum(gold is not None for _, gold, _ in rows) == total.confusion.total()
     assert total.right == sum(score.right for score in found.groups.values())
     assert sum(map(len, (score["confusion"] for score in found.as_json()["groups"].values()))) >= bool(total.records)
+
+
+@pytest.mark.parametrize(
+    ("right", "records", "low", "high"),
+    # Wilson's interval as Newcombe (1998) prints it.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (29, 29, 0.8830, 1.0)],
+)
+def test_an_accuracy_has_its_confidence_interval(right: int, records: int, low: float, high: float) -> None:
+    found = scored(*[line("a", "a")] * right, *[line("b", "a")] * (records - right))
+    assert found.total().interval == pytest.approx((low, high), abs=6e-5)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=30), st.integers(2, 5))
+def test_samples_that_always_agree_tell_no_more_than_one_of_each(right: list[bool], times: int) -> None:
+    def lines(samples: int) -> list[dict[str, Any]]:
+        return [
+            line("a" if is_right else "b", "a", id=number, sample=sample)
+            for number, is_right in enumerate(right)
+            for sample in range(samples)
+        ]
+
+    without = [{name: value for name, value in each.items() if name != "sample"} for each in lines(1)]
+    one, several = scored(*without).total(), scored(*lines(times)).total()
+    assert one.accuracy == several.accuracy and one.interval == pytest.approx(several.interval)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=20))
+def test_the_accuracy_lies_in_its_interval(records: list[list[bool]]) -> None:
+    lines = [
+        line("a" if is_right else "b", "a", id=number, sample=sample)
+        for number, samples in enumerate(records)
+        for sample, is_right in enumerate(samples)
+    ]
+    score = scored(*lines).total()
+    assert score.interval is not None and score.accuracy is not None
+    low, high = score.interval
+    assert 0 <= low <= score.accuracy + 1e-9 and score.accuracy - 1e-9 <= high <= 1

@@ -77,12 +77,12 @@ def test_a_named_limit_is_kept_though_the_run_that_lends_it_is_killed(runs: Runs
 @pytest.mark.xdist_group("silent")
 @pytest.mark.parametrize("runs", [("--rpm", "600", "--no-announce")], indirect=True)
 def test_a_silent_limit_is_found_by_all_together(runs: Runs) -> None:
-    runs.start()
+    runs.start("--max-concurrency", "10")  # so many may be refused together when the limit is met
     runs.end()
     sent = runs.mock.ledger("scale")
     assert sum(entry["status"] == 200 for entry in sent) == RUNS * RECORDS
     refused = sum(entry["status"] == 429 for entry in sent)
-    assert refused <= 0.05 * len(sent), f"{refused} of {len(sent)} were refused"
+    assert refused <= 0.1 * len(sent), f"{refused} of {len(sent)} were refused"
 
 
 def _who_serves(runs: Runs) -> "subprocess.Popen[bytes]":

@@ -25,6 +25,7 @@ from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import Settings
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
+from llmbatch.input.address import is_remote
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
 from llmbatch.parts.limits_server import shared_limits
@@ -176,7 +177,7 @@ def event_log(redact: Redactor) -> EventLog:
 
 def sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited | None]:
     """Return the paths of files, or the source of values and its pump if it is asynchronous. Raises UsageError."""
-    if isinstance(records, Path):
+    if isinstance(records, Path) or (isinstance(records, str) and is_remote(records)):
         return (str(records),), None, None
     if isinstance(records, Awaited):
         return (), records, records

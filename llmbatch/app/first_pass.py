@@ -12,6 +12,7 @@ from llmbatch.app.survey import Survey
 from llmbatch.core.fork import can_fork, forked
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import InputSettings, ModelSettings
+from llmbatch.input.address import is_remote
 from llmbatch.input.decode import hash_of
 from llmbatch.input.halves import Part, halves
 from llmbatch.input.occurrences import Occurrences
@@ -133,11 +134,16 @@ class _FirstPass:
 
 
 def _is_long(paths: Sequence[str]) -> bool:
-    return sum(os.stat(path).st_size for path in paths) >= LONG
+    """Say whether inputs are files here, and long."""
+    return not any(map(is_remote, paths)) and sum(os.stat(path).st_size for path in paths) >= LONG
+
+
+def _is_regular(path: str) -> bool:
+    return path != "-" and stat.S_ISREG(os.stat(path).st_mode)
 
 
 def _rereadable(paths: Sequence[str]) -> bool:
     try:
-        return bool(paths) and all(path != "-" and stat.S_ISREG(os.stat(path).st_mode) for path in paths)
+        return bool(paths) and all(is_remote(path) or _is_regular(path) for path in paths)
     except OSError:
         return False

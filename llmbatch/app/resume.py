@@ -16,6 +16,7 @@ from llmbatch.core.outcome import AlreadyDone, CopiedAnswer, InvalidRecord, Outc
 from llmbatch.core.plural import counted
 from llmbatch.core.ports import Dialect
 from llmbatch.core.settings import InputSettings, ModelSettings, ResumeSettings
+from llmbatch.input.address import shown
 from llmbatch.results.answer_cache import OWN, REDO
 from llmbatch.results.index import flags_of
 from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
@@ -101,7 +102,7 @@ class ResumePlan:
             {
                 "options": recorded_options(self._input, self._model),
                 "address": self._address,
-                "inputs": list(self._input.paths),
+                "inputs": [*map(shown, self._input.paths)],
                 "changed": self._remembered,
                 "shard": self._shard,
                 **({"part": self._input.part} if self._input.part is not None else {}),
@@ -365,4 +366,4 @@ def _text(option: str | None) -> str | None:
 def _listed(inputs: Sequence[str]) -> str:
     """Name inputs, the first few of many."""
     more = f" and {len(inputs) - LISTED:,} more" if len(inputs) > LISTED else ""
-    return (", ".join(inputs[:LISTED]) or "another input") + more
+    return (", ".join(map(shown, inputs[:LISTED])) or "another input") + more

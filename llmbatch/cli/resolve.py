@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from llmbatch.cli.secrets import learn_addresses
 from llmbatch.cli.settings_file import RANK, config_path, origin, values
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
@@ -25,7 +26,9 @@ def resolve(ctx: typer.Context) -> Settings:
     _place_in_array(written)
     read = {option.name: option.read(option.flag, written[option.name]) for option in OPTIONS if option.name in written}
     _shape_stdout(read)
-    settings = to_settings(read, written.get("inputs", ()), _FLAGS.__getitem__)
+    inputs = written.get("inputs", ())
+    learn_addresses(inputs)
+    settings = to_settings(read, inputs, _FLAGS.__getitem__)
     return settings._replace(read_files=_read_files(written))
 
 

@@ -1,6 +1,6 @@
 """Collects secrets so that every message of the command line is redacted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +9,7 @@ from llmbatch.core.environment import ENVIRONMENT
 if TYPE_CHECKING:
     from llmbatch.core.redact import Redactor
 
-__all__ = ["learn", "redactor"]
+__all__ = ["learn", "learn_addresses", "redactor"]
 
 _ENDINGS = ("_API_KEY", "_TOKEN", "_KEY", "_SECRET", "_PASSWORD")
 _learned: "list[Redactor]" = []
@@ -19,6 +19,15 @@ _learned: "list[Redactor]" = []
 def learn(redact: "Redactor") -> None:
     """Add a redactor whose secrets must not be shown from now on, with those that it learns later."""
     _learned.append(redact)
+
+
+def learn_addresses(names: Iterable[str]) -> None:
+    """Hide what the addresses of inputs have beside their place: signatures, passwords."""
+    if any("://" in name for name in names):
+        from llmbatch.core.redact import Redactor
+        from llmbatch.input.address import credentials
+
+        learn(Redactor(secret for name in names for secret in credentials(name)))
 
 
 def redactor() -> "Redactor":

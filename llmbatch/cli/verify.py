@@ -9,6 +9,7 @@ import typer
 
 from llmbatch.cli.completion import choose
 from llmbatch.cli.fast_params import Command
+from llmbatch.cli.secrets import learn_addresses
 from llmbatch.core.errors import ExitCode, UsageError
 from llmbatch.core.settings import InputSettings
 from llmbatch.options.kinds import FORMAT
@@ -144,6 +145,7 @@ def _verify(
         elif len(examples[finding.problem]) < SHOWN:
             examples[finding.problem].append(finding)
 
+    learn_addresses(inputs or [])
     paths, separator = expand(inputs or []), checked_delimiter(delimiter)
     how: dict[str, Any] = {
         "input_format": input_format,

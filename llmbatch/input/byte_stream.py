@@ -11,13 +11,19 @@ import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib import import_module
+from types import ModuleType
 from typing import Protocol, cast
 
 from llmbatch.codec.text import HEAD, LONGEST_MARK, MARKS, wide_encoding
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.address import is_remote, shown, suffix_of
+from llmbatch.input.bytes_at import bytes_at
 from llmbatch.input.unchanged import Watch
 
-__all__ = ["COMPRESSIONS", "ByteStream", "Span", "Wake", "check", "must_exist", "not_there", "title"]
+__all__ = [
+    *("COMPRESSIONS", "ByteStream", "Span", "Wake"),
+    *("check", "has_compression", "is_compressed", "must_exist", "not_there", "title"),
+]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
 _FOREIGN = {
@@ -135,7 +141,7 @@ class ByteStream:
         for magic, what in _FOREIGN.items():
             if head.startswith(magic):
                 raise InputError(f"{title(self._path)} is {what[0]}, not text", what[1])
-        suffix = os.path.splitext(self._path)[1].lower()
+        suffix = suffix_of(self._path)
         found = next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), suffix)
         if found not in COMPRESSIONS or (found == suffix and _is_plain(head, _MAGIC_OF[suffix])):
             return self._raw.read
@@ -157,7 +163,7 @@ def _is_plain(head: bytes, magic: bytes) -> bool:
 
 def title(path: str) -> str:
     """Return the name of an input for messages."""
-    return "stdin" if path == "-" else path
+    return "stdin" if path == "-" else shown(path)
 
 
 def check(path: str, *, is_text: bool = True) -> int | None:
@@ -166,6 +172,12 @@ def check(path: str, *, is_text: bool = True) -> int | None:
     Raises InputError, UsageError. Only a regular file is opened for it: a writer would notice a FIFO being
     opened and closed.
     """
+    suffix = suffix_of(path)
+    if suffix in COMPRESSIONS:
+        _compression(suffix)
+    if is_remote(path):
+        size: int = _remote().facts_of([path])[0].size
+        return size
     try:
         status = os.fstat(0) if path == "-" else os.stat(path)
         mode = status.st_mode
@@ -181,9 +193,6 @@ def check(path: str, *, is_text: bool = True) -> int | None:
         raise not_there(path) from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {title(path)}: {getattr(error, 'strerror', None) or error}") from error
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in COMPRESSIONS:
-        _compression(suffix)
     if not stat.S_ISREG(mode):
         return None
     if is_text and path != "-":
@@ -194,7 +203,9 @@ def check(path: str, *, is_text: bool = True) -> int | None:
 
 def must_exist(path: str) -> None:
     """Raise InputError for an input that does not exist."""
-    if path != "-" and not os.path.lexists(path):
+    if is_remote(path):
+        _remote().must_be_there(path)
+    elif path != "-" and not os.path.lexists(path):
         raise not_there(path)
 
 
@@ -208,9 +219,19 @@ def not_there(path: str) -> InputError:
 
 def is_compressed(path: str) -> bool:
     """Say whether a file is read as anything but the bytes it has. Raises OSError."""
-    with open(path, "rb") as file:
-        head = file.read(max(map(len, _MAGIC)))
-    return any(map(head.startswith, _MAGIC)) or os.path.splitext(path)[1].lower() in COMPRESSIONS
+    with closing(bytes_at(path)) as file:
+        head = file.read_at(0, max(map(len, _MAGIC)))
+    return any(map(head.startswith, _MAGIC)) or has_compression(path)
+
+
+def has_compression(path: str) -> bool:
+    """Say whether the name of a file says that it is compressed."""
+    return suffix_of(path) in COMPRESSIONS
+
+
+def _remote() -> ModuleType:
+    """Return the module for inputs at an address, which few runs have."""
+    return import_module("llmbatch.input.remote")
 
 
 class _Descriptor:
@@ -221,11 +242,15 @@ class _Descriptor:
         self._watch = watch
         self._left = span[1] - span[0] if span is not None and span[1] is not None else None
         """How many bytes are to be read at most."""
+        self._pipe = _remote().RemotePipe(path, *(span or ())) if is_remote(path) else None
         try:
             # Not blocking: opening a FIFO must not wait for its writer; the poll does, and can be woken.
-            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if self._own else 0
+            if self._pipe is not None:
+                self._fd = self._pipe.fd
+            else:
+                self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if self._own else 0
             regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-            if span is not None:
+            if span is not None and self._pipe is None:
                 os.lseek(self._fd, span[0], os.SEEK_SET)
         except OSError as error:
             raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
@@ -260,6 +285,8 @@ class _Descriptor:
                 data = os.read(self._fd, size if self._left is None else min(size, self._left))
             except BlockingIOError:  # another reader of the same pipe was faster
                 continue
+            if not data and self._pipe is not None and self._pipe.failure is not None:
+                raise self._pipe.failure
             self.bytes_read += len(data)
             if self._left is not None:
                 self._left -= len(data)
@@ -273,7 +300,9 @@ class _Descriptor:
         raise io.UnsupportedOperation("seek")
 
     def close(self) -> None:
-        if self._own and self._fd >= 0:
+        if self._pipe is not None and self._fd >= 0:
+            self._pipe.close()
+        elif self._own and self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 

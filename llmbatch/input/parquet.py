@@ -1,9 +1,11 @@
 """Rows of Parquet files as objects, streamed by row groups."""
 
 import os
+from contextlib import closing
 from typing import Any
 
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.address import is_remote, shown
 from llmbatch.input.arrow import batch_rows
 from llmbatch.input.byte_stream import Span
 from llmbatch.input.entry import Entry
@@ -38,27 +40,29 @@ class ParquetRows:
         import pyarrow.parquet as pq
 
         self._name, self._prefix, self._number = name, prefix, 0
+        self._source: Any = path
         self._broken: tuple[type[Exception], ...] = (OSError, pa.ArrowException)
         try:
-            status = os.stat(path)
-            self._size = status.st_size
-            self._file = pq.ParquetFile(path, pre_buffer=False)
+            self._source, self._size, version = _located(path)
+            self._file = pq.ParquetFile(self._source, pre_buffer=False)
         except self._broken as error:
             raise self._input_error(error) from error
         if watch is not None:
-            watch(repr((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)).encode())
+            watch(version)
         names = self._file.schema_arrow.names
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            self._file.close()
+            self.close()
             raise InputError(f"{name}: two columns are named {twice!r}", "Rename one of them.")
         metadata = self._file.metadata
-        wanted = range(metadata.num_row_groups)
+        self.rows_of_groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        """How many rows each row group has."""
+        wanted = range(len(self.rows_of_groups))
         if groups is not None:
             wanted = wanted[slice(*groups)]
-            self._number = sum(metadata.row_group(group).num_rows for group in range(wanted.start))
+            self._number = sum(self.rows_of_groups[: wanted.start])
         self._before = self._number
-        self._rows = sum(metadata.row_group(group).num_rows for group in wanted)
+        self._rows = sum(self.rows_of_groups[group] for group in wanted)
         self._batches = self._file.iter_batches(batch_size=_BATCH, row_groups=wanted)
         self._ready: list[dict[str, Any]] = []
 
@@ -83,25 +87,34 @@ class ParquetRows:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if not isinstance(self._source, str):
+            self._source.close()
 
     def _entry(self, row: dict[str, Any]) -> Entry:
         self._number += 1
         return plain_entry(f"{self._prefix}row {self._number}", row)
 
     def _input_error(self, error: Exception) -> InputError:
+        failure: InputError | None = getattr(self._source, "failure", None)
+        if failure is not None:
+            return failure
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         return InputError(f"cannot read {self._name} as Parquet: {reason}")
+
+
+def _located(path: str) -> tuple[Any, int, bytes]:
+    """Return what pyarrow reads from, its size, and what tells its version. Raises OSError, InputError."""
+    if is_remote(path):
+        from llmbatch.input.remote import RemoteFile
+
+        file = RemoteFile(path)
+        return file, file.facts.size, repr(file.facts).encode()
+    status = os.stat(path)
+    return path, status.st_size, repr((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)).encode()
 
 
 def rows_of_groups(path: str) -> list[int]:
     """Return how many rows each row group of a file has. Raises InputError, and UsageError without pyarrow."""
     check_parquet()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            metadata = file.metadata
-            return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {path} as Parquet: {str(error).partition(chr(10))[0]}") from error
+    with closing(ParquetRows(path, name=shown(path), prefix="")) as rows:
+        return rows.rows_of_groups

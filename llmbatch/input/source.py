@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from llmbatch.core.errors import InputError, UsageError
+from llmbatch.input.address import is_remote, shown, suffix_of
 from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Span, Wake, check, not_there, title
 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
@@ -171,13 +172,18 @@ def expand(paths: Sequence[str]) -> tuple[str, ...]:
     """Return the files that inputs stand for: those of a known format in a folder, the matches of a pattern.
 
     Both in the order of names, without the results files of runs, which have a FILE.state beside them. A file whose
-    name looks like a pattern is itself. Raises InputError for a folder or a pattern without a file.
+    name looks like a pattern is itself. The same for addresses in object stores. Raises InputError for a folder or a
+    pattern without a file.
     """
     return tuple(file for path in paths for file in _expanded(path))
 
 
 def _expanded(path: str) -> Iterator[str]:
-    if os.path.isdir(path):
+    if is_remote(path):
+        from llmbatch.input import remote  # few runs have one
+
+        yield from remote.expanded(path, [*_SUFFIXES], [*COMPRESSIONS])
+    elif os.path.isdir(path):
         files = [file for file in _inside(path) if _suffix(file) in _SUFFIXES]
         if not files:
             raise InputError(f"{path} is a folder without a file of a known format", f"Known: {', '.join(_SUFFIXES)}.")
@@ -259,7 +265,7 @@ def _size(size: int | None, form: str, span: Span | None) -> int | None:
 
 def _suffix(path: str) -> str:
     """Return the suffix that names the format, in front of that of a compression."""
-    stem, suffix = os.path.splitext(path.lower())
+    stem, suffix = os.path.splitext(shown(path).lower())
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
@@ -271,11 +277,7 @@ def format_of(path: str, option: str | None, delimiter: str | None) -> str:
     if form not in FORMATS:
         raise UsageError(f"no input format is called {form!r}", hint=f"--input-format {'|'.join(FORMATS)}")
     if form == "parquet":
-        if (
-            path == "-"
-            or os.path.splitext(path)[1].lower() in COMPRESSIONS
-            or (os.path.exists(path) and not os.path.isfile(path))
-        ):
+        if path == "-" or suffix_of(path) in COMPRESSIONS or (os.path.exists(path) and not os.path.isfile(path)):
             raise UsageError(f"{title(path)}: Parquet is read from a plain file", hint="its index stands at its end")
         check_parquet()
     return form

@@ -182,6 +182,8 @@ def _output(name: str, value: Any) -> tuple[Path | None, Path | None, Path | Non
 
     if value == "-":
         return None, None, None
+    if "://" in os.fspath(value):
+        raise UsageError(f"{name} is an address", "Results are written to files; copy them when the run has ended.")
     if os.fspath(value).endswith("/"):
         return None, None, Path(value)
     return *results_path(value), None

@@ -8,11 +8,14 @@ whole, since its records cannot be found from the middle.
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.settings import PartSize
-from llmbatch.input.byte_stream import is_compressed
+from llmbatch.input.address import is_remote
+from llmbatch.input.byte_stream import has_compression, is_compressed, title
+from llmbatch.input.bytes_at import BytesAt, bytes_at
 from llmbatch.input.parquet import rows_of_groups
 from llmbatch.input.source import LINE_FORMATS, format_of
 from llmbatch.parts.plan import InputFile, Part, Piece
@@ -38,7 +41,9 @@ class _Atom(NamedTuple):
 
 def look_at(paths: Sequence[str]) -> list[InputFile]:
     """Return the inputs as they are now. Raises InputError, and UsageError for what can be read only once."""
-    return [_look_at(path) for path in paths]
+    there = [path for path in paths if is_remote(path)]
+    remote = _objects(there) if there else {}
+    return [remote[path] if path in remote else _look_at(path) for path in paths]
 
 
 def cut(inputs: Sequence[InputFile], size: PartSize, *, format: str | None, delimiter: str | None) -> list[Part]:
@@ -62,9 +67,11 @@ def _atoms(inputs: Sequence[InputFile], size: PartSize, format: str | None, deli
             if form == "parquet":
                 yield from _row_groups(number, file, size)
                 continue
-            is_packed = is_compressed(file.path)
             length = typical.get(form)
-            if length is None or (size.unit == "records" and file.size > length * size.amount):
+            is_large = length is None or file.size > (length if size.unit == "records" else 1) * size.amount
+            # The name of a small object has to do: to look into each of thousands takes long.
+            is_packed = is_compressed(file.path) if is_large or not is_remote(file.path) else has_compression(file.path)
+            if length is None or (is_large and size.unit == "records"):
                 length = typical[form] = _bytes_of_a_record(file.path) if not is_packed else 100.0 * DENSE
             if is_packed or form not in LINE_FORMATS:
                 records = file.size / length * (DENSE if is_packed else 1)
@@ -72,7 +79,7 @@ def _atoms(inputs: Sequence[InputFile], size: PartSize, format: str | None, deli
             else:
                 yield from _lines(number, file, length, size)
         except OSError as error:
-            raise InputError(f"cannot read {file.path}: {error.strerror}") from error
+            raise InputError(f"cannot read {title(file.path)}: {error.strerror}") from error
 
 
 def _lines(number: int, file: InputFile, length: float, size: PartSize) -> Iterator[_Atom]:
@@ -80,9 +87,9 @@ def _lines(number: int, file: InputFile, length: float, size: PartSize) -> Itera
     step = size.amount * length if size.unit == "records" else float(size.amount)
     count = max(1, round(file.size / step))
     start = 0
-    with open(file.path, "rb", buffering=0) as source:
-        for place in range(1, count):
-            end = _behind_newline(source.fileno(), max(start, round(file.size * place / count) - 1))
+    with closing(bytes_at(file.path)) as source:
+        for place in range(1, count if source.has_ranges else 1):
+            end = _behind_newline(source, max(start, round(file.size * place / count) - 1))
             if end >= file.size:
                 break
             if end > start:
@@ -92,9 +99,9 @@ def _lines(number: int, file: InputFile, length: float, size: PartSize) -> Itera
         yield _Atom(Piece(number, start, None), round((file.size - start) / length), file.size - start)
 
 
-def _behind_newline(fd: int, place: int) -> int:
+def _behind_newline(source: BytesAt, place: int) -> int:
     """Return where the line that has the byte at a place ends, behind its newline; the end of the file without one."""
-    while piece := os.pread(fd, _PIECE, place):
+    while piece := source.read_at(place, _PIECE):
         newline = piece.find(b"\n")
         if newline >= 0:
             return place + newline + 1
@@ -117,8 +124,8 @@ def _row_groups(number: int, file: InputFile, size: PartSize) -> Iterator[_Atom]
 
 
 def _bytes_of_a_record(path: str) -> float:
-    with open(path, "rb") as source:
-        sample = source.read(SAMPLE)
+    with closing(bytes_at(path)) as source:
+        sample = source.read_at(0, SAMPLE)
     return len(sample) / max(1, sample.count(b"\n")) if sample else 100.0
 
 
@@ -128,6 +135,15 @@ def _amount(group: Sequence[_Atom], size: PartSize) -> int:
 
 def _part(group: Sequence[_Atom]) -> Part:
     return Part(tuple(atom.piece for atom in group), sum(atom.records for atom in group))
+
+
+def _objects(paths: Sequence[str]) -> dict[str, InputFile]:
+    from llmbatch.input.remote import facts_of  # few runs have one
+
+    names = list(dict.fromkeys(paths))
+    return {
+        name: InputFile(name, facts.size, tag=facts.tag) for name, facts in zip(names, facts_of(names), strict=True)
+    }
 
 
 def _look_at(path: str) -> InputFile:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from llmbatch.codec import json
 from llmbatch.core.errors import UsageError
 from llmbatch.core.version import __version__
+from llmbatch.input.address import shown
 
 __all__ = ["InputFile", "Part", "Piece", "Plan", "changed_inputs"]
 
@@ -31,11 +32,14 @@ class InputFile(NamedTuple):
 
     def difference(self, now: "InputFile") -> str | None:
         """Say how the same input differs now, None if it does not."""
-        if basename(self.path) != basename(now.path):
-            return f"{now.path} instead of {self.path}"
+        name, before = shown(now.path), shown(self.path)
+        if basename(before) != basename(name):
+            return f"{name} instead of {before}"
         if self.size != now.size:
-            return f"{now.path}: {self.size:,} bytes before, {now.size:,} now"
-        return f"{now.path} was written again" if self[2:] != now[2:] else None
+            return f"{name}: {self.size:,} bytes before, {now.size:,} now"
+        if None not in (self.tag, now.tag) and self.tag != now.tag:
+            return f"{name}: version {self.tag} before, {now.tag} now"
+        return f"{name} was written again" if self[2:] != now[2:] else None
 
 
 class Piece(NamedTuple):
@@ -133,15 +137,20 @@ def _differences(before: Sequence[InputFile], now: Sequence[InputFile]) -> Itera
 
 
 def _names(inputs: Iterable[InputFile]) -> list[str]:
-    return [basename(one.path) for one in inputs]
+    return [basename(shown(one.path)) for one in inputs]
 
 
 def _fields(inputs: Sequence[InputFile], parts: Sequence[Part], options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "options": json.loads(json.dumps(dict(options))),
-        "inputs": [{name: value for name, value in one._asdict().items() if value is not None} for one in inputs],
+        "inputs": [_written(one) for one in inputs],
         "parts": [[part.records, *map(list, part.pieces)] for part in parts],
     }
+
+
+def _written(input: InputFile) -> dict[str, Any]:
+    fields = input._asdict() | {"path": shown(input.path)}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from llmbatch.parts.folder import PLAN, RunFolder
 from llmbatch.parts.plan import Plan, changed_inputs
 from llmbatch.results.run_log import difference
 
-__all__ = ["find_plan", "parts_of_shard", "settings_of_part"]
+__all__ = ["check_inputs_of_part", "find_plan", "parts_of_shard", "settings_of_part"]
 
 
 def find_plan(settings: Settings, preset: Preset, folder: RunFolder, notice: Callable[[str], None]) -> Plan:
@@ -70,6 +70,16 @@ def settings_of_part(settings: Settings, folder: RunFolder, plan: Plan, number: 
         parallel=ParallelSettings(),
         view=settings.view._replace(summary_file=None, metrics_file=None),
     )
+
+
+def check_inputs_of_part(settings: Settings, plan: Plan, number: int) -> None:
+    """Raise UsageError if an input of a part was changed since the run began. The settings are those of the part."""
+    planned = [plan.inputs[piece.input] for piece in plan.parts[number].pieces]
+    if (changed := changed_inputs(planned, look_at(settings.input.paths))) is not None:
+        raise UsageError(
+            f"an input was changed since the plan was made: {changed}; nothing more is sent",
+            "Put it back as it was, or choose another -o DIR/ for it as it is.",
+        )
 
 
 def parts_of_shard(plan: Plan, shard: tuple[int, int] | None) -> range:

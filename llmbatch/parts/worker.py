@@ -18,7 +18,7 @@ from llmbatch.core.tally import Summary
 from llmbatch.parts.claim import claimed
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.plan import Plan
-from llmbatch.parts.planning import settings_of_part
+from llmbatch.parts.planning import check_inputs_of_part, settings_of_part
 from llmbatch.parts.summary import summary_of
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
@@ -56,6 +56,7 @@ class Worker:
         servers, self.servers = self.servers, replace(self.servers, note=None)  # said once
         lanes_of = nullcontext(transport) if transport is not None else spawn_transport()
         with claimed(self.folder.claim(number), self.folder.results(number)), lanes_of as lanes:
+            check_inputs_of_part(settings, self.plan, number)
             if self.folder.summary(number).exists():
                 self.folder.reopen(number)
             summary = run_session(

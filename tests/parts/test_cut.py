@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmbatch.input.source import open_source
 from llmbatch.parts.cut import cut, look_at
 from llmbatch.parts.plan import Part, Piece
 from tests.support.deep import examples
+from tests.support.object_store import serving
 
 LINE = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=8).map(lambda text: json.dumps(text)),
@@ -105,18 +107,38 @@ def test_a_large_file_is_looked_at_and_not_read(tmp_path: Path) -> None:
         file.truncate(10 << 30)  # a hole: reading it would take minutes, and it has no newline to find
         file.seek((10 << 30) - 1)
         file.write(b"\n")
-    read = 0
+    read, pread = 0, os.pread
 
     def counted(fd: int, size: int, place: int) -> bytes:
         nonlocal read
         read += size
+        if not place:  # of the beginning, lines are counted
+            return pread(fd, size, place)
         return b"x\n" * (size // 2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmbatch.parts.cut.os.pread", counted)
+        patch.setattr("llmbatch.input.bytes_at.os.pread", counted)
         parts = cut(look_at([str(path)]), PartSize(), format=None, delimiter=None)
     assert len(parts) > 1000
     assert read < 1 << 30
+
+
+def test_an_object_is_cut_as_a_file_is_and_a_server_without_ranges_gives_one_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = [json.dumps("x" * (number * 37 % 400)) for number in range(2000)]
+    text = "\r\n".join(lines).encode()
+    (tmp_path / "a.jsonl").write_bytes(text)
+    with serving() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        store.objects["bucket/a.jsonl"] = text
+        names = ["s3://bucket/a.jsonl", f"{store.url}/bucket/a.jsonl?signature=secret", str(tmp_path / "a.jsonl")]
+        cuts = [cut(look_at([name]), PartSize(100), format=None, delimiter=None) for name in names]
+        assert cuts[0] == cuts[1] == cuts[2] and len(cuts[0]) > 10
+        assert records_in(names[:1], cuts[0]) == records_in(names[2:])
+        store.always["bucket/a.jsonl"] = "whole"
+        assert len(cut(look_at(names[1:2]), PartSize(100), format=None, delimiter=None)) == 1
 
 
 def test_an_input_that_can_be_read_only_once_is_refused() -> None:

@@ -41,7 +41,7 @@ def test_a_plan_of_a_newer_version_names_it() -> None:
         ((InputFile("elsewhere/a.jsonl", 300, 17), INPUTS[1]), None),
         ((INPUTS[0]._replace(size=400), INPUTS[1]), "in/a.jsonl: 300 bytes before, 400 now"),
         ((INPUTS[0]._replace(modified=18), INPUTS[1]), "in/a.jsonl was written again"),
-        ((INPUTS[0], INPUTS[1]._replace(tag="other")), "s3://b/c.jsonl was written again"),
+        ((INPUTS[0], INPUTS[1]._replace(tag="other")), "s3://b/c.jsonl: version etag before, other now"),
         ((*INPUTS, InputFile("in/d.jsonl", 1, 1)), "d.jsonl is new"),
         ((INPUTS[0],), "c.jsonl is gone"),
         (INPUTS[::-1], "the inputs are in another order"),

@@ -5,14 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmbatch.cli.completion import choose
+
 if TYPE_CHECKING:
     from llmbatch.mock.random_refusals import RandomRefusal
 
 __all__ = ["mock"]
 
+HOSTS = ("127.0.0.1", "::1", "localhost")
+
 
 def mock(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on; loopback only.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", autocompletion=choose(*HOSTS), help="Address to listen on; loopback only.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", help="Port; 0 takes a free one.", min=0, max=65535)] = 8099,
     seed: Annotated[int, typer.Option(metavar="N", help="Answers, jitter and random faults follow from it.")] = 0,
     latency: Annotated[float, typer.Option(metavar="S", help="Seconds before an answer.", min=0)] = 0.0,
@@ -45,7 +51,9 @@ def mock(
     random_refusals: Annotated[
         list[str] | None,
         typer.Option(
-            help="Refuse a share of all requests, as 429:0.05:1; repeatable.", metavar="CODE:SHARE[:RETRY_AFTER]"
+            help="Refuse a share of all requests, as 429:0.05:1; repeatable.",
+            metavar="CODE:SHARE[:RETRY_AFTER]",
+            autocompletion=choose("429:0.05:1", "503:0.05", "529:0.05"),
         ),
     ] = None,
     silent_close: Annotated[
@@ -98,7 +106,7 @@ def mock(
     from llmbatch.mock.server import run
     from llmbatch.mock.settings import MockSettings
 
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if host not in HOSTS:
         raise UsageError(f"--host {host}: the mock serves loopback only", "Use 127.0.0.1.")
     if batch_dir is not None:
         try:

@@ -65,6 +65,7 @@ def complete(
         ("llmbatch providers gro", ["groq"]),
         ("llmbatch help tro", ["troubleshooting"]),
         ("llmbatch config sh", ["show"]),
+        ("llmbatch mock --host l", ["localhost"]),
         ("llmbatch run -o ", []),
     ],
 )

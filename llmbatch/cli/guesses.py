@@ -78,22 +78,118 @@ _OPTIONS: dict[str, str] = (
         ("--config", "--config-file"), "`llmbatch config path` says where settings are read; --profile NAME."
     )
     | dict.fromkeys(("--deployment"), "-m NAME is the model or the deployment.")
+    | dict.fromkeys(("-H", "--headers", "--user-agent"), "--header 'NAME: VALUE' sends one more header.")
+    | dict.fromkeys(
+        ("--max-time", "--request-timeout", "-T"), "--timeout S bounds an attempt, --deadline DURATION the run."
+    )
+    | dict.fromkeys(
+        ("--retry-delay", "--retry-max-time", "--backoff", "--retry-wait"),
+        "Waits between attempts follow what the server asks; --retries N, --max-wait S and --max-outage S bound them.",
+    )
+    | dict.fromkeys(
+        ("--num-retries", "--on-error", "--ignore-errors", "--fail", "--fail-fast", "--halt"),
+        "A failed record never stops the rest: --retries N, --max-failures N|P%, and --fail-on for the exit code.",
+    )
+    | dict.fromkeys(("--cacert", "--ca-bundle"), "--ca-file PATH names certificates to trust.")
+    | dict.fromkeys(
+        ("--insecure", "--no-verify"),
+        "Certificates are always verified: --ca-file PATH trusts your own, --insecure-http allows a key over http.",
+    )
+    | dict.fromkeys(("--no-stream", "--async"), "Leave it out: answers are whole unless --stream asks for pieces.")
+    | dict.fromkeys(
+        ("--attachment", "--attach", "-a", "--images", "--image-field"), "--image FIELD sends an image along."
+    )
+    | dict.fromkeys(
+        ("--option", "-O", "--logprobs", "--tools", "--n", "--reasoning", "--think", "--thinking", "--api-version"),
+        "--param NAME=VALUE sends a field with every request, as --param n=3 or --param logprobs=true.",
+    )
+    | dict.fromkeys(("--temp",), "--temperature T.")
+    | dict.fromkeys(("--max-new-tokens", "--max-tokens-to-sample"), "--max-tokens N.")
+    | dict.fromkeys(
+        ("--organization", "--organisation", "--org", "--project"),
+        "--header 'OpenAI-Organization: ID' and --header 'OpenAI-Project: ID' name them.",
+    )
+    | dict.fromkeys(("--model-name", "--engine-name", "--deployment-id", "--deployment-name"), "-m NAME.")
+    | dict.fromkeys(("--region", "--location"), "The region is in the address, or in a variable: llmbatch providers.")
+    | dict.fromkeys(
+        ("--cache", "--cache-dir"),
+        "Results files are the cache: --reuse FILE takes answers to equal requests, --dedupe sends equal ones once.",
+    )
+    | dict.fromkeys(
+        ("--no-cache",), "Nothing is cached unless --reuse or --dedupe asks for it; --overwrite starts anew."
+    )
+    | dict.fromkeys(("--dataset", "--input-file", "--prompts-file"), _INPUT)
+    | dict.fromkeys(
+        ("--column", "--text-column", "--prompt-column", "--prompt-field", "--field", "--text-field"),
+        "-t '{{ FIELD }}' makes a field or a column the prompt.",
+    )
+    | dict.fromkeys(("--id", "--id-column", "--key-field"), "--id-field NAME.")
+    | dict.fromkeys(("--output-dir", "--outdir", "--out-dir"), "-o DIR/ with the slash makes a folder of parts.")
+    | dict.fromkeys(
+        ("--jsonl", "--csv", "--text", "--tsv"), "--input-format jsonl|csv|text says it; a name like X.csv, too."
+    )
+    | dict.fromkeys(
+        ("--format", "--to"),
+        "--output-format shapes stdout, --input-format reads; -o X.csv writes a table, llmbatch convert any shape.",
+    )
+    | dict.fromkeys(
+        ("--dry", "--test", "--preview", "--estimate", "--simulate", "--count-tokens"),
+        "--dry-run shows the requests, their tokens and cost, and sends nothing; --limit 5 sends five.",
+    )
+    | dict.fromkeys(("--cost", "--max-budget", "--max-usd"), "--max-cost USD is the ceiling; costs are in the summary.")
+    | dict.fromkeys(("--stop-after", "--time-limit", "--max-runtime", "--max-duration"), "--deadline DURATION, as 2h.")
+    | dict.fromkeys(("--json-mode", "--strict-json", "--structured"), "--json, or --schema FILE for a schema.")
+    | dict.fromkeys(
+        ("--shuffle", "--skip", "--offset", "--start", "--end", "--tail", "--range"),
+        "--limit N takes the first, --sample N some at random; else cut the input, as with tail -n +1001 FILE.",
+    )
+    | dict.fromkeys(
+        ("--prefix", "--suffix"), "-t 'BEFORE {{ prompt }} AFTER' puts text around the prompt, --system before it."
+    )
+    | dict.fromkeys(("--embed", "--embeddings"), "--endpoint embeddings.")
+    | dict.fromkeys(
+        ("--env", "--env-file", "--dotenv"),
+        "set -a; . ./.env; set +a reads it into the shell; or --key-env, --key-file.",
+    )
+    | dict.fromkeys(("--provider-name", "--backend", "--service"), "-p NAME; llmbatch providers lists them.")
+    | dict.fromkeys(("--openai-api-key", "--anthropic-api-key", "--key-alias", "--secret"), _KEY)
+    | dict.fromkeys(("--max-procs", "--concurrency-limit", "--num-threads", "--pool-size"), _IN_FLIGHT)
+    | dict.fromkeys(
+        ("--rate-per-minute", "--requests-per-minute", "--tokens-per-minute", "--requests-per-second"), _PACE
+    )
+    | dict.fromkeys(("--keep-order", "--in-order", "--preserve-order", "--sort"), "--ordered gives the input's order.")
+    | dict.fromkeys(
+        ("--resume-failed", "--retry-failed"), "The same command again sends what failed; --redo says what else."
+    )
+    | dict.fromkeys(
+        ("--bar", "--eta", "--show-progress"), "Progress and ETA are shown on a terminal; --progress plain is lines."
+    )
+    | dict.fromkeys(("--joblog", "--log-file", "--log"), "2> FILE keeps what is said, --log-format json has objects.")
     | {"--batch": "-b N reads in batches.", "-V": "llmbatch --version.", "--version": "llmbatch --version."}
 )
 
-_COMMANDS = {
-    "version": "llmbatch --version",
-    "resume": "the same `llmbatch run` command continues",
-    "continue": "the same `llmbatch run` command continues",
-    "batch": "llmbatch run FILE -m MODEL -o results.jsonl",
-    "send": "llmbatch run FILE -m MODEL -o results.jsonl",
-    "export": "llmbatch convert FILE --to csv",
-    "stats": "llmbatch report FILE",
-    "summary": "llmbatch report FILE",
-    "check": "llmbatch verify INPUT -o FILE",
-    "serve": "llmbatch mock",
-    "models": "llmbatch providers --check",
-}
+_RUN = "llmbatch run FILE -m MODEL -o results.jsonl"
+_COMMANDS = (
+    {
+        "version": "llmbatch --version",
+        "serve": "llmbatch mock",
+        "init": "llmbatch config init",
+        "man": "llmbatch help --man",
+    }
+    | dict.fromkeys(("resume", "retry", "continue"), "the same `llmbatch run` command again, which continues")
+    | dict.fromkeys(("batch", "send", "start", "ask", "chat", "prompt", "complete", "completions"), _RUN)
+    | dict.fromkeys(("embed", "embeddings"), "llmbatch run FILE --endpoint embeddings -m MODEL")
+    | dict.fromkeys(("export", "csv", "parquet", "merge", "cat"), "llmbatch convert FILE... --to csv")
+    | dict.fromkeys(("stats", "status", "summary", "cost", "logs", "log", "errors"), "llmbatch report FILE")
+    | dict.fromkeys(("eval", "evaluate", "score"), "llmbatch report FILE --expect text=meta.gold")
+    | dict.fromkeys(("diff", "compare"), "llmbatch report --compare FILE FILE")
+    | dict.fromkeys(("check", "validate"), "llmbatch verify INPUT -o FILE")
+    | dict.fromkeys(("estimate", "count", "price", "dry-run", "test", "lint"), "llmbatch run FILE -m MODEL --dry-run")
+    | dict.fromkeys(("models", "doctor", "auth", "login", "keys", "ping"), "llmbatch providers --check")
+    | dict.fromkeys(("list", "ls", "cancel", "download", "upload"), "llmbatch batches FILE (--check, --cancel)")
+    | dict.fromkeys(("settings", "show"), "llmbatch config show")
+    | dict.fromkeys(("completion", "completions-install"), "llmbatch --install-completion")
+)
 
 
 def about_option(name: str, options: Iterable[str]) -> str | None:

@@ -1,6 +1,7 @@
 """`stream` runs the engine in the event loop of the caller, `run` in a loop of its own."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
@@ -32,6 +33,8 @@ from llmbatch.transport_process.event_loop import has_uvloop
 
 __all__ = ["Records", "Run", "run", "stream"]
 
+_log = logging.getLogger("llmbatch")
+
 _EVERY = 0.2
 """Seconds between two looks at the progress."""
 
@@ -44,6 +47,10 @@ async def stream(records: Records, **options: Unpack[Options]) -> AsyncGenerator
     the run ends early, it yields all results first and then raises the reason.
     """
     with hints():
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("stream needs a loop of asyncio", "Call llmbatch.run, which needs none.") from None
         live = BackgroundRun(records, options, tee=True)
     async with aclosing(live.results()) as results:
         async for result in results:
@@ -59,9 +66,9 @@ def run(
 ) -> Run:
     """Send the records and wait for all results; where a loop runs, as in a notebook, in a thread of its own.
 
-    `progress` shows a bar; `on_progress` is called several times a second, from another thread, and at the end. With
-    `output` results stay in that file, without it in memory. Raises as `stream` does; the `run` attribute of the
-    exception is the Run with the results so far.
+    `progress` shows a bar; `on_progress` is called several times a second, from another thread, and at the end; if
+    it raises, the log says so and the run goes on. With `output` results stay in that file, without it in memory.
+    Raises as `stream` does; the `run` attribute of the exception is the Run with the results so far.
     """
     with hints(), ExitStack() as stack:
         watchers: list[Callable[[Snapshot], None]] = []
@@ -75,23 +82,40 @@ def run(
         if os.fspath(options.get("output", "")).endswith("/"):
             return _run_in_parts(records, options, view)
         collect = partial(_collect, records, options, view)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _loop_runs():
             return anyio.run(collect, backend_options={"use_uvloop": has_uvloop()})
         with start_blocking_portal(backend_options={"use_uvloop": has_uvloop()}) as portal:
             return portal.call(collect)
 
 
+def _loop_runs() -> bool:
+    """Say whether a loop runs in this thread, asyncio's or trio's."""
+    for current in (asyncio.get_running_loop, anyio.get_current_task):
+        try:
+            current()
+        except RuntimeError:
+            continue
+        return True
+    return False
+
+
 def _watching(watchers: Sequence[Callable[[Snapshot], None]]) -> View:
-    """Return a view that passes snapshots on, and the last one at the end."""
+    """Return a view that passes snapshots on, and the last one at the end.
+
+    A watcher that raises is told in the log and gets no more: the answers that come in meanwhile are paid for.
+    """
+    watching = [*watchers]
 
     @contextmanager
     def view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
         def show() -> None:
             now = snapshot()
-            for watcher in watchers:
-                watcher(now)
+            for watcher in [*watching]:
+                try:
+                    watcher(now)
+                except Exception:
+                    watching.remove(watcher)
+                    _log.warning("on_progress raised an error and is not called any more", exc_info=True)
 
         with ticking(_EVERY, show):
             yield

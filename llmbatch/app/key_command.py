@@ -62,7 +62,7 @@ def run_key_command(command: str, timeout: float) -> str:
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-    lines = out.decode("utf-8", "replace").strip().splitlines()
+    lines = out.decode("utf-8-sig", "replace").strip().splitlines()
     if process.returncode:
         said = err.decode("utf-8", "replace").strip().splitlines()
         # What it printed may be half a key, and it may have said the same on stderr.

@@ -18,7 +18,7 @@ def bar() -> Iterator[Callable[[Snapshot], None]]:
         with _rich() as move:
             yield move
         return
-    with tqdm(unit="records") as shown:
+    with tqdm(unit=" records") as shown:
 
         def move(now: Snapshot) -> None:
             shown.total = now.total

@@ -37,6 +37,23 @@ def test_a_cell_runs_while_the_loop_of_the_kernel_runs(server: str, capfd: pytes
     InteractiveShell.clear_instance()
 
 
+def test_answers_are_not_lost_when_on_progress_raises(server: str, caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[llmbatch.Progress] = []
+
+    def show(now: llmbatch.Progress) -> None:
+        calls.append(now)
+        raise ZeroDivisionError
+
+    run = llmbatch.run(["[[mock:delay 0.5]] a", "b"], base_url=server, model="mock", on_progress=show)
+    assert len(run) == 2 and len(calls) == 1
+    assert "on_progress raised an error" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_a_stream_without_a_loop_of_asyncio_says_so() -> None:
+    with pytest.raises(llmbatch.UsageError, match=r"(?s)loop of asyncio.*llmbatch\.run"):
+        llmbatch.stream(["a"], model="mock").__anext__().send(None)
+
+
 def test_a_run_is_a_sequence_and_a_table(finished: llmbatch.Run) -> None:
     assert [result["index"] for result in finished[1:]] == [1, 2] and len(finished) == 3
     shown = finished._repr_html_()

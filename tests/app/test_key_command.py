@@ -24,6 +24,11 @@ def test_the_key_is_the_line_that_the_command_prints() -> None:
     assert run_key_command(python("print(' k-1 '); import sys; print('a note', file=sys.stderr)"), 10) == "k-1"
 
 
+@pytest.mark.parametrize("printed", [b"k-1\r\n", b"\xef\xbb\xbfk-1\n", b"\n k-1 \n\n", b"k-1"])
+def test_a_byte_order_mark_and_the_end_of_the_line_are_no_part_of_the_key(printed: bytes) -> None:
+    assert run_key_command(python(f"import sys; sys.stdout.buffer.write({printed!r})"), 10) == "k-1"
+
+
 def test_there_is_no_shell() -> None:
     assert run_key_command("echo $HOME; x | y > z", 10) == "$HOME; x | y > z"
 

@@ -2,9 +2,10 @@
 
 However pytest was started: a job in the background ignores some signals. Examples are judged by what they show, not by
 how busy the machine is. Of tests that are marked `sampled` only some cases are run, unless the run is a deep one or
-names a case.
+names a case. The garbage collector looks at what tests make, and not each time at all that was imported for them.
 """
 
+import gc
 import signal
 from collections import Counter
 
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from tests.support.deep import DEEP
+
+gc.set_threshold(50_000, 20, 20)  # the imports of 200 modules leave nothing to collect, and tests little
 
 settings.register_profile("deep", deadline=None)
 settings.register_profile("sample", deadline=None, max_examples=30, derandomize=True, database=None)
@@ -42,3 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported to collect the tests: it stays to the end."""
+    gc.collect()
+    gc.freeze()

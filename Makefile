@@ -8,7 +8,7 @@ export PYTEST_TIMEOUT := 240
 # pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale live clean
+.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale bench-scale live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -112,6 +112,9 @@ live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys a
 
 scale: .venv-scale/installed  ## workers, limits and a Ray cluster of two nodes on this machine; some are killed: 3 minutes
 	.venv-scale/bin/pytest -v -n 4 --dist loadgroup -o filterwarnings=default tests/scale/*.py
+
+bench-scale: .venv-scale/installed  ## the stage for Ray Data beside ray.data.llm; FLAGS=--readme writes the table into the page of help
+	.venv-scale/bin/python -m tests.bench.ray_stages $(FLAGS)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .venv-real .venv-scale results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

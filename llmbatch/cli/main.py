@@ -93,8 +93,11 @@ def _explain_usage(error: ClickException) -> int:
 
 def _advice(error: ClickException, command: str, context: "Context | None") -> str:
     from llmbatch.cli.guesses import about_command, about_option
+    from llmbatch.options.table import ALL_FLAGS
 
     if isinstance(error, NoSuchOption) and context is not None:
+        if context.parent is None and any(error.option_name in (one.flag, one.short) for one in ALL_FLAGS):
+            return f"Options stand behind the command: llmbatch run {error.option_name} ..."
         options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
         if answer := about_option(error.option_name, options):
             return answer

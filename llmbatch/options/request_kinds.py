@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
+from llmbatch.core.loopback import is_loopback
 from llmbatch.dialects.presets import PRESETS, PROVIDER_ALIASES
 from llmbatch.dialects.providers import ENDPOINTS, checked_endpoint
 from llmbatch.options.kinds import several
@@ -44,6 +45,9 @@ def _servers(name: str, value: Any) -> tuple[str, ...]:
     if not urls:
         raise UsageError(f"{name} is an empty list", "Name a server, or leave it out.")
     for place, url in enumerate(urls):
+        if re.match(r"[\w.-]+(:\d+)?(/|$)", url):
+            scheme = "http" if is_loopback(url.partition("/")[0].partition(":")[0]) else "https"
+            raise UsageError(f"{name} {url} is not an http(s) address", f"Write {name} {scheme}://{url}")
         if ending := next((path for path in _PATHS if url.rstrip("/").endswith(path)), None):
             base = url.rstrip("/").removesuffix(ending)
             raise UsageError(f"{name} {url} is the address of an endpoint", f"The base URL ends before it: {base}")

@@ -16,6 +16,8 @@ GUESSES = {
     "--proxy http://p": "HTTPS_PROXY",
     "--seed 1": "--param",
     "--out x.jsonl": "-o FILE",
+    "--base-url localhost:9/v1 --dry-run": "--base-url http://localhost:9/v1",
+    "--base-url api.example.com/v1 --dry-run": "--base-url https://api.example.com/v1",
     "-p claud": "anthropic",
     "-p opnai": "openai",
     "--base-url http://localhost:9/v1/chat/completions --dry-run": "chat/completions",
@@ -50,6 +52,7 @@ def _folder(home: Path) -> None:
 COMMANDS: dict[tuple[str, ...], tuple[str, Callable[[Path], None]]] = {
     ("in.jsonl",): ("llmbatch run in.jsonl -m MODEL", _no_files),
     ("version",): ("llmbatch --version", _no_files),
+    ("-o", "out.jsonl", "in.jsonl"): ("llmbatch run -o", _no_files),
     ("run", "Why is the sky blue?", "-m", "m", "-p", "mock"): ("--input-format text", _no_files),
     ("run", "data/*.jsonl", "-m", "m", "-p", "mock"): ("data/*.jsonl", _no_files),
     ("run", "data", "-m", "m", "-p", "mock"): ("data", _folder),

@@ -1,12 +1,13 @@
 """The samples for clusters are what their schedulers read, and their commands are commands of llmbatch."""
 
+import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
-import pytest
 import typer
+import yaml
 
 from llmbatch.cli.main import app
 from tests.docs import ROOT
@@ -20,16 +21,31 @@ def parsed(words: list[str]) -> dict[str, object]:
     return dict(run.make_context("run", words, resilient_parsing=False).params)
 
 
-@pytest.mark.parametrize("name", ["kubernetes.yaml", "skypilot.yaml"])
-def test_the_command_of_a_manifest_is_one_of_a_worker(name: str) -> None:
-    text = (SAMPLES / name).read_text()
-    args = re.search(r"args: \[(.*)\]", text)
-    line = args[1].replace(",", " ") if args else re.search(r"llmbatch (run .*)", text)[1]  # type: ignore[index]
-    line = line.replace("$((SKYPILOT_JOB_RANK + 1))/$SKYPILOT_NUM_JOBS", "1/8")
-    options = parsed(shlex.split(line)[1:])
-    assert options["output"] == "/data/out/" and options["shard"] in ("auto", "1/8")
-    assert all(len(line) - len(line.lstrip()) in range(0, 22, 2) and "\t" not in line for line in text.splitlines())
-    assert re.findall(r"completions: (\d+)", text) in ([], [str(options["of"])])
+def test_the_manifest_for_kubernetes_is_an_indexed_job_of_workers() -> None:
+    job = yaml.safe_load((SAMPLES / "kubernetes.yaml").read_text())
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    options = parsed(container["args"][1:])
+    assert (options["output"], options["shard"], options["of"]) == ("/data/out/", "auto", spec["completions"])
+    grace = str(options["grace"])
+    assert float(grace.removesuffix("s")) < pod["terminationGracePeriodSeconds"], "it ends before it is killed"
+    assert (pod["restartPolicy"], spec["podReplacementPolicy"]) == ("Never", "Failed")
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["values"] == [1, 2, 3, 4], "the others are worth another try"
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_task_for_skypilot_runs_a_worker() -> None:
+    task = yaml.safe_load((SAMPLES / "skypilot.yaml").read_text())
+    assert {"name", "resources", "file_mounts", "setup", "run"} == task.keys()
+    subprocess.run(["bash", "-n"], input=task["run"].encode(), check=True)
+    variables = {"SKYPILOT_JOB_RANK": "2", "SKYPILOT_NUM_JOBS": "8", "PATH": os.environ["PATH"]}
+    script = "llmbatch() { printf '%s\\n' \"$@\"; }\n" + task["run"]
+    words = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, check=True).stdout.decode()
+    options = parsed(words.split()[1:])
+    assert (options["output"], options["shard"]) == ("/data/out/", "3/8")
 
 
 def test_the_script_for_slurm_is_a_script_and_its_command_one_of_a_worker() -> None:

@@ -15,7 +15,7 @@ from llmbatch.app.timer import ticking
 from llmbatch.core.events import Event, Finished, Paused, Retrying
 from llmbatch.core.fault import Billing, Kind
 from llmbatch.core.job import Job
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import PaceSettings, Settings, StopSettings
 from llmbatch.pacing.cost import Budget, Price
 from llmbatch.pacing.lender import VALID, Ask, Grant
 from llmbatch.pacing.token_bucket import Taken, TokenBucket
@@ -130,12 +130,12 @@ class Borrower:
 
     def __init__(
         self,
-        settings: Settings,
+        pace: PaceSettings,
+        stop: StopSettings,
         price: Price | None,
         lend: Callable[[Ask], Grant],
         borrow: Callable[[float], float],
     ) -> None:
-        pace, stop = settings.pace, settings.stop
         self._lend = lend
         self._lock = threading.Lock()
         self._who = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
@@ -160,7 +160,7 @@ class Borrower:
         pace, stop = settings.pace, settings.stop
         if pace.rpm is None and pace.tpm is None and not stop.has_ceiling and pace.share_limits is None:
             return None
-        return cls(settings, find_price(settings.model, stop, (servers.name, servers.preset)), lend, borrow)
+        return cls(pace, stop, find_price(settings.model, stop, (servers.name, servers.preset)), lend, borrow)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ export PYTEST_TIMEOUT := 240
 # pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale bench-scale live clean
+.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale bench-scale frames live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -116,5 +116,13 @@ scale: .venv-scale/installed  ## workers, limits and a Ray cluster of two nodes 
 bench-scale: .venv-scale/installed  ## the stage for Ray Data beside ray.data.llm; FLAGS=--readme writes the table into the page of help
 	.venv-scale/bin/python -m tests.bench.ray_stages $(FLAGS)
 
+.venv-frames/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-frames
+	.venv-frames/bin/pip install --quiet --disable-pip-version-check --editable '.[frames,parquet]' hypothesis pytest pytest-timeout
+	@touch $@
+
+frames: .venv-frames/installed  ## tables of pandas, polars and datasets, and a cell of a notebook
+	.venv-frames/bin/pytest -v tests/frames/data_frames.py
+
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-real .venv-scale results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-frames .venv-real .venv-scale results.jsonl results.jsonl.state .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,13 +8,26 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.core.errors import UsageError
 from llmbatch.results.storage import boot
 
-__all__ = ["MARKS", "MOST", "SETTLED", "Header", "Intent", "Left", "marks_name", "pack", "pack_header", "read_left"]
+__all__ = [
+    "MARKS",
+    "MOST",
+    "SETTLED",
+    "Header",
+    "Intent",
+    "Left",
+    "marks_name",
+    "pack",
+    "pack_header",
+    "place_of_marks",
+    "read_left",
+]
 
 SETTLED = 255
 """The mark of an entry whose record has its line."""
@@ -50,12 +63,12 @@ class Intent(NamedTuple):
 class Header(NamedTuple):
     """The beginning of the file of intents.
 
-    `turn` says which of the two files of marks belongs to it, `storage` where the marks were set. The first `kept`
+    `turn` says which of the two files of marks belongs to it, `place` where the marks were set. The first `kept`
     entries were in doubt already when the file was begun: their marks are synced.
     """
 
     turn: int
-    storage: bytes
+    place: bytes
     kept: int
 
 
@@ -75,9 +88,18 @@ def marks_name(turn: int) -> str:
     return f"marks-{turn}"
 
 
+def place_of_marks(marks: Path, storage: bytes) -> bytes:
+    """Name in 16 bytes the storage and the file in which marks are set: a copy of the file may be older than they."""
+    try:
+        number = marks.stat().st_ino
+    except FileNotFoundError:
+        number = 0
+    return blake2b(b"%s%d" % (storage, number), digest_size=16).digest()
+
+
 def pack_header(header: Header) -> bytes:
     """Return the header as it is written."""
-    fields = (_MAGIC, header.turn, header.storage, header.kept)
+    fields = (_MAGIC, header.turn, header.place, header.kept)
     return _HEADER.pack(*fields, zlib.crc32(_HEADER.pack(*fields, 0)))
 
 
@@ -99,8 +121,8 @@ def pack(intents: Sequence[tuple[int, int, bool]], marks: Iterable[int], first: 
 def read_left(folder: Path, storage: bytes, *, begun: bool) -> Left:
     """Read what an earlier run left in a folder. `begun` says that there was one.
 
-    On other storage than that of the run, marks are as old as their last sync, so planned entries count as sent. Raises
-    UsageError for files of another version, OSError.
+    On other storage than that of the run, and in a copy, marks may be older than what was sent, so what was planned counts
+    as sent. Raises UsageError for files of another version, OSError.
     """
     path = folder / "intents"
     try:
@@ -114,7 +136,7 @@ def read_left(folder: Path, storage: bytes, *, begun: bool) -> Left:
         if data[:7] in (_MAGIC[:7], _EARLIER_MAGIC[:7]) and len(data) >= _HEADER.size and data[:8] != _MAGIC:
             raise UsageError(f"{path} was written by another version of llmbatch", "Use that version, or --overwrite.")
         return Left(damage=f"{path} is damaged")
-    is_same = header.storage == storage
+    is_same = header.place == place_of_marks(folder / marks_name(header.turn), storage)
     hurt = _is_damaged(data, marks, header.kept, is_same)
     entries = _latest(data, header.kept, marks.as_set if is_same else marks.as_synced)
     return Left(header.turn, entries, f"{path} is damaged" if hurt else None)

@@ -4,7 +4,8 @@ There are two files. `intents` grows by one checksummed entry per record: all re
 are written and synced together; zeros are written ahead of them, since a sync is cheaper when the file does not grow.
 `marks-0` or `marks-1`, as the header of `intents` says, is mapped into memory and has a mark for each entry: the number
 of attempts that left and whose outcome was never learned, or SETTLED. A mark costs next to nothing and survives the
-death of the process. The loss of the storage may lose marks since the last sync; then every entry counts as sent.
+death of the process. The loss of the storage may lose marks since the last sync, and a copy of the file may be older;
+then every entry counts as sent.
 """
 
 import mmap
@@ -26,6 +27,7 @@ from llmbatch.results.intent_file import (
     marks_name,
     pack,
     pack_header,
+    place_of_marks,
     read_left,
 )
 from llmbatch.results.tampering import OpenFile, Tampering
@@ -78,8 +80,9 @@ class Intents:
         kept = list(entries)
         marks = array("H", [MARKS[mark] for _, mark in kept] or [0])
         before, turn = self._marks_path, 1 - self._turn
-        header = pack_header(Header(turn, self._storage, len(kept)))
-        disk.replace(self._folder / "marks.new", self._folder / marks_name(turn), [marks.tobytes()])
+        marked = self._folder / marks_name(turn)
+        disk.replace(self._folder / "marks.new", marked, [marks.tobytes()])
+        header = pack_header(Header(turn, place_of_marks(marked, self._storage), len(kept)))
         disk.replace(
             self._path.with_suffix(".new"),
             self._path,

@@ -96,6 +96,22 @@ def check_known(folder: Path, marks: dict[int, int], storage: bytes = HERE) -> N
             assert 0 < found.get(identity, 0) < SETTLED, f"{identity} was sent, and forgotten in silence"
 
 
+def test_a_copy_of_the_files_may_be_older_than_what_was_sent(tmp_path: Path) -> None:
+    """A folder that was copied during a run and is put back after it: only what was planned in it is known."""
+    state, copied = tmp_path / "state", tmp_path / "copied"
+    state.mkdir()
+    intents, _ = Intents.open(state, HERE)
+    intents.begin([(Intent(1, 1, False), 2)])
+    intents.plan([(2, 2, False), (3, 3, False)], [0, 0], sync=True)
+    shutil.copytree(state, copied)
+    intents.mark(1, 1)
+    intents.close()
+    assert left_in(state) == {1: 2, 2: 1, 3: 0}
+    shutil.rmtree(state)
+    copied.rename(state)
+    assert left_in(state) == {1: 2, 2: 1, 3: 1}
+
+
 SIZE = intent_file.HEADER_SIZE + 7 * intent_file.ENTRY_SIZE
 
 

@@ -69,7 +69,7 @@ class IntentLog(Protocol):
     """Remembers, beyond the death of the process, which requests left. Cheap enough for the event loop."""
 
     def sent(self, jobs: Sequence[Job]) -> None:
-        """Note that a request for the jobs leaves now."""
+        """Note that a request for the jobs leaves now. Raises OutputError: then it must not leave."""
         ...
 
     def came_back(self, jobs: Sequence[Job]) -> None:

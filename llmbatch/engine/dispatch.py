@@ -229,6 +229,16 @@ class Dispatch:
                 paid.append(Outcome(job, job.attempts.unusable_answer))
         return paid
 
+    def hold_back(self, request: Request) -> list[Outcome]:
+        """Note that a request could not leave after all, and that the run ends; return as `drop` does."""
+        self.sent -= 1
+        for job in request.jobs:
+            job.attempts.sent -= 1
+            job.attempts.possibly_billed -= job.attempts.unusable_answer is not None  # `drop` counts it
+        dropped, paid = self.dropped, self.drop(request)
+        self.not_started, self.dropped = self.not_started + self.dropped - dropped, dropped
+        return paid
+
     def take_unrecorded(self) -> list[Outcome]:
         """Return the paid answers that wait to be recorded; their jobs go on with `recorded`."""
         unrecorded, self.unrecorded = self.unrecorded, []

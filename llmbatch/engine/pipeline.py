@@ -94,7 +94,13 @@ class Pipeline:
             recorded=self._ask_again,
         )
         self._pool = Pool(
-            dispatch, writer=self.writer, clock=clock, changed=self._changed, record=self.writer.record, marks=marks
+            dispatch,
+            writer=self.writer,
+            clock=clock,
+            changed=self._changed,
+            record=self.writer.record,
+            fail=self._output_failed,
+            marks=marks,
         )
         if batches is not None:
             batches.connect(

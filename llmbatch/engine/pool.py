@@ -8,6 +8,7 @@ from collections.abc import Callable
 import anyio
 
 from llmbatch.core.clock import Clock
+from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.exchange import ReadReply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
@@ -36,7 +37,8 @@ class Pool:
     """Keeps workers busy as long as dispatch has work.
 
     A worker without work waits on a future of its own; `wake` completes that of the worker which worked last, since its
-    connection is the freshest. `changed` is called after every settled request, and when a worker finds nothing to do.
+    connection is the freshest. `changed` is called after every settled request, and when a worker finds nothing to do;
+    `fail` when it could not be marked that a request leaves, which must end the pool.
     Create it within the loop that it runs on: to look up the loop each time would be a system call.
     """
 
@@ -48,6 +50,7 @@ class Pool:
         clock: Clock,
         changed: Callable[[], None],
         record: Callable[[list[Outcome]], None],
+        fail: Callable[[LlmbatchError], None],
         marks: IntentLog | None = None,
     ) -> None:
         self._dispatch = dispatch
@@ -55,6 +58,7 @@ class Pool:
         self._clock = clock
         self._changed = changed
         self._record = record
+        self._fail = fail
         self._marks = marks
         self._loop = asyncio.get_running_loop()
         self._idle: list[asyncio.Future[None]] = []
@@ -81,7 +85,12 @@ class Pool:
                     # Idle workers rely on one that is awake to look for work.
                     self._look_ahead(now)
                 if marks is not None:
-                    marks.sent(request.jobs)
+                    try:
+                        marks.sent(request.jobs)
+                    except LlmbatchError as error:
+                        self._writer.put(dispatch.hold_back(request))
+                        self._fail(error)
+                        continue
                 started, since = wall(), monotonic()
                 slot.since, slot.request = since, request
                 try:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
-from mmap import mmap
 from pathlib import Path
 
 __all__ = [
@@ -19,6 +18,7 @@ __all__ = [
     "joined",
     "make_folder",
     "overwrite",
+    "put",
     "remove",
     "remove_folder",
     "rename",
@@ -27,7 +27,6 @@ __all__ = [
     "set_mode",
     "sync",
     "sync_folder",
-    "sync_map",
     "whole_file",
     "write_new",
 ]
@@ -52,24 +51,24 @@ def append(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def put(fd: int, data: bytes, at: int) -> None:
+    """Write a few bytes at a place for which blocks are reserved."""
+    os.pwrite(fd, data, at)
+
+
 def cut(fd: int, size: int) -> None:
     """Cut a file back."""
     os.ftruncate(fd, size)
 
 
 def reserve(fd: int, size: int) -> None:
-    """Allocate the blocks of a file up to a size: to write into a mapped hole on a full disk would be a SIGBUS."""
+    """Allocate the blocks of a file up to a size, so that small writes succeed although the disk is full."""
     os.posix_fallocate(fd, 0, size)
 
 
 def sync(fd: int) -> None:
     """Sync the bytes of a file to the disk. A failed sync is never repeated: the kernel may have dropped the pages."""
     os.fdatasync(fd)
-
-
-def sync_map(map: mmap) -> None:
-    """Sync a mapped file to the disk."""
-    map.flush()
 
 
 def sync_folder(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Writes and reads intents and their marks as they are on disk.
 
 Entries have a fixed width and checksums. A mark is two bytes, a number and its complement, so that one changed bit
-shows: it is set in a mapped file, and a checksum over all marks would cost more than the mark.
+shows: a checksum over all marks would cost more than the mark.
 """
 
 import struct
@@ -33,7 +33,7 @@ SETTLED = 255
 """The mark of an entry whose record has its line."""
 MOST = 254
 """The mark of an entry with so many attempts of unknown outcome, or more."""
-MARKS = array("H", [mark | (mark ^ 0xFF) << 8 for mark in range(256)])
+MARKS = tuple(bytes([mark, mark ^ 0xFF]) for mark in range(256))
 """Marks as they are written."""
 
 _MOST_BEFORE = 127
@@ -121,8 +121,8 @@ def pack(intents: Sequence[tuple[int, int, bool]], marks: Iterable[int], first: 
 def read_left(folder: Path, storage: bytes, *, begun: bool) -> Left:
     """Read what an earlier run left in a folder. `begun` says that there was one.
 
-    On other storage than that of the run, and in a copy, marks may be older than what was sent, so what was planned counts
-    as sent. Raises UsageError for files of another version, OSError.
+    On other storage than that of the run, and in a copy, marks may be older than what was sent: then planned entries
+    count as sent. Raises UsageError for files of another version, OSError.
     """
     path = folder / "intents"
     try:

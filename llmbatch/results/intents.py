@@ -2,15 +2,13 @@
 
 There are two files. `intents` grows by one checksummed entry per record: all records that were read and not yet entered
 are written and synced together; zeros are written ahead of them, since a sync is cheaper when the file does not grow.
-`marks-0` or `marks-1`, as the header of `intents` says, is mapped into memory and has a mark for each entry: the number
-of attempts that left and whose outcome was never learned, or SETTLED. A mark costs next to nothing and survives the
-death of the process. The loss of the storage may lose marks since the last sync, and a copy of the file may be older;
-then every entry counts as sent.
+`marks-0` or `marks-1`, as the header of `intents` says, has a mark for each entry: the number of attempts that left and
+whose outcome was never learned, or SETTLED. A mark is written without a sync: that costs little and survives the death
+of the process. It is not set in mapped memory, because a disk that refuses a page of that kills the process. The loss of
+the storage may lose marks since the last sync, and a copy of the file may be older; then every entry counts as sent.
 """
 
-import mmap
 import os
-from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,7 +32,7 @@ from llmbatch.results.tampering import OpenFile, Tampering
 
 __all__ = ["MOST", "SETTLED", "Intent", "Intents", "Left"]
 
-_MARK_SIZE = MARKS.itemsize
+_MARK_SIZE = len(MARKS[0])
 _SETTLED = MARKS[SETTLED]
 _PIECE = 1 << 16
 """Marks for which the file has room from the beginning."""
@@ -54,8 +52,9 @@ class Intents:
         self._count = 0
         self._room = 0
         """The size of the file of entries."""
-        self._map: mmap.mmap
-        self._marks: memoryview | None = None
+        self._marks_fd = -1
+        self._size = 0
+        """How many marks the file of marks has room for."""
         self.marks_overdue = False
         """Whether a mark was set that should be synced soon, even if nothing else is."""
 
@@ -78,10 +77,10 @@ class Intents:
         """
         self.close()
         kept = list(entries)
-        marks = array("H", [MARKS[mark] for _, mark in kept] or [0])
+        marks = b"".join(MARKS[mark] for _, mark in kept)
         before, turn = self._marks_path, 1 - self._turn
         marked = self._folder / marks_name(turn)
-        disk.replace(self._folder / "marks.new", marked, [marks.tobytes()])
+        disk.replace(self._folder / "marks.new", marked, [marks])
         header = pack_header(Header(turn, place_of_marks(marked, self._storage), len(kept)))
         disk.replace(
             self._path.with_suffix(".new"),
@@ -94,7 +93,8 @@ class Intents:
         self._file = OpenFile(self._fd, self._path)
         self._count = len(kept)
         self._room = os.lseek(self._fd, 0, os.SEEK_END)
-        self._map_marks(len(marks))
+        self._marks_fd = disk.create(self._marks_path, appending=False)
+        self._size = len(kept)
 
     def plan(self, intents: Sequence[tuple[int, int, bool]], attempts: Sequence[int], *, sync: bool) -> int:
         """Enter records (the fields of an Intent) with one write and one sync; return the number of the first.
@@ -104,9 +104,10 @@ class Intents:
         marks = attempts if max(attempts, default=0) <= MOST else [min(MOST, count) for count in attempts]
         first = self._count
         if first + len(intents) > self._size:
-            self._map_marks(max(self._size * 2, first + len(intents), _PIECE))
-        assert self._marks is not None
-        self._marks[first : first + len(marks)] = memoryview(array("H", map(MARKS.__getitem__, marks)))
+            size = max(self._size * 2, first + len(intents), _PIECE)
+            disk.reserve(self._marks_fd, size * _MARK_SIZE)
+            self._size = size
+        disk.put(self._marks_fd, b"".join(map(MARKS.__getitem__, marks)), first * _MARK_SIZE)
         start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, marks, first)
         try:
             if start + len(entries) > self._room:
@@ -129,53 +130,37 @@ class Intents:
         return self._file.tampering()
 
     def mark(self, place: int, attempts: int) -> None:
-        """Mark how many attempts of a record there were whose outcome is not known."""
-        assert self._marks is not None
-        self._marks[place] = MARKS[attempts if attempts < MOST else MOST]  # noqa: FURB136 - min() takes twice as long
+        """Mark how many attempts of a record there were whose outcome is not known. Raises OSError."""
+        mark = MARKS[attempts if attempts < MOST else MOST]  # noqa: FURB136 - min() takes twice as long
+        disk.put(self._marks_fd, mark, place * _MARK_SIZE)
 
     def settle(self, places: Iterable[int]) -> None:
-        """Mark that these records have their lines."""
-        marks = self._marks
-        assert marks is not None
+        """Mark that these records have their lines. Raises OSError."""
+        fd, put = self._marks_fd, disk.put
         for place in places:
-            marks[place] = _SETTLED
+            put(fd, _SETTLED, place * _MARK_SIZE)
 
     def sync_marks(self) -> None:
         """Sync the marks to the disk. Never needed for safety: without it, entries count as sent."""
         self.marks_overdue = False
-        if self._marks is not None:
-            disk.sync_map(self._map)
+        if self._marks_fd >= 0:
+            disk.sync(self._marks_fd)
 
     def left(self) -> list[tuple[Intent, int]]:
         """Return the entries in doubt, neither only planned nor settled, with their marks: one per identity and key."""
-        assert self._marks is not None
-        if not bytes(self._marks[: self._count])[::2].translate(None, b"\0\xff"):
+        marks = os.pread(self._marks_fd, self._count * _MARK_SIZE, 0)
+        if len(marks) == self._count * _MARK_SIZE and not marks[::2].translate(None, b"\0\xff"):
             return []
         left = read_left(self._folder, self._storage, begun=True)
         return [(intent, mark) for intent, mark in left.entries if 0 < mark < SETTLED]
 
     def close(self) -> None:
-        """Close both files."""
-        self._marks = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close the files."""
+        for fd in (self._fd, self._marks_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._marks_fd = -1
 
     @property
     def _marks_path(self) -> Path:
         return self._folder / marks_name(self._turn)
-
-    @property
-    def _size(self) -> int:
-        return len(self._marks) if self._marks is not None else 0
-
-    def _map_marks(self, count: int) -> None:
-        # Another thread may still set a mark in the old map: both maps show the same pages.
-        fd, size = disk.create(self._marks_path), count * _MARK_SIZE
-        try:
-            if os.fstat(fd).st_size < size:
-                disk.reserve(fd, size)
-            self._map = mmap.mmap(fd, size)
-            self._marks = memoryview(self._map).cast("H")
-        finally:
-            os.close(fd)

@@ -171,9 +171,10 @@ class Journal:
                 self._ends[fd] = size + len(lines)
                 self._unsynced[fd] = (self._unsynced.get(fd, (size,))[0], self._ends[fd])
                 self._lines += len(outcomes)
-                self._intents.settle(
-                    o.job.intent_slot for o in outcomes if isinstance(o, Outcome) and o.job.intent_slot >= 0
-                )
+                with suppress(OSError):  # the line says it, too
+                    self._intents.settle(
+                        o.job.intent_slot for o in outcomes if isinstance(o, Outcome) and o.job.intent_slot >= 0
+                    )
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
                 return gone

@@ -112,9 +112,7 @@ class Store(ResultsFile):
             with self._planning:
                 first = self._intents.plan(intents, attempts, sync=self._fsync != "never")
         except OSError as error:
-            raise OutputError(
-                f"cannot write to {self.folder}: {error.strerror}", "Make room, then run the same command again."
-            ) from error
+            raise _refused(self.folder, error) from error
         for place, job in enumerate(jobs, first):
             job.intent_slot = place
 
@@ -130,9 +128,12 @@ class Store(ResultsFile):
                 yield Intent(name_of(job.identity) & FINGERPRINT, lines.key(place), redo=True), attempts
 
     def sent(self, jobs: Sequence[Job]) -> None:
-        """Mark that a request for the jobs leaves: one more attempt of unknown outcome."""
-        for job in jobs:
-            self._intents.mark(job.intent_slot, job.attempts.possibly_billed + 1)
+        """Mark that a request for the jobs leaves: one more attempt of unknown outcome. Raises OutputError."""
+        try:
+            for job in jobs:
+                self._intents.mark(job.intent_slot, job.attempts.possibly_billed + 1)
+        except OSError as error:
+            raise _refused(self.folder, error) from error
 
     @property
     def version(self) -> int:
@@ -171,9 +172,10 @@ class Store(ResultsFile):
                 self._intents.mark(job.intent_slot, job.attempts.possibly_billed + ticket.unsure + sent)
 
     def came_back(self, jobs: Sequence[Job]) -> None:
-        """Mark that the outcome of the last attempt was learned."""
+        """Mark that the outcome of the last attempt was learned; on a disk that refuses, it stays in doubt."""
         for job in jobs:
-            self._intents.mark(job.intent_slot, job.attempts.possibly_billed)
+            with suppress(OSError):
+                self._intents.mark(job.intent_slot, job.attempts.possibly_billed)
             if job.attempts.possibly_billed:
                 self._intents.marks_overdue = True
 
@@ -392,3 +394,7 @@ class Store(ResultsFile):
         self.tickets.close()
         if hasattr(self, "_intents"):
             self._intents.close()
+
+
+def _refused(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write to {folder}: {error.strerror}", "Make room, then run the same command again.")

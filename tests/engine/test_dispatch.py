@@ -756,6 +756,18 @@ def test_equal_requests_for_a_model_that_is_left_out_are_all_named() -> None:
     assert sorted(j.identity.index for j in d.take_skipped()) == [4, 5, 6, 7]
 
 
+# a disk that refuses
+
+
+def test_a_request_that_cannot_be_marked_has_not_started_and_is_in_no_doubt() -> None:
+    d = dispatch()
+    d.add([job(0), job(1)])
+    request = take(d)
+    assert d.hold_back(request) == []
+    d.close()
+    assert (d.sent, d.dropped, d.not_started, d.outstanding, request.jobs[0].attempts.sent) == (0, 0, 2, 0, 0)
+
+
 # stopping
 
 

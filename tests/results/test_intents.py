@@ -112,6 +112,18 @@ def test_a_copy_of_the_files_may_be_older_than_what_was_sent(tmp_path: Path) -> 
     assert left_in(state) == {1: 2, 2: 1, 3: 1}
 
 
+def test_marks_can_be_set_in_a_file_that_somebody_cut(tmp_path: Path) -> None:
+    """In mapped memory that would be a SIGBUS, as on a full disk that copies on write."""
+    intents, _ = Intents.open(tmp_path, HERE)
+    intents.begin([])
+    intents.plan([(2, 2, False), (3, 3, False)], [0, 0], sync=True)
+    (marks,) = tmp_path.glob("marks-*")
+    marks.write_bytes(b"")
+    intents.mark(1, 1)
+    intents.close()
+    assert left_in(tmp_path) == {2: 1, 3: 1}, "a mark that is gone counts as sent"
+
+
 SIZE = intent_file.HEADER_SIZE + 7 * intent_file.ENTRY_SIZE
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,6 @@ class Platter:
         self.durable[path] = Path(path).read_bytes()
         self.remember()
 
-    def sync_map(self, map: mmap) -> None:
-        self.remember()
-        map.flush()
-        for path in self._folder.glob("*.state/marks-*"):
-            self.durable[str(path)] = path.read_bytes()
-        self.remember()
-
     def rename(self, source: Any, target: Any) -> None:
         os.rename(source, target)
         self.durable[str(target)] = self.durable.pop(str(source))
@@ -86,7 +78,6 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
     here.mkdir()
     platter = Platter(here)
     monkeypatch.setattr(disk, "os", platter)
-    monkeypatch.setattr(disk, "sync_map", platter.sync_map)
     names = [f"n{number}" for number in range(12)]
     for second in (False, True):
         platter.sent.clear()

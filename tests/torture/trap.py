@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ def lay(trap: Trap) -> None:
     """Let the trap strike in this process."""
     trapped = _Trapped(trap)
     disk.os = trapped  # type: ignore[attr-defined]
-    disk.sync_map = trapped.sync_map
 
 
 class _Trapped:
@@ -93,11 +91,8 @@ class _Trapped:
         path = os.readlink(f"/proc/self/fd/{fd}")
         self._synced[path] = Path(path).read_bytes() if os.path.exists(path) else b""
 
-    def sync_map(self, map: mmap) -> None:
-        map.flush()
-        for path in self._files():
-            if path.name.startswith("marks-"):
-                self._synced[str(path)] = path.read_bytes()
+    def pwrite(self, fd: int, data: bytes, at: int) -> None:
+        os.pwrite(fd, data, at)
 
     def fsync(self, fd: int) -> None:
         self._on(fd, "fsync")

@@ -217,9 +217,10 @@ class ResumePlan:
         if line is None:
             return None
         traits = flags_of(line)
-        attempts = entry.attempts
-        attempts.unusable_answers = max(attempts.unusable_answers, self.policy.goes_on(traits, lambda: line))
-        if attempts.unusable_answers or self.policy.redoes(entry.identity.id, traits, same=True):
+        earlier = self.policy.goes_on(traits, lambda: line)
+        if earlier:  # this record goes on with the attempts of that one
+            entry.prior_attempts = entry.attempts.unusable_answers = earlier
+        if earlier or self.policy.redoes(entry.identity.id, traits, same=True):
             return None
         return Outcome(entry, CopiedAnswer())
 

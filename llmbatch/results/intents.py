@@ -4,8 +4,8 @@ There are two files. `intents` grows by one checksummed entry per record: all re
 are written and synced together; zeros are written ahead of them, since a sync is cheaper when the file does not grow.
 `marks-0` or `marks-1`, as the header of `intents` says, has a mark for each entry: the number of attempts that left and
 whose outcome was never learned, or SETTLED. A mark is written without a sync: that costs little and survives the death
-of the process. It is not set in mapped memory, because a disk that refuses a page of that kills the process. The loss of
-the storage may lose marks since the last sync, and a copy of the file may be older; then every entry counts as sent.
+of the process. It is not set in mapped memory: a disk that refuses a page of that kills the process. The loss of the
+storage may lose marks since the last sync, and a copy of the file may be older; then every entry counts as sent.
 """
 
 import os

@@ -232,6 +232,8 @@ class Journal:
                     )
                     continue
                 outcome.verdict, outcome.copied = _copy_of(answer), how
+                if not outcome.job.redo:
+                    outcome.job.prior_attempts = 0  # they were those of the line that it copies
         return gone
 
     def _index_answers(self, fd: int, offset: int, outcomes: list[Outcome | InvalidRecord], parts: list[bytes]) -> None:

@@ -144,5 +144,5 @@ def decide(
 def _attempts(line: Mapping[str, Any]) -> int:
     """Return the attempts that led to an answer for which another one may be asked; 0 if none may."""
     attempts, error = line.get("attempts"), line.get("error")
-    asked = isinstance(error, dict) and error.get("code") != NOT_CHECKED
+    asked = isinstance(error, dict) and error.get("code") != NOT_CHECKED and not line.get("deduplicated")
     return attempts if asked and isinstance(attempts, int) else 0

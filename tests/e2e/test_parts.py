@@ -5,11 +5,14 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .command import Command, Mock, lines_of, until
+from .command import LLMBATCH, ROOT, Command, Mock, lines_of, until
 
 PROMPTS = [f"part prompt {number}" for number in range(60)]
 
@@ -101,3 +104,21 @@ def test_ctrl_c_ends_all_processes_in_order(llmbatch: Command, start_mock: Calla
     assert done.code == 130 and "\nnext" in done.stderr
     assert llmbatch("run", *command[1:]).code == 0
     assert len(mock.ledger("part prompt")) == len(PROMPTS)
+
+
+def test_the_recipe_for_other_schedulers_runs_on_a_pool_of_its_own(
+    llmbatch: Command, mock: Mock, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "llmbatch" / "help" / "parts.md").read_text()
+    recipe = page.partition("## Other schedulers")[2].partition("```python\n")[2].partition("codes = ")[0]
+    for name, value in (
+        llmbatch.environment | {"LLMBATCH_BASE_URL": mock.base_url, "LLMBATCH_PART_SIZE": "15"}
+    ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{Path(LLMBATCH).parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(partial(names["work"], of=2), (1, 2))) == [0, 0]
+    assert llmbatch("verify", source, "-o", "out/").code == 0

@@ -50,7 +50,7 @@ class Prompts:
     stages and runs on the cluster that have this name.
 
     Nothing is recorded, unless `folder` names one that all nodes see: each actor then writes a results file there and
-    takes answers to equal requests from those of earlier actors, so that a lost actor costs what it had in flight.
+    takes answers to equal requests from those of earlier actors: a lost actor costs what it had not written yet.
     """
 
     def __init__(

@@ -81,7 +81,8 @@ def test_with_a_folder_a_lost_actor_costs_what_it_had_in_flight(data: Any, mock:
     assert Counter(row["id"] for row in found) == dict.fromkeys(range(RECORDS), 1)
     assert {row["status"] for row in found} == {"ok"}
     assert any(row["attempts"] == 0 for row in found), "answers of the lost actor were taken from its file"
-    assert len(mock.ledger("data")) - RECORDS <= in_flight
+    batch = 64  # answers that are written together: on a busy machine they are lost with the actor
+    assert len(mock.ledger("data")) - RECORDS <= in_flight + batch
 
 
 def test_batches_of_numpy_come_back_as_tables() -> None:

@@ -114,13 +114,13 @@ class Calls:
             raise Refused(result)
         return result
 
-    async def until_answered(self, ask: Callable[[], Awaitable[Any]], what: str) -> Any:
-        """Ask again as long as refusals may pass. Raises LlmbatchError, Left."""
+    async def until_answered(self, ask: Callable[[], Awaitable[Any]], what: str, *, way: str | None = None) -> Any:
+        """Ask again as long as refusals may pass; `way` leads out of one that does not. Raises LlmbatchError, Left."""
         while True:
             try:
                 result = await ask()
             except Refused as refused:
-                await self.wait_out(refused.fault, what)
+                await self.wait_out(refused.fault, what, way=way)
             else:
                 self.worked()
                 return result
@@ -129,12 +129,14 @@ class Calls:
         """Note that a call was answered well."""
         self._since, self.refusals, self.trouble = None, 0, None
 
-    async def wait_out(self, fault: Fault, what: str, *, base: float | None = None, outage: bool = True) -> None:
+    async def wait_out(
+        self, fault: Fault, what: str, *, base: float | None = None, outage: bool = True, way: str | None = None
+    ) -> None:
         """Wait after a refusal that passes; raise what ends the run for one that does not.
 
         `base` is the first wait in seconds. Without `outage` it may last as long as it likes.
         """
-        self.check(fault, what)
+        self.check(fault, what, way=way)
         if outage:
             self.check_outage(fault)
         else:
@@ -143,15 +145,19 @@ class Calls:
         wait = max(fault.wait or 0.0, min(_MOST_WAIT, first * 2.0 ** min(self.refusals - 1, 12)))
         await self.sleep(wait * (0.8 + 0.4 * self._random()))
 
-    def check(self, fault: Fault, what: str) -> None:
+    def check(self, fault: Fault, what: str, *, way: str | None = None) -> None:
         """Note a refusal. Raises ActionNeeded for one that does not pass."""
         self.refusals += 1
         self.trouble = f"{what} fails ({fault.status or fault.kind}): {fault.message}"
         passing = fault.retry or fault.billing in (Billing.THROTTLED, Billing.DOUBTFUL, Billing.SERVER)
         if not passing or fault.kind in (Kind.UNAUTHORIZED, Kind.NO_CREDIT, Kind.TLS):
+            answered = fault.status is not None and 200 <= fault.status < 300
+            refusal = (
+                f"is not understood about {what}" if answered else f"refuses {what} ({fault.status or fault.kind})"
+            )
             raise ActionNeeded(
-                f"{self._client.provider} refuses {what} ({fault.status or fault.kind}): {fault.message}",
-                "Correct that, then run the same command again: no batch is lost.",
+                f"{self._client.provider} {refusal}: {fault.message}",
+                way or "Correct that, then run the same command again: no batch is lost.",
             )
 
     def check_outage(self, fault: Fault) -> None:

@@ -20,6 +20,8 @@ from llmbatch.pacing.batch_lookup import since
 
 __all__ = ["fetch", "poll", "settle", "tidy"]
 
+_CUT_FETCHES = 5
+"""Times that rows are fetched of which some seem to be missing, where nothing marked the end of an answer."""
 _FEW_REFUSALS = 3
 """Refusals after which a run with `--no-wait` leaves a batch to the next one."""
 
@@ -92,10 +94,14 @@ async def fetch(run: TicketRun) -> None:
     again.
     """
     context, pace, files = run.context, run.client.pace, run.context.store.files(run.ticket)
-    began = context.clock.monotonic()
+    began, fetches, expected = context.clock.monotonic(), 0, run.ticket.completed
     while True:
-        await _fetch_outputs(run, files, began)
-        if not run.ticket.completed or await run.in_thread(files.has_rows):
+        cut, fetches = await _fetch_outputs(run, files, began), fetches + 1
+        rows = await run.in_thread(files.count_rows) if expected or cut else 0
+        if cut and fetches < _CUT_FETCHES and rows < (run.ticket.requests if expected is None else expected):
+            await run.calls.sleep(pace.wait(fetches, 0.0, context.random))
+            continue
+        if not expected or rows:
             break
         if context.clock.monotonic() - began > pace.patience:
             raise _no_rows(run, f"{run.ticket.completed:,} requests were answered, and no row is there")
@@ -103,7 +109,9 @@ async def fetch(run: TicketRun) -> None:
     await run.record(Step.FETCHED)
 
 
-async def _fetch_outputs(run: TicketRun, files: TicketFiles, began: float) -> None:
+async def _fetch_outputs(run: TicketRun, files: TicketFiles, began: float) -> bool:
+    """Fetch each output once; say whether one may have been cut off, since nothing marked its end."""
+    cut = False
     context, pace, calls = run.context, run.client.pace, run.calls
     for number, name in enumerate(run.ticket.outputs):
         while True:
@@ -114,13 +122,17 @@ async def _fetch_outputs(run: TicketRun, files: TicketFiles, began: float) -> No
             fault = reply if isinstance(reply, Fault) else _refusal(run.client.api, reply)
             if fault.code == DISK:
                 raise OutputError(fault.message, "Make room, then run the same command again: nothing is lost.")
+            if fault.status == 410:
+                raise _no_rows(run, fault.message)
             if fault.status != 404:
                 calls.check(fault, "the fetching of rows")
             if context.clock.monotonic() - began > pace.patience:
                 raise _no_rows(run, fault.message)
             await calls.sleep(pace.wait(3, 0.0, context.random))
         calls.worked()
+        cut = cut or reply.cut
         await run.in_thread(files.land, number)
+    return cut
 
 
 def _no_rows(run: TicketRun, why: str) -> CeilingReached:

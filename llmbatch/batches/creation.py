@@ -7,9 +7,10 @@ list may be wrong, the number of creations is bounded even then.
 from llmbatch.batches.calls import Left
 from llmbatch.batches.failures import is_full
 from llmbatch.batches.ticket_run import NotRun, TicketRun
-from llmbatch.core.errors import CeilingReached
+from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.fault import Billing, Fault, Kind
-from llmbatch.core.ticket import BatchError, Sighting, Status, Step
+from llmbatch.core.ticket import BatchError, Sighting, Status, Step, Ticket
+from llmbatch.dialects.batch_api import parsed
 from llmbatch.pacing.batch_lookup import Found, Verdict, decide, since
 
 __all__ = ["create", "give_back_all", "look_up", "upload"]
@@ -74,6 +75,9 @@ async def create(run: TicketRun, *, unsure: int = 0) -> None:
         await run.record(Step.RUNNING, batch=created.batch, created_at=created.created_at or context.clock.wall())
     else:
         run.calls.trouble = f"a creation was answered with HTTP {reply.status}"
+        if parsed(reply):
+            beginning = reply.body[:200].decode("utf-8", "replace")
+            await run.record(Step.ASKED, answered=True, reason=f"the answer to a creation names no batch: {beginning}")
 
 
 async def _back_to_the_file(run: TicketRun, reason: str | None = None) -> None:
@@ -120,7 +124,8 @@ async def look_up(run: TicketRun) -> None:
     context, ticket, clock = run.context, run.ticket, run.context.clock
     empty: list[float] = []
     while True:
-        seen = await run.calls.until_answered(lambda: _look(run), "the list of batches")
+        by_hand = _by_hand(ticket)
+        seen = await run.calls.until_answered(lambda: _look(run), "the list of batches", way=by_hand)
         now = clock.wall()
         runs = any(one.ours is None and not one.ended for one in seen)
         if not runs:
@@ -143,6 +148,11 @@ async def look_up(run: TicketRun) -> None:
                 run.say(f"batch {', '.join(after.more)} is of the same file as {after.batch.batch}")
             created_at = after.batch.created_at or now
             await run.record(Step.RUNNING, batch=after.batch.batch, created_at=created_at, more=after.more)
+        case Verdict.CREATE | Verdict.CREATE_UNSURE if ticket.answered:
+            raise ActionNeeded(
+                f"{run.client.provider} has made {run.records}, and cannot be understood: {ticket.reason}",
+                _by_hand(ticket),
+            )
         case Verdict.CREATE:
             run.lost_creates += 1
             await _back_to_the_file(run)
@@ -162,15 +172,16 @@ async def look_up(run: TicketRun) -> None:
 def _no_batch(run: TicketRun, what: str) -> CeilingReached:
     ticket, provider = run.ticket, run.client.provider
     times = run.lost_creates or ticket.unsure + 1
-    if run.lost_creates:
-        way = "Run the same command again later."
-    else:
-        way = (
-            f"Look there: `llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the batch, "
-            f"`--give-up {ticket.tag}` says that there is none."
-        )
+    way = "Run the same command again later." if run.lost_creates else _by_hand(ticket)
     return CeilingReached(
         f"{provider} was asked {times} times for {run.records}, each answer was lost, and {what}", way, by="outage"
+    )
+
+
+def _by_hand(ticket: Ticket) -> str:
+    return (
+        f"Look there: `llmbatch batches FILE --adopt {ticket.tag}=BATCH` names the batch, "
+        f"`--give-up {ticket.tag}` says that there is none."
     )
 
 

@@ -41,6 +41,8 @@ class Problems:
     """What is wrong with the rows of a batch: how many tell nothing, and why the others cannot be trusted, if so."""
 
     unreadable: int = 0
+    first: bytes = b""
+    """The first line that tells nothing."""
     mixed: str | None = None
 
     def check(self, ticket: Ticket) -> None:
@@ -76,6 +78,7 @@ def rows_of(
         row = read_row(api, raw)
         if row is None:
             problems.unreadable += 1
+            problems.first = problems.first or raw
             continue
         line = line_of(ticket.tag, count, row.id)
         if line is None:
@@ -89,6 +92,9 @@ def rows_of(
             continue
         seen[line] = digest
         yield from _read(ticket, row, members.of(line), reader)
+    if problems.unreadable and not any(seen):
+        # It holds answers that are paid for, in a form that nobody told us of.
+        problems.mixed = f"no row can be read, the first line is {problems.first[:80]!r}"
     if problems.mixed is None:
         for line in range(count):
             if not seen[line]:

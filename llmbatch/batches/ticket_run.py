@@ -32,8 +32,8 @@ class TicketFiles(Protocol):
         """Give fetched rows their name."""
         ...
 
-    def has_rows(self) -> bool:
-        """Say whether a row was fetched."""
+    def count_rows(self) -> int:
+        """Count the rows that were fetched."""
         ...
 
     def outputs(self) -> list[Path]:

@@ -80,6 +80,8 @@ class Ticket:
     ended_at: float = 0.0
     outputs: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    answered: bool = False
+    """A creation was answered well, by what names no batch: it must not be asked for again."""
     unsure: int = 0
     """How many of the requests for it may have made a batch that nobody can find."""
     worst: float = 0.0
@@ -144,8 +146,14 @@ def custom_id(tag: str, line: int) -> str:
 
 
 def line_of(tag: str, count: int, id: Any) -> int | None:
-    """Return which line of a batch a row's id names; None when the row is of no line of it."""
-    if not isinstance(id, str) or not id.startswith(tag + "-"):
+    """Return which line of a batch a row's id names; None when the row is of no line of it.
+
+    Blanks around it and capitals do not matter: the tag cannot be guessed.
+    """
+    if not isinstance(id, str):
+        return None
+    id = id.strip().lower()
+    if not id.startswith(tag + "-"):
         return None
     number = id[len(tag) + 1 :]
     if not (number.isascii() and number.isdecimal()) or len(number) > 9 or str(int(number)) != number:

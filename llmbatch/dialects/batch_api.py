@@ -24,6 +24,8 @@ __all__ = [
     "count",
     "date_of",
     "fault_of",
+    "identifier",
+    "is_json",
     "parsed",
     "read_row",
     "refused_create",
@@ -181,6 +183,8 @@ def read_row(api: BatchApi, line: bytes) -> Row | None:
     ids = set(_OWN_ID.findall(line))
     if len(ids) != 1:
         return None
+    if row is not None:
+        return row._replace(id=ids.pop().decode())
     fault = Fault(
         kind=Kind.UNPARSABLE, message="the row of the batch cannot be read", billing=Billing.BILLED, raw=line.rstrip()
     )
@@ -197,7 +201,17 @@ def fault_of(reply: Reply, what: str) -> Fault:
     if not 200 <= reply.status < 300:
         return refusal(reply)
     beginning = reply.body[:200].decode("utf-8", "replace")
-    return Fault(kind=Kind.UNPARSABLE, message=f"{what} is not in the answer: {beginning}", status=reply.status)
+    message = f"{what} is not in the answer: {beginning}"
+    return Fault(kind=Kind.UNPARSABLE, message=message, status=reply.status, retry=not is_json(reply))
+
+
+def is_json(reply: Reply) -> bool:
+    """Say whether an answer is JSON. What is none may come from a proxy, and pass."""
+    try:
+        json.loads(reply.body)
+    except ValueError:
+        return False
+    return True
 
 
 def parsed(reply: Reply) -> dict[str, Any]:
@@ -241,6 +255,12 @@ def count(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value)
     return value if type(value) is int and value >= 0 else None
+
+
+def identifier(fields: Mapping[str, Any], name: str = "id") -> str | None:
+    """Return a field that names something, also where the name is a number."""
+    value = fields.get(name)
+    return str(value) if type(value) is int else text(fields, name)
 
 
 def text(fields: Mapping[str, Any], name: str) -> str | None:

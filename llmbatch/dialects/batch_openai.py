@@ -1,7 +1,6 @@
 """Batches of OpenAI, and of the many who copied them: a file, a batch of it, two files with rows. Pure.
 
-Copies differ in the case of words, in the form of times, in which fields there are. So all is read leniently, and what
-differs in what must be sent stands in `Quirks`.
+What differs among copies in what must be sent stands in `Quirks`; their answers are read in `batch_openai_answers`.
 """
 
 from collections.abc import Mapping
@@ -13,28 +12,27 @@ from llmbatch.core.errand import Errand, FilePart, Talk
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.job import Route
-from llmbatch.core.ticket import BatchError, Proof, Row, Sighting, Status, Ticket
+from llmbatch.core.ticket import Proof, Row, Sighting, Status, Ticket
 from llmbatch.dialects.batch_api import (
     BatchLimits,
     Created,
     Frame,
     Uploaded,
-    count,
     date_of,
     fault_of,
+    identifier,
     parsed,
     refused_create,
     text,
     wall,
 )
+from llmbatch.dialects.batch_openai_answers import batch_in, listed, row, status_of
 
-__all__ = ["OpenAIBatches", "Quirks", "file_form", "row"]
+__all__ = ["OpenAIBatches", "Quirks", "file_form"]
 
 DAY = 86400.0
-_ENDED = frozenset({"completed", "expired", "cancelled", "canceled", "failed", "complete", "timeout_exceeded"})
-_GIVEN_BACK = frozenset({"batch_expired", "batch_cancelled", "batch_canceled"})
-_PAGES = 50
-"""Pages of the list that are read at most."""
+_PAGES, _PAGE = 50, 100
+"""Pages of the list that are read at most, and how many batches are asked for in each."""
 _CHECKS, _LONGEST_DELAY = 60, 15.0
 """Times that an uploaded file is looked at until it may be used, and the longest pause before a look, in seconds."""
 
@@ -94,7 +92,7 @@ class OpenAIBatches:
             fields |= {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(30 * 86400)}
         headers, body = file_form(fields, name, path, ticket.tag)
         reply = yield Errand(method="POST", address=quirks.upload, headers=headers, body=body)
-        file = text(parsed(reply), "id")
+        file = identifier(batch_in(reply))
         if file is None:
             return fault_of(reply, "the id of the file")
         date = date_of(reply.headers)
@@ -124,44 +122,58 @@ class OpenAIBatches:
 
     def created(self, reply: Reply) -> Created | Fault | None:
         """Read the answer to it."""
-        batch = _batch(reply)
-        if id := text(batch, "id"):
-            return Created(id, wall(batch.get("created_at")), _status(batch))
+        batch = batch_in(reply)
+        if id := identifier(batch):
+            return Created(id, wall(batch.get("created_at")), status_of(batch))
         return refused_create(reply)
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
-        """Look for the batch in the list, newest first."""
-        after, seen = "", list[Sighting]()
+        """Look for the batch in the list, newest first. A list that cannot be read to its end proves nothing."""
+        after, seen, known = "", list[Sighting](), set[str]()
         for _ in range(_PAGES):
-            reply = yield Errand(method="GET", address=f"/batches?limit=100{after}")
-            batches = _listed(reply)
-            if batches is None:
+            reply = yield Errand(method="GET", address=f"/batches?limit={_PAGE}{after}")
+            page = listed(reply)
+            if page is None:
                 return fault_of(reply, "the list of batches")
-            for batch in batches:
-                id = text(batch, "id")
-                if id is not None and self._is_ours(batch, ticket):
-                    status = _status(batch)
-                    seen.append(Sighting(id, wall(batch.get("created_at")), True, status.ended))
-            last = batches[-1] if batches else {}
-            oldest = wall(last.get("created_at"))
-            if not parsed(reply).get("has_more") or (oldest and oldest < since):
-                break
-            after = f"&after={quote(str(last.get('id')), safe='')}"
-        return seen
+            for batch in page.batches:
+                id = identifier(batch)
+                if id is None or id in known:
+                    continue
+                created = wall(batch.get("created_at"))
+                if self._tells_nothing(batch) and (not created or created >= since):
+                    # Some lists leave out what the batch itself names.
+                    found = batch_in((yield Errand(method="GET", address=_address(id))))
+                    if self._tells_nothing(found):
+                        return _blind(f"names no input file, not even of {id}")
+                    batch = {**found, "id": id}
+                if self._is_ours(batch, ticket):
+                    seen.append(Sighting(id, wall(batch.get("created_at")), True, status_of(batch).ended))
+            ids = {id for batch in page.batches if (id := identifier(batch)) is not None}
+            times = [created for batch in page.batches if (created := wall(batch.get("created_at")))]
+            if seen or not (len(ids) >= _PAGE if page.more is None else page.more) or (times and max(times) < since):
+                return seen
+            if ids <= known:
+                return _blind("shows the same page again and again")
+            known |= ids
+            after = f"&after={quote(str(identifier(page.batches[-1])), safe='')}"
+        return _blind(f"has more than {_PAGES} pages")
 
     def _is_ours(self, batch: Mapping[str, Any], ticket: Ticket) -> bool:
         metadata = batch.get("metadata")
         tagged = isinstance(metadata, dict) and metadata.get("llmbatch") == ticket.tag
-        return tagged or (ticket.file is not None and batch.get("input_file_id") == ticket.file)
+        return tagged or (ticket.file is not None and identifier(batch, "input_file_id") == ticket.file)
+
+    def _tells_nothing(self, batch: Mapping[str, Any]) -> bool:
+        return identifier(batch, "input_file_id") is None and not isinstance(batch.get("metadata"), dict)
 
     def poll(self, ticket: Ticket) -> Errand:
         """Ask how the batch is."""
-        return Errand(method="GET", address=f"/batches/{quote(ticket.batch or '', safe='')}")
+        return Errand(method="GET", address=_address(ticket.batch))
 
     def status(self, reply: Reply) -> Status | Fault:
         """Read the answer to that."""
-        batch = _batch(reply)
-        return _status(batch) if text(batch, "id") else fault_of(reply, "the batch")
+        batch = batch_in(reply)
+        return status_of(batch) if identifier(batch) else fault_of(reply, "the batch")
 
     def output(self, ticket: Ticket, name: str) -> Errand:
         """Fetch a file of rows."""
@@ -173,7 +185,7 @@ class OpenAIBatches:
 
     def cancel(self, ticket: Ticket) -> Errand:
         """Ask the provider to cancel the batch."""
-        return Errand(method="POST", address=f"/batches/{quote(ticket.batch or '', safe='')}/cancel")
+        return Errand(method="POST", address=_address(ticket.batch) + "/cancel")
 
     def tidy(self, ticket: Ticket) -> Errand | None:
         """Remove the uploaded file."""
@@ -195,75 +207,15 @@ def file_form(fields: Mapping[str, str], name: str, path: str, tag: str) -> tupl
     return {"content-type": f"multipart/form-data; boundary={boundary}"}, FilePart(path, before, after)
 
 
-def row(line: bytes) -> Row | None:
-    """Read a row of OpenAI's shape. Raises ValueError for what is no JSON."""
-    fields = json.loads_shallow(line)
-    if not isinstance(fields, dict):
-        return None
-    id, response, error = fields.get("custom_id"), fields.get("response"), fields.get("error")
-    if isinstance(response, dict) and response.get("body") is not None:
-        body, status = response["body"], count(response.get("status_code"))
-        if not status:
-            # Some copies leave it out, and OpenAI's was 0 once: what is in the body tells.
-            status = 500 if isinstance(body, dict) and body.get("error") else 200
-        headers = {"x-request-id": str(response["request_id"])} if response.get("request_id") else {}
-        return Row(id, Reply(status, headers, body.encode() if isinstance(body, str) else json.dumps(body)))
-    if error is None and isinstance(response, dict):
-        error = response.get("error")
-    code = str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
-    message = str(error.get("message") or code or error) if isinstance(error, dict) else str(error)
-    fault = Fault(kind=Kind.SERVER_ERROR, message=f"the batch has no answer: {message}", code=code or None, retry=True)
-    return Row(id, fault=fault, given_back=code in _GIVEN_BACK)
-
-
-def _batch(reply: Reply) -> Mapping[str, Any]:
-    """Return the batch in an answer, which some wrap."""
-    batch = parsed(reply)
-    job = batch.get("job")
-    return job if isinstance(job, dict) else batch
-
-
-def _listed(reply: Reply) -> list[dict[str, Any]] | None:
-    if not 200 <= reply.status < 300:
-        return None
-    try:
-        body = json.loads(reply.body)
-    except ValueError:
-        return None
-    found = body.get("data") if isinstance(body, dict) else body
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
-
-
-def _status(batch: Mapping[str, Any]) -> Status:
-    word = str(batch.get("status") or "").lower()
-    counts = batch.get("request_counts")
-    counts = counts if isinstance(counts, dict) else {}
-    done, failed = count(counts.get("completed")), count(counts.get("failed"))
-    outputs = tuple(file for name in ("output_file_id", "error_file_id") if (file := text(batch, name)))
-    return Status(
-        word,
-        ended=word in _ENDED,
-        failed=word == "failed" and not outputs and not done,
-        total=count(counts.get("total")),
-        completed=None if done is None else done + (failed or 0),
-        outputs=outputs,
-        errors=_errors(batch),
-    )
-
-
-def _errors(batch: Mapping[str, Any]) -> tuple[BatchError, ...]:
-    errors = batch.get("errors")
-    listed = errors.get("data") if isinstance(errors, dict) else errors
-    if not isinstance(listed, list):
-        listed = []
-    if not listed and (error := batch.get("error")):
-        listed = [error if isinstance(error, dict) else {"message": str(error)}]
-    return tuple(
-        BatchError(str(one.get("code") or ""), str(one.get("message") or ""), count(one.get("line")))
-        for one in listed
-        if isinstance(one, dict)
-    )
-
-
 def _window(seconds: float) -> str:
     return f"{round(seconds / 3600)}h" if seconds < 7 * DAY or seconds % DAY else f"{round(seconds / DAY)}d"
+
+
+def _address(batch: str | None) -> str:
+    return f"/batches/{quote(batch or '', safe='')}"
+
+
+def _blind(why: str) -> Fault:
+    return Fault(
+        kind=Kind.UNPARSABLE, message=f"the list of batches {why}: it cannot tell which one is ours", status=200
+    )

@@ -18,6 +18,7 @@ from llmbatch.core.exchange import Expected
 from llmbatch.core.job import Identity, Job, Route
 from llmbatch.core.ticket import Member, Ticket
 from llmbatch.results import disk
+from llmbatch.results.row_file import row_lines
 
 __all__ = ["BackWriter", "ChunkFiles", "ChunkWriter", "MemberReader", "members_line", "members_of"]
 
@@ -213,9 +214,9 @@ class ChunkFiles:
         numbers = range(64)
         return [path for number in numbers if (path := self.output(number)).exists()]
 
-    def has_rows(self) -> bool:
-        """Say whether any of them has a line that is not blank. Raises OSError."""
-        return any(line.strip() for path in self.outputs() for line in _lines(path))
+    def count_rows(self) -> int:
+        """Count the rows that were fetched. Raises OSError."""
+        return sum(1 for line in self.row_lines() if not line.isspace())
 
     def land(self, number: int) -> None:
         """Give a fetched file its name. Raises OSError."""
@@ -233,9 +234,9 @@ class ChunkFiles:
                 disk.remove(path)
 
     def row_lines(self) -> Iterator[bytes]:
-        """Yield the lines of the files with rows. Raises OSError."""
+        """Yield the rows of all outputs. Raises OSError."""
         for path in self.outputs():
-            yield from _lines(path)
+            yield from row_lines(path)
 
     def back_lines(self) -> Iterator[bytes]:
         """Yield the lines of the records that were given back. Raises OSError."""

@@ -68,7 +68,9 @@ class ErrandRunner:
                 said = {name.lower(): value for name, value in response.headers.items()}
                 if errand.sink is not None and 200 <= response.status_code < 300:
                     await _save(response, errand.sink)
-                    return Reply(response.status_code, said, b"")
+                    # Only then does httpx know that it got all.
+                    cut = "content-length" not in said and "transfer-encoding" not in said
+                    return Reply(response.status_code, said, b"", cut=cut)
                 return Reply(response.status_code, said, await self._read(response, errand.only))
             finally:
                 await response.aclose()

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from llmbatch.codec.text import HEAD, wide_encoding
+
 __all__ = [
     "canonical",
     "dumps",
@@ -23,6 +25,7 @@ __all__ = [
     "line_parser",
     "loads",
     "loads_halves",
+    "loads_lenient",
     "loads_rounded",
     "loads_shallow",
     "unwritable",
@@ -111,6 +114,32 @@ def loads_halves(data: bytes) -> Any:
     if is_deeper(value, DEEPEST):
         raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
     return value
+
+
+def loads_lenient(data: bytes, encoding: str) -> Any:
+    """Parse as `loads_shallow` does, also texts with control characters, and in another encoding. Raises ValueError.
+
+    A byte order mark is right about the encoding.
+    """
+    if data.count(b"[") + data.count(b"{") > MOST:
+        raise json.JSONDecodeError(f"more than {MOST:,} lists and objects", "", 0)
+    try:
+        text = data.decode(wide_encoding(data[:HEAD]) or encoding).removeprefix("\N{BYTE ORDER MARK}")
+        value = json.loads(text, strict=False, parse_constant=_refuse, parse_float=_finite)
+    except (RecursionError, LookupError):  # nested too deep, or an encoding that is unknown
+        raise json.JSONDecodeError("neither JSON nor nearly", "", 0) from None
+    if is_deeper(value, DEEPEST):
+        raise json.JSONDecodeError(f"nested deeper than {DEEPEST} levels", "", 0)
+    return with_pairs(value)
+
+
+def _refuse(written: str) -> float:
+    raise json.JSONDecodeError(f"{written} is not JSON", "", 0)
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    return value if math.isfinite(value) else _refuse(written)
 
 
 def with_pairs(value: Any) -> Any:

@@ -12,6 +12,7 @@ MOST_LINES = 2_000_000
 PIECE = 1 << 16
 """Bytes that are split at a time: all lines of a long stream at once would take too much memory."""
 _BLANK = (b"",)
+_PAGE = (b"<!doctype", b"<html")
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -33,7 +34,8 @@ def events(body: bytes) -> Iterator[Event]:
 
     Lines end in CR, LF or CRLF; comments and events without data are dropped, except an event named `error`; a last
     event without the closing blank line counts, since many servers forget it. (WHATWG HTML, "Server-sent events",
-    9.2.6.) JSON without a field name is an event of its own: some servers write errors so.
+    9.2.6.) JSON without a field name is an event of its own: some servers write errors so. A web page is an event named
+    `error`: a proxy lost the server.
     Raises ValueError for a stream of more than MOST_LINES.
     """
     name = ""
@@ -67,6 +69,9 @@ def events(body: bytes) -> Iterator[Event]:
                     if line[:1] in (b"}", b"]") or (len(bare) == 1 and line.rstrip()[-1:] in (b"}", b"]")):
                         yield name or "message", b"\n".join(bare)
                         name, bare = "", []
+                    continue
+                if line[:9].lower().startswith(_PAGE):
+                    yield "error", line
                     continue
                 field, _, value = line.partition(b":")
                 value = value.removeprefix(b" ")

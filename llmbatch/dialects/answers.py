@@ -1,6 +1,8 @@
 """Reads what answers of all dialects have in common: errors, JSON or a stream, counts. Pure."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -29,6 +31,7 @@ __all__ = [
     "unparsable",
 ]
 
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Verdict = Callable[[Any, Reply], Completion | Fault]
 """Reads a parsed answer of status 2xx; raises TypeError, AttributeError, LookupError, ValueError for another shape."""
@@ -64,14 +67,14 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
             try:
                 return json.loads_shallow(body)
             except ValueError as error:
-                return _parsed_beginning(body, fold, error)
+                return _parsed_beginning(reply, body, fold, error)
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if looks_like_events(body) or (_is_called_stream(reply) and body.lstrip()[:1] not in _JSON_OR_PAGE):
             return _folded(body, fold)
         try:
             read = json.loads_shallow(body)
         except ValueError as error:
-            read = _parsed_beginning(body, fold, error)
+            read = _parsed_beginning(reply, body, fold, error)
         if reply.cut and isinstance(read, int | float):
             raise CutStream("a number may go on")
         return read
@@ -99,36 +102,71 @@ def _is_called_stream(reply: Reply) -> bool:
     return reply.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _parsed_beginning(body: bytes, fold: Fold, error: ValueError) -> Any:
+def _parsed_beginning(reply: Reply, body: bytes, fold: Fold, error: ValueError) -> Any:
     """Parse JSON that something follows: the end of a stream, or the rest of one whose events have no field names.
 
-    Raises the error for anything else.
+    Or JSON with control characters, or in another encoding. Raises the error for anything else.
     """
     try:
         value, rest = json.first_value(body)
     except ValueError:
         value, rest = None, b""
     if not rest.strip():
-        raise error
+        try:
+            return json.loads_lenient(body, _charset(reply))
+        except ValueError:
+            raise error from None
     ends = all(data.startswith(b"[DONE]") for _, data in events(rest))
     return value if ends and looks_like_events(rest) else _folded(body, fold)
 
 
+def _charset(reply: Reply) -> str:
+    declared = _CHARSET.search(reply.headers.get("content-type", ""))
+    return declared[1] if declared is not None else "utf-8"
+
+
 def read_body(body: Any, reply: Reply, verdict: Verdict, *, keep_body: bool) -> Completion | Fault:
     """Read a parsed body. One of an unexpected shape is a paid answer that cannot be read."""
-    try:
-        read = verdict(body, reply)
-    except (TypeError, AttributeError, LookupError, ValueError) as error:
-        if not has_error(body):
-            why = f"{type(error).__name__}: {error}"
-            return unparsable(reply, f"the answer has another shape than was asked for: {why}")
-        read = embedded_error(body, reply)
+    read = _verdict(body, reply, verdict)
+    if isinstance(read, Fault) and read.kind is Kind.UNPARSABLE:
+        for inner in _wrapped(body):
+            inner_read = _verdict(inner, reply, verdict)
+            if isinstance(inner_read, Completion):
+                read = inner_read
+                break
     if keep_body:
         if isinstance(read, Completion):
             read.body = body
         elif read.raw is None:
             return replace(read, answer=body if len(reply.body) <= LARGEST else beginning(reply))
     return read
+
+
+def _verdict(body: Any, reply: Reply, verdict: Verdict) -> Completion | Fault:
+    try:
+        return verdict(body, reply)
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        if has_error(body):
+            return embedded_error(body, reply)
+        why = f"{type(error).__name__}: {error}"
+        return unparsable(reply, f"the answer has another shape than was asked for: {why}")
+
+
+def _wrapped(body: Any) -> Iterator[Any]:
+    """Yield what may be an answer that a gateway wrapped: into a list of one, a field, or a text of JSON.
+
+    The usage may stand beside it.
+    """
+    if isinstance(body, dict):
+        inner, beside = list(body.values()), {"usage": body["usage"]} if "usage" in body else {}
+    else:
+        inner, beside = body if isinstance(body, list) and len(body) == 1 else [body], {}
+    for one in inner:
+        if isinstance(one, str) and one.lstrip()[:1] == "{":
+            with suppress(ValueError):
+                yield beside | json.loads_shallow(one.encode())
+        elif isinstance(one, dict):
+            yield beside | one
 
 
 def unparsable(reply: Reply, message: str) -> Fault:

@@ -1,6 +1,7 @@
 """Reads chat completions: the text, and whatever else was asked for and paid in fields of its own. Pure."""
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 from llmbatch.core.exchange import Expected, Reply, Verdicts
@@ -11,9 +12,19 @@ from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish, note_tier
 from llmbatch.dialects.openai_messages import tool_calls
 from llmbatch.dialects.openai_stream import fold
-from llmbatch.dialects.tool_call_pieces import arguments_text
+from llmbatch.dialects.tool_call_pieces import arguments_text, with_function
 
-__all__ = ["Choice", "choice_entries", "first_sound", "image", "read", "read_choices", "usage", "usage_in", "words"]
+__all__ = [
+    "Choice",
+    "choice_entries",
+    "first_sound",
+    "image",
+    "read",
+    "read_choices",
+    "usage",
+    "usage_in",
+    "words",
+]
 
 _PLAIN = frozenset({"role", "content"})
 """The fields that every message has, and most have no others."""
@@ -140,7 +151,7 @@ def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
     """Put what a message has beside its content into `extra`."""
     calls, call = message.get("tool_calls"), message.get("function_call")
     if calls:
-        extra["tool_calls"] = [_call(one) for one in calls] if isinstance(calls, list) else calls
+        extra["tool_calls"] = [_call(one) for one in _entries(calls)]
     elif isinstance(call, dict):
         extra["tool_calls"] = tool_calls([(None, call.get("name"), arguments_text(call.get("arguments")))])
     if message.get("refusal"):
@@ -160,8 +171,11 @@ def _read_others(message: dict[str, Any], extra: dict[str, Any]) -> None:
 
 
 def _call(call: Any) -> Any:
-    """Return a tool call with its arguments as text."""
-    function = call.get("function") if isinstance(call, dict) else None
+    """Return a tool call with its function in an object of its own, and the arguments as text."""
+    if not isinstance(call, dict):
+        return call
+    call = with_function(call)
+    function = call.get("function")
     if not isinstance(function, dict) or isinstance(function.get("arguments"), str | None):
         return call
     return {**call, "function": {**function, "arguments": arguments_text(function["arguments"])}}
@@ -192,8 +206,17 @@ def image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+def _in_order(choices: list[Any]) -> list[Any]:
+    """Return choices by their index, where each has one."""
+    indexes = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
+    if not all(type(index) is int for index in indexes):
+        return choices
+    return [choice for _, choice in sorted(zip(indexes, choices, strict=True), key=itemgetter(0))]
+
+
 def first_sound(choices: list[Any], read_choice: Callable[[Any], Choice]) -> Any:
-    """Return the first choice that can be read and was not broken off; without one, the first choice."""
+    """Return the first choice by index that can be read and was not broken off; without one, the first of all."""
+    choices = _in_order(choices)
     return next((one for one in choices if _is_sound(one, read_choice)), choices[0])
 
 

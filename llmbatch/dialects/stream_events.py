@@ -62,7 +62,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
                 continue
             done = value == "[DONE]" or (name in _ENDS and value in ({}, "", None))
             values = [] if done else [value] if type(value) is dict else _objects(name, value)
-        for value in values:
+        for value in map(_unwrapped, values):
             if name == ERROR or has_error(value):
                 yield ERROR, {"error": value.get("error") or value}
                 return
@@ -94,7 +94,8 @@ def _without_done(data: bytes) -> tuple[bytes, bool]:
 def _glued(name: str, data: bytes) -> list[dict[str, Any]]:
     """Parse the objects of several events that a server wrote as one, without a blank line or any line between them.
 
-    Or one whose texts have halves of characters. What is not JSON is an error in plain words. Raises ValueError.
+    Or one whose texts have halves of characters, or control characters. Else an error in plain words.
+    Raises ValueError.
     """
     values: list[Any] = []
     with suppress(ValueError):
@@ -102,6 +103,9 @@ def _glued(name: str, data: bytes) -> list[dict[str, Any]]:
     if not values:
         with suppress(ValueError):
             values = [value for value in json.glued_values(data, "data:") if value is not None]
+    if not values:
+        with suppress(ValueError):
+            values = [json.loads_lenient(data, "utf-8")]
     if values and all(isinstance(value, dict) for value in values):
         return values
     return [_plain_words(name, data)]
@@ -123,6 +127,13 @@ def _objects(name: str, value: Any) -> list[dict[str, Any]]:
     if name == ERROR:
         return [{"error": value or "an error without words"}]
     raise ValueError("an event is not a JSON object")
+
+
+def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the event that a gateway wrapped into a field of its own."""
+    if "choices" in value:
+        return value
+    return next((inner for inner in value.values() if isinstance(inner, dict) and inner.get("choices")), value)
 
 
 def _is_message_alone(value: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmbatch.codec import json
 
-__all__ = ["ToolCallPieces", "arguments_text"]
+__all__ = ["ToolCallPieces", "arguments_text", "with_function"]
 
 _FORMS = {"function": "arguments", "custom": "input"}
 """The types of a call, and the field of each for the arguments."""
@@ -29,6 +29,14 @@ def arguments_text(arguments: Any) -> str:
     return "" if arguments is None else json.dumps(arguments).decode()
 
 
+def with_function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call with its function in an object of its own; some servers write name and arguments beside the id."""
+    if isinstance(call.get("function"), dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
+        return call
+    function = {"name": call["name"], "arguments": call["arguments"]}
+    return {name: call[name] for name in call if name not in function} | {"type": "function", "function": function}
+
+
 class ToolCallPieces:
     """The calls of one message, in the order in which they began."""
 
@@ -40,6 +48,8 @@ class ToolCallPieces:
     def add(self, piece: Mapping[str, Any]) -> None:
         """Add a piece to its call, or begin another call with it. Raises AttributeError for anything but an object."""
         form = next((form for form in _FORMS if isinstance(piece.get(form), dict)), "function")
+        if form not in piece:
+            piece = with_function(piece)
         inner = piece.get(form) or {}
         id, index = piece.get("id"), _index(piece.get("index"))
         id = id if isinstance(id, str) and id else None

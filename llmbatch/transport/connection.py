@@ -77,8 +77,13 @@ class Connection(asyncio.Protocol):
 
     def _new_parser(self) -> httptools.HttpResponseParser:
         parser = httptools.HttpResponseParser(self)
-        # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3). Some pad chunk sizes.
-        parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_spaces_after_chunk_size=True)
+        # Some gateways send a length along with chunks; the chunks are right (RFC 9112, 6.3). Some pad chunk sizes, and
+        # some servers end lines in LF alone (2.2).
+        parser.set_dangerous_leniencies(
+            lenient_chunked_length=True,
+            lenient_spaces_after_chunk_size=True,
+            lenient_optional_cr_before_lf=True,
+        )
         return parser
 
     def fit(self) -> bool:

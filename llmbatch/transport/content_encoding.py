@@ -18,11 +18,16 @@ class EncodingError(ValueError):
 
 
 def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
-    """Decompress gzip or deflate. Raises EncodingError for anything else, for cut or broken data and for bombs."""
+    """Decompress gzip or deflate; JSON and events that are not compressed are returned as they are.
+
+    Raises EncodingError for anything else, for cut or broken data and for bombs.
+    """
     encoding = encoding.strip().lower()
     if not body or encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
+        if _is_text(body):
+            return body
         raise EncodingError(f"content encoding {encoding[:40]!r} was not asked for and is not understood")
     cap = min(limits.body, max(_SAFE, len(body) * limits.ratio))
     # 47: zlib or gzip, as the first bytes say; some servers send deflate without the zlib wrapper.
@@ -37,7 +42,14 @@ def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
         if not complete:
             raise EncodingError(f"{encoding} data ends too early")
         return decoded
+    if _is_text(body):
+        return body
     raise failure
+
+
+def _is_text(body: bytes) -> bool:
+    """Tell whether a body has no content encoding, though its header names one: a proxy may have removed it."""
+    return body[:64].lstrip().startswith((b"{", b"[", b"data:", b"event:", b":"))
 
 
 def _inflate(body: bytes, window: int, cap: int) -> tuple[bytes, bool]:

@@ -138,6 +138,8 @@ def test_log_probabilities_are_kept_where_there_are_any(logprobs: Any, kept: boo
         {"function_call": {"name": "f", "arguments": {"x": 1}}},
         {"tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
         {"tool_calls": None, "function_call": {"name": "f", "arguments": {"x": 1}}},
+        {"tool_calls": [{"id": "call_0", "name": "f", "arguments": '{"x":1}'}]},
+        {"tool_calls": {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}},
     ],
 )
 def test_a_call_is_a_tool_call_whose_arguments_are_text(message: dict[str, Any]) -> None:
@@ -203,6 +205,47 @@ def test_several_choices_are_all_kept_and_the_first_is_the_text() -> None:
         {"index": 0, "text": "Paris.", "finish_reason": "stop"},
         {"index": 1, "text": "Lyon.", "finish_reason": "length"},
     ]
+
+
+def test_of_several_choices_the_lowest_index_is_the_text() -> None:
+    choices = [{"index": n, "message": {"content": str(n)}, "finish_reason": "stop"} for n in (2, 0, 1)]
+    read = completion({"choices": choices})
+    assert read.text == "0"
+    assert [entry["index"] for entry in read.extra["choices"]] == [2, 0, 1]
+
+
+COUNTED = {"usage": {"prompt_tokens": 5, "completion_tokens": 3}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": 0, "msg": "ok", "data": good(**COUNTED)},
+        {"success": True, "result": good(), **COUNTED},
+        [good(**COUNTED)],
+        json.dumps(good(**COUNTED)),
+        {"statusCode": 200, "body": json.dumps(good(**COUNTED))},
+    ],
+)
+def test_an_answer_that_a_gateway_wrapped_is_read(body: Any) -> None:
+    read = completion(body)
+    assert (read.text, read.usage) == ("Paris.", Usage(5, 3))
+
+
+def test_an_error_that_a_gateway_wrapped_is_no_answer() -> None:
+    assert fault({"code": 500, "msg": "engine died", "data": {}}).kind is Kind.SERVER_ERROR
+    assert fault({"data": {"choices": []}}).kind is Kind.UNPARSABLE
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "iso-8859-1"])
+def test_an_answer_in_a_declared_encoding_is_read(encoding: str) -> None:
+    body = json.dumps(good({"content": "Zoë"}), ensure_ascii=False).encode(encoding)
+    assert completion(body, content_type=f"application/json; charset={encoding}").text == "Zoë"
+
+
+def test_control_characters_cost_no_answer() -> None:
+    body = json.dumps(good({"content": "a@b"})).encode().replace(b"@", b"\x01\n\t")
+    assert completion(body).text == "a\x01\n\tb"
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter", "repetition_truncation", None])

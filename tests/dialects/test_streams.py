@@ -383,6 +383,8 @@ ERRORS: dict[str, bytes] = {
     "a bare line": b'{"error":{"message":"engine died","code":500}}\n\n',
     "bare lines": b'{\n  "error": {\n    "message": "engine died"\n  }\n}\n\n',
     "a bare line behind another": b'data: {"type":"ping"}\n{"error":{"message":"engine died"}}\n',
+    "a page": b"<!DOCTYPE html><title>engine died</title>\n\n",
+    "a page's body": b"<html><title>engine died</title></html>\n",
     "in a list": b'data: [{"error":{"message":"engine died","code":500}}]\n\n',
 }
 
@@ -496,6 +498,8 @@ def as_events(*values: Any) -> bytes:
         (as_events(HI, b"event: done\ndata: {}\n\n"), "Hi"),
         (as_events(HI, b"data: [END]\n\n"), "Hi"),
         (as_events(HI, END, DONE).replace(b"\n\n", b""), "Hi"),
+        (as_events(*({"code": 0, "data": event} for event in (HI, END)), DONE), "Hi"),
+        (as_events(HI, END, DONE).replace(b"Hi", b"H\x01i"), "H\x01i"),
         (
             as_events(
                 b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n',

@@ -202,6 +202,7 @@ def test_a_refusal_cut_short_is_still_that_refusal(run: Run, opening: Open) -> N
         pytest.param([ok(b"{}", b"content-length: 2")], id="the same length twice"),
         pytest.param(one_by_one(ok(b"{}", b"Content-Length: 2")), id="byte by byte"),
         pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\n{}"], id="twice in one line"),
+        pytest.param([CHUNKED.replace(b"\r\n", b"\n") + b"2\r\n{}\r\n0\r\n\r\n"], id="lines that end in LF"),
         pytest.param([CHUNKED + b"2 \r\n{}\r\n0 \r\n\r\n"], id="a space after a chunk size"),
         pytest.param(one_by_one(CHUNKED + b"2\t \r\n{}\r\n0\r\n\r\n"), id="a tab after a chunk size"),
     ],

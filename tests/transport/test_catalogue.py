@@ -54,7 +54,7 @@ MEANINGS: dict[str, str | Meaning | None] = {
     "huge-number": UNREADABLE,
     "deep": UNREADABLE,
     "bomb": UNREADABLE,
-    "bad-gzip": UNREADABLE,
+    "bad-gzip": "You asked",
     "truncated-gzip": UNREADABLE,
     "br": UNREADABLE,
     "big mb=3": (Kind.TOO_LARGE, Billing.BILLED),

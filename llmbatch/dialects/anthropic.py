@@ -24,7 +24,7 @@ from llmbatch.dialects.anthropic_stream import fold
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
-from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish, note_tier
 from llmbatch.dialects.openai_chat_answers import image, words
 from llmbatch.dialects.openai_messages import check_no_foreign_fields, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
@@ -122,6 +122,8 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
         usage=usage(body.get("usage")),
         request_id=request_id(reply),
     )
+    if isinstance(body.get("usage"), dict):
+        note_tier(completion, body["usage"])
     extra = completion.extra
     for block in content:
         match block.get("type", "text"):

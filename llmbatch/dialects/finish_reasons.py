@@ -61,7 +61,8 @@ _BROKEN_OFF = frozenset(
 Sources: the API references of OpenRouter, Mistral, Cohere, watsonx, Zhipu and DeepSeek; the code of vLLM and SGLang.
 """
 
-_USUAL_TIERS = frozenset({"default", "standard", "on_demand", "auto"})
+_USUAL_TIERS = frozenset({"default", "standard", "on_demand", "auto", "batch"})
+"""Tiers that a line does not name: that it came from a batch is a field of its own."""
 
 
 def normalised(own: Any) -> Any:
@@ -83,8 +84,11 @@ def note_finish(completion: Completion, own: Any) -> None:
         completion.extra[OWN] = own
 
 
-def note_tier(completion: Completion, body: Mapping[str, Any]) -> None:
-    """Keep the service tier that an answer names, unless it is the usual one: it prices the answer."""
-    tier = body.get("service_tier")
+def note_tier(completion: Completion, answer: Mapping[str, Any]) -> None:
+    """Keep the service tier that an answer, or at Anthropic its usage, names, unless it is the usual one.
+
+    It prices the answer.
+    """
+    tier = answer.get("service_tier")
     if type(tier) is str and tier not in _USUAL_TIERS:
         completion.extra["service_tier"] = tier

@@ -15,6 +15,7 @@ from llmbatch.core.job import Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.answers import alone
 from llmbatch.dialects.anthropic import Anthropic, usage
 from llmbatch.dialects.anthropic_request import marked_system
 from llmbatch.dialects.request_options import Options
@@ -249,6 +250,13 @@ def test_the_example_of_the_handbook_is_read() -> None:
 )
 def test_the_input_of_usage_includes_what_came_from_the_cache_and_went_there(raw: Any, normal: Usage | None) -> None:
     assert usage(raw) == normal
+
+
+@pytest.mark.parametrize(("named", "kept"), [("priority", "priority"), ("standard", None), ("batch", None), (7, None)])
+def test_the_tier_that_the_usage_names_is_kept_where_it_is_not_the_usual_one(named: Any, kept: str | None) -> None:
+    body = {"content": [], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "service_tier": named}}
+    (verdict,) = AnswerReader().read(alone("messages", False), Reply(200, {}, json.dumps(body).encode()))
+    assert isinstance(verdict, Completion) and verdict.extra.get("service_tier") == kept
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.core.errors import ExitCode
+from llmbatch.core.fault import Kind
 from llmbatch.core.plural import counted
 from llmbatch.core.tally import Summary
 
 __all__ = ["Closing", "closings_of"]
+
+
+_OF_THE_INPUT = frozenset({Kind.INVALID_RECORD, Kind.DUPLICATE_ID})
+"""Failures that the same input always has."""
 
 
 class Closing(NamedTuple):
@@ -49,8 +54,14 @@ def closings_of(
         )
         yield Closing("next", "llmbatch verify INPUT -o FILE lists them, --in-doubt retry sends them again")
     elif summary.failed or summary.failed_before:
-        yield Closing("next", "the same command sends what failed again")
+        yield Closing("next", _next_step(summary))
         yield Closing("look", f"llmbatch report {path}", has_command=True)
+
+
+def _next_step(summary: Summary) -> str:
+    if summary.failed and not summary.failed_before and summary.failed.keys() <= _OF_THE_INPUT:
+        return "correct these records in the input; the same command sends only them"
+    return "the same command sends what failed again"
 
 
 def _leading_to_a_command(hint: str) -> str:

@@ -97,5 +97,6 @@ def test_learned_limits_outlive_their_ticket(tmp_path: Path) -> None:
 def test_an_id_of_a_row_leads_back_to_its_line_and_no_other_text_does(line: int, count: int) -> None:
     tag = "abc123def456ghi7"
     assert line_of(tag, count, custom_id(tag, line)) == (line if line < count else None)
-    for stranger in (f"{tag}-0{line}", f"{tag}-{line} ", f"{tag}{line}", f"other-{line}", line, None, f"{tag}-٣"):
+    assert line_of(tag, 10**9, f" {tag}-{line} ".upper()) == line
+    for stranger in (f"{tag}-0{line}", f"{tag}-{line} 1", f"{tag}{line}", f"other-{line}", line, None, f"{tag}-٣"):
         assert line_of(tag, 10**9, stranger) is None

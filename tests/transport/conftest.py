@@ -69,7 +69,7 @@ def run(request: pytest.FixtureRequest) -> Run:
             result = runner.run(watched())
         gc.collect()
         assert not complaints, complaints
-        assert open_descriptors() == before
+        assert open_descriptors() <= before  # what an earlier test left may be closed by now
         return result
 
     return run

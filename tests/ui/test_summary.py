@@ -3,12 +3,14 @@
 from array import array
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from llmbatch.core.tally import FailureExample, ModelTally, ServerTraffic, Summary
+from llmbatch.ui.closing import closings_of
 from llmbatch.ui.summary import show_summary
 from llmbatch.ui.symbols import ASCII, UNICODE, Symbols
 
@@ -105,3 +107,16 @@ def test_a_run_without_records_is_summed_up_too() -> None:
         exit_code=0,
     )
     assert shown(empty)[0] == "✓ 0 of 0 answered · 0 ms"
+
+
+@pytest.mark.parametrize(
+    ("failed", "before", "step"),
+    [
+        ({"invalid_record": 2, "duplicate_id": 1}, 0, "correct these records in the input"),
+        ({"invalid_record": 2, "rate_limited": 1}, 0, "the same command sends what failed again"),
+        ({"invalid_record": 2}, 1, "the same command sends what failed again"),
+    ],
+)
+def test_the_same_command_is_named_only_where_it_helps(failed: dict[str, int], before: int, step: str) -> None:
+    summary = replace(SUMMARY, failed=failed, failed_before=before)
+    assert any(text.startswith(step) for _, text, _ in closings_of(summary, Path("out.jsonl"), "llmbatch run"))

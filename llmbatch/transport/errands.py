@@ -31,6 +31,8 @@ class ErrandRunner:
     def __init__(self, *, limits: Limits, ca_file: str | None, log: Callable[[str], None] | None = None) -> None:
         self._limits = limits
         self._tls = shared_context(ca_file)
+        self._unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        """For plain HTTP: httpx would load all certificates for each call, and megabytes wait for the collector."""
         self._log = log
 
     async def run(self, call: Call) -> Reply | Fault:
@@ -51,7 +53,7 @@ class ErrandRunner:
     async def _run(self, call: Call) -> Reply:
         errand = call.errand
         url = httpx.URL(call.url)
-        context: ssl.SSLContext | bool = self._tls() if url.scheme == "https" else True
+        context = self._tls() if url.scheme == "https" else self._unused
         patience = httpx.Timeout(errand.patience, connect=self._limits.connect_timeout, pool=None)
         async with httpx.AsyncClient(
             verify=context, proxy=proxy_for(url), trust_env=False, timeout=patience, follow_redirects=False

@@ -118,6 +118,22 @@ def test_what_cannot_have_arrived_is_told_from_what_may_have(run: Run) -> None:
     run(test())
 
 
+def test_certificates_are_not_loaded_for_plain_http(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each load takes megabytes, which wait for the garbage collector: a batch is asked for again and again."""
+
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("certificates were loaded")
+
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", loaded)
+    monkeypatch.setattr("ssl.SSLContext.load_default_certs", loaded)
+
+    async def test() -> None:
+        async with serving(answering(ok())) as server:
+            assert isinstance(await RUNNER.run(call(server.url)), Reply)
+
+    run(test())
+
+
 def test_a_redirect_is_an_answer_and_is_never_followed(run: Run) -> None:
     async def test() -> None:
         moved = ok(b"", b"location: http://127.0.0.1:1/", status=b"302 Found")

@@ -113,8 +113,9 @@ live: $(VENV)/installed-dev  ## five records through the batch APIs whose keys a
 scale: .venv-scale/installed  ## workers, limits and a Ray cluster of two nodes on this machine; some are killed: 3 minutes
 	.venv-scale/bin/pytest -v -n 4 --dist loadgroup -o filterwarnings=default tests/scale/*.py
 
-bench-scale: .venv-scale/installed  ## the stage for Ray Data beside ray.data.llm; FLAGS=--readme writes the table into the page of help
+bench-scale: .venv-scale/installed $(VENV)/installed-dev  ## the stage for Ray Data beside ray.data.llm, FLAGS=--readme writes its table into the page of help; parts beside one FILE
 	.venv-scale/bin/python -m tests.bench.ray_stages $(FLAGS)
+	$(BIN)/python -m tests.bench.parts
 
 .venv-frames/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-frames

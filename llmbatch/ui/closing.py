@@ -15,6 +15,8 @@ __all__ = ["Closing", "closings_of"]
 
 _OF_THE_INPUT = frozenset({Kind.INVALID_RECORD, Kind.DUPLICATE_ID})
 """Failures that the same input always has."""
+_PAID_FOR = frozenset({Kind.UNPARSABLE, Kind.FINISH_REASON, Kind.NOT_JSON, Kind.SCHEMA})
+"""Failures that were paid for, which only `--redo` sends again."""
 
 
 class Closing(NamedTuple):
@@ -59,9 +61,12 @@ def closings_of(
 
 
 def _next_step(summary: Summary) -> str:
-    if summary.failed and not summary.failed_before and summary.failed.keys() <= _OF_THE_INPUT:
+    kinds = summary.failed.keys()
+    if kinds - _OF_THE_INPUT - _PAID_FOR:
+        return "the same command sends what failed again"
+    if kinds and kinds <= _OF_THE_INPUT:
         return "correct these records in the input; the same command sends only them"
-    return "the same command sends what failed again"
+    return "the same command sends none of these again; --redo all does, paid for or not"
 
 
 def _leading_to_a_command(hint: str) -> str:

@@ -113,8 +113,10 @@ def test_a_run_without_records_is_summed_up_too() -> None:
     ("failed", "before", "step"),
     [
         ({"invalid_record": 2, "duplicate_id": 1}, 0, "correct these records in the input"),
+        ({"invalid_record": 2}, 1, "correct these records in the input"),
         ({"invalid_record": 2, "rate_limited": 1}, 0, "the same command sends what failed again"),
-        ({"invalid_record": 2}, 1, "the same command sends what failed again"),
+        ({"schema": 2}, 0, "the same command sends none of these again; --redo all does"),
+        ({}, 1, "the same command sends none of these again; --redo all does"),
     ],
 )
 def test_the_same_command_is_named_only_where_it_helps(failed: dict[str, int], before: int, step: str) -> None:

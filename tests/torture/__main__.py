@@ -18,7 +18,9 @@ parser.add_argument("--seed", type=int, help="the same kills again, as far as a 
 parser.add_argument(
     "--batches", action=argparse.BooleanOptionalAction, help="only the runs with batches, or none of them"
 )
+parser.add_argument("--only", choices=SCENES, help="one scene, and no runs with batches")
 options = parser.parse_args()
+scenes = [options.only] if options.only else SCENES
 
 
 def torture_batches() -> list[str]:
@@ -41,14 +43,14 @@ if options.batches:
     sys.exit(bool(found_wrong))
 
 began = time.monotonic()
-found = torture(options.kills, records=options.records, seed=options.seed)
+found = torture(options.kills, records=options.records, seed=options.seed, scenes=scenes)
 hold, retry = found["hold"], found["retry"]
 print(f"{'':42}{'--in-doubt hold':>16}{'--in-doubt retry':>18}")
 for what, one, other in (
     ("inputs", hold.rounds, retry.rounds),
     ("kills (SIGKILL)", hold.kills, retry.kills),
     ("  of them at the n-th file operation", hold.at_operation, retry.at_operation),
-    *((f"  with {scene}", hold.scenes[scene], retry.scenes[scene]) for scene in SCENES),
+    *((f"  with {scene}", hold.scenes[scene], retry.scenes[scene]) for scene in scenes),
     ("resumes", hold.resumes, retry.resumes),
     ("requests the provider got", hold.requests, retry.requests),
     ("records lost", hold.lost, retry.lost),
@@ -58,7 +60,7 @@ for what, one, other in (
     ("  reported as possibly billed", hold.reported, retry.reported),
 ):
     print(f"{what:42}{one:>16,}{other:>18,}")
-found_wrong = hold.wrong + retry.wrong + (torture_batches() if options.batches is None else [])
+found_wrong = hold.wrong + retry.wrong + (torture_batches() if options.batches is None and not options.only else [])
 print(f"{time.monotonic() - began:.0f} s")
 for what in found_wrong:
     print("WRONG:", what, file=sys.stderr)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +18,26 @@ from tests.torture.trap import Trap
 
 __all__ = ["SCENES", "Count", "Loop", "torture"]
 
-OPERATIONS = 50
+OPERATIONS = 120
 """About so many operations on files make a run."""
 LONGEST = 0.25
 """About so many seconds a run takes."""
 
 PLAIN, EDITS, DEDUPE, JSON = "kills alone", "edits, reverted too", "--dedupe, reordered", "--json-retries 1"
+SHARED = "failures that --dedupe shares"
 DAMAGE, MARKS, POWER, RACE = "damaged intents", "lost marks", "power cuts", "a second run at the same moment"
-SCENES = (PLAIN, EDITS, DEDUPE, JSON, DAMAGE, MARKS, POWER, RACE)
+SCENES = (PLAIN, EDITS, DEDUPE, JSON, SHARED, DAMAGE, MARKS, POWER, RACE)
 """What happens besides kills."""
-UNREPORTED = (EDITS, DEDUPE, DAMAGE)
-"""Where under retry the line of a record does not tell all that was paid for its requests."""
-FLAGS = {DEDUPE: ("--dedupe",), JSON: ("--json", "--json-retries", "1")}
-FITS, UNFIT = "[[mock:text value={%22a%22:1}]]", "[[mock:text value=no times=1]]"
+REORDERED = (DEDUPE, SHARED)
+UNREPORTED = (EDITS, DAMAGE)
+"""Where under retry the lines of a request do not tell all that was paid for it."""
+FLAGS = {
+    DEDUPE: ("--dedupe",),
+    JSON: ("--json", "--json-retries", "1"),
+    SHARED: ("--dedupe", "--json", "--json-retries", "1"),
+}
+FITS, UNFIT, NEVER_FITS = (f"[[mock:text value={answer}]]" for answer in ("{%22a%22:1}", "no times=1", "no"))
+ANSWERS = (f" {UNFIT} {FITS}", f" {NEVER_FITS}", f" {FITS}")
 
 
 @dataclass
@@ -58,16 +66,26 @@ class Count:
 class Loop:
     """Rounds under one policy: an input, kills, and resumes until the run ends by itself."""
 
-    def __init__(self, folder: Path, bench: Bench, provider: Provider, policy: str, *, records: int, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bench: Bench,
+        provider: Provider,
+        policy: str,
+        *,
+        records: int,
+        seed: int,
+        scenes: Sequence[str] = SCENES,
+    ) -> None:
         self._folder, self._bench, self._provider, self._policy = folder, bench, provider, policy
-        self._records = records
+        self._records, self._scenes = records, scenes
         self._random = Random(f"{seed}-{policy}")
         self._seed = seed
         self.count = Count()
 
     def round(self, most: int) -> None:
         """Kill at most so many times, then let the run end, and check."""
-        scene = SCENES[self.count.rounds % len(SCENES)]
+        scene = self._scenes[self.count.rounds % len(self._scenes)]
         self.count.rounds += 1
         name = f"{self._seed}.{self._policy}.{self.count.rounds}"
         folder = Path(tempfile.mkdtemp(prefix=f"{self._policy}-", dir=self._folder))
@@ -76,7 +94,7 @@ class Loop:
         order: list[object] = [source, "--base-url", self._provider.base_url, "-m", "m", "-c", 16, "-q"]
         order += ["-o", folder / "out.jsonl", "--in-doubt", self._policy, "--summary-file", summary]
         order += FLAGS.get(scene, ())
-        check = _Check(folder, self._policy, self._provider, [record["id"] for record in records], scene)
+        check = _Check(folder, self._policy, self._provider, records, scene)
         kills = runs = 0
         while True:
             runs += 1
@@ -93,7 +111,7 @@ class Loop:
             if scene == DAMAGE and ended.code == 2:
                 self.count.refused += 1
                 break
-            if not ended.killed and (ended.code in (0, 7) or runs > most + 3):
+            if not ended.killed and (ended.code in check.final or runs > most + 3):
                 break
             self._disturb(folder, source, records, check, scene)
         self.count.kills += kills
@@ -122,7 +140,7 @@ class Loop:
                 if self._random.random() < 0.3:
                     check.edit(record)
             write_records(source, records)
-        elif scene == DEDUPE:
+        elif scene in REORDERED:
             self._random.shuffle(records)
             write_records(source, records)
         elif scene == MARKS and self._random.random() < 0.5:
@@ -142,9 +160,13 @@ class Loop:
     def _input(self, name: str, scene: str) -> list[dict[str, Any]]:
         """Some records fail the first time they are asked."""
         records = [{"id": f"{name}.{number}", "prompt": f"{name}.{number}"} for number in range(self._records)]
-        if scene == DEDUPE:
+        if scene in REORDERED:
             for record in records[1::2]:
-                record["prompt"] = f"{name}.{self._random.randrange(0, self._records, 2)}"
+                record["prompt"] = self._random.choice(records[::2])["prompt"]
+            if scene == SHARED:
+                answers = {record["prompt"]: self._random.choice(ANSWERS) for record in records}
+                for record in records:
+                    record["prompt"] += answers[record["prompt"]]
             return records
         for record in self._random.sample(records, self._records // 10):
             record["prompt"] += f" {UNFIT}" if scene == JSON else " [[mock:status code=400 times=1]]"
@@ -160,13 +182,19 @@ class Loop:
 class _Check:
     """What must hold after each run of a round, and at its end."""
 
-    def __init__(self, folder: Path, policy: str, provider: Provider, ids: list[str], scene: str) -> None:
+    def __init__(
+        self, folder: Path, policy: str, provider: Provider, records: list[dict[str, Any]], scene: str
+    ) -> None:
         self._output, self._redo = folder / "out.jsonl", folder / "out.jsonl.state" / "redo.jsonl"
         self._summary = folder / "summary.json"
         self._policy = policy
         self._scene = scene
         self._provider = provider
-        self._ids = set(ids)
+        self._ids = {record["id"] for record in records}
+        self._asks = {record["id"]: _asks(record["prompt"]) for record in records}
+        """The request of each record, under `--dedupe` one for several."""
+        self.final = (0, 1, 7) if scene == SHARED else (0, 7)
+        """How a run ends after which there is nothing left to send."""
         self._answered: set[str] = set()
         self._was_answered: set[tuple[str, bool]] = set()
         """Records that were answered once, and whether as edited."""
@@ -192,22 +220,22 @@ class _Check:
         entries = self._provider.new_entries()
         self._requests += len(entries)
         for entry in entries:
-            id = entry["prompt"].split(" ")[0]
-            if id in self._answered and self._scene not in (EDITS, DEDUPE, POWER):
-                self._wrong.append(f"{id} had an answer and was asked again")
-            self._billed[id] += entry["billed"]
+            request = _asks(entry["prompt"])
+            if request in self._answered and self._scene not in (EDITS, POWER):
+                self._wrong.append(f"{request} had an answer and was asked again")
+            self._billed[request] += entry["billed"]
             self._bodies[entry["key"]] += entry["billed"]
         for path in (self._output, self._redo):
             for line in _lines(path):
                 if line["status"] == "ok":
-                    self._answered.add(line["id"])
+                    self._answered.add(self._asks[line["id"]])
                     self._was_answered.add((line["id"], " edited" in line["text"]))
 
     def at_the_end(self, ended: Ended, count: Count) -> None:
         """Every record exactly once, or held; and what was paid twice was reported."""
         self.after_a_run()
         count.requests += self._requests
-        allowed = 2 if self._scene == JSON else 1
+        allowed = 2 if self._scene in (JSON, SHARED) else 1
         over = {body: billed - allowed for body, billed in self._bodies.items() if billed > allowed}
         if self._policy == "hold" or self._scene not in UNREPORTED:
             count.twice += sum(over.values())
@@ -229,10 +257,12 @@ class _Check:
         count.held += held
         if self._scene not in UNREPORTED:
             count.reported += sum(line.get("possibly_billed", 0) for line in lines.values())
-        for id, billed in self._billed.items():
-            reported = lines[id].get("possibly_billed", 0) if id in lines else 0
-            if self._scene not in UNREPORTED and billed - allowed > reported:
-                self._wrong.append(f"{id} was billed {billed} times, {reported} of them reported as possible")
+        reported: Counter[str] = Counter()
+        for id, line in lines.items():
+            reported[self._asks[id]] += line.get("possibly_billed", 0)
+        for request, billed in self._billed.items():
+            if self._scene not in UNREPORTED and billed - allowed > (told := reported[request]):
+                self._wrong.append(f"{request} was billed {billed} times, {told} of them reported as possible")
         if lost:
             self._wrong.append(f"{lost} records lost: {sorted(missing)[:3]}, held {held}")
         if ended.code != (7 if held else int(bool(failed))) or (held and self._policy == "retry"):
@@ -241,12 +271,19 @@ class _Check:
             self._wrong.append("the redo file is still there")
 
 
+def _asks(prompt: str) -> str:
+    """Name a request by the first word of its prompt."""
+    return prompt.split(" ")[0]
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a file, of which a record may have several in the redo file."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line] if path.exists() else []
 
 
-def torture(kills: int, *, records: int = 60, seed: int | None = None, most: int = 5) -> dict[str, Count]:
+def torture(
+    kills: int, *, records: int = 60, seed: int | None = None, most: int = 5, scenes: Sequence[str] = SCENES
+) -> dict[str, Count]:
     """Kill so many times, half under each policy; return what was found, by policy."""
     seed = seed if seed is not None else int.from_bytes(os.urandom(4), "little")
     with (
@@ -255,7 +292,8 @@ def torture(kills: int, *, records: int = 60, seed: int | None = None, most: int
         closing(Bench(folder)) as bench,
     ):
         loops = {
-            policy: Loop(folder, bench, provider, policy, records=records, seed=seed) for policy in ("hold", "retry")
+            policy: Loop(folder, bench, provider, policy, records=records, seed=seed, scenes=scenes)
+            for policy in ("hold", "retry")
         }
         for loop in loops.values():
             while loop.count.kills < kills // 2 and not loop.count.wrong:

@@ -29,7 +29,7 @@ def test_a_wall_clock_that_jumps_back_changes_nothing(world: World) -> None:
 
 def test_a_run_that_is_killed_while_the_clock_jumps_back_is_continued(world: World) -> None:
     asked = prompts(*(f"k{number}" for number in range(6)))
-    ended = world.run(asked, trap=world.trap(34), clock=True)
+    ended = world.run(asked, trap=world.trap(45), clock=True)
     assert ended.killed
     done = {line["id"] for line in map(json.loads, world.output.read_bytes().splitlines()[:-1])}
     billed = world.billed()

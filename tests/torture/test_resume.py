@@ -669,7 +669,7 @@ def test_under_dedupe_a_failure_that_was_paid_for_is_shared_too(
 
 @pytest.mark.parametrize("hold", ["hold", "retry"])
 def test_under_dedupe_the_retries_of_one_answer_are_counted_for_all_that_share_it(world: World, hold: str) -> None:
-    for at in range(24, 120, 4 * every(3)):
+    for at in range(27, 200, 5 * every(3)):
         one = World(world.bench, world.provider, world.folder / str(at), f"{hold}{at}")
         asked = [{"id": name, "prompt": UNFIT} for name in ("a", "b", "c")]
         flags = ("--json", "--json-retries", 1, "--dedupe", "--in-doubt", hold)
@@ -700,7 +700,7 @@ JSON = ("--json", "--json-retries", 2)
 @pytest.mark.parametrize("policy", ["hold", "retry"])
 def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World, policy: str) -> None:
     """Killed at any operation: what the line does not tell is at most the one request that was in flight."""
-    for at in range(22, 120, 3 * every(3)):
+    for at in range(25, 200, 4 * every(3)):
         first = World(world.bench, world.provider, world.folder / str(at), f"{policy}{at}")
         asked = [{"id": "x", "prompt": UNFIT}]
         ended = first.run(asked, *JSON, "--in-doubt", policy, trap=first.trap(at))

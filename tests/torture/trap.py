@@ -26,6 +26,8 @@ class Trap:
     errno: int | None = None
     for_good: bool = False
     folder: str = "/"
+    only: str | None = None
+    """Only operations of this name count."""
     told: str | None = None
     stall: float = 0.0
     """Instead of dying the operation takes so many seconds, and succeeds."""
@@ -92,6 +94,7 @@ class _Trapped:
         self._synced[path] = Path(path).read_bytes() if os.path.exists(path) else b""
 
     def pwrite(self, fd: int, data: bytes, at: int) -> None:
+        self._on(fd, "pwrite", lambda: os.pwrite(fd, data[: len(data) // 2], at))
         os.pwrite(fd, data, at)
 
     def fsync(self, fd: int) -> None:
@@ -118,6 +121,8 @@ class _Trapped:
     def _maybe(self, name: str, half: Callable[[], object] = lambda: None) -> None:
         """Strike, if it is time."""
         trap = self._trap
+        if trap.only not in (None, name):
+            return
         self._count += 1
         if self._count == trap.at and trap.stall:
             time.sleep(trap.stall)

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,20 +17,22 @@ from llmbatch.api.result import Result
 from llmbatch.api.result_queue import ResultQueue
 from llmbatch.api.run_result import Run
 from llmbatch.app.composition import open_session
-from llmbatch.app.servers import Servers, find_servers
+from llmbatch.app.prices import find_price
+from llmbatch.app.servers import find_servers
 from llmbatch.app.session import Session, View
 from llmbatch.app.shared import Shared
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
 from llmbatch.core.ports import Observer
 from llmbatch.core.redact import Redactor
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import PaceSettings, StopSettings
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.tally import Summary
 from llmbatch.input.address import is_remote
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
-from llmbatch.parts.limits_server import shared_limits
+from llmbatch.pacing.cost import Price
+from llmbatch.parts.limits_server import limits_client, shared_limits
 from llmbatch.transport_process.spawn import spawn_transport
 from llmbatch.ui.streams import EventLog
 
@@ -38,7 +42,7 @@ Record: TypeAlias = "str | dict[str, Any]"
 Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path"
 """Prompts as strings, records as dicts like lines of JSONL, or the path of a file of records."""
 Limits = Callable[
-    [Settings, Servers, Mapping[str, str]], AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]
+    [PaceSettings, StopSettings, Price | None], AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]
 ]
 """Makes limits that are shared with other runs, while a context lasts, and what watches refusals for them."""
 
@@ -143,13 +147,15 @@ class BackgroundRun:
         self._ended.set()
 
     def _open(self, stack: ExitStack) -> Session:
-        limits = self._limits
-        if limits is None and self.settings.pace.share_limits is not None:
-            limits = shared_limits
+        pace, stop, limits = self.settings.pace, self.settings.stop, self._limits
+        if limits is None and pace.share_limits is not None:
+            patience = self.settings.patience.max_outage
+            limits = partial(shared_limits, limits_client(pace, None, self._environment, math.inf, patience=patience))
         shared: Shared | None = None
         watching: Sequence[Observer] = ()
         if limits is not None:
-            shared, watching = stack.enter_context(limits(self.settings, self._servers, self._environment))
+            price = find_price(self.settings.model, stop, (self._servers.name, self._servers.preset))
+            shared, watching = stack.enter_context(limits(pace, stop, price))
         transport = stack.enter_context(spawn_transport())
         return stack.enter_context(
             open_session(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from llmbatch.app.files import check_settings
+from llmbatch.app.files import check_run_files
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.monitor import Monitor
@@ -114,7 +114,14 @@ def open_session(
     `stream` makes the sink for results that are passed on, on the descriptor `stdout` if they go to one. May read all
     of the input and of the results file, and blocks meanwhile. Raises LlmbatchError; nothing was sent then.
     """
-    check_settings(settings, stdin=source is None, stdout=stdout)
+    check_run_files(
+        settings.input,
+        settings.output,
+        settings.files_read,
+        settings.view.files,
+        stdin=source is None,
+        stdout=stdout,
+    )
     notice = _notices(observers)
     shared = shared if shared is not None else Shared.of(settings.pace)
     price = find_price(settings.model, settings.stop, (servers.name, servers.preset))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from llmbatch.app.files import check_settings
 from llmbatch.app.input import InputReader, new_dialect, new_reader
 from llmbatch.app.prices import bound, find_price
 from llmbatch.app.servers import find_preset
@@ -18,7 +17,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import escape_line, printable
-from llmbatch.core.settings import ResumeSettings, Settings
+from llmbatch.core.settings import InputSettings, ModelSettings, OutputSettings, ResumeSettings, StopSettings
 from llmbatch.pacing.cost import Price, estimate
 from llmbatch.results.reader import open_results
 from llmbatch.results.resume_policy import Action, Decision, ResumePolicy
@@ -27,36 +26,42 @@ __all__ = ["Decide", "dry_run", "open_decisions"]
 
 
 def dry_run(
-    settings: Settings,
+    input: InputSettings,
+    model: ModelSettings,
+    stop: StopSettings,
+    output: OutputSettings,
+    resume: ResumeSettings,
     environment: Mapping[str, str],
     *,
+    pack: int | None,
+    verbose: bool,
     say: Callable[[str], None],
     stdout: int = 1,
     stdout_is_terminal: bool = False,
 ) -> int:
-    """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises."""
-    check_settings(settings, stdout=stdout)
-    name, preset = find_preset(settings.model, environment)
-    base_url = next(iter(settings.model.base_urls), preset.base_url).rstrip("/")
+    """Write the requests as JSONL to a descriptor; return the exit code. Raises what reading raises.
+
+    `pack` is how many records a request has, None for as many as is usual. `verbose` tells of each invalid record.
+    """
+    name, preset = find_preset(model, environment)
+    base_url = next(iter(model.base_urls), preset.base_url).rstrip("/")
     counts: Counter[str] = Counter()
     tokens = 0
-    bill = Bill(find_price(settings.model, settings.stop, (name, preset)))
-    dialect = new_dialect(settings.model, preset, settings.pace.pack)
-    new_reader(settings.model)  # checks the schema
-    path = settings.output.path
+    bill = Bill(find_price(model, stop, (name, preset)))
+    dialect = new_dialect(model, preset, pack)
+    new_reader(model)  # checks the schema
+    path = output.path
 
     def notice(text: str) -> None:
         say(f"llmbatch: {printable(text)}")
 
     with (
-        open_decisions(
-            None if settings.output.overwrite else path, settings.resume, settings.model.json_retries, say
-        ) as decide_about,
-        closing(InputReader(settings.input, settings.model, notice, durable=path is not None)) as reading,
+        open_decisions(None if output.overwrite else path, resume, model.json_retries, say) as decide_about,
+        closing(InputReader(input, model, notice, durable=path is not None)) as reading,
     ):
-        is_new = path is None or settings.output.overwrite or not path.exists() or not path.stat().st_size
-        jobs = reading.jobs(dialect, bound=bound(settings.stop, bill.price), must_be_usable=is_new)
-        while batch := jobs.records(settings.input.batch_size):
+        is_new = path is None or output.overwrite or not path.exists() or not path.stat().st_size
+        jobs = reading.jobs(dialect, bound=bound(stop, bill.price), must_be_usable=is_new)
+        while batch := jobs.records(input.batch_size):
             lines = []
             for job in batch:
                 decision = decide_about(job)
@@ -71,7 +76,7 @@ def dry_run(
                     lines.append(_line(job, dialect.request((job,)), base_url))
                 else:
                     counts["failed"] += 1
-                    if settings.view.verbose:
+                    if verbose:
                         say(f"llmbatch: {printable(job.fault.message)}")
             _write(stdout, b"".join(lines), escape=stdout_is_terminal)
     say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {counted(tokens, 'token')} in{bill}")

@@ -7,13 +7,14 @@ is identified by its folder and its name.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
 from llmbatch.core.errors import OutputError, UsageError
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import InputSettings, OutputSettings
 from llmbatch.input.images import is_media_file
 from llmbatch.input.source import would_be_read
 from llmbatch.results import disk
@@ -21,7 +22,7 @@ from llmbatch.results import disk
 __all__ = [
     "NamedFile",
     "check_files",
-    "check_settings",
+    "check_run_files",
     "is_stream",
     "open_stream",
     "resolve_target",
@@ -52,19 +53,31 @@ class _Location(NamedTuple):
     name: str | None = None
 
 
-def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None = None) -> None:
-    """Compare the files of a run: the input from `stdin`, and `stdout` where results go there.
+def check_run_files(
+    input: InputSettings,
+    output: OutputSettings,
+    read: Iterable[tuple[str, str | Path]],
+    written: Iterable[tuple[str, Path | None]],
+    *,
+    dry_run: bool = False,
+    stdin: bool = True,
+    stdout: int | None = None,
+) -> None:
+    """Compare the files of a run: inputs and output, and what options name beside them, `read` and `written`.
 
-    It gets all settings, since a file may be named in any group of them. Raises UsageError; nothing was written.
+    The input may come from `stdin`, and results go to `stdout` where there is no results file. A dry run writes nothing
+    else. Raises UsageError; nothing was written.
     """
-    output = settings.output
     if output.path is not None:
         check_results_path(output.path)
-    written = [] if settings.dry_run else list(_written(settings))
-    if stdout is not None and (output.path is None or output.tee or settings.dry_run):
-        written.append(NamedFile("stdout", stdout))
-    check_files(written, list(_read(settings, stdin)), [output.path] if output.path is not None else [])
-    for file in written if settings.input.images else ():  # which of them records name shows only as they are read
+    targets = [] if dry_run else list(_written(output, written, input.named))
+    if stdout is not None and (output.path is None or output.tee or dry_run):
+        targets.append(NamedFile("stdout", stdout))
+    sources = [*_inputs(input, stdin), *starmap(NamedFile, read)]
+    if dry_run and output.path is not None:
+        sources.append(NamedFile(f"-o {output.path}", output.path))
+    check_files(targets, sources, [output.path] if output.path is not None else [])
+    for file in targets if input.images else ():  # which of them records name shows only as they are read
         if not isinstance(file.path, int) and is_media_file(file.path):
             raise UsageError(
                 f"{file.words} is an image or a PDF, which --image may read",
@@ -72,20 +85,16 @@ def check_settings(settings: Settings, *, stdin: bool = True, stdout: int | None
             )
 
 
-def _written(settings: Settings) -> Iterator[NamedFile]:
-    output, view = settings.output, settings.view
+def _written(
+    output: OutputSettings, others: Iterable[tuple[str, Path | None]], inputs: Sequence[str]
+) -> Iterator[NamedFile]:
     if output.path is not None:
         table = output.table
         yield NamedFile(f"-o {output.path}" if table is None else f"{output.path} (for -o {table})", output.path)
-    for option, path in (
-        ("-o", output.table),
-        ("--error-file", output.error_file),
-        ("--summary-file", view.summary_file),
-        ("--metrics-file", view.metrics_file),
-    ):
+    for option, path in (("-o", output.table), ("--error-file", output.error_file), *others):
         if path is not None:
             check_writable(path, option)
-            if would_be_read(os.fspath(path), settings.input.named):
+            if would_be_read(os.fspath(path), inputs):
                 raise UsageError(
                     f"{option} {path} would be one of the inputs of the next run",
                     "Put it where the inputs do not lead to.",
@@ -93,21 +102,11 @@ def _written(settings: Settings) -> Iterator[NamedFile]:
             yield NamedFile(f"{option} {path}", path)
 
 
-def _read(settings: Settings, stdin: bool) -> Iterator[NamedFile]:
-    model = settings.model
-    paths = settings.input.paths
+def _inputs(input: InputSettings, stdin: bool) -> Iterator[NamedFile]:
+    paths = input.paths
     if stdin and (not paths or "-" in paths):
         yield NamedFile("stdin", 0)
     yield from (NamedFile(f"the input {path}", path) for path in paths if path != "-")
-    for option, text in (("--template", model.template), ("--system", model.system)):
-        if text is not None and text.startswith("@"):
-            yield NamedFile(option, text[1:])
-    for option, path in (("--key-file", model.key_file), ("--ca-file", model.ca_file), *settings.read_files):
-        if path is not None:
-            yield NamedFile(option, path)
-    yield from (NamedFile(f"--reuse {path}", path) for path in settings.resume.reuse)
-    if settings.dry_run and settings.output.path is not None:
-        yield NamedFile(f"-o {settings.output.path}", settings.output.path)
 
 
 def check_results_path(path: Path) -> None:

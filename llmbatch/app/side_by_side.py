@@ -1,35 +1,33 @@
 """Several models side by side: a run for each, with its own results file, key and pace, shown and summed up as one."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import anyio
 
 from llmbatch.app.composition import open_session, tune_interpreter
+from llmbatch.app.joined_runs import joined_snapshot, joined_summary
 from llmbatch.app.servers import Servers, find_servers
 from llmbatch.app.session import Session, View
 from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import worst
-from llmbatch.core.counts import latency_s
 from llmbatch.core.errors import LlmbatchError, UsageError
 from llmbatch.core.model_name import NamedModel
 from llmbatch.core.ports import AttemptLog, Observer
 from llmbatch.core.settings import Settings
-from llmbatch.core.snapshot import ModelCounts, Snapshot
-from llmbatch.core.tally import ModelTally, PartCounts, Summary
+from llmbatch.core.snapshot import Snapshot
+from llmbatch.core.tally import Summary
 from llmbatch.results.render import Render
 from llmbatch.results.stream_sink import StreamSink
 from llmbatch.transport_process.event_loop import has_uvloop
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
 
-__all__ = ["ModelRun", "joined_snapshot", "joined_summary", "model_runs", "run_models", "settings_by_model"]
+__all__ = ["ModelRun", "model_runs", "run_models", "settings_by_model"]
 
 
 class ModelRun(NamedTuple):
@@ -137,7 +135,9 @@ def run_models(
         return StreamSink(1, render)
 
     tune_interpreter()
-    runs[0].settings.output.path.parent.mkdir(parents=True, exist_ok=True)  # type: ignore[union-attr]
+    first = runs[0].settings  # all have the same, but for the model and its file
+    assert first.output.path is not None
+    first.output.path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         sessions = [
             stack.enter_context(
@@ -154,11 +154,17 @@ def run_models(
             for number, run in enumerate(runs)
         ]
         names = [run.name for run in runs]
-        everything = partial(_to_the_end, dict(zip(names, sessions, strict=True)), runs[0].settings, view)
+        everything = partial(
+            _to_the_end,
+            dict(zip(names, sessions, strict=True)),
+            view,
+            timeout=first.patience.timeout,
+            grace=first.stop.grace,
+        )
         return anyio.run(everything, backend_options={"use_uvloop": has_uvloop()})
 
 
-async def _to_the_end(sessions: Mapping[str, Session], settings: Settings, view: View | None) -> Summary:
+async def _to_the_end(sessions: Mapping[str, Session], view: View | None, *, timeout: float, grace: float) -> Summary:
     summaries: dict[str, Summary] = {}
     errors: dict[str, LlmbatchError] = {}
     snapshots = _Snapshots()
@@ -176,8 +182,7 @@ async def _to_the_end(sessions: Mapping[str, Session], settings: Settings, view:
 
     with nullcontext() if view is None else view(snapshots.joined):
         async with anyio.create_task_group() as watchers:
-            patience, grace = settings.patience.timeout, settings.stop.grace
-            watchers.start_soon(partial(watch_signals, stop, timeout=patience, grace=grace))
+            watchers.start_soon(partial(watch_signals, stop, timeout=timeout, grace=grace))
             async with anyio.create_task_group() as tasks:
                 for name, session in sessions.items():
                     tasks.start_soon(run, name, session)
@@ -210,107 +215,3 @@ class _Snapshots:
     def joined(self) -> Snapshot:
         """Return all of them as one."""
         return joined_snapshot({name: snapshot() for name, snapshot in [*self._by_run.items()]})
-
-
-def joined_snapshot(runs: Mapping[str, Snapshot]) -> Snapshot:
-    """Return several runs at one moment as one, with the counts of each as those of a model."""
-    all = list(runs.values())
-    totals = [one.total for one in all if one.total is not None]
-    total = sum(totals) if all and len(totals) == len(all) else None
-    finished = sum(one.finished for one in all)
-    costs = [one.cost for one in all if one.cost is not None]
-    going = [one for one in all if one.fraction != 1.0]
-    etas = [one.eta for one in going if one.eta is not None]
-    latencies = [one.latency for one in all if one.latency is not None]
-    failed_by_kind: Counter[str] = Counter()
-    for one in all:
-        failed_by_kind.update(one.failed_by_kind)
-    return Snapshot(
-        ok=sum(one.ok for one in all),
-        failed=sum(one.failed for one in all),
-        in_flight=sum(one.in_flight for one in all),
-        waiting=sum(one.waiting for one in all),
-        limit=sum(one.limit for one in all),
-        wall=max((one.wall for one in all), default=0.0),
-        rate=sum(one.rate for one in all),
-        fraction=min(1.0, finished / total) if total else None,
-        eta=max(etas) if etas and len(etas) == len(going) else None,
-        input_tokens=sum(one.input_tokens for one in all),
-        output_tokens=sum(one.output_tokens for one in all),
-        cost=sum(costs) if costs else None,
-        routes=[route for one in all for route in one.routes],
-        left=min((one.left for one in all if one.left is not None), default=None),
-        stalled=min((one.stalled for one in going), default=0.0),
-        waits=tuple(words for one in going for words in one.waits) if _all_stall(going) else (),
-        stopping=any(one.stopping for one in all),
-        finished=finished,
-        total=total,
-        total_is_exact=bool(all) and min(one.total_is_exact for one in all),
-        latency=median(latencies) if latencies else None,
-        models=[ModelCounts(name, one.ok, one.failed) for name, one in runs.items()],
-        failed_by_kind=dict(failed_by_kind),
-        batches=next((one.batches for one in all if one.batches is not None), None),
-    )
-
-
-def _all_stall(runs: Sequence[Snapshot]) -> bool:
-    """Tell whether nothing goes on in any of the runs."""
-    return bool(runs) and all(one.stalled > 0 for one in runs)
-
-
-def joined_summary(runs: Mapping[str, Summary]) -> Summary:
-    """Sum several runs up as one: counts added, the exit code the worst, the counts of each as those of a model."""
-    all = list(runs.values())
-    code = worst([one.exit_code for one in all])
-    name, decisive = next((name, one) for name, one in runs.items() if one.exit_code == code)
-    failed: Counter[str] = Counter()
-    limited: Counter[str] = Counter()
-    wall = max(one.wall_s for one in all)
-    for one in all:
-        failed.update(one.failed)
-        for cause, share in one.limited_by.items():
-            limited[cause] += share * one.wall_s / (wall * len(all)) if wall else 0.0  # type: ignore[assignment]
-    costs = [one.cost_usd for one in all if one.cost_usd is not None]
-    parts = [one.parts for one in all if one.parts is not None]
-    saved = [one.cache_saved_usd for one in all if one.cache_saved_usd is not None]
-    return Summary(
-        read=sum(one.read for one in all),
-        ok=sum(one.ok for one in all),
-        failed=dict(failed),
-        examples={kind: example for one in reversed(all) for kind, example in one.examples.items()},
-        done_before=sum(one.done_before for one in all),
-        failed_before=sum(one.failed_before for one in all),
-        held=sum(one.held for one in all),
-        pending=sum(one.pending for one in all),
-        others=sum(one.others for one in all),
-        dropped=sum(one.dropped for one in all),
-        orphans=sum(one.orphans for one in all),
-        not_started=sum(one.not_started for one in all),
-        unwritten=sum(one.unwritten for one in all),
-        requests=sum(one.requests for one in all),
-        retries=sum(one.retries for one in all),
-        possibly_billed=sum(one.possibly_billed for one in all),
-        input_tokens=sum(one.input_tokens for one in all),
-        output_tokens=sum(one.output_tokens for one in all),
-        cached_input_tokens=sum(one.cached_input_tokens for one in all),
-        cost_usd=sum(costs) if costs else None,
-        cache_saved_usd=sum(saved) if saved else None,
-        models={name: _joined_models([*one.models.values()]) for name, one in runs.items()},
-        wall_s=wall,
-        waited_s=max(one.waited_s for one in all),
-        limited_by={cause: round(share, 4) for cause, share in limited.items()},
-        latency_s=latency_s(*(model.latencies for one in all for model in one.models.values())),
-        stopped=f"{name}: {decisive.stopped}" if decisive.stopped is not None else None,
-        stopped_by=decisive.stopped_by,
-        hint=decisive.hint,
-        exit_code=code,
-        parts=PartCounts(*map(sum, zip(*parts, strict=True))) if parts else None,
-    )
-
-
-def _joined_models(models: Sequence[ModelTally]) -> ModelTally:
-    """Return the counts of the models of one run as one: records may name others than that of the run."""
-    found = ModelTally()
-    for one in models:
-        found.include(one)
-    return found

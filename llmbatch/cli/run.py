@@ -1,5 +1,6 @@
 """`llmbatch run`: sends the records and shows progress and summary."""
 
+import math
 import os
 import sys
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ import typer
 from llmbatch.cli import secrets
 from llmbatch.cli.fast_params import Command
 from llmbatch.cli.flags import with_flags
-from llmbatch.cli.screen import both, metrics_file, report, say_unless_quiet, screen
+from llmbatch.cli.screen import both, metrics_file, report, screen
 from llmbatch.cli.settings_file import leave_out, load_profile, unknown_variables
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
@@ -115,11 +116,9 @@ def run(
     if settings.dry_run:
         if settings.output.folder is not None:
             raise UsageError("--dry-run does not go with -o DIR/", "Leave -o out: it shows the requests of all parts.")
-        from llmbatch.app.dry_run import dry_run as show_requests
+        from llmbatch.cli.dry_run import show_requests
 
-        raise typer.Exit(
-            show_requests(settings, ENVIRONMENT, say=say_unless_quiet(settings.view), stdout_is_terminal=os.isatty(1))
-        )
+        raise typer.Exit(show_requests(settings))
     from llmbatch.transport_process.spawn import spawn_transport
 
     # `cli.entry` may have started the process already.
@@ -132,9 +131,12 @@ def _limits(
 ) -> "AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]":
     if settings.pace.share_limits is None:
         return nullcontext((None, ()))
-    from llmbatch.parts.limits_server import shared_limits
+    from llmbatch.app.prices import find_price
+    from llmbatch.parts.limits_server import limits_client, shared_limits
 
-    return shared_limits(settings, servers, ENVIRONMENT)
+    pace, stop = settings.pace, settings.stop
+    client = limits_client(pace, None, ENVIRONMENT, math.inf, patience=settings.patience.max_outage)
+    return shared_limits(client, pace, stop, find_price(settings.model, stop, (servers.name, servers.preset)))
 
 
 def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":

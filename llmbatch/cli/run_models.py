@@ -1,12 +1,11 @@
 """`llmbatch run -m A -m B -o DIR/`: several models side by side, shown and reported as one run."""
 
-import os
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 from llmbatch.cli import secrets
-from llmbatch.cli.screen import both, metrics_file, report, say_unless_quiet, screen
+from llmbatch.cli.screen import both, metrics_file, report, screen
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.printable import printable
 
@@ -28,19 +27,12 @@ def run_models(settings: "Settings", transport: "TransportProcess | None") -> in
     from llmbatch.ui.streams import EventLog
 
     if settings.dry_run:
-        from llmbatch.app.dry_run import dry_run as show_requests
+        from llmbatch.cli.dry_run import show_requests
 
-        say = say_unless_quiet(settings.view)
-        codes = [
-            show_requests(
-                own._replace(output=own.output._replace(path=None, folder=None)),
-                ENVIRONMENT,
-                say=say,
-                stdout_is_terminal=os.isatty(1),
-            )
-            for _, own in side_by_side.settings_by_model(settings)
-        ]
-        return max(codes)
+        runs_of_models = (own for _, own in side_by_side.settings_by_model(settings))
+        return max(
+            [show_requests(own._replace(output=own.output._replace(path=None, folder=None))) for own in runs_of_models]
+        )
     view = settings.view
     check_inputs(settings.input.paths)  # before the keys: a wrong name is the first thing to tell
     runs = side_by_side.model_runs(settings, ENVIRONMENT)

@@ -32,6 +32,7 @@ def split(
 
     The job has --shard auto --of N, with N as it is told. Nothing is sent, no key is needed.
     """
+    from llmbatch.app.files import check_run_files
     from llmbatch.app.servers import find_preset
     from llmbatch.cli.resolve import resolve
     from llmbatch.parts.array_job import expression
@@ -43,7 +44,18 @@ def split(
     if settings.output.folder is None:
         raise UsageError("split needs -o DIR/", "llmbatch split INPUT -o DIR/: the options of the run, and its folder.")
     folder = RunFolder(settings.output.folder)
-    plan = find_plan(settings, find_preset(settings.model, ENVIRONMENT)[1], folder, notice)
+    read, written = settings.files_read, settings.view.files
+    check_run_files(settings.input, settings.output, read, written, dry_run=settings.dry_run, stdin=False)
+    plan = find_plan(
+        settings.input,
+        settings.model,
+        settings.output,
+        folder,
+        find_preset(settings.model, ENVIRONMENT)[1],
+        notice,
+        append=settings.resume.append,
+        pack=settings.pace.pack,
+    )
     complete = folder.complete()
     numbers = [number for number in range(len(plan.parts)) if not (missing and number in complete)]
     notice(f"{len(numbers):,} of {len(plan.parts):,} parts; each worker has --shard auto --of {len(plan.parts)}")

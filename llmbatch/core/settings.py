@@ -296,6 +296,11 @@ class ViewSettings(NamedTuple):
     summary_file: Path | None = None
     metrics_file: Path | None = None
 
+    @property
+    def files(self) -> tuple[tuple[str, Path | None], ...]:
+        """The files that are written, each after its option."""
+        return ("--summary-file", self.summary_file), ("--metrics-file", self.metrics_file)
+
 
 class Settings(NamedTuple):
     """One run."""
@@ -315,6 +320,19 @@ class Settings(NamedTuple):
     dry_run: bool = False
     read_files: tuple[tuple[str, Path], ...] = ()
     """Further files that the settings were read from, each with the option that names it: none is written over."""
+
+    @property
+    def files_read(self) -> tuple[tuple[str, str | Path], ...]:
+        """The files, beside the inputs, that are read because an option names them, each after its option."""
+        model = self.model
+        texts = ("--template", model.template), ("--system", model.system)
+        paths = ("--key-file", model.key_file), ("--ca-file", model.ca_file)
+        return (
+            *((option, text[1:]) for option, text in texts if text is not None and text.startswith("@")),
+            *((option, path) for option, path in paths if path is not None),
+            *self.read_files,
+            *((f"--reuse {path}", path) for path in self.resume.reuse),
+        )
 
     @property
     def included(self) -> frozenset[str]:

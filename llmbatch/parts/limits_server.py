@@ -6,7 +6,6 @@ each message carries a token.
 
 import fcntl
 import hmac
-import math
 import os
 import socket
 import socketserver
@@ -18,14 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from llmbatch.app.servers import Servers
 from llmbatch.app.shared import Shared
 from llmbatch.codec import json
 from llmbatch.core.errors import CeilingReached, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.ports import Observer
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import PaceSettings, StopSettings
 from llmbatch.core.thread import start_thread
+from llmbatch.pacing.cost import Price
 from llmbatch.pacing.lender import Ask, Grant, Lender
 from llmbatch.parts.loans import Borrower
 
@@ -257,30 +256,30 @@ def check_exposed(host: str, token: str | None) -> None:
         )
 
 
-def limits_client(settings: Settings, environment: Mapping[str, str], dollars: float) -> LimitsClient:
-    """Return the client that `--share-limits` asks for. Where it has to serve, it lends the limits of these settings.
+def limits_client(
+    pace: PaceSettings, folder: Path | None, environment: Mapping[str, str], dollars: float, *, patience: float
+) -> LimitsClient:
+    """Return the client that `--share-limits` asks for. Where it has to serve, it lends the limits of `pace`.
 
-    One that begins to serve after another one lends no dollars: what that lent is not known. Raises UsageError.
+    `folder` is that of a run of parts; a server that does not answer is waited for `patience` seconds. A client that
+    begins to serve after another one lends no dollars: what that lent is not known. Raises UsageError.
     """
-    pace = settings.pace
-    address = place_of(pace.share_limits or "", settings.output.folder)
+    address = place_of(pace.share_limits or "", folder)
 
     def lender(again: bool) -> Lender:
         left = 0.0 if again and dollars < float("inf") else dollars
         return Lender(time.monotonic(), rpm=pace.rpm, tpm=pace.tpm, dollars=left)
 
     token = environment.get("LLMBATCH_LIMITS_TOKEN") or None
-    return LimitsClient(address, lender, token=token, patience=settings.patience.max_outage)
+    return LimitsClient(address, lender, token=token, patience=patience)
 
 
 @contextmanager
 def shared_limits(
-    settings: Settings, servers: Servers, environment: Mapping[str, str], dollars: float = math.inf
+    client: LimitsClient, pace: PaceSettings, stop: StopSettings, price: Price | None
 ) -> Iterator[tuple[Shared, Sequence[Observer]]]:
     """Yield limits that are borrowed while the context lasts, and the observer that tells of refusals."""
-    client = limits_client(settings, environment, dollars)
-    borrower = Borrower.of(settings, servers, client.lend, client.borrow)
-    assert borrower is not None
+    borrower = Borrower(pace, stop, price, client.lend, client.borrow)
     borrower.shared.failure = lambda: client.failure
     try:
         with borrower.at_work():

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
-from llmbatch.app.prices import find_price
-from llmbatch.app.servers import Servers
 from llmbatch.app.shared import Shared
 from llmbatch.app.timer import ticking
 from llmbatch.core.events import Event, Finished, Paused, Retrying
 from llmbatch.core.fault import Billing, Kind
 from llmbatch.core.job import Job
-from llmbatch.core.settings import PaceSettings, Settings, StopSettings
+from llmbatch.core.settings import PaceSettings, StopSettings
 from llmbatch.pacing.cost import Budget, Price
 from llmbatch.pacing.lender import VALID, Ask, Grant
 from llmbatch.pacing.token_bucket import Taken, TokenBucket
@@ -154,13 +152,17 @@ class Borrower:
 
     @classmethod
     def of(
-        cls, settings: Settings, servers: Servers, lend: Callable[[Ask], Grant], borrow: Callable[[float], float]
+        cls,
+        pace: PaceSettings,
+        stop: StopSettings,
+        price: Price | None,
+        lend: Callable[[Ask], Grant],
+        borrow: Callable[[float], float],
     ) -> "Borrower | None":
         """Return the borrower of a worker, None where there is nothing to share."""
-        pace, stop = settings.pace, settings.stop
         if pace.rpm is None and pace.tpm is None and not stop.has_ceiling and pace.share_limits is None:
             return None
-        return cls(pace, stop, find_price(settings.model, stop, (servers.name, servers.preset)), lend, borrow)
+        return cls(pace, stop, price, lend, borrow)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

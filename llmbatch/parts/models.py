@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
+from llmbatch.app.joined_runs import joined_snapshot, joined_summary
 from llmbatch.app.session import View
-from llmbatch.app.side_by_side import ModelRun, joined_snapshot, joined_summary
+from llmbatch.app.side_by_side import ModelRun
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.ports import Observer
 from llmbatch.core.snapshot import Snapshot

@@ -61,7 +61,8 @@ def _limits(job: Job, dollars: float) -> Lends:
     if pace.share_limits is None:
         return LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
     if ":" in pace.share_limits:
-        return limits_client(job.settings, job.environment, dollars)
+        folder, patience = job.settings.output.folder, job.settings.patience.max_outage
+        return limits_client(pace, folder, job.environment, dollars, patience=patience)
     return RayLimits(job.folder if pace.share_limits == "auto" else pace.share_limits, pace, dollars)
 
 

@@ -1,15 +1,15 @@
 """Shared limits as an actor of Ray with a name: who needs it first starts it, and another one when that is gone."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llmbatch.app.servers import Servers
 from llmbatch.app.shared import Shared
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.ports import Observer
-from llmbatch.core.settings import PaceSettings, Settings
+from llmbatch.core.settings import PaceSettings, StopSettings
+from llmbatch.pacing.cost import Price
 from llmbatch.pacing.lender import Ask, Grant
 from llmbatch.parts.hub import LenderHere
 from llmbatch.parts.loans import Borrower
@@ -95,15 +95,15 @@ def nothing_left(dollars: float) -> float:
 
 @contextmanager
 def limits_on_ray(
-    name: str, settings: Settings, servers: Servers, environment: Mapping[str, str]
+    name: str, pace: PaceSettings, stop: StopSettings, price: Price | None
 ) -> Iterator[tuple[Shared | None, Sequence[Observer]]]:
     """Yield limits that are borrowed from the actor while the context lasts, and the observer that tells of refusals.
 
     None where these settings have no limits.
     """
-    ceiling = settings.stop.ceiling(0.0)[0] if settings.stop.has_ceiling else math.inf
-    limits = RayLimits(name, settings.pace, ceiling)
-    borrower = Borrower.of(settings, servers, limits.lend, limits.borrow)
+    ceiling = stop.ceiling(0.0)[0] if stop.has_ceiling else math.inf
+    limits = RayLimits(name, pace, ceiling)
+    borrower = Borrower.of(pace, stop, price, limits.lend, limits.borrow)
     if borrower is None:
         yield None, ()
         return

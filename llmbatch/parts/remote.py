@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from llmbatch.app.prices import find_price
 from llmbatch.app.servers import find_servers
 from llmbatch.app.shared import Shared
 from llmbatch.app.timer import ticking
@@ -76,10 +77,11 @@ class RemoteWorker:
         folder = RunFolder(Path(job.folder))
         plan = folder.plan()
         assert plan is not None
+        price = find_price(settings.model, settings.stop, (servers.name, servers.preset))
         self._call = call
         self._failure: LlmbatchError | None = None
         """Why the driver cannot lend limits any more."""
-        self._borrower = Borrower.of(settings, servers, self._lend, partial(call, "borrow"))
+        self._borrower = Borrower.of(settings.pace, settings.stop, price, self._lend, partial(call, "borrow"))
         shared = self._borrower.shared if self._borrower is not None else Shared()
         shared.failure = lambda: self._failure
         observers = (self._pass_on,) if self._borrower is None else (self._pass_on, self._borrower.see)

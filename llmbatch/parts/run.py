@@ -9,6 +9,7 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
+from llmbatch.app.files import check_run_files
 from llmbatch.app.mock_process import mock_process
 from llmbatch.app.prices import find_price, spent_in
 from llmbatch.app.servers import Servers, find_preset
@@ -25,7 +26,7 @@ from llmbatch.parts.account import Account
 from llmbatch.parts.claim import EXPIRES
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.hub import Hub, LenderHere, Lends
-from llmbatch.parts.limits_server import limits_client, shared_limits
+from llmbatch.parts.limits_server import LimitsClient, limits_client, shared_limits
 from llmbatch.parts.plan import Plan
 from llmbatch.parts.planning import find_plan, parts_of_shard
 from llmbatch.parts.processes import Processes
@@ -91,7 +92,17 @@ class PartsRun:
         assert settings.output.folder is not None
         self.folder = RunFolder(settings.output.folder)
         price = find_price(settings.model, settings.stop, (self.servers.name, self.servers.preset))
-        self.plan = find_plan(settings, self.servers.preset, self.folder, self.notice)
+        check_run_files(settings.input, settings.output, settings.files_read, settings.view.files, stdin=False)
+        self.plan = find_plan(
+            settings.input,
+            settings.model,
+            settings.output,
+            self.folder,
+            self.servers.preset,
+            self.notice,
+            append=settings.resume.append,
+            pack=settings.pace.pack,
+        )
         mine = parts_of_shard(self.plan, settings.input.shard)
         self.account, self.progress = Account(len(mine)), Progress(self.plan)
         self.progress.limit_to(mine)
@@ -156,14 +167,13 @@ class PartsRun:
         if self.settings.pace.share_limits is None:
             yield Shared.of(self.settings.pace, budget), ()
             return
-        dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
-        with shared_limits(self.settings, self.servers, self.environment, dollars) as found:
+        with shared_limits(self._limits_client(budget), self.settings.pace, self.settings.stop, self.price) as found:
             yield found
 
     def side_by_side(self) -> None:
         """Work on several parts at once: in processes of this machine, or on a Ray cluster."""
         parallel, pace, budget = self.settings.parallel, self.settings.pace, self._budget()
-        dollars = math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
+        dollars = _left(budget)
         url = self.servers.base_url if self.settings.model.provider == "mock" else None
         job = Job(self.settings, dict(self.environment), os.path.abspath(self.folder.path), url or None)
         if parallel.engine == "ray":
@@ -179,7 +189,7 @@ class PartsRun:
         with ExitStack() as stack:
             limits: Lends = LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
             if pace.share_limits is not None:
-                limits = stack.enter_context(closing(limits_client(self.settings, self.environment, dollars)))
+                limits = stack.enter_context(closing(self._limits_client(budget)))
             hub = Hub(limits, self.progress.show, self.notice, self.signals)
             Processes(job, hub, parallel.processes or 1, self._done).run(self.todo, lambda: self.account.is_stopped)
 
@@ -249,12 +259,22 @@ class PartsRun:
     def _summary(self, number: int) -> dict[str, Any]:
         return self.folder.read_summary(number, self.plan)
 
+    def _limits_client(self, budget: Budget | None) -> LimitsClient:
+        settings, left = self.settings, _left(budget)
+        patience = settings.patience.max_outage
+        return limits_client(settings.pace, settings.output.folder, self.environment, left, patience=patience)
+
     def _budget(self) -> Budget | None:
         """Return the budget of all parts together; under a ceiling it includes what they cost so far."""
         stop = self.settings.stop
         if not stop.has_ceiling or self.price is None:
             return None
         return budget(stop, self.price, self.folder, self.plan)
+
+
+def _left(budget: Budget | None) -> float:
+    """Return the dollars that may still be spent."""
+    return math.inf if budget is None else max(0.0, budget.ceiling - budget.before)
 
 
 def _for_other_nodes(job: Job) -> Job:

@@ -13,12 +13,12 @@ from llmbatch.app.session import View
 from llmbatch.app.shared import Shared
 from llmbatch.core.errors import ExitCode, LlmbatchError
 from llmbatch.core.ports import AttemptLog, Observer
-from llmbatch.core.settings import Settings
+from llmbatch.core.settings import ParallelSettings, Settings
 from llmbatch.core.tally import Summary
 from llmbatch.parts.claim import claimed
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.plan import Plan
-from llmbatch.parts.planning import check_inputs_of_part, settings_of_part
+from llmbatch.parts.planning import check_inputs_of_part
 from llmbatch.parts.summary import summary_of
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
@@ -49,14 +49,14 @@ class Worker:
         A complete one is looked at again. Raises LlmbatchError where the part could not begin, OutputBusy if another
         run works on it.
         """
-        settings = settings_of_part(self.settings, self.folder, self.plan, number)
+        settings = _settings_of_part(self.settings, self.folder, self.plan, number)
         left = settings.stop.deadline - (monotonic() - self.began)
         settings = settings._replace(stop=settings.stop._replace(deadline=max(0.01, left)))
         transport, self.transport = self.transport, None
         servers, self.servers = self.servers, replace(self.servers, note=None)  # said once
         lanes_of = nullcontext(transport) if transport is not None else spawn_transport()
         with claimed(self.folder.claim(number), self.folder.results(number)), lanes_of as lanes:
-            check_inputs_of_part(settings, self.plan, number)
+            check_inputs_of_part(settings.input.paths, self.plan, number)
             if self.folder.summary(number).exists():
                 self.folder.reopen(number)
             summary = run_session(
@@ -81,3 +81,22 @@ class Worker:
         if fields["records"] != summary.read + summary.orphans:
             raise LlmbatchError(f"{path} has {fields['records']} results for {summary.read} records: this is a bug")
         self.folder.write_summary(number, fields)
+
+
+def _settings_of_part(settings: Settings, folder: RunFolder, plan: Plan, number: int) -> Settings:
+    """Return the settings of the session that works on a part."""
+    pieces = plan.parts[number].pieces
+    paths = settings.input.paths
+    return settings._replace(
+        input=settings.input._replace(
+            paths=tuple(paths[piece.input] for piece in pieces),
+            named=(),
+            spans=tuple(piece.span for piece in pieces),
+            part=plan.name_of(number),
+            shard=None,
+            strict=False,
+        ),
+        output=settings.output._replace(path=folder.results(number), folder=None),
+        parallel=ParallelSettings(),
+        view=settings.view._replace(summary_file=None, metrics_file=None),
+    )

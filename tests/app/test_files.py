@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmbatch.app import files
-from llmbatch.app.files import NamedFile, check_files, check_settings, resolve_target, write_whole
+from llmbatch.app.files import NamedFile, check_files, check_run_files, resolve_target, write_whole
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.core.settings import (
     InputSettings,
@@ -55,6 +55,10 @@ def linked_folder(path: Path) -> Path:
     return link / path.name
 
 
+def check(settings: Settings) -> None:
+    check_run_files(settings.input, settings.output, settings.files_read, settings.view.files)
+
+
 ALIASES: dict[str, Callable[[Path], Path]] = {
     "the same name": lambda path: path,
     "a detour": lambda path: path.parent / "." / ".." / path.parent.name / path.name,
@@ -74,9 +78,9 @@ def test_what_is_read_is_never_written(tmp_path: Path, read: str, written: str, 
     path.write_text("content")
     settings = WRITTEN[written](READ[read](path), ALIASES[alias](path))
     with pytest.raises(UsageError, match=r"same file") as refused:
-        check_settings(settings)
+        check(settings)
     assert written in refused.value.message and path.read_text() == "content"
-    check_settings(WRITTEN[written](READ[read](path), tmp_path / "another"))
+    check(WRITTEN[written](READ[read](path), tmp_path / "another"))
 
 
 @pytest.mark.parametrize("alias", ["the same name", "a detour", "a linked folder"])
@@ -99,7 +103,7 @@ def test_no_two_outputs_are_one_file(tmp_path: Path, alias: str, there: bool) ->
                     ),
                 )
                 with pytest.raises(UsageError, match="same file"):
-                    check_settings(settings)
+                    check(settings)
                 (tmp_path / "folder").unlink(missing_ok=True)
 
 
@@ -122,7 +126,7 @@ def test_the_results_of_runs_are_written_by_runs_alone(tmp_path: Path, name: str
         settings = WRITTEN[written](Settings(), tmp_path / name)
         settings = settings._replace(output=settings.output._replace(path=tmp_path / "r.jsonl"))
         with pytest.raises(UsageError):
-            check_settings(settings)
+            check(settings)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "folder", "folder/", "link", "nowhere/r.jsonl", "file/r.jsonl"])
@@ -134,7 +138,7 @@ def test_a_results_file_is_no_folder_and_lies_in_one(
     Path("link").symlink_to("folder")
     Path("file").write_text("")
     with pytest.raises(UsageError, match="folder"):
-        check_settings(Settings(output=OutputSettings(path=Path(name))))
+        check(Settings(output=OutputSettings(path=Path(name))))
 
 
 def test_a_file_is_written_whole_under_the_name_it_has(tmp_path: Path) -> None:

@@ -10,23 +10,14 @@ from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import CUT, ConcurrencyLimit
 from llmbatch.pacing.load_trial import LoadTrial
-from llmbatch.pacing.rate_estimator import RateEstimator
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
+from llmbatch.pacing.wall import QUICK, Wall, in_flight_for
 
 __all__ = ["Gate"]
 
-QUICK, PATIENT = 0.1, 1.0
-"""Seconds to wait after a refusal that names no time; less if the limit adapts, since it is cut too."""
-STEP = 0.9
-"""A refusal lowers a rate that was right until then to no less than this part of it."""
 MEASURED = 0.8
 """The part of what is in flight, for each round trip, that leaves at least."""
-MINUTE = 60.0
-ROOM = 1.25
-"""How much more may be in flight than a rate needs on average."""
-AS_MANY = 0.8
-"""A refusal at this part of what was refused before is explained by what is in flight, and shows no rate."""
 
 
 class Gate:
@@ -49,16 +40,10 @@ class Gate:
         self.lost = False
         """Whether the last refusal behind a wall was that there was no answer at all."""
         self.refusal_pattern = RefusalPattern()
-        self._rate = RateEstimator()
+        self.wall = Wall(limit, requests, self.breaker)
         self.trial: LoadTrial | None = None
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
-        self._load = 0
-        """How many were in flight when the last wall was found, or the last trial began."""
-        self._load_rate = 0.0
-        """How many a second were admitted when the last wall was found."""
-        self._rate_limited = False
-        self._paced_at = -math.inf
         self._cut_at = 0
         """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
@@ -141,8 +126,8 @@ class Gate:
 
     def enter(self, now: float, request: Request) -> None:
         """Count an attempt in."""
-        if now >= self._rate.due:
-            self._rate.mark(now, self.sent - self.refusals)
+        if now >= self.wall.rate.due:
+            self.wall.rate.mark(now, self.sent - self.refusals)
         request.departure = self.sent
         self.sent += 1
         if not self.answers:
@@ -189,12 +174,12 @@ class Gate:
         if fault.status is not None and fault.status < 500:
             self._proved(now, took)
         else:
-            self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False)
+            self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False)
 
     def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> None:
         """Close because the server keeps failing, until a probe brings an answer."""
         took = request.jobs[0].attempts.latency
-        if self.breaker.refused(request, now, took, 0.0, self._base(), random(), lost=True, quick=False):
+        if self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
 
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
@@ -211,7 +196,7 @@ class Gate:
             self.trial = None
             self._reset(now)
             self.limit.resume(0.0, clear=True)
-            self.limit.resume(min(2.0 * self.limit.now, ROOM * self.requests.rate / MINUTE * age))
+            self.limit.resume(min(2.0 * self.limit.now, in_flight_for(self.requests.rate, age)))
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
     def probe_no_later_than(self, moment: float, now: float) -> None:
@@ -239,8 +224,8 @@ class Gate:
 
     def _reopened(self, now: float, *, walled: bool) -> None:
         self.outage_since = None
-        if walled and self._rate_limited:
-            self._pace(self._rate.reopened(now), now)
+        if walled:
+            self.wall.reopened(now)
         self.refusal_pattern.reopened(self.sent)
 
     def refused(
@@ -256,7 +241,7 @@ class Gate:
         self.limit.bad_news()
         pattern, lost = self.refusal_pattern, fault.billing is not Billing.THROTTLED
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
-        found = pattern.refused(number, self.sent, self.in_flight, lost=lost, growing=growing, level=self._level())
+        found = pattern.refused(number, self.sent, self.in_flight, lost=lost, growing=growing, level=self.wall.level)
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             self._go_on(request, before, now, growing=growing)
@@ -266,8 +251,7 @@ class Gate:
         if before is Pattern.WALL and adapts and not lost and pattern.is_single and self.breaker.is_open:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             if self._must_cut(request):
-                self._rate_limited = fault.kind is Kind.RATE_LIMITED
-                self._learn(now)
+                self._learn(fault, now)
             return None
         return self._close(request, fault, now, took, random(), first=before is not Pattern.WALL)
 
@@ -277,10 +261,10 @@ class Gate:
         if before is Pattern.TRIAL:
             self._finish_trial(now)
         elif found is Pattern.TRIAL:
-            self._begin_trial(now, self._rate.recent(now, self.sent - self.refusals))
+            self._begin_trial(now, self.wall.rate.recent(now, self.sent - self.refusals))
         elif before is Pattern.WALL:
             self._reset(now)
-            self.limit.resume(CUT * self._load)
+            self.limit.resume(CUT * self.wall.load)
             self.limit.tolerate(now)
         elif found is Pattern.UNKNOWN:
             if growing:
@@ -303,30 +287,25 @@ class Gate:
         asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
         if first:
             self.trial = None
-            self._load = self.in_flight - 1
-            self._load_rate = self._rate.recent(now, self.sent - self.refusals)
+            self.wall.found(now, self.in_flight - 1, self.sent - self.refusals)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
-        base = QUICK if lost else self._base()
+        base = QUICK if lost else self.wall.pause
         if self.breaker.refused(request, now, took, asked, base, draw, lost=lost, quick=limited):
             self.refusal_pattern.closed(request.departure, self.sent, self.in_flight)
             if self.outage_since is None:
                 self.outage_since = now
-            self._rate_limited = limited
-            if not lost:
-                self._learn(now)
+            if lost:
+                self.wall.unavailable(rate_limited=limited)
+            else:
+                self._learn(fault, now)
         elif limited and self.breaker.refusals_in_row == 1:
             self.limit.refused_too()
         return max(0.0, self.breaker.closed_until - before)
 
-    def _level(self) -> float:
-        """Return what may be sent as a part of what had passed when the last wall was found."""
-        if not self.limit.adaptive or not self._load:
-            return 1.0
-        level = self.limit.now / self._load
-        if self.requests.guessed and self._load_rate:
-            level = min(level, self.requests.rate / MINUTE / self._load_rate)
-        return level
+    def _learn(self, fault: Fault, now: float) -> None:
+        rate_limited = fault.kind is Kind.RATE_LIMITED
+        self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, rate_limited=rate_limited)
 
     def _reset(self, now: float) -> None:
         """Open again: no wall is known, and no rate."""
@@ -338,8 +317,8 @@ class Gate:
         """Send less for a while than is in flight and leaves a second, to see whether the share of refusals falls."""
         load = max(1, self.in_flight - 1)
         if not self.requests.binds:
-            load = max(load, self.limit.plateau, int(0.75 * self._load))
-        self._load = load
+            load = max(load, self.limit.plateau, int(0.75 * self.wall.load))
+        self.wall.load = load
         if self.limit.round_trip:
             # The rate that was measured may be that of a time in which nothing could leave.
             rate = max(rate, MEASURED * load / self.limit.round_trip)
@@ -354,45 +333,8 @@ class Gate:
             return
         self.trial = None
         if pattern is Pattern.SCATTERED:
-            self.limit.resume(self._load)
+            self.limit.resume(self.wall.load)
             self.limit.tolerate(now)
             self.requests.forget()
         else:
-            self.limit.refused(now, 0.0, self._load)
-
-    def _base(self) -> float:
-        """Return the seconds to wait after a first refusal that names no time."""
-        if not self.limit.adaptive:
-            return PATIENT
-        base = QUICK * 2.0 ** min(self._rate.repeated, 3)
-        return max(base, 120.0 / self.requests.rate) if self.requests.guessed else base
-
-    def _learn(self, now: float) -> None:
-        """Find out what was too much: the requests in flight, or the rate."""
-        limit, others = self.limit, self.in_flight - 1
-        if not limit.adaptive:
-            return
-        alone = self.breaker.refusals_in_row > 1
-        paced = self.requests.guessed and others < limit.now - 1
-        if self._rate_limited:
-            rate = self._rate.refused(now, self.sent, self.refusals)
-            if self.breaker.named_wait and 0 < AS_MANY * limit.plateau <= others and not self.requests.guessed:
-                rate = None  # it would count the pause that was asked for
-            if self.requests.guessed:
-                before, settled = self.requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
-                rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
-            self.breaker.slowdown = 2.0 ** min(self._rate.repeated, 2)
-            self._pace(rate, now)
-            if alone and not self.breaker.named_wait:
-                self.breaker.probe_no_later_than(self._rate.window_ends(), now)
-        if alone:
-            if self._rate_limited and not self.requests.guessed:
-                limit.refused_alone(others)
-        elif not paced:
-            limit.refused(now, max(QUICK, self.breaker.closed_until - now), others)
-
-    def _pace(self, rate: float | None, now: float) -> None:
-        if rate is not None and self.limit.adaptive:
-            self._paced_at = now
-            self.requests.guess(rate, now)
-            self.limit.at_least(ROOM * self.requests.rate / 60.0 * self.limit.round_trip)
+            self.limit.refused(now, 0.0, self.wall.load)

@@ -9,9 +9,9 @@ together sent and were refused, which none of them sees alone.
 import math
 from typing import NamedTuple
 
-from llmbatch.pacing.gate import STEP
 from llmbatch.pacing.rate_estimator import RateEstimator
 from llmbatch.pacing.token_bucket import WINDOW, Taken, TokenBucket
+from llmbatch.pacing.wall import STEP
 
 __all__ = ["VALID", "Ask", "Grant", "Lender"]
 

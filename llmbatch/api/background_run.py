@@ -3,7 +3,16 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+    Sized,
+)
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -120,12 +129,16 @@ class BackgroundRun:
 
     def close(self) -> None:
         """Accept no more results; end the run unless it is over."""
-        self._closed = True
         self.queue.close()
+        self.interrupt(ReaderGone("the results are not taken any more"))
+
+    def interrupt(self, reason: LlmbatchError) -> None:
+        """End the run unless it is over: take no more records, drop what is in flight. Results can still be taken."""
+        self._closed = True
         if self._source is not None:
             self._source.interrupt()
         if self._session is not None and not self._ended.is_set():
-            self._session.drop(ReaderGone("the results are not taken any more"))
+            self._session.drop(reason)
 
     def raise_failure(self, ended: Run | None = None) -> None:
         """Raise the error that prevented the run or ended it early, if there is one."""
@@ -188,13 +201,14 @@ def sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited
     if isinstance(records, Awaited):
         return (), records, records
     if isinstance(records, str | bytes | dict):
-        raise UsageError(
-            f"records is a {type(records).__name__}, not several records", "Pass a list, or pathlib.Path for a file."
-        )
+        hint = "Pass a list, or pathlib.Path for a file."
+        if isinstance(records, dict) and any(table_rows(table) is not None for table in records.values()):
+            hint = f"Pass one of its tables: records[{next(iter(records))!r}]"  # the splits of a data set
+        raise UsageError(f"records is a {type(records).__name__}, not several records", hint)
     rows = table_rows(records)
     if rows is not None:
-        size = len(records) if hasattr(records, "__len__") else getattr(records, "num_rows", 0)
-        return (), Collected(rows, size, rows=True), None
+        sized = isinstance(records, Sized)
+        return (), Collected(rows, len(records), rows=True) if sized else Iterated(rows, rows=True), None
     if isinstance(records, AsyncIterable):
         awaited = Awaited(records)
         return (), awaited, awaited
@@ -202,7 +216,7 @@ def sources(records: Any) -> tuple[tuple[str, ...], RecordSource | None, Awaited
         return (), Collected(records, len(records)), None
     if isinstance(records, Iterable):
         return (), Iterated(records), None
-    raise UsageError(f"records is a {type(records).__name__}, not records", "Pass a list, an iterator or a Path.")
+    raise UsageError(f"records is of type {type(records).__name__}, not records", "Pass a list, an iterator or a Path.")
 
 
 def _first(error: Exception) -> Exception:

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from functools import partial
-from typing import Unpack, cast
+from inspect import iscoroutinefunction
+from typing import Any, Unpack, cast
 
 import anyio
 from anyio.from_thread import start_blocking_portal
 
 from llmbatch.api.background_run import BackgroundRun, Records, environment_of, event_log, hints, sources
+from llmbatch.api.collected_run import CollectedRun
 from llmbatch.api.options import Options, settings_of
 from llmbatch.api.result import Progress, Result, RunSummary
 from llmbatch.api.run_result import Run
@@ -66,26 +68,51 @@ def run(
 ) -> Run:
     """Send the records and wait for all results; where a loop runs, as in a notebook, in a thread of its own.
 
-    `progress` shows a bar; `on_progress` is called several times a second, from another thread, and at the end; if
-    it raises, the log says so and the run goes on. With `output` results stay in that file, without it in memory.
-    Raises as `stream` does; the `run` attribute of the exception is the Run with the results so far.
+    `progress` shows a bar; `on_progress` is called several times a second, from another thread, and at the end. If it
+    raises an Exception, the log says so and the run goes on; KeyboardInterrupt and SystemExit end the run, unless it is
+    one of parts. With `output` results stay in that file, without it in memory. Raises as `stream` does; the `run`
+    attribute of the exception, of KeyboardInterrupt too, is the Run with the results so far.
     """
     with hints(), ExitStack() as stack:
         watchers: list[Callable[[Snapshot], None]] = []
         if on_progress is not None:
+            _check_callable(on_progress)
             watchers.append(lambda now: on_progress(_progress(now)))
         if progress:
             from llmbatch.ui.bar import bar
 
             watchers.append(stack.enter_context(bar()))
-        view = _watching(watchers) if watchers else None
         if os.fspath(options.get("output", "")).endswith("/"):
-            return _run_in_parts(records, options, view)
-        collect = partial(_collect, records, options, view)
-        if not _loop_runs():
-            return anyio.run(collect, backend_options={"use_uvloop": has_uvloop()})
-        with start_blocking_portal(backend_options={"use_uvloop": has_uvloop()}) as portal:
-            return portal.call(collect)
+            return _run_in_parts(records, options, _watching(watchers, _tell))
+        collected = CollectedRun(records, options)
+        exits: list[BaseException] = []
+
+        def end(error: BaseException) -> None:
+            exits.append(error)
+            collected.interrupt()
+
+        try:
+            _work(partial(collected.work, _watching(watchers, end)))
+            if exits:
+                raise exits[0]
+        except (KeyboardInterrupt, SystemExit) as error:
+            error.run = collected.so_far()  # type: ignore[union-attr]
+            raise
+        return collected.ended()
+
+
+def _work(do: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    how = {"use_uvloop": has_uvloop()}
+    if not _loop_runs():
+        anyio.run(do, backend_options=how)
+        return
+    with start_blocking_portal(backend_options=how) as portal:
+        portal.call(do)
+
+
+def _check_callable(on_progress: object) -> None:
+    if not callable(on_progress) or iscoroutinefunction(on_progress):
+        raise UsageError("on_progress is not a plain function", "Pass a function of one argument, llmbatch.Progress.")
 
 
 def _loop_runs() -> bool:
@@ -99,11 +126,14 @@ def _loop_runs() -> bool:
     return False
 
 
-def _watching(watchers: Sequence[Callable[[Snapshot], None]]) -> View:
-    """Return a view that passes snapshots on, and the last one at the end.
+def _watching(watchers: Sequence[Callable[[Snapshot], None]], exits: Callable[[BaseException], None]) -> View | None:
+    """Return a view that passes snapshots on, and the last one at the end; None without watchers.
 
-    A watcher that raises is told in the log and gets no more: the answers that come in meanwhile are paid for.
+    A watcher that raises gets no more. An Exception is told in the log, since the answers that come in meanwhile are
+    paid for; what is none, as SystemExit, is passed to `exits`.
     """
+    if not watchers:
+        return None
     watching = [*watchers]
 
     @contextmanager
@@ -113,15 +143,19 @@ def _watching(watchers: Sequence[Callable[[Snapshot], None]]) -> View:
             for watcher in [*watching]:
                 try:
                     watcher(now)
-                except Exception:
+                except BaseException as error:
                     watching.remove(watcher)
-                    _log.warning("on_progress raised an error and is not called any more", exc_info=True)
+                    _tell(error) if isinstance(error, Exception) else exits(error)
 
         with ticking(_EVERY, show):
             yield
         show()
 
     return view
+
+
+def _tell(error: BaseException) -> None:
+    _log.warning("on_progress raised an error and is not called any more", exc_info=error)
 
 
 def _progress(now: Snapshot) -> Progress:
@@ -156,22 +190,3 @@ def _run_in_parts(records: Records, options: Options, view: View | None) -> Run:
 
 
 _STOPS = (ActionNeeded, CeilingReached, OutputError, OutputBusy, UsageError, InputError)
-
-
-async def _collect(records: Records, options: Options, view: View | None) -> Run:
-    live = BackgroundRun(records, options, tee=False, view=view)
-    task = asyncio.create_task(live.work())
-    results: list[Result] = []
-    try:
-        while some := await live.queue.take():
-            results += some
-        await asyncio.shield(task)
-    finally:
-        live.close()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
-    results.sort(key=lambda result: result["index"])
-    summary = cast(RunSummary, live.summary.as_json() if live.summary is not None else {})
-    ended = Run(summary, results, live.settings.output.path)
-    live.raise_failure(ended)
-    return ended

@@ -6,9 +6,11 @@ from typing import Any
 
 from llmbatch.input.plain import Described
 
-__all__ = ["batch_rows"]
+__all__ = ["array_values", "batch_rows"]
 
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_AT_ONCE = 1024
+"""Values of an array that are converted before the first of them is read."""
 _DAY = 86_400
 _CYCLE = 146_097
 """Days of 400 years, after which the calendar repeats itself."""
@@ -25,6 +27,13 @@ def batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
         raise ValueError(f"two columns are named {next(name for name in names if names.count(name) > 1)!r}")
     for row in zip(*map(_values, batch.columns), strict=True):
         yield dict(zip(names, row, strict=True))
+
+
+def array_values(array: Any) -> Iterator[Any]:
+    """Yield the values of a pyarrow.Array or ChunkedArray, converted as those of a column are."""
+    for chunk in getattr(array, "chunks", [array]):
+        for start in range(0, len(chunk), _AT_ONCE):
+            yield from _values(chunk.slice(start, _AT_ONCE))
 
 
 def _values(column: Any) -> list[Any]:

@@ -10,9 +10,9 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.core.thread import start_thread
-from llmbatch.input.arrow import batch_rows
+from llmbatch.input.arrow import array_values, batch_rows
 from llmbatch.input.entry import Entry
-from llmbatch.input.plain import plain_entry
+from llmbatch.input.plain import Described, plain_entry
 
 __all__ = ["Awaited", "Collected", "Iterated", "table_rows"]
 
@@ -20,18 +20,18 @@ AHEAD = 256
 """So many records are read ahead."""
 
 
-def table_rows(table: Any) -> Iterator[dict[str, Any]] | None:
+def table_rows(table: Any) -> Iterator[Any] | None:
     """Return the rows of a table (pyarrow, pandas, polars, datasets and the like); None for anything else.
 
-    To iterate over a table itself would give its columns. Raises UsageError for two columns of one name, or for names
-    that are not text.
+    To iterate over a table itself would give its columns. The rows of an array of pyarrow are its values. Raises
+    UsageError for two columns of one name, for names that are not text, and for a query that has no rows yet.
     """
     if isinstance(table, Mapping):
         return None
-    if type(table).__module__.startswith("pyarrow") and hasattr(table, "schema"):
-        _check_names(table.schema.names)
-        batches = table.to_batches() if hasattr(table, "to_batches") else [table]
-        return (row for batch in batches for row in batch_rows(batch))
+    if type(table).__module__.startswith("pyarrow"):
+        return _arrow_rows(table)
+    if hasattr(table, "collect_schema") and hasattr(table, "collect"):
+        raise UsageError(f"a {type(table).__name__} has no rows yet", "Pass what its collect() returns.")
     if hasattr(table, "column_names") and hasattr(table, "features"):  # a data set of Hugging Face
         return (dict(row) for row in table)
     columns, rows = getattr(table, "columns", None), None
@@ -44,6 +44,17 @@ def table_rows(table: Any) -> Iterator[dict[str, Any]] | None:
     names = list(columns)
     _check_names(names)
     return (dict(zip(names, row, strict=True)) for row in rows())
+
+
+def _arrow_rows(table: Any) -> Iterator[Any] | None:
+    if hasattr(table, "schema"):
+        _check_names(table.schema.names)
+        # A reader is an iterator of batches; a batch is not made of others.
+        batches = (
+            table.to_batches() if hasattr(table, "to_batches") else table if hasattr(table, "read_all") else [table]
+        )
+        return (row for batch in batches for row in batch_rows(batch))
+    return array_values(table) if hasattr(table, "to_pylist") else None
 
 
 def _check_names(names: Sequence[Any]) -> None:
@@ -63,6 +74,7 @@ class Collected:
         self._records = iter(records)
         self._entry = _row if rows else _entry
         self._number = 0
+        self._failure: InputError | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -70,13 +82,20 @@ class Collected:
         return min(1.0, self._number / self._size) if self._size else 1.0
 
     def read(self, limit: int) -> list[Entry]:
-        """Return at least one entry and at most `limit`; none at the end."""
+        """Return at least one entry and at most `limit`; none at the end. Raises InputError for an error of theirs."""
         entries: list[Entry] = []
-        for value in self._records:
-            self._number += 1
-            entries.append(self._entry(self._number, value))
-            if len(entries) == limit:
-                break
+        if self._failure is not None:
+            raise self._failure
+        try:
+            for value in self._records:
+                self._number += 1
+                entries.append(self._entry(self._number, value))
+                if len(entries) == limit:
+                    break
+        except Exception as error:
+            self._failure = _broken_off(self._number, error)
+            if not entries:
+                raise self._failure from error
         return entries
 
     def interrupt(self) -> None:
@@ -132,18 +151,15 @@ class _ReadAhead:
             self._ready.append(entry)
             self._changed.notify_all()
 
-    def _break_off(self, error: Exception) -> None:
-        """Keep an error that the caller's own code raised."""
-        what = f"{type(error).__name__}: {error}"
-        self._failure = InputError(f"the records broke off after {self._number}: {what}")
-        self._failure.__cause__ = error
+    def _break_off(self, error: BaseException) -> None:
+        self._failure = _broken_off(self._number, error)
 
 
 class Iterated(_ReadAhead):
     """The records of an iterator, which may be slow: a thread of its own takes them, and is never joined."""
 
-    def __init__(self, records: Iterable[Any]) -> None:
-        super().__init__()
+    def __init__(self, records: Iterable[Any], *, rows: bool = False) -> None:
+        super().__init__(rows=rows)
         self._records = records
         start_thread(self._take)
 
@@ -155,7 +171,7 @@ class Iterated(_ReadAhead):
                     self._changed.wait_for(lambda: len(self._ready) < AHEAD or self._ended)
                 if self._ended:
                     break
-        except Exception as error:
+        except BaseException as error:  # SystemExit, too, is not the end of the records
             self._break_off(error)
         finally:
             self.interrupt()
@@ -186,6 +202,11 @@ class Awaited(_ReadAhead):
                     break
         except Exception as error:
             self._break_off(error)
+        except asyncio.CancelledError as error:
+            self._break_off(error)
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # otherwise a task was cancelled that the records wait for
+                raise
         finally:
             self.interrupt()
 
@@ -205,8 +226,19 @@ class Awaited(_ReadAhead):
             self._loop.call_soon_threadsafe(self._room.set)
 
 
-def _row(number: int, fields: dict[str, Any]) -> Entry:
-    return plain_entry(f"record {number}", fields)
+def _broken_off(number: int, error: BaseException) -> InputError:
+    """Return the failure of a run for an error that the caller's own code raised."""
+    failure = InputError(f"the records broke off after {number}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _row(number: int, value: Any) -> Entry:
+    if isinstance(value, dict):
+        return plain_entry(f"record {number}", value)
+    if isinstance(value, Described):
+        return Entry(f"record {number}", None, f"record {number} {value.flaw}", value.text.encode())
+    return _entry(number, value)
 
 
 def _entry(number: int, value: Any) -> Entry:

@@ -1,5 +1,6 @@
 """Converts Python values to JSON values. What JSON has no type for becomes text."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -8,6 +9,9 @@ from llmbatch.codec import json
 from llmbatch.input.entry import Entry, outline
 
 __all__ = ["Described", "plain_entry"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object is in memory, as Python writes those that have no text of their own."""
 
 
 class Described:
@@ -47,8 +51,10 @@ def _plain(value: Any, field: str, flaws: dict[str, str]) -> Any:
             return _text(bytes(value), field, flaws)
         case Mapping():
             return {str(name): _plain(inner, field, flaws) for name, inner in value.items()}
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple():
             return [_plain(inner, field, flaws) for inner in value]
+        case set() | frozenset():  # in an order that is the same in every process
+            return sorted((_plain(inner, field, flaws) for inner in value), key=json.dumps)
         case Decimal():
             return str(value)
     if type(value).__name__ in ("NAType", "NaTType"):  # how pandas marks a missing value
@@ -57,7 +63,12 @@ def _plain(value: Any, field: str, flaws: dict[str, str]) -> Any:
         return value.isoformat()
     if hasattr(value, "tolist"):  # numpy
         return _plain(value.tolist(), field, flaws)
-    return str(value)
+    text = str(value)
+    if _ADDRESS.search(text):
+        # It would differ in each process, and with it the digest of the record: a resumed run would send it again.
+        flaws[field] = f"holds a {type(value).__name__}, which JSON has no type for"
+        return _ADDRESS.sub("", text)
+    return text
 
 
 def _text(data: bytes, field: str, flaws: dict[str, str]) -> str:

@@ -1,7 +1,11 @@
 """What a notebook and a data frame see of a run."""
 
 import asyncio
+import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,9 +48,43 @@ def test_answers_are_not_lost_when_on_progress_raises(server: str, caplog: pytes
         calls.append(now)
         raise ZeroDivisionError
 
-    run = llmbatch.run(["[[mock:delay 0.5]] a", "b"], base_url=server, model="mock", on_progress=show)
-    assert len(run) == 2 and len(calls) == 1
+    run = llmbatch.run(["[[mock:text after=0.5]] a", "b"], base_url=server, model="mock", on_progress=show)
+    assert [result["status"] for result in run] == ["ok", "ok"] and len(calls) == 1
     assert "on_progress raised an error" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def leave() -> None:
+    raise SystemExit
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [interrupt, leave, partial(os.kill, os.getpid(), signal.SIGINT)], ids=str)
+def test_answers_are_not_lost_when_a_run_is_interrupted(stop: Callable[[], None], server: str) -> None:
+    def show(now: llmbatch.Progress) -> None:
+        if now.finished == 2:
+            stop()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+            llmbatch.run(["a", "b", "[[mock:hang]]"], base_url=server, model="mock", concurrency=3, on_progress=show)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    run = caught.value.run  # type: ignore[union-attr]
+    assert [result["index"] for result in run] == [0, 1] and (run.summary["ok"], run.summary["dropped"]) == (2, 1)
+
+
+async def ask(now: llmbatch.Progress) -> None:
+    """Take what nobody awaits."""
+
+
+@pytest.mark.parametrize("on_progress", [3, ask])
+def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_sent(on_progress: Any) -> None:
+    with pytest.raises(llmbatch.UsageError, match="on_progress is not a plain function"):
+        llmbatch.run(["a"], base_url="http://127.0.0.1:1", model="m", on_progress=on_progress)
 
 
 def test_a_stream_without_a_loop_of_asyncio_says_so() -> None:
@@ -98,3 +136,28 @@ def test_a_row_of_unusable_types_fails_and_the_others_do_not(server: str) -> Non
     rows = Dataset([{"prompt": "a", "x": 1}, {"prompt": b"\xff", "x": 2}, {"prompt": "c", "x": b"\xff"}])
     run: Run = llmbatch.run(rows, base_url=server, model="mock")
     assert [result["status"] for result in run] == ["ok", "failed", "ok"]
+
+
+class Torn(Dataset):
+    """A data set whose source fails in the middle."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from super().__iter__()
+        raise OSError("the store went away")
+
+
+def test_a_data_set_that_breaks_off_still_brings_the_results_so_far(server: str) -> None:
+    with pytest.raises(llmbatch.InputError, match="broke off after 1: OSError: the store went away") as caught:
+        llmbatch.run(Torn([{"prompt": "a"}]), base_url=server, model="mock")
+    assert [result["status"] for result in caught.value.run] == ["ok"]  # type: ignore[attr-defined]
+
+
+class Query:
+    """A query of polars: it has columns, and no rows until it is collected."""
+
+    collect = collect_schema = print
+
+
+def test_a_query_that_has_no_rows_yet_is_refused() -> None:
+    with pytest.raises(llmbatch.UsageError, match=r"(?s)a Query has no rows yet.*collect\(\)"):
+        llmbatch.run(Query(), model="mock")  # type: ignore[arg-type]

@@ -188,25 +188,26 @@ def test_what_ends_a_run_early_is_raised_after_the_results(server: str) -> None:
     assert {result["error"]["kind"] for result in seen} == {"unauthorized"}
 
 
-def test_records_that_break_off_still_bring_the_results_so_far(server: str) -> None:
+@pytest.mark.parametrize("error", [KeyError, SystemExit, asyncio.CancelledError])
+def test_records_that_break_off_still_bring_the_results_so_far(server: str, error: type[BaseException]) -> None:
     def records() -> Iterator[str]:
         yield from ("a", "b", "c")
-        raise KeyError("the database went away")
+        raise error("the database went away")
 
     async def broken() -> AsyncIterator[str]:
         for record in records():
             yield record
 
-    for given in (records(), broken()):
+    for given in (records(),) if error is SystemExit else (records(), broken()):  # in the loop it ends the loop
         seen: list[int] = []
 
         async def main(given: Any = given, seen: list[int] = seen) -> None:
             async for result in llmbatch.stream(given, base_url=server, model="mock"):
                 seen.append(result["index"])  # noqa: PERF401
 
-        with pytest.raises(llmbatch.InputError, match="broke off after 3: KeyError") as caught:
+        with pytest.raises(llmbatch.InputError, match=f"broke off after 3: {error.__name__}") as caught:
             asyncio.run(main())
-        assert isinstance(caught.value.__cause__, KeyError)
+        assert isinstance(caught.value.__cause__, error)
         assert sorted(seen) == [0, 1, 2]
 
 
@@ -222,7 +223,8 @@ def test_what_json_cannot_say_is_one_failed_record(server: str, value: Any) -> N
     [
         ("a prompt", {}, "records is a str"),
         ({"prompt": "x"}, {}, "records is a dict"),
-        (12, {}, "records is a int"),
+        ({"train": pa.table({"prompt": ["x"]})}, {}, r"(?s)records is a dict.*records\['train'\]"),
+        (12, {}, "records is of type int"),
         ([], {"modle": "m"}, "there is no option 'modle'"),
         ([], {"concurrency": 0}, "concurrency=0"),
         ([], {"rpm": -1}, "rpm=-1"),
@@ -409,6 +411,36 @@ def test_an_arrow_table_and_a_batch_are_their_rows(server: str) -> None:
             (1, "ok"),
             (2, "ok"),
         ]
+
+
+TEXTS = pa.array(["one", "two"])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        TEXTS,
+        TEXTS.dictionary_encode(),
+        pa.chunked_array([TEXTS.slice(0, 1), TEXTS.slice(1)]),
+        TEXTS.cast(pa.large_string()),
+        pa.array([{"prompt": "one"}, {"prompt": "two"}]),
+        pa.table({"prompt": TEXTS}).to_reader(),
+    ],
+    ids=lambda array: str(getattr(array, "type", "reader")),
+)
+def test_an_arrow_array_is_its_values(server: str, array: Any) -> None:
+    one, two = llmbatch.run(array, base_url=server, model="mock")
+    assert "one" in one["text"] and "two" in two["text"]
+
+
+def test_a_value_of_an_arrow_array_that_is_no_record_fails_alone(server: str) -> None:
+    unusable = pa.StructArray.from_arrays([TEXTS, TEXTS], names=["prompt", "prompt"])  # twice the same field
+    text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff")]
+    )
+    for array, expected in ((unusable, "ff"), (text, "of"), (pa.array(["a", None]), "of"), (pa.array([1, 2]), "ff")):
+        run = llmbatch.run(array, base_url=server, model="mock")
+        assert "".join(result["status"][0] for result in run) == expected
 
 
 def test_a_table_whose_columns_cannot_be_fields_is_a_usage_error(server: str) -> None:

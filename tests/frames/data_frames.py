@@ -1,5 +1,6 @@
 """Tables of the usual libraries as records, results as a DataFrame, and a cell of a notebook: `make frames`."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,17 @@ def test_other_tables_are_read_row_by_row(server: str) -> None:
     for table in (pl.DataFrame(rows), pl.DataFrame(rows).to_arrow(), data, data.to_iterable_dataset()):
         run = llmbatch.run(table, base_url=server, model="mock")
         assert [result["meta"] for result in run] == [{"n": 1}, {"n": 2}]
-    assert len(llmbatch.run(pd.Series(["x", "y"]), base_url=server, model="mock")) == 2
+    columns = pd.Series(["x", "y"]), pd.Index(["x", "y"]), pl.Series(["x", "y"]), np.array(["x", "y"]), data["prompt"]
+    for column in (*columns, pl.Series(["x", "y"]).to_arrow()):
+        assert [result["status"] for result in llmbatch.run(column, base_url=server, model="mock")] == ["ok", "ok"]
+
+
+def test_what_holds_tables_and_is_none_says_how_to_get_one(server: str) -> None:
+    rows = {"prompt": ["x"]}
+    splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)})
+    for records, hint in ((splits, "records['train']"), (pl.DataFrame(rows).lazy(), "collect()")):
+        with pytest.raises(llmbatch.UsageError, match=re.escape(hint)):
+            llmbatch.run(records, base_url=server, model="mock")
 
 
 def test_a_cell_of_a_notebook_shows_a_bar_and_a_table(server: str) -> None:
@@ -75,3 +86,19 @@ def test_a_cell_of_a_notebook_shows_a_bar_and_a_table(server: str) -> None:
     outputs = notebook.cells[0].outputs
     assert any("<table>" in output.get("data", {}).get("text/html", "") for output in outputs)
     assert any("2/2" in output.get("text", "") for output in outputs)
+
+
+def test_an_interrupted_cell_keeps_its_answers(server: str) -> None:
+    cell = f"""
+import llmbatch, os, signal
+def interrupt(now):
+    if now.finished == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+try:
+    llmbatch.run(["a", "b", "[[mock:hang]]"], base_url={server!r}, model="mock", concurrency=3, on_progress=interrupt)
+except KeyboardInterrupt as stop:
+    print([result["status"] for result in stop.run])
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbclient.NotebookClient(notebook, timeout=120).execute()
+    assert [output["text"] for output in notebook.cells[0].outputs] == ["['ok', 'ok']\n"]

@@ -80,6 +80,7 @@ class RunSummary(TypedDict):
     failed_before: int
     held: int
     pending: int
+    collected: int
     dropped: int
     orphans: int
     not_started: int

@@ -82,6 +82,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
         failed_before=sum(one.failed_before for one in all),
         held=sum(one.held for one in all),
         pending=sum(one.pending for one in all),
+        collected=sum(one.collected for one in all),
         others=sum(one.others for one in all),
         dropped=sum(one.dropped for one in all),
         orphans=sum(one.orphans for one in all),

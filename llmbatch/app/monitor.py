@@ -83,6 +83,9 @@ class Monitor:
             bool(progress.stops),
         )
         left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
+        batches = pipeline.batches.state() if pipeline.batches is not None else None
+        if batches is not None and not stopping:
+            left = None  # the pace of what is live says nothing of when a batch ends
         return Snapshot(
             ok=ok,
             failed=done - ok,
@@ -107,7 +110,7 @@ class Monitor:
             latency=tally.recent_latency(),
             models=[ModelCounts(name, share.ok, share.failed) for name, share in [*tally.models.items()]],
             failed_by_kind=dict(tally.failed),
-            batches=pipeline.batches.state() if pipeline.batches is not None else None,
+            batches=batches,
         )
 
     def _with_reason(self, route: RouteState) -> RouteState:

@@ -93,6 +93,7 @@ def summarize(
         failed_before=kept[AlreadyDone.FAILED],
         held=held,
         pending=pending,
+        collected=tally.collected,
         others=others,
         orphans=orphans,
         dropped=dispatch.dropped,

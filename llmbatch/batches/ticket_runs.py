@@ -86,6 +86,7 @@ class TicketRuns:
             answered=sum(known) if known else None,
             age=oldest.age if oldest is not None else 0.0,
             window=oldest.ticket.window if oldest is not None else 0.0,
+            uploading=sum(run.ticket.is_drawn_only and not run.waits_for_room for run in runs),
             queued=sum(run.waits_for_room for run in runs),
             model=next((run.ticket.model for run in runs if run.waits_for_room), None),
             trouble=next((run.calls.trouble for run in runs if run.calls.trouble is not None), None),

@@ -65,8 +65,8 @@ class ModelCounts(NamedTuple):
 class BatchesState(NamedTuple):
     """The batches at providers: how many run, with how many records, how many of those are answered, None if unknown.
 
-    `age` is that of the oldest and `window` how long it may take, in seconds; `queued` wait for room in the queue of
-    their model, the first of `model`. `trouble` is why the last call about one failed, in words.
+    `age` is that of the oldest and `window` how long it may take, in seconds. `uploading` are on their way; `queued`
+    wait for room in the queue of their model, the first of `model`. `trouble` is why the last call about one failed.
     """
 
     running: int
@@ -74,6 +74,7 @@ class BatchesState(NamedTuple):
     answered: int | None
     age: float
     window: float
+    uploading: int = 0
     queued: int = 0
     model: str | None = None
     trouble: str | None = None

@@ -84,6 +84,8 @@ class Tally:
         self.billed_failures = 0
         self.possibly_billed = 0
         self.retries = 0
+        self.collected = 0
+        """Records that rows of batches answered or failed."""
 
     def __call__(self, event: Event) -> None:
         """Fold one event in."""
@@ -141,7 +143,9 @@ class Tally:
         attempts = job.attempts
         share = self.models.get(job.route.model) or self._share(job.route.model)
         share.attempts += attempts.sent
-        if not attempts.batch:
+        if attempts.batch:
+            self.collected += 1
+        else:
             share.latencies.append(attempts.latency)
         if attempts.cost is not None:
             share.spend(attempts.cost)
@@ -216,6 +220,8 @@ class Summary:
     failed_before: int = 0
     held: int = 0
     pending: int = 0
+    collected: int = 0
+    """Of those that were answered or failed, how many by rows of batches."""
     others: int = 0
     dropped: int = 0
     orphans: int = 0
@@ -259,6 +265,7 @@ class Summary:
             "failed_before": self.failed_before,
             "held": self.held,
             "pending": self.pending,
+            "collected": self.collected,
             "dropped": self.dropped,
             "orphans": self.orphans,
             "not_started": self.not_started,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -104,6 +105,14 @@ _STATUSES = (
 
 def api_error(reply: Reply) -> tuple[ApiError, Any]:
     """Read a reply whose status is not a success; return the error and the body as JSON or text."""
+    error, body = _read(reply)
+    if 300 <= reply.status < 400 and (target := reply.headers.get("location")):
+        # A query may hold a secret.
+        error = replace(error, message=f"redirects to {target.partition('?')[0][:200]}, and is not followed")
+    return error, body
+
+
+def _read(reply: Reply) -> tuple[ApiError, Any]:
     if len(reply.body) > LARGEST:
         return ApiError(reply.status, _page(reply)), beginning(reply)
     content = reply.body.removeprefix(BYTE_ORDER_MARK)

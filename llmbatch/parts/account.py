@@ -16,7 +16,7 @@ __all__ = ["Account"]
 
 _SUMS = (
     *("read", "ok", "done_before", "failed_before", "held", "pending", "others", "dropped", "orphans"),
-    *("not_started", "unwritten", "requests", "retries", "possibly_billed"),
+    *("collected", "not_started", "unwritten", "requests", "retries", "possibly_billed"),
     *("input_tokens", "output_tokens", "cached_input_tokens"),
 )
 

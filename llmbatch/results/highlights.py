@@ -59,7 +59,7 @@ class Highlights:
         if not fine:
             self._add_failure(line)
         latency, began = amount(line.get("latency_s")), unix_time(line.get("started_at"))
-        if latency is None or began is None:
+        if latency is None or began is None or line.get("batch"):
             return
         self._began.append(began)
         self._took.append(latency)

@@ -92,7 +92,7 @@ class Stats(Counts):
         elif line["status"] == "ok" and not line.get("reused") and not line.get("deduplicated"):
             self.unpriced += 1
         latency = amount(line.get("latency_s"))
-        if latency is not None and attempts:
+        if latency is not None and attempts and not line.get("batch"):
             self.latencies.append(latency)
         started = line.get("started_at")
         if isinstance(started, str) and len(started) == 24:

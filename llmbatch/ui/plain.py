@@ -62,13 +62,18 @@ def batches_line(now: Snapshot) -> str:
     state = now.batches
     if state is None:
         return ""
-    parts = [f"{counted(state.running, 'batch', 'batches')} running"]
+    parts = []
+    if state.running or not state.uploading:
+        parts.append(f"{counted(state.running, 'batch', 'batches')} running")
     if state.answered is not None:
         parts.append(f"{state.answered:,} of {state.records:,} answered")
     elif state.running:
         parts.append(counted(state.records, "record"))
     if state.running:
         parts.append(f"{'oldest ' if state.running > 1 else ''}{duration(state.age)} of {duration(state.window)}")
+    if state.uploading:
+        more = f"{state.uploading:,} more" if state.running else counted(state.uploading, "batch", "batches")
+        parts.append(f"{more} on the way to the provider")
     if state.queued:
         model = f" of {printable(state.model, 60)}" if state.model else ""
         parts.append(f"{counted(state.queued, 'waits', 'wait')} for room in the queue{model}")

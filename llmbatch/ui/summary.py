@@ -126,8 +126,9 @@ def _block(
     )
     if any(earlier):
         yield "before", line(*earlier)
-    if summary.pending:
-        yield "batches", line(f"{counted(summary.pending, 'record is', 'records are')} with the provider")
+    waiting = f"{counted(summary.pending, 'record is', 'records are')} with the provider" if summary.pending else ""
+    if waiting or summary.collected:
+        yield "batches", line(waiting, _counted(summary.collected, "collected"))
     if summary.others:
         yield "others", line(f"{counted(summary.others, 'answer')} of batches to records that are not in this input")
     if summary.held or summary.dropped:

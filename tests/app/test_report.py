@@ -33,6 +33,15 @@ def book_of(lines: list[Any]) -> StatsByModel:
     return book
 
 
+def test_what_batches_took_is_no_latency_of_the_service() -> None:
+    lines = [ok("a", 0, latency_s=1.0), ok("b", 1, latency_s=40_000.0, batch="batch_1")]
+    assert book_of(lines).as_json()["latency_s"] == {"p50": 1.0, "p95": 1.0, "p99": 1.0}
+    highlights = Highlights()
+    for line in lines:
+        highlights.add(line)
+    assert [example.id for example in highlights.slowest] == ["a"]
+
+
 def test_everything_is_added_up(tmp_path: Path) -> None:
     one = put(tmp_path / "1.jsonl", [ok("a", 0, cost_usd=0.5, latency_s=1.0), failed("b", 1, possibly_billed=1)])
     two = put(

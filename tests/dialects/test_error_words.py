@@ -727,3 +727,9 @@ def test_a_limit_of_time_may_have_any_status(status: int, body: Any) -> None:
 @pytest.mark.parametrize("status", [407, 511])
 def test_a_proxy_that_wants_a_login_ends_the_run(status: int) -> None:
     assert verdict(status, b"").scope is Scope.RUN
+
+
+def test_a_redirect_names_where_it_leads_without_its_query() -> None:
+    fault = verdict(302, b"", location="https://elsewhere.example/v1/files?api_key=secret")
+    assert fault.kind is Kind.REDIRECT
+    assert "https://elsewhere.example/v1/files" in fault.message and "secret" not in fault.message

@@ -77,8 +77,9 @@ def test_a_whole_run_has_one_batch_beside_the_first_record_and_every_answer(
     job: Callable[..., Job], provider: str
 ) -> None:
     work = job()
-    done = work.run(provider=provider)
+    done = work.run("--summary", "table", provider=provider)
     assert done.code == 0, done.stderr
+    assert "11 collected" in done.stderr
     work.assert_whole()
     (create,) = work.creates
     assert create["count"] == 11

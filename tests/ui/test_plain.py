@@ -65,13 +65,18 @@ def test_what_limits_each_route_is_said(closed_for: float) -> None:
     ("state", "words"),
     [
         (
-            BatchesState(2, 100_000, 61_204, 11_520.0, 86_400.0, 1, "gpt-x"),
+            BatchesState(2, 100_000, 61_204, 11_520.0, 86_400.0, 0, 1, "gpt-x"),
             (
                 "2 batches running, 61,204 of 100,000 answered, oldest 3 h 12 min of 24 h, "
                 "1 waits for room in the queue of gpt-x"
             ),
         ),
         (BatchesState(1, 50, None, 60.0, 86_400.0), "1 batch running, 50 records, 1 min of 24 h"),
+        (
+            BatchesState(1, 50, 20, 60.0, 86_400.0, 2),
+            "1 batch running, 20 of 50 answered, 1 min of 24 h, 2 more on the way to the provider",
+        ),
+        (BatchesState(0, 0, None, 0.0, 0.0, 1), "1 batch on the way to the provider"),
         (
             BatchesState(0, 0, None, 0.0, 0.0, trouble="the upload fails (503): busy\x1b[2J"),
             "0 batches running, the upload fails (503): busy",

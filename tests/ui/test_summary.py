@@ -90,6 +90,11 @@ def test_no_line_is_wider_than_the_screen_and_no_number_is_broken(width: int, sy
         assert all(line.isascii() for line in lines if "宽" not in line and "\N{REPLACEMENT CHARACTER}" not in line)
 
 
+def test_what_batches_answered_and_what_is_in_them_is_said() -> None:
+    (line,) = (line for line in shown(replace(SUMMARY, collected=239, pending=1)) if line.startswith("batches"))
+    assert line == "batches    1 record is with the provider · 239 collected"
+
+
 def test_a_run_without_records_is_summed_up_too() -> None:
     empty = replace(
         SUMMARY,

@@ -1,7 +1,7 @@
 """Classifies error answers by a decision table: the first row that applies decides.
 
-A row tests the status, the names of an error (codes, types) and the words of its message; error_words has names and
-words, with their sources. What is charged follows public billing ledgers, which show that 503s are free and gateway
+A row tests the status, the names of an error (codes, types) and the words of its message; account_words and error_words
+have both, with their sources. What is charged follows public billing ledgers, which show that 503s are free and gateway
 time-outs are paid for.
 """
 
@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
+from llmbatch.dialects import account_words as account
 from llmbatch.dialects import error_words as words
-from llmbatch.dialects.error_words import Wording
 from llmbatch.dialects.response_headers import retry_after, wait_in_text
+from llmbatch.dialects.wordings import Wording, labelled, unquoted
 
 __all__ = ["RULES", "ApiError", "Rule", "classify", "implied_status"]
 
@@ -38,12 +39,12 @@ class ApiError:
     @cached_property
     def labels(self) -> str:
         """Its names as patterns read them, with a space around each."""
-        return words.labelled(self.code, self.type, *self.names)
+        return labelled(self.code, self.type, *self.names)
 
     @cached_property
     def words(self) -> str:
         """Its message as patterns read it."""
-        return words.unquoted(self.message)
+        return unquoted(self.message)
 
 
 class Rule(NamedTuple):
@@ -94,35 +95,35 @@ _OF_ONE_RECORD = _of(400, 402, 403, 406, 409, 413, 415, 422, 424, 446, 451, 500)
 RULES: tuple[Rule, ...] = (
     Rule(
         statuses=_of(429),
-        words=words.ALLOCATED_QUOTA,
+        words=account.ALLOCATED_QUOTA,
         kind=Kind.RATE_LIMITED,
         billing=Billing.THROTTLED,
         scope=Scope.ROUTE,
         retry=True,
     ),
-    Rule(names=words.NO_CREDIT_NAMES, kind=Kind.NO_CREDIT, scope=Scope.RUN),
+    Rule(names=account.NO_CREDIT_NAMES, kind=Kind.NO_CREDIT, scope=Scope.RUN),
     Rule(statuses=_of(402), waits=True, kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, retry=True),
     Rule(statuses=_of(402, 412), kind=Kind.NO_CREDIT, scope=Scope.RUN),
     Rule(
         statuses=_ANY_REFUSAL,
-        words=words.NO_MONEY_WORDS,
-        unless=words.PACE_WORDS,
+        words=account.NO_MONEY_WORDS,
+        unless=account.PACE_WORDS,
         kind=Kind.NO_CREDIT,
         scope=Scope.RUN,
     ),
     Rule(
         statuses=_ANY_REFUSAL,
-        words=words.NO_CREDIT_WORDS,
-        unless=words.PACE_WORDS,
-        unless_names=words.EXHAUSTED_NAMES,
+        words=account.NO_CREDIT_WORDS,
+        unless=account.PACE_WORDS,
+        unless_names=account.EXHAUSTED_NAMES,
         waits=False,
         kind=Kind.NO_CREDIT,
         scope=Scope.RUN,
     ),
-    Rule(names=words.KEY_NAMES, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(names=account.KEY_NAMES, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
     Rule(statuses=_of(401), kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
-    Rule(statuses=_of(400, 403, 500), words=words.KEY_WORDS, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
-    Rule(statuses=_of(400), names=words.PRECONDITION_NAMES, kind=Kind.FORBIDDEN, scope=Scope.RUN),
+    Rule(statuses=_of(400, 403, 422, 500), words=account.KEY_WORDS, kind=Kind.UNAUTHORIZED, scope=Scope.RUN),
+    Rule(statuses=_of(400), names=account.PRECONDITION_NAMES, kind=Kind.FORBIDDEN, scope=Scope.RUN),
     Rule(statuses=_of(429), words=words.LONG_CONTEXT_PLAN, kind=Kind.CONTEXT_LENGTH),
     Rule(statuses=_of(429), words=words.OVERSIZED_WORDS, kind=Kind.TOO_LARGE),
     Rule(
@@ -137,28 +138,44 @@ RULES: tuple[Rule, ...] = (
         names=words.FILTER_NAMES,
         kind=Kind.CONTENT_FILTER,
     ),
-    Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=words.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
+    Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=account.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
     Rule(statuses=_of(451), kind=Kind.CONTENT_FILTER),
     Rule(
         statuses=_of(429),
-        names=words.NO_CAPACITY_NAMES,
-        words=words.NO_CAPACITY_WORDS,
-        unless=words.PACE_WORDS,
+        names=account.NO_CAPACITY_NAMES,
+        words=account.NO_CAPACITY_WORDS,
+        unless=account.PACE_WORDS,
         kind=Kind.OVERLOADED,
         billing=Billing.THROTTLED,
         retry=True,
         capacity=True,
     ),
     Rule(statuses=_of(429), per_day=True, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
-    Rule(statuses=_of(429), words=words.PLAN_WORDS, waits=False, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
+    Rule(statuses=_of(400, 403, 429), words=account.PLAN_WORDS, waits=False, kind=Kind.RATE_LIMITED, scope=Scope.ROUTE),
     Rule(statuses=_of(429), kind=Kind.RATE_LIMITED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),
     Rule(
         statuses=_of(400, 403, 500),
-        names=words.THROTTLE_NAMES,
+        names=account.THROTTLE_NAMES,
+        words=account.THROTTLE_WORDS,
         kind=Kind.RATE_LIMITED,
         billing=Billing.THROTTLED,
         scope=Scope.ROUTE,
         retry=True,
+    ),
+    Rule(
+        statuses=_of(503),
+        names=words.MODEL_NAMES,
+        words=words.NO_CHANNEL_WORDS,
+        kind=Kind.NOT_FOUND,
+        scope=Scope.ROUTE,
+    ),
+    Rule(
+        statuses=_of(400, 410, 422, 500),
+        names=words.MODEL_NAMES,
+        words=words.MODEL_WORDS,
+        unless=words.INPUT_WORDS,
+        kind=Kind.NOT_FOUND,
+        scope=Scope.ROUTE,
     ),
     Rule(statuses=_of(498), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, retry=True, capacity=True),
     Rule(statuses=_of(503, 529), kind=Kind.OVERLOADED, billing=Billing.THROTTLED, scope=Scope.ROUTE, retry=True),

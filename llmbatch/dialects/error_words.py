@@ -1,176 +1,33 @@
-r"""The names and words of error answers: patterns, each for a kind of wording rather than for a sentence.
+"""The names and words of error answers about a record, a model or a request.
 
-Names (codes and types) are compared without case and punctuation and with a space around each, so that
-`DataInspectionFailed` and `data_inspection_failed` are one and ` 1113 ` is that code alone. Words are compared in lower
-case, without what a message quotes. They express a relation ("exceeds", "is longer than", "not enough"), because
-messages quote prompts and models that only mention things. Every gap is bounded.
+They express a relation ("exceeds", "is longer than", "not enough"), because messages quote prompts and models that only
+mention things. Every gap is bounded.
 
 Sources: error pages of OpenAI, Anthropic, Gemini, Azure, Bedrock, DashScope, Volcengine, Zhipu, Moonshot, MiniMax,
-DeepSeek, OpenRouter, xAI, Groq, Venice; the code of vLLM, SGLang, TGI, llama.cpp, LM Studio, Ollama, one-api, new-api
-and LiteLLM (`exception_mapping_utils`); public reports of each.
+DeepSeek, OpenRouter, xAI, Groq, Venice, Together, Mistral; the code of vLLM, SGLang, TGI, llama.cpp, LM Studio, Ollama,
+new-api and LiteLLM; public reports of each.
 """
 
-import re
-from collections.abc import Callable
-from functools import cached_property
+from llmbatch.dialects.account_words import KEY_NAMES, KEY_WORDS
+from llmbatch.dialects.wordings import Wording
 
 __all__ = [
-    "ACCOUNT_WORDS",
-    "ALLOCATED_QUOTA",
     "CONTEXT_NAMES",
     "CONTEXT_WORDS",
-    "EXHAUSTED_NAMES",
     "FIELD_WORDS",
     "FILTER_NAMES",
     "FILTER_WORDS",
     "IMPLIED_BY_NAMES",
     "IMPLIED_BY_WORDS",
     "INPUT_WORDS",
-    "KEY_NAMES",
-    "KEY_WORDS",
     "LONG_CONTEXT_PLAN",
-    "NO_CAPACITY_NAMES",
-    "NO_CAPACITY_WORDS",
-    "NO_CREDIT_NAMES",
-    "NO_CREDIT_WORDS",
-    "NO_MONEY_WORDS",
+    "MODEL_NAMES",
+    "MODEL_WORDS",
+    "NO_CHANNEL_WORDS",
     "OVERSIZED_WORDS",
-    "PACE_WORDS",
-    "PLAN_WORDS",
-    "PRECONDITION_NAMES",
     "REFUSAL_NAMES",
     "REFUSAL_WORDS",
-    "THROTTLE_NAMES",
-    "Wording",
-    "label",
-    "labelled",
-    "unquoted",
 ]
-
-_PUNCTUATION = re.compile(r"[^a-z0-9]+")
-_QUOTED = re.compile(r"""(?<!\w)'(?:[^']|(?<=\w)'(?=\w))*'(?!\w)|"[^"]*"|`[^`]*`|“[^”]*”|«[^»]*»""")
-_PLAIN = re.compile(r".[\w.]*.")
-
-
-def label(name: str) -> str:
-    """Return a name as patterns read it."""
-    return _PUNCTUATION.sub("", name.lower())
-
-
-def labelled(*names: str | None) -> str:
-    """Return names as patterns read them, with a space around each."""
-    return f" {' '.join(dict.fromkeys(label(name) for name in names if name))} "
-
-
-def unquoted(message: str) -> str:
-    """Return a message as patterns read it: one line in lower case, without what it quotes.
-
-    A quotation of one plain word stays, since it is a field. So do the quotes of JSON, since an error that is quoted in
-    full is no prompt.
-    """
-    text = message.lower()
-    if '{"' not in text and "{'" not in text:
-        text = _QUOTED.sub(lambda quoted: quoted[0] if _PLAIN.fullmatch(quoted[0]) else "_", text)
-    return " ".join(text.split())
-
-
-class Wording:
-    """Alternatives, any of which may stand in a text.
-
-    They are compiled when they are first looked for: most runs meet no error, and compiling all of them would take a
-    large part of the start-up.
-    """
-
-    def __init__(self, *alternatives: str) -> None:
-        self.pattern = "|".join(alternatives)
-
-    @cached_property
-    def search(self) -> Callable[[str], re.Match[str] | None]:
-        """Return the search for them, as a compiled pattern has it."""
-        return re.compile(self.pattern).search
-
-
-# No room at a service tier.
-
-NO_CAPACITY_NAMES = Wording(r" resourceunavailable | capacityexceeded ")  # OpenAI's flex, Groq's
-NO_CAPACITY_WORDS = Wording(r"\bresources? (?:is |are )?unavailable\b")
-
-
-# No credit.
-
-NO_CREDIT_NAMES = Wording(
-    r"insufficient(?:user|account|token|api)?(?:quota|balance|credits?|funds?)(?:error)? ",  # OpenAI, new-api, MiniMax
-    r"creditbalance(?:exhausted|toolow)",  # Anthropic
-    r"(?:spend(?:ing)?|usage|hard|budget|credit)limit(?:exceeded|reached)",
-    r"(?:budget|billing)(?:hardlimit)?(?:exceeded|reached|notactive|error)",  # LiteLLM, OpenAI, Anthropic
-    r"exceededbudget|budgetlimit|paymentrequired|outofcredits?| (?:reject)?nocredits? ",
-    r"exceededcurrentquota",  # Moonshot
-    r"arrear|overdue|freetieronly",  # DashScope, Volcengine
-    r"balance(?:isnot|not)enough|preconsumetokenquotafailed",  # new-api
-    r" baseresp1008 | 1113 ",  # MiniMax, Zhipu
-)
-
-
-def _lacking(what: str) -> tuple[str, ...]:
-    return (
-        rf"insufficient (?:[\w$]+ ){{0,4}}{what}\b",
-        rf"not enough (?:\w+ ){{0,2}}{what}\b",
-        (
-            rf"\b{what}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
-            r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|r[ua]n out)"
-        ),
-        rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b",
-        rf"(?:no|zero) (?:remaining |available |more )?{what}\b",
-        rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
-        rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{what}\b",
-    )
-
-
-NO_MONEY_WORDS = Wording(
-    *_lacking(r"(?:balance|credits?|funds?)"),
-    r"\bunpaid\b|account (?:is )?in debt",
-    r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
-    r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is )?not active",
-    r"add (?:\w+ ){0,3}(?:credits|funds)",
-    r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
-    r"余额不足|欠费|额度(?:不足|已?用(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
-)
-"""No credit: waiting does not help, even where a proxy asks for it."""
-NO_CREDIT_WORDS = Wording(
-    *_lacking(r"(?:quota|budget)"),
-    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
-    r"(?:exceeded|reached|hit)",
-    r"(?:exceeded|exceeds|reached|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
-    r"(?:budget|spend(?:ing)? (?:limit|cap)|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
-    r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
-    r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
-    r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
-    r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?(?:payment method|credit card)",
-    r"payment method is required",
-)
-"""No credit, if no wait is asked for."""
-PACE_WORDS = Wording(
-    r"per[ _-]?(?:second|minute|min|hour|day)\b",
-    r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
-    r"quota exceeded for|quota metric",  # Gemini
-    r"\bresets?\b",  # Zhipu's plans
-)
-"""Limits of time, although the message mentions money."""
-_ALLOWED = r"(?:limit|quota|cap|allowance|allocation)"
-_LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
-PLAN_WORDS = Wording(
-    r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
-    rf"{_LONG}(?:[ /\w-]+)? {_ALLOWED}s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
-    rf"(?:reached|exceeded|exhausted|hit|used up) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}{_ALLOWED}",
-    r"limited to \d[\d,]* (?:\w+ ){1,3}(?:/|per|an?|each) ?(?:day|week|month)\b",  # Cohere's trial keys
-    r"limits? (?:will |is )?(?:be )?resets? (?:at|on) \S*\d",
-    r"(?:requests?|tokens?|models?)[ -]per[ -]day\b",  # OpenRouter's free models
-)
-"""Limits of hours or days: to try again in a minute does not help."""
-EXHAUSTED_NAMES = Wording(r" resourceexhausted ")
-"""Gemini's name for a limit of any kind, which comes with words about plans and billing."""
-ALLOCATED_QUOTA = Wording("allocated quota exceeded")
-"""DashScope's words for a limit on tokens a minute, which has the name of an empty account."""
 
 # Context length.
 
@@ -182,7 +39,7 @@ CONTEXT_NAMES = Wording(
 _ASKED = r"(?:prompt|inputs?|requests?|messages?|conversation|context|sequence|tokens?|text|document|query)"
 _WINDOW = (
     r"(?:context (?:length|window|size|limit)|token limit\b|number of (?:input |prompt )?tokens|limit of \d"
-    r"|(?:max|model|session)_\w*len\w*|\bn_ctx\b"  # TabbyAPI, SiliconFlow, LMDeploy
+    r"|(?:max|model|session)_\w*(?:len|position|context)\w*|\bn_ctx\b"  # TabbyAPI, SiliconFlow, LMDeploy
     r"|(?:maximum|max|model'?s?|available|allowed) (?:\w+ ){0,3}?"
     r"(?:(?:context|model|prompt|input|sequence|token)s?(?: token)?(?: (?:length|window|size|limit|count))?|length)\b)"
 )
@@ -191,6 +48,10 @@ CONTEXT_WORDS = Wording(
     r"(?:maximum|max|model'?s?|supported) (?:\w+ ){0,2}?(?:context|model|prompt|sequence|input)s? (?:token )?"
     r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
     r"context (?:length|window|size) (?:of |is )?(?:only )?\d",
+    r"\b(?:prompt|input|conversation|messages?|context|sequence)s? (?:is |are )?too (?:large|big)\b",
+    r"\b(?:prompt|inputs?|messages?|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?$|\d{3})",
+    r"\bmax(?:imum)? (?:prompt|input|context|sequence) (?:length |size )?exceeded",
+    r"\b(?:longer|greater|larger|more) than \d[\d,]* (?:input |prompt )?tokens\b",
     # Anthropic, Bedrock, Moonshot, llama.cpp
     rf"\b{_ASKED}\b.{{0,80}}?\btoo (?:long|(?:large|big) (?:for|to process))",
     # vLLM, SGLang, LM Studio
@@ -198,16 +59,20 @@ CONTEXT_WORDS = Wording(
     # Gemini, llama.cpp, Ollama, Moonshot, Copilot, Anthropic, OpenAI's Responses
     rf"(?<!max_)(?<!max)\b{_ASKED}\b.{{0,80}}?\bexceed(?:s|ed|ing)?\b(?: \w+| \S{{1,3}}){{0,3}}? {_WINDOW}",
     # MiniMax, LM Studio, Ollama
-    r"context (?:length|window|size|limit)\b.{0,30}\b(?:exceed|overflow|is full|too small)|context (?:the )?overflow",
+    r"context (?:length|window|size|limit)\b.{0,30}\b(?:exceed|overflow|full\b|too small)|context (?:the )?overflow",
+    r"\bmax(?:imum)? context (?:length |window |size )?(?:is |was |has been )?reached",
+    r"\b(?:prompt|inputs?|requests?|messages?|text) (?:\w+ )?(?:has|have|contains?|is) more tokens than",
     # A count of tokens, and a limit.
-    r"\b(?:prompt|inputs?|requests?|messages?|text) (?:contains?|has|have|is|of|resulted in) (?:about |at least )?"
+    r"\b(?:prompt|inputs?|requests?|messages?|text|sequence|document) "
+    r"(?:contains?|has|have|is|needs?|requires?|of|resulted in) (?:about |at least |more than )?"
     r"\d[\d,]* (?:input |prompt )?tokens\b",
     r"\b(?:at most|up to|limited to) \d[\d,]* (?:input |prompt |context )?tokens\b",
     r"\btokens?\b.{0,60}\b(?:exceed(?:s|ed|ing)?|over|above)\b.{0,30}\b(?:limit|\d)",
     r"\btokens?\b.{0,60}\b(?:longer|greater|larger|more) than the (?:max|limit|allowed)",
     # YandexGPT, SiliconFlow
     r"\b(?!max)\w*tokens?\b.{0,40}\bmust be (?:no more|less|fewer|at most|smaller|shorter)\b.{0,30}\d",
-    r"\b(?:tokens?|context_length|n_ctx)\b.{0,60}> ?\S{0,10} ?\(?\d",
+    r"\b(?:(?:num_|prompt_|input_|total_)?tokens?|context_length|n_ctx)\b.{0,60}> ?\S{0,20} ?\(?\d",
+    r"\b(?:text|input|prompt|query|sequence) length\b.{0,20} must be (?:at most|less|no more|shorter|smaller|under)\b",
     r"\b(?:input|prompt|maximum|max|total) (?:tokens?|sequence length)(?: limit)?(?: of \d[\d,]*)? "
     r"(?:(?:has been|was|is) )?exceeded",
     r"\b(?:sequence|input|prompt|context) length\b.{0,40}\b(?:over|above|beyond|exceeds?)\b.{0,30}\blimit",
@@ -225,7 +90,7 @@ CONTEXT_WORDS = Wording(
     r"current length is \d+ while limit is",  # Cerebras
     r"range of input length",  # DashScope
     r"\btokens? to keep from the initial prompt",  # LM Studio
-    r"(?:输入|上下文|提示词|prompt|token).{0,20}(?:过长|超长|超过|超出)",  # Zhipu
+    r"(?:输入|上下文|提示词|文本|消息|prompt|token).{0,20}(?:过长|超长|超过|超出)",  # Zhipu
 )
 FIELD_WORDS = Wording(r"""\buser['"`]?: """, r"per[ _-]?minute", r"try again later", r"output tokens? (?:limit|exceed)")
 """Errors about a field or the pace, although the message mentions lengths."""
@@ -235,10 +100,10 @@ LONG_CONTEXT_PLAN = Wording("required for long context requests")
 # Content filters.
 
 FILTER_NAMES = Wording(
-    r"contentfilter|content(?:policy|moderation|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
+    r"contentfilter|content(?:policy|moderat(?:ion|ed)|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
     r"datainspection|sensitive|riskdetection|censor",  # DashScope, Volcengine
     r"moderation(?:failed|blocked|error)|(?:in|out)putmoderated|safety(?:check|filter|violation)| flagged |guardrail",
-    r"prohibitedcontent|inappropriatecontent|policyviolation",
+    r"unsafe|notsafe|prohibitedcontent|inappropriatecontent|policyviolation",
     r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
 )
 FILTER_WORDS = Wording(
@@ -247,10 +112,12 @@ FILTER_WORDS = Wording(
     r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|audit|check|system)s?\b",
     r"(?:inappropriate|sensitive|unsafe|harmful|illegal|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
     r"(?:content|information|words?)\b",
-    r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for)\b",  # OpenRouter
+    r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for|categor\w+)\b",  # OpenRouter
+    r"\bfail(?:ed|s) (?:the )?(?:\w+ )?moderation\b|\bhate speech\b|\bnot safe\b|potentially harmful",
+    r"(?:banned|forbidden) (?:key)?words?\b|malicious (?:content|input|prompt)\b",
     r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
     r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",
-    r"\bnsfw\b|jailbreak|prompt injection|copyright",
+    r"\bnsfw\b|\bcsam\b|jailbreak|prompt injection|copyright|model armor|responsible ai\b",
     r"content (?:that|which) is not (?:allowed|permitted)",
     r"guardrails? (?:\w+ ){0,6}?(?:intervened|blocked|triggered|failed|violat\w+)",  # Bedrock, Portkey
     r"guardrail_triggered",  # Databricks
@@ -258,30 +125,6 @@ FILTER_WORDS = Wording(
     r"\b(?:content|prompt|keywords?|response|output)\b (?:\w+ ){0,6}?(?:blocked|filtered|banned|censored|moderated)\b",
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
     r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
-)
-ACCOUNT_WORDS = Wording(
-    r"(?:account|organi[sz]ation|project|user|team|access|api key) (?:\w+ ){0,6}?"
-    r"(?:disabled|suspended|terminated|locked|banned|deactivated|restricted|revoked)",
-    r"账[号户].{0,12}(?:锁定|封禁)",
-)
-"""Errors about the account, although the message mentions policies."""
-
-# Keys, for servers that do not use 401.
-
-KEY_NAMES = Wording(
-    r"(?:invalid|incorrect|expired|missing)(?:api)?(?:key|token|authentication)(?:error)? ",
-    r"apikey(?:invalid|expired|notfound)| authentication(?:error)? |unauthenticated|authfailure|invalidcredential",
-    r" baseresp(?:1004|2049) ",  # MiniMax
-)
-KEY_WORDS = Wording(
-    r"(?:invalid|incorrect|expired|missing|unknown|wrong) (?:or \w+ )?api[ _-]?key\b",
-    r"\bapi[ _-]?key (?:is |was |has been )?(?:not (?:valid|found)|invalid|incorrect|expired|missing|revoked)",
-    r"\bapi[ _-]?key (?:is |was |has been )?(?:reported as leaked|disabled|deleted|compromised)",  # Gemini
-    r"\b(?:invalid|incorrect|expired|missing|wrong|bad) (?:\w+ )?(?:credentials?|access[ _]?token)\b",
-    r"\bcredentials? (?:\w+ ){0,3}?(?:invalid|incorrect|expired|missing|rejected|not (?:valid|be validated))\b",
-    r"\btoken (?:is |has |was )?expired\b",
-    r"login fail|not logged in",  # MiniMax
-    r"security token (?:included in the request )?is (?:invalid|expired)",  # AWS
 )
 
 # Content that this model does not take: OpenRouter's and Copilot's 404, llama.cpp's 500.
@@ -305,6 +148,42 @@ INPUT_WORDS = Wording(
     rf"unknown variant \W?{_MEDIA}\b",  # DeepSeek
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:exceeds?|(?:is|are) (?:too|larger)|must be (?:less|at (?:least|most)|smaller))",
     rf"missing data required for {_MEDIA}\b",  # Ollama
+    rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:does not match|(?:cannot|could not) be (?:processed|decoded|loaded|read|opened))",
+    r"(?:cannot|could not|(?:unable|failed) to) (?:fetch|download|retrieve) (?:\w+ ){0,4}(?:url|link)\b",  # DashScope
+)
+
+# A model that is not there, for servers that do not use 404.
+
+MODEL_NAMES = Wording(
+    r"(?:model|deployment|endpoint)s?(?:is)?(?:not(?:found|exist|open|available|supported|activated|deployed)"
+    r"|doesnotexist|decommissioned|deprecated|retired)",  # OpenAI, Volcengine, Groq, Together
+    r"(?:invalid|unknown|unsupported|nosuch)model(?:name|id|error)? ",  # Mistral, Perplexity, GitHub
+    r" 1211 ",  # Zhipu
+)
+_MODEL = r"(?:models?(?:[ _](?:name|id|identifier|code))?|deployments?(?: name)?)"
+_GONE = (
+    r"(?:decommissioned|deprecated|discontinued|retired|removed|shut down|sunset"
+    r"|no longer (?:available|supported|served))"
+)
+NO_CHANNEL_WORDS = Wording(
+    r"\bno (?:available )?(?:channel|provider|deployment)s? (?:\w+ ){0,3}?for (?:the )?model\b|模型.{0,40}无可用渠道"
+)
+"""New-api's and LiteLLM's words for a model that no server behind them has, with a status of their own: 503."""
+MODEL_WORDS = Wording(
+    rf"\b{_MODEL}(?:[ =:]+\S+)?(?: (?:is|was|has been|could|can|does|do))? not "
+    r"(?:be )?(?:exist|found|resolved|deployed|available|activated)\b",  # DeepSeek, SiliconFlow, Databricks
+    rf"\b{_MODEL}(?: \S+)? (?:is|was|has been) {_GONE}",
+    rf"\b{_MODEL} (?:is )?(?:invalid|not valid|unknown|incorrect)\b",  # Bedrock
+    r"\bmodel(?: \S+)? is not supported (?:by|for) (?:any |the |this )?(?:provider|endpoint|api|key)\b",  # Hugging Face
+    r"(?:requested|specified|selected) model(?: \S+)? is not supported\b",
+    rf"(?:unknown|unsupported|no such|invalid|unrecogni[sz]ed) {_MODEL}\b"
+    r"(?! (?:config|format|input|option|output|param|response|settings|state))",
+    r"not (?:a (?:valid|supported|known)|in the list of \w+) models?\b|on-demand throughput",  # OpenRouter, Bedrock
+    r"(?:unable to|cannot|could not|failed to|not) (?:access|activated?|find|resolve) (?:the )?(?:[\w-]+ )?model\b",
+    r"not have (?:access|permission) (?:to |for )(?:use )?(?:the )?model\b",
+    r"\bno models? (?:named \S+ |are |is )*loaded\b|llm provider not provided",  # LM Studio, LiteLLM
+    r"模型.{0,40}(?:不存在|未开通)|模型(?:名称|代码).{0,8}(?:错误|无效)|不支持的模型",  # Zhipu, Volcengine
+    NO_CHANNEL_WORDS.pattern,
 )
 
 # A 500 about the request itself.
@@ -321,12 +200,8 @@ REFUSAL_WORDS = Wording(
     r"roles must alternate|chat template|\bunknown (?:role|parameter|field|tool)\b",
     INPUT_WORDS.pattern,
 )
-THROTTLE_NAMES = Wording(r"throttl|toomanyrequests|ratelimitexceeded")
-"""Limits of time that come with another status than 429: AWS's and Google's."""
 OVERSIZED_WORDS = Wording(r"\brequest too large for\b")
 """OpenAI's 429 for a request that is larger than the limit of a whole minute: it never fits."""
-PRECONDITION_NAMES = Wording(r" failedprecondition ")
-"""Gemini's name for a country or an account without billing."""
 
 # The status that an error inside a 200 would have had.
 

@@ -267,9 +267,9 @@ def _details(fields: Mapping[str, Any]) -> Iterator[str]:
         yield details
     elif isinstance(details, list):
         yield _listed(entry for entry in details if isinstance(entry, dict))
-    for name in ("detail", "errors", "issues"):
+    for name in ("detail", "errors", "issues", "error_chain"):
         entries = fields.get(name)
-        if isinstance(entries, list) and len(entries) > 1:
+        if isinstance(entries, list) and len(entries) > (name != "error_chain"):
             yield _listed(entries)
         elif name == "errors" and isinstance(entries, dict):  # ASP.NET: the messages of each field
             yield "; ".join(f"{field}: {_flat(text)}" for field, text in [*entries.items()][:MOST])

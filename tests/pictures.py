@@ -86,7 +86,7 @@ def _screens(text: str) -> Screen:
 def draw(path: Path, width: int, parts: Iterable[str]) -> None:
     """Write texts as a picture of a terminal."""
     console = Console(record=True, width=width, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
-    for part in parts:
+    for part in filter(None, parts):
         console.print(Text.from_ansi(part.rstrip("\n")), overflow="fold")
         console.print()
     drawn = console.export_svg(title="llmbatch", theme=MONOKAI)
@@ -130,7 +130,8 @@ def main() -> None:
     if executable() is not None:
         with chromium() as browser:
             for path in PICTURES.glob("terminal-*.svg"):
-                browser.open(path, width=1200)
+                box = re.search(r'viewBox="0 0 ([\d.]+)', path.read_text())
+                browser.open(path, width=int(float(box[1])) if box is not None else 1200)
                 browser.picture(path.with_suffix(".png"))
 
 

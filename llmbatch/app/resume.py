@@ -127,7 +127,7 @@ class ResumePlan:
             job.key = key
         decision = self._store.decide(job.identity, key, self.policy)
         if decision.action is Action.CHANGED:
-            what = "the options are not those that"
+            what = "its answers were made with other options"
             if not self._has_passed:
                 raise self._changed(what)
             outcome = f"record {job.identity.index} showed it, and from there on nothing was sent"
@@ -242,8 +242,8 @@ class ResumePlan:
     def _check(self, survey: Survey) -> None:
         changed = survey.count(Action.CHANGED)
         if changed:
-            several = "answers belong to other options than"
-            raise self._changed(counted(changed, "answer belongs to other options than", several))
+            made = counted(changed, "answer was", "answers were")
+            raise self._changed(f"{made} made with other options")
         if self.policy.changed is None and self._are_many(survey.edited):
             raise UsageError(
                 f"{survey.edited:,} of the {self._store.found.ok:,} records with answers in {self._store.path} "
@@ -307,15 +307,14 @@ class ResumePlan:
         """Compare options where requests cannot be compared before the first is sent."""
         has_answers = self._store.found.ok and self._before
         if has_answers and self.policy.changed is None and self._before != recorded_options(self._input, self._model):
-            raise self._changed("the options are not those that")
+            raise self._changed("its answers were made with other options")
 
     def _changed(
         self, what: str, outcome: str = "nothing was sent", *, kind: type[LlmbatchError] = UsageError
     ) -> LlmbatchError:
         now = recorded_options(self._input, self._model) if self._before else {}
         return kind(
-            f"{what} {self._store.path} was written with "
-            f"({difference(self._before, now) or 'a field of the request'}); {outcome}",
+            f"{self._store.path}: {what} ({difference(self._before, now) or 'a field of the request'}); {outcome}",
             "--changed rerun sends everything again, --changed keep keeps the answers there are.",
         )
 

@@ -66,11 +66,14 @@ def show(
     """
     from llmbatch.app.servers import secret_values
     from llmbatch.core.redact import Redactor
+    from llmbatch.ui.streams import notice
 
     ctx = command("run").make_context("run", ["--profile", profile] if profile is not None else [])
     values = settings_file.values(ctx)
     secrets.learn(Redactor(secret_values(dict(header.partition(":")[::2] for header in values["header"] or ()))))
     redact = secrets.redactor()
+    for text in settings_file.unknown_variables(ctx):
+        notice(text)
     for option in OPTIONS:
         origin = settings_file.origin(ctx, option.name)
         if not changed or origin != "default":

@@ -48,7 +48,7 @@ def convert(
         Path | None, typer.Option(metavar="PATH", help="With openai-batch or cookbook: failures go to this file.")
     ] = None,
 ) -> None:
-    """Write results files in another shape, as they stand, one line or row for each record.
+    """Write results files as CSV, Parquet, text or OpenAI Batch lines, one for each record.
 
     llmbatch convert results.jsonl -o results.csv
     llmbatch convert results.jsonl --to text --raw | less
@@ -64,7 +64,8 @@ def convert(
         to = shape_named(output) if output is not None else None
     if to is None:
         raise UsageError(
-            "no format is named", f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like."
+            f"-o {output}: its name says no format" if output is not None else "no format is named",
+            f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like.",
         )
     _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file, no_csv_safe=no_csv_safe, excel=excel)
     if not files and os.isatty(0):

@@ -77,7 +77,7 @@ _OPTIONS: dict[str, str] = (
     | dict.fromkeys(
         ("--config", "--config-file"), "`llmbatch config path` says where settings are read; --profile NAME."
     )
-    | dict.fromkeys(("--deployment"), "-m NAME is the model or the deployment.")
+    | dict.fromkeys(("--deployment",), "-m NAME is the model or the deployment.")
     | dict.fromkeys(("-H", "--headers", "--user-agent"), "--header 'NAME: VALUE' sends one more header.")
     | dict.fromkeys(
         ("--max-time", "--request-timeout", "-T"), "--timeout S bounds an attempt, --deadline DURATION the run."
@@ -100,7 +100,7 @@ _OPTIONS: dict[str, str] = (
         ("--attachment", "--attach", "-a", "--images", "--image-field"), "--image FIELD sends an image along."
     )
     | dict.fromkeys(
-        ("--option", "-O", "--logprobs", "--tools", "--n", "--reasoning", "--think", "--thinking", "--api-version"),
+        ("--option", "--logprobs", "--tools", "--n", "--reasoning", "--think", "--thinking", "--api-version"),
         "--param NAME=VALUE sends a field with every request, as --param n=3 or --param logprobs=true.",
     )
     | dict.fromkeys(("--temp",), "--temperature T.")
@@ -133,7 +133,17 @@ _OPTIONS: dict[str, str] = (
         "--output-format shapes stdout, --input-format reads; -o X.csv writes a table, llmbatch convert any shape.",
     )
     | dict.fromkeys(
-        ("--dry", "--test", "--preview", "--estimate", "--simulate", "--count-tokens"),
+        (
+            "--dry",
+            "--test",
+            "--preview",
+            "--estimate",
+            "--simulate",
+            "--count-tokens",
+            "--explain",
+            "--plan",
+            "--what-if",
+        ),
         "--dry-run shows the requests, their tokens and cost, and sends nothing; --limit 5 sends five.",
     )
     | dict.fromkeys(("--cost", "--max-budget", "--max-usd"), "--max-cost USD is the ceiling; costs are in the summary.")
@@ -184,7 +194,10 @@ _COMMANDS = (
     | dict.fromkeys(("eval", "evaluate", "score"), "llmbatch report FILE --expect text=meta.gold")
     | dict.fromkeys(("diff", "compare"), "llmbatch report --compare FILE FILE")
     | dict.fromkeys(("check", "validate"), "llmbatch verify INPUT -o FILE")
-    | dict.fromkeys(("estimate", "count", "price", "dry-run", "test", "lint"), "llmbatch run FILE -m MODEL --dry-run")
+    | dict.fromkeys(
+        ("estimate", "count", "price", "dry-run", "test", "lint", "explain", "plan", "preview"),
+        "llmbatch run FILE -m MODEL --dry-run",
+    )
     | dict.fromkeys(("models", "doctor", "auth", "login", "keys", "ping"), "llmbatch providers --check")
     | dict.fromkeys(("list", "ls", "cancel", "download", "upload"), "llmbatch batches FILE (--check, --cancel)")
     | dict.fromkeys(("settings", "show"), "llmbatch config show")

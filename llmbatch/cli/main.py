@@ -13,7 +13,7 @@ from llmbatch.cli.lazy_commands import VERBS, Verbs
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
 from llmbatch.core.printable import printable
-from llmbatch.core.stderr import write_stderr
+from llmbatch.core.stderr import from_here, write_stderr
 from llmbatch.core.system_limits import explain_shortage
 from llmbatch.core.version import __version__
 
@@ -144,4 +144,4 @@ def _explain(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    write_stderr(f"{printable(text, 1000)}\n".encode("utf-8", "replace"))
+    write_stderr(f"{printable(from_here(text), 1000)}\n".encode("utf-8", "replace"))

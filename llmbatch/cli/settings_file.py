@@ -90,6 +90,8 @@ def toml_value(value: Any) -> str:
 
     if isinstance(value, list | tuple):
         return toml_value(value[0]) if len(value) == 1 else f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = value if value is None or isinstance(value, bool | int | float) else str(value)
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -172,11 +172,14 @@ def _verify(
         text = json.dumps(account.as_json() | listed) + b"\n"
     else:
         from llmbatch.core.environment import ENVIRONMENT
+        from llmbatch.ui.console import is_colored
         from llmbatch.ui.symbols import symbols_for
         from llmbatch.ui.verify import reconciliation_text
 
-        width = terminal_width(2 if all else 1)
-        text = reconciliation_text(account, examples, width, symbols_for(ENVIRONMENT))
+        fd = 2 if all else 1
+        text = reconciliation_text(
+            account, examples, terminal_width(fd), symbols_for(ENVIRONMENT), colored=is_colored(fd, ENVIRONMENT)
+        )
     (write_stderr if all else out)(text)
     if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
         write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")

@@ -62,7 +62,9 @@ def open_store(
                 store.mend(move_broken=move_broken, hold=hold)
                 undo.pop_all()
             if new and (store.found.ok or store.found.failed):
-                store.found.notices.append(f"{store.folder} is new: which records are in doubt is not known")
+                store.found.notices.append(
+                    f"there was no {store.folder}: what was in flight when the last run ended is not known"
+                )
         except OSError as error:
             raise _unusable(store.path, error) from error
         try:

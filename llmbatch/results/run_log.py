@@ -55,10 +55,21 @@ def write_header(path: Path, asked: Mapping[str, Any], version: int = VERSION) -
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Name the options that differ, with their values."""
+    before, now = _one_by_one(before), _one_by_one(now)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return "; ".join(f"{name}: {_short(before.get(name))} before, {_short(now.get(name))} now" for name in names)
 
 
+def _one_by_one(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those that hold parameters taken apart, so that a difference names the parameter."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat |= {f"{name} {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
 def _short(value: Any) -> str:
+    if value is None:
+        return "none"
     text = json.dumps(value).decode()
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -64,12 +64,20 @@ class HttpxLane(BaseLane):
             raise broken(in_words(error)) from error
         except BaseException as error:
             await self.aclose()
-            if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not trace.began:
-                raise httpx.ConnectError(in_words(error)) from error
+            if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError) and not trace.began:
+                raise httpx.ConnectError(self._through_proxy(in_words(error))) from error
             raise
         if not clean:
             await self.aclose()
         return _reply(response, chunks)
+
+    def _through_proxy(self, words: str) -> str:
+        """Name the proxy in words about a connection: it is what a person checks first."""
+        return (
+            words
+            if self._proxy is None
+            else f"through the proxy {httpx.URL(self._proxy).netloc.decode('ascii')}: {words}"
+        )
 
     def _open(self, secure: bool) -> httpx.AsyncHTTPTransport:
         proxy = None

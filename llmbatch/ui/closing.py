@@ -39,7 +39,8 @@ def closings_of(
             yield Closing("saved", _saved(summary, output))
         continues = output is not None and not summary.pending
         if summary.hint:
-            yield Closing("next", _leading_to_a_command(summary.hint) if continues else summary.hint, has_command=True)
+            hint = _begun_small(summary.hint)
+            yield Closing("next", _leading_to_a_command(hint) if continues else hint, has_command=True)
         if continues:
             yield Closing("" if summary.hint else "next", same_command, has_command=True)
     if summary.pending:
@@ -62,11 +63,19 @@ def closings_of(
 
 def _next_step(summary: Summary) -> str:
     kinds = summary.failed.keys()
-    if kinds - _OF_THE_INPUT - _PAID_FOR:
-        return "the same command sends what failed again"
-    if kinds and kinds <= _OF_THE_INPUT:
+    kept = sorted(kinds & (_OF_THE_INPUT | _PAID_FOR))
+    if kinds - set(kept):
+        return "the same command sends what failed again" + (f", but not {' and '.join(kept)}" if kept else "")
+    if not kinds:
+        return "the same command keeps these failures; it sends records that you correct, and all with --redo all"
+    if kinds <= _OF_THE_INPUT:
         return "correct these records in the input; the same command sends only them"
     return "the same command sends none of these again; --redo all does, paid for or not"
+
+
+def _begun_small(hint: str) -> str:
+    """Begin a sentence as the other lines of the summary begin; names and abbreviations stay as they are."""
+    return hint[:1].lower() + hint[1:] if hint[1:2].islower() or hint[1:2] == " " else hint
 
 
 def _leading_to_a_command(hint: str) -> str:

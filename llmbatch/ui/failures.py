@@ -12,6 +12,8 @@ __all__ = ["failure_lines"]
 
 KINDS = 12
 """Kinds of failure that are told apart."""
+READABLE = 36
+"""Cells of a message that still says something; with fewer beside its kind it stands below."""
 
 
 def failure_lines(
@@ -29,9 +31,14 @@ def failure_lines(
     for (kind, _), count, name in zip(kinds, counts, names, strict=False):
         head = f"{count:>{wide}} {name:<{long}}"
         example = examples.get(kind)
-        if example is not None:
-            head += "  " + _example(example, symbols, redact, width - len(head) - 2)
-        lines.append(crop(head.rstrip(), width, symbols.ellipsis))
+        room = width - len(head) - 2
+        if example is None or room - len(_which(example)) - len(symbols.dot) < READABLE:
+            lines.append(crop(head.rstrip(), width, symbols.ellipsis))
+            if example is not None:
+                indent = " " * (wide + 1)
+                lines.append(indent + _example(example, symbols, redact, width - len(indent)))
+        else:
+            lines.append(f"{head}  {_example(example, symbols, redact, room)}")
     if len(kinds) > KINDS:
         lines.append(f"and {counted(len(kinds) - KINDS, 'other kind')}")
     return lines
@@ -39,10 +46,14 @@ def failure_lines(
 
 def _example(example: FailureExample, symbols: Symbols, redact: Callable[[str], str], width: int) -> str:
     """Write which record it was and what it was told; the message is what gets shorter."""
-    which = f"id {printable(str(example.id), 24)}" if example.id is not None else f"record {example.index:,}"
+    which = _which(example)
     status = f"HTTP {example.status}: " if example.status else ""
     room = width - len(which) - len(symbols.dot)
     if room < 12:
-        return which if len(which) <= width else ""
+        return crop(which, width, symbols.ellipsis)
     message = crop(printable(redact(f"{status}{example.message}"), 500), room, symbols.ellipsis)
     return f"{which}{symbols.dot}{message}"
+
+
+def _which(example: FailureExample) -> str:
+    return f"id {printable(str(example.id), 24)}" if example.id is not None else f"record {example.index:,}"

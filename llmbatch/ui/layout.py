@@ -32,13 +32,15 @@ def crop_middle(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def flow(items: Iterable[str], width: int, between: str = " · ", ellipsis: str = "…") -> list[str]:
-    """Put items on lines of at most `width` cells; only an item that is wider by itself is cut."""
+    """Put items on lines of at most `width` cells; one that is wider by itself is broken between its words."""
     lines: list[str] = []
     for item in items:
         if lines and cell_len(lines[-1]) + cell_len(between) + cell_len(item) <= width:
             lines[-1] += between + item
-        else:
+        elif cell_len(item) <= width or " " not in item:
             lines.append(crop(item, width, ellipsis))
+        else:
+            lines += flow(item.split(" "), width, " ", ellipsis)
     return lines
 
 

@@ -12,7 +12,7 @@ from llmbatch.ui.histogram import bar_line, histogram
 from llmbatch.ui.layout import flow, table
 from llmbatch.ui.summary import LABEL
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.units import duration, money, period
+from llmbatch.ui.units import duration, latency_ranks, money, period
 
 __all__ = ["MODEL_COLUMNS", "MODEL_FIGURES", "Fact", "account_rows", "account_text", "model_rows"]
 
@@ -78,7 +78,7 @@ def _block(files: int, total: Stats, symbols: Symbols, width: int) -> Iterator[t
         yield "in doubt", line(_counted(total.possibly_billed, "possibly billed without an answer"))
     if total.latencies:
         shape = histogram(total.latencies)
-        ranks = (f"{rank} {duration(seconds)}" for rank, seconds in total.latency_s().items())
+        ranks = latency_ranks(total.latency_s(), len(total.latencies))
         yield "latency", line(*ranks, bar_line(shape.counts, symbols.bars) if shape is not None else "")
     tokens = total.tokens
     if tokens.total():
@@ -137,7 +137,9 @@ def account_rows(files: int, total: Stats) -> list[Fact]:
     if total.cost_usd is not None:
         partly = f" ({counted(total.unpriced, 'answer')} without a price)" if total.unpriced else ""
         rows.append(Fact("cost", f"{money(total.cost_usd)}{partly}", ("cost_usd", *(["unpriced"] if partly else []))))
-    if latency := total.latency_s():
+    if len(total.latencies) == 1:
+        rows.append(Fact("latency", duration(total.latencies[0]), ("latency_s.p50",)))
+    elif latency := total.latency_s():
         ranks = tuple(f"latency_s.{rank}" for rank in latency)
         rows.append(Fact("latency p50, p95, p99", ", ".join(map(duration, latency.values())), ranks))
     if total.first_started_at and total.last_started_at:

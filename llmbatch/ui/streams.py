@@ -12,7 +12,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.core.stderr import write_stderr
+from llmbatch.core.stderr import from_here, write_stderr
 from llmbatch.results.stream_sink import StreamSink
 from llmbatch.ui.units import duration
 
@@ -87,7 +87,7 @@ class EventLog:
                     self._tell(f"waiting {duration(wait)}: {_fault(fault)}")
 
     def _tell(self, text: str) -> None:
-        self._say(f"llmbatch: {printable(self._redact(text), 500)}")
+        self._say(f"llmbatch: {printable(from_here(self._redact(text)), 500)}")
 
 
 def _stopping(reason: str, in_flight: int, grace: float) -> str:
@@ -97,6 +97,8 @@ def _stopping(reason: str, in_flight: int, grace: float) -> str:
 
 
 def _fault(fault: Fault) -> str:
+    if fault.message.startswith(fault.kind):
+        return fault.message
     status = f" (HTTP {fault.status})" if fault.status else ""
     return f"{fault.kind}{status}: {fault.message}"
 
@@ -111,7 +113,7 @@ def stdout_sink(*, escape: bool = True) -> Callable[[bytes], None]:
 
 def notice(text: str) -> None:
     """Write a notice to stderr."""
-    write_stderr(f"llmbatch: {printable(text)}\n".encode("utf-8", "replace"))
+    write_stderr(f"llmbatch: {printable(from_here(text))}\n".encode("utf-8", "replace"))
 
 
 def terminal_width(fd: int) -> int | None:

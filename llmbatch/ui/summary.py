@@ -17,7 +17,7 @@ from llmbatch.ui.failures import failure_lines
 from llmbatch.ui.histogram import bar_line, histogram
 from llmbatch.ui.layout import flow, table
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.units import duration, money, rate, share
+from llmbatch.ui.units import duration, latency_ranks, money, rate, share
 
 __all__ = ["LABEL", "show_summary", "verdict"]
 
@@ -73,7 +73,8 @@ def verdict(summary: Summary, symbols: Symbols) -> list[str]:
     """Say how a run ended, as parts of one line: answered of all, what is open or failed, time, cost."""
     answered = summary.ok + summary.done_before
     failed = sum(summary.failed.values()) + summary.failed_before
-    parts = [f"{_sign(summary, symbols)} {answered:,} of {summary.read:,} answered"]
+    done = f"{answered:,} of {summary.read:,} answered" if summary.read else "no records"
+    parts = [f"{_sign(summary, symbols)} {done}"]
     for count, words in (
         (failed, "failed"),
         (summary.pending, "in batches"),
@@ -101,8 +102,11 @@ def _style(summary: Summary) -> str:
     return "bold yellow" if summary.exit_code in _OPEN else "bold red"
 
 
-_OPEN = (ExitCode.CEILING, ExitCode.HELD, ExitCode.PENDING, ExitCode.READER_GONE)
-"""The ends after which no person must act, but not all is done."""
+_OPEN = (
+    *(ExitCode.CEILING, ExitCode.HELD, ExitCode.PENDING, ExitCode.READER_GONE),
+    *(ExitCode.INTERRUPT, ExitCode.TERMINATED, ExitCode.HANGUP),
+)
+"""The ends after which nothing is wrong, but not all is done."""
 
 
 def _block(
@@ -145,7 +149,8 @@ def _block(
         yield "limited by", line(*limits.split(", "))
     if summary.latency_s:
         shape = histogram([*chain.from_iterable(tally.latencies for tally in summary.models.values())])
-        ranks = (f"{rank} {duration(seconds)}" for rank, seconds in summary.latency_s.items())
+        answers = sum(len(tally.latencies) for tally in summary.models.values())
+        ranks = latency_ranks(summary.latency_s, answers)
         yield "latency", line(*ranks, bar_line(shape.counts, symbols.bars) if shape is not None else "")
     if summary.input_tokens or summary.output_tokens:
         cached = summary.cached_input_tokens

@@ -1,9 +1,10 @@
 """Numbers as people read them: durations, money, shares."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-__all__ = ["clock", "duration", "money", "period", "rate", "share"]
+__all__ = ["clock", "duration", "latency_ranks", "money", "period", "rate", "share"]
 
 
 def duration(seconds: float) -> str:
@@ -17,6 +18,13 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def latency_ranks(latency_s: Mapping[str, float], answers: int) -> list[str]:
+    """Write percentiles with their names; a single answer has none, and its latency is all there is to say."""
+    if answers == 1:
+        return [duration(seconds) for seconds in latency_s.values()][:1]
+    return [f"{rank} {duration(seconds)}" for rank, seconds in latency_s.items()]
 
 
 def money(dollars: float) -> str:

@@ -3,48 +3,53 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
 from rich.text import Text
 
 from llmbatch.app.verify import Finding, Problem, Reconciliation
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.ui.console import WIDE, facts, plain_text
+from llmbatch.ui.console import WIDE, facts, painted, plain_text
 from llmbatch.ui.layout import flow
 from llmbatch.ui.symbols import Symbols
 
 __all__ = ["reconciliation_text"]
 
 _WORDS = {
-    Problem.MISSING: "missing: records without a result",
-    Problem.PENDING: "pending: records that are in a batch at a provider",
-    Problem.ORPHAN: "orphan: results without a record",
+    Problem.MISSING: "missing: records without a result; the same run again sends them",
+    Problem.PENDING: "pending: records in a batch at a provider; the same run again collects them",
+    Problem.ORPHAN: "orphan: results without a record; a run with --prune moves them to FILE.state",
     Problem.REPEATED: "repeated: one more result of the same record",
-    Problem.BROKEN: "broken: lines that are not results",
+    Problem.BROKEN: "broken: lines that are not results; a run with --move-broken moves them to FILE.state",
 }
 
 
 def reconciliation_text(
-    account: Reconciliation, examples: Mapping[Problem, Sequence[Finding]], width: int | None, symbols: Symbols
+    account: Reconciliation,
+    examples: Mapping[Problem, Sequence[Finding]],
+    width: int | None,
+    symbols: Symbols,
+    *,
+    colored: bool = False,
 ) -> bytes:
     """Write the verdict, the table, then examples of each problem."""
-
-    def parts() -> Iterator[RenderableType]:
-        sign = symbols.good if account.complete else symbols.bad
-        for line in flow(_verdict(account, sign), width or WIDE, symbols.dot, symbols.ellipsis):
-            yield Text(line)
-        yield facts(_rows(account))
-        for problem, findings in examples.items():
-            if not findings:
-                continue
-            yield Text(f"{_WORDS[problem]}")
-            for finding in findings:
-                yield Text(f"  {printable(_one(finding.place), 200)}", overflow="fold")
+    sign, style = (symbols.good, "1;32") if account.complete else (symbols.bad, "1;31")
+    verdict = flow(_verdict(account, sign), width or WIDE, symbols.dot, symbols.ellipsis)
+    text = "".join(f"{painted(line, style, colored)}\n" for line in verdict).encode("utf-8", "replace")
+    text += plain_text([facts(_rows(account))], width)
+    for problem, findings in examples.items():
+        if findings:
+            words = flow(_WORDS[problem].split(" "), width or WIDE, " ", symbols.ellipsis)
+            text += "".join(f"{painted(line, '1', colored)}\n" for line in words).encode()
             more = account.problems[problem] - len(findings)
-            if more:
-                yield Text(f"  … and {more:,} more; --all lists them")
+            text += plain_text(_listed(findings, more, symbols), width)
+    return text
 
-    return plain_text(parts(), width)
+
+def _listed(findings: Sequence[Finding], more: int, symbols: Symbols) -> Iterator[Text]:
+    for finding in findings:
+        yield Text(f"  {printable(_one(finding.place), 200)}", overflow="fold")
+    if more:
+        yield Text(f"  {symbols.ellipsis} and {more:,} more; --all lists them")
 
 
 def _rows(account: Reconciliation) -> list[tuple[str, str]]:

@@ -35,6 +35,9 @@ FLAGS = [option.flag for option in OPTIONS]
         ("--env-file", ". ./.env"),
         ("--requests-per-minute", "--rpm N"),
         ("--estimate", "--dry-run"),
+        ("--explain", "--dry-run"),
+        ("--deployment", "-m NAME"),
+        ("-O", "-o FILE"),
         ("--offset", "--limit N"),
         ("--keep-order", "--ordered"),
     ],
@@ -50,6 +53,7 @@ def test_what_is_near_nothing_has_no_answer() -> None:
 def test_no_guess_is_an_option_and_every_option_in_an_answer_exists() -> None:
     shorts = {option.short for option in OPTIONS if option.short}
     for guess, answer in _OPTIONS.items():
+        assert guess.startswith("-") and len(guess) > 1, f"{guess} is no option"
         assert guess not in FLAGS and guess not in shorts, f"{guess} exists: remove it from the guesses"
         told = set(re.findall(r"(?<!\S)--[a-z][a-z-]+", answer)) - {"--version", "--profile"}
         assert told <= set(FLAGS), f"{guess}: {told - set(FLAGS)} does not exist"

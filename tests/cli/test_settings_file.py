@@ -198,3 +198,4 @@ def test_a_variable_that_nothing_reads_is_told_with_the_nearest(
     _, said = cli("run", "nosuch.jsonl", "-m", "m", "--key-env", "LLMBATCH_MY_OWN")
     assert f"{name} is not read by anything; did you mean {near}?" in said and "LLMBATCH_MY_OWN" not in said
     assert name not in cli("run", "nosuch.jsonl", "-m", "m", "-q")[1]
+    assert f"{name} is not read by anything" in cli("config", "show", "--changed")[1]

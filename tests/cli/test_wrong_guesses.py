@@ -1,5 +1,6 @@
 """Each wrong guess that people make is answered in one or two lines that name the right words."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,14 +31,28 @@ def test_a_wrong_flag_of_run_is_answered(words: str, cli: Cli, one_record: str) 
     assert code == 2 and GUESSES[words] in said and len(said) < 400, said
 
 
-@pytest.mark.parametrize("name", ["claude", "google", "OpenAI", "ANTHROPIC"])
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("claude", "anthropic.com"),
+        ("google", "googleapis.com"),
+        ("OpenAI", "openai.com"),
+        ("ANTHROPIC", "anthropic.com"),
+    ],
+)
 def test_other_names_of_a_provider_are_understood(
-    name: str, home: Path, one_record: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    name: str,
+    host: str,
+    home: Path,
+    one_record: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from llmbatch.cli import main
 
     monkeypatch.setattr("sys.argv", ["llmbatch", "run", one_record, "-m", "m", "-p", name, "--dry-run"])
-    assert main.run_to_code() == 0, capfd.readouterr().err
+    assert main.run_to_code() == 0
+    assert host in json.loads(capfd.readouterr().out)["url"]
 
 
 def _no_files(home: Path) -> None:

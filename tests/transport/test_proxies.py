@@ -189,7 +189,21 @@ def test_the_key_is_not_shown_to_a_proxy_on_the_way_to_https(run: Run) -> None:
             through = sender("https://api.example/v1", proxy_url(server))
             fault = assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
             await through.aclose()
-            assert "407" in fault.message
+            assert "407" in fault.message and f"the proxy 127.0.0.1:{server.port}: " in fault.message
+
+    run(scene())
+
+
+@pytest.mark.parametrize("url", ["https://api.example/v1", "http://api.example/v1"])
+def test_a_proxy_that_is_not_there_is_named_and_its_password_is_not(url: str, run: Run) -> None:
+    async def scene() -> None:
+        async with serving(answering(ok(b"1"))) as server:
+            proxy = proxy_url(server, "user:secret@")
+        through = sender(url, proxy)
+        fault = assert_fault(await through.send(asking()), Kind.CONNECTION, Billing.UNBILLED, scope=Scope.RUN)
+        await through.aclose()
+        assert fault.message.startswith(f"through the proxy 127.0.0.1:{server.port}: ")
+        assert "secret" not in fault.message
 
     run(scene())
 

@@ -31,6 +31,13 @@ def test_items_flow_in_order_and_are_never_broken(items: list[str], width: int) 
     assert all(cell_len(line) <= width for line in lines)
 
 
+@given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=30), st.integers(10, 40))
+def test_an_item_wider_than_the_screen_is_broken_between_its_words(words: list[str], width: int) -> None:
+    lines = flow([" ".join(words)], width)
+    assert [word for line in lines for word in line.split(" ")] == words
+    assert all(cell_len(line) <= width for line in lines)
+
+
 @given(
     st.lists(st.tuples(TEXT, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=6), st.integers(40, 200)
 )

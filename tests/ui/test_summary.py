@@ -60,6 +60,8 @@ def test_the_first_line_is_the_verdict() -> None:
     assert shown(SUMMARY)[0] == "✗ 593 of 600 answered · 7 failed · 9.8 s · $0.0214"
     good = replace(SUMMARY, ok=600, failed={}, examples={}, exit_code=0)
     assert shown(good)[0] == "✓ 600 of 600 answered · 9.8 s · $0.0214"
+    stopped = replace(SUMMARY, ok=80, failed={}, not_started=520, stopped="interrupted by Ctrl-C", exit_code=130)
+    assert shown(stopped)[0] == "• 80 of 600 answered · 520 not sent · 9.8 s · $0.0214"
     held = replace(SUMMARY, ok=590, failed={}, done_before=7, held=3, exit_code=7, cost_usd=None)
     assert shown(held)[0] == "• 597 of 600 answered · 3 in doubt · 9.8 s"
     assert shown(SUMMARY, symbols=ASCII)[0] == "failed: 593 of 600 answered, 7 failed, 9.8 s, $0.0214"
@@ -77,6 +79,19 @@ def test_what_limited_the_run_and_what_it_took_are_said() -> None:
     assert "limited by refusals 62% of the time · finding the pace 10%" in text
     assert "latency    p50 820 ms · p95 2.1 s · p99 4 s · " in text
     assert "8,000,000 in from cache (65%)" in text and "12 sent again" in text
+
+
+def test_a_message_without_room_beside_its_kind_stands_below_it() -> None:
+    lines = shown(SUMMARY, 60)
+    place = next(place for place, line in enumerate(lines) if "rate_limited" in line)
+    assert lines[place] == "failed     5 rate_limited"
+    assert lines[place + 1].startswith("             id q17 · HTTP 429: Bearer [key] is over")
+
+
+def test_a_single_answer_has_no_percentiles() -> None:
+    one = {"m": ModelTally(1, 1, None, array("f", [0.82]), 0, 5, 7, 0)}
+    text = "\n".join(shown(replace(SUMMARY, models=one, latency_s={"p50": 0.82, "p95": 0.82, "p99": 0.82})))
+    assert "latency    820 ms\n" in text and "p95" not in text
 
 
 @pytest.mark.parametrize("symbols", [UNICODE, ASCII], ids=["unicode", "ascii"])
@@ -111,7 +126,7 @@ def test_a_run_without_records_is_summed_up_too() -> None:
         cost_usd=None,
         exit_code=0,
     )
-    assert shown(empty)[0] == "✓ 0 of 0 answered · 0 ms"
+    assert shown(empty)[0] == "✓ no records · 0 ms"
 
 
 @pytest.mark.parametrize(
@@ -119,9 +134,14 @@ def test_a_run_without_records_is_summed_up_too() -> None:
     [
         ({"invalid_record": 2, "duplicate_id": 1}, 0, "correct these records in the input"),
         ({"invalid_record": 2}, 1, "correct these records in the input"),
-        ({"invalid_record": 2, "rate_limited": 1}, 0, "the same command sends what failed again"),
+        ({"rate_limited": 1}, 0, "the same command sends what failed again"),
+        (
+            {"invalid_record": 2, "schema": 1, "rate_limited": 1},
+            0,
+            "the same command sends what failed again, but not invalid_record and schema",
+        ),
         ({"schema": 2}, 0, "the same command sends none of these again; --redo all does"),
-        ({}, 1, "the same command sends none of these again; --redo all does"),
+        ({}, 1, "the same command keeps these failures; it sends records that you correct"),
     ],
 )
 def test_the_same_command_is_named_only_where_it_helps(failed: dict[str, int], before: int, step: str) -> None:

@@ -144,7 +144,7 @@ def test_two_interrupts_end_a_run_whose_checks_have_no_end(llmbatch: Command, mo
     run.signal(signal.SIGINT)
     run.read_error("interrupt again")
     run.signal(signal.SIGINT)
-    assert run.wait(5) == 130
+    assert run.wait() == 130
     until(lambda: not any(is_alive(pid) for pid in processes))
 
 

@@ -16,7 +16,7 @@ import anyio.lowlevel
 from llmbatch.mock.server import serve
 from llmbatch.mock.settings import MockSettings
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @contextmanager

@@ -134,12 +134,12 @@ def test_a_create_that_makes_no_sense_is_refused(
 
 def test_expired_and_cancelled_requests_did_not_run(client: Callable[..., anthropic.Anthropic], tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
-    one = client(ledger=str(ledger), batch_delay=1.5)
+    one = client(ledger=str(ledger), batch_delay=4.0)
     requests = [request(f"r{n}", "[[mock:batch expire]]" if n < 5 else f"q{n}") for n in range(30)]
     batch = one.messages.batches.create(requests=requests)
     with pytest.raises(anthropic.BadRequestError):
         one.messages.batches.delete(batch.id)
-    until(lambda now: now > batch.created_at.timestamp() + 0.5, time.time)
+    until(lambda now: now > batch.created_at.timestamp() + 1.0, time.time)
     assert one.messages.batches.cancel(batch.id).processing_status == "canceling"
     counts = ended(one, batch).request_counts
     rows = list(one.messages.batches.results(batch.id))

@@ -172,7 +172,7 @@ def test_a_batch_that_expires_has_no_results_and_ran_nothing(
 
 
 def test_a_cancelled_batch_keeps_what_has_run(client: Callable[..., genai.Client]) -> None:
-    one = client(batch_delay=1.0)
+    one = client(batch_delay=3.0)
     job = submit(one, *(line(f"r{n}", f"q{n}") for n in range(40)))
     root = one._api_client._http_options.base_url
     until(

@@ -88,7 +88,7 @@ def test_a_file_with_one_bad_line_does_not_run(client: Callable[..., Mistral], b
 
 
 def test_a_cancelled_job_keeps_what_has_run(client: Callable[..., Mistral]) -> None:
-    one = client(batch_delay=1.0)
+    one = client(batch_delay=3.0)
     job = submit(one, *(line(f"r{n}", f"q{n}") for n in range(40)))
     until(lambda seen: seen.completed_requests > 3, lambda: one.batch.jobs.get(job_id=job.id))
     assert one.batch.jobs.cancel(job_id=job.id).status == "CANCELLATION_REQUESTED"

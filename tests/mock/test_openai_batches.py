@@ -179,7 +179,7 @@ def test_rows_expire_go_missing_come_twice_and_are_broken_as_ordered(client: Cal
 
 
 def test_a_cancelled_batch_keeps_what_has_run(client: Callable[..., openai.OpenAI]) -> None:
-    one = client(batch_delay=1.0)
+    one = client(batch_delay=3.0)
     batch = submit(one, *(openai_line(f"r{n}", f"q{n}") for n in range(40)))
     until(lambda seen: seen.request_counts.completed > 3, lambda: one.batches.retrieve(batch.id))
     assert one.batches.cancel(batch.id).status == "cancelling"

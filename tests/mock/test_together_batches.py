@@ -72,7 +72,7 @@ def test_a_missing_file_shows_after_the_create(http: Callable[..., httpx.Client]
 
 
 def test_a_cancelled_batch_and_live_answers_have_the_same_root(http: Callable[..., httpx.Client]) -> None:
-    with http(batch_delay=1.0) as client:
+    with http(batch_delay=2.0) as client:
         job = submit(client, openai_line("a"))
         assert client.post(f"/batches/{job['id']}/cancel").json()["status"] == "CANCELING"
         assert ended(client, job)["status"] == "CANCELLED"

@@ -180,7 +180,7 @@ def test_an_answer_cut_short_that_may_be_complete_is_read(run: Run, opening: Ope
 def test_a_whole_answer_whose_length_is_wrong_is_read_when_time_is_out(run: Run, opening: Open) -> None:
     async def scene() -> None:
         answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"
-        async with serving(saying(answer), silence) as server, opening(server.url, timeout=0.2) as sender:
+        async with serving(saying(answer), silence) as server, opening(server.url, timeout=0.4) as sender:
             result = await sender.send(asking())
             assert body_of(result) == b"{}"
             assert isinstance(result, Reply) and result.cut
@@ -345,7 +345,7 @@ def test_endless_interim_answers_are_cut_off(run: Run, opening: Open, lane_class
 
     async def scene() -> None:
         interim = b"HTTP/1.1 102 Processing\r\nx: %s\r\n\r\n" % (b"y" * 4000)
-        async with serving(_more(b"", interim)) as server, opening(server.url, timeout=0.15) as sender:
+        async with serving(_more(b"", interim)) as server, opening(server.url, timeout=0.3) as sender:
             kind = Kind.PROTOCOL if lane_class is Http11Lane else Kind.TIMEOUT
             assert_fault(await sender.send(asking()), kind, Billing.DOUBTFUL)
 
@@ -374,7 +374,7 @@ def test_chunks_of_hardly_any_body_are_cut_off(run: Run, opening: Open, lane_cla
 
     async def scene() -> None:
         script = _more(CHUNKED, b"1;a=" + b"b" * 4000 + b"\r\nx\r\n")
-        async with serving(script) as server, opening(server.url, body=1 << 17, timeout=0.15) as sender:
+        async with serving(script) as server, opening(server.url, body=1 << 17, timeout=0.3) as sender:
             result = await sender.send(asking())
             if lane_class is Http11Lane:
                 assert_fault(result, Kind.TOO_LARGE, Billing.BILLED, retry=False)

@@ -135,7 +135,7 @@ def test_a_deadline_within_an_early_answer_is_doubtful(run: Run, opening: Open, 
             await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal")
             await asyncio.Event().wait()
 
-        async with serving(script) as server, opening(server.url, timeout=0.15) as sender:
+        async with serving(script) as server, opening(server.url, timeout=0.3) as sender:
             billing = Billing.DOUBTFUL if lane_class is Http11Lane else Billing.UNBILLED
             assert_fault(await sender.send(asking(LARGE)), Kind.TIMEOUT, billing)
 

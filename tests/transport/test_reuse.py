@@ -217,7 +217,7 @@ def test_ended_before_the_body_was_whole_is_not_billed(run: Run, opening: Open) 
             await peer.heard.wait()
             await asyncio.Event().wait()
 
-        async with serving(script) as server, opening(server.url, timeout=0.15) as sender:
+        async with serving(script) as server, opening(server.url, timeout=0.3) as sender:
             result = await sender.send(asking(bytes(32 << 20)))
             assert_fault(result, _KIND[type(sender._lane).__name__], Billing.UNBILLED)
 

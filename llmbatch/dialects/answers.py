@@ -28,6 +28,7 @@ __all__ = [
     "read_answer",
     "read_body",
     "request_id",
+    "snake_cased",
     "unparsable",
 ]
 
@@ -77,7 +78,7 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
             read = _parsed_beginning(reply, body, fold, error)
         if reply.cut and isinstance(read, int | float):
             raise CutStream("a number may go on")
-        return read
+        return _events_in_a_list(read, fold) if isinstance(read, list) and len(read) > 1 else read
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
             return Fault(
@@ -88,6 +89,21 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
                 status=reply.status,
             )
         return unparsable(reply, f"the answer is not JSON: {error}")
+
+
+def _events_in_a_list(read: list[Any], fold: Fold) -> Any:
+    """Fold the events of a stream that came as one list; return any other list as it is."""
+    if not has_error(read) and all(map(_is_event, read)):
+        with suppress(ValueError, TypeError, AttributeError, LookupError):
+            return fold(b"data: " + json.dumps(read) + b"\n\ndata: [DONE]\n\n")
+    return read
+
+
+def _is_event(value: Any) -> bool:
+    return isinstance(value, dict) and ("choices" in value or str(value.get("type")).startswith(_EVENTS))
+
+
+_EVENTS = ("response.", "message_", "content_block_", "ping")
 
 
 def _folded(body: bytes, fold: Fold) -> Any:
@@ -214,6 +230,17 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"
 def request_id(reply: Reply) -> str | None:
     """Return the provider's name for the request."""
     return reply.headers.get("x-request-id") or reply.headers.get("request-id")
+
+
+def snake_cased(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return counts under the usual names where they have names like `promptTokens`; else the same object."""
+    names = {name: _CAPITAL.sub(r"_\g<0>", str(name)).lower().lstrip("_") for name in raw}
+    if all(name == own for own, name in names.items()):
+        return raw
+    return {names[own]: snake_cased(value) if isinstance(value, dict) else value for own, value in raw.items()}
+
+
+_CAPITAL = re.compile(r"(?<![A-Z])[A-Z]")
 
 
 def count(value: Any) -> int | None:

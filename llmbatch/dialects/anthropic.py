@@ -10,7 +10,7 @@ from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion, Usage
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import alone, broken_off, count, read_answer, request_id, snake_cased, unparsable
 from llmbatch.dialects.anthropic_request import (
     FOREIGN,
     NAMES,
@@ -179,8 +179,9 @@ def usage(raw: Any) -> Usage | None:
     details = raw.get("output_tokens_details")
     fresh, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
     cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
-    if not (fresh or output or cached or written):
-        return None  # zeros alone mean that tokens were not counted
+    if not (fresh or output or cached or written):  # zeros alone mean that tokens were not counted
+        renamed = snake_cased(raw)
+        return usage(renamed) if renamed is not raw else None
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=output,

@@ -7,7 +7,7 @@ from typing import Any
 from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Completion, Usage
-from llmbatch.dialects.answers import broken_off, count, own_cost, read_answer, request_id, unparsable
+from llmbatch.dialects.answers import broken_off, count, own_cost, read_answer, request_id, snake_cased, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.finish_reasons import is_broken_off, normalised, note_finish, note_tier
 from llmbatch.dialects.openai_messages import tool_calls
@@ -39,6 +39,23 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "r
 _WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content")
 """Fields of a part with its words: Mistral and Databricks put parts into parts."""
 
+
+_ABOUT = frozenset(
+    {
+        "content_filter_result",
+        "content_filter_results",
+        "finish_reason",
+        "index",
+        "logprobs",
+        "matched_stop",
+        "native_finish_reason",
+        "seed",
+        "stop_reason",
+        "token_ids",
+        "usage",
+    }
+)
+"""Fields of a choice beside its message."""
 
 Choice = tuple[str | None, Any, dict[str, Any]]
 """Text, finish reason, and optional fields of a result line."""
@@ -91,6 +108,8 @@ def _choice(choice: dict[str, Any]) -> Choice:
     message = choice.get("message")
     if message is None:
         message = choice.get("delta") or _message_without(choice, finish)
+    elif type(message) is str:
+        message = {"content": message}
     text: Any = message.get("content")
     extra: dict[str, Any] = {}
     if text is not None and type(text) is not str:
@@ -107,13 +126,26 @@ def _choice(choice: dict[str, Any]) -> Choice:
     return text, finish, extra
 
 
+_CONTENTS = ("text", "content", "output_text", "generated_text")
+
+
 def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
-    """Return a message for a choice without one: filtered choices have only a reason, legacy ones a text."""
-    text = choice.get("text")
-    if isinstance(text, str):
-        return {"content": text}
+    """Return a message for a choice without one: filtered choices have only a reason, legacy ones a text.
+
+    Of several messages (Azure's with data of one's own, GigaChat's) the last one of the assistant is the answer. Raises
+    LookupError where the answer may stand in a field of another name.
+    """
+    messages = choice.get("messages")
+    for message in reversed(messages) if isinstance(messages, list) else ():
+        if isinstance(message, dict) and message.get("role", "assistant") == "assistant":
+            return message
+    for name in _CONTENTS:
+        if isinstance(choice.get(name), str | list):
+            return {"content": choice[name]}
     if finish is None:
         raise LookupError("a choice has neither a message nor a reason why")
+    if finish == "stop" and (others := [name for name, value in choice.items() if name not in _ABOUT and value]):
+        raise LookupError(f"a choice has no message but {others[0]!r}")
     return {}
 
 
@@ -245,9 +277,13 @@ def choice_entries(choices: list[Any], read_choice: Callable[[Any], Choice]) -> 
 
 def usage_in(body: dict[str, Any]) -> Any:
     """Find usage in an unusual place: in a choice (Moonshot) or in a field of its own (Groq)."""
-    own = body.get("x_groq")
-    if isinstance(own, dict) and own.get("usage"):
-        return own["usage"]
+    for holder in ("x_groq", "meta", "metadata"):
+        own = body.get(holder)
+        if isinstance(own, dict) and own.get("usage"):
+            return own["usage"]
+    for name in ("usageMetadata", "token_usage", "tokenUsage", "Usage"):
+        if body.get(name):
+            return body[name]
     choices = body.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and choice.get("usage"):
@@ -272,7 +308,8 @@ def usage(raw: Any) -> Usage | None:
     if not tokens_in or tokens_out is None:
         tokens_in, tokens_out = _from_total(raw, tokens_in, tokens_out)
         if not tokens_in and not tokens_out:
-            return None
+            renamed = snake_cased(raw)
+            return usage(renamed) if renamed is not raw else None
     return Usage(
         tokens_in,
         tokens_out,
@@ -284,9 +321,17 @@ def usage(raw: Any) -> Usage | None:
 
 def _from_total(raw: dict[str, Any], tokens_in: int | None, tokens_out: int | None) -> tuple[int | None, int | None]:
     """Return input and output tokens; a missing count is read under other APIs' names or from the total."""
-    tokens_in = tokens_in or count(raw.get("input_tokens")) or tokens_in
-    tokens_out = count(raw.get("output_tokens")) if tokens_out is None else tokens_out
+    tokens_in = tokens_in or _first_count(raw, _INPUTS) or tokens_in
+    tokens_out = _first_count(raw, _OUTPUTS) if tokens_out is None else tokens_out
     rest = (count(raw.get("total_tokens")) or 0) - (tokens_in or 0) - (tokens_out or 0)
     if rest > 0:
         return (tokens_in, rest) if tokens_in else (rest, tokens_out)
     return tokens_in, tokens_out
+
+
+_INPUTS = ("input_tokens", "prompt_token_count", "input_token_count")
+_OUTPUTS = ("output_tokens", "candidates_token_count", "output_token_count", "generated_tokens")
+
+
+def _first_count(raw: dict[str, Any], names: Iterable[str]) -> int | None:
+    return next((number for name in names if (number := count(raw.get(name))) is not None), None)

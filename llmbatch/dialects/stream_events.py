@@ -14,6 +14,7 @@ DONE = "[DONE]"
 ERROR = "error"
 
 _PINGS = frozenset({"ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"})
+_USAGES = ("usage", "usageMetadata", "x_groq")
 _PLAIN = frozenset({"id", "choices", "created", "model", "object", "service_tier", "system_fingerprint", "usage"})
 """Fields that hold no error."""
 _ENDS = frozenset({"done", "[done]", "[done", '"[done]"', "end", "[end]"})
@@ -28,13 +29,15 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     """Yield the events that have content.
 
     An error of any shape becomes the field `error` of an event named ERROR, which is the last: a `[DONE]` that follows
-    an error does not make the answer complete. `[DONE]` is the last event, too. A message alone is an error, unless the
-    answer begins after it. Raises ValueError for an event that is not a JSON object.
+    an error does not make the answer complete. `[DONE]` is the last event, too; usage that a server sends after it is
+    put before it. A message alone is an error, unless the answer begins after it.
+    Raises ValueError for an event that is not a JSON object.
     """
     parse = json.event_parser(stream)
     notice: dict[str, Any] | None = None
     begun = False
-    for name, data in events(stream):
+    received = events(stream)
+    for name, data in received:
         if data == b"[DONE]":
             break
         try:
@@ -79,7 +82,23 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     else:
         if notice is None:
             return
-    yield (DONE, {}) if notice is None else (ERROR, {"error": notice})
+    if notice is None:
+        yield from _usage_after(received)
+        yield DONE, {}
+    else:
+        yield ERROR, {"error": notice}
+
+
+def _usage_after(received: Iterator[tuple[str, bytes]]) -> Iterator[StreamEvent]:
+    """Yield the usage in events after the end. Nothing else there can change the answer, broken pieces neither."""
+    with suppress(ValueError):
+        for name, data in received:
+            with suppress(ValueError):
+                value = json.loads_shallow(data)
+                if type(value) is dict and not value.get("choices"):
+                    counted = {field: used for field in _USAGES if (used := value.get(field))}
+                    if counted:
+                        yield name, counted
 
 
 def _without_done(data: bytes) -> tuple[bytes, bool]:

@@ -12,6 +12,7 @@ import httpx
 
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.base import Trace, may_be_complete
+from llmbatch.transport.chunks import Chunks
 from llmbatch.transport.errors import in_words
 from llmbatch.transport.head import joined, mended
 from llmbatch.transport.limits import AnswerTooLarge, Limits
@@ -48,9 +49,11 @@ class Connection(asyncio.Protocol):
         self._status = 0
         """The status of the answer that comes in, once its head is complete; else 0."""
         self._head = b""
-        """The bytes of the answer, until its head is complete."""
+        """The bytes of the answer, until something of its body is read."""
         self._mends = False
         """Whether the head has an error that may be mended once it is complete."""
+        self._refused_chunks: Chunks | None = None
+        """Reads the rest of an answer whose chunks the parser refuses."""
         self._headers: dict[str, str] = {}
         self._repeated: list[tuple[str, str]] = []
         self._chunks: list[bytes] = []
@@ -188,10 +191,12 @@ class Connection(asyncio.Protocol):
             return
         self._trace.answered = True
         before = self._received
-        if not self._status:
+        if not self._received:
             self._head += data
         if self._mends:
             self._mend(httpx.RemoteProtocolError("not HTTP/1.1: the head cannot be mended"))
+        elif self._refused_chunks is not None:
+            self._join(self._refused_chunks, data)
         else:
             self._parse(data)
         if self._reply is not None:
@@ -209,7 +214,29 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(cause)
         except httptools.HttpParserError as error:
-            self._mend(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
+            wrong = httpx.RemoteProtocolError(f"not HTTP/1.1: {error}")
+            _, ended, body = self._head.partition(b"\r\n\r\n")
+            if not self._status:
+                self._mend(wrong)
+            elif ended and self._headers.get("transfer-encoding", "").lower() == "chunked":
+                self._refused_chunks = Chunks()
+                self._join(self._refused_chunks, body)
+            else:
+                self._fail(wrong)
+
+    def _join(self, chunks: Chunks, data: bytes) -> None:
+        """Read chunks that the parser refused; nothing follows them on this connection."""
+        self.open = False
+        try:
+            self.on_body(chunks.feed(data))
+        except ValueError as error:
+            self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
+        except AnswerTooLarge as error:
+            self._fail(error)
+        else:
+            if chunks.ended:
+                status, self._status = self._status, 0
+                self._complete(status)
 
     def _mend(self, error: BaseException) -> None:
         """Parse again an answer whose head can be mended; fail with the error if it cannot."""
@@ -221,6 +248,7 @@ class Connection(asyncio.Protocol):
         else:
             self._mends = answer is None and bool(head)
         if answer is not None:
+            self._head = answer
             self._headers, self._repeated = {}, []
             self._parser = self._new_parser()
             self._parse(answer)
@@ -284,13 +312,13 @@ class Connection(asyncio.Protocol):
         """Begin the body."""
         if self._headers.get("transfer-encoding", "").lower() == "identity":
             raise _Identity
-        self._head = b""
         self._status = self._parser.get_status_code()
         if self._status < 100:
             raise httpx.RemoteProtocolError(f"not HTTP/1.1: status {self._status}")
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body, up to the cap."""
+        self._head = b""
         self._chunks.append(data)
         self._received += len(data)
         if self._received > self._limits.body:
@@ -299,6 +327,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Return the answer; after an interim one (100, 103) wait for the final one."""
         status, self._status = self._status, 0
+        self._head = b""
         if status < 200:
             return
         if not self._parser.should_keep_alive():

@@ -104,29 +104,39 @@ def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: ", ".join(several) for name, several in values.items()}
 
 
-def mended(answer: bytes) -> bytes | None:
-    """Return an answer whose head has its length once; None while the head is incomplete.
+_FIELD = re.compile(rb"([\w!#$%&'*+.^`|~-]+)([ \t]*):(.*)", re.DOTALL)
+"""A header line: its name, blanks that should not be there, and its value (RFC 9110, 5.1 and 5.5; RFC 9112, 5.1)."""
 
-    A length that is repeated (by a server and its proxy, in two lines or in one) is one length, and a transfer encoding
-    of `identity` is none. Raises ValueError when the head has neither of these errors.
+
+def mended(answer: bytes) -> bytes | None:
+    """Return an answer whose head has its length once, and header lines alone; None while the head is incomplete.
+
+    A length that is repeated (by a server and its proxy, in two lines or in one) is one length, a transfer encoding
+    of `identity` is none, a line that is no header is dropped, and blanks before a colon are none. Raises ValueError
+    when the head has none of these errors.
     """
     head, ended, body = answer.partition(b"\r\n\r\n")
     if not ended:
         return None
-    lines: list[bytes] = []
+    status, *fields = head.split(b"\r\n")
+    lines = [status]
     lengths: set[bytes] = set()
-    dropped = False
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        name, value = name.strip().lower(), value.strip()
+    wrong = False
+    for line in fields:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            wrong = True
+            continue
+        name, value = field[1].lower(), field[3].strip()
         if name == b"content-length":
-            dropped |= bool(lengths) or b"," in value
+            wrong |= bool(lengths) or b"," in value
             lengths |= {length.strip() for length in value.split(b",")}
         elif name == b"transfer-encoding" and value.lower() == b"identity":
-            dropped = True
+            wrong = True
         else:
-            lines.append(line)
-    if not dropped or len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+            wrong |= bool(field[2])
+            lines.append(field[1] + b": " + value)
+    if not wrong or len(lengths) > 1 or not all(length.isdigit() for length in lengths):
         raise ValueError("the head cannot be mended")
     lines += [b"content-length: " + length for length in lengths]
     return b"\r\n".join(lines) + ended + body

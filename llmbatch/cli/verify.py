@@ -177,9 +177,9 @@ def _verify(
         from llmbatch.ui.verify import reconciliation_text
 
         fd = 2 if all else 1
-        text = reconciliation_text(
-            account, examples, terminal_width(fd), symbols_for(ENVIRONMENT), colored=is_colored(fd, ENVIRONMENT)
-        )
+        colored = is_colored(fd, ENVIRONMENT)
+        text = reconciliation_text(account, examples, terminal_width(fd), symbols_for(ENVIRONMENT), colored=colored)
+        out = stdout_sink(escape=not colored)
     (write_stderr if all else out)(text)
     if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
         write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")

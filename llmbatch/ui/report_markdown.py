@@ -1,5 +1,6 @@
 """The report as Markdown, for the step summary of a CI system."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from llmbatch.core.printable import printable
@@ -11,23 +12,26 @@ from llmbatch.ui.report import MODEL_COLUMNS, account_rows, model_rows
 
 __all__ = ["report_markdown"]
 
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+-.!|~&:@"})
+_SPECIAL = re.compile(r"[\\`*_\[\]<>|~&@$]|(?<=www)\.|:(?=//)|:(?=(?!\d\d[:.])[\w+-]+:)", re.IGNORECASE)
+"""What would be markup in a cell: emphasis, code, HTML, entities, links, addresses, formulas, emoji by name."""
 
 
 def report_markdown(book: StatsByModel, highlights: Highlights, expected: Expectation | None = None) -> bytes:
-    """Write the account, the models and an example of each kind of failure."""
+    """Write an example of each kind of failure, the account and the models: what matters first in front."""
     total = book.total()
     parts = [f"### llmbatch: {total.ok:,} of {total.records:,} answered, {total.failed:,} failed"]
-    parts.append(_table(("", ""), [(fact.name, fact.value) for fact in account_rows(book.files, total)]))
+    if total.failures:
+        parts.append(
+            _table(("failure", "records", "id", "message"), list(_failures(total.failures.most_common(), highlights)))
+        )
+    first, *facts = account_rows(book.files, total)
+    rows = [(fact.name, fact.value) for fact in facts if not fact.figures[0].startswith("failures.")]
+    parts.append(_table((first.name, first.value), rows))
     if models := model_rows(book):
         parts.append(_table(MODEL_COLUMNS, models))
     if expected is not None:
         parts.append(f"{_cell(expected.answer)} against {_cell(expected.expected)}")
         parts.append(_table(SCORE_COLUMNS, score_rows(expected)))
-    if total.failures:
-        parts.append(
-            _table(("failure", "records", "id", "message"), list(_failures(total.failures.most_common(), highlights)))
-        )
     return ("\n\n".join(parts) + "\n").encode("utf-8", "replace")
 
 
@@ -46,4 +50,4 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     """Write a text that Markdown and HTML leave as it is."""
-    return printable(text.strip(), 200).translate(_SPECIAL)
+    return _SPECIAL.sub(r"\\\g<0>", printable(text.strip(), 200))

@@ -3,12 +3,14 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from llmbatch.core.printable import printable
 from llmbatch.results.highlights import Highlights
@@ -25,6 +27,7 @@ LINES = [
     failed("bad", 40, "timeout", None, model="m-1"),
     failed(None, 41, "schema", 200, model="m-1"),
 ]
+RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 TEXT = st.text(st.characters(), max_size=40)
 
 
@@ -91,8 +94,54 @@ def test_markdown_keeps_its_tables_whatever_the_texts_are(id: str, text: str) ->
     lines = [failed(id, 0, "timeout", error={"kind": "timeout", "message": f"{text} | x <b> `y`", "status": None})]
     said = report_markdown(*gathered(lines)).decode()
     rows = [line for line in said.splitlines() if line.startswith("| timeout")]
-    assert len(rows) == 2 and "<b>" not in said
+    assert len(rows) == 1 and "<b>" not in said
     assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", rows[-1])) == 5
+
+
+MARKUP = [
+    "|",
+    "`",
+    "```",
+    "<b>",
+    "</",
+    "**",
+    "_",
+    "~~",
+    "[x](y)",
+    "![i](j)",
+    "&lt;",
+    "\\",
+    "<!--",
+    "#",
+    "- ",
+    "a",
+    " ",
+    "\n",
+]
+
+
+@example("".join(MARKUP))
+@example("*i* and _i_ <b>b</b>, &amp;, ~~s~~, `c`, [x](y)")
+@given(st.lists(st.sampled_from(MARKUP), max_size=9).map("".join) | TEXT)
+def test_a_renderer_of_markdown_shows_each_text_as_it_is(text: str) -> None:
+    said = report_markdown(*gathered([failed("q", 0, "timeout", error={"kind": "timeout", "message": text})])).decode()
+    tokens = [*chain.from_iterable(one.children or [] for one in RENDERER.parse(said) if one.type == "inline")]
+    assert {token.type for token in tokens} <= {"text", "text_special"}
+    cells = [one for one in RENDERER.parse(said) if one.type == "inline"]
+    shown = "".join(token.content for token in cells[8].children or [])
+    assert shown == printable(text.strip(), 200).strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.example/x", "www.a.example", "a@b.example", "$x$", ":smile: :+1: :100:", "at 10:20:30.5 UTC"]
+)
+def test_nothing_in_markdown_becomes_a_link_a_formula_or_an_emoji(text: str) -> None:
+    said = report_markdown(*gathered([failed("q", 0, "timeout", error={"kind": "timeout", "message": text})])).decode()
+    row = next(line for line in said.splitlines() if line.startswith("| timeout"))
+    cell = row.split(" | ")[-1].removesuffix(" |")
+    assert cell.replace("\\", "") == text
+    assert not re.search(r"(?<!\\)[$@]|www\.|\w://|(?<!\\):[a-z+]", cell)
+    assert "\\" in cell or "UTC" in cell
 
 
 @given(st.lists(st.tuples(st.booleans(), TEXT, TEXT), max_size=5))

@@ -1,6 +1,7 @@
 """Reads the error bodies of all servers into one shape."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -119,7 +120,7 @@ def _read(reply: Reply) -> tuple[ApiError, Any]:
     try:
         body = json.loads_shallow(content)
     except ValueError:
-        text = reply.body.decode("utf-8", "replace")
+        text = reply.body.decode("utf-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8", "replace")
         body = _as_json(text.lstrip())  # its words may be in another encoding
         if not isinstance(body, dict | list):
             body = _in_stream(content)
@@ -267,9 +268,11 @@ def _details(fields: Mapping[str, Any]) -> Iterator[str]:
         yield details
     elif isinstance(details, list):
         yield _listed(entry for entry in details if isinstance(entry, dict))
-    for name in ("detail", "errors", "issues", "error_chain"):
+    elif isinstance(details, dict):
+        yield "; ".join(f"{field}: {text}" for field, text in details.items() if isinstance(text, str) and " " in text)
+    for name in ("detail", "errors", "issues", "error_chain", "violations"):
         entries = fields.get(name)
-        if isinstance(entries, list) and len(entries) > (name != "error_chain"):
+        if isinstance(entries, list) and len(entries) > (name not in ("error_chain", "violations")):
             yield _listed(entries)
         elif name == "errors" and isinstance(entries, dict):  # ASP.NET: the messages of each field
             yield "; ".join(f"{field}: {_flat(text)}" for field, text in [*entries.items()][:MOST])

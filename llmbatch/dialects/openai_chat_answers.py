@@ -29,6 +29,9 @@ __all__ = [
 _PLAIN = frozenset({"role", "content"})
 """The fields that every message has, and most have no others."""
 
+_CONTENTS = ("text", "content", "output_text", "generated_text", "response")
+"""Fields with the text of a message or a choice, for copies that do not call it `content`."""
+
 _TEXT_PARTS = ("text", "output_text", None)
 _IMAGE_PARTS = frozenset({"image", "image_url", "output_image"})
 _THOUGHT_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text"})
@@ -117,16 +120,13 @@ def _choice(choice: dict[str, Any]) -> Choice:
     for name in message:
         if name not in _PLAIN and message[name]:
             _read_others(message, extra)
-            if text is None and isinstance(message.get("text"), str):
-                text = message["text"]
+            if text is None:
+                text = next((own for name in _CONTENTS if isinstance(own := message.get(name), str)), None)
             break
     logprobs = choice.get("logprobs")
     if logprobs and (not isinstance(logprobs, dict) or any(logprobs.values())):
         extra["logprobs"] = logprobs
     return text, finish, extra
-
-
-_CONTENTS = ("text", "content", "output_text", "generated_text")
 
 
 def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def usage(raw: Any) -> Usage | None:
         tokens_in, tokens_out = _from_total(raw, tokens_in, tokens_out)
         if not tokens_in and not tokens_out:
             renamed = snake_cased(raw)
-            return usage(renamed) if renamed is not raw else None
+            return usage(raw.get("tokens") if renamed is raw else renamed)  # Cohere's have a level more
     return Usage(
         tokens_in,
         tokens_out,

@@ -144,6 +144,11 @@ class _Choice:
             elif name == "message":
                 if value:
                     self._messages.append(dict(value))
+            elif name == "messages":  # Azure's, with data of one's own; what its tool found is no answer
+                for message in value:
+                    delta = message.get("delta") or message
+                    if delta.get("role") != "tool":
+                        self._add_delta({field: piece for field, piece in delta.items() if field != "index"})
             elif name == "logprobs":
                 for kind, entries in value.items() if isinstance(value, dict) else ():
                     if isinstance(entries, list):

@@ -121,18 +121,19 @@ async def give_back_all(run: TicketRun) -> None:
 
 async def look_up(run: TicketRun) -> None:
     """Find out whether there is a batch after all. Raises Left, LlmbatchError."""
-    context, ticket, clock = run.context, run.ticket, run.context.clock
+    context, ticket, asked_at = run.context, run.ticket, run.ticket.asked_at
     empty: list[float] = []
     while True:
         by_hand = _by_hand(ticket)
         seen = await run.calls.until_answered(lambda: _look(run), "the list of batches", way=by_hand)
-        now = clock.wall()
+        now = _now(run)
+        asked_at = min(asked_at, now)  # our clock went back since
         runs = any(one.ours is None and not one.ended for one in seen)
         if not runs:
             empty.append(now)
         after = decide(
             run.client.api.proof,
-            Found(ticket.asked_at, empty, seen),
+            Found(asked_at, empty, seen),
             hold=context.hold,
             lag=run.client.pace.lag,
             now=now,
@@ -185,19 +186,29 @@ def _by_hand(ticket: Ticket) -> str:
     )
 
 
+def _now(run: TicketRun) -> float:
+    """Return the time by our clock as it was at the upload: if it jumped ahead since, the provider's tells."""
+    now, told = run.context.clock.wall(), run.calls.skew
+    return now if told is None else min(now, now + told - run.ticket.skew)
+
+
 async def _look(run: TicketRun) -> list[Sighting]:
-    """Look once for the batch of a ticket among those of nobody else, by the provider's clock."""
+    """Look once for the batch of a ticket among those of nobody else, by the provider's clock.
+
+    If the two clocks differ otherwise than at the upload, nobody knows which of them jumped, or when: either difference
+    may have been that of the request, so both are tried.
+    """
     ticket, skew = run.ticket, run.ticket.skew
-    seen: list[Sighting] = []
+    seen: dict[str, Sighting] = {}
     for _ in range(2):
         asked = since(ticket.first_asked_at or ticket.asked_at, skew)
-        seen = await run.calls.talk(run.client.api.look(ticket, asked))
+        seen |= {one.batch: one for one in await run.calls.talk(run.client.api.look(ticket, asked))}
         told = run.calls.skew
         if told is None or abs(told - skew) < _OTHER_CLOCK:
             break
         skew = told
     others = run.context.batches_of_others(ticket.tag)
-    return [one for one in seen if one.batch not in others]
+    return [one for one in seen.values() if one.batch not in others]
 
 
 async def _wait_for_room(run: TicketRun) -> None:

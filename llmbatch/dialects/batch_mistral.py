@@ -18,6 +18,8 @@ __all__ = ["MistralBatches"]
 _JOBS = "/batch/jobs"
 _ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
 _PAGES = 50
+_LATEST = 2.0**37
+"""The last second, some thousand years ahead, that is asked for where clocks are far off."""
 
 
 class MistralBatches(OpenAIBatches):
@@ -56,7 +58,8 @@ class MistralBatches(OpenAIBatches):
 
     def look(self, ticket: Ticket, since: float) -> Talk[list[Sighting] | Fault]:
         """Look for the job among those created since then."""
-        after, seen = quote(datetime.fromtimestamp(max(0.0, since), UTC).isoformat(), safe=""), list[Sighting]()
+        time = datetime.fromtimestamp(min(max(0.0, since), _LATEST), UTC)
+        after, seen = quote(time.isoformat(), safe=""), list[Sighting]()
         for page in range(_PAGES):
             reply = yield Errand(method="GET", address=f"{_JOBS}?page={page}&page_size=100&created_after={after}")
             jobs = parsed(reply).get("data")

@@ -17,7 +17,7 @@ from llmbatch.core.ticket import Step
 from llmbatch.dialects.batch_anthropic import AnthropicBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
 from tests.support.tickets import LOST, TAG, Answer, Play, answer, refused
-from tests.support.virtual_time import EPOCH
+from tests.support.virtual_time import EPOCH, LoopClock
 
 FILE = {"id": "file-1", "status": "processed"}
 BATCH = {"id": "batch-1", "status": "completed", "request_counts": {"completed": 0}}
@@ -168,6 +168,41 @@ def test_a_lost_batch_is_found_after_a_slow_upload_and_by_another_clock(
     with pytest.raises(ActionNeeded):
         play.go()
     assert play.run.ticket.batch == "mine" and play.count("POST", "/messages/batches") == 0
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["ahead", "back"])
+@pytest.mark.parametrize("listed_after", [0.0, 300.0])
+def test_a_lost_batch_is_found_although_our_clock_jumped_since(
+    tmp_path: Path, jump: float, listed_after: float
+) -> None:
+    """By the provider's clock it was asked for a minute ago; its list has a younger one first, on another page."""
+    asked = EPOCH - jump - 60.0
+    mine = {**BATCH, "created_at": asked, "input_file_id": "file-1"}
+    other = {**mine, "id": "other", "input_file_id": "file-2", "created_at": asked + 30}
+
+    def reply(errand: Errand) -> Reply | Fault:
+        if not errand.address.startswith("/batches?"):
+            return openai(answer(200, BATCH))(errand)
+        passed = LoopClock().monotonic()
+        first = "after=" not in errand.address
+        page = [other] if first else [mine] * (passed >= listed_after)
+        return answer(200, {"data": page, "has_more": first}, date=formatdate(asked + 60 + passed, usegmt=True))
+
+    play = Play(tmp_path, reply, hold=True)
+    play.begin_at(Step.ASKED, asked_at=asked, first_asked_at=asked, file="file-1")
+    assert play.go() < 2000.0
+    assert play.run.ticket.batch == "batch-1" and play.count("POST", "/batches") == 0
+
+
+@pytest.mark.parametrize("date", [{}, {"date": formatdate(EPOCH + DAY, usegmt=True)}], ids=["", "told"])
+def test_a_clock_that_went_back_does_not_make_a_day_of_waiting(tmp_path: Path, date: dict[str, str]) -> None:
+    nothing = Reply(200, date, b'{"data": [], "has_more": false}')
+    play = Play(tmp_path, openai(answer(200, BATCH), nothing), hold=True)
+    play.begin_at(Step.ASKED, asked_at=EPOCH + DAY, first_asked_at=EPOCH + DAY, file="file-1")
+    assert play.go() < 2000.0 and play.count("POST", "/batches") == 1
 
 
 def test_a_batch_of_the_first_request_is_found_after_the_second_was_lost_too(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The servers of a run: base URLs, headers and key, and the rules that send a key to its own host only."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
@@ -117,20 +117,9 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str], key_timeo
     unused = None
     if key is None and model.base_urls:
         key = _clean(environment.get("LLMBATCH_API_KEY"), "LLMBATCH_API_KEY")
-        if key is None:
-            unused = next((variable for variable in preset.key_env if environment.get(variable)), None)
+        unused = _set_variable(preset, environment) if key is None else None
     elif key is None and name != "mock":
-        variables = (variable for variable in preset.key_env if environment.get(variable))
-        variable = next(variables, None)
-        key = _clean(environment[variable], variable) if variable else None
-        if key is None and not preset.local:
-            wanted = " or ".join(preset.key_env)
-            raise ActionNeeded(
-                f"no key for provider {name!r}: {wanted} is not set",
-                f"--key-command '{preset.key_command}', or a token in {preset.key_env[0]}."
-                if preset.key_command is not None
-                else f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
-            )
+        key = _preset_key(name, preset, environment)
     kind = find_endpoint(model.endpoint or preset.endpoint)
     headers = {
         "accept": "application/json",
@@ -143,12 +132,8 @@ def find_servers(model: ModelSettings, environment: Mapping[str, str], key_timeo
     }
     carrier = (model.auth_header or preset.auth_header or kind.auth_header).lower()
     if key is not None:
-        exposed = next((url for url in (base_url, *more_urls) if url and _is_open_http(url)), None)
-        if exposed is not None and not model.insecure_http:
-            raise UsageError(
-                f"the key would go over plain http:// to {urlsplit(exposed).hostname}",
-                "Use https://, or allow it with --insecure-http.",
-            )
+        if not model.insecure_http:
+            _check_encrypted((base_url, *more_urls))
         headers[carrier] = _carried(carrier, key)
     secrets = (*([key] if key else ()), *secret_values(model.headers))
     account = secrets if model.key_command is None else (model.key_command, *secret_values(model.headers))
@@ -182,6 +167,36 @@ def _command_key(command: str, timeout: float) -> str:
 def secret_values(headers: Mapping[str, str]) -> list[str]:
     """Return the values of the headers that are named like a secret."""
     return [value.strip() for header, value in headers.items() if _SECRET.search(header)]
+
+
+def _preset_key(name: str, preset: Preset, environment: Mapping[str, str]) -> str | None:
+    """Return the key in a variable of the preset. Raises ActionNeeded where there is none and one is needed."""
+    variable = _set_variable(preset, environment)
+    key = _clean(environment[variable], variable) if variable is not None else None
+    if key is None and not preset.local:
+        wanted = " or ".join(preset.key_env)
+        raise ActionNeeded(
+            f"no key for provider {name!r}: {wanted} is not set",
+            f"--key-command '{preset.key_command}', or a token in {preset.key_env[0]}."
+            if preset.key_command is not None
+            else f"export {preset.key_env[0]}=…, or name a variable with --key-env, or try -p mock.",
+        )
+    return key
+
+
+def _set_variable(preset: Preset, environment: Mapping[str, str]) -> str | None:
+    """Return the first variable for the key of a preset that is set."""
+    return next((variable for variable in preset.key_env if environment.get(variable)), None)
+
+
+def _check_encrypted(urls: Iterable[str]) -> None:
+    """Raise UsageError if a key would go to one of these addresses as plain text."""
+    exposed = next((url for url in urls if url and _is_open_http(url)), None)
+    if exposed is not None:
+        raise UsageError(
+            f"the key would go over plain http:// to {urlsplit(exposed).hostname}",
+            "Use https://, or allow it with --insecure-http.",
+        )
 
 
 def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:

@@ -75,15 +75,12 @@ def summarize(
     only_batches = pending and not not_started and not dispatch.dropped and not pipeline.writer.unwritten
     if isinstance(reason, CeilingReached) and reason.by == "deadline" and only_batches:
         reason = None
-    if reason is not None:
-        code = reason.exit_code
-    elif pending or not_started:  # what has no batch yet goes into one the next time
-        code = ExitCode.PENDING
-    elif held:
-        code = ExitCode.HELD
-    else:
-        too_many = fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total)
-        code = ExitCode.FAILURES if too_many else ExitCode.OK
+    code = _exit_code(
+        reason,
+        pending=pending + not_started,  # what has no batch yet goes into one the next time
+        held=held,
+        too_many_failed=fail_on.exceeded(failed + kept[AlreadyDone.FAILED], total),
+    )
     return Summary(
         read=progress.read,
         ok=tally.ok,
@@ -117,6 +114,16 @@ def summarize(
         hint=_hint(reason, tally, servers),
         exit_code=code,
     )
+
+
+def _exit_code(reason: LlmbatchError | None, *, pending: int, held: int, too_many_failed: bool) -> ExitCode:
+    if reason is not None:
+        return reason.exit_code
+    if pending:
+        return ExitCode.PENDING
+    if held:
+        return ExitCode.HELD
+    return ExitCode.FAILURES if too_many_failed else ExitCode.OK
 
 
 def _hint(reason: LlmbatchError | None, tally: Tally, servers: Servers) -> str | None:

@@ -70,7 +70,7 @@ def report(
     from llmbatch.app.files import check_stdout
     from llmbatch.parts.folder import results_in, results_of, runs_in
     from llmbatch.parts.report import report as summarize
-    from llmbatch.ui.streams import notice, stdout_sink, terminal_width
+    from llmbatch.ui.streams import notice, stdout_sink
 
     names = files or []
     check_stdout(results_in(names))
@@ -83,12 +83,35 @@ def report(
         _check_accuracy(expected, least)
         return
 
+    if format == "junit":
+        from llmbatch.ui.report_junit import junit_report
+
+        with junit_report() as document:
+            summarize(names, notice=notice, also=document.add)
+            for piece in document.pieces():
+                out(piece)
+        return
+
     def counted(*others: "Callable[[dict[str, Any]], None]") -> "StatsByModel":
         book = summarize(names, notice=notice, also=_all(expected, others), check=check)
         for text in expected.conclude() if expected is not None else ():
             notice(text)
         return book
 
+    _write(format, counted, names, expected)
+    _check_accuracy(expected, least)
+
+
+def _write(
+    format: str,
+    counted: "Callable[..., StatsByModel]",
+    names: list[str],
+    expected: "Expectation | None",
+) -> None:
+    """Write the report to stdout. `counted` reads the files, and shows each line to the functions that it is given."""
+    from llmbatch.ui.streams import stdout_sink, terminal_width
+
+    out = stdout_sink()
     match format:
         case "json":
             from llmbatch.codec import json
@@ -108,13 +131,6 @@ def report(
 
             highlights = Highlights()
             out(report_markdown(counted(highlights.add), highlights, expected))
-        case "junit":
-            from llmbatch.ui.report_junit import junit_report
-
-            with junit_report() as document:
-                summarize(names, notice=notice, also=document.add)
-                for piece in document.pieces():
-                    out(piece)
         case _:
             from llmbatch.ui.console import is_colored
             from llmbatch.ui.report import account_text
@@ -127,7 +143,6 @@ def report(
                 from llmbatch.ui.expectation import expectation_text
 
                 out(expectation_text(expected, terminal_width(1), symbols_for(ENVIRONMENT)))
-    _check_accuracy(expected, least)
 
 
 def _all(

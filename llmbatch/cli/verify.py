@@ -17,7 +17,7 @@ from llmbatch.options.kinds import FORMAT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmbatch.app.verify import Finding
+    from llmbatch.app.verify import Finding, Problem, Reconciliation
 
 __all__ = ["verify"]
 
@@ -122,19 +122,12 @@ def _verify(
     from llmbatch.core.stderr import write_stderr
     from llmbatch.input.source import checked_delimiter, expand
     from llmbatch.parts.folder import is_run_folder, runs_in
-    from llmbatch.ui.streams import stdout_sink, terminal_width
+    from llmbatch.ui.streams import stdout_sink
 
     if format not in ("table", "json"):
         raise UsageError(f"--format {format} is not a format", "--format table or json.")
-    if not inputs and os.isatty(0):
-        raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
-    if "-" in output and (not inputs or "-" in inputs):
-        raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
     folders = [name for name in output if os.path.isdir(name)]
-    if folders and (len(output) > 1 or limit is not None or sample is not None or not inputs or "-" in inputs):
-        raise UsageError(f"{folders[0]} is a folder of results", "llmbatch verify INPUT -o DIR/: all of it, and alone.")
-    if sample is not None and limit is not None:
-        raise UsageError("--sample and --limit both choose records", "Keep one of them.")
+    _check(output, inputs, folders, limit=limit, sample=sample)
     check_stdout(() if folders else output, inputs or ())
     out = stdout_sink()
     examples: dict[Problem, list[Finding]] = {problem: [] for problem in Problem}
@@ -173,17 +166,39 @@ def _verify(
     else:
         from llmbatch.core.environment import ENVIRONMENT
         from llmbatch.ui.console import is_colored
-        from llmbatch.ui.symbols import symbols_for
-        from llmbatch.ui.verify import reconciliation_text
 
         fd = 2 if all else 1
         colored = is_colored(fd, ENVIRONMENT)
-        text = reconciliation_text(account, examples, terminal_width(fd), symbols_for(ENVIRONMENT), colored=colored)
+        text = _table(account, examples, fd, colored=colored)
         out = stdout_sink(escape=not colored)
     (write_stderr if all else out)(text)
     if account.records and account.problems[Problem.MISSING] == account.records and account.lines:
         write_stderr(b"no result fits any record: are --id-field and --input-format those of the run?\n")
     raise typer.Exit(ExitCode.OK if account.complete else ExitCode.FAILURES)
+
+
+def _check(
+    output: list[str], inputs: list[str] | None, folders: list[str], *, limit: int | None, sample: int | None
+) -> None:
+    """Raise UsageError for what does not go together."""
+    if not inputs and os.isatty(0):
+        raise UsageError("no INPUT, and stdin is a terminal", "llmbatch verify INPUT -o RESULTS: INPUT comes first.")
+    if "-" in output and (not inputs or "-" in inputs):
+        raise UsageError("INPUT and RESULTS cannot both be stdin", "Put one of them into a file.")
+    if folders and (len(output) > 1 or limit is not None or sample is not None or not inputs or "-" in inputs):
+        raise UsageError(f"{folders[0]} is a folder of results", "llmbatch verify INPUT -o DIR/: all of it, and alone.")
+    if sample is not None and limit is not None:
+        raise UsageError("--sample and --limit both choose records", "Keep one of them.")
+
+
+def _table(account: "Reconciliation", examples: "dict[Problem, list[Finding]]", fd: int, *, colored: bool) -> bytes:
+    """Return the account as text for a descriptor."""
+    from llmbatch.core.environment import ENVIRONMENT
+    from llmbatch.ui.streams import terminal_width
+    from llmbatch.ui.symbols import symbols_for
+    from llmbatch.ui.verify import reconciliation_text
+
+    return reconciliation_text(account, examples, terminal_width(fd), symbols_for(ENVIRONMENT), colored=colored)
 
 
 def _found_in(results: str, found: "Callable[[Finding], None]", finding: "Finding") -> None:

@@ -1,6 +1,6 @@
 """Stores the files and batches of a provider in a folder, so that they outlive a crash of the provider.
 
-Several processes may share the folder. Records are replaced, never changed, and whoever changes a batch holds the lock.
+Several processes may share the folder. Files are replaced, never changed; to change a batch, a process takes the lock.
 """
 
 import fcntl

@@ -67,7 +67,7 @@ def decide(proof: Proof, found: Found, *, hold: bool, lag: Lag, now: float) -> N
     """Decide after a look. `hold` is `--in-doubt hold`."""
     ours = sorted((one for one in found.seen if one.ours), key=lambda one: (one.created_at, one.batch))
     if ours:
-        # The older one: whoever asked again got the later one.
+        # The older one: the run that asked again got the later one.
         return Next(Verdict.ADOPT, batch=ours[0], more=tuple(one.batch for one in ours[1:]))
     patience = lag.hold if hold else lag.retry
     if any(one.ours is None and not one.ended for one in found.seen):

@@ -123,7 +123,7 @@ def _take_over(path: Path, claim: bytes, me: bytes) -> bool:
     """
     token = path.with_name(f".{path.name}.{blake2b(claim, digest_size=8).hexdigest()}.taken")
     if not _make(token, me):
-        if _now(path) - token.stat().st_mtime >= EXPIRES:  # whoever made it is gone, too
+        if _now(path) - token.stat().st_mtime >= EXPIRES:  # the process that made it is gone, too
             disk.remove(token)
         return False
     with disk.whole_file(path) as write:

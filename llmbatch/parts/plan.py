@@ -1,7 +1,7 @@
 """The plan of a run of parts: which piece of which input lies in which part, fixed once. Pure.
 
 It is the file `run.json` of the folder. Inputs are compared by name, size and date, options by their values: a part
-must be the same records with the same requests whoever works on it, and whenever.
+must be the same records with the same requests, whichever worker has it and whenever it does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -53,7 +53,7 @@ def check_folder(folder: Path) -> None:
     """Raise UsageError for a folder that is a link, or that holds anything but files and folders. Raises OSError."""
     if folder.is_symlink():
         raise UsageError(
-            f"{folder} is a symbolic link, and whoever made it may read what is kept there",
+            f"{folder} is a symbolic link: the user who made it could read what is kept there",
             "Replace it by what it leads to.",
         )
     with os.scandir(folder) as entries:

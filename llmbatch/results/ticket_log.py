@@ -72,7 +72,7 @@ def read_log(path: Path) -> LogContent:
 
 
 class TicketLog:
-    """The log of one results file, for whoever holds its lock. Methods block, and raise OSError."""
+    """The log of one results file, whose lock its user holds. Methods block, and raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
@@ -81,25 +81,27 @@ class TicketLog:
         """Those that are not over, by tag."""
         self.limits: dict[str, int] = {}
 
-    def open(self, *, move_broken: bool = False) -> int:
-        """Read the log and drop what a crash left at its end; return how many lines were damaged.
+    def open(self, *, move_broken: bool = False) -> Path | None:
+        """Read the log and drop what a crash left at its end; return where it was moved if lines were damaged.
 
-        With `move_broken` these are put aside: then a ticket that seems only uploaded counts as asked for, since the
-        step that is missing may have been that. Raises UsageError for damage, else.
+        It is moved with `move_broken` only; else damage raises UsageError. A ticket that seems only uploaded then
+        counts as asked for, since that may be the step that is missing.
         """
+        moved = None
         content = read_log(self._path)
         if content.damaged and not move_broken:
             numbers = ", ".join(map(str, content.damaged))
             raise UsageError(
                 f"{self._path}, line {numbers}: damaged, so what became of a batch is not known; nothing was sent",
-                "Put the file back from a copy, or let --move-broken put the line aside: the batch is looked up then.",
+                "Put the file back from a copy, or add --move-broken: the file is moved, and the batch is looked up.",
             )
         self.tickets, self.limits = content.tickets, content.limits
         if content.damaged:
             for tag, ticket in self.tickets.items():
                 if ticket.is_drawn_only:
                     self.tickets[tag] = ticket.after({"step": Step.ASKED, "asked_at": ticket.drawn_at})
-            disk.rename(self._path, disk.free_name(self._path.parent, "broken-tickets", ".jsonl"))
+            moved = disk.free_name(self._path.parent, "broken-tickets", ".jsonl")
+            disk.rename(self._path, moved)
             self._rewrite()
         elif self._path.exists() and (not content.size or (content.size > _REWRITE and not self.tickets)):
             self._rewrite()
@@ -110,7 +112,7 @@ class TicketLog:
                 disk.sync(fd)
             finally:
                 os.close(fd)
-        return len(content.damaged)
+        return moved
 
     def record(self, ticket: Ticket, step: Step, **facts: Any) -> Ticket:
         """Put a step on the disk; return the ticket after it. Raises OSError: the step is not taken then."""

@@ -43,7 +43,7 @@ def pending_in(folder: Path | None) -> Pending:
 
 
 class Tickets:
-    """What a results file knows of batches. For whoever holds its lock; methods block, and raise OSError."""
+    """What a results file, whose lock its user holds, knows of batches. Methods block, and raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._state, self._folder = folder, folder / FOLDER
@@ -54,9 +54,9 @@ class Tickets:
 
     def open(self, *, move_broken: bool, notice: Callable[[str], None]) -> None:
         """Read the log; forget what was never asked for, and files of no ticket. Raises UsageError too."""
-        damaged = self.log.open(move_broken=move_broken)
-        if damaged:
-            notice(f"{damaged} damaged lines of the tickets were put aside; their batches are looked up")
+        moved = self.log.open(move_broken=move_broken)
+        if moved is not None:
+            notice(f"the log of batches had damaged lines and was moved to {moved}; their batches are looked up")
         for ticket in [ticket for ticket in self.log.tickets.values() if ticket.is_drawn_only]:
             self.log.record(ticket, Step.VOID)
         with suppress(FileNotFoundError):

@@ -33,7 +33,7 @@ MODELS = 6
 class LiveView:
     """Shows a run while its context lasts. Its lines are erased at the end, those above them stay.
 
-    rich's own live display leaves stale lines in a terminal that gets narrower, hence this one.
+    rich's own live display leaves stale lines in a terminal that gets narrower; this one does not.
     """
 
     def __init__(self, console: Console, symbols: Symbols) -> None:

@@ -267,7 +267,7 @@ def test_what_outlives_its_time_is_cancelled_and_the_rest_goes_live(job: Callabl
     assert len(work.creates) == 1
 
 
-def test_a_damaged_log_is_refused_and_put_aside_where_that_is_asked_for(job: Callable[..., Job]) -> None:
+def test_a_damaged_log_is_refused_and_with_move_broken_it_is_moved(job: Callable[..., Job]) -> None:
     work = job("--batch-delay", 1)
     assert work.run("--no-wait").code == 8
     log = work.folder / "out.jsonl.state" / "tickets.jsonl"
@@ -278,6 +278,8 @@ def test_a_damaged_log_is_refused_and_put_aside_where_that_is_asked_for(job: Cal
     assert refused.code == 2 and "damaged" in refused.stderr
     done = work.run("--move-broken")
     assert done.code == 0, done.stderr
+    (moved,) = log.parent.glob("broken-tickets-*.jsonl")
+    assert moved.name in done.stderr and moved.read_bytes() == bytes(content)
     work.assert_whole()
     assert len(work.creates) == 1
 

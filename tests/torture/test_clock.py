@@ -13,7 +13,7 @@ def test_a_wall_clock_that_jumps_back_changes_nothing(world: World) -> None:
     assert len({time[:10] for time in started}) == 4, "the clock was turned back"
     assert all(json.loads(line)["latency_s"] >= 0 for line in before)
     world.asked()
-    # Torn twice, so that two pieces of different times are put aside.
+    # Torn twice, so that two pieces of different times are moved.
     for torn in (b'{"id":"e","in', b'{"id":"e","index":4'):
         with world.output.open("ab") as file:
             file.write(torn)

@@ -314,7 +314,7 @@ def test_a_whole_last_line_without_newline_gets_one(world: World) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0" * 600, b"\xff\xfe"], ids=["cut", "and zeros", "and junk"])
-def test_a_torn_last_line_is_moved_aside_and_its_record_is_in_doubt(world: World, junk: bytes) -> None:
+def test_a_torn_last_line_is_moved_and_its_record_is_in_doubt(world: World, junk: bytes) -> None:
     world.run(prompts("a", "b"))
     first, second, _ = world.output.read_bytes().split(b"\n")
     torn = second[:40] + junk
@@ -322,8 +322,8 @@ def test_a_torn_last_line_is_moved_aside_and_its_record_is_in_doubt(world: World
     world.asked()
     held = world.run(prompts("a", "b"), "--in-doubt", "hold")
     assert held.code == 7 and world.asked() == []
-    (aside,) = world.state.glob("torn-*.bin")
-    assert aside.read_bytes() == torn and str(aside) in held.stderr
+    (moved,) = world.state.glob("torn-*.bin")
+    assert moved.read_bytes() == torn and str(moved) in held.stderr
     assert world.output.read_bytes() == first + b"\n"
     again = json.loads(second)["id"]
     assert world.run(prompts("a", "b")).code == 0 and world.asked() == [again]
@@ -361,8 +361,8 @@ def test_what_is_torn_or_broken_in_the_redo_file_is_kept(world: World) -> None:
     world.asked()
     assert world.run(asked).code == 0 and world.asked() == []
     assert world.results().keys() == {"a", "b"}
-    (aside,) = world.state.glob("broken-redo-*.jsonl")
-    assert aside.read_bytes() == b"broken\n"
+    (moved,) = world.state.glob("broken-redo-*.jsonl")
+    assert moved.read_bytes() == b"broken\n"
     world.redo.write_bytes(lines[0] + b"\n" + lines[1][:30])
     assert world.run(asked).code == 0
     assert [path.read_bytes() for path in world.state.glob("torn-*.bin")] == [lines[1][:30]]
@@ -379,8 +379,8 @@ def test_a_broken_line_in_the_middle_is_refused_by_number_and_moved_when_told(wo
     assert state_of(world) == before and world.asked() == []
     assert world.run(prompts("a", "b", "c"), "--move-broken").code == 0
     assert world.asked() == [json.loads(lines[1])["id"]]
-    (aside,) = world.state.glob("broken-*.jsonl")
-    assert aside.read_bytes() == lines[1][:50] + b"\n"
+    (moved,) = world.state.glob("broken-*.jsonl")
+    assert moved.read_bytes() == lines[1][:50] + b"\n"
 
 
 def test_a_broken_first_line_of_a_file_that_is_ours_is_like_any_other(world: World) -> None:
@@ -395,8 +395,8 @@ def test_a_broken_first_line_of_a_file_that_is_ours_is_like_any_other(world: Wor
     assert world.output.read_bytes() == before and not world.state.exists() and world.asked() == []
     assert world.run(prompts("a", "b", "c"), "--move-broken").code == 0
     assert world.asked() == [json.loads(lines[0])["id"]] and world.results().keys() == {"a", "b", "c"}
-    (aside,) = world.state.glob("broken-*.jsonl")
-    assert aside.read_bytes() == lines[0][1:]
+    (moved,) = world.state.glob("broken-*.jsonl")
+    assert moved.read_bytes() == lines[0][1:]
 
 
 def test_two_results_of_one_record_are_refused(world: World) -> None:

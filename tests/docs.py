@@ -1,6 +1,7 @@
 """Write what is generated into the documentation: tables of flags and providers, the map of modules. `make docs`."""
 
 import ast
+import re
 from pathlib import Path
 
 from llmbatch.options.table import ALL_FLAGS
@@ -9,7 +10,8 @@ from tests import matrix
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "llmbatch"
 PAGES = PACKAGE / "help"
-FLAGS, PROVIDERS = PAGES / "flags.md", PAGES / "providers.md"
+FLAGS, PROVIDERS, BENCHMARKS = PAGES / "flags.md", PAGES / "providers.md", PAGES / "benchmarks.md"
+README = ROOT / "README.md"
 INSIDE = PACKAGE / "README.md"
 BEGIN, END = "<!-- map -->\n", "<!-- end of map -->"
 HEAD = "| flag | default | |\n|---|---|---|\n"
@@ -48,6 +50,16 @@ def _with_table(page: str, head: str, fresh: str) -> str:
     return before + fresh.rstrip("\n") + "\n" + gap[1:] + after
 
 
+def with_speed(readme: str, benchmarks: str) -> str:
+    """Return the README with the row of its comparison that was measured, as the page of benchmarks has it now."""
+    rate = r"\| ([\d,]+) records/s "
+    rows = re.findall(rf"^\| instant server, [^|]*\| ([^|]*) {rate}{rate}", benchmarks, re.MULTILINE)
+    ours, aiohttp = next((ours, theirs) for against, theirs, ours in rows if re.match("aiohttp.*orjson", against))
+    client = next(theirs for against, theirs, _ in rows if against.startswith("openai client"))
+    row = f"| records/s, instant server | {ours} | {client} (openai client) to {aiohttp} (aiohttp) | not measured |"
+    return re.sub(r"^\| records/s, instant server \|.*$", row, readme, flags=re.MULTILINE)
+
+
 def first_line(module: Path) -> str:
     """Return what a module says of itself in one line."""
     return (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
@@ -76,3 +88,4 @@ if __name__ == "__main__":
     INSIDE.write_text(mapped(INSIDE.read_text()))
     FLAGS.write_text(flags_page(FLAGS.read_text()))
     PROVIDERS.write_text(providers_page(PROVIDERS.read_text()))
+    README.write_text(with_speed(README.read_text(), BENCHMARKS.read_text()))

@@ -43,6 +43,7 @@ def test_the_defaults_are_those_of_the_program() -> None:
 def test_the_generated_tables_are_those_of_the_program() -> None:
     assert docs.flags_page(PAGES["flags"]) == PAGES["flags"], "run: make docs"
     assert docs.providers_page(PAGES["providers"]) == PAGES["providers"], "run: make docs"
+    assert docs.with_speed(README, PAGES["benchmarks"]) == README, "run: make docs"
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:

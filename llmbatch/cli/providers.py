@@ -61,7 +61,8 @@ def providers(
         out(b"".join(json.dumps(one.as_json()) + b"\n" for one in found))
     else:
         from llmbatch.ui.providers import providers_text
+        from llmbatch.ui.symbols import symbols_for
 
-        out(providers_text(found, terminal_width(1)))
+        out(providers_text(found, terminal_width(1), symbols_for(ENVIRONMENT)))
     if any(one.check is not None and not one.check.ok for one in found):
         raise typer.Exit(ExitCode.FAILURES)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from llmbatch.app.compare import Comparison
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
-from llmbatch.ui.layout import crop, table
+from llmbatch.ui.layout import crop, flow, table
 from llmbatch.ui.symbols import Symbols
 from llmbatch.ui.units import duration, money, share
 
@@ -33,7 +33,8 @@ def _lines(found: Comparison, width: int, symbols: Symbols) -> Iterator[str]:
     yield ""
     same = share(found.agreeing / found.common) if found.common else "none"
     common = counted(found.common, "record is", "records are")
-    yield f"{common} answered in all files, {found.agreeing:,} ({same}) with the same answer."
+    agreeing = f"{found.agreeing:,} ({same}) with the same answer"
+    yield from flow([f"{common} answered in all files", agreeing], width, symbols.dot, symbols.ellipsis)
     if len(names) > 2:
         yield ""
         columns = ("the same answer", *(str(number) for number in range(1, len(names) + 1)))

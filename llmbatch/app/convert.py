@@ -13,7 +13,7 @@ from llmbatch.app.table_names import results_of_table
 from llmbatch.core.errors import OutputError, UsageError
 from llmbatch.input.parquet import check_parquet
 from llmbatch.results import disk
-from llmbatch.results.csv import COLUMNS, JSON, MARK, META, result_row, row
+from llmbatch.results.csv import MARK, Columns, row
 from llmbatch.results.output_formats import SHAPES, Missing
 from llmbatch.results.parquet import Survey, parquet_pieces
 from llmbatch.results.reader import ResultsReader, open_results
@@ -96,8 +96,7 @@ def shaped_pieces(files: Sequence[ResultsReader], shape: Shape, *, survey: bool 
     if shape.to == "parquet":
         return ((piece, False) for piece in parquet_pieces(_lines_of(files), _survey(files, shape.meta)))
     if shape.to in _DELIMITERS:
-        meta, answer = _columns(files, shape.meta)  # which reads them all
-        return _table(files, meta, answer, shape)
+        return _table(files, _columns(files, shape.meta), shape)
     if survey:
         deque(_lines(files, shape), maxlen=0)
     return _lines(files, shape)
@@ -118,15 +117,12 @@ def _lines(files: Sequence[ResultsReader], shape: Shape) -> Iterator[_Piece]:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
 
-def _table(
-    files: Sequence[ResultsReader], meta: Sequence[str], answer: Sequence[str], shape: Shape
-) -> Iterator[_Piece]:
+def _table(files: Sequence[ResultsReader], columns: Columns, shape: Shape) -> Iterator[_Piece]:
     delimiter, safe = _DELIMITERS[shape.to], shape.safe
-    names = [*COLUMNS, *(f"{JSON}{name}" for name in answer), *(f"{META}{name}" for name in meta)]
-    yield (MARK if shape.mark else b"") + row(names, delimiter, safe=safe), False
+    yield (MARK if shape.mark else b"") + row(columns.names(), delimiter, safe=safe), False
     for file, line in _results(files):
         try:
-            yield row(result_row(line, meta, answer), delimiter, safe=safe), False
+            yield row(columns.row(line), delimiter, safe=safe), False
         except ValueError as error:
             raise UsageError(f"{_answer(file, line)} {error}") from error
 
@@ -140,20 +136,22 @@ def _survey(files: Sequence[ResultsReader], meta: Sequence[str] | None) -> Surve
     return survey
 
 
-def _columns(files: Sequence[ResultsReader], chosen: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
-    """Collect the fields of meta, unless they are chosen, and those of answers in JSON, in the order of appearance.
+def _columns(files: Sequence[ResultsReader], chosen: Sequence[str] | None) -> Columns:
+    """Read all lines; return their fields of meta, unless they are chosen, and of answers in JSON, as they appear.
 
     Raises UsageError when there are too many to be columns.
     """
     names: dict[str, dict[str, Any]] = {"meta": {}, "json": {}}
+    sampled = False
     for file, line in _results(files):
+        sampled = sampled or "sample" in line
         for part, found in names.items():
             fields = line.get(part)
             if isinstance(fields, dict) and (part == "json" or chosen is None):
                 found |= dict.fromkeys(fields)
             if len(found) > _MOST_COLUMNS:
                 raise _too_many(file, part)
-    return tuple(names["meta"]) if chosen is None else chosen, tuple(names["json"])
+    return Columns(tuple(names["meta"]) if chosen is None else chosen, tuple(names["json"]), sampled)
 
 
 def _too_many(file: ResultsReader, part: str = "meta") -> UsageError:

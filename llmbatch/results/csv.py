@@ -7,11 +7,11 @@ alone, which pipes and spreadsheets accept.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmbatch.codec import json
 
-__all__ = ["COLUMNS", "JSON", "MARK", "META", "cell", "result_row", "row"]
+__all__ = ["COLUMNS", "MARK", "META", "Columns", "cell", "row"]
 
 COLUMNS = (
     "id",
@@ -40,25 +40,40 @@ _QUOTED = {
 """What must be quoted, by delimiter."""
 
 
-def result_row(line: dict[str, Any], meta: Sequence[str], answer: Sequence[str] = ()) -> list[Any]:
-    """Return the values of one result line: `COLUMNS`, then these fields of its `json`, and these of its meta."""
-    usage, error, kept, found = (_object(line.get(name)) for name in ("usage", "error", "meta", "json"))
-    return [
-        line.get("id"),
-        line.get("status"),
-        line.get("text"),
-        line.get("finish_reason"),
-        line.get("model"),
-        usage.get("input_tokens"),
-        usage.get("output_tokens"),
-        line.get("cost_usd"),
-        error.get("kind"),
-        error.get("message"),
-        line.get("attempts"),
-        line.get("latency_s"),
-        *(found.get(name) for name in answer),
-        *(kept.get(name) for name in meta),
-    ]
+class Columns(NamedTuple):
+    """The columns of a table: `COLUMNS`, with `sample` behind the id if lines have it, fields of `json` and of meta."""
+
+    meta: Sequence[str]
+    answer: Sequence[str] = ()
+    sampled: bool = False
+
+    def names(self) -> list[str]:
+        """Return the names of all columns."""
+        id, *rest = COLUMNS
+        sample = ["sample"] if self.sampled else []
+        answer, meta = (f"{JSON}{name}" for name in self.answer), (f"{META}{name}" for name in self.meta)
+        return [id, *sample, *rest, *answer, *meta]
+
+    def row(self, line: dict[str, Any]) -> list[Any]:
+        """Return the values of one result line. No field is trusted to have the right type."""
+        usage, error, meta, answer = (_object(line.get(name)) for name in ("usage", "error", "meta", "json"))
+        return [
+            line.get("id"),
+            *([line.get("sample")] if self.sampled else ()),
+            line.get("status"),
+            line.get("text"),
+            line.get("finish_reason"),
+            line.get("model"),
+            usage.get("input_tokens"),
+            usage.get("output_tokens"),
+            line.get("cost_usd"),
+            error.get("kind"),
+            error.get("message"),
+            line.get("attempts"),
+            line.get("latency_s"),
+            *(answer.get(name) for name in self.answer),
+            *(meta.get(name) for name in self.meta),
+        ]
 
 
 def row(values: Iterable[Any], delimiter: str = ",", *, safe: bool = True) -> bytes:

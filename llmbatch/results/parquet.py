@@ -6,12 +6,21 @@ from itertools import islice
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.results.csv import COLUMNS, META, result_row
+from llmbatch.results.csv import META, Columns
 
 __all__ = ["Survey", "parquet_pieces"]
 
 _ROW_GROUP = 8192
+_EXACT = 2**53
+"""Doubles hold all integers up to here."""
+_HOLDS = {
+    "bool": {"bool"},
+    "int64": {"int64", "beyond double"},
+    "double": {"int64", "double"},
+}
+"""The kinds of values that a type of column holds exactly."""
 _KINDS = {
+    "sample": "int64",
     "input_tokens": "int64",
     "output_tokens": "int64",
     "attempts": "int64",
@@ -27,14 +36,16 @@ class Survey:
         self._wanted = meta
         self._kinds: dict[str, set[str]] = {"id": set()}
         self.meta: dict[str, None] = dict.fromkeys(meta or ())
+        self.sampled = False
         self.has_json = False
         self.has_embedding = False
 
     def add(self, line: dict[str, Any]) -> None:
         """Note one line."""
         self._note("id", line.get("id"))
+        self.sampled = self.sampled or "sample" in line
         self.has_json = self.has_json or "json" in line
-        self.has_embedding = self.has_embedding or _is_vector(line.get("embedding"))
+        self.has_embedding = self.has_embedding or _vector(line.get("embedding")) is not None
         meta = line.get("meta")
         if isinstance(meta, dict):
             for name, value in meta.items():
@@ -45,9 +56,10 @@ class Survey:
     def kind(self, column: str) -> str:
         """Return the type of a column: `int64`, `double`, `bool`, or `string` for several types or nested values."""
         kinds = self._kinds.get(column, set())
-        if len(kinds) == 1:
-            return next(iter(kinds))
-        return "double" if kinds == {"int64", "double"} else "string"
+        for kind, held in _HOLDS.items():
+            if kinds and kinds <= held:
+                return kind
+        return "string"
 
     def _note(self, column: str, value: Any) -> None:
         if value is not None:
@@ -62,9 +74,9 @@ def parquet_pieces(lines: Iterable[dict[str, Any]], survey: Survey) -> Iterator[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    meta = list(survey.meta)
-    named = {name: _KINDS.get(name, "string") for name in COLUMNS} | {"id": survey.kind("id")}
-    named |= {META + name: survey.kind(META + name) for name in meta}
+    table = Columns(list(survey.meta), sampled=survey.sampled)
+    named = {name: _KINDS.get(name, "string") for name in table.names()} | {"id": survey.kind("id")}
+    named |= {META + name: survey.kind(META + name) for name in table.meta}
     columns = [pa.field(name, pa.type_for_alias(kind)) for name, kind in named.items()]
     casts = [_CASTS[kind] for kind in named.values()]
     if survey.has_json:
@@ -74,11 +86,11 @@ def parquet_pieces(lines: Iterable[dict[str, Any]], survey: Survey) -> Iterator[
     schema = pa.schema(columns)
 
     def row(line: dict[str, Any]) -> list[Any]:
-        values = [cast(value) for cast, value in zip(casts, result_row(line, meta), strict=True)]
+        values = [cast(value) for cast, value in zip(casts, table.row(line), strict=True)]
         if survey.has_json:
             values.append(json.dumps(line["json"]).decode() if "json" in line else None)
         if survey.has_embedding:
-            values.append(vector if _is_vector(vector := line.get("embedding")) else None)
+            values.append(_vector(line.get("embedding")))
         return values
 
     sink = _Pieces()
@@ -123,14 +135,19 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int64" if -(2**63) <= value < 2**63 else "string"
+        if -_EXACT <= value <= _EXACT:
+            return "int64"
+        return "beyond double" if -(2**63) <= value < 2**63 else "string"
     if isinstance(value, float):
         return "double"
     return "string"
 
 
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(number, int | float) for number in value)
+def _vector(value: Any) -> list[float] | None:
+    """Return a list of numbers as floats; None for any other value."""
+    if not isinstance(value, list) or not all(isinstance(number, int | float) for number in value):
+        return None
+    return [*map(float, value)]
 
 
 def _text(value: Any) -> str | None:

@@ -6,9 +6,13 @@ import io
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch.app.convert import Shape, convert
 from llmbatch.core.errors import InputError, OutputError, UsageError
@@ -201,3 +205,70 @@ def test_a_table_may_be_plain_and_may_be_marked_for_excel(tmp_path: Path) -> Non
     name = put(tmp_path / "r.jsonl", [ok("1", 0, "=1+1")])
     assert b",'=1+1," in shaped([name], "csv") and b",=1+1," in shaped([name], "csv", safe=False)
     assert shaped([name], "csv", mark=True) == b"\xef\xbb\xbf" + shaped([name], "csv")
+
+
+def test_samples_of_a_record_are_told_apart_where_there_are_any(tmp_path: Path) -> None:
+    name = put(tmp_path / "r.jsonl", [ok("a", 0, sample=0), ok("a", 1, sample=1)])
+    assert [line.split(",")[:2] for line in shaped([name], "csv").decode().splitlines()] == [
+        ["id", "sample"],
+        ["a", "0"],
+        ["a", "1"],
+    ]
+    found = pq.read_table(io.BytesIO(shaped([name], "parquet")))
+    assert found.column_names[:2] == ["id", "sample"] and found["sample"].to_pylist() == [0, 1]
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8) | st.text(
+    "=+-@\t\r\0\"',; \na\u2028😀", max_size=6
+)
+NUMBER = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+VALUE = st.recursive(
+    st.none() | st.booleans() | NUMBER | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.dictionaries(st.sampled_from("abc") | TEXT, VALUE, max_size=3)
+LINES = st.lists(
+    st.builds(
+        lambda name, text, meta, answer: ok(name, 0, text, meta=meta, **answer),
+        st.none() | TEXT | NUMBER.filter(lambda number: isinstance(number, int)),
+        st.none() | TEXT,
+        FIELDS,
+        st.fixed_dictionaries({}, optional={"json": FIELDS | VALUE, "embedding": st.lists(NUMBER, max_size=3)}),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def values_of(line: dict[str, Any]) -> dict[str, Any]:
+    answer = line.get("json")
+    fields = {f"json.{name}": value for name, value in answer.items()} if isinstance(answer, dict) else {}
+    return {"id": line["id"], "text": line["text"], **fields, **{f"meta.{n}": v for n, v in line["meta"].items()}}
+
+
+@given(LINES, st.sampled_from(["csv", "tsv"]), st.booleans(), st.booleans())
+def test_every_value_comes_back_from_a_table(lines: list[dict[str, Any]], to: str, safe: bool, mark: bool) -> None:
+    with TemporaryDirectory() as folder:
+        written = shaped([put(Path(folder) / "r.jsonl", lines)], to, safe=safe, mark=mark)
+    text = written.decode("utf-8-sig" if mark else "utf-8")
+    rows = [*csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if to == "tsv" else ",", strict=True)]
+    for line, row in zip(lines, rows, strict=True):
+        for name, value in values_of(line).items():
+            found = row[name]
+            if value is None or isinstance(value, str):
+                assert found in ((value or "",) if not safe else (value or "", f"'{value}"))
+                assert not safe or not found.startswith(("=", "+", "-", "@", "\t", "\r", "\0"))
+            else:
+                assert json.loads(found) == value
+
+
+@given(LINES)
+def test_every_value_comes_back_from_parquet(lines: list[dict[str, Any]]) -> None:
+    with TemporaryDirectory() as folder:
+        rows = pq.read_table(io.BytesIO(shaped([put(Path(folder) / "r.jsonl", lines)], "parquet"))).to_pylist()
+    for line, row in zip(lines, rows, strict=True):
+        for name, value in values_of({**line, "json": None}).items():
+            as_json = isinstance(row[name], str) and not isinstance(value, str)
+            assert (json.loads(row[name]) if as_json else row[name]) == value
+        assert "json" not in line or json.loads(row["json"]) == line["json"]

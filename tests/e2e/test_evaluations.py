@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_an_evaluation_from_end_to_end(llmbatch: Command, mock: Mock, tmp_path: 
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     models = [word for model in MODELS for word in ("-m", model)]
     run = ("run", "in.jsonl", "--base-url", mock.base_url, *models, "--repeat", "2", "-o", "answers/")
-    done = llmbatch(*run, "--summary", "json")
+    done = llmbatch(*run, "--price", "1,2", "--summary", "json")
     assert done.code == 0, done.stderr
     counts = summary(done)
     assert (counts["records"], counts["ok"], counts["exit_code"]) == (1200, 1200, 0)
@@ -126,6 +127,14 @@ def test_an_evaluation_from_end_to_end(llmbatch: Command, mock: Mock, tmp_path: 
     found = json.loads(llmbatch(*report, "json").stdout)
     assert [one["accuracy"] for one in found["expected"]["groups"].values()] == [0.9] * 3
     assert found["common"] == found["agreeing"] == 400
+    wilson = NormalDist().inv_cdf(0.975) ** 2 / 200  # the samples of a record are equal: 200 records, not 400
+    half = (wilson * (0.9 * 0.1 + wilson / 4)) ** 0.5
+    bounds = [(0.9 + wilson / 2 - half) / (1 + wilson), (0.9 + wilson / 2 + half) / (1 + wilson)]
+    for name, one in zip(paths, found["files"], strict=True):
+        usages = [line["usage"] for line in lines_of(tmp_path / name)]
+        dollars = sum(usage["input_tokens"] + 2 * usage["output_tokens"] for usage in usages) / 1e6
+        assert one["cost_usd"] == pytest.approx(dollars)
+        assert found["expected"]["groups"][name]["interval"] == pytest.approx(bounds, abs=1e-5)
     confusion = found["expected"]["groups"][paths[0]]["confusion"]
     assert sum(confusion["never"].values()) == 40 and sum(confusion[label][label] for label in GOLD) == 360
     page = llmbatch(*report, "html")

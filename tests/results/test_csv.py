@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.results.csv import COLUMNS, cell, result_row, row
+from llmbatch.results.csv import COLUMNS, Columns, cell, row
 from tests.support.result_lines import failed, ok
 
 FORMULA = "=+-@\t\r\0"
@@ -55,7 +55,7 @@ def test_a_lone_surrogate_does_not_stop_the_file() -> None:
 
 
 def test_a_line_fills_the_columns() -> None:
-    (good,) = parsed(row(result_row(ok("a", 0, cost_usd=0.5, meta={"n": -1, "t": "@x"}), ["n", "t", "none"])))
+    (good,) = parsed(row(Columns(["n", "t", "none"]).row(ok("a", 0, cost_usd=0.5, meta={"n": -1, "t": "@x"}))))
     assert dict(zip([*COLUMNS, "n", "t", "none"], good, strict=True)) == {
         "id": "a",
         "status": "ok",
@@ -73,11 +73,11 @@ def test_a_line_fills_the_columns() -> None:
         "t": "'@x",
         "none": "",
     }
-    (bad,) = parsed(row(result_row(failed(7, 1), [])))
+    (bad,) = parsed(row(Columns([]).row(failed(7, 1))))
     assert bad[:3] == ["7", "failed", ""] and bad[8:10] == ["bad_request", "no"]
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("usage", "error", "meta", "text", "model"), VALUES)))
 def test_no_field_is_trusted(more: dict[str, Any]) -> None:
-    (read,) = parsed(row(result_row(ok("a", 0) | more, ["x"])))
+    (read,) = parsed(row(Columns(["x"]).row(ok("a", 0) | more)))
     assert len(read) == len(COLUMNS) + 1

@@ -74,6 +74,17 @@ def test_hostile_values_cost_a_cell_and_not_the_file(tmp_path: Path) -> None:
     assert rows[0]["latency_s"] is None and rows[0]["text"] == '{"no":"text"}'
 
 
+def test_numbers_that_a_type_cannot_hold_exactly_are_kept_as_text(tmp_path: Path) -> None:
+    lines = [
+        ok(1, 0, meta={"n": 2**53 + 1, "wide": 2**53 + 1}, embedding=[2**24 + 1, True]),
+        ok(2, 1, meta={"n": 0.5, "wide": 1}, embedding=[2**80]),
+    ]
+    rows = table(put(tmp_path / "r.jsonl", lines)).to_pylist()
+    assert [row["meta.n"] for row in rows] == [str(2**53 + 1), "0.5"]
+    assert [row["meta.wide"] for row in rows] == [2**53 + 1, 1]
+    assert [row["embedding"] for row in rows] == [[2.0**24, 1.0], [2.0**80]]
+
+
 def test_it_is_written_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "_ROW_GROUP", 10)
     name = put(tmp_path / "r.jsonl", [ok(n, n) for n in range(25)])

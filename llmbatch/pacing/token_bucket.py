@@ -57,7 +57,7 @@ class TokenBucket:
         self.taken = 0.0
         """Units that have left, with or without a rate."""
         self._announced: AnnouncedLimit | None = None
-        self._due = -math.inf
+        self.due = -math.inf
         """When the units taken so far would have left at an even pace."""
 
     @property
@@ -85,7 +85,7 @@ class TokenBucket:
             opens = -math.inf
         self._grow(now)
         self._expire(now)
-        opens = max(opens, self._window_opens(now, amount), self._due - self._burst)
+        opens = max(opens, self._window_opens(now, amount), self.due - self._burst)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
             opens = max(opens, self._slice[0] + self._slice_span)
         return opens
@@ -94,7 +94,7 @@ class TokenBucket:
         """Return how many units of a known rate may leave now, together."""
         self._grow(now)
         self._expire(now)
-        paced = (now + self._burst - max(self._due, now)) * self.rate / 60.0
+        paced = (now + self._burst - max(self.due, now)) * self.rate / 60.0
         return max(0.0, min(self.rate - self._sum, paced))
 
     def fill(self, now: float) -> None:
@@ -110,7 +110,7 @@ class TokenBucket:
             self._announced.take(now, amount)
         if not self.binds:
             return None
-        self._due = max(self._due, now) + amount * 60.0 / self.rate
+        self.due = max(self.due, now) + amount * 60.0 / self.rate
         if self._slice is not None:
             self._slice.append(now)
         return self._add(now, amount)
@@ -123,7 +123,7 @@ class TokenBucket:
         if taken is not None and surplus:
             if self._announced is not None:
                 self._announced.take(now, -surplus)
-            self._due -= surplus * 60.0 / self.rate
+            self.due -= surplus * 60.0 / self.rate
             if taken[0] > now - self._window:
                 taken[1] -= surplus
                 self._sum -= surplus

@@ -1,4 +1,4 @@
-"""A worker's side of shared limits: buckets and a budget that are filled by loans."""
+"""A worker's side of shared limits: asks for loans, which fill its buckets and its budget."""
 
 import math
 import os
@@ -15,96 +15,15 @@ from llmbatch.core.fault import Billing, Kind
 from llmbatch.core.job import Job
 from llmbatch.core.settings import PaceSettings, StopSettings
 from llmbatch.pacing.cost import Budget, Price
-from llmbatch.pacing.lender import VALID, Ask, Grant
-from llmbatch.pacing.token_bucket import Taken, TokenBucket
+from llmbatch.pacing.lender import Ask, Grant
+from llmbatch.parts.lent_buckets import LentBucket, LentRequests
 
 __all__ = ["Borrower"]
 
 EVERY = 0.2
 """Seconds between two loans."""
-LOOKS_AGAIN = 0.02
-"""Seconds after which dispatch looks again whether a loan has come."""
 SLICES = 50
 """A loan of dollars is at least this part of the budget, so that few are needed."""
-
-
-class LentBucket(TokenBucket):
-    """A bucket whose units are lent, for a short time each. What a server announces is learned as in any other."""
-
-    def __init__(self, lock: threading.Lock, rate: float | None) -> None:
-        super().__init__()
-        self._lock = lock
-        self._lent = 0.0
-        self._until = -math.inf
-        self._closed_until = -math.inf
-        self._surplus = 0.0
-        self.needed = 1.0
-        self.hungry = False
-        self.learned = 0.0
-        """A rate that was learned from the refusals of all workers; 0 for none."""
-        self.forgets = False
-        self.binds = True
-        if rate is not None:
-            self.rate = rate
-            self._named = True
-
-    @property
-    def guessed(self) -> bool:
-        """Whether a rate was learned."""
-        return self.learned > 0
-
-    @property
-    def announced(self) -> bool:
-        """Whether the server announces its limit."""
-        return self._announced is not None
-
-    def opens(self, now: float, amount: float) -> float:
-        """Return when `amount` more units are admitted: now, or when it is worth another look."""
-        with self._lock:
-            if self._closed_until > now:
-                return self._closed_until
-            if self._lent < amount or now >= self._until:
-                self.hungry, self.needed = True, max(1.0, amount)
-                return now + LOOKS_AGAIN
-        opens = super().opens(now, amount) if self._announced is not None else -math.inf
-        self.binds = True
-        return opens
-
-    def take(self, now: float, amount: float) -> Taken | None:
-        """Use units of the loan."""
-        with self._lock:
-            self._lent -= amount
-            self.taken += amount
-        if self._announced is not None:
-            self._announced.take(now, amount)
-        return [now, amount]
-
-    def correct(self, now: float, taken: Taken | None, surplus: float) -> None:
-        """Give back units that an estimate had too many of, or take more."""
-        with self._lock:
-            self._surplus += surplus
-
-    def guess(self, rate: float, now: float) -> None:
-        """Guess nothing: the lender learns, from all workers."""
-
-    def forget(self) -> None:
-        """Tell the lender that requests were refused for another reason."""
-        self.forgets = self.guessed
-
-    def settle(self) -> tuple[float, float, bool]:
-        """Give back what is left of the loan; return it, what is needed, and whether more could have been sent."""
-        left = self._lent if math.isfinite(self._lent) else 0.0
-        returned, self._lent, self._surplus = max(0.0, left) + self._surplus, 0.0, 0.0
-        hungry, self.hungry = self.hungry, False
-        return returned, self.needed, hungry
-
-    def receive(self, units: float, closed_for: float, now: float, learned: float = 0.0) -> None:
-        """Take a loan."""
-        self._lent, self._until = units, now + VALID
-        if not self._named and self._announced is None:
-            self.learned, self.rate = learned, learned or math.inf
-        if closed_for > 0:
-            self._closed_until = now + closed_for
 
 
 class LentBudget(Budget):
@@ -137,7 +56,7 @@ class Borrower:
         self._lend = lend
         self._lock = threading.Lock()
         self._who = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
-        self._requests, self._tokens = LentBucket(self._lock, pace.rpm), LentBucket(self._lock, pace.tpm)
+        self._requests, self._tokens = LentRequests(self._lock, pace.rpm), LentBucket(self._lock, pace.tpm)
         self._closed_until = -math.inf
         self._answered = self._refused = 0
         budget = None
@@ -190,8 +109,8 @@ class Borrower:
             ask = self._ask()
         grant = self._lend(ask)
         with self._lock:
-            self._requests.receive(grant.requests, grant.closed_for, asked, grant.learned)
-            self._tokens.receive(grant.tokens, grant.closed_for, asked)
+            self._requests.receive(grant, asked)
+            self._tokens.receive(grant, asked)
 
     def _ask(self) -> Ask:
         requests, needed, hungry = self._requests.settle()
@@ -209,4 +128,5 @@ class Borrower:
             self._refused,
             self._requests.learned,
             forgets,
+            self._requests.found,
         )

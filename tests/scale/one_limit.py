@@ -85,6 +85,16 @@ def test_a_silent_limit_is_found_by_all_together(runs: Runs) -> None:
     assert refused <= 0.1 * len(sent), f"{refused} of {len(sent)} were refused"
 
 
+@pytest.mark.xdist_group("silent second")
+@pytest.mark.parametrize("runs", [("--rpm", "1200", "--window", "1", "--no-announce")], indirect=True)
+def test_a_silent_limit_per_second_is_found_by_one_of_them(runs: Runs) -> None:
+    runs.start()
+    runs.end()
+    sent = runs.mock.ledger("scale")
+    refused = sum(entry["status"] == 429 for entry in sent)
+    assert refused <= 0.2 * len(sent), f"{refused} of {len(sent)} were refused; one run alone has 5 %"
+
+
 def _who_serves(runs: Runs) -> "subprocess.Popen[bytes]":
     """Find the run that holds the socket on which limits are lent."""
     for process in runs.processes:

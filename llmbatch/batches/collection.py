@@ -10,12 +10,12 @@ import anyio
 from llmbatch.batches.calls import Left, Refused
 from llmbatch.batches.creation import give_back_all
 from llmbatch.batches.ticket_run import NotRun, TicketFiles, TicketRun
-from llmbatch.core.errand import DISK
+from llmbatch.core.errand import DISK, Errand
 from llmbatch.core.errors import ActionNeeded, CeilingReached, OutputError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.ticket import Proof, Status, Step
-from llmbatch.dialects.batch_api import BatchApi
+from llmbatch.dialects.batch_api import BatchApi, InPages
 from llmbatch.pacing.batch_lookup import since
 
 __all__ = ["fetch", "poll", "settle", "tidy"]
@@ -95,10 +95,12 @@ async def fetch(run: TicketRun) -> None:
     """
     context, pace, files = run.context, run.client.pace, run.context.store.files(run.ticket)
     began, fetches, expected = context.clock.monotonic(), 0, run.ticket.completed
+    # Pages have a row for each request, and the counts of who has them were seen to change after the end.
+    wanted = run.ticket.requests if expected is None or isinstance(run.client.api, InPages) else expected
     while True:
         cut, fetches = await _fetch_outputs(run, files, began), fetches + 1
         rows = await run.in_thread(files.count_rows) if expected or cut else 0
-        if cut and fetches < _CUT_FETCHES and rows < (run.ticket.requests if expected is None else expected):
+        if cut and fetches < _CUT_FETCHES and rows < wanted:
             await run.calls.sleep(pace.wait(fetches, 0.0, context.random))
             continue
         if not expected or rows:
@@ -111,28 +113,53 @@ async def fetch(run: TicketRun) -> None:
 
 async def _fetch_outputs(run: TicketRun, files: TicketFiles, began: float) -> bool:
     """Fetch each output once; say whether one may have been cut off, since nothing marked its end."""
-    cut = False
-    context, pace, calls = run.context, run.client.pace, run.calls
+    cut, api = False, run.client.api
     for number, name in enumerate(run.ticket.outputs):
-        while True:
-            errand = replace(run.client.api.output(run.ticket, name), sink=str(files.part(number)))
-            reply = await calls.make(errand)
-            if isinstance(reply, Reply) and 200 <= reply.status < 300:
-                break
-            fault = reply if isinstance(reply, Fault) else _refusal(run.client.api, reply)
-            if fault.code == DISK:
-                raise OutputError(fault.message, "Make room, then run the same command again: nothing is lost.")
-            if fault.status == 410:
-                raise _no_rows(run, fault.message)
-            if fault.status != 404:
-                calls.check(fault, "the fetching of rows")
-            if context.clock.monotonic() - began > pace.patience:
-                raise _no_rows(run, fault.message)
-            await calls.sleep(pace.wait(3, 0.0, context.random))
-        calls.worked()
-        cut = cut or reply.cut
+        if isinstance(api, InPages):
+            cut = await _fetch_pages(run, api, files, number, name, began)
+        else:
+            errand = replace(api.output(run.ticket, name), sink=str(files.part(number)))
+            cut = (await _fetched(run, errand, began)).cut or cut
         await run.in_thread(files.land, number)
     return cut
+
+
+async def _fetch_pages(run: TicketRun, api: InPages, files: TicketFiles, number: int, first: str, began: float) -> bool:
+    """Fetch an output page by page into one file; say whether rows may still be missing: a list may lag."""
+    name: str | None = first
+    names: set[str] = set()
+    while name is not None and name not in names:
+        reply = await _fetched(run, run.client.api.output(run.ticket, name), began)
+        page = api.page(reply)
+        if isinstance(page, Fault):
+            run.calls.check(page, "the fetching of rows")
+            run.calls.check_outage(page)
+            await run.calls.sleep(run.client.pace.wait(3, 0.0, run.context.random))
+            continue
+        await run.in_thread(files.add_rows, number, page.rows, anew=not names)
+        names.add(name)
+        name = page.following
+    return True
+
+
+async def _fetched(run: TicketRun, errand: Errand, began: float) -> Reply:
+    """Make a call for rows until it is answered well. Raises Left, LlmbatchError."""
+    context, pace, calls = run.context, run.client.pace, run.calls
+    while True:
+        reply = await calls.make(errand)
+        if isinstance(reply, Reply) and 200 <= reply.status < 300:
+            calls.worked()
+            return reply
+        fault = reply if isinstance(reply, Fault) else _refusal(run.client.api, reply)
+        if fault.code == DISK:
+            raise OutputError(fault.message, "Make room, then run the same command again: nothing is lost.")
+        if fault.status == 410:
+            raise _no_rows(run, fault.message)
+        if fault.status != 404:
+            calls.check(fault, "the fetching of rows")
+        if context.clock.monotonic() - began > pace.patience:
+            raise _no_rows(run, fault.message)
+        await calls.sleep(pace.wait(3, 0.0, context.random))
 
 
 def _no_rows(run: TicketRun, why: str) -> CeilingReached:

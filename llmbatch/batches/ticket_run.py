@@ -28,6 +28,10 @@ class TicketFiles(Protocol):
         """Return where rows are written until they are whole."""
         ...
 
+    def add_rows(self, number: int, rows: bytes, *, anew: bool) -> None:
+        """Write rows there, behind others unless they begin `anew`."""
+        ...
+
     def land(self, number: int) -> None:
         """Give fetched rows their name."""
         ...

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from llmbatch.codec import json
 from llmbatch.core.errand import Errand, Talk
@@ -20,6 +20,8 @@ __all__ = [
     "BatchLimits",
     "Created",
     "Frame",
+    "InPages",
+    "Page",
     "Uploaded",
     "count",
     "date_of",
@@ -68,6 +70,13 @@ class Uploaded(NamedTuple):
 
     file: str | None
     date: float | None = None
+
+
+class Page(NamedTuple):
+    """Some rows of a batch, each on a line of its own, and the name of the next page; None after the last one."""
+
+    rows: bytes
+    following: str | None
 
 
 class Created(NamedTuple):
@@ -142,6 +151,15 @@ class BatchApi(Protocol):
         ...
 
 
+@runtime_checkable
+class InPages(Protocol):
+    """What a batch API has beside the rest whose rows come in pages: `output` asks for one by its name."""
+
+    def page(self, reply: Reply) -> Page | Fault:
+        """Read a page."""
+        ...
+
+
 _NOT_CREATED = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 425, 429, 498})
 """Statuses of a create call after which there is no batch."""
 _OVERLOADED = frozenset({503, 529})
@@ -164,7 +182,7 @@ def _is_own_error(body: bytes) -> bool:
     return isinstance(fields, dict) and isinstance(fields.get("error"), dict)
 
 
-_OWN_ID = re.compile(rb'"(?:custom_id|key)"\s*:\s*"([a-z0-9]{16}-[0-9]{1,9})"')
+_OWN_ID = re.compile(rb'"(?:custom_id|key|batch_request_id)"\s*:\s*"([a-z0-9]{16}-[0-9]{1,9})"')
 """An id as we make them. It is not one inside a text, where its quotes would be escaped."""
 
 

@@ -6,6 +6,7 @@ from llmbatch.dialects.batch_api import MB, BatchApi, BatchLimits
 from llmbatch.dialects.batch_gemini import GeminiBatches
 from llmbatch.dialects.batch_mistral import MistralBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
+from llmbatch.dialects.batch_xai import XaiBatches
 from llmbatch.dialects.presets import PRESETS
 
 __all__ = ["BATCH_PROVIDERS", "batch_api", "refuse"]
@@ -48,6 +49,7 @@ _OTHERS: dict[str, BatchApi] = {
     "anthropic": AnthropicBatches(),
     "gemini": GeminiBatches(),
     "mistral": MistralBatches(),
+    "xai": XaiBatches(),
 }
 
 
@@ -66,9 +68,19 @@ BATCH_PROVIDERS = tuple(name for name in PRESETS if batch_api(name) is not None 
 """The presets whose batch API is spoken."""
 
 
+_NOT_SURE = {
+    # https://openrouter.ai/docs/batch-quickstart.md and https://openrouter.ai/docs/api/api-reference/batch/list-batches
+    "openrouter": "its pages name two addresses, /api/beta/batches and /api/v1/batches, and no call that cancels",
+    # https://docs.fireworks.ai/guides/batch-inference
+    "fireworks": "it wants the name of the account in each call, and no page says how the rows in its data sets look",
+}
+"""Why batch APIs that are there are not spoken."""
+
+
 def refuse(provider: str) -> UsageError:
     """Return the refusal of a provider without batches that we speak."""
+    reason = _NOT_SURE.get(provider)
     return UsageError(
-        f"--batch-api: {provider} has no batch API that llmbatch speaks",
+        f"--batch-api: {provider} has no batch API that llmbatch speaks" + (f" ({reason})" if reason else ""),
         f"It speaks those of {', '.join(BATCH_PROVIDERS)}, and of servers like OpenAI's that --base-url names.",
     )

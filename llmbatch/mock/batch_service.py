@@ -22,6 +22,7 @@ from llmbatch.mock.batch_results import Shared
 from llmbatch.mock.batch_store import BatchStore
 from llmbatch.mock.batch_together import TOGETHER_BATCHES, TOGETHER_ROUTES
 from llmbatch.mock.batch_worker import BatchWorker
+from llmbatch.mock.batch_xai import XAI_BATCHES, XAI_ROUTES
 from llmbatch.mock.dialect import MalformedRequest
 from llmbatch.mock.error_formats import ErrorFormat, Refusal
 from llmbatch.mock.fault_markers import Fault
@@ -34,9 +35,9 @@ __all__ = ["BatchService", "Handler"]
 
 _FAMILIES = {
     family.name: family
-    for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES, MISTRAL_BATCHES, TOGETHER_BATCHES)
+    for family in (OPENAI_BATCHES, ANTHROPIC_BATCHES, GEMINI_BATCHES, MISTRAL_BATCHES, TOGETHER_BATCHES, XAI_BATCHES)
 }
-_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES, *MISTRAL_ROUTES, *TOGETHER_ROUTES)
+_ROUTES = (*OPENAI_ROUTES, *ANTHROPIC_ROUTES, *GEMINI_BATCH_ROUTES, *MISTRAL_ROUTES, *TOGETHER_ROUTES, *XAI_ROUTES)
 _LOST = Fault("close", {})
 
 

@@ -45,7 +45,7 @@ DIALECTS: dict[str, Dialect] = {
 The named groups of a pattern become fields of the request body and replace fields of the same name.
 """
 
-_ROOTS = re.compile(r"/v1beta(?=/)|(/openai|/together)?/v1(?=/)")
+_ROOTS = re.compile(r"/v1beta(?=/)|(/openai|/together|/xai)?/v1(?=/)")
 _CREDENTIALS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 
 _MODELS = ("mock-1", "mock-mini")

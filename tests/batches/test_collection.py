@@ -1,5 +1,6 @@
 """The rows of a batch come here, at a provider that shows them late, or forgets what it was asked."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from llmbatch.core.errand import Errand
 from llmbatch.core.errors import CeilingReached
 from llmbatch.core.exchange import Reply
 from llmbatch.core.ticket import Step
+from llmbatch.dialects.batch_xai import XaiBatches
 from tests.support.tickets import Play, answer, refused
 from tests.support.virtual_time import EPOCH
 
@@ -93,3 +95,40 @@ def test_a_batch_that_is_not_found_is_left_and_the_way_out_is_named(tmp_path: Pa
     with pytest.raises(Left):
         play.go()
     assert "--give-up" in play.notices[0] and play.run.ticket.is_open
+
+
+def page(*rows: str, token: str | None = None) -> Reply:
+    return answer(200, {"results": [{"batch_request_id": row} for row in rows], "pagination_token": token})
+
+
+def test_rows_in_pages_are_gathered_anew_by_each_fetch_until_each_request_has_one(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def reply(errand: Errand) -> Reply:
+        if errand.address == "/batches/batch-1":
+            counts = {"num_requests": 2, "num_pending": 0, "num_success": 1, "num_cancelled": 1}
+            return answer(200, {"batch_id": "batch-1", "state": counts})
+        asked.append(errand.address.partition("pagination_token=")[2])
+        if asked[-1] == "":
+            return page("a", token="next")
+        if len(asked) == 2:
+            return refused(503)  # the page is asked for again, and not the first one
+        return page() if len(asked) < 5 else page("b")
+
+    play = Play(tmp_path, reply, XaiBatches()).begin_at(Step.RUNNING, batch="batch-1", created_at=EPOCH)
+    play.go()
+    assert asked == ["", "next", "next", "", "next"]
+    rows = play.store.files(play.run.ticket).row_lines()
+    assert [json.loads(row)["batch_request_id"] for row in rows] == ["a", "b"]
+
+
+def test_pages_that_lead_back_to_themselves_end(tmp_path: Path) -> None:
+    def reply(errand: Errand) -> Reply:
+        if errand.address == "/batches/batch-1":
+            counts = {"num_requests": 2, "num_pending": 0, "num_success": 2}
+            return answer(200, {"batch_id": "batch-1", "state": counts})
+        return page("a", "b", token="again")
+
+    play = Play(tmp_path, reply, XaiBatches()).begin_at(Step.RUNNING, batch="batch-1", created_at=EPOCH)
+    play.go()
+    assert play.store.steps == ["ended", "fetched", "settled"]

@@ -5,12 +5,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch.core.errand import Errand, FilePart
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Sighting, Status, Step, Ticket
-from llmbatch.dialects.batch_api import BatchApi, Created, read_row, wall
+from llmbatch.dialects.batch_api import BatchApi, Created, InPages, Page, read_row, wall
 from llmbatch.dialects.batch_apis import BATCH_PROVIDERS, batch_api
 from llmbatch.dialects.presets import PRESETS
 
@@ -99,6 +101,62 @@ def test_the_files_of_every_end_are_read_and_an_unknown_status_is_running(
     assert (status.ended, status.failed, status.outputs) == (ended, failed, outputs)
 
 
+REFUSED = "JSONL file validation failed: Model grok-9 is not supported for batch processing."
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "word", "failed", "outputs"),
+    [
+        ({}, {}, "validating", False, ()),
+        ({"num_requests": 2, "num_pending": 1, "num_success": 1}, {}, "in_progress", False, ()),
+        ({"num_requests": 2, "num_pending": 0, "num_success": 1, "num_error": 1}, {}, "completed", False, ("",)),
+        ({"num_requests": 2, "num_pending": 1}, {"cancel_time": "2026-09-23"}, "cancelling", False, ()),
+        ({"num_requests": 2, "num_pending": 0, "num_cancelled": 2}, {"cancel_time": "x"}, "cancelled", False, ("",)),
+        ({"num_requests": 0, "num_pending": 0}, {"cancel_by_xai_message": REFUSED}, "failed", True, ()),
+        (None, {"cancel_by_xai_message": REFUSED}, "failed", True, ()),
+    ],
+)
+def test_xai_tells_by_counts_where_a_batch_stands(
+    state: Any, more: dict[str, Any], word: str, failed: bool, outputs: tuple[str, ...]
+) -> None:
+    status = api_of("xai").status(reply({"batch_id": "b1", "state": state, **more}))
+    assert isinstance(status, Status)
+    assert (status.word, status.failed, status.outputs) == (word, failed, outputs)
+    assert status.ended == (word in ("completed", "cancelled", "failed"))
+    assert [error.code for error in status.errors] == (["model_not_found"] if failed else [])
+
+
+@given(
+    answers=st.lists(st.text(max_size=20) | st.just('}],"pagination_token":"no"'), max_size=6),
+    token=st.none() | st.sampled_from(["", "next"]),
+    indent=st.none() | st.just(2),
+    broken=st.booleans(),
+)
+def test_a_page_of_xai_gives_each_row_a_line_whatever_is_in_it(
+    answers: list[str], token: str | None, indent: int | None, broken: bool
+) -> None:
+    api = api_of("xai")
+    assert isinstance(api, InPages)
+    rows = [
+        {"batch_request_id": f"{TAG}-{n}", "batch_result": {"response": {"chat_get_completion": {"text": text}}}}
+        for n, text in enumerate(answers)
+    ]
+    body = json.dumps({"results": rows, "pagination_token": token}, indent=indent).encode()
+    if broken:  # no strict JSON any more
+        body = body.replace(b'"batch_result"', b'"x": NaN, "batch_result"')
+    page = api.page(Reply(200, {}, body))
+    assert isinstance(page, Page)
+    found = [read_row(api, line) for line in page.rows.splitlines()]
+    assert [row and row.id for row in found] == [row["batch_request_id"] for row in rows]
+    assert page.following == (token or None)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"results": null}', b"[]", b'"results"'])
+def test_what_is_no_page_of_rows_is_a_fault(body: bytes) -> None:
+    api = api_of("xai")
+    assert isinstance(api, InPages) and isinstance(api.page(Reply(200, {}, body)), Fault)
+
+
 def test_gemini_without_rows_did_not_run_if_it_expired() -> None:
     body = {"name": "batches/1", "metadata": {"state": "BATCH_STATE_EXPIRED", "batchStats": {"requestCount": "2"}}}
     status = api_of("gemini").status(reply(body))
@@ -121,6 +179,12 @@ ROWS = [
     ("gemini", {"key": "i", "response": {}}, 200),
     ("gemini", {"key": "i", "error": {"code": 8, "message": "x"}}, 429),
     ("mistral", {"custom_id": "i", "response": {"status_code": 200, "body": {}}}, 200),
+    ("xai", {"batch_request_id": "i", "batch_result": {"response": {"chat_get_completion": {"id": "x"}}}}, 200),
+    ("xai", {"batch_request_id": "i", "batch_result": {"error": {"code": 3, "message": "x"}}}, 400),
+    ("xai", {"batch_request_id": "i", "error_message": "x"}, 500),
+    ("xai", {"batch_request_id": "i", "batch_result": {"error": {"code": 1, "message": "cancelled"}}}, None),
+    ("xai", {"batch_request_id": "i", "batch_result": {}}, "fault"),
+    ("xai", {"batch_request_id": "i", "batch_result": {"response": "text"}}, "fault"),
 ]
 
 
@@ -146,7 +210,11 @@ def test_the_list_tells_which_batch_is_ours(name: str) -> None:
     mine = {"id": "b2", "input_file_id": "f1", "input_files": ["f1"], "created_at": 100, "status": "RUNNING"}
     other = {"id": "b3", "input_file_id": "f2", "input_files": ["f2"], "created_at": 100}
     named = [{"name": "b2", "metadata": {"displayName": f"llmbatch-{TAG}"}}, {"name": "b3", "metadata": {}}]
-    listed = {"data": [other, mine], "operations": named, "has_more": False}
+    batches = [
+        {"batch_id": "b3", "name": "x"},
+        {"batch_id": "b2", "name": f"llmbatch-{TAG}", "create_time": "2026-11-27"},
+    ]
+    listed = {"data": [other, mine], "operations": named, "batches": batches, "has_more": False}
     seen, _ = answered(api_of(name).look(ticket(name), 0.0), reply(listed))
     assert [one.batch for one in seen] == ["b2"] and seen[0].ours
 

@@ -13,7 +13,7 @@ from .command import Command, Mock, lines_of, until
 
 StartMock = Callable[..., Mock]
 
-DIALECTS = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
+DIALECTS = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta", "xai": "/xai/v1"}
 
 
 def prompts(count: int, words: str = "") -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ parser.add_argument(
     "--batches", action=argparse.BooleanOptionalAction, help="only the runs with batches, or none of them"
 )
 parser.add_argument("--only", choices=SCENES, help="one scene, and no runs with batches")
+parser.add_argument("--api", choices=APIS, action="append", help="of the runs with batches only those of this API")
 options = parser.parse_args()
 scenes = [options.only] if options.only else SCENES
 
@@ -27,12 +28,15 @@ def torture_batches() -> list[str]:
     """Kill runs with batches at every operation; print how many, and return what is wrong."""
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as home, closing(Bench(Path(home))) as bench, batch_loop(bench) as loop:
-        for api in APIS:
+        for api in options.api or APIS:
             for policy in POLICIES:
                 before = loop.kills
                 wrong += every_operation(loop, api, policy)
                 print(f"batches, {api}, --in-doubt {policy}: killed at each of {loop.kills - before} operations")
-        print(f"batches: {loop.reported} reported as possibly billed, {len(wrong)} wrong")
+        print(
+            f"batches: {loop.kills} kills, {loop.reported} reported as possibly billed, "
+            f"{loop.waiting} batches wait for a person, {len(wrong)} wrong"
+        )
     return wrong
 
 

@@ -22,6 +22,7 @@ APIS: dict[str, tuple[str, list[object]]] = {
     "openai": ("/v1", ["-p", "openai"]),
     "anthropic": ("/v1", ["-p", "anthropic"]),
     "gemini": ("/v1beta", ["-p", "gemini"]),
+    "xai": ("/xai/v1", ["-p", "xai"]),
     "embeddings": ("/v1", ["-p", "openai", "--endpoint", "embeddings"]),
 }
 """The root and the flags of each API; three embeddings share a request."""
@@ -40,6 +41,8 @@ class BatchLoop:
         self.kills = 0
         self.reported = 0
         """What lines tell of requests that may have been billed twice."""
+        self.waiting = 0
+        """Runs whose batch waits for a person to say whether it was made."""
         self.struck = 0
 
     def close(self) -> None:
@@ -71,6 +74,7 @@ class BatchLoop:
         if name.startswith("anthropic.hold."):  # where only rows tell whose a batch is, it may wait for a person
             tickets = read_log(folder / "out.jsonl.state" / "tickets.jsonl").tickets.values()
             asked = sum(ticket.count for ticket in tickets if ticket.step is Step.ASKED)
+        self.waiting += asked > 0
         if missing - asked > (policy == "hold"):
             yield f"{name}: {missing} records are lost"
         if last.code != (8 if asked else 7 if missing else 0):

@@ -102,6 +102,17 @@ class Fault:
     cost: float | None = None
     usage: Usage | None = None
 
+    @classmethod
+    def cut_off(cls, status: int) -> "Fault":
+        """Return the fault of an answer whose connection ended before the answer did."""
+        return cls(
+            kind=Kind.PROTOCOL,
+            message="the answer ended in the middle",
+            billing=Billing.DOUBTFUL,
+            retry=True,
+            status=status,
+        )
+
     @property
     def is_loading(self) -> bool:
         """Whether the server is there but not ready: a 503 that says so, as while an inference server loads a model."""

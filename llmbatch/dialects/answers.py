@@ -81,13 +81,7 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
         return _events_in_a_list(read, fold) if isinstance(read, list) and len(read) > 1 else read
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         if reply.cut or isinstance(error, CutStream):
-            return Fault(
-                kind=Kind.PROTOCOL,
-                message="the answer ended in the middle",
-                billing=Billing.DOUBTFUL,
-                retry=True,
-                status=reply.status,
-            )
+            return Fault.cut_off(reply.status)
         return unparsable(reply, f"the answer is not JSON: {error}")
 
 

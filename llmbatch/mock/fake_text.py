@@ -5,7 +5,9 @@ from math import ceil, floor
 from random import Random
 from typing import Any
 
-__all__ = ["cut", "fitting", "sentences", "shortened", "tokens"]
+from llmbatch.codec import json
+
+__all__ = ["cut", "fitting", "formatted", "sentences", "shortened", "tokens"]
 
 _SUBJECTS = (
     "A quiet harbour", "The old library", "Every careful plan", "The morning train", "A patient gardener",
@@ -28,6 +30,15 @@ def sentences(prompt: str, rng: Random, count: int = 3) -> str:
         quoted = quoted[:59] + "…"
     words = (f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}." for _ in range(count))
     return " ".join((f"You asked: '{quoted}'", *words))
+
+
+def formatted(text: str, kind: Any, schema: Any, rng: Random) -> str:
+    """Return a text as a response format of OpenAI asks for it: as it is, as JSON, or a value that fits a schema."""
+    if kind == "json_object":
+        return json.dumps({"answer": text}).decode()
+    if kind == "json_schema":
+        return json.dumps(fitting(schema or {"type": "object"}, rng)).decode()
+    return text
 
 
 def fitting(schema: Any, rng: Random, *, root: Any = None, depth: int = 0) -> Any:

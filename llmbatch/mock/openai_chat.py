@@ -8,7 +8,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.mock import event_streams
 from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn, content_of, text_of
-from llmbatch.mock.fake_text import fitting, sentences, shortened, tokens
+from llmbatch.mock.fake_text import fitting, formatted, sentences, shortened, tokens
 from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["CHAT"]
@@ -95,14 +95,9 @@ def _words(turn: Turn, rng: Random) -> str:
     wanted = turn.asked.body.get("response_format")
     if not isinstance(wanted, dict):
         return text
-    match wanted.get("type"):
-        case "json_object":
-            return json.dumps({"answer": text}).decode()
-        case "json_schema":
-            described = wanted.get("json_schema")
-            schema = described.get("schema") if isinstance(described, dict) else None
-            return json.dumps(fitting(schema or {"type": "object"}, rng)).decode()
-    return text
+    described = wanted.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    return formatted(text, wanted.get("type"), schema, rng)
 
 
 def _forced_function(body: dict[str, Any]) -> dict[str, Any] | None:

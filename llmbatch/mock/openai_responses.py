@@ -6,7 +6,7 @@ from typing import Any
 from llmbatch.codec import json
 from llmbatch.mock.dialect import Dialect, MalformedRequest, MockRequest, Turn, content_of, text_of
 from llmbatch.mock.event_streams import response_events
-from llmbatch.mock.fake_text import fitting, sentences, tokens
+from llmbatch.mock.fake_text import fitting, formatted, sentences, tokens
 from llmbatch.mock.fault_markers import without_markers
 
 __all__ = ["RESPONSES", "STATUSES"]
@@ -111,12 +111,7 @@ def _words(turn: Turn, rng: Random) -> str:
     wanted = settings.get("format") if isinstance(settings, dict) else None
     if not isinstance(wanted, dict):
         return text
-    match wanted.get("type"):
-        case "json_object":
-            return json.dumps({"answer": text}).decode()
-        case "json_schema":
-            return json.dumps(fitting(wanted.get("schema") or {"type": "object"}, rng)).decode()
-    return text
+    return formatted(text, wanted.get("type"), wanted.get("schema"), rng)
 
 
 def _forced(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -69,6 +69,9 @@ class Entries:
 class ResultIndex:
     """Lines by name (`codec.digest.record_name`). Each has a number, from 0 in the order in which they were added."""
 
+    # The walk along the slots is written out in `add` and in `find`: they run for each record, and a call would take
+    # longer than the few steps that it is for.
+
     def __init__(self) -> None:
         self._identities = array("Q")
         self._checks = array("I")
@@ -98,7 +101,8 @@ class ResultIndex:
         self.matched.append(0)
         slots[slot] = count = len(identities)
         if 3 * count > 2 * len(slots):
-            self._grow()
+            self._slots = array("I", bytes(8 * len(slots)))
+            self._enter(0)
         return None
 
     def extend(self, entries: Entries) -> bool:
@@ -114,17 +118,7 @@ class ResultIndex:
             while 3 * len(self._identities) > 2 * size:
                 size *= 2
             self._slots, start = array("I", bytes(4 * size)), 0
-        slots, identities, checks = self._slots, self._identities, self._checks
-        mask, scatter = len(slots) - 1, SCATTER
-        place = start
-        for identity in entries.identities if start else identities:
-            slot = identity * scatter >> 32 & mask
-            while held := slots[slot]:
-                if identities[held - 1] == identity and checks[held - 1] == checks[place]:
-                    return False
-                slot = (slot + 1) & mask
-            slots[slot] = place = place + 1
-        return True
+        return self._enter(start)
 
     def find(self, name: int) -> int | None:
         """Return the number of the line with a name; for a fingerprint alone, as in intents, the first that has it."""
@@ -163,11 +157,16 @@ class ResultIndex:
         """Count the lines that have these flags."""
         return sum(1 for place in self._places if place & flags == flags)
 
-    def _grow(self) -> None:
-        self._slots = array("I", bytes(8 * len(self._slots)))
-        slots, mask = self._slots, len(self._slots) - 1
-        for place, identity in enumerate(self._identities, 1):
-            slot = identity * SCATTER >> 32 & mask
-            while slots[slot]:
+    def _enter(self, start: int) -> bool:
+        """Enter the lines from a number on in the slots; False as soon as one has a name that another has."""
+        slots, identities, checks = self._slots, self._identities, self._checks
+        mask, scatter = len(slots) - 1, SCATTER
+        place = start
+        for identity in identities[start:] if start else identities:
+            slot = identity * scatter >> 32 & mask
+            while held := slots[slot]:
+                if identities[held - 1] == identity and checks[held - 1] == checks[place]:
+                    return False
                 slot = (slot + 1) & mask
-            slots[slot] = place
+            slots[slot] = place = place + 1
+        return True

@@ -80,13 +80,7 @@ class LaneSender:
             reply.body = decode(reply.body, reply.headers.get("content-encoding", ""), self._limits)
         except EncodingError as error:
             if reply.cut and reply.status < 300:
-                return Fault(
-                    kind=Kind.PROTOCOL,
-                    message="the answer ended in the middle",
-                    billing=Billing.DOUBTFUL,
-                    retry=True,
-                    status=reply.status,
-                )
+                return Fault.cut_off(reply.status)
             if 200 <= reply.status < 300:
                 return Fault(
                     kind=Kind.UNPARSABLE,

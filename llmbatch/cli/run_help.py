@@ -1,5 +1,6 @@
 """`llmbatch run --help` on one screen, and `--help-all`: made from the table of options, without rich."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -29,7 +30,7 @@ def one_screen(doc: str) -> str:
     """Return what the verb does, by its docstring, the options that matter, and the names of the others by group."""
     options = {option.name: option for option in ALL_FLAGS}
     main = [options[name] for name in MAIN]
-    lines = [*_head(doc), heading("Options that matter"), *_described(main)]
+    lines = [*_head(doc), heading("Options that matter"), *_described(main, brief=True)]
     lines += ["", heading("All others") + ", by group (--help-all explains them)"]
     for panel, members in _groups(main):
         names = " ".join(option.flag for option in members)
@@ -71,18 +72,21 @@ def _groups(left_out: Sequence[Option]) -> Iterator[tuple[str, list[Option]]]:
             yield panel, members
 
 
-def _described(options: Sequence[Option]) -> Iterator[str]:
-    """Yield the options with their help beside them."""
-    return aligned(((_names(option), _explained(option)) for option in options), COLUMN)
+def _described(options: Sequence[Option], *, brief: bool = False) -> Iterator[str]:
+    """Yield the options with their help beside them, where it is to be `brief` its first sentence."""
+    return aligned(((_names(option), _explained(option, brief=brief)) for option in options), COLUMN)
 
 
 def _names(option: Option) -> str:
     return f"{f'{option.short}, ' if option.short else '    '}{option.flag} {option.shown_values}".rstrip()
 
 
-def _explained(option: Option) -> str:
+def _explained(option: Option, *, brief: bool) -> str:
     default = option.default
     text = option.help.replace("\\[", "[").replace("{{ field }}", "{{\xa0field\xa0}}")
+    if brief:
+        first, *others = re.split(r"(?<=\.) (?=[A-Z])", text)
+        text = " ".join([first, *(one for one in others if one.startswith("Default:"))])
     if default not in (None, False, "") and "Default:" not in text:
         text += f" Default: {default}."
     return text

@@ -41,6 +41,12 @@ def test_the_first_help_is_one_screen_with_a_line_for_each_verb(monkeypatch: pyt
     assert [line.split()[0] for line in text.partition("Commands\n")[2].splitlines()[: len(VERBS)]] == [*VERBS]
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(80, 55), (120, 42)])
+def test_help_of_run_is_one_screen(columns: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = next(text for one, text in _helps(columns, monkeypatch) if one.name == "run")
+    assert len(text.splitlines()) <= rows
+
+
 def test_help_of_a_verb_is_its_help_where_no_page_has_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     show_help("verify")
     assert capsys.readouterr().out.startswith("Usage: llmbatch verify [OPTIONS] -o RESULTS... [INPUT]...")

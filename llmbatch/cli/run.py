@@ -13,7 +13,7 @@ import typer
 from llmbatch.cli import secrets
 from llmbatch.cli.fast_params import Command
 from llmbatch.cli.flags import with_flags
-from llmbatch.cli.screen import both, metrics_file, report, screen
+from llmbatch.cli.screen import both, errors_as_json, metrics_file, report, screen
 from llmbatch.cli.settings_file import leave_out, load_profile, unknown_variables
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
@@ -42,6 +42,11 @@ class RunCommand(Command):
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         """Give the option that may stand without a value its value."""
         return super().parse_args(ctx, with_values(args))
+
+    def invoke(self, ctx: "Context") -> Any:
+        """Run it; where the log is JSON, the reason why it cannot go on is an object as well."""
+        with errors_as_json() if ctx.params.get("log_format") == "json" else nullcontext():
+            return super().invoke(ctx)
 
     def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the help that fits one screen."""
@@ -105,10 +110,10 @@ def run(
 
     settings = resolve(ctx)
     if not settings.view.quiet and (unknown := unknown_variables(ctx)):
-        from llmbatch.ui.streams import notice
+        from llmbatch.ui.streams import notice, say_as_json
 
         for text in unknown:
-            notice(text)
+            (say_as_json if settings.view.log_format == "json" else notice)(text)
     if settings.models:
         from llmbatch.cli.run_models import run_models
 

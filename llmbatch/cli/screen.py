@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llmbatch.core.environment import ENVIRONMENT
+from llmbatch.core.errors import LlmbatchError, ReaderGone
 from llmbatch.core.printable import printable
+from llmbatch.core.stderr import from_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from llmbatch.ui.metrics import MetricsFile
     from llmbatch.ui.streams import Say
 
-__all__ = ["both", "metrics_file", "report", "say_unless_quiet", "screen"]
+__all__ = ["both", "errors_as_json", "metrics_file", "report", "say_unless_quiet", "screen"]
 
 
 def metrics_file(view: "ViewSettings") -> "MetricsFile | None":
@@ -47,9 +49,31 @@ def screen(view: "ViewSettings", results: "Path | None") -> "tuple[Say, View | N
 
         live = LiveView(stderr_console(view.color, ENVIRONMENT), symbols_for(ENVIRONMENT))
         return live.say, live
-    from llmbatch.ui.plain import plain_view
+    from llmbatch.ui.plain import json_view, plain_view
 
-    return say, plain_view(say)
+    return say, json_view if view.log_format == "json" else plain_view(say)
+
+
+@contextmanager
+def errors_as_json() -> "Iterator[None]":
+    """Write why a run cannot go on as an object, as all else on stderr, and end with its exit code."""
+    import typer
+
+    from llmbatch.cli.secrets import redactor
+    from llmbatch.ui.streams import log_object
+
+    try:
+        yield
+    except Exception as error:
+        reason = error
+        while isinstance(reason, ExceptionGroup):
+            reason = reason.exceptions[0]
+        if not isinstance(reason, LlmbatchError) or isinstance(reason, ReaderGone):
+            raise
+        redact = redactor()
+        told = [printable(from_here(redact(text)), 1000) for text in (reason.message, reason.hint) if text]
+        log_object(**dict(zip(("message", "hint"), told, strict=False)), exit_code=int(reason.exit_code))
+        raise typer.Exit(reason.exit_code) from error
 
 
 def _log(view: "ViewSettings") -> "Say":

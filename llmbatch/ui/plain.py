@@ -8,10 +8,10 @@ from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
-from llmbatch.ui.streams import Say
+from llmbatch.ui.streams import Say, log_object
 from llmbatch.ui.units import clock, duration, money
 
-__all__ = ["counts", "eta", "plain_view", "progress_line", "rates", "stall_words"]
+__all__ = ["counts", "eta", "json_view", "plain_view", "progress_line", "rates", "stall_words"]
 
 EVERY = 30.0
 
@@ -25,6 +25,28 @@ def plain_view(say: Say) -> Callable[[Callable[[], Snapshot]], AbstractContextMa
             yield
 
     return view
+
+
+@contextmanager
+def json_view(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+    """Write an object every half minute: the line, and its figures for programs."""
+
+    def tell() -> None:
+        now = snapshot()
+        figures = {
+            "done": now.finished,
+            "expected": now.total,
+            "ok": now.ok,
+            "failed": now.failed,
+            "in_flight": now.in_flight,
+            "records_per_s": round(now.rate, 1),
+            "cost_usd": now.cost,
+            "eta_s": None if now.eta is None else round(now.eta),
+        }
+        log_object(message=progress_line(now), progress=figures)
+
+    with ticking(EVERY, tell):
+        yield
 
 
 def progress_line(now: Snapshot) -> str:

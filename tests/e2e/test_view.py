@@ -128,6 +128,13 @@ def test_a_log_of_json_has_objects_with_the_time_and_nothing_else(llmbatch: Comm
     assert any(entry.get("message", "").startswith("failed: record 1") for entry in logged)
 
 
+def test_a_run_that_is_refused_says_so_in_the_log_of_json(llmbatch: Command, tmp_path: Path) -> None:
+    for words, code in ((["-m", "m"], 4), (["-p", "mock", "-o", "out/x.jsonl"], 2), (["-p", "mock", "nosuch"], 3)):
+        done = llmbatch("run", *words, env={"LLMBATCH_LOG_FORMAT": "json", "LLMBATCH_MODLE": "x"}, stdin=["hi"])
+        *_, last = (json.loads(line) for line in done.stderr.splitlines())
+        assert done.code == last["exit_code"] == code and last["message"] and last["hint"] and last["time"]
+
+
 def test_progress_can_be_plain_or_none_on_a_terminal_too(llmbatch: Command, start_mock: Callable[..., Mock]) -> None:
     mock = start_mock("--latency", 0.5)
     for how in ("plain", "none"):

@@ -1,12 +1,15 @@
 """The progress line where there is no terminal, and the two lines on one."""
 
+import json
 from io import StringIO
+from threading import Event
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
 from llmbatch.core.snapshot import BatchesState, Cause, RouteState, Snapshot
+from llmbatch.ui import plain
 from llmbatch.ui.live import render
 from llmbatch.ui.metrics import exposition
 from llmbatch.ui.plain import progress_line
@@ -86,3 +89,15 @@ def test_what_limits_each_route_is_said(closed_for: float) -> None:
 def test_where_batches_stand_is_said_and_why_they_do_not_move(state: BatchesState, words: str) -> None:
     for line in shown(NOW._replace(batches=state)):
         assert words in " ".join(line.split()) and "\x1b[2J" not in line
+
+
+def test_a_log_of_json_has_the_figures_of_the_progress(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plain, "EVERY", 0.001)
+    begun = Event()
+    with plain.json_view(lambda: (begun.set(), NOW)[1]):
+        begun.wait(60)
+    first = json.loads(capfd.readouterr().err.splitlines()[0])
+    assert first["progress"] | {"ok": 598, "failed": 2, "in_flight": 64, "eta_s": 75} == first["progress"]
+    assert "598 ok" in first["message"] and first["time"]

@@ -1,9 +1,11 @@
 """Files, settings and command lines of earlier versions go on working: see earlier/README.md."""
 
+import json
 import shlex
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,9 +45,16 @@ def test_the_command_line_of_then_continues_the_file_of_then(version: Path, llmb
     assert listed.code == 1 and [(found["problem"], found["id"]) for found in listed.results] == [("missing", "hangs")]
 
 
+def settings_in(shown: str) -> dict[str, tuple[str, Any]]:
+    """Return where each setting comes from, and its value: 6000 and 6000.0 are one."""
+    lines = [line.rpartition("  # ") for line in shown.splitlines() if "  # " in line]
+    named = [(*text.partition(" = "), origin) for text, _, origin in lines]
+    return {name: (origin, json.loads(value)) for name, _, value, origin in named}
+
+
 def test_the_settings_of_then_mean_what_they_meant(version: Path, llmbatch: Command) -> None:
-    said = llmbatch("config", "show", "--profile", "night").stdout.decode().splitlines()
-    assert set((version / "config-show").read_text().splitlines()) <= set(said)
+    said = llmbatch("config", "show", "--profile", "night").stdout.decode()
+    assert settings_in((version / "config-show").read_text()).items() <= settings_in(said).items()
 
 
 def test_each_flag_and_each_argument_of_then_is_there(version: Path) -> None:

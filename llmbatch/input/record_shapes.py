@@ -172,7 +172,7 @@ def _no_prompt(fields: dict[str, Any]) -> RecordError:
     near = next((name for name in fields if name.strip().lower() in _QUESTIONS and name not in _QUESTIONS), None)
     named = f"the record has no prompt, but a field {near!r}" if near is not None else "the record has no prompt"
     return RecordError(
-        f"{named}; name one with --template",
+        f"{named}; --template makes one of its fields",
         hint="a record needs a prompt, messages or input; any other field goes into --template '{{ field }}'",
     )
 

@@ -38,7 +38,7 @@ def test_problems_of_every_kind_are_listed(tmp_path):
     assert check(path) == [
         "line 2 column 2: not JSON: unexpected end of data",
         "line 3: the id 1 was there before",
-        "line 4: the record has no prompt; name one with --template",
+        "line 4: the record has no prompt; --template makes one of its fields",
         "line 5 column 1001: 1,002 bytes are more than --max-line 1,000",
     ]
     assert len(check(path, limit=3)) == 2

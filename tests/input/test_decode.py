@@ -125,7 +125,7 @@ def test_forms(record, prompt, meta):
 @pytest.mark.parametrize(
     ("record", "why"),
     [
-        ({"question": "x"}, "has no prompt; name one with --template"),
+        ({"question": "x"}, "has no prompt; --template makes one of its fields"),
         ({"prompt": None}, "has no prompt"),
         ({}, "has no prompt"),
         ({"body": "x"}, "has no prompt"),

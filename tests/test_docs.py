@@ -16,6 +16,7 @@ import typer.main
 from llmbatch.api.result import Result
 from llmbatch.cli.main import app
 from llmbatch.core.errors import ExitCode
+from llmbatch.options.table import ALL_FLAGS
 from tests import docs
 
 ROOT = Path(__file__).parent.parent
@@ -114,15 +115,17 @@ def test_every_command_in_the_documentation_has_flags_that_exist() -> None:
     assert wrong == []
 
 
+def test_the_variables_of_the_environment_are_read_by_the_program() -> None:
+    page = PAGES["environment"].partition("| variable |")[2].partition("\n\n")[0]
+    named = {name for row in page.splitlines() for name in re.findall(r"`([A-Z][A-Z_]+)`", row.split("|")[1])}
+    assert len(named) > 10
+    read = set(re.findall(r"[A-Z][A-Z_]+", _texts())) | {option.variable for option in ALL_FLAGS}
+    assert named - read == set()
+
+
 def test_the_messages_of_troubleshooting_are_those_of_the_program() -> None:
     """The ellipsis stands for what differs from case to case."""
-    sources = [ast.parse(path.read_text()) for path in (ROOT / "llmbatch").rglob("*.py")]
-    texts = "\n".join(
-        node.value
-        for tree in sources
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and type(node.value) is str
-    )
+    texts = _texts()
     texts += "\ncannot read \n: No such file or directory\n"  # the words of the operating system
     messages = re.findall(r"^\| `(.*?)` \|", PAGES["troubleshooting"], re.MULTILINE)
     assert len(messages) > 10
@@ -138,6 +141,16 @@ def test_python_and_unit_files_in_the_documentation_can_be_read() -> None:
                 tomllib.loads(block)
             else:
                 configparser.ConfigParser(interpolation=None, strict=True).read_string(block)
+
+
+def _texts() -> str:
+    """Return all texts in the program's modules."""
+    return "\n".join(
+        node.value
+        for path in (ROOT / "llmbatch").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and type(node.value) is str
+    )
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:

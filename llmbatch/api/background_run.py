@@ -32,6 +32,7 @@ from llmbatch.app.session import Session, View
 from llmbatch.app.shared import Shared
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import LlmbatchError, ReaderGone, UsageError
+from llmbatch.core.events import Notice
 from llmbatch.core.ports import Observer
 from llmbatch.core.redact import Redactor
 from llmbatch.core.settings import PaceSettings, StopSettings
@@ -41,7 +42,7 @@ from llmbatch.input.address import is_remote
 from llmbatch.input.entry import RecordSource
 from llmbatch.input.in_memory import Awaited, Collected, Iterated, table_rows
 from llmbatch.pacing.cost import Price
-from llmbatch.parts.limits_server import limits_client, shared_limits
+from llmbatch.parts.limits_server import limits_client, shared_limits, spent_on_file
 from llmbatch.transport_process.spawn import spawn_transport
 from llmbatch.ui.streams import EventLog
 
@@ -161,13 +162,17 @@ class BackgroundRun:
 
     def _open(self, stack: ExitStack) -> Session:
         pace, stop, limits = self.settings.pace, self.settings.stop, self._limits
+        price = find_price(self.settings.model, stop, (self._servers.name, self._servers.preset))
         if limits is None and pace.share_limits is not None:
             patience = self.settings.patience.max_outage
-            limits = partial(shared_limits, limits_client(pace, None, self._environment, math.inf, patience=patience))
+            log = event_log(self._servers.redact)
+            client = limits_client(
+                pace, None, self._environment, math.inf, patience=patience, notice=lambda text: log(Notice(text))
+            )
+            limits = partial(shared_limits, client, before=spent_on_file(self.settings.output, stop, price))
         shared: Shared | None = None
         watching: Sequence[Observer] = ()
         if limits is not None:
-            price = find_price(self.settings.model, stop, (self._servers.name, self._servers.preset))
             shared, watching = stack.enter_context(limits(pace, stop, price))
         transport = stack.enter_context(spawn_transport())
         return stack.enter_context(

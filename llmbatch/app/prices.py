@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from llmbatch.app.servers import is_own_machine
@@ -15,9 +16,10 @@ from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
+from llmbatch.results.reader import open_results
 from llmbatch.results.stats import amount
 
-__all__ = ["ListPrice", "bound", "find_price", "saved_by_cache", "spent_in"]
+__all__ = ["ListPrice", "bound", "find_price", "saved_by_cache", "spent_before", "spent_in"]
 
 _OTHER_NAMES = {
     "azure-classic": "azure",
@@ -148,6 +150,16 @@ def spent_in(lines: Iterable[Mapping[str, Any]], price: Price) -> float:
         if cost is None:
             cost = _priced(line, price)
         spent += cost or 0.0
+    return spent
+
+
+def spent_before(files: Iterable[Path], price: Price | None) -> float:
+    """Add up what is in results files, those that are not there left out. Raises InputError."""
+    spent = 0.0
+    for path in files:
+        if price is not None and path.exists():
+            with open_results([str(path)]) as (file,):
+                spent += spent_in(file.results(), price)
     return spent
 
 

@@ -132,16 +132,24 @@ def run(
 
 
 def _limits(
-    settings: "Settings", servers: "Servers"
+    settings: "Settings", servers: "Servers", observers: "Sequence[Observer]"
 ) -> "AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]":
     if settings.pace.share_limits is None:
         return nullcontext((None, ()))
     from llmbatch.app.prices import find_price
-    from llmbatch.parts.limits_server import limits_client, shared_limits
+    from llmbatch.core.events import Notice
+    from llmbatch.parts.limits_server import limits_client, shared_limits, spent_on_file
 
     pace, stop = settings.pace, settings.stop
-    client = limits_client(pace, None, ENVIRONMENT, math.inf, patience=settings.patience.max_outage)
-    return shared_limits(client, pace, stop, find_price(settings.model, stop, (servers.name, servers.preset)))
+
+    def notice(text: str) -> None:
+        for observer in observers:
+            observer(Notice(text))
+
+    patience = settings.patience.max_outage
+    client = limits_client(pace, None, ENVIRONMENT, math.inf, patience=patience, notice=notice)
+    price = find_price(settings.model, stop, (servers.name, servers.preset))
+    return shared_limits(client, pace, stop, price, spent_on_file(settings.output, stop, price))
 
 
 def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
@@ -173,7 +181,7 @@ def _run(settings: "Settings", transport: "TransportProcess") -> "Summary":
             attempt_log=attempt_log,
         )
     else:
-        with _limits(settings, servers) as (shared, watching):
+        with _limits(settings, servers, observers) as (shared, watching):
             summary = run_session(
                 settings,
                 servers,

@@ -17,18 +17,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+from llmbatch.app.prices import spent_before
 from llmbatch.app.shared import Shared
 from llmbatch.codec import json
-from llmbatch.core.errors import CeilingReached, UsageError
+from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError, UsageError
 from llmbatch.core.loopback import is_loopback
 from llmbatch.core.ports import Observer
-from llmbatch.core.settings import PaceSettings, StopSettings
+from llmbatch.core.settings import OutputSettings, PaceSettings, StopSettings
 from llmbatch.core.thread import start_thread
 from llmbatch.pacing.cost import Price
 from llmbatch.pacing.lender import Ask, Grant, Lender
 from llmbatch.parts.loans import Borrower
 
-__all__ = ["LimitsClient", "LimitsServer", "check_exposed", "limits_client", "place_of", "shared_limits"]
+__all__ = [
+    "LimitsClient",
+    "LimitsServer",
+    "check_exposed",
+    "limits_client",
+    "place_of",
+    "shared_limits",
+    "spent_on_file",
+]
 
 TIMEOUT = 5.0
 """Seconds that a call may take."""
@@ -113,20 +122,29 @@ class LimitsServer:
 class LimitsClient:
     """Calls a server; on one machine it becomes the server when there is none. `lender` makes what it then lends by.
 
-    When a server was out of reach for `patience` seconds, `failure` says so and nothing is lent any more.
+    When a server was out of reach for `patience` seconds, or has another token, `failure` says so and nothing is lent
+    any more. `notice` is told when it is out of reach, and when it answers again.
     """
 
     def __init__(
-        self, address: Address, lender: Callable[[bool], Lender], *, token: str | None = None, patience: float = 900.0
+        self,
+        address: Address,
+        lender: Callable[[bool], Lender],
+        *,
+        token: str | None = None,
+        patience: float = 900.0,
+        notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._address, self._lender, self._token, self._patience = address, lender, token, patience
+        self._notice = notice
+        self._name = ":".join(map(str, address)) if isinstance(address, tuple) else str(address)
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._file: Any = None
         self._server: LimitsServer | None = None
         self._had_server = False
         self._lost_since: float | None = None
-        self.failure: CeilingReached | None = None
+        self.failure: LlmbatchError | None = None
 
     def lend(self, ask: Ask) -> Grant:
         """Ask for slices of the limits; nothing while the server is out of reach."""
@@ -166,7 +184,13 @@ class LimitsClient:
                         raise ConnectionError("it closed the connection")
                     reply = json.loads(line)
                     if isinstance(reply, dict) and "error" in reply:
-                        raise ConnectionError(reply["error"])
+                        self._disconnect()
+                        self.failure = ActionNeeded(
+                            f"the limits at {self._name} have {reply['error']}", "Set it to the same secret as there."
+                        )
+                        return None
+                    if self._lost_since is not None:
+                        self._notice(f"the limits at {self._name} answer again")
                     self._lost_since, self._had_server = None, True
                     return reply
                 except (OSError, ValueError) as error:
@@ -177,11 +201,16 @@ class LimitsClient:
 
     def _note_loss(self, error: Exception) -> None:
         now = time.monotonic()
-        self._lost_since = self._lost_since if self._lost_since is not None else now
+        if self._lost_since is None:
+            self._lost_since = now
+            self._notice(
+                f"the limits at {self._name} cannot be reached ({error}); nothing is sent until they answer, "
+                f"for at most {self._patience:g} s (--max-outage)"
+            )
         if now - self._lost_since > self._patience and self.failure is None:
-            where = ":".join(map(str, self._address)) if isinstance(self._address, tuple) else str(self._address)
             self.failure = CeilingReached(
-                f"the limits at {where} were out of reach for longer than --max-outage {self._patience:g} s: {error}",
+                f"the limits at {self._name} were out of reach for longer than --max-outage {self._patience:g} s: "
+                f"{error}",
                 "Start llmbatch limits there, then run the same command again.",
                 by="outage",
             )
@@ -257,7 +286,13 @@ def check_exposed(host: str, token: str | None) -> None:
 
 
 def limits_client(
-    pace: PaceSettings, folder: Path | None, environment: Mapping[str, str], dollars: float, *, patience: float
+    pace: PaceSettings,
+    folder: Path | None,
+    environment: Mapping[str, str],
+    dollars: float,
+    *,
+    patience: float,
+    notice: Callable[[str], None],
 ) -> LimitsClient:
     """Return the client that `--share-limits` asks for. Where it has to serve, it lends the limits of `pace`.
 
@@ -271,15 +306,25 @@ def limits_client(
         return Lender(time.monotonic(), rpm=pace.rpm, tpm=pace.tpm, dollars=left)
 
     token = environment.get("LLMBATCH_LIMITS_TOKEN") or None
-    return LimitsClient(address, lender, token=token, patience=patience)
+    return LimitsClient(address, lender, token=token, patience=patience, notice=notice)
+
+
+def spent_on_file(output: OutputSettings, stop: StopSettings, price: Price | None) -> float:
+    """Return what earlier runs spent on the one results file of a run with a ceiling. Raises InputError."""
+    if output.path is None or output.overwrite or not stop.has_ceiling:
+        return 0.0
+    return spent_before([output.path], price)
 
 
 @contextmanager
 def shared_limits(
-    client: LimitsClient, pace: PaceSettings, stop: StopSettings, price: Price | None
+    client: LimitsClient, pace: PaceSettings, stop: StopSettings, price: Price | None, before: float = 0.0
 ) -> Iterator[tuple[Shared, Sequence[Observer]]]:
-    """Yield limits that are borrowed while the context lasts, and the observer that tells of refusals."""
-    borrower = Borrower(pace, stop, price, client.lend, client.borrow)
+    """Yield limits that are borrowed while the context lasts, and the observer that tells of refusals.
+
+    `before` is what earlier runs spent under the ceiling in `stop`, where that is the ceiling of this run alone.
+    """
+    borrower = Borrower(pace, stop, price, client.lend, client.borrow, before)
     borrower.shared.failure = lambda: client.failure
     try:
         with borrower.at_work():

@@ -43,7 +43,10 @@ class LentBudget(Budget):
 
 
 class Borrower:
-    """What a worker has borrowed. It asks every fifth of a second while it is at work."""
+    """What a worker has borrowed. It asks every fifth of a second while it is at work.
+
+    `before` is what earlier runs spent under the ceiling of this worker alone.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Borrower:
         price: Price | None,
         lend: Callable[[Ask], Grant],
         borrow: Callable[[float], float],
+        before: float = 0.0,
     ) -> None:
         self._lend = lend
         self._lock = threading.Lock()
@@ -61,8 +65,8 @@ class Borrower:
         self._answered = self._refused = 0
         budget = None
         if stop.has_ceiling:
-            total, option = stop.ceiling(0.0)
-            budget = LentBudget(price, borrow, total, option)
+            total, option = stop.ceiling(before)
+            budget = LentBudget(price, borrow, max(0.0, total - before), option)
         self.shared = Shared(
             self._requests if pace.rpm is not None or pace.share_limits is not None else None,
             self._tokens if pace.tpm is not None else None,

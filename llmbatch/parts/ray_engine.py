@@ -25,7 +25,10 @@ EVERY = 0.5
 """Seconds between two looks at the cluster."""
 LOOKS_AGAIN = 1.0
 CONNECTS = 10.0
-"""Seconds for the head of a cluster to take a connection."""
+"""Seconds for the head of a cluster to take a connection, and to answer."""
+_SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""The frame with which each side of gRPC, which is HTTP/2, begins: its fourth byte is the type."""
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 PATIENCE = EXPIRES + 60.0
 """Seconds that a task waits for a part that its predecessor, on a node that was lost, still holds."""
 
@@ -40,7 +43,9 @@ class Board:
             dollars = nothing_left(dollars)
         self._states: dict[int, Snapshot] = {}
         self._notices: list[str] = []
-        self._hub = Hub(_limits(unpacked(data), dollars), self._states.__setitem__, self._notices.append)
+        self._hub = Hub(
+            _limits(unpacked(data), dollars, self._notices.append), self._states.__setitem__, self._notices.append
+        )
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the hub."""
@@ -55,14 +60,14 @@ class Board:
         return states, notices
 
 
-def _limits(job: Job, dollars: float) -> Lends:
+def _limits(job: Job, dollars: float, notice: Callable[[str], None]) -> Lends:
     """Return the limits of a run: its own, or those that it shares with others by a name or an address."""
     pace = job.settings.pace
     if pace.share_limits is None:
         return LenderHere(rpm=pace.rpm, tpm=pace.tpm, dollars=dollars)
     if ":" in pace.share_limits:
         folder, patience = job.settings.output.folder, job.settings.patience.max_outage
-        return limits_client(pace, folder, job.environment, dollars, patience=patience)
+        return limits_client(pace, folder, job.environment, dollars, patience=patience, notice=notice)
     return RayLimits(job.folder if pace.share_limits == "auto" else pace.share_limits, pace, dollars)
 
 
@@ -95,14 +100,16 @@ class RayTasks:
         count: int | None,
         done: Callable[[int, Result], None],
         address: str | None,
+        *,
+        tls: bool,
     ) -> None:
         self._job, self._dollars, self._count, self._done, self._address = packed(job), dollars, count, done, address
         self._show, self._notice = show
-        self._signals = signals
+        self._signals, self._tls = signals, tls
 
     def run(self, numbers: list[int], is_stopped: Callable[[], bool]) -> None:
         """Have all parts worked on, in order; no further one is begun once the run is stopped."""
-        ray = _connected(self._address)
+        ray = _connected(self._address, tls=self._tls)
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         cpus = int(min(2, max(1, *nodes, 1)))
         count = self._count or max(1, int(sum(nodes)) // 2)
@@ -146,7 +153,7 @@ class RayTasks:
             self._done(-1, Interrupted(signals[0]))
 
 
-def _connected(address: str | None) -> Any:
+def _connected(address: str | None, *, tls: bool = False) -> Any:
     """Return Ray, connected to a cluster. Raises UsageError without Ray, ActionNeeded without a cluster."""
     try:
         import ray
@@ -154,7 +161,7 @@ def _connected(address: str | None) -> Any:
         raise UsageError("--engine ray needs an extra", "pip install 'llmbatch[ray]', on every node.") from None
     if not ray.is_initialized():
         try:
-            _knock(address)
+            _knock(address, tls=tls)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -165,11 +172,21 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def _knock(address: str | None) -> None:
-    """Raise OSError where nobody listens at an address: Ray itself would try for minutes."""
+def _knock(address: str | None, *, tls: bool) -> None:
+    """Raise OSError where nobody listens at an address, or, without TLS, not Ray, which would try for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECTS).close()
+    if not colon or not port.isdecimal():
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), CONNECTS) as connection:
+        if tls:
+            return
+        connection.sendall(_PREFACE)
+        try:
+            answer = connection.recv(len(_SETTINGS))
+        except TimeoutError:
+            raise ConnectionError(f"what listens there did not answer for {CONNECTS:g} s") from None
+        if answer[3:4] != _SETTINGS[3:4]:
+            raise ConnectionError("what listens there is not Ray")
 
 
 def _result(ray: Any, reference: Any) -> Result:

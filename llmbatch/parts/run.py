@@ -11,7 +11,7 @@ from typing import Any
 
 from llmbatch.app.files import check_run_files
 from llmbatch.app.mock_process import mock_process
-from llmbatch.app.prices import find_price, spent_in
+from llmbatch.app.prices import find_price, spent_before
 from llmbatch.app.servers import Servers, find_preset
 from llmbatch.app.session import View
 from llmbatch.app.shared import Shared
@@ -34,7 +34,6 @@ from llmbatch.parts.progress import Progress
 from llmbatch.parts.remote import Job, Result
 from llmbatch.parts.summary import needs_work
 from llmbatch.parts.worker import Worker
-from llmbatch.results.reader import open_results
 from llmbatch.transport_process.parent import TransportProcess
 
 __all__ = ["PartsRun", "run_parts"]
@@ -181,8 +180,9 @@ class PartsRun:
 
             show = self.progress.show, self.notice
             address = parallel.ray_address or self.environment.get("RAY_ADDRESS")
+            tls = self.environment.get("RAY_USE_TLS", "0") not in ("", "0")
             tasks = RayTasks(
-                _for_other_nodes(job), show, self.signals, dollars, parallel.processes, self._done, address
+                _for_other_nodes(job), show, self.signals, dollars, parallel.processes, self._done, address, tls=tls
             )
             tasks.run(self.todo, lambda: self.account.is_stopped)
             return
@@ -261,8 +261,14 @@ class PartsRun:
 
     def _limits_client(self, budget: Budget | None) -> LimitsClient:
         settings, left = self.settings, _left(budget)
-        patience = settings.patience.max_outage
-        return limits_client(settings.pace, settings.output.folder, self.environment, left, patience=patience)
+        return limits_client(
+            settings.pace,
+            settings.output.folder,
+            self.environment,
+            left,
+            patience=settings.patience.max_outage,
+            notice=self.notice,
+        )
 
     def _budget(self) -> Budget | None:
         """Return the budget of all parts together; under a ceiling it includes what they cost so far."""
@@ -299,10 +305,6 @@ def _for_other_nodes(job: Job) -> Job:
 
 def budget(stop: StopSettings, price: Price, folder: RunFolder, plan: Plan) -> Budget:
     """Return the budget of a run of parts, by the lines of its results so far. Raises InputError."""
-    files = [os.fspath(path) for number in range(len(plan.parts)) if (path := folder.results(number)).exists()]
-    before = 0.0
-    for name in files:
-        with open_results([name]) as (file,):
-            before += spent_in(file.results(), price)
+    before = spent_before(map(folder.results, range(len(plan.parts))), price)
     ceiling, option = stop.ceiling(before)
     return Budget(price, ceiling=ceiling, before=before, option=option)

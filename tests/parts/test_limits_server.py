@@ -47,15 +47,18 @@ def test_clients_share_what_a_server_lends_over_tcp() -> None:
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_another_token_is_lent_nothing(token: str | None) -> None:
     with serving(LimitsServer(lender(), ("127.0.0.1", 0), "secret")) as server:
-        client = LimitsClient(("127.0.0.1", server.port), nobody, token=token, patience=-1.0)
+        client = LimitsClient(("127.0.0.1", server.port), nobody, token=token)
         with closing(client):
             assert client.lend(Ask("one")).requests == 0
         assert client.failure is not None and "another LLMBATCH_LIMITS_TOKEN" in client.failure.message
+        assert client.failure.exit_code == 4, "waiting does not help"
 
 
 def test_a_server_that_is_gone_ends_the_run_when_patience_is_out() -> None:
-    client = LimitsClient(("127.0.0.1", 1), nobody, patience=1000.0)
+    said: list[str] = []
+    client = LimitsClient(("127.0.0.1", 1), nobody, patience=1000.0, notice=said.append)
     assert client.lend(Ask("one")).requests == 0 and client.failure is None
+    assert client.lend(Ask("one")).requests == 0 and len(said) == 1 and "cannot be reached" in said[0]
     client = LimitsClient(("127.0.0.1", 1), nobody, patience=-1.0)
     client.lend(Ask("one"))
     assert client.failure is not None and client.failure.exit_code == 5

@@ -187,7 +187,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(statuses=_of(403), kind=Kind.FORBIDDEN, scope=Scope.ROUTE),
     Rule(statuses=_of(404), kind=Kind.NOT_FOUND, scope=Scope.ROUTE),
-    Rule(statuses=_of(405, 407, 501, 511), kind=Kind.CONFIGURATION, scope=Scope.RUN),
+    # The server lacks this endpoint; others of a run that mixes them go on.
+    Rule(statuses=_of(405, 501), kind=Kind.CONFIGURATION, scope=Scope.ROUTE),
+    Rule(statuses=_of(407, 511), kind=Kind.CONFIGURATION, scope=Scope.RUN),
     Rule(statuses=_of(408), kind=Kind.TIMEOUT, billing=Billing.DOUBTFUL, retry=True),
     Rule(statuses=_of(409, 425), kind=Kind.SERVER_ERROR, retry=True),
     Rule(statuses=_of(413, 414, 431), kind=Kind.TOO_LARGE),

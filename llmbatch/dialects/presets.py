@@ -180,7 +180,7 @@ PRESETS: dict[str, Preset] = {
         base_url="http://localhost:4000/v1",
         key_env=("LITELLM_API_KEY",),
         local=True,
-        source="https://www.promptfoo.dev/docs/providers/litellm/",
+        source="https://docs.litellm.ai/docs/proxy_server",
     ),
     "llamacpp": Preset(
         base_url="http://localhost:9931/v1",
@@ -222,7 +222,7 @@ PRESETS: dict[str, Preset] = {
     "novita": Preset(
         base_url="https://api.novita.ai/openai/v1",
         key_env=("NOVITA_API_KEY",),
-        source="https://www.promptfoo.dev/docs/providers/novita/",
+        source="https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion",
     ),
     "nvidia": Preset(
         base_url="https://integrate.api.nvidia.com/v1",
@@ -249,8 +249,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "ovhcloud": Preset(
         base_url="https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
-        key_env=("OVHCLOUD_API_KEY", "OVH_AI_ENDPOINTS_ACCESS_TOKEN"),
-        source="https://ovh.github.io/apache-airflow-provider-ovhcloud-ai/ai-endpoints",
+        key_env=("OVH_AI_ENDPOINTS_ACCESS_TOKEN", "OVHCLOUD_API_KEY"),
+        source="https://www.ovhcloud.com/en-gb/public-cloud/ai-endpoints/catalog/",
     ),
     "perplexity": Preset(
         # Its chat completions ended in September 2026.
@@ -300,7 +300,7 @@ PRESETS: dict[str, Preset] = {
     "together": Preset(
         base_url="https://api.together.ai/v1",
         key_env=("TOGETHER_API_KEY",),
-        source="https://docs.together.ai/docs/openai-api-compatibility",
+        source="https://docs.together.ai/docs/inference/openai-compatibility",
     ),
     "upstage": Preset(
         base_url="https://api.upstage.ai/v1",

@@ -392,7 +392,7 @@ class Dispatch:
             self._leave_out(job)
         queue.again.clear()
         queue.fresh.clear()
-        self._notify(Notice(f"model {route.model!r} gets no more requests in this run: {reason}"))
+        self._notify(Notice(f"model {route.model!r} gets no more requests at {route.path}: {reason}"))
         self.left_out = reason
 
     def _end(self, reason: LlmbatchError | None) -> None:

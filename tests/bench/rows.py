@@ -66,6 +66,10 @@ def instant(bench: Bench) -> list[Line]:
     work = f"instant server, 64 workers, {many[1]:,} records"
     for name, bar in quick.items():
         lines.append(compared(work, name, figures["ours"], figures[name], (many[1], many[1]), bar=bar))
+    name, long = "aiohttp and uvloop, worker pool, orjson", bench.prompts(200_000)  # the start counts for little
+    figures = turns({"ours": bench.ours(long, 64), name: bench.peer(name, long, 64)}, rounds=3)
+    work_long = f"instant server, 64 workers, {long[1]:,} records"
+    lines.append(compared(work_long, name, figures["ours"], figures[name], (long[1], long[1]), bar=">= 2"))
     slow = {"openai client and uvloop, semaphore": ">= 20", "httpx and uvloop, one shared client": ""}
     figures = turns({"ours": bench.ours(many, 64)} | {name: bench.peer(name, few, 64) for name in slow}, rounds=2)
     for name, bar in slow.items():

@@ -15,6 +15,16 @@ from llmbatch.engine.pipeline import Pipeline
 __all__ = ["Monitor"]
 
 
+_PAUSES = {
+    Kind.RATE_LIMITED: "rate limited",
+    Kind.OVERLOADED: "the server is overloaded",
+    Kind.CONNECTION: "the server cannot be reached",
+    Kind.TIMEOUT: "the server does not answer in time",
+    Kind.SERVER_ERROR: "errors of the server",
+    Kind.GATEWAY: "errors of a gateway before the server",
+}
+
+
 class Monitor:
     """An observer that watches a run from its beginning.
 
@@ -42,7 +52,7 @@ class Monitor:
         self._ceiling = ceiling
         self._began = self._finished = clock.monotonic()
         self._reasons: dict[str, str] = {}
-        """By model, the kind of fault that closed a route last."""
+        """By model, why a route was closed last, in words."""
         self.meter = Meter(self._began)
 
     def __call__(self, event: Event) -> None:
@@ -50,8 +60,8 @@ class Monitor:
         if isinstance(event, Finished):
             self._finished = self._clock.monotonic()
         elif isinstance(event, Paused):
-            limited = event.fault.kind is Kind.RATE_LIMITED
-            self._reasons[event.route.model] = "rate limited" if limited else str(event.fault.kind).replace("_", " ")
+            kind = event.fault.kind
+            self._reasons[event.route.model] = _PAUSES.get(kind, str(kind).replace("_", " "))
 
     @property
     def wall(self) -> float:

@@ -196,7 +196,7 @@ class Session:
         await anyio.sleep(self._stop.deadline)
         self._pipeline.stop(
             CeilingReached(
-                f"--deadline {self._stop.deadline:g} s is over",
+                "the time of --deadline is over",
                 "Run the same command again to continue.",
                 by="deadline",
             ),

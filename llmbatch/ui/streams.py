@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.core.events import Event, Finished, Notice, Paused, Retrying, Stopping
-from llmbatch.core.fault import Fault
+from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.outcome import Outcome
 from llmbatch.core.plural import counted
 from llmbatch.core.printable import printable
@@ -97,7 +97,7 @@ def _stopping(reason: str, in_flight: int, grace: float) -> str:
 
 
 def _fault(fault: Fault) -> str:
-    if fault.message.startswith(fault.kind):
+    if fault.kind is Kind.CONNECTION:  # its messages say so
         return fault.message
     status = f" (HTTP {fault.status})" if fault.status else ""
     return f"{fault.kind}{status}: {fault.message}"

@@ -212,8 +212,6 @@ def _named_key(model: ModelSettings, environment: Mapping[str, str]) -> str | No
             raise ActionNeeded(f"--key-file {model.key_file} is empty", "Put the key into it.")
         return key
     if model.key_env is not None:
-        if not model.key_env.isidentifier():
-            raise UsageError("--key-env is not the name of a variable", "It takes the name, never the key itself.")
         key = _clean(environment.get(model.key_env), model.key_env)
         if key is None:
             raise ActionNeeded(f"--key-env {model.key_env}: the variable is not set", f"export {model.key_env}=…")

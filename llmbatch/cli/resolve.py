@@ -10,6 +10,7 @@ from llmbatch.cli.settings_file import RANK, config_path, origin, values
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import Settings
+from llmbatch.options.option import Option
 from llmbatch.options.resolve import to_settings
 from llmbatch.options.table import OPTIONS
 
@@ -24,12 +25,27 @@ def resolve(ctx: typer.Context) -> Settings:
     _drop_weaker(ctx, written, "provider", "base_url")
     _drop_weaker(ctx, written, "key_env", "key_file", "key_command")
     _place_in_array(written)
-    read = {option.name: option.read(option.flag, written[option.name]) for option in OPTIONS if option.name in written}
+    read = {option.name: _read(ctx, option, written[option.name]) for option in OPTIONS if option.name in written}
     _shape_stdout(read)
     inputs = written.get("inputs", ())
     learn_addresses(inputs)
     settings = to_settings(read, inputs, _FLAGS.__getitem__)
     return settings._replace(read_files=_read_files(written))
+
+
+def _read(ctx: typer.Context, option: Option, value: Any) -> Any:
+    """Read the value of an option. Raises UsageError, which names the variable or the key if the value is no flag's."""
+    try:
+        return option.read(option.flag, value)
+    except UsageError as error:
+        match origin(ctx, option.name):
+            case "environment":
+                place = option.variable
+            case "profile" | "file":
+                place = f"{config_path()}: {option.key}"
+            case _:
+                raise
+        raise UsageError(f"{place}: {error.message}", error.hint) from None
 
 
 def _place_in_array(written: dict[str, Any]) -> None:

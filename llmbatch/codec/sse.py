@@ -26,7 +26,7 @@ Event = tuple[str, bytes]
 
 def looks_like_events(body: bytes) -> bool:
     """Tell whether a body begins like an event stream, whatever its media type. JSON never does."""
-    return body[:64].lstrip().startswith(_FIELDS)
+    return body[:64].lstrip(b" \t\r\n\0").startswith(_FIELDS)
 
 
 def events(body: bytes) -> Iterator[Event]:

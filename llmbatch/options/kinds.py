@@ -40,6 +40,7 @@ __all__ = [
     "TEXT",
     "TEXT_OR_FILE",
     "TOLERANCE",
+    "VARIABLE",
     "count",
     "one_of",
     "several",
@@ -163,6 +164,12 @@ def _delimiter(name: str, value: Any) -> str | None:
     return checked_delimiter(value)
 
 
+def _variable(name: str, value: Any) -> str:
+    if not str(value).isidentifier():  # it may be a key, so it is not shown
+        raise UsageError(f"{name} is not the name of a variable", "It takes the name, never the key itself.")
+    return str(value)
+
+
 def _include(name: str, value: Any) -> frozenset[str]:
     parts = frozenset(part for each in several(value) for part in each.split(","))
     return frozenset(_chosen(name, part, INCLUDE.choices) for part in parts)
@@ -206,6 +213,7 @@ def _redo(name: str, value: Any) -> Redo:
 
 SWITCH = Kind(bool)
 TEXT = Kind(str, "NAME")
+VARIABLE = Kind(str, "NAME", _variable)
 TEXT_OR_FILE = Kind(str, "TEXT|@FILE", names_file="after @")
 NAMES = Kind(list[str], "NAME", lambda name, value: tuple(several(value)))
 NAME_SET = Kind(list[str], "NAME", lambda name, value: frozenset(several(value)))
@@ -227,11 +235,7 @@ TOLERANCE = Kind(str, "none|N|P%", _tolerance, str)
 CONCURRENCY = Kind(str, "N|auto", _concurrency, _auto, choices=("auto",))
 PACK = Kind(str, "N|auto", _pack, _auto, choices=("auto",))
 
-FORMAT = Kind(
-    str,
-    "FORMAT",
-    choices=("jsonl", "json", "csv", "tsv", "text", "openai-batch", "anthropic-batch", "cookbook", "parquet"),
-)
+FORMAT = one_of("jsonl", "json", "csv", "tsv", "text", "openai-batch", "anthropic-batch", "cookbook", "parquet")
 DELIMITER = Kind(str, "CHARACTER", _delimiter, choices=("tab",))
 META = Kind(str, "all|none|FIELD,...", _meta, choices=("all", "none"))
 SHARD = Kind(str, "I/N", _shard)

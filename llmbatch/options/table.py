@@ -29,6 +29,7 @@ from llmbatch.options.kinds import (
     TEXT,
     TEXT_OR_FILE,
     TOLERANCE,
+    VARIABLE,
     count,
     one_of,
 )
@@ -155,7 +156,7 @@ OPTIONS: tuple[Option, ...] = (
         "auth_header", HEADER_NAME, "The header that carries the key, like api-key. Default: what the provider wants."
     ),
     model("price", PRICE, "US dollars per million tokens, as 0.15,0.60. Default: what the extra 'prices' knows."),
-    model("key_env", TEXT, "The environment variable that holds the key."),
+    model("key_env", VARIABLE, "The environment variable that holds the key."),
     model("key_file", FILE, "A file that holds the key."),
     model(
         "key_command",

@@ -199,3 +199,18 @@ def test_a_variable_that_nothing_reads_is_told_with_the_nearest(
     assert f"{name} is not read by anything; did you mean {near}?" in said and "LLMBATCH_MY_OWN" not in said
     assert name not in cli("run", "nosuch.jsonl", "-m", "m", "-q")[1]
     assert f"{name} is not read by anything" in cli("config", "show", "--changed")[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("timeout", "soon"), ("concurrency", "many"), ("input-format", "xls"), ("price", "free"), ("key-env", "sk-1")],
+)
+def test_a_value_that_does_not_go_names_where_it_stands(key: str, value: str, cli: Cli, home: Path) -> None:
+    path = home / "config/llmbatch/config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{key} = "{value}"\n')
+    code, said = cli("run", "in.jsonl", "-m", "m")
+    assert code == 2 and f"config.toml: {key}: --{key} " in said
+    path.write_text(f'[profile.a]\n{key} = "{value}"\n')
+    code, said = cli("run", "in.jsonl", "-m", "m", "--profile", "a")
+    assert code == 2 and f"config.toml: {key}: --{key} " in said

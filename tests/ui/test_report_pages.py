@@ -51,6 +51,13 @@ def test_every_figure_of_the_page_is_that_of_the_json(scene: str) -> None:
     assert len({of for of, *_ in page.figures if of}) == (len(figures["models"]) if len(figures["models"]) > 1 else 0)
 
 
+@pytest.mark.parametrize("id", [7, -1, 2**70, "7", None])
+def test_an_id_of_any_type_is_shown(id: Any) -> None:
+    lines = [{**ok("q", 0, latency_s=1.0), "id": id}, {**failed("q", 1, "timeout", None), "id": id}]
+    page = report_of(lines).page.decode()
+    assert all(f'<div class="id">{shown}' in page for shown in ([id] if id is not None else ["record 0", "record 1"]))
+
+
 @pytest.mark.parametrize("files", COMPARED)
 def test_every_figure_of_a_comparison_is_that_of_its_json(files: str, tmp_path: Path) -> None:
     text, figures = compared(tmp_path, COMPARED[files])

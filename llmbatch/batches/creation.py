@@ -4,13 +4,15 @@ A batch is asked for once. Whatever is not a clear answer may have made one, so 
 list may be wrong, the number of creations is bounded even then.
 """
 
-from llmbatch.batches.calls import Left
+from collections.abc import Awaitable
+
+from llmbatch.batches.calls import Left, Refused
 from llmbatch.batches.failures import is_full
 from llmbatch.batches.ticket_run import NotRun, TicketRun
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ticket import BatchError, Sighting, Status, Step, Ticket
-from llmbatch.dialects.batch_api import parsed
+from llmbatch.dialects.batch_api import Uploaded, parsed
 from llmbatch.pacing.batch_lookup import Found, Verdict, decide, since
 
 __all__ = ["create", "give_back_all", "look_up", "upload"]
@@ -34,11 +36,33 @@ async def upload(run: TicketRun) -> None:
     await _wait_for_room(run)
     api, calls, clock = run.client.api, run.calls, run.context.clock
     path = str(run.context.store.files(run.ticket).input)
-    uploaded = await calls.until_answered(lambda: calls.talk(api.upload(run.ticket, path)), "the upload")
+    uploaded = await calls.until_answered(
+        lambda: _unless_too_large(run, calls.talk(api.upload(run.ticket, path))), "the upload"
+    )
+    if uploaded is None:
+        return
     now = clock.wall()
     skew = uploaded.date - now if uploaded.date is not None else 0.0
     run.file_refusals = 0
     await run.record(Step.UPLOADED, file=uploaded.file, uploaded_at=now, skew=round(skew, 1))
+
+
+async def _unless_too_large(run: TicketRun, upload: Awaitable[Uploaded]) -> Uploaded | None:
+    """Await an upload; None when it was larger than a server on the way takes. Raises Refused, Left."""
+    try:
+        return await upload
+    except Refused as refused:
+        if refused.fault.kind is not Kind.TOO_LARGE:
+            raise
+        await _make_smaller(run, refused.fault)
+        return None
+
+
+async def _make_smaller(run: TicketRun, fault: Fault, *, full: bool = False) -> None:
+    """Give all records back, for smaller batches."""
+    error = BatchError(fault.code or "", fault.message)
+    run.not_run = NotRun(Status("refused", ended=True, failed=True, errors=(error,)), full=full)
+    await give_back_all(run)
 
 
 async def create(run: TicketRun, *, unsure: int = 0) -> None:
@@ -101,10 +125,9 @@ async def _refused(run: TicketRun, fault: Fault) -> None:
             await run.record(Step.DRAWN, file=None)  # it expired meanwhile
             return
     throttled = fault.billing is Billing.THROTTLED
-    error = BatchError(fault.code or "", fault.message)
-    if is_full((error,)) or (throttled and calls.refusals >= _SMALLER_AFTER):
-        run.not_run = NotRun(Status("refused", ended=True, failed=True, errors=(error,)), full=True)
-        await give_back_all(run)
+    full = is_full((BatchError(fault.code or "", fault.message),))
+    if full or fault.kind is Kind.TOO_LARGE or (throttled and calls.refusals >= _SMALLER_AFTER):
+        await _make_smaller(run, fault, full=fault.kind is not Kind.TOO_LARGE)
         return
     if throttled and not run.context.waits:
         raise Left

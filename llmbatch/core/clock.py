@@ -27,9 +27,9 @@ class SystemClock:
     wall = staticmethod(time.time)
 
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
-DURATION_PART = r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)"
+DURATION_PART = r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)"
 """A number and its unit."""
 
 _DURATION = re.compile(rf"(?:{DURATION_PART})+", re.ASCII)

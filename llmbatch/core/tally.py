@@ -145,7 +145,7 @@ class Tally:
         share.attempts += attempts.sent
         if attempts.batch:
             self.collected += 1
-        else:
+        elif attempts.latency:  # a copy has no time of its own
             share.latencies.append(attempts.latency)
         if attempts.cost is not None:
             share.spend(attempts.cost)

@@ -106,7 +106,9 @@ def _seconds(*, zero: bool) -> Kind:
 
 
 def _durations(name: str) -> str:
-    return "Examples: 90, 90s, 10m, 2h." if name.startswith("-") else "A number of seconds, or text like 90s, 10m, 2h."
+    if name.startswith("-"):
+        return "Examples: 90, 90s, 10m, 2h, 7d."
+    return "A number of seconds, or text like 90s, 10m, 2h, 7d."
 
 
 def _tolerance(name: str, value: Any) -> Tolerance:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from llmbatch.core.errors import InputError, LlmbatchError, OutputError, UsageError
+from llmbatch.core.plural import counted
 from llmbatch.results import disk
 from llmbatch.results.lines import foreign, scan, torn_tail
 from llmbatch.results.lock import locked
@@ -90,7 +91,8 @@ def _check_batches(store: Store) -> None:
     running = sum(ticket.is_open for ticket in content.tickets.values())
     if running or content.damaged:
         raise UsageError(
-            f"{running or 'some'} batches of {store.path} are not collected yet, and --overwrite would lose them",
+            f"{counted(running, 'batch', 'batches') if running else 'some batches'} of {store.path} "
+            f"{'is' if running == 1 else 'are'} not collected yet, and --overwrite would lose the answers",
             f"Run without --overwrite to collect them, or cancel them: llmbatch batches {store.path} --cancel",
         )
 

@@ -45,7 +45,8 @@ def closings_of(
         if continues:
             yield Closing("" if summary.hint else "next", same_command, has_command=True)
     if summary.pending:
-        yield Closing("next", "the same command collects them; what runs at the provider is billed")
+        if not (stopped and summary.hint):
+            yield Closing("next", "the same command collects them; what runs at the provider is billed")
         yield Closing("look", f"llmbatch batches {path} --check", has_command=True)
         yield Closing("cancel", f"llmbatch batches {path} --cancel", has_command=True)
     if output is None and stdout_is_file and (stopped or summary.failed):

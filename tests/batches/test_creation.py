@@ -283,3 +283,14 @@ def test_the_wait_says_why_calls_fail(tmp_path: Path) -> None:
     with pytest.raises(ActionNeeded):
         play.go()
     assert seen[0] is None and "the upload fails (503): come back later" in str(seen[1])
+
+
+@pytest.mark.parametrize("path", ["/files", "/batches"])
+def test_what_is_too_large_for_a_server_is_given_back_for_smaller_batches(tmp_path: Path, path: str) -> None:
+    def reply(errand: Errand) -> Reply:
+        return Reply(413, {}, b"<html>too large</html>") if errand.address == path else answer(200, {"id": "file-1"})
+
+    play = Play(tmp_path, reply)
+    play.go()
+    assert play.store.steps[-1] == "void" and play.count("POST", path) == 1
+    assert play.run.not_run is not None and not play.run.not_run.full

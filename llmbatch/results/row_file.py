@@ -55,7 +55,7 @@ def _rows(file: _File) -> Iterator[bytes]:
         yield from file
         return
     following = file.readline()
-    if _is_row(following):  # the first one alone is damaged
+    if following.startswith(b"{") and not first.startswith(b"["):  # rows, of which the first ones are damaged
         yield first
         yield following
         yield from file

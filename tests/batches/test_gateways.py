@@ -144,6 +144,13 @@ def test_rows_are_unpacked(tmp_path: Path) -> None:
     assert list(row_lines(path)) == [b'{"a":1}\n', b'{"b":2}\n']
 
 
+@pytest.mark.parametrize("damaged", [b'{"a": {"b": 1', b'{"a": "x', b"<html>", b'"a": 1}'])
+def test_damaged_rows_at_the_beginning_hide_no_other(tmp_path: Path, damaged: bytes) -> None:
+    path, torn = tmp_path / "rows", b'{"torn": {"c": "'
+    path.write_bytes(b"\n".join([damaged, torn, torn, b'{"d":4}', b'{"e":5}']))
+    assert list(row_lines(path))[-2:] == [b'{"d":4}\n', b'{"e":5}']
+
+
 class Formed(Provider):
     """A provider whose files of rows have a form of their own."""
 

@@ -38,7 +38,7 @@ NO_CREDIT_NAMES = Wording(
     r"creditbalance(?:exhausted|toolow)",  # Anthropic
     r"(?:spend(?:ing)?|usage|hard|budget|credit)limit(?:exceeded|reached)",
     r"(?:budget|billing)(?:hardlimit)?(?:exceeded|reached|notactive|disabled|error)",  # LiteLLM, OpenAI, Anthropic
-    r"exceededbudget|budgetlimit|paymentrequired|outofcredits?| (?:reject)?nocredits? ",
+    r"exceededbudget|budgetlimit|paymentrequired|quotaexhausted|outofcredits?| (?:reject)?nocredits? ",
     r"exceededcurrentquota",  # Moonshot
     r"arrear|overdue|freetieronly| setlimitexceeded ",  # DashScope, Volcengine
     r"balance(?:isnot|not)enough|preconsumetokenquotafailed",  # new-api
@@ -57,13 +57,13 @@ def _lacking(what: str) -> tuple[str, ...]:
         rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b",
         rf"(?:no|zero) (?:remaining |available |more )?{what}\b(?! \w+ (?:charged|consumed|deducted|used))",
         rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
-        rf"used (?:up )?(?:all )?(?:of )?your (?:\w+ ){{0,2}}{what}\b",
+        rf"used (?:up )?(?:all )?(?:of )?(?:the|its|their|your) (?:\w+ ){{0,2}}{what}\b",
     )
 
 
 NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
-    r"\bunpaid\b|account (?:is )?in debt",
+    r"\bunpaid\b|account (?:is )?in debt|balance is (?:zero|\$?0(?:\.0+)?\b(?!\.))|no active subscription",
     r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is |has )?not (?:been )?(?:active|enabled)",
     r"requires? billing\b|failure to pay|past(?:[ -]due)? invoices?\b",  # Google, Fireworks
@@ -83,7 +83,8 @@ NO_CREDIT_WORDS = Wording(
     r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
     r"(?:trial|subscription|plan) (?:period )?(?:has |is )?(?:expired|ended|over)\b",
     r"(?:add|provide|requires?|needs?|without) (?:a )?(?:valid )?(?:payment method|credit card)",
-    r"payment method is required|(?:buy|purchase) (?:more|additional) (?:credits|quota|tokens)\b",
+    r"payment method is required|no (?:valid )?payment method\b|usage (?:is |was |has been )?exhausted",
+    r"(?:buy|purchase) (?:more|additional) (?:credits|quota|tokens)\b",
     r"\bcredit limit (?:of \S+ )?(?:is |was |has been )?(?:exceeded|exhausted|reached)",
 )
 """No credit, if no wait is asked for."""
@@ -99,7 +100,7 @@ _ALLOWED = r"(?:limit|quota|cap|allowance|allocation)"
 _LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
 PLAN_WORDS = Wording(
     r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
-    rf"{_LONG}(?:[ /\w-]+)? {_ALLOWED}s? (?:\w+ ){{0,2}}(?:exhausted|reached|exceeded|hit|used up)",
+    rf"{_LONG}(?:[ /\w-]+)? {_ALLOWED}s? (?:\w+ ){{0,4}}?(?:exhausted|reached|exceeded|hit|used up)",
     rf"(?:reached|exceeded|exhausted|hit|used up) (?:\w+ ){{0,5}}?{_LONG} (?:\w+ ){{0,2}}{_ALLOWED}",
     r"limited to \d[\d,]* (?:\w+ ){1,3}(?:/|per|an?|each) ?(?:day|week|month)\b",  # Cohere's trial keys
     r"limits? (?:will |is )?(?:be )?resets? (?:at|on) \S*\d",
@@ -133,17 +134,19 @@ _KEY = (
 )
 _REFUSED = (
     r"(?:invalid|incorrect|expired|missing|malformed|wrong|bad|revoked|reported as leaked|disabled|deleted|compromised"
-    r"|blocked|suspended|deactivated|inactive|rejected|not (?:be )?(?:valid\w*|found|recogni[sz]ed|provided|supplied))"
+    r"|blocked|suspended|deactivated|inactive|rejected"
+    r"|not (?:be )?(?:valid\w*|verified|found|recogni[sz]ed|provided|supplied))"
 )
 KEY_WORDS = Wording(
     rf"\b(?:invalid|incorrect|expired|missing|malformed|unknown|wrong|bad) (?:\w+ ){{0,2}}?{_KEY}\b",
-    rf"\b(?:{_KEY}|(?:your|^the|^) ?(?:key|token)) (?:header |included in the request )?"
+    rf"\b(?:{_KEY}|(?:your|^the|^) ?(?:key|token)) (?:(?!in |for |to )\w+ ){{0,3}}?(?:in the request )?"
     rf"(?:(?:is|was|were|seems|appears to be|has been|have been|could) )?(?:\w+ )?{_REFUSED}\b",
     rf"\bno {_KEY} (?:(?:was|were|is) )?(?:provided|given|found|supplied|sent|included|set|in)\b",
     rf"(?:did(?:n't| not)|must|need to|please) (?:provide|include|send|pass) (?:\w+ ){{0,3}}?{_KEY}\b",
     rf"(?:could not|cannot|failed to|unable to) (?:validate|verify|authenticate)\b(?: \w+){{0,2}} {_KEY}\b",
     r"unregistered callers",  # Google
-    r"\bauthori[sz]ation header\b|\bauthentication (?:failed|error)\b|^unauthori[sz]ed\b",
+    r"\bauthori[sz]ation header\b|\bheader\.(?:authori[sz]ation|x[-_]api[-_]key)\b",
+    r"\bauthentication (?:failed|error)\b|^unauthori[sz]ed\b",
     r"\binvalid token(?:$|[.:!] ?(?!\w+ at))|\btoken (?:is |has |was )?expired\b",
     r"\bjwt (?:is|has|verification|issuer|header)\b|\bin jwt\b",  # Envoy
     r"login fail|not logged in",  # MiniMax

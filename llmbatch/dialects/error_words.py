@@ -49,7 +49,7 @@ CONTEXT_WORDS = Wording(
     r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
     r"context (?:length|window|size) (?:of |is )?(?:only )?\d",
     r"\b(?:prompt|input|conversation|messages?|context|sequence)s? (?:is |are )?too (?:large|big)\b",
-    r"\b(?:prompt|inputs?|messages?|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?$|\d{3})",
+    r"\b(?:prompt|inputs?|messages?|sequence|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?(?:$| ?\()|\d{3})",
     r"\bmax(?:imum)? (?:prompt|input|context|sequence) (?:length |size )?exceeded",
     r"\b(?:longer|greater|larger|more) than \d[\d,]* (?:input |prompt )?tokens\b",
     # Anthropic, Bedrock, Moonshot, llama.cpp
@@ -67,7 +67,7 @@ CONTEXT_WORDS = Wording(
     r"(?:contains?|has|have|is|needs?|requires?|of|resulted in) (?:about |at least |more than )?"
     r"\d[\d,]* (?:input |prompt )?tokens\b",
     r"\b(?:at most|up to|limited to) \d[\d,]* (?:input |prompt |context )?tokens\b",
-    r"\btokens?\b.{0,60}\b(?:exceed(?:s|ed|ing)?|over|above)\b.{0,30}\b(?:limit|\d)",
+    r"\b(?:(?:input|num|prompt|total)_)?tokens?\b.{0,60}\b(?:exceed(?:s|ed|ing)?|over|above)\b.{0,30}\b(?:limit|\d)",
     r"\btokens?\b.{0,60}\b(?:longer|greater|larger|more) than the (?:max|limit|allowed)",
     # YandexGPT, SiliconFlow
     r"\b(?!max)\w*tokens?\b.{0,40}\bmust be (?:no more|less|fewer|at most|smaller|shorter)\b.{0,30}\d",
@@ -112,7 +112,7 @@ FILTER_WORDS = Wording(
     r"(?:filter(?:ing)?|management|polic(?:y|ies)|guidelines?|moderation|inspection|audit|check|system)s?\b",
     r"(?:inappropriate|sensitive|unsafe|harmful|illegal|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
     r"(?:content|information|words?)\b",
-    r"\b(?:was|were|been|is|input|prompt) flagged\b|flagged (?:as|by|for|categor\w+)\b",  # OpenRouter
+    r"\b(?:was|were|been|is|content|input|prompt) flagged\b|flagged (?:as|by|for|categor\w+)\b",  # OpenRouter
     r"\bfail(?:ed|s) (?:the )?(?:\w+ )?moderation\b|\bhate speech\b|\bnot safe\b|potentially harmful",
     r"(?:banned|forbidden) (?:key)?words?\b|malicious (?:content|input|prompt)\b",
     r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
@@ -139,14 +139,15 @@ INPUT_WORDS = Wording(
     r"(?:supported|allowed|accepted|available|enabled)",
     rf"(?:invalid|unsupported|corrupt\w*|malformed|unreadable) (?:\w+ ){{0,2}}?{_MEDIA}\b",
     r"(?:cannot|could not|(?:unable|failed) to) (?:\w+ )?(?:load|decode|download|fetch|process|open|read) "
-    rf"(?:\w+ ){{0,2}}?{_MEDIA}\b",
+    rf"(?:(?!model)\w+ ){{0,2}}?{_MEDIA}\b",
     r"(?:error|timeout|time-out|timed out|failed) (?:while |when )?(?:downloading|fetching)\b",  # OpenAI
     rf"\b{_MEDIA}\b(?:\(s\))?(?: \w+){{0,3}} (?:is|are) only (?:supported|allowed|accepted|available)",
     rf"\bat most \d+ {_MEDIA}\b",  # vLLM
     rf"(?:not|n't) (?:\w+ ){{0,3}}valid (?:\w+ ){{0,2}}{_MEDIA}\b|\b{_MEDIA} (?:\w+ ){{0,3}}(?:is|are|was) not valid\b",
     r"\bnot an? (?:multi-?modal|vision)\b|unsupported mime type",  # vLLM, SGLang, Gemini
     rf"unknown variant \W?{_MEDIA}\b",  # DeepSeek
-    rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:exceeds?|(?:is|are) (?:too|larger)|must be (?:less|at (?:least|most)|smaller))",
+    rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:exceeds?|too|(?:is|are) (?:too|larger))",
+    rf"\b{_MEDIA}\b(?: \w+){{0,3}} must be (?:less|at (?:least|most)|smaller)",
     rf"missing data required for {_MEDIA}\b",  # Ollama
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:does not match|(?:cannot|could not) be (?:processed|decoded|loaded|read|opened))",
     r"(?:cannot|could not|(?:unable|failed) to) (?:fetch|download|retrieve) (?:\w+ ){0,4}(?:url|link)\b",  # DashScope
@@ -173,15 +174,18 @@ MODEL_WORDS = Wording(
     rf"\b{_MODEL}(?:[ =:]+\S+)?(?: (?:is|was|has been|could|can|does|do))? not "
     r"(?:be )?(?:exist|found|resolved|deployed|available|activated)\b",  # DeepSeek, SiliconFlow, Databricks
     rf"\b{_MODEL}(?: \S+)? (?:is|was|has been) {_GONE}",
-    rf"\b{_MODEL} (?:is )?(?:invalid|not valid|unknown|incorrect)\b",  # Bedrock
-    r"\bmodel(?: \S+)? is not supported (?:by|for) (?:any |the |this )?(?:provider|endpoint|api|key)\b",  # Hugging Face
+    rf"\b{_MODEL} (?:is )?(?:invalid|not valid|unknown|incorrect)\b|\bmodel_not_found\b",  # Bedrock
+    r"\bmodel[ _](?:name|id|identifier|code) \S+ is (?:invalid|not valid|unknown|incorrect)\b",
+    # Hugging Face
+    r"\bmodel(?: \S+)? is (?:currently )?not supported (?:by|for) (?:any |the |this )?(?:provider|endpoint|api|key)\b",
     r"(?:requested|specified|selected) model(?: \S+)? is not supported\b",
     rf"(?:unknown|unsupported|no such|invalid|unrecogni[sz]ed) {_MODEL}\b"
     r"(?! (?:config|format|input|option|output|param|response|settings|state))",
     r"not (?:a (?:valid|supported|known)|in the list of \w+) models?\b|on-demand throughput",  # OpenRouter, Bedrock
     r"(?:unable to|cannot|could not|failed to|not) (?:access|activated?|find|resolve) (?:the )?(?:[\w-]+ )?model\b",
     r"not have (?:access|permission) (?:to |for )(?:use )?(?:the )?model\b",
-    r"\bno models? (?:named \S+ |are |is )*loaded\b|llm provider not provided",  # LM Studio, LiteLLM
+    r"\bno models? (?:named \S+ |are |is )*loaded\b",  # LM Studio
+    r"llm provider not provided|no provider supports (?:the )?model\b",  # LiteLLM
     r"模型.{0,40}(?:不存在|未开通)|模型(?:名称|代码).{0,8}(?:错误|无效)|不支持的模型",  # Zhipu, Volcengine
     NO_CHANNEL_WORDS.pattern,
 )

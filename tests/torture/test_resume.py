@@ -111,7 +111,7 @@ def test_changed_options_stop_with_the_difference_and_nothing_sent(world: World,
     before = state_of(world)
     ended = world.run(prompts("a", "b"), "--temperature", "0.5", stdin=stdin)
     assert ended.code == 2 and world.asked() == []
-    assert '{"temperature":0.5} now' in ended.stderr and "--changed rerun" in ended.stderr
+    assert "param temperature: none before, 0.5 now" in ended.stderr and "--changed rerun" in ended.stderr
     assert {name: data for name, data in state_of(world).items() if name in ("out.jsonl", "runs.jsonl")} == {
         name: data for name, data in before.items() if name in ("out.jsonl", "runs.jsonl")
     }
@@ -140,7 +140,7 @@ def test_every_option_that_answers_depend_on_is_named_when_it_changed(
     world.asked()
     ended = world.run(prompts("a", "b", "c"), *value)
     assert ended.code == 2 and world.asked() == []
-    assert f"({option}: " in ended.stderr and "; nothing was sent" in " ".join(ended.stderr.split())
+    assert f"({option}" in ended.stderr and "; nothing was sent" in " ".join(ended.stderr.split())
 
 
 def test_options_that_answers_do_not_depend_on_are_free_to_change(world: World) -> None:
@@ -323,7 +323,7 @@ def test_a_torn_last_line_is_moved_and_its_record_is_in_doubt(world: World, junk
     held = world.run(prompts("a", "b"), "--in-doubt", "hold")
     assert held.code == 7 and world.asked() == []
     (moved,) = world.state.glob("torn-*.bin")
-    assert moved.read_bytes() == torn and str(moved) in held.stderr
+    assert moved.read_bytes() == torn and moved.name in held.stderr
     assert world.output.read_bytes() == first + b"\n"
     again = json.loads(second)["id"]
     assert world.run(prompts("a", "b")).code == 0 and world.asked() == [again]
@@ -339,7 +339,7 @@ def test_a_torn_line_of_a_file_without_its_state_is_in_doubt_all_the_same(world:
     world.asked()
     ended = world.run(prompts("a", "b"), "--in-doubt", "hold")
     assert ended.code == 7 and world.asked() == []
-    assert "which records are in doubt is not known" in ended.stderr
+    assert "what was in flight when the last run ended is not known" in ended.stderr
 
 
 def test_a_torn_first_line_is_ours_but_a_foreign_one_is_not(world: World) -> None:
@@ -442,7 +442,7 @@ def test_a_results_file_without_its_state_directory_is_continued(world: World) -
     world.asked()
     ended = world.run(prompts("a", "b", "c"))
     assert ended.code == 0 and world.asked() == ["c"]
-    assert "which records are in doubt is not known" in ended.stderr
+    assert "what was in flight when the last run ended is not known" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl", "intents"])

@@ -99,7 +99,7 @@ def _do_as_told(world: World, tamper: Callable[[World], None], said: str) -> Non
         assert f"moved to {world.output}.1" in words
         Path(f"{world.output}.1").rename(world.output)
     elif tamper is replaced:
-        assert "Move away what is there now" in words
+        assert "ove away what is there now" in words, said
         world.output.rename(world.disk / "away")
     elif tamper is appended:
         lines = world.output.read_bytes().splitlines(keepends=True)

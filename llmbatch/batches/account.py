@@ -8,7 +8,7 @@ __all__ = ["BatchAccount"]
 
 
 class BatchAccount:
-    """Records without an end, by ticket, and those that have one without a line."""
+    """The records of open tickets, by ticket, and those that ended without a result line."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id

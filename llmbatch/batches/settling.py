@@ -152,10 +152,10 @@ class Settling:
         sorted = _Piece([], [], [])
         for settled in piece:
             if self._account.owns(ticket):
-                self._judge(settled, ticket, sorted)
+                self._decide(settled, ticket, sorted)
             elif (slot := self._store.slot_of(settled.member.job)) is not None:  # else it has its end
                 settled.member.job.intent_slot = slot
-                self._judge(settled, ticket, sorted)
+                self._decide(settled, ticket, sorted)
         return sorted
 
     def _put_on_disk(self, piece: _Piece, back: Any) -> None:
@@ -186,7 +186,7 @@ class Settling:
         else:
             self._store.ended(job)
 
-    def _judge(self, settled: Settled, ticket: Ticket, piece: _Piece) -> None:
+    def _decide(self, settled: Settled, ticket: Ticket, piece: _Piece) -> None:
         """Decide what becomes of a record, by the rules that hold live: it ends, or it is asked for again."""
         member, verdict = settled
         job = member.job

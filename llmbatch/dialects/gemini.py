@@ -131,7 +131,7 @@ def _completion(body: dict[str, Any], candidates: list[Any], reply: Reply) -> Co
 
 
 def _candidate(candidate: dict[str, Any]) -> Choice:
-    """Read one candidate. Raises TypeError, AttributeError or LookupError for what is none."""
+    """Read one candidate. Raises TypeError, AttributeError or LookupError for anything else."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[tuple[str | None, Any, Any]] = []

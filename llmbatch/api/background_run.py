@@ -16,7 +16,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -48,9 +48,24 @@ from llmbatch.ui.streams import EventLog
 
 __all__ = ["BackgroundRun", "Limits", "Records", "environment_of", "event_log", "hints", "sources"]
 
+
+class _Frame(Protocol):
+    """A table of pandas or polars."""
+
+    @property
+    def columns(self) -> Any: ...
+
+
+class _Table(Protocol):
+    """A table of pyarrow, or a data set of Hugging Face."""
+
+    @property
+    def column_names(self) -> Any: ...
+
+
 Record: TypeAlias = "str | dict[str, Any]"
-Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path"
-"""Prompts as strings, records as dicts like lines of JSONL, or the path of a file of records."""
+Records: TypeAlias = "Iterable[Record] | AsyncIterable[Record] | Path | _Frame | _Table"
+"""Prompts as strings, records as dicts like lines of JSONL, the path of a file of records, or a table."""
 Limits = Callable[
     [PaceSettings, StopSettings, Price | None], AbstractContextManager[tuple[Shared | None, Sequence[Observer]]]
 ]

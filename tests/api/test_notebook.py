@@ -73,7 +73,7 @@ def test_answers_are_not_lost_when_a_run_is_interrupted(stop: Callable[[], None]
             llmbatch.run(["a", "b", "[[mock:hang]]"], base_url=server, model="mock", concurrency=3, on_progress=show)
     finally:
         signal.signal(signal.SIGINT, before)
-    run = caught.value.run  # type: ignore[union-attr]
+    run = caught.value.run  # type: ignore[attr-defined]
     assert [result["index"] for result in run] == [0, 1] and (run.summary["ok"], run.summary["dropped"]) == (2, 1)
 
 
@@ -149,7 +149,7 @@ class Torn(Dataset):
 def test_a_data_set_that_breaks_off_still_brings_the_results_so_far(server: str) -> None:
     with pytest.raises(llmbatch.InputError, match="broke off after 1: OSError: the store went away") as caught:
         llmbatch.run(Torn([{"prompt": "a"}]), base_url=server, model="mock")
-    assert [result["status"] for result in caught.value.run] == ["ok"]  # type: ignore[attr-defined]
+    assert [result["status"] for result in caught.value.run] == ["ok"]
 
 
 class Query:

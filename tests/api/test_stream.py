@@ -322,12 +322,17 @@ def test_no_part_of_the_package_has_the_name_of_what_it_offers() -> None:
 def test_types_are_those_of_the_values(tmp_path: Path) -> None:
     script = tmp_path / "typed.py"
     script.write_text(
-        "import llmbatch\n"
+        "import llmbatch; from collections.abc import Iterator\n"
         "async def main() -> None:\n"
         "    async for result in llmbatch.stream(['a'], model='m', rpm=60):\n"
         "        reveal_type(result['index'])\n"
         "reveal_type(llmbatch.run(['a'], model='m').summary)\n"
         "llmbatch.run(['a'], modle='m')\n"
+        "class Frame:\n"
+        "    columns = ['prompt']\n"
+        "    def __iter__(self) -> Iterator[bytes]:\n"
+        "        return iter(())\n"
+        "llmbatch.run(Frame(), model='m')\n"
     )
     shown = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", str(script)],  # with what `make test` has checked before
@@ -337,7 +342,7 @@ def test_types_are_those_of_the_values(tmp_path: Path) -> None:
     )
     assert 'typed.py:4: note: Revealed type is "int"' in shown.stdout, shown.stdout
     assert "RunSummary" in shown.stdout
-    assert 'Unexpected keyword argument "modle"' in shown.stdout
+    assert 'Unexpected keyword argument "modle"' in shown.stdout and "1 error" in shown.stdout
 
 
 def test_ctrl_c_ends_run_and_keeps_what_was_written(server: str, tmp_path: Path) -> None:

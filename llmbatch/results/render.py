@@ -190,7 +190,6 @@ _NOT_THE_SERVERS = frozenset(
         "json",
         "reasoning",
         "refusal",
-        "tool_calls",
         "embedding",
         "request",
         "input",
@@ -254,7 +253,7 @@ def _redacted(value: Any, redact: Redactor) -> Any:
     if isinstance(value, list):
         return [_redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        return {name: _redacted(item, redact) for name, item in value.items()}
+        return {redact(name): _redacted(item, redact) for name, item in value.items()}
     return value
 
 

@@ -337,13 +337,15 @@ def test_a_key_that_a_server_echoes_stands_nowhere_but_in_the_models_own_words()
     extra = {
         "provider_finish_reason": KEY,
         "choices": [{"index": 0, "text": KEY, "finish_reason": KEY}],
-        "tool_calls": [{"input": KEY}],
+        "tool_calls": [{"id": KEY, "type": KEY, "input": KEY, "function": {"name": "f", "arguments": KEY}}],
     }
     answer = ok(KEY, model=f"m {KEY}", finish_reason=KEY, extra=extra, body=body)
     outcome = Outcome(job(meta={"mine": KEY}), answer)
     got = json.loads(jsonl(include=frozenset({"response"}), redact=Redactor([KEY]))(outcome))
     assert (got["model"], got["finish_reason"], got["provider_finish_reason"]) == (f"m {MARK}", MARK, MARK)
-    assert (got["text"], got["meta"], got["tool_calls"]) == (KEY, {"mine": KEY}, [{"input": KEY}])
+    assert (got["text"], got["meta"]) == (KEY, {"mine": KEY})
+    called = {"id": MARK, "type": MARK, "input": KEY, "function": {"name": "f", "arguments": KEY}}
+    assert got["tool_calls"] == [called]
     assert got["choices"] == [{"index": 0, "text": KEY, "finish_reason": MARK}]
     shown = got["response"]
     assert (shown["id"], shown["model"], shown[MARK]) == (f"for {MARK}", MARK, 1)
@@ -352,6 +354,11 @@ def test_a_key_that_a_server_echoes_stands_nowhere_but_in_the_models_own_words()
     assert choice["message"]["content"][0]["text"] == f"say {KEY}"
     (call,) = choice["message"]["tool_calls"]
     assert (call["id"], KEY in call["function"]["arguments"]) == (MARK, True)
+
+
+def test_what_looks_like_a_key_is_cut_out_of_names_of_fields_of_a_refusal_too() -> None:
+    line = jsonl(include=frozenset(), redact=Redactor())(Outcome(job(), no(answer={KEY: {KEY: f"no {KEY}"}})))
+    assert KEY.encode() not in line and line.count(MARK.encode()) == 3
 
 
 def test_a_key_that_a_server_echoes_stands_in_no_other_shape_of_a_line_either() -> None:

@@ -54,7 +54,7 @@ def _lacking(what: str) -> tuple[str, ...]:
             rf"\b{what}\b(?: \w+| \[?-?\d[\d.]*\]?){{0,3}} (?:(?:is|are|was|has been|have been) )?"
             r"(?:not (?:enough|sufficient)|insufficient|exhausted|depleted|used up|too low|empty|negative|r[ua]n out)"
         ),
-        rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b",
+        rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b|\bexhausted (?:all |of )*(?:its|the|their|your) (?:\w+ )?{what}\b",
         rf"(?:no|zero) (?:remaining |available |more )?{what}\b(?! \w+ (?:charged|consumed|deducted|used))",
         rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
         rf"used (?:up )?(?:all )?(?:of )?(?:the|its|their|your) (?:\w+ ){{0,2}}{what}\b",
@@ -64,6 +64,7 @@ def _lacking(what: str) -> tuple[str, ...]:
 NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt|balance is (?:zero|\$?0(?:\.0+)?\b(?!\.))|no active subscription",
+    r"subscription (?:is |was |has been )?(?:cancell?ed|inactive|lapsed|not active)",
     r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is |has )?not (?:been )?(?:active|enabled)",
     r"requires? billing\b|failure to pay|past(?:[ -]due)? invoices?\b",  # Google, Fireworks
@@ -74,10 +75,11 @@ NO_MONEY_WORDS = Wording(
 """No credit: waiting does not help, even where a proxy asks for it."""
 NO_CREDIT_WORDS = Wording(
     *_lacking(r"(?:quota|budget)"),
-    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,2}"
+    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,5}?"
     r"(?:exceeded|reached|hit)",
     r"(?:exceeded|exceeds|reached|reaching|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
-    r"(?:budget|spend(?:ing)? (?:limit|cap)|(?:available|included) credits|(?:api )?usage limits|current quota)\b",
+    r"(?:budget|spend(?:ing)? (?:limit|cap)|credit limit|(?:available|included) credits|(?:api )?usage limits"
+    r"|current quota)\b",
     r"exceeded\w*budget\b|\$\d[\d.]* (?:\w+ )?(?:limit|budget|cap)\b",  # LiteLLM, OpenRouter
     r"(?:key|monthly|weekly|account) limit (?:\w+ ){0,2}(?:exceeded|reached)",  # OpenRouter
     r"free (?:tier|quota|trial)(?: \w+){0,6}? (?:exhausted|expired|used up|ended)",  # DashScope
@@ -90,14 +92,14 @@ NO_CREDIT_WORDS = Wording(
 """No credit, if no wait is asked for."""
 PACE_WORDS = Wording(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
-    r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit",
+    r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit(?!error)",  # LiteLLM puts the name of its class before all words
     r"quota exceeded for|quota metric",  # Gemini
     r"\bresets?\b",  # Zhipu's plans
     r"\b(?:daily|weekly|\d+-hour) (?:\w+ ){0,3}?(?:quota|limit|allowance)s?\b",
 )
 """Limits of time, although the message mentions money."""
 _ALLOWED = r"(?:limit|quota|cap|allowance|allocation)"
-_LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:ou)?rs?\b|\d+ ?-?days?\b)"
+_LONG = r"(?:daily|weekly|monthly|\d+ ?-?h(?:(?:ou)?rs?)?\b|\d+ ?-?days?\b)"
 PLAN_WORDS = Wording(
     r"limit (?:reached|exceeded|exhausted) for \d+ (?:hours?|days?|weeks?|months?)",  # Zhipu
     rf"{_LONG}(?:[ /\w-]+)? {_ALLOWED}s? (?:\w+ ){{0,4}}?(?:exhausted|reached|exceeded|hit|used up)",

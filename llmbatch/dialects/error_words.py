@@ -47,7 +47,7 @@ CONTEXT_WORDS = Wording(
     # OpenAI, vLLM, SGLang, Mistral, xAI
     r"(?:maximum|max|model'?s?|supported) (?:\w+ ){0,2}?(?:context|model|prompt|sequence|input)s? (?:token )?"
     r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
-    r"context (?:length|window|size) (?:of |is )?(?:only )?\d",
+    r"context (?:length|window|size) (?:of (?:(?:the|this) )?(?:model )?)?(?:is )?(?:only )?\d",
     r"\b(?:prompt|input|conversation|messages?|context|sequence)s? (?:is |are )?too (?:large|big)\b",
     r"\b(?:prompt|inputs?|messages?|sequence|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?(?:$| ?\()|\d{3})",
     r"\bmax(?:imum)? (?:prompt|input|context|sequence) (?:length |size )?exceeded",
@@ -118,9 +118,9 @@ FILTER_WORDS = Wording(
     r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
     r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",
     r"\bnsfw\b|\bcsam\b|jailbreak|prompt injection|copyright|model armor|responsible ai\b",
-    r"content (?:that|which) is not (?:allowed|permitted)",
+    r"content (?:(?:that|which) )?(?:is |was )?not (?:allowed|permitted)",
     r"guardrails? (?:\w+ ){0,6}?(?:intervened|blocked|triggered|failed|violat\w+)",  # Bedrock, Portkey
-    r"guardrail_triggered",  # Databricks
+    r"guardrail_triggered|[\"']code[\"']: ?[\"']content_",  # Databricks; errors in the text of LiteLLM's
     r"considered high risk|content (?:exists|has|poses) (?:\w+ )?risks?|new_sensitive",  # Moonshot, DeepSeek, MiniMax
     r"\b(?:content|prompt|keywords?|response|output)\b (?:\w+ ){0,6}?(?:blocked|filtered|banned|censored|moderated)\b",
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
@@ -171,9 +171,9 @@ NO_CHANNEL_WORDS = Wording(
 )
 """New-api's and LiteLLM's words for a model that no server behind them has, with a status of their own: 503."""
 MODEL_WORDS = Wording(
-    rf"\b{_MODEL}(?:[ =:]+\S+)?(?: (?:is|was|has been|could|can|does|do))? not "
+    rf"\b{_MODEL}(?:[ =:]+\S+| you \w+)?(?: (?:is|was|has been|could|can|does|do))? not "
     r"(?:be )?(?:exist|found|resolved|deployed|available|activated)\b",  # DeepSeek, SiliconFlow, Databricks
-    rf"\b{_MODEL}(?: \S+)? (?:is|was|has been) {_GONE}",
+    rf"\b{_MODEL}(?: \S+)? (?:(?:is|was|has been) {_GONE}|is unknown\b)",
     rf"\b{_MODEL} (?:is )?(?:invalid|not valid|unknown|incorrect)\b|\bmodel_not_found\b",  # Bedrock
     r"\bmodel[ _](?:name|id|identifier|code) \S+ is (?:invalid|not valid|unknown|incorrect)\b",
     # Hugging Face

@@ -13,6 +13,8 @@ from llmbatch.core.errors import UsageError
 __all__ = ["convert"]
 
 _SHAPES = ("openai-batch", "cookbook", "text", "csv", "tsv", "parquet")
+_WORKBOOKS = (".xlsx", ".xls", ".ods")
+"""Files of spreadsheets, which cannot be written."""
 
 
 def convert(
@@ -65,7 +67,9 @@ def convert(
     if to is None:
         raise UsageError(
             f"-o {output}: its name says no format" if output is not None else "no format is named",
-            f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like.",
+            "A spreadsheet opens CSV: -o OUT.csv --excel."
+            if output is not None and output.suffix.lower() in _WORKBOOKS
+            else f"Add --to {', '.join(_SHAPES[:-1])} or {_SHAPES[-1]}, or -o OUT.csv and the like.",
         )
     _check(to, raw=raw, meta_columns=meta_columns, error_file=error_file, no_csv_safe=no_csv_safe, excel=excel)
     if not files and os.isatty(0):

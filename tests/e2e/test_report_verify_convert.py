@@ -92,6 +92,7 @@ def test_stdin_is_a_results_file_like_any_other(llmbatch: Command, tmp_path: Pat
         (("verify", "in.jsonl", "-o", "broken.jsonl"), 1, ""),
         (("convert", "r.jsonl", "--to", "openai-batch"), 2, "--include response"),
         (("convert", "r.jsonl", "--to", "xml"), 2, "text, csv, tsv or parquet"),
+        (("convert", "r.jsonl", "-o", "r.XLSX"), 2, "-o OUT.csv --excel"),
         (("convert", "r.jsonl", "--to", "csv", "--raw"), 2, "--raw"),
         (("convert", "r.jsonl", "--to", "text", "-o", "r.jsonl"), 2, "same file"),
         (("report", "r.jsonl", "r.jsonl"), 2, "given twice"),

@@ -8,7 +8,9 @@ __all__ = ["from_here", "write_stderr"]
 
 
 def from_here(text: str) -> str:
-    """Write paths below the current folder as they are from there: messages name files as people do."""
+    """Write paths below the current folder as they are from there, on a terminal: a log is read in another folder."""
+    if not os.isatty(2):
+        return text
     try:
         here = os.getcwd()
     except OSError:  # it is gone

@@ -53,6 +53,8 @@ class Template:
                 f"{option} {text.strip()} is the name of a file, and would be sent as it is",
                 f"{option} @{text.strip()} reads it.",
             )
+        if option == "--template" and not text.strip():
+            raise UsageError("--template is empty", "Write the prompt, as in 'Sentiment of: {{ review }}'.")
         if not any(marker in text for marker in _MARKERS):
             return cls(text.removesuffix("\n").removesuffix("\r"), None, option)
         from jinja2 import TemplateSyntaxError

@@ -119,3 +119,10 @@ def test_text_without_markers_never_imports_jinja():
         "assert 'jinja2' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "@/dev/null"])
+def test_a_template_without_any_text_is_a_mistake(text: str) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        Template.parse(text)
+    assert Template.parse(text, "--system").render({}).strip() == ""

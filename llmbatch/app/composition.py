@@ -212,8 +212,7 @@ class _Parts:
             ),
             stop=settings.stop,
             timeout=settings.patience.timeout,
-            worked=self.shared.worked,
-            limits_failure=self.shared.failure,
+            shared=self.shared,
             saved=lambda tally: saved_by_cache(tally.models, self.price),
             observers=observers,
             attempt_log=attempt_log,
@@ -346,7 +345,9 @@ def _gates(pace: PaceSettings, timeout: float, preset: Preset, shared: Shared) -
 
     def gate() -> Gate:
         return Gate(
-            ConcurrencyLimit(pace.most, adaptive=pace.concurrency is None, silent=silent, timeout=timeout),
+            ConcurrencyLimit(
+                pace.most, adaptive=pace.concurrency is None, silent=silent, timeout=timeout, start=shared.level
+            ),
             requests if requests is not None else TokenBucket(),
             tokens if tokens is not None else TokenBucket(),
         )

@@ -13,11 +13,11 @@ from llmbatch.app.meter import EVERY
 from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output
 from llmbatch.app.servers import Servers
+from llmbatch.app.shared import Shared
 from llmbatch.app.signals import watch_signals
 from llmbatch.app.summary import summarize, why_it_stopped
 from llmbatch.core.errors import CeilingReached, InputError, LlmbatchError, OutputError, UsageError
 from llmbatch.core.events import Event, Finished, Notice
-from llmbatch.core.job import Route
 from llmbatch.core.plural import counted
 from llmbatch.core.ports import AttemptLog, Lane, Observer
 from llmbatch.core.settings import StopSettings
@@ -41,8 +41,8 @@ NewPipeline = Callable[[Callable[[], Lane], Observer], Pipeline]
 class Session:
     """The connected parts of one run. `stopped` is why it ended early, once it has ended.
 
-    `worked` gets the routes that had an answer; `saved` tells what a cache saved. `new_monitor` makes the monitor of a
-    pipeline and its tally.
+    `shared` gets what later sessions should know; `saved` tells what a cache saved. `new_monitor` makes the monitor of
+    a pipeline and its tally.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class Session:
         transport_settings: TransportSettings,
         stop: StopSettings,
         timeout: float,
-        worked: set[Route],
-        limits_failure: Callable[[], LlmbatchError | None],
+        shared: Shared,
         saved: Callable[[Tally], float | None],
         observers: Sequence[Observer],
         attempt_log: AttemptLog | None,
@@ -70,8 +69,7 @@ class Session:
         self._transport_settings = transport_settings
         self._stop = stop
         self._timeout = timeout
-        self._worked = worked
-        self._limits_failure = limits_failure
+        self._shared = shared
         self._saved = saved
         self._attempt_log = attempt_log
         self._tally = Tally()
@@ -101,7 +99,7 @@ class Session:
                             raise stop
             orphans = await self._finish()
         self.stopped = why_it_stopped(pipeline)
-        self._worked |= pipeline.dispatch.routes.answered()
+        self._shared.learn(pipeline.dispatch.routes.answered(), pipeline.dispatch.routes.level())
         summary = summarize(
             self.stopped,
             pipeline,
@@ -189,7 +187,7 @@ class Session:
         while True:
             await anyio.sleep(EVERY)
             self._monitor.sample()
-            if not self._pipeline.progress.stops and (failure := self._limits_failure()) is not None:
+            if not self._pipeline.progress.stops and (failure := self._shared.failure()) is not None:
                 self._pipeline.stop(failure, grace=math.inf)
 
     async def _watch_deadline(self) -> None:

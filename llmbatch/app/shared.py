@@ -24,6 +24,13 @@ class Shared:
     """Returns why the limits cannot be had any more, which ends the run."""
     worked: set[Route] = field(default_factory=set)
     """The routes that had an answer."""
+    level: float = 0.0
+    """How many requests may be in flight after the first answer of a session, where one before it found that out."""
+
+    def learn(self, worked: set[Route], level: float) -> None:
+        """Take what a session found out: which routes had an answer, and how many may be in flight."""
+        self.worked |= worked
+        self.level = level
 
     @classmethod
     def of(cls, pace: PaceSettings, budget: Budget | None = None) -> "Shared":

@@ -169,5 +169,9 @@ class Routes:
         """Return the routes that had an answer in this run."""
         return {route for route, queue in self.queues.items() if any(gate.answers for gate in queue.gate.gates)}
 
+    def level(self) -> float:
+        """Return the lowest limit of requests in flight that a gate learned; 0 if none had an answer."""
+        return min((gate.limit.now for queue in self._rotation for gate in queue.gate.gates if gate.answers), default=0)
+
     def _gates(self) -> list[Gate]:
         return [gate for queue in self._rotation for gate in queue.gate.in_use]

@@ -49,12 +49,20 @@ class ConcurrencyLimit:
     """The limit of one route. Fixed at `ceiling` unless `adaptive`. `why` says what moved it last, for people."""
 
     def __init__(
-        self, ceiling: int, *, adaptive: bool, silent: int = SILENT, timeout: float = PatienceSettings().timeout
+        self,
+        ceiling: int,
+        *,
+        adaptive: bool,
+        silent: int = SILENT,
+        timeout: float = PatienceSettings().timeout,
+        start: float = 0.0,
     ) -> None:
         self._ceiling = float(ceiling)
         self.adaptive = adaptive
         self._unproved = self._silent = float(min(silent, ceiling))
         self._timeout = timeout
+        self._start = max(START, start)
+        """The limit after the first answer: what a run before this one found, if it found more."""
         self._queue_bound = math.inf
         """The most that the server answers within a good part of the time-out."""
         self._computes_until = -math.inf
@@ -128,7 +136,7 @@ class ConcurrencyLimit:
         if self._canary:
             self._canary = False
             if self._slow_start:
-                self._move(max(self._limit, min(START, self._ceiling)))
+                self._move(max(self._limit, min(self._start, self._ceiling)))
                 self.grows_at = now
                 self.why = "slow start"
             self._round_trip = round_trip

@@ -201,16 +201,17 @@ class LimitsClient:
 
     def _note_loss(self, error: Exception) -> None:
         now = time.monotonic()
+        reason = (isinstance(error, OSError) and error.strerror) or error
         if self._lost_since is None:
             self._lost_since = now
             self._notice(
-                f"the limits at {self._name} cannot be reached ({error}); nothing is sent until they answer, "
+                f"the limits at {self._name} cannot be reached ({reason}); nothing is sent until they answer, "
                 f"for at most {self._patience:g} s (--max-outage)"
             )
         if now - self._lost_since > self._patience and self.failure is None:
             self.failure = CeilingReached(
                 f"the limits at {self._name} were out of reach for longer than --max-outage {self._patience:g} s: "
-                f"{error}",
+                f"{reason}",
                 "Start llmbatch limits there, then run the same command again.",
                 by="outage",
             )

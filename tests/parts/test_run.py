@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import llmbatch
+from llmbatch.app import composition
 from llmbatch.input.source import expand
 from llmbatch.mock.settings import MockSettings
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.parts.folder import RunFolder
 from llmbatch.parts.report import report
 from llmbatch.parts.verify import verify
@@ -105,6 +107,20 @@ def test_a_named_rate_is_one_over_all_parts(ask: Ask, ledger: Path) -> None:
     ask([f"prompt {number}" for number in range(24)], rpm=1800, part_size=4)
     times = sorted(json.loads(line)["t_start"] for line in ledger.read_bytes().splitlines())
     assert times[-1] - times[0] > 22 * 60 / 1800 - 0.3  # a bucket for each part would let a burst through in each
+
+
+def test_a_part_begins_with_as_many_in_flight_as_the_one_before_found(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+
+    def limit(*args: Any, start: float, **options: Any) -> ConcurrencyLimit:
+        starts.append(start)
+        return ConcurrencyLimit(*args, start=start, **options)
+
+    monkeypatch.setattr(composition, "ConcurrencyLimit", limit)
+    ask([f"prompt {number}" for number in range(20)], concurrency=None)
+    assert starts[0] == 0 and starts[1] >= 1
 
 
 def test_inputs_or_options_that_changed_are_told_and_nothing_is_sent(ask: Ask, ledger: Path) -> None:

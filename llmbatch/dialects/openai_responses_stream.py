@@ -3,10 +3,12 @@
 The last event should hold the whole response. Where a copy leaves its output empty, the events before it count.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from llmbatch.codec.sse import CutStream
-from llmbatch.dialects.stream_events import DONE, ERROR, stream_events
+from llmbatch.dialects.stream_events import DONE, ERROR, StreamEvent, stream_events
 
 __all__ = ["fold"]
 
@@ -40,7 +42,8 @@ def fold(stream: bytes) -> Any:
     """
     begun: dict[str, Any] = {}
     output = _Output()
-    for name, event in stream_events(stream):
+    received = stream_events(stream)
+    for name, event in received:
         if name == ERROR:
             return _failed(event)
         kind = event.get("type") or name
@@ -49,14 +52,21 @@ def fold(stream: bytes) -> Any:
         response = {field: value for field, value in response.items() if value is not None}
         if kind in _ENDS:
             body = {**begun, "status": _ENDS[kind], **response}
-            if not body.get("usage") and event.get("usage"):
-                body["usage"] = event["usage"]
+            if not body.get("usage"):
+                body["usage"] = event.get("usage") or _usage_after(received)
             return _filled(body, output)
         if name == DONE and output:  # some copies end with [DONE] alone
             return _filled({**begun, "status": "completed"}, output)
         begun |= response
         output.add(kind, event)
     raise CutStream("the stream ended in the middle")
+
+
+def _usage_after(received: Iterator[StreamEvent]) -> Any:
+    """Return usage that comes after the end, where nothing else can change the answer."""
+    with suppress(ValueError):
+        return next((event["usage"] for _, event in received if event.get("usage")), None)
+    return None
 
 
 def _failed(event: dict[str, Any]) -> dict[str, Any]:

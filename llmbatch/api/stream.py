@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from functools import partial
 from inspect import iscoroutinefunction
@@ -23,6 +24,7 @@ from llmbatch.app.timer import ticking
 from llmbatch.core.errors import (
     ActionNeeded,
     CeilingReached,
+    ExitCode,
     InputError,
     LlmbatchError,
     OutputBusy,
@@ -177,11 +179,20 @@ def _run_in_parts(records: Records, options: Options, view: View | None) -> Run:
     settings = settings_of(options, paths, tee=False)
     environment = environment_of(options)
     servers = find_servers(settings.model, environment, settings.patience.connect_timeout)
-    summary = run_parts(
-        settings, servers, environment, observers=(event_log(servers.redact),), view=view, embedded=True
+    work = partial(
+        run_parts, settings, servers, environment, observers=(event_log(servers.redact),), view=view, embedded=True
     )
+    if _loop_runs():
+        with ThreadPoolExecutor(1) as thread:
+            summary = thread.submit(work).result()
+    else:
+        summary = work()
     ended = Run(cast(RunSummary, summary.as_json()), [], settings.output.folder)
     if summary.stopped is not None:
+        if summary.exit_code == ExitCode.INTERRUPT:
+            interrupt = KeyboardInterrupt(summary.stopped)
+            interrupt.run = ended  # type: ignore[attr-defined]
+            raise interrupt
         failure = next((kind for kind in _STOPS if kind.exit_code == summary.exit_code), LlmbatchError)
         error = failure(summary.stopped, summary.hint)
         error.run = ended

@@ -1,6 +1,9 @@
 """A run of parts is one run: one account, one exit code, and the same command continues it."""
 
+import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +53,29 @@ def ask(url: str, ledger: Path, tmp_path: Path) -> Ask:
 
 def sent(ledger: Path) -> Counter[str]:
     return Counter(json.loads(line)["prompt"] for line in ledger.read_bytes().splitlines())
+
+
+def test_parts_are_worked_on_where_a_loop_runs(ask: Ask) -> None:
+    async def cell() -> llmbatch.Run:
+        return ask(["a", "b"])
+
+    assert [result["status"] for result in asyncio.run(cell())] == ["ok", "ok"]
+
+
+def test_ctrl_c_is_raised_as_such_with_the_answers_so_far(ask: Ask) -> None:
+    left = [signal.SIGINT]
+
+    def interrupt(now: llmbatch.Progress) -> None:
+        if now.finished == 2 and left:
+            os.kill(os.getpid(), left.pop())
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            ask(["a", "b", "[[mock:hang]]"], on_progress=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [result["status"] for result in caught.value.run] == ["ok", "ok"]  # type: ignore[attr-defined]
 
 
 def test_every_record_has_one_result_and_the_same_command_sends_nothing_more(

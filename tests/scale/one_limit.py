@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.command import LLMBATCH, Mock, lines_of, until
 from tests.scale.driver import PATIENCE, most_within
 
-RECORDS, RUNS = 270, 3
+RECORDS, RUNS = 240, 3
 
 
 class Runs:

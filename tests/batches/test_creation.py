@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch.batches.calls import Left
 from llmbatch.core.errand import Errand
@@ -16,6 +18,7 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Step
 from llmbatch.dialects.batch_anthropic import AnthropicBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches, Quirks
+from llmbatch.pacing.batch_polling import REMOTE
 from tests.support.tickets import LOST, TAG, Answer, Play, answer, refused
 from tests.support.virtual_time import EPOCH, LoopClock
 
@@ -294,3 +297,47 @@ def test_what_is_too_large_for_a_server_is_given_back_for_smaller_batches(tmp_pa
     play.go()
     assert play.store.steps[-1] == "void" and play.count("POST", path) == 1
     assert play.run.not_run is not None and not play.run.not_run.full
+
+
+@given(
+    step=st.sampled_from([Step.DRAWN, Step.UPLOADED, Step.ASKED, Step.RUNNING, Step.ENDED, Step.FETCHED]),
+    was_made=st.booleans(),
+    creates=st.lists(st.sampled_from(["answered", "made, lost", "lost", "refused", "no name"]), max_size=5),
+    share=st.floats(0, 0.99),
+    hold=st.booleans(),
+)
+def test_from_any_step_and_whatever_the_provider_did_a_listed_batch_is_made_once(
+    step: Step, was_made: bool, creates: list[str], share: float, hold: bool
+) -> None:
+    clock, lag = LoopClock(), share * (REMOTE.lag.hold if hold else REMOTE.lag.retry)
+    is_there = step in (Step.RUNNING, Step.ENDED, Step.FETCHED) or (step is Step.ASKED and was_made)
+    made, waiting = [EPOCH] * is_there, list(creates)
+
+    def reply(errand: Errand) -> Reply | Fault:
+        if errand.method == "POST" and errand.address == "/batches":
+            what = waiting.pop(0) if waiting else "answered"
+            if what == "refused":
+                return refused(503)
+            if what != "lost":
+                made.append(clock.wall())
+            return answer(200, BATCH if what == "answered" else {}) if "lost" not in what else LOST
+        if errand.address.startswith("/batches?"):
+            shown = [BATCH | {"input_file_id": "file-1"} for at in made if clock.wall() >= at + lag]
+            return answer(200, {"data": shown, "has_more": False})
+        return answer(200, FILE if errand.address == "/files" else BATCH)
+
+    asked = step not in (Step.DRAWN, Step.UPLOADED)
+    play = Play(Path("nowhere"), reply, hold=hold).begin_at(
+        step,
+        file=None if step is Step.DRAWN else "file-1",
+        nth=int(asked),
+        asked_at=EPOCH * asked,
+        first_asked_at=EPOCH * asked,
+        batch="batch-1" if is_there and step is not Step.ASKED else None,
+    )
+    try:
+        play.go()
+    except CeilingReached:
+        assert not made, "a batch that is there is found"
+    else:
+        assert play.store.steps[-1] == "settled" and len(made) == 1

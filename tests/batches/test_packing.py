@@ -168,3 +168,23 @@ def test_whatever_becomes_of_rows_and_runs_each_record_gets_its_own_vector_or_sa
     assert not missing or (hold and all(provider.billed[n] <= 1 for n in missing))
     if hold and "short" not in drawn.values():
         assert max(provider.billed.values(), default=0) <= 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_under_dedupe_equal_texts_are_sent_once_and_all_get_the_vector(tmp_path: Path, lost: bool) -> None:
+    jobs = [embedding(n) for n in range(14)]
+    for n, one in enumerate(jobs):
+        one.key, one.item = f"{n % 6:016x}" * 2, jobs[n % 6].item
+
+    def rows(lines: list[Line]) -> list[bytes]:
+        return [vectors(line) for line in lines[lost and len(provider.sizes) == 1 :]]
+
+    provider = Provider(rows)
+    done = run(tmp_path / "out.jsonl", provider, jobs, dedupe=True)
+    assert not done.stops and {n: line["embedding"] for n, line in done.lines.items()} == {
+        n: [float(n % 6)] for n in range(14)
+    }
+    assert sum("deduplicated" in line for line in done.lines.values()) == 8
+    sent = [file for name, file in provider.files.items() if not name.endswith("out")]
+    texts = [text for file in sent for line in file.splitlines() for text in inputs(json.loads(line))]
+    assert sorted(set(texts)) == list(range(6)) and len(texts) == (10 if lost else 6), "a lost line is asked for again"

@@ -91,14 +91,15 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
 
 def _usage_after(received: Iterator[tuple[str, bytes]]) -> Iterator[StreamEvent]:
     """Yield the usage in events after the end. Nothing else there can change the answer, broken pieces neither."""
-    with suppress(ValueError):
-        for name, data in received:
-            with suppress(ValueError):
-                value = json.loads_shallow(data)
-                if type(value) is dict and not value.get("choices"):
-                    counted = {field: used for field in _USAGES if (used := value.get(field))}
-                    if counted:
-                        yield name, counted
+    for name, data in received:
+        try:
+            value = json.loads_shallow(data)
+        except ValueError:
+            continue
+        if type(value) is dict and not value.get("choices"):
+            counted = {field: used for field in _USAGES if (used := value.get(field))}
+            if counted:
+                yield name, counted
 
 
 def _without_done(data: bytes) -> tuple[bytes, bool]:

@@ -14,6 +14,8 @@ LOCK = "lock"
 """The name of the file that is locked."""
 _FOLDERS = frozenset(["moving", "replaced", "undone"])
 """The folders in it, which `results.replaced` makes; any others are left alone."""
+_SCRATCH = ".new"
+"""How the names of files end that replace others when they are complete. What is in their way would fail a run late."""
 _OPEN_TO_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
 
@@ -64,9 +66,12 @@ def check_folder(folder: Path) -> None:
 
 def _check_entry(entry: os.DirEntry[str]) -> None:
     kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-    if kind in _KINDS:
+    what = _KINDS.get(kind)
+    if kind == stat.S_IFDIR and entry.name.endswith(_SCRATCH):
+        what = "a folder"
+    if what is not None:
         raise UsageError(
-            f"{entry.path} is {_KINDS[kind]}, which llmbatch never puts there",
+            f"{entry.path} is {what}, which llmbatch never puts there",
             "Remove it, then run the same command again.",
         )
     if kind == stat.S_IFDIR and entry.name in _FOLDERS:

@@ -73,6 +73,15 @@ def test_a_folder_of_somebodys_own_is_left_alone(tmp_path: Path) -> None:
     assert (folder / "my notes").is_dir()
 
 
+@pytest.mark.parametrize("name", ["merged.new", "sorted.new", "marks.new", "intents.new", "pruned.new"])
+def test_a_folder_where_a_run_would_write_a_file_is_refused_before_it_begins(tmp_path: Path, name: str) -> None:
+    put(results := tmp_path / "r.jsonl", [ok("a", 0)])
+    (folder := tmp_path / "r.jsonl.state").mkdir()
+    (folder / name).mkdir()
+    with pytest.raises(UsageError, match=f"{name} is a folder"), open_store(results, fsync="never"):
+        pass
+
+
 def test_a_run_that_is_refused_leaves_no_new_file_behind(tmp_path: Path) -> None:
     results = tmp_path / "r.jsonl"
     with pytest.raises(UsageError, match="refused"), open_store(results, fsync="never"):

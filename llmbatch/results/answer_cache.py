@@ -4,6 +4,7 @@ In this file also failures that were paid for: who asks the same again pays agai
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,10 +55,12 @@ class AnswerCache:
         """Add the good lines of other results files. Raises InputError, or UsageError for any other file."""
         for source, name in enumerate(paths, REDO + 1):
             try:
-                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait for its writer
             except OSError as error:
                 raise InputError(f"--reuse {name}: {error.strerror}", "Name a results file.") from error
             self._files.callback(os.close, fd)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InputError(f"--reuse {name}: it is not a regular file", "Name a results file.")
             first = next(scan(fd, torn_tail(fd, os.fstat(fd).st_size)), None)
             if first is not None and first.fields is None:
                 raise foreign(Path(name))

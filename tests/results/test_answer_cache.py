@@ -1,8 +1,12 @@
 """An answer that is used again has all that the line of the first one has."""
 
 import json
+import os
 from pathlib import Path
 
+import pytest
+
+from llmbatch.core.errors import InputError
 from llmbatch.core.outcome import Completion
 from llmbatch.results.answer_cache import AnswerCache
 
@@ -37,3 +41,14 @@ def test_an_answer_that_is_reused_keeps_every_field_of_its_own(tmp_path: Path) -
     answer = answers.read("ab" * 16)
     assert answer == Completion("Hi", "stop", "m", None, None, None, own)
     answers.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO", "device", "missing"])
+def test_answers_are_reused_from_a_regular_file_only(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/null") if kind == "device" else tmp_path / "other.jsonl"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    with pytest.raises(InputError, match=path.name):
+        AnswerCache().load_files([str(path)])

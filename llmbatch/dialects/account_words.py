@@ -70,12 +70,12 @@ NO_MONEY_WORDS = Wording(
     r"requires? billing\b|failure to pay|past(?:[ -]due)? invoices?\b",  # Google, Fireworks
     r"add (?:\w+ ){0,3}(?:credits|funds)",
     r"(?:please|must|to) (?:\w+ ){0,3}(?:recharge|top[ -]?up)\b",
-    r"余额不足|欠费|额度(?:不足|为 ?0|已?(?:用|耗)(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
+    r"余额(?:不足|已?用(?:完|尽))|欠费|额度(?:不足|为 ?0|已?(?:用|耗)(?:尽|完))|请(?:先)?充值",  # new-api, Zhipu
 )
 """No credit: waiting does not help, even where a proxy asks for it."""
 NO_CREDIT_WORDS = Wording(
     *_lacking(r"(?:quota|budget)"),
-    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?) (?:\w+ ){0,5}?"
+    r"(?:budget|(?:spend(?:ing)?|hard|credit|billing|cost|usage) (?:limit|cap)s?|billing quota) (?:\w+ ){0,5}?"
     r"(?:exceeded|reached|hit)",
     r"(?:exceeded|exceeds|reached|reaching|over|used all|exhausted|hit) (?:\w+ ){0,5}?"
     r"(?:budget|spend(?:ing)? (?:limit|cap)|credit limit|(?:available|included) credits|(?:api )?usage limits"
@@ -93,7 +93,7 @@ NO_CREDIT_WORDS = Wording(
 PACE_WORDS = Wording(
     r"per[ _-]?(?:second|minute|min|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit(?!error)",  # LiteLLM puts the name of its class before all words
-    r"quota exceeded for|quota metric",  # Gemini
+    r"(?<!billing )quota exceeded for|quota metric",  # Gemini
     r"\bresets?\b",  # Zhipu's plans
     r"\b(?:daily|weekly|\d+-hour) (?:\w+ ){0,3}?(?:quota|limit|allowance)s?\b",
 )

@@ -51,7 +51,8 @@ CONTEXT_WORDS = Wording(
     r"\b(?:prompt|input|conversation|messages?|context|sequence)s? (?:is |are )?too (?:large|big)\b",
     r"\b(?:prompt|inputs?|messages?|sequence|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?(?:$| ?\()|\d{3})",
     r"\bmax(?:imum)? (?:prompt|input|context|sequence) (?:length |size )?exceeded",
-    r"\b(?:longer|greater|larger|more) than \d[\d,]* (?:input |prompt )?tokens\b",
+    r"\b(?:longer|greater|larger|more) than (?:\d[\d,]* (?:input |prompt )?tokens|the (?:model'?s )?context)\b",
+    r"\bonly (?:accept|handle|process|support)s? (?:\w+ ){0,2}\d[\d,]* tokens\b",
     # Anthropic, Bedrock, Moonshot, llama.cpp
     rf"\b{_ASKED}\b.{{0,80}}?\btoo (?:long|(?:large|big) (?:for|to process))",
     # vLLM, SGLang, LM Studio
@@ -113,7 +114,8 @@ FILTER_WORDS = Wording(
     r"(?:inappropriate|sensitive|unsafe|harmful|illegal|prohibited|disallowed|objectionable|explicit) (?:\w+ ){0,3}?"
     r"(?:content|information|words?)\b",
     r"\b(?:was|were|been|is|content|input|prompt) flagged\b|flagged (?:as|by|for|categor\w+)\b",  # OpenRouter
-    r"\bfail(?:ed|s) (?:the )?(?:\w+ )?moderation\b|\bhate speech\b|\bnot safe\b|potentially harmful",
+    r"\bfail(?:ed|s) (?:the )?(?:\w+ )?moderation\b|\bmoderation (?:\w+ )?(?:blocked|failed|rejected)\b",
+    r"\bhate speech\b|\bnot safe\b|potentially harmful",
     r"(?:banned|forbidden) (?:key)?words?\b|malicious (?:content|input|prompt)\b",
     r"\bsafety (?:concerns?|reasons?|issues?|risks?|violations?)\b|prohibited_content",  # Gemini
     r"\b(?:is|was|be|as|too) (?:harmful|unsafe|inappropriate|offensive|nsfw|sensitive|explicit|toxic)\b",

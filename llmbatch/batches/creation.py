@@ -27,6 +27,8 @@ _UNSURE_CREATES = 1
 """Creations that may be a second batch, where nothing tells."""
 _SMALLER_AFTER = 4
 """Refusals for pace in a row after which a smaller batch is tried."""
+_SMALL = 64 * 1024
+"""Bytes of a file that no limit is meant for."""
 _OTHER_CLOCK = 60.0
 """Seconds of skew that are worth another look."""
 
@@ -52,10 +54,15 @@ async def _unless_too_large(run: TicketRun, upload: Awaitable[Uploaded]) -> Uplo
     try:
         return await upload
     except Refused as refused:
-        if refused.fault.kind is not Kind.TOO_LARGE:
+        if not _is_too_large(run.ticket, refused.fault):
             raise
         await _make_smaller(run, refused.fault)
         return None
+
+
+def _is_too_large(ticket: Ticket, fault: Fault) -> bool:
+    """Say whether a smaller batch may be taken: a server that refuses a small one refuses all."""
+    return fault.kind is Kind.TOO_LARGE and ticket.bytes > _SMALL
 
 
 async def _make_smaller(run: TicketRun, fault: Fault, *, full: bool = False) -> None:
@@ -126,7 +133,7 @@ async def _refused(run: TicketRun, fault: Fault) -> None:
             return
     throttled = fault.billing is Billing.THROTTLED
     full = is_full((BatchError(fault.code or "", fault.message),))
-    if full or fault.kind is Kind.TOO_LARGE or (throttled and calls.refusals >= _SMALLER_AFTER):
+    if full or _is_too_large(run.ticket, fault) or (throttled and calls.refusals >= _SMALLER_AFTER):
         await _make_smaller(run, fault, full=fault.kind is not Kind.TOO_LARGE)
         return
     if throttled and not run.context.waits:

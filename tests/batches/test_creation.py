@@ -293,10 +293,17 @@ def test_what_is_too_large_for_a_server_is_given_back_for_smaller_batches(tmp_pa
     def reply(errand: Errand) -> Reply:
         return Reply(413, {}, b"<html>too large</html>") if errand.address == path else answer(200, {"id": "file-1"})
 
-    play = Play(tmp_path, reply)
+    play = Play(tmp_path, reply).begin_at(Step.DRAWN, bytes=1_000_000)
     play.go()
     assert play.store.steps[-1] == "void" and play.count("POST", path) == 1
     assert play.run.not_run is not None and not play.run.not_run.full
+
+
+def test_a_server_that_finds_a_small_file_too_large_takes_none(tmp_path: Path) -> None:
+    play = Play(tmp_path, lambda errand: Reply(413, {}, b"")).begin_at(Step.DRAWN, bytes=1000)
+    with pytest.raises(ActionNeeded, match="413"):
+        play.go()
+    assert play.count("POST", "/files") == 1
 
 
 @given(

@@ -10,6 +10,7 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
   was a WALL, if not, they are SCATTERED, whichever is twenty times as likely.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows (at half the load or less they are SCATTERED), and each time it takes twice as many.
+  They count even where much more than a quarter are refused, if the load is a trickle by then.
 
 A departure is a request that left, numbered from 0.
 """
@@ -45,8 +46,9 @@ DOUBTS, OFTEN = 4, 40
 is, in departures."""
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
-LOW, SUNK = 0.7, 0.5
-"""A load is low at this part of what was in flight when the wall was found; at the second one no trial is needed."""
+LOW, SUNK, TRICKLE = 0.7, 0.5, 0.35
+"""A load is low at this part of what was in flight when the wall was found; at the second one no trial is needed; at
+the third one a wall does not refuse a quarter."""
 
 
 class Pattern(Enum):
@@ -115,7 +117,8 @@ class RefusalPattern:
         """
         self._refused.append(departure)
         self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
-        if lost or self._exceeds() or len(self._refused) == sent:
+        trickle = self.pattern is Pattern.WALL and level <= TRICKLE
+        if lost or (self._exceeds() and not trickle) or len(self._refused) == sent:
             self._wall(sent, blind=lost or sent < ALLOWED[1])
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)

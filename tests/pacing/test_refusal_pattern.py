@@ -74,6 +74,15 @@ def test_a_wall_that_refuses_single_requests_at_half_the_load_is_none() -> None:
     assert found == [Pattern.WALL] * 3 + [Pattern.SCATTERED]
 
 
+@pytest.mark.parametrize(("level", "expected"), [(0.3, Pattern.SCATTERED), (0.6, Pattern.WALL)])
+def test_a_wall_that_refuses_every_third_of_a_trickle_is_none(level: float, expected: Pattern) -> None:
+    pattern = RefusalPattern()
+    for departure in range(100, 105):
+        pattern.refused(departure, 110)
+    found = [pattern.refused(departure, departure + 1, 2, level=level) for departure in range(111, 123, 3)]
+    assert found == [Pattern.WALL] * 3 + [expected]
+
+
 def test_a_wall_that_refuses_now_and_then_stands() -> None:
     pattern = RefusalPattern()
     for departure in range(100, 105):

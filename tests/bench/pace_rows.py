@@ -84,7 +84,7 @@ class Service:
     def figures(self, entries: Sequence[Entry], client: Client, stdout: str, stderr: str) -> Figures:
         """Judge a run by the provider's ledger, or, where there is no server, by what the client says it did."""
         if self.dies_after is not None:
-            lost = stderr.count("Connection refused") if client.name.startswith("llmbatch") else int(stdout)
+            lost = stderr.count("connection refused by") if client.name.startswith("llmbatch") else int(stdout)
             return Figures(0.0, 0.0, 0.0, 0.0, 0.0, lost, client.at_once)
         answered = [entry for entry in entries if entry["status"] == 200 and not entry["aborted"]]
         began = min(entry["t_start"] for entry in entries)

@@ -1,6 +1,7 @@
 """Modelled services for runs in virtual time: what they admit, how long they take, and when they are down."""
 
 import asyncio
+import heapq
 import math
 import random
 from collections import deque
@@ -134,8 +135,9 @@ class Queue:
 class Service:
     """Admits what its limits allow and answers after a while; the rest is refused at once with a 429.
 
-    A script for `play`. `headers` go with every refusal, `reply` makes the answers, `units` tells what a request
-    weighs to the limiters in `weighing`; the others count requests.
+    A script for `play`. `headers` go with every refusal, or it is the whole of `refusal`; `reply` makes the answers,
+    `units` tells what a request weighs to the limiters in `weighing`; the others count requests. `slows` tells how many
+    times longer an answer takes at a time with so many in flight.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Service:
         latency: Latency,
         seed: int = 5,
         headers: dict[str, str] | None = None,
+        refusal: Reply | Fault | None = None,
         refusal_takes: float = 0.05,
         counts_refused: bool = False,
         outages: Sequence[Outage] = (),
@@ -151,9 +154,11 @@ class Service:
         weighing: Sequence[Limiter] = (),
         units: Callable[[Request], float] = lambda request: 1.0,
         reply: Callable[[Request], Reply] = lambda request: answer(),
+        slows: Callable[[float, int], float] = lambda now, in_flight: 1.0,
     ) -> None:
         self._limiters, self._weighing, self._units = limiters, weighing, units
-        self._latency, self._headers, self._refusal_takes = latency, headers or {}, refusal_takes
+        self._latency, self._refusal_takes, self._slows = latency, refusal_takes, slows
+        self._refusal = refusal or error(429, "rate_limit_exceeded", **headers or {})
         self._counts_refused, self._outages, self._queue, self._reply = counts_refused, outages, queue, reply
         self._random = random.Random(seed)
         self._ends: list[float] = []
@@ -166,13 +171,17 @@ class Service:
         self.answered: list[float] = []
 
     def __call__(self, request: Request, number: int) -> Attempt:
-        now = asyncio.get_running_loop().time()
+        return self.attempt(asyncio.get_running_loop().time(), request)
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        """Return what becomes of a request that leaves at a time."""
         self.arrivals.append(now)
         for outage in self._outages:
             if outage.since <= now < outage.until:
                 self.failed.append(now)
                 return outage.takes, outage.result
-        self._ends = [end for end in self._ends if end > now]
+        while self._ends and self._ends[0] <= now:
+            heapq.heappop(self._ends)
         units = self._units(request)
         limits = [(limiter, 1.0) for limiter in self._limiters] + [(limiter, units) for limiter in self._weighing]
         admitted = all(limiter.admits(now, len(self._ends), amount) for limiter, amount in limits)
@@ -181,11 +190,11 @@ class Service:
                 limiter.take(now, amount)
         if not admitted:
             self.refusals.append(now)
-            return self._refusal_takes, error(429, "rate_limit_exceeded", **self._headers)
-        took = self._latency(self._random)
+            return self._refusal_takes, self._refusal
+        took = self._latency(self._random) * self._slows(now, len(self._ends))
         if self._queue is not None:
             took = self._queue.takes(now, took)
-        self._ends.append(now + took)
+        heapq.heappush(self._ends, now + took)
         self.admitted.append(now)
         self.answered.append(now + took)
         return took, self._reply(request)

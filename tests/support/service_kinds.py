@@ -1,0 +1,268 @@
+"""Kinds of services that people meet, modelled: what a job on each is, and which fixed numbers suit it."""
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from llmbatch.core.exchange import Reply, Request
+from llmbatch.core.fault import Fault
+
+from .clients import Model, llmbatch_takes, semaphore_takes
+from .scripted import UNREACHABLE, Attempt, error
+from .services import (
+    BurstBucket,
+    Concurrency,
+    FixedWindow,
+    Limiter,
+    Outage,
+    Queue,
+    Service,
+    SlidingWindow,
+    log_normal,
+)
+
+__all__ = ["KINDS", "OTHERS", "SLOWER", "STRETCHES", "Kind", "times_the_best"]
+
+STRETCHES = (0.33, 1.0, 3.0)
+"""How many times the usual latencies."""
+NUMBERS = {6, 12, 16, 24, 32, 48, 64, 96, 128, 256}
+"""Fixed numbers that are tried where the best one is searched for."""
+HOPELESS = 1.3
+"""A number that takes so many times longer than the best one so far, with one seed, is not tried with the others."""
+AT_ONCE = 0.05
+"""Seconds after which a request is refused."""
+
+
+class Kind(NamedTuple):
+    """A kind of service, and a job for it."""
+
+    records: int
+    service: Callable[[int, float], Model]
+    """Makes it for a seed and so many times the usual latency."""
+    best: tuple[int, ...]
+    """Numbers among which the best one is. A deep run tries many others too."""
+
+
+def plain(records: int, latency: float, *limiters: Callable[[], Limiter], best: tuple[int, ...], **how: object) -> Kind:
+    """Make a kind that answers after log-normal latencies and refuses what its limiters do not admit."""
+
+    def service(seed: int, stretch: float) -> Model:
+        made = [limiter() for limiter in limiters]
+        return Service(*made, latency=log_normal(latency * stretch, 0.3), seed=seed, **how)  # type: ignore[arg-type]
+
+    return Kind(records, service, best)
+
+
+class Unlucky:
+    """Refuses a share of all requests at random, whatever the load of the service behind it is."""
+
+    def __init__(self, service: Model, share: float, seed: int, status: int = 429, **headers: str) -> None:
+        self._service, self._share = service, share
+        self._refusal, self._random = error(status, **headers), random.Random(seed)
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        if self._random.random() < self._share:
+            return AT_ONCE, self._refusal
+        return self._service.attempt(now, request)
+
+
+class InTurn:
+    """Sends requests to services in turn, however busy they are."""
+
+    def __init__(self, *services: Model) -> None:
+        self._services, self._turn = services, 0
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        self._turn += 1
+        return self._services[self._turn % len(self._services)].attempt(now, request)
+
+
+def unlucky(
+    records: int,
+    latency: float,
+    share: float,
+    best: tuple[int, ...],
+    *limiters: Callable[[], Limiter],
+    status: int = 429,
+    **headers: str,
+) -> Kind:
+    behind = plain(records, latency, *limiters, best=best)
+    return behind._replace(service=lambda seed, x: Unlucky(behind.service(seed, x), share, seed, status, **headers))
+
+
+def growing_slots(now: float) -> int:
+    """Start with 16 slots, and twice as many every 15 seconds up to 64."""
+    return int(min(64, 16 * 2 ** (now // 15)))
+
+
+def queue(seed: int, stretch: float) -> Model:
+    """Sixteen slots, and a queue before them that refuses nobody."""
+    return Service(latency=log_normal(stretch, 0.3), seed=seed, queue=Queue(16))
+
+
+def replicas(seed: int, stretch: float) -> Model:
+    """Four replicas with sixteen slots each, asked in turn; one of them takes five times as long."""
+    latencies = (1.0, 1.0, 1.0, 5.0)
+    return InTurn(
+        *(
+            Service(Concurrency(16), latency=log_normal(latency * stretch, 0.3), seed=seed + number)
+            for number, latency in enumerate(latencies)
+        )
+    )
+
+
+class Deploys:
+    """Each of four replicas in turn is away for a second, every forty seconds."""
+
+    def __init__(self, latency: float, seed: int) -> None:
+        self._service, self._random = Service(latency=log_normal(latency, 0.4), seed=seed), random.Random(seed + 1)
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        away = int(now % 40.0 - 15.0) if now % 40.0 >= 15.0 else -1
+        return (0.02, error(503)) if self._random.randrange(4) == away else self._service.attempt(now, request)
+
+
+def from_nothing(seed: int, stretch: float) -> Model:
+    """No slot for ten seconds, then eight, and twice as many every twelve seconds up to 64."""
+
+    def slots(now: float) -> int:
+        return 0 if now < 10.0 else int(min(64, 8 * 2 ** ((now - 10.0) // 12)))
+
+    return Service(Concurrency(slots), latency=log_normal(0.8 * stretch, 0.3), seed=seed, refusal=error(503))
+
+
+KINDS = {
+    "thirty answers of 10 s": plain(30, 10.0, best=(32,)),
+    "a thousand of 5 s": plain(1000, 5.0, best=(256,)),
+    "a thousand of 1 s": plain(1000, 1.0, best=(256,)),
+    "50 slots": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=error(503)),
+    "4 slots": plain(150, 2.0, lambda: Concurrency(4), best=(4,)),
+    "200 slots": plain(2000, 0.5, lambda: Concurrency(200), best=(192,)),
+    "40 slots and 5 % refused at random": unlucky(1500, 0.5, 0.05, (40, 48), lambda: Concurrency(40)),
+    "slots that grow": plain(1500, 1.0, lambda: Concurrency(growing_slots), best=(64, 256), refusal=error(503)),
+    "slots that shrink": plain(1500, 1.0, lambda: Concurrency(lambda now: 64 if now < 15 else 32), best=(64, 80)),
+    "five a second": plain(300, 0.5, lambda: BurstBucket(300, 30), best=(4, 6)),
+    "fifty a second": plain(1000, 0.5, lambda: BurstBucket(3000, 20), best=(32, 40)),
+    "ten a second and 5 % refused at random": unlucky(500, 1.0, 0.05, (12, 16), lambda: BurstBucket(600, 60)),
+    "a hundred in any minute": plain(300, 2.0, lambda: SlidingWindow(100), best=(16, 48)),
+    "a queue before 16 slots": Kind(600, queue, (20, 256)),
+    "batches that fill up": plain(1000, 1.0, best=(192, 256), slows=lambda now, in_flight: 1 + in_flight / 40),
+    "a slow replica of four": Kind(800, replicas, (64, 80)),
+}
+OTHERS = {
+    "20 a second in 25 slots": plain(800, 1.2, lambda: BurstBucket(1200, 10), lambda: Concurrency(25), best=(24,)),
+    "a hundred a second": plain(2000, 0.3, lambda: BurstBucket(6000, 20), best=(32,)),
+    "200 a minute and 1 % overloaded at random": unlucky(
+        400, 3.0, 0.01, (12,), lambda: BurstBucket(200, 20), status=503
+    ),
+    "a batch of 48 and a queue": plain(
+        800, 1.0, best=(64,), slows=lambda now, in_flight: max(1 + in_flight / 48, in_flight / 24)
+    ),
+    "slots that come from nothing": Kind(800, from_nothing, (64,)),
+    "a deploy every forty seconds": Kind(2000, lambda seed, stretch: Deploys(stretch, seed), (256,)),
+}
+"""Kinds that no rule was tuned on."""
+
+
+class Loaded:
+    """Refuses a share of all requests that rises with those in flight: none up to twenty, four of five at 68."""
+
+    def __init__(self, latency: float, seed: int) -> None:
+        self._service, self._random = Service(latency=log_normal(latency, 0.3), seed=seed), random.Random(seed + 1)
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        in_flight = sum(end > now for end in self._service.answered[-300:])
+        if self._random.random() < min(0.8, (in_flight - 20) / 60):
+            return AT_ONCE, error(429)
+        return self._service.attempt(now, request)
+
+
+class AtRandom:
+    """Sends each request to one of four replicas with sixteen slots each; one of them takes five times as long."""
+
+    def __init__(self, latency: float, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._services = [
+            Service(Concurrency(16), latency=log_normal(latency * times, 0.3), seed=seed + number)
+            for number, times in enumerate((1.0, 1.0, 1.0, 5.0))
+        ]
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        return self._random.choice(self._services).attempt(now, request)
+
+
+class Block:
+    """Blocks for half a minute who sends more than a number of requests in ten seconds, refused ones too."""
+
+    def __init__(self, latency: float, most: int, seed: int) -> None:
+        self._service, self._most = Service(latency=log_normal(latency, 0.4), seed=seed), most
+        self._until, self._recent = 0.0, deque[float]()
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        if now >= self._until:
+            self._recent.append(now)
+            while self._recent[0] <= now - 10.0:
+                self._recent.popleft()
+            if len(self._recent) <= self._most:
+                return self._service.attempt(now, request)
+            self._until = now + 30.0
+        return AT_ONCE, error(429, retry_after=str(math.ceil(self._until - now)))
+
+
+def away(*spans: tuple[float, float], result: Reply | Fault) -> list[Outage]:
+    return [Outage(since, until, result, AT_ONCE) for since, until in spans]
+
+
+SLOWER = {
+    "a hundred of 5 s": plain(100, 5.0, best=(96,)),
+    "5 % refused at random": unlucky(1500, 0.5, 0.05, (192, 256)),
+    "5 % overloaded at random": unlucky(1500, 0.5, 0.05, (192, 256), status=503),
+    "5 % refused at random, named 1 s": unlucky(1500, 0.5, 0.05, (192, 256), retry_after="1"),
+    "a hundred in each minute": plain(300, 2.0, lambda: FixedWindow(100, 20.0), best=(24, 128, 256)),
+    "five hundred of 0.33 s": plain(500, 0.33, best=(256,)),
+    "sixty of 0.4 s": plain(60, 0.4, best=(64,)),
+    "15 % overloaded at random": unlucky(1500, 0.5, 0.15, (256,), status=529),
+    "20 % refused at random": unlucky(1500, 0.5, 0.2, (96, 256)),
+    "20 % refused at random, named 1 s": unlucky(1500, 0.5, 0.2, (256,), retry_after="1"),
+    "30 % overloaded at random": unlucky(1500, 0.5, 0.3, (192, 256), status=503),
+    "40 slots and 5 % refused at random, named 1 s": unlucky(
+        1500, 0.5, 0.05, (48, 64), lambda: Concurrency(40), retry_after="1"
+    ),
+    "one a second": plain(60, 5.0, lambda: BurstBucket(60, 5), best=(2, 20, 40)),
+    "a share that rises with the load": Kind(1500, lambda seed, stretch: Loaded(stretch, seed), (48, 192, 256)),
+    "a slow replica of four, chosen at random": Kind(
+        1000, lambda seed, stretch: AtRandom(stretch, seed), (96, 128, 192)
+    ),
+    "connections refused beyond fifty": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=UNREACHABLE),
+    "an outage of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(503))),
+    "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
+    "two seconds away in fifteen": plain(
+        2000, 1.0, best=(256,), outages=away(*((15 * n + 8, 15 * n + 10) for n in range(200)), result=error(503))
+    ),
+    "a block of half a minute": Kind(600, lambda seed, stretch: Block(stretch, 120, seed), (4, 8, 32)),
+    "answers that slow down more than they gain": plain(
+        800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2
+    ),
+    "a cold start": plain(500, 1.0, best=(32, 256), slows=lambda now, in_flight: 20.0 if now < 20.0 else 1.0),
+}
+"""Kinds on which llmbatch takes longer than that at some latency."""
+
+
+def times_the_best(kind: Kind, stretch: float, seeds: Sequence[int], *, thorough: bool) -> list[float]:
+    """Return for each seed how many times longer llmbatch takes than the openai client at its best fixed number.
+
+    That is the number whose median over the seeds is least. All are tried if `thorough`, but those that are much slower
+    with the first seed.
+    """
+
+    def takes(number: int, seed: int) -> float:
+        return semaphore_takes(kind.records, kind.service(seed, stretch), number, seed)
+
+    best = math.inf
+    for number in (*kind.best, *(sorted(NUMBERS - {*kind.best}) if thorough else ())):
+        if takes(number, seeds[0]) <= HOPELESS * best:
+            best = min(best, median(takes(number, seed) for seed in seeds))
+    return [llmbatch_takes(kind.records, kind.service(seed, stretch), seed) / best for seed in seeds]

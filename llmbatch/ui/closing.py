@@ -40,8 +40,7 @@ def closings_of(
         continues = output is not None and not summary.pending
         if summary.hint:
             hint = _begun_small(summary.hint)
-            ending = _leading_to_a_command(hint) if continues else hint
-            yield Closing("next", ending, has_command="llmbatch " in hint)
+            yield Closing("next", _leading_to_a_command(hint) if continues else hint, has_command=True)
         if continues:
             yield Closing("" if summary.hint else "next", same_command, has_command=True)
     if summary.pending:

@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import Cli
 
-UNSPOKEN = ("ollama", "xai", "fireworks", "openrouter")
+UNSPOKEN = ("ollama", "fireworks", "openrouter")
 """Providers without a batch API, or with one that is not spoken; none of them is asked for a key."""
 
 USAGE = [
@@ -37,7 +37,7 @@ USAGE = [
     (("-m", "m", "--max-tokens", "0"), "--max-tokens 0"),
     (("-m", "m", "--param", "top_p"), "--param 'top_p'"),
     (("-m", "m", "--override", "=1"), "--override '=1'"),
-    (("-m", "m", "--input-format", "yaml"), "--input-format jsonl|"),
+    (("-m", "m", "--input-format", "yaml"), "--input-format 'yaml' is not one of jsonl, "),
     (("-m", "m", "--output-format", "jsonlines"), "Did you mean jsonl?"),
     (("-m", "m", "--output-format", "text", "-o", "x"), "-o is always llmbatch JSONL"),
     (("-m", "m", "--raw", "--output-format", "openai-batch"), "--raw is text, not openai-batch"),

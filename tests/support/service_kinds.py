@@ -217,7 +217,7 @@ def away(*spans: tuple[float, float], result: Reply | Fault) -> list[Outage]:
 
 
 SLOWER = {
-    "a hundred of 5 s": plain(100, 5.0, best=(96,)),
+    "a hundred of 5 s": plain(100, 5.0, best=(96, 128)),
     "5 % refused at random": unlucky(1500, 0.5, 0.05, (192, 256)),
     "5 % overloaded at random": unlucky(1500, 0.5, 0.05, (192, 256), status=503),
     "5 % refused at random, named 1 s": unlucky(1500, 0.5, 0.05, (192, 256), retry_after="1"),

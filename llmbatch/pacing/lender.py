@@ -12,7 +12,7 @@ all of them together would be refused as many times as often. Later refusals are
 import math
 from typing import NamedTuple
 
-from llmbatch.pacing.rate_estimator import RateEstimator
+from llmbatch.pacing.rate_estimator import APART, MINUTE, RateEstimator
 from llmbatch.pacing.token_bucket import SLICE, WINDOW, Taken, TokenBucket
 from llmbatch.pacing.wall import STEP
 
@@ -32,6 +32,9 @@ SETTLES = 2.0
 """Seconds after a rate was learned in which refusals are still those of the rate before."""
 ALONE, UNREFUSED = 150.0, 3.0
 """The most seconds for one worker to find the rate, and those without a refusal that show it."""
+
+FINDINGS = 3
+"""So often one worker alone tries to find the rate."""
 
 
 class Ask(NamedTuple):
@@ -106,6 +109,7 @@ class Lender:
         self._finder: str | None = None
         """The worker that alone sends, to find the rate."""
         self._finds_since = -math.inf
+        self._findings = 0
         self._passed_from = self._passed = (now, 0)
         """From when on the finder was not refused, and when it asked last, each with what was admitted by then."""
         self._refused_alone = False
@@ -170,7 +174,8 @@ class Lender:
             if requests.guessed:
                 before = requests.rate
                 rate = min(before, max(STEP * before, rate or before)) if now - self._paced_at > SETTLES else None
-            elif self._finds_since == -math.inf and not requests.binds:
+            elif self._findings < FINDINGS and not requests.binds:
+                self._findings += 1
                 self._finder, self._finds_since, self._passed_from = ask.who, now, (now, admitted)
             self._pace(rate, now)
         if self._finder is not None:
@@ -181,7 +186,7 @@ class Lender:
 
         One that was not refused alone has shown that the limit is beyond one worker, and no more.
         """
-        if refused > 0 and now - self._finds_since > ACTIVE:
+        if refused > 0 and ask.who == self._finder and now - self._finds_since > VALID:
             self._refused_alone = True
         if refused > 0 or now < self._closed_until:
             self._passed_from = now, admitted
@@ -192,11 +197,15 @@ class Lender:
         passes = until - since > UNREFUSED or (is_gone and until - since > UNREFUSED / 2)
         if ask.found and ask.who == self._finder:
             # A cycle of a minute began when the others sent, too, which it does not know.
-            self._pace(max(ask.found, self._rate.reopened(now) or 0.0), now)
+            self._pace(self._of_all(max(ask.found, self._rate.reopened(now) or 0.0), now), now)
         elif passes and self._refused_alone:
             self._pace((admitted - before) * 60.0 / (until - since), now)
         if self._requests.binds or passes or is_gone or now - self._finds_since > ALONE:
             self._finder = self._probing = None
+
+    def _of_all(self, rate: float, now: float) -> float:
+        """Return a rate that was found, but no less than what all workers together were admitted in the last minute."""
+        return max(rate, self._rate.over(MINUTE + APART, now, self._sent - self._refused))
 
     def _pace(self, rate: float | None, now: float) -> None:
         if rate is not None:
@@ -218,7 +227,8 @@ class Lender:
             self._probing = None
             if self._is_limited:
                 self._is_limited = False
-                self._pace(self._rate.reopened(now), now)
+                rate = self._rate.reopened(now)
+                self._pace(None if rate is None else self._of_all(rate, now), now)
         worker.answered = ask.answered
 
     def _sweep(self, now: float) -> None:

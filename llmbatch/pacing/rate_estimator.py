@@ -6,7 +6,7 @@ refused until it admits again, that is true for every kind of limit.
 
 from collections import deque
 
-__all__ = ["RateEstimator"]
+__all__ = ["APART", "MINUTE", "RateEstimator"]
 
 MINUTE = 60.0
 RECENT = 2.0
@@ -48,6 +48,11 @@ class RateEstimator:
         if then == now and self._marks:
             then, before = self._marks[0]
         return (admitted - before) / (now - then) if now - then >= RECENT / 8 else 0.0
+
+    def over(self, seconds: float, now: float, admitted: int) -> float:
+        """Return how many a minute were admitted over so many seconds."""
+        before = next((count for then, count in self._marks if then >= now - seconds), admitted)
+        return (admitted - before) * MINUTE / seconds
 
     def refused(self, now: float, sent: int, refusals: int) -> float | None:
         """Note the first refusal of a crowd; return the rate per minute once that is evident."""

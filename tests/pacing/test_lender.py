@@ -250,6 +250,19 @@ def test_one_worker_alone_finds_the_rate_at_which_a_silent_server_refuses_no_mor
     assert grant.gap == pytest.approx(60.0 / grant.learned)
 
 
+def test_what_one_worker_found_over_a_minute_counts_what_the_others_sent_before() -> None:
+    lender = Lender(0.0, rpm=None, tpm=None)
+    for name in ("a", "b", "c"):
+        lender.lend(Ask(name), 10.0)
+    for name in ("a", "b", "c"):
+        lender.lend(Ask(name, sent=203, refused=3, answered=200, closed_for=1.0), 11.5)
+    for second in range(12, 73):
+        lender.lend(Ask("a", sent=204, refused=4, answered=200, closed_for=2.0), second)
+    lender.lend(Ask("a", sent=207, refused=5, answered=200, closed_for=0.5), 73.0)
+    grant = lender.lend(Ask("a", sent=208, refused=7, answered=201, found=200.0), 74.0)
+    assert 450 <= grant.learned <= 600
+
+
 def test_a_worker_that_is_not_refused_alone_shows_no_rate() -> None:
     lender, now = found({})
     grant = lender.lend(Ask("b", sent=11, refused=2, answered=9), now)

@@ -61,7 +61,9 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [interrupt, leave, partial(os.kill, os.getpid(), signal.SIGINT)], ids=str)
+@pytest.mark.parametrize(
+    "stop", [interrupt, leave, partial(os.kill, os.getpid(), signal.SIGINT)], ids=["interrupt", "leave", "signal"]
+)
 def test_answers_are_not_lost_when_a_run_is_interrupted(stop: Callable[[], None], server: str) -> None:
     left = [stop]
 

@@ -38,7 +38,7 @@ class Runs:
     def end(self) -> None:
         """Wait for their ends; each record that was not killed with its run has one answer."""
         for number, process in enumerate(self.processes):
-            said = process.communicate(timeout=PATIENCE)[1].decode()
+            said = process.communicate(timeout=2 * PATIENCE)[1].decode()
             if process.returncode != -signal.SIGKILL:
                 assert process.returncode == 0, said
                 lines = lines_of(self.folder / f"out-{number}.jsonl")

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import Settings
-from llmbatch.options.resolve import to_settings
+from llmbatch.options.resolve import check_batch_options, to_settings
 from llmbatch.options.table import OPTIONS
 
 __all__ = ["API_KEY", "Options", "settings_of"]
@@ -126,6 +126,7 @@ def settings_of(options: Mapping[str, Any], paths: Sequence[str], *, tee: bool) 
             raise UsageError(f"there is no option {argument!r}", f"Did you mean {similar[0]}?" if similar else None)
         option = _OPTIONS[argument]
         values[option.name] = option.read(argument, value)
+    check_batch_options(values, values, _ARGUMENTS.__getitem__)
     settings = to_settings(values, paths, _ARGUMENTS.__getitem__)
     if settings.models:
         raise UsageError("model names several models", "Call run once for each; the command runs several side by side.")

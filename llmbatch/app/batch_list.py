@@ -173,11 +173,7 @@ def _open_tickets(path: Path) -> list[Ticket]:
     if folder.is_dir():
         check_folder(folder)
     content = read_log(folder / NAME)
-    if content.damaged:
-        raise UsageError(
-            f"{folder / NAME} is damaged in line {', '.join(map(str, content.damaged))}",
-            "A run with --move-broken moves that line away and looks the batch up.",
-        )
+    content.check(folder / NAME, "A run with --move-broken moves that file away and looks the batch up.")
     return [ticket for ticket in content.tickets.values() if ticket.is_open]
 
 

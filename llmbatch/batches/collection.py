@@ -9,9 +9,9 @@ import anyio
 
 from llmbatch.batches.calls import Left, Refused
 from llmbatch.batches.creation import give_back_all
-from llmbatch.batches.ticket_run import NotRun, TicketFiles, TicketRun
+from llmbatch.batches.ticket_run import NotRun, TicketFiles, TicketRun, check_account
 from llmbatch.core.errand import DISK, Errand
-from llmbatch.core.errors import ActionNeeded, CeilingReached, OutputError
+from llmbatch.core.errors import CeilingReached, OutputError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.ticket import Proof, Status, Step
@@ -54,7 +54,7 @@ async def poll(run: TicketRun) -> None:
         elif status.status == 404:
             lost_at = min(lost_at, now)
             calls.trouble = f"batch {run.ticket.batch} is not found"
-            _check_account(run, status)
+            check_account(run, status)
             if now - lost_at > pace.patience:
                 run.say(
                     f"batch {run.ticket.batch} is not found at {run.client.provider}; it is left for later "
@@ -62,7 +62,8 @@ async def poll(run: TicketRun) -> None:
                 )
                 raise Left
         else:
-            calls.check(status, "a question about a batch")
+            check_account(run, status)
+            calls.check(status, f"a question about batch {run.ticket.batch}")
             calls.check_outage(status)
         if not context.waits and (isinstance(status, Status) or calls.refusals > _FEW_REFUSALS):
             raise Left
@@ -76,15 +77,6 @@ async def _cancel(run: TicketRun, status: Status) -> None:
         await run.record(Step.RUNNING, cancelling=True)
     if "cancel" not in status.word.lower():
         await run.calls.make(run.client.api.cancel(run.ticket))
-
-
-def _check_account(run: TicketRun, fault: Fault) -> None:
-    if run.ticket.account != run.client.account:
-        raise ActionNeeded(
-            f"batch {run.ticket.batch} was made with another key or account at {run.ticket.address}, and this "
-            f"one does not see it: {fault.message}",
-            "Set the key that it was made with, then run the same command again.",
-        )
 
 
 async def fetch(run: TicketRun) -> None:
@@ -153,6 +145,7 @@ async def _fetched(run: TicketRun, errand: Errand, began: float) -> Reply:
         fault = reply if isinstance(reply, Fault) else _refusal(run.client.api, reply)
         if fault.code == DISK:
             raise OutputError(fault.message, "Make room, then run the same command again: nothing is lost.")
+        check_account(run, fault)
         if fault.status == 410:
             raise _no_rows(run, fault.message)
         if fault.status != 404:

@@ -8,11 +8,11 @@ from collections.abc import Awaitable
 
 from llmbatch.batches.calls import Left, Refused
 from llmbatch.batches.failures import is_full
-from llmbatch.batches.ticket_run import NotRun, TicketRun
+from llmbatch.batches.ticket_run import NotRun, TicketRun, check_account
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ticket import BatchError, Sighting, Status, Step, Ticket
-from llmbatch.dialects.batch_api import Uploaded, parsed
+from llmbatch.dialects.batch_api import Uploaded, parsed, words_of
 from llmbatch.pacing.batch_lookup import Found, Verdict, decide, since
 
 __all__ = ["create", "give_back_all", "look_up", "upload"]
@@ -46,7 +46,8 @@ async def upload(run: TicketRun) -> None:
     now = clock.wall()
     skew = uploaded.date - now if uploaded.date is not None else 0.0
     run.file_refusals = 0
-    await run.record(Step.UPLOADED, file=uploaded.file, uploaded_at=now, skew=round(skew, 1))
+    facts = {"file": uploaded.file, "uploaded_at": now, "skew": round(skew, 1), "account": run.client.account}
+    await run.record(Step.UPLOADED, **facts)
 
 
 async def _unless_too_large(run: TicketRun, upload: Awaitable[Uploaded]) -> Uploaded | None:
@@ -81,6 +82,9 @@ async def create(run: TicketRun, *, unsure: int = 0) -> None:
     await _wait_for_room(run)
     if context.stopping.is_set():
         raise Left
+    if run.is_of_another_key:
+        await run.record(Step.DRAWN, file=None)  # this one does not see the file
+        return
     now = context.clock.wall()
     unsure += run.ticket.unsure
     # In this order: marks without this step would leave its records in doubt after a crash.
@@ -95,6 +99,7 @@ async def create(run: TicketRun, *, unsure: int = 0) -> None:
         if reply.billing is Billing.UNBILLED:
             await _refused(run, reply)
         else:
+            run.lost_answer = reply.message
             run.calls.trouble = f"the answer to a creation was lost: {reply.message}"
         return
     created = api.created(reply)
@@ -105,10 +110,11 @@ async def create(run: TicketRun, *, unsure: int = 0) -> None:
         run.calls.worked()
         await run.record(Step.RUNNING, batch=created.batch, created_at=created.created_at or context.clock.wall())
     else:
+        run.lost_answer = words_of(reply)
         run.calls.trouble = f"a creation was answered with HTTP {reply.status}"
         if parsed(reply):
-            beginning = reply.body[:200].decode("utf-8", "replace")
-            await run.record(Step.ASKED, answered=True, reason=f"the answer to a creation names no batch: {beginning}")
+            why = f"the answer to a creation names no batch: {run.lost_answer}"
+            await run.record(Step.ASKED, answered=True, reason=why)
 
 
 async def _back_to_the_file(run: TicketRun, reason: str | None = None) -> None:
@@ -168,6 +174,8 @@ async def look_up(run: TicketRun) -> None:
             lag=run.client.pace.lag,
             now=now,
         )
+        if after.verdict is not Verdict.ADOPT and not runs:
+            check_account(run)
         if after.verdict is not Verdict.LOOK:
             break
         if not context.waits and (runs or after.at - now > _LONGEST_LOOK):
@@ -203,9 +211,12 @@ async def look_up(run: TicketRun) -> None:
 def _no_batch(run: TicketRun, what: str) -> CeilingReached:
     ticket, provider = run.ticket, run.client.provider
     times = run.lost_creates or ticket.unsure + 1
+    last = f" (the last: {run.lost_answer})" if run.lost_answer else ""
     way = "Run the same command again later." if run.lost_creates else _by_hand(ticket)
     return CeilingReached(
-        f"{provider} was asked {times} times for {run.records}, each answer was lost, and {what}", way, by="outage"
+        f"{provider} was asked {times} times for {run.records}, each answer was lost{last}, and {what}",
+        way,
+        by="outage",
     )
 
 

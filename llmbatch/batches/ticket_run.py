@@ -10,13 +10,17 @@ import anyio
 
 from llmbatch.batches.calls import BatchClient, Calls
 from llmbatch.core.clock import Clock
-from llmbatch.core.errors import OutputError
+from llmbatch.core.errors import ActionNeeded, OutputError
 from llmbatch.core.events import Notice
+from llmbatch.core.fault import Fault
 from llmbatch.core.plural import counted
 from llmbatch.core.ports import Observer
 from llmbatch.core.ticket import Status, Step, Ticket
 
-__all__ = ["NotRun", "TicketContext", "TicketFiles", "TicketRun", "TicketStore"]
+__all__ = ["NotRun", "TicketContext", "TicketFiles", "TicketRun", "TicketStore", "check_account"]
+
+_UNSEEN = frozenset({400, 401, 403, 404, 410})
+"""Statuses with which providers answer about what is another account's."""
 
 
 class TicketFiles(Protocol):
@@ -114,6 +118,8 @@ class TicketRun:
         """Rows are kept that could not be read."""
         self.lost_creates = 0
         """Creations whose answer was lost and that made no batch, as a look-up found out."""
+        self.lost_answer: str | None = None
+        """What came instead of the last answer to a creation."""
         self.uploaded_again = False
         self.file_refusals = 0
         """Creations that were refused because of the file, since it was uploaded."""
@@ -146,3 +152,26 @@ class TicketRun:
     def say(self, text: str) -> None:
         """Tell the user something."""
         self.context.notify(Notice(text))
+
+    @property
+    def is_of_another_key(self) -> bool:
+        """Whether its last call that mattered was made with another key: what is not seen may be there all the same."""
+        return self.ticket.account != self.client.account
+
+
+def check_account(run: TicketRun, fault: Fault | None = None) -> None:
+    """Raise ActionNeeded where a provider does not show us what was made with another key.
+
+    A new key of the same account sees all, so it goes on.
+    """
+    if not run.is_of_another_key or (fault is not None and fault.status not in _UNSEEN):
+        return
+    ticket = run.ticket
+    batch = f"batch {ticket.batch}" if ticket.batch is not None else run.records
+    told = f": {fault.message}" if fault is not None else ""
+    raise ActionNeeded(
+        f"{batch} (ticket {ticket.tag}) was made with another key or account at {ticket.address}, and this one does "
+        f"not see it{told}",
+        "Set the key that it was made with, then run the same command again: nothing is lost. "
+        f"`llmbatch batches FILE --give-up {ticket.tag}` if that is gone for good.",
+    )

@@ -11,7 +11,7 @@ from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import Settings
 from llmbatch.options.option import Option
-from llmbatch.options.resolve import to_settings
+from llmbatch.options.resolve import check_batch_options, to_settings
 from llmbatch.options.table import OPTIONS
 
 __all__ = ["resolve"]
@@ -27,6 +27,7 @@ def resolve(ctx: typer.Context) -> Settings:
     _place_in_array(written)
     read = {option.name: _read(ctx, option, written[option.name]) for option in OPTIONS if option.name in written}
     _shape_stdout(read)
+    check_batch_options(read, [name for name in read if origin(ctx, name) == "flag"], _FLAGS.__getitem__)
     inputs = written.get("inputs", ())
     learn_addresses(inputs)
     settings = to_settings(read, inputs, _FLAGS.__getitem__)

@@ -160,11 +160,12 @@ def _status(batch: Mapping[str, Any]) -> Status:
     ended = word == "ended"
     # While it runs, all of its requests count as processing.
     done = [count(counts.get(name)) for name in ("succeeded", "errored")] if ended and isinstance(counts, dict) else []
-    url = text(batch, "results_url") or f"{_PATH}/{quote(str(batch.get('id')), safe='')}/results"
+    # Not its `results_url`: behind a gateway that names the provider's own host, which must not get the gateway's key.
+    rows = f"{_PATH}/{quote(str(batch.get('id')), safe='')}/results"
     return Status(
         word,
         ended=ended,
         total=sum(numbers) or None,
         completed=sum(n or 0 for n in done) if done else None,
-        outputs=(url,) if ended else (),
+        outputs=(rows,) if ended else (),
     )

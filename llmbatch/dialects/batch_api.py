@@ -32,9 +32,12 @@ __all__ = [
     "read_row",
     "refused_create",
     "wall",
+    "words_of",
 ]
 
 MB = 1_000_000
+_BEGINNING = 4096
+_QUERY = re.compile(r"""(https?:[^\s"'<>?]+)\?[^\s"'<>]*""")
 
 
 class BatchLimits(NamedTuple):
@@ -160,8 +163,10 @@ class InPages(Protocol):
         ...
 
 
-_NOT_CREATED = frozenset({400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 425, 429, 498})
-"""Statuses of a create call after which there is no batch."""
+_NOT_CREATED = frozenset(
+    {301, 307, 308, 400, 401, 402, 403, 404, 405, 407, 410, 411, 413, 414, 415, 417, 422, 425, 429, 431, 451, 498, 511}
+)
+"""Statuses of a create call after which there is no batch. After a 302 or 303 nobody knows: it may follow on one."""
 _OVERLOADED = frozenset({503, 529})
 """Statuses after which there is none if the provider itself says so; a gateway before it does not know."""
 
@@ -218,9 +223,15 @@ def fault_of(reply: Reply, what: str) -> Fault:
     """Return the fault of an answer that is no good: an error, or something else than was asked for."""
     if not 200 <= reply.status < 300:
         return refusal(reply)
-    beginning = reply.body[:200].decode("utf-8", "replace")
-    message = f"{what} is not in the answer: {beginning}"
+    message = f"{what} is not in the answer: {words_of(reply)}"
     return Fault(kind=Kind.UNPARSABLE, message=message, status=reply.status, retry=not is_json(reply))
+
+
+def words_of(reply: Reply) -> str:
+    """Return the beginning of an answer for people: of a page its title, of addresses no query, which may be a key."""
+    if not is_json(reply):
+        return api_error(reply)[0].message
+    return _QUERY.sub(r"\1?...", reply.body[:_BEGINNING].decode("utf-8", "replace"))[:200]
 
 
 def is_json(reply: Reply) -> bool:

@@ -1,7 +1,8 @@
 """Turns the values of options into Settings, for the command line and for Python."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llmbatch.core.errors import UsageError
@@ -11,10 +12,14 @@ from llmbatch.dialects.presets import PRESETS
 from llmbatch.input.source import expand
 from llmbatch.options.table import OPTIONS
 from llmbatch.results.lines import MOST_SAMPLES
+from llmbatch.results.ticket_log import NAME as TICKETS
 
-__all__ = ["to_settings"]
+__all__ = ["check_batch_options", "to_settings"]
 
 _NEED_FOLDER = ("part_size", "processes", "engine", "ray_address")
+_NEED_BATCHES = ("leftovers", "batch_window", "batch_records", "batch_tokens", "no_first_live")
+_NEED_ANY_BATCHES = ("no_wait", "live_after")
+"""These say how batches of earlier runs are collected, too."""
 _NEED_OUTPUT = ("overwrite", "tee", "dedupe", "reuse", "append", "prune", "move_broken")
 
 
@@ -87,6 +92,30 @@ def _check(values: Mapping[str, Any], name: Callable[[str], str]) -> None:
     keys = [option for option in ("key_env", "key_file", "key_command") if option in values]
     if len(keys) > 1:
         raise UsageError(f"{' and '.join(map(name, keys))} all name a key", "Keep one of them.")
+
+
+def check_batch_options(values: Mapping[str, Any], written: Collection[str], name: Callable[[str], str]) -> None:
+    """Check that options of batches have some to work on; `written` are those that were given for this run alone.
+
+    Raises UsageError.
+    """
+    if values.get("batch_api"):
+        return
+    path, _, folder = values.get("output", (None, None, None))
+    idle = _NEED_BATCHES if _has_batches(path, folder) else (*_NEED_BATCHES, *_NEED_ANY_BATCHES)
+    for option in idle:
+        if option in written and values.get(option):
+            raise UsageError(
+                f"{name(option)} is for batches, and without {name('batch_api')} requests go live",
+                f"Add {name('batch_api')}, or leave it out.",
+            )
+
+
+def _has_batches(path: Path | None, folder: Path | None) -> bool:
+    """Say whether earlier runs made batches for the results file, or for a part in the folder."""
+    if folder is not None:
+        return any(folder.glob(f"*.state/{TICKETS}"))
+    return path is not None and (path.with_name(f"{path.name}.state") / TICKETS).exists()
 
 
 def _with_tier(settings: Settings, values: Mapping[str, Any]) -> Settings:

@@ -34,7 +34,7 @@ def last_header(path: Path) -> dict[str, Any] | None:
             if header["version"] > BATCHES:
                 raise UsageError(
                     f"{path.parent} was written by llmbatch {header.get('llmbatch')}, which is newer than this one",
-                    "Use that version, or start anew with --overwrite.",
+                    "Use that version, or choose another -o FILE.",
                 )
             return header
     return None

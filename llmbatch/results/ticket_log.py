@@ -22,6 +22,7 @@ __all__ = ["NAME", "LogContent", "TicketLog", "read_log"]
 NAME = "tickets.jsonl"
 _LIMITS = "limits"
 """Entries of what was learned of a model's queue."""
+_STEPS = frozenset([_LIMITS, *map(str, Step)])
 _REWRITE = 1 << 20
 """Bytes beyond which a log of settled tickets is written anew."""
 
@@ -36,9 +37,17 @@ class LogContent(NamedTuple):
     size: int = 0
     """Where the last whole line ends."""
 
+    def check(self, path: Path, way: str) -> None:
+        """Raise UsageError for damage; `way` leads out of it."""
+        if self.damaged:
+            numbers = ", ".join(map(str, self.damaged))
+            raise UsageError(
+                f"{path}, line {numbers}: damaged, so what became of a batch is not known; nothing was sent", way
+            )
+
 
 def read_log(path: Path) -> LogContent:
-    """Read a log; one that is not there is empty. Raises OSError."""
+    """Read a log; one that is not there is empty. Raises OSError, UsageError for one of a newer version."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -56,6 +65,11 @@ def read_log(path: Path) -> LogContent:
             else:
                 damaged.append(number)
             continue
+        if entry["step"] not in _STEPS:
+            raise UsageError(
+                f"{path}, line {number}: a step {entry['step'][:40]!r} of a newer llmbatch; nothing was sent",
+                "Use that version: it knows what became of the batch.",
+            )
         if entry["step"] == _LIMITS:
             limits[str(entry.get("model"))] = int(entry.get("tokens", 0))
             continue
@@ -89,12 +103,9 @@ class TicketLog:
         """
         moved = None
         content = read_log(self._path)
-        if content.damaged and not move_broken:
-            numbers = ", ".join(map(str, content.damaged))
-            raise UsageError(
-                f"{self._path}, line {numbers}: damaged, so what became of a batch is not known; nothing was sent",
-                "Put the file back from a copy, or add --move-broken: the file is moved, and the batch is looked up.",
-            )
+        if not move_broken:
+            way = "Put the file back from a copy, or add --move-broken: the file is moved, and the batch is looked up."
+            content.check(self._path, way)
         self.tickets, self.limits = content.tickets, content.limits
         if content.damaged:
             for tag, ticket in self.tickets.items():

@@ -8,11 +8,11 @@ import pytest
 
 from llmbatch.batches.calls import Left
 from llmbatch.core.errand import Errand
-from llmbatch.core.errors import CeilingReached
+from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.exchange import Reply
 from llmbatch.core.ticket import Step
 from llmbatch.dialects.batch_xai import XaiBatches
-from tests.support.tickets import Play, answer, refused
+from tests.support.tickets import TAG, Play, answer, refused
 from tests.support.virtual_time import EPOCH
 
 
@@ -131,4 +131,20 @@ def test_pages_that_lead_back_to_themselves_end(tmp_path: Path) -> None:
 
     play = Play(tmp_path, reply, XaiBatches()).begin_at(Step.RUNNING, batch="batch-1", created_at=EPOCH)
     play.go()
+    assert play.store.steps == ["ended", "fetched", "settled"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("step", [Step.RUNNING, Step.ENDED])
+def test_what_another_account_may_see_is_left_to_it_after_one_call(tmp_path: Path, step: Step, status: int) -> None:
+    play = Play(tmp_path, lambda errand: refused(status))
+    play.begin_at(step, account="another", batch="batch-1", created_at=EPOCH, outputs=("file-2",))
+    with pytest.raises(ActionNeeded, match=f"batch-1.*{TAG}.*another key"):
+        play.go()
+    assert len(play.calls) == 1 and play.run.ticket.step is step
+
+
+def test_a_new_key_of_the_same_account_collects_what_the_old_one_made(tmp_path: Path) -> None:
+    play = Play(tmp_path, lambda errand: done(request_counts={"completed": 0}))
+    play.begin_at(Step.RUNNING, account="another", batch="batch-1", created_at=EPOCH).go()
     assert play.store.steps == ["ended", "fetched", "settled"]

@@ -348,3 +348,52 @@ def test_from_any_step_and_whatever_the_provider_did_a_listed_batch_is_made_once
         assert not made, "a batch that is there is found"
     else:
         assert play.store.steps[-1] == "settled" and len(made) == 1
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("api", [OpenAIBatches(), AnthropicBatches()], ids=["listed", "late"])
+def test_the_list_of_another_account_proves_nothing(tmp_path: Path, api: Any, waits: bool, hold: bool) -> None:
+    play = Play(tmp_path, lambda errand: NO_BATCHES, api, waits=waits, hold=hold)
+    play.begin_at(Step.ASKED, account="another", asked_at=EPOCH - 9e5, first_asked_at=EPOCH - 9e5, nth=1)
+    with pytest.raises(ActionNeeded, match=f"{TAG}.*another key") as stopped:
+        play.go()
+    assert len(play.calls) == 1 and play.run.ticket.step is Step.ASKED and "--give-up" in str(stopped.value.hint)
+
+
+def test_a_batch_that_another_key_asked_for_is_adopted_where_its_account_is_the_same(tmp_path: Path) -> None:
+    found = answer(200, {"data": [{**BATCH, "created_at": EPOCH, "metadata": {"llmbatch": TAG}}], "has_more": False})
+    play = Play(tmp_path, openai(LOST, found)).begin_at(Step.ASKED, account="another", asked_at=EPOCH)
+    play.go()
+    assert play.store.steps == ["running", "ended", "fetched", "settled"]
+
+
+def test_a_file_of_another_account_is_uploaded_again_and_the_batch_is_of_the_key_that_made_it(tmp_path: Path) -> None:
+    play = Play(tmp_path, openai(answer(200, BATCH))).begin_at(Step.UPLOADED, account="another", file="file-0")
+    play.go()
+    assert play.store.steps[:4] == ["drawn", "uploaded", "asked", "running"]
+    assert play.count("POST", "/batches") == 1 and play.run.ticket.account == "a"
+
+
+PAGE = b"<html><title>Blocked</title>Go to https://gw.example/in?key=SECRET</html>"
+
+
+@pytest.mark.parametrize("status", [301, 307, 403, 407, 413, 511])
+def test_a_gateway_that_lets_nothing_through_is_asked_once_and_named(tmp_path: Path, status: int) -> None:
+    play = Play(tmp_path, openai(Reply(status, {"location": "https://in.example/?key=SECRET"}, PAGE)))
+    with pytest.raises(ActionNeeded, match=str(status)) as stopped:
+        play.go()
+    assert play.count("POST", "/batches") == 1 and "SECRET" not in str(stopped.value)
+    assert play.run.ticket.step is Step.UPLOADED and play.store.marks[-1] is False
+
+
+@pytest.mark.parametrize("call", ["/files", "/batches"])
+@pytest.mark.parametrize("body", [PAGE, b'{"next": "https://gw.example/in?key=SECRET"}'], ids=["page", "object"])
+def test_what_comes_instead_of_an_answer_is_told_without_the_queries_of_addresses(
+    tmp_path: Path, call: str, body: bytes
+) -> None:
+    provider = openai(answer(200, BATCH))
+    play = Play(tmp_path, lambda errand: Reply(200, {}, body) if errand.address == call else provider(errand))
+    with pytest.raises((ActionNeeded, CeilingReached), match=r"Blocked|gw\.example") as stopped:
+        play.go()
+    assert "SECRET" not in str(stopped.value) and play.run.ticket.batch is None

@@ -13,6 +13,7 @@ from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Fault
 from llmbatch.core.ticket import Status, Step, line_of
+from llmbatch.dialects.batch_anthropic import AnthropicBatches
 from llmbatch.dialects.batch_openai import OpenAIBatches
 from llmbatch.results.row_file import row_lines
 from tests.support.batch_runs import BatchRun, Provider, completion, row
@@ -245,3 +246,15 @@ def test_a_page_of_a_proxy_between_good_answers_passes(tmp_path: Path) -> None:
     at = Play(tmp_path, reply).begin_at(Step.RUNNING, batch="batch-1", created_at=EPOCH)
     at.go()
     assert at.store.steps[-1] == "settled"
+
+
+def test_rows_are_asked_of_the_server_that_was_asked_for_the_batch_whatever_address_it_names(tmp_path: Path) -> None:
+    """A gateway passes on where the provider itself has them, and the provider must not get the gateway's key."""
+    elsewhere = "https://api.example.com/v1/messages/batches/batch-1/results?sig=1"
+    ended = {"id": "batch-1", "processing_status": "ended", "results_url": elsewhere}
+    play = Play(tmp_path, lambda errand: answer(200, ended), AnthropicBatches())
+    play.begin_at(Step.RUNNING, batch="batch-1", created_at=EPOCH).go()
+    assert [errand.address for errand in play.calls] == [
+        "/messages/batches/batch-1",
+        "/messages/batches/batch-1/results",
+    ]

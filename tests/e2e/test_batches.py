@@ -305,3 +305,25 @@ def test_the_embedded_mock_remembers_its_batches(llmbatch: Command, tmp_path: Pa
     done = llmbatch(*order, "--live-after", "0.1", timeout=40.0)  # it knows the batch, or could not cancel it
     assert done.code == 0, done.stderr
     assert len(lines_of(output)) == 5
+
+
+@pytest.mark.parametrize("flag", [["--no-wait"], ["--batch-records", 5], ["--leftovers", "live"]])
+def test_a_flag_of_batches_without_them_sends_nothing_at_the_live_price(
+    job: Callable[..., Job], flag: list[Any]
+) -> None:
+    work = job(count=2)
+    refused = work.llmbatch(*work.flags(*flag))
+    assert refused.code == 2 and f"{flag[0]} is for batches" in refused.stderr and "--batch-api" in refused.stderr
+    assert not work.output.exists() and not work.mock.ledger("question")
+
+
+def test_a_setting_for_batches_lets_live_runs_be(job: Callable[..., Job]) -> None:
+    work = job(count=2)
+    assert work.llmbatch(*work.flags(), env={"LLMBATCH_NO_WAIT": "1", "LLMBATCH_BATCH_RECORDS": "5"}).code == 0
+
+
+def test_a_live_run_of_a_file_with_batches_need_not_wait_for_them(job: Callable[..., Job]) -> None:
+    work = job("--batch-delay", 600)
+    assert work.run("--no-wait").code == 8
+    assert work.llmbatch(*work.flags("--no-wait"), timeout=60.0).code == 8
+    assert len(work.creates) == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmbatch.core.errors import UsageError
 from llmbatch.core.ticket import Step, Ticket, custom_id, line_of
-from llmbatch.results.ticket_log import NAME, TicketLog, read_log
+from llmbatch.results.ticket_log import NAME, TicketLog, _sealed, read_log
 
 STEPS = [
     (Step.UPLOADED, {"file": "f1"}),
@@ -100,3 +100,14 @@ def test_an_id_of_a_row_leads_back_to_its_line_and_no_other_text_does(line: int,
     assert line_of(tag, 10**9, f" {tag}-{line} ".upper()) == line
     for stranger in (f"{tag}-0{line}", f"{tag}-{line} 1", f"{tag}{line}", f"other-{line}", line, None, f"{tag}-٣"):
         assert line_of(tag, 10**9, stranger) is None
+
+
+@pytest.mark.parametrize("move_broken", [False, True])
+def test_a_step_of_a_newer_version_is_no_damage_and_nothing_is_moved(tmp_path: Path, move_broken: bool) -> None:
+    written(tmp_path, 3)
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(_sealed({"t": "t" * 16, "step": "archived"}))
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(UsageError, match="newer llmbatch") as refused:
+        reopened(tmp_path, move_broken=move_broken)
+    assert "that version" in str(refused.value.hint) and (tmp_path / NAME).read_bytes() == before

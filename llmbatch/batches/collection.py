@@ -175,10 +175,19 @@ def _refusal(api: BatchApi, reply: Reply) -> Fault:
 
 
 async def settle(run: TicketRun) -> None:
-    """Write the results of the rows. Raises Left, LlmbatchError."""
+    """Write the results of the rows. Raises Left, LlmbatchError.
+
+    Rows that cannot be trusted are kept, and fetched anew by the next run: they may be a page of a proxy.
+    """
     if run.ticket.nth > 1 and run.client.api.proof is Proof.LISTED:
         await _look_for_more(run)
-    run.keep_rows = await run.context.settle(run)
+    try:
+        run.keep_rows = await run.context.settle(run)
+    except CeilingReached:
+        # In this order: a ticket that is fetched and has no rows would be taken for one without answers.
+        await run.record(Step.ENDED)
+        await run.in_thread(run.context.store.keep_rows, run.ticket)
+        raise
     await run.record(Step.SETTLED)
 
 

@@ -7,7 +7,7 @@ list may be wrong, the number of creations is bounded even then.
 from collections.abc import Awaitable
 
 from llmbatch.batches.calls import Left, Refused
-from llmbatch.batches.failures import is_full
+from llmbatch.batches.failures import is_full, line_in
 from llmbatch.batches.ticket_run import NotRun, TicketRun, check_account
 from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.fault import Billing, Fault, Kind
@@ -39,7 +39,7 @@ async def upload(run: TicketRun) -> None:
     api, calls, clock = run.client.api, run.calls, run.context.clock
     path = str(run.context.store.files(run.ticket).input)
     uploaded = await calls.until_answered(
-        lambda: _unless_too_large(run, calls.talk(api.upload(run.ticket, path))), "the upload"
+        lambda: _unless_its_content(run, calls.talk(api.upload(run.ticket, path))), "the upload"
     )
     if uploaded is None:
         return
@@ -50,12 +50,12 @@ async def upload(run: TicketRun) -> None:
     await run.record(Step.UPLOADED, **facts)
 
 
-async def _unless_too_large(run: TicketRun, upload: Awaitable[Uploaded]) -> Uploaded | None:
-    """Await an upload; None when it was larger than a server on the way takes. Raises Refused, Left."""
+async def _unless_its_content(run: TicketRun, upload: Awaitable[Uploaded]) -> Uploaded | None:
+    """Await an upload; None when it was refused for its size, or for one of its lines. Raises Refused, Left."""
     try:
         return await upload
     except Refused as refused:
-        if not _is_too_large(run.ticket, refused.fault):
+        if not (_is_too_large(run.ticket, refused.fault) or _blames_a_line(run.ticket, refused.fault)):
             raise
         await _make_smaller(run, refused.fault)
         return None
@@ -66,10 +66,15 @@ def _is_too_large(ticket: Ticket, fault: Fault) -> bool:
     return fault.kind is Kind.TOO_LARGE and ticket.bytes > _SMALL
 
 
+def _blames_a_line(ticket: Ticket, fault: Fault) -> bool:
+    """Say whether one line spoils a file that is checked as a whole before a batch is made of it."""
+    return fault.kind is Kind.BAD_REQUEST and 1 <= (line_in(fault.message) or 0) <= ticket.requests
+
+
 async def _make_smaller(run: TicketRun, fault: Fault, *, full: bool = False) -> None:
-    """Give all records back, for smaller batches."""
-    error = BatchError(fault.code or "", fault.message)
-    run.not_run = NotRun(Status("refused", ended=True, failed=True, errors=(error,)), full=full)
+    """Give all records back, for smaller batches, or for one without the line to blame."""
+    error = BatchError(fault.code or "", fault.message, line_in(fault.message) if not full else None)
+    run.not_run = NotRun(Status("refused", ended=True, failed=True, errors=(error,)), full=full, fault=fault)
     await give_back_all(run)
 
 
@@ -128,6 +133,9 @@ async def _refused(run: TicketRun, fault: Fault) -> None:
     """Go on after a clear no: wait where waiting helps, upload a file that is gone, make a batch smaller."""
     pace, calls = run.client.pace, run.calls
     await _back_to_the_file(run, fault.message[:300])
+    if _blames_a_line(run.ticket, fault):
+        await _make_smaller(run, fault)
+        return
     if fault.kind in (Kind.NOT_FOUND, Kind.BAD_REQUEST) and run.ticket.file and "file" in fault.message.lower():
         if run.context.clock.wall() - run.ticket.uploaded_at < _FILE_APPEARS:
             run.file_refusals += 1

@@ -7,9 +7,10 @@ from llmbatch.core.errors import ActionNeeded
 from llmbatch.core.plural import counted
 from llmbatch.core.ticket import BatchError, Ticket
 
-__all__ = ["hopeless", "is_full", "limit_in", "undecided"]
+__all__ = ["hopeless", "is_full", "limit_in", "line_in", "undecided"]
 
 _NOT_THE_RECORDS = ("model_not_found", "invalid_url", "billing_hard_limit_reached", "insufficient_quota")
+_LINE = re.compile(r"\bline:?\s{0,2}(\d{1,9})\b|\brequests(?:\.|\[)(\d{1,9})\b", re.IGNORECASE)
 _LIMIT = re.compile(r"limit:?\s*(?:of\s*)?(\d[\d,]{2,15})", re.IGNORECASE)
 
 
@@ -27,6 +28,14 @@ def hopeless(errors: Sequence[BatchError], ticket: Ticket) -> ActionNeeded | Non
 def is_full(errors: Sequence[BatchError]) -> bool:
     """Say whether the queue of the model had no room for the tokens of a batch."""
     return any(error.code == "token_limit_exceeded" or "enqueued token" in error.message for error in errors)
+
+
+def line_in(message: str) -> int | None:
+    """Find which line (from 1) a refusal blames: `(line 3)`, or `requests.2.params`, which count from 0."""
+    found = _LINE.search(message)
+    if found is None:
+        return None
+    return int(found[1]) if found[1] is not None else int(found[2]) + 1
 
 
 def limit_in(message: str) -> int | None:

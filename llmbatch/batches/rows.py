@@ -51,8 +51,8 @@ class Problems:
             raise CeilingReached(
                 f"the rows of batch {ticket.batch} are not all its own: {self.mixed}; rows with its own ids are "
                 "recorded, records without one wait",
-                f"Its raw rows are in the state directory as batches/{ticket.tag}.out*: ask the provider. `llmbatch "
-                f"batches FILE --give-up {ticket.tag}` ends the wait: the records are in doubt then.",
+                f"They are kept as FILE.state/batches/{ticket.tag}.out*.kept; the same command fetches them anew. "
+                f"If they stay so, ask the provider; `llmbatch batches FILE --give-up {ticket.tag}` ends the wait.",
             )
 
 

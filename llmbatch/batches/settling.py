@@ -6,6 +6,7 @@ crash in between settles it again, and a crash after it finds them merely planne
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -143,9 +144,10 @@ class Settling:
         if run.not_run is None:
             lines = self._store.tickets.rows(ticket)
             return rows_of(ticket, lines, members, run.client.api, self._reader, problems)
-        errors, full = run.not_run.status.errors, run.not_run.full
+        status, full, refusal = run.not_run
         alone, now = self._is_alone(ticket), self._now()
-        blamed = await self._in_thread(self._sizes.blame, ticket, errors, full=full, alone=alone, now=now)
+        blame = partial(self._sizes.blame, full=full, alone=alone, now=now, refusal=refusal)
+        blamed = await self._in_thread(blame, ticket, status.errors)
         return _not_run(ticket, members, blamed)
 
     def _sorted(self, ticket: Ticket, piece: Sequence[Settled]) -> _Piece:

@@ -87,17 +87,25 @@ class BatchSizes:
         return first if lessons.fulls and lessons.full_at > now - first else 0.0
 
     def blame(
-        self, ticket: Ticket, errors: Sequence[BatchError], *, full: bool, alone: bool, now: float
+        self,
+        ticket: Ticket,
+        errors: Sequence[BatchError],
+        *,
+        full: bool,
+        alone: bool,
+        now: float,
+        refusal: Fault | None = None,
     ) -> Blame | None:
         """Learn from a batch of which nothing ran; return which record is to blame, None when all may go again.
 
-        `alone` says that no other batch of ours is in the queue of its model. Blocks; raises OSError.
+        `refusal` is that of the call, where one was refused. `alone` says that no other batch of ours is in the queue
+        of its model. Blocks; raises OSError.
         """
         error = errors[0] if errors else BatchError("", "the batch failed, and nobody says why")
         lessons = self._of(ticket.route)
         if full or is_full(errors):
             return self._full(ticket, errors, error, alone=alone, now=now)
-        fault = Fault(kind=Kind.BAD_REQUEST, message=error.message, code=error.code or None)
+        fault = refusal or Fault(kind=Kind.BAD_REQUEST, message=error.message, code=error.code or None)
         if hopeless(errors, ticket) is not None:
             return None
         if error.line is not None and 1 <= error.line <= ticket.requests and lessons.bad_lines < _BAD_LINES:

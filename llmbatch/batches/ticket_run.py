@@ -60,16 +60,24 @@ class TicketStore(Protocol):
         """Return the files of a ticket."""
         ...
 
+    def keep_rows(self, ticket: Ticket) -> None:
+        """Move fetched rows out of the way of those that are fetched anew."""
+        ...
+
     def tidy(self, ticket: Ticket, *, keep_rows: bool) -> None:
         """Remove them."""
         ...
 
 
 class NotRun(NamedTuple):
-    """Why nothing of a batch ran, so that all of it is given back. `full`: its queue had no room."""
+    """Why nothing of a batch ran, so that all of it is given back. `full`: its queue had no room.
+
+    `fault` is the refusal of a call, which a record gets that is alone to blame.
+    """
 
     status: Status
     full: bool = False
+    fault: Fault | None = None
 
 
 @dataclass(slots=True, kw_only=True)

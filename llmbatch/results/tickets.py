@@ -142,6 +142,11 @@ class Tickets:
         """Put a step on the disk; return the ticket after it."""
         return self.log.record(ticket, step, **facts)
 
+    def keep_rows(self, ticket: Ticket) -> None:
+        """Move fetched rows out of the way of those that are fetched anew. The same rows again take no more room."""
+        for path in self.files(ticket).outputs():
+            disk.rename(path, path.with_name(f"{path.name}-{path.stat().st_size}.kept"))
+
     def tidy(self, ticket: Ticket, *, keep_rows: bool) -> None:
         """Remove the files of a ticket that is over. With `keep_rows` those that hold what could not be read stay."""
         files = self.files(ticket)

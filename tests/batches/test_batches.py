@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from llmbatch.batches.chunks import ChunkLimits
+from llmbatch.core.errand import Errand, FilePart
 from llmbatch.core.errors import CeilingReached, OutputError
+from llmbatch.core.exchange import Reply
 from llmbatch.core.job import Job
 from llmbatch.core.settings import BatchSettings
 from llmbatch.core.ticket import Step
@@ -108,6 +110,28 @@ def test_rows_that_are_mixed_up_stop_the_run_after_every_good_row_is_recorded(
     assert set(run.lines) == {0, 1, 2} and run.batches.pending == 1
     again = BatchRun(path, run.provider)
     assert set(again.lines) == {0, 1, 2} and sum(again.provider.sizes) == 4, "nothing is bought again"
+    assert len(list(path.parent.glob("out.jsonl.state/batches/*.kept"))) == 1, "the same rows are kept once"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"<html><title>Log in</title></html>", b'{"data": [ {"x": [ {{{ {"cid": "1"', b"{}\n"]
+)
+def test_rows_that_a_server_could_not_give_at_first_are_fetched_by_the_next_run(path: Path, answer: bytes) -> None:
+    pages = [answer]
+
+    def refuse(errand: Errand) -> Reply | None:
+        if not (errand.address.endswith("/content") and pages):
+            return None
+        assert errand.sink is not None
+        Path(errand.sink).write_bytes(pages.pop())
+        return Reply(200, {}, b"")
+
+    provider = Provider(refuse=refuse)
+    (stop,) = BatchRun(path, provider).stops
+    (kept,) = path.parent.glob("out.jsonl.state/batches/*.kept")
+    assert isinstance(stop, CeilingReached) and "same command" in str(stop.hint) and kept.read_bytes() == answer
+    again = BatchRun(path, provider)
+    assert not again.stops and set(again.lines) == {0, 1, 2, 3} and len(provider.sizes) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -173,6 +197,44 @@ def test_a_record_that_is_larger_than_the_queue_of_its_model_fails_and_the_other
     run = BatchRun(path, Provider(fail=fail), jobs)
     assert not run.stops and {n for n, line in run.lines.items() if line["status"] == "failed"} == {2}
     assert run.lines[2]["error"]["kind"] == "too_large"
+
+
+def test_a_record_that_is_too_large_for_a_server_alone_fails_as_it_would_live(path: Path) -> None:
+    def refuse(errand: Errand) -> Reply | None:
+        body = errand.body
+        large = isinstance(body, FilePart) and Path(body.path).stat().st_size > 150_000
+        return Reply(413, {}, b"<html><title>Too large</title></html>") if large else None
+
+    jobs = [job(n) for n in range(4)]
+    jobs[2].item = {**jobs[2].item, "user": "x" * 200_000}
+    run = BatchRun(path, Provider(refuse=refuse), jobs)
+    failed = {n: line["error"] for n, line in run.lines.items() if line["status"] == "failed"}
+    assert not run.stops and list(failed) == [2]
+    assert (failed[2]["kind"], failed[2]["status"]) == ("too_large", 413)
+
+
+@pytest.mark.parametrize("words", ["Failed to parse the request (line {})", "requests.{}.params: Field required"])
+@pytest.mark.parametrize("call", ["/files", "/batches"])
+def test_a_line_for_which_a_file_is_refused_costs_its_record_only(path: Path, call: str, words: str) -> None:
+    def refuse(errand: Errand) -> Reply | None:
+        if (errand.method, errand.address) != ("POST", call):
+            return None
+        file = (
+            Path(errand.body.path).read_bytes() if isinstance(errand.body, FilePart) else [*provider.files.values()][-1]
+        )
+        lines = [json.loads(line) for line in file.splitlines()]
+        bad = next((n for n, line in enumerate(lines) if content(line) in (1, 2)), None)
+        return None if bad is None else refused(400, words.format(bad + ("line" in words)))
+
+    provider = Provider(refuse=refuse)
+    run = BatchRun(path, provider)
+    assert not run.stops and {n: line["status"] for n, line in run.lines.items()} == {
+        0: "ok",
+        1: "failed",
+        2: "failed",
+        3: "ok",
+    }
+    assert run.lines[1]["error"]["kind"] == "bad_request" and provider.billed == {0: 1, 3: 1}
 
 
 def test_a_queue_that_says_no_limit_gets_half_as_much_and_then_more_again(path: Path) -> None:

@@ -57,6 +57,9 @@ class Store:
     def files(self, ticket: Ticket) -> ChunkFiles:
         return ChunkFiles(self.folder, ticket.tag)
 
+    def keep_rows(self, ticket: Ticket) -> None:
+        pass
+
     def tidy(self, ticket: Ticket, *, keep_rows: bool) -> None:
         pass
 

@@ -8,6 +8,7 @@ import typer
 from llmbatch.cli.completion import choose
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ActionNeeded, UsageError
+from llmbatch.core.plural import counted
 
 __all__ = ["batches"]
 
@@ -77,7 +78,7 @@ def batches(
     if unasked:
         ticket, reason = unasked[0]
         raise ActionNeeded(
-            f"{len(unasked)} of {len(lines)} batches left alone, the first {ticket.batch or ticket.tag} at "
-            f"{ticket.provider}: {reason.message}",
+            f"{len(unasked)} of {counted(len(lines), 'batch', 'batches')} left alone, the first "
+            f"{ticket.batch or ticket.tag} at {ticket.provider}: {reason.message}",
             reason.hint,
         )

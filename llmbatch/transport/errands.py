@@ -4,6 +4,7 @@ They are few and large, so httpx does it, with a connection for each: a kept one
 unknown whether a batch was created.
 """
 
+import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 import httpx
 
-from llmbatch.core.errand import DISK, Call, FilePart
+from llmbatch.core.errand import DISK, Call, Errand, FilePart
 from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.transport.base import Trace
@@ -73,19 +74,24 @@ class ErrandRunner:
                     # Only then does httpx know that it got all.
                     cut = "content-length" not in said and "transfer-encoding" not in said
                     return Reply(response.status_code, said, b"", cut=cut)
-                return Reply(response.status_code, said, await self._read(response, errand.only))
+                return Reply(response.status_code, said, await self._read(response, errand))
             finally:
                 await response.aclose()
 
-    async def _read(self, response: httpx.Response, only: int) -> bytes:
-        pieces, size = [], 0
-        async for piece in response.aiter_bytes(_PIECE):
-            pieces.append(piece)
-            size += len(piece)
-            if 0 < only <= size:
-                break
-            if size > self._limits.body:
-                raise httpx.ReadError(f"answer beyond {self._limits.body} bytes")
+    async def _read(self, response: httpx.Response, errand: Errand) -> bytes:
+        """Read a body into memory, which is small: one that drips without end is given up."""
+        pieces, size, longest = [], 0, max(self._limits.timeout, errand.patience)
+        try:
+            async with asyncio.timeout(longest):
+                async for piece in response.aiter_bytes(_PIECE):
+                    pieces.append(piece)
+                    size += len(piece)
+                    if 0 < errand.only <= size:
+                        break
+                    if size > self._limits.body:
+                        raise httpx.ReadError(f"answer beyond {self._limits.body} bytes")
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"answer not complete after {longest:g} s") from None
         return b"".join(pieces)
 
 

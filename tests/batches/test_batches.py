@@ -2,8 +2,10 @@
 
 import errno
 import json
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from llmbatch.batches.chunks import ChunkLimits
 from llmbatch.core.errand import Errand, FilePart
-from llmbatch.core.errors import CeilingReached, OutputError
+from llmbatch.core.errors import CeilingReached, OutputError, UsageError
 from llmbatch.core.exchange import Reply
 from llmbatch.core.job import Job
 from llmbatch.core.settings import BatchSettings
@@ -19,6 +21,7 @@ from llmbatch.core.ticket import Step
 from llmbatch.pacing.cost import Budget
 from llmbatch.results import disk
 from llmbatch.results.opening import open_store
+from llmbatch.results.ticket_log import TicketLog
 from tests.support.batch_runs import BatchRun, Provider, content, die_at, expired, row
 from tests.support.scripted import job
 from tests.support.tickets import refused
@@ -82,7 +85,8 @@ def test_under_dedupe_a_row_that_was_paid_for_in_vain_serves_all_equal_records(p
     assert not run.stops and run.lines[4]["status"] == "ok"
     bad = [run.lines[index] for index in (1, 2, 3)]
     assert all(line["error"]["kind"] == "unparsable" and line["billed"] for line in bad)
-    assert sum("deduplicated" in line for line in bad) == 2
+    copies = [line for line in bad if "deduplicated" in line]
+    assert len(copies) == 2 and not any("latency_s" in line for line in copies), "they waited for nothing themselves"
     assert provider.billed == {1: 1, 4: 1}
 
 
@@ -152,6 +156,18 @@ def test_records_that_were_given_back_are_in_no_doubt_wherever_the_run_dies(
     provider._rows = lambda lines: map(row, lines)
     run = BatchRun(path, provider, hold=hold)
     assert set(run.lines) == {0, 1, 2, 3} and not any("possibly_billed" in line for line in run.lines.values())
+
+
+@pytest.mark.parametrize("words", ["1 batch of {} is", "2 batches of {} are"])
+def test_what_is_with_a_provider_is_not_written_over(path: Path, words: str) -> None:
+    assert BatchRun(path, Provider(lambda lines: [b"{"])).stops
+    log = TicketLog(path.with_name(f"{path.name}.state"))
+    log.open()
+    for number in range(1, int(words[0])):
+        log.draw(replace(next(iter(log.tickets.values())), tag=f"{number:016}"))
+    log.close()
+    with pytest.raises(UsageError, match=re.escape(words.format(path.resolve()))):
+        open_store(path, fsync="never", overwrite=True).__enter__()
 
 
 def test_records_that_the_input_lost_are_in_no_doubt_once_they_were_given_back(path: Path) -> None:

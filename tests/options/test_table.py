@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from llmbatch.api.options import API_KEY, Options
+from llmbatch.core.errors import UsageError
 from llmbatch.core.settings import PartSize, Redo, Settings, Tolerance
 from llmbatch.dialects.finish_reasons import REASONS
 from llmbatch.input.source import FORMATS
@@ -36,6 +37,14 @@ def test_the_default_that_is_shown_means_the_default_of_the_settings(option: Opt
     if option.default is not None:
         values = {option.name: option.read(option.flag, option.default)}
         assert to_settings(values, (), lambda name: name) == Settings()
+
+
+def test_the_durations_that_a_refusal_names_are_read_as_they_say() -> None:
+    window = BY_NAME["batch_window"]
+    with pytest.raises(UsageError) as refused:
+        window.read(window.flag, "a week")
+    said = str(refused.value.hint).removeprefix("Examples: ").rstrip(".").split(", ")
+    assert [window.read(window.flag, one) for one in said] == [90.0, 90.0, 600.0, 7200.0, 604800.0]
 
 
 def test_every_setting_comes_from_an_option_and_every_option_arrives_in_one() -> None:

@@ -101,6 +101,24 @@ def test_patience_is_for_silence_and_not_for_the_whole(run: Run, tmp_path: Path)
     run(test())
 
 
+def test_an_answer_that_drips_without_end_is_given_up(run: Run) -> None:
+    hasty = ErrandRunner(limits=Limits(timeout=0.3), ca_file=None)
+
+    async def drip(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await peer.say(b" ")
+            await asyncio.sleep(0.01)
+
+    async def test() -> None:
+        async with serving(drip) as server:
+            fault = await hasty.run(call(server.url, method="POST", body=b"{}", patience=0.2))
+            assert isinstance(fault, Fault) and fault.billing is Billing.DOUBTFUL
+
+    run(test())
+
+
 def test_what_cannot_have_arrived_is_told_from_what_may_have(run: Run) -> None:
     async def hang_up(peer: Peer) -> None:
         await peer.request()

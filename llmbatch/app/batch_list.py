@@ -27,7 +27,7 @@ from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
 
-__all__ = ["BatchLine", "adopt", "cancel", "check_batch", "give_up", "list_batches"]
+__all__ = ["BatchLine", "adopt", "cancel", "check_batch", "file_with", "give_up", "list_batches"]
 
 _FIRST_ROWS = 1 << 20
 """Bytes of an output that are fetched to look at its first row."""
@@ -82,11 +82,18 @@ def list_batches(
     return lines
 
 
+def file_with(files: Sequence[Path], tag: str) -> Path:
+    """Return which of the results files of a run has a ticket; the first if none has. Raises LlmbatchError."""
+    return next((path for path in files if any(one.tag == tag for one in _open_tickets(path))), files[0])
+
+
 def cancel(path: Path, *, environment: Mapping[str, str], key_env: str | None = None) -> list[BatchLine]:
     """Have every running batch of a results file cancelled; what is answered is collected by the next run.
 
     Holds the file meanwhile. Raises LlmbatchError.
     """
+    if not _open_tickets(path):
+        return []
     with open_store(path, fsync="batch") as store, _transport() as transport:
         lines = [BatchLine(ticket) for ticket in store.tickets.log.tickets.values()]
 
@@ -214,7 +221,9 @@ async def _each(
         lanes=1,
         logged=False,
     )
-    folder = path.with_name(f"{path.name}.state") / "mock"
+    # The parts of a run have one built-in mock together.
+    beside = path.with_name("mock")
+    folder = beside if beside.is_dir() else path.with_name(f"{path.name}.state") / "mock"
     mocked = any(line.ticket.address == MOCK_ADDRESS for line in lines)
     with mock_process(str(folder)) if mocked else nullcontext("") as mock_url:
         async with transport.connected(settings, log=None, lost=lambda error: None):

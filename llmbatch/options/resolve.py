@@ -115,7 +115,7 @@ def _has_batches(path: Path | None, folder: Path | None) -> bool:
     """Say whether earlier runs made batches for the results file, or for a part in the folder."""
     if folder is not None:
         return any(folder.glob(f"*.state/{TICKETS}"))
-    return path is not None and (path.with_name(f"{path.name}.state") / TICKETS).exists()
+    return path is not None and bool(path.name) and (path.with_name(f"{path.name}.state") / TICKETS).exists()
 
 
 def _with_tier(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -137,7 +137,7 @@ def _check_batches(settings: Settings) -> None:
     from llmbatch.dialects.batch_apis import batch_api, refuse  # most runs have no batches
 
     model, window = settings.model, settings.batches.batch_window
-    if settings.output.path is None and not (settings.models and settings.output.folder is not None):
+    if settings.output.path is None and settings.output.folder is None:
         raise UsageError(
             "--batch-api needs -o FILE", "Batches outlive a run: what is with the provider is noted there."
         )

@@ -122,3 +122,27 @@ def test_the_recipe_for_other_schedulers_runs_on_a_pool_of_its_own(
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(partial(names["work"], of=2), (1, 2))) == [0, 0]
     assert llmbatch("verify", source, "-o", "out/").code == 0
+
+
+def test_the_batches_of_all_parts_are_listed_checked_given_up_and_collected(
+    llmbatch: Command, start_mock: Callable[..., Mock], source: Path, tmp_path: Path
+) -> None:
+    mock = start_mock("--batch-delay", "0.5")
+    command = ("run", source, *mock("-o", "out/", "--part-size", "30", "--batch-api", "--no-first-live"))
+    assert llmbatch(*command, "--no-wait", "-q").code == 8
+    tickets = llmbatch("batches", "out/", "--format", "json").results
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("out/part-*.jsonl"))
+    assert len(files) > 1 and [ticket["file"] for ticket in tickets] == files
+    assert sum(ticket["records"] for ticket in tickets) == 60
+    checked = llmbatch("batches", "out/", "--check", "--format", "json").results
+    assert all(one["status"] in ("validating", "in_progress", "finalizing", "completed") for one in checked)
+    assert llmbatch("batches", "out/", "--give-up", tickets[1]["ticket"]).code == 0
+    left = llmbatch("batches", "out/", "--format", "json").results
+    assert [one["ticket"] for one in left] == [one["ticket"] for one in tickets if one != tickets[1]]
+    done = llmbatch(*command)
+    assert done.code == 0, done.stderr
+    assert llmbatch("verify", source, "-o", "out/", "--format", "json").result["ok"] == 60
+
+    (tmp_path / "out" / "run.json").write_text("{")
+    damaged = llmbatch("batches", "out/")
+    assert damaged.code == 2 and "run.json" in damaged.stderr

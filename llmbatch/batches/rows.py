@@ -14,7 +14,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
 from llmbatch.core.ticket import Member, Row, Ticket, line_of
 from llmbatch.dialects.answer_reader import AnswerReader
-from llmbatch.dialects.batch_api import BatchApi, read_row
+from llmbatch.dialects.batch_api import BatchApi, read_row, without_queries
 from llmbatch.dialects.packing import for_all
 
 __all__ = ["GIVEN_BACK", "Members", "Problems", "Settled", "rows_of"]
@@ -94,7 +94,7 @@ def rows_of(
         yield from _read(ticket, row, members.of(line), reader)
     if problems.unreadable and not any(seen):
         # It holds answers that are paid for, in a form that nobody told us of.
-        problems.mixed = f"no row can be read, the first line is {problems.first[:80]!r}"
+        problems.mixed = f"no row can be read, the first line is {without_queries(problems.first)[:80]!r}"
     if problems.mixed is None:
         for line in range(count):
             if not seen[line]:

@@ -32,6 +32,7 @@ __all__ = [
     "read_row",
     "refused_create",
     "wall",
+    "without_queries",
     "words_of",
 ]
 
@@ -231,7 +232,12 @@ def words_of(reply: Reply) -> str:
     """Return the beginning of an answer for people: of a page its title, of addresses no query, which may be a key."""
     if not is_json(reply):
         return api_error(reply)[0].message
-    return _QUERY.sub(r"\1?...", reply.body[:_BEGINNING].decode("utf-8", "replace"))[:200]
+    return without_queries(reply.body)[:200]
+
+
+def without_queries(content: bytes) -> str:
+    """Return the beginning of a text for people: a query of an address in it may be a key."""
+    return _QUERY.sub(r"\1?...", content[:_BEGINNING].decode("utf-8", "replace"))
 
 
 def is_json(reply: Reply) -> bool:

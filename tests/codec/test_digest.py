@@ -1,5 +1,9 @@
 """Digests name what they are made of."""
 
+import json
+import subprocess
+import sys
+
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -27,3 +31,16 @@ def test_a_digest_is_32_hexadecimal_digits_and_always_the_same(parts: list[bytes
 def test_parts_hashed_before_count_as_if_hashed_along(before: list[bytes], last: bytes) -> None:
     after = digest_after(*before)
     assert after(last) == after(last) == digest(*before, last)
+
+
+def test_tables_are_keyed_anew_in_each_process_and_fingerprints_are_not() -> None:
+    program = """
+from llmbatch.codec.digest import FINGERPRINT, SCATTER, record_name
+name = record_name("a", "r")
+print([SCATTER, name >> 64, name & FINGERPRINT])
+"""
+    command = [sys.executable, "-I", "-c", program]  # -I: no seed from the environment
+    one, other = (json.loads(subprocess.check_output(command)) for _ in range(2))
+    assert one[0] % 2 == other[0] % 2 == 1 and one[0] != other[0]
+    assert one[1] != other[1]
+    assert one[2] == other[2]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmbatch.results import disk, store
+from llmbatch.results import journal as journal_module
 from llmbatch.results.opening import open_store
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from tests.results.store_use import answer, job, render
@@ -139,4 +140,28 @@ def test_results_are_synced_as_asked(folder: Path, monkeypatch: pytest.MonkeyPat
             journal.write([answer(one)])
         assert synced == ["out.jsonl"] * syncs
         assert not journal.unsynced
+        journal.close()
+
+
+def test_the_marks_are_synced_after_the_results_whose_requests_they_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bytes]] = []
+
+    def sync(fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        synced.append((path.name.split("-")[0], path.read_bytes()))
+
+    monkeypatch.setattr(disk, "sync", sync)
+    monkeypatch.setattr(journal_module, "SYNC_EVERY", 0)
+    with open_store(folder / "out.jsonl", fsync="batch") as opened:
+        journal = opened.journal(render, batch=4, rescue_dir=None)
+        jobs = [job("a"), job("b", 1)]
+        opened.plan(jobs)
+        opened.sent(jobs)
+        synced.clear()
+        journal.write([answer(jobs[0])])
+        assert [name for name, _ in synced] == ["out.jsonl", "marks"]
+        (marks,) = (folder / "out.jsonl.state").glob("marks-*")
+        assert synced[-1][1] == marks.read_bytes() and any(synced[-1][1])
         journal.close()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,39 @@ def test_lines_whose_fingerprints_are_the_same_are_told_apart_by_the_rest_of_the
     assert [known.add(name, 0, place, 0) for place, name in enumerate(names)] == [None] * len(names)
     assert [known.find(name) for name in names] == list(range(len(names)))
     assert known.find(7) == 0 and known.find(7 | 100 << 64) is None
+
+
+class CountingArray(array):  # type: ignore[type-arg]
+    """An array that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize("shard", [0, 1, 200])
+def test_the_names_of_one_shard_are_found_in_a_few_steps(shard: int) -> None:
+    numbers = random.Random(shard)
+    known, names = ResultIndex(), [numbers.randrange(2**56) << 8 | shard for _ in range(5000)]
+    for place, name in enumerate(names):
+        known.add(name, 0, place, 0)
+    counting = CountingArray("Q", known._identities)
+    known._identities = counting
+    assert [known.find(name) for name in names] == list(range(len(names)))
+    # Random slots take fewer than two looks at this load; slots by the bits that a shard has in common, dozens.
+    assert counting.looks / len(names) < 5
+
+
+def test_records_whose_fingerprints_are_the_same_are_each_sent_and_each_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "record_name", lambda *parts: 7 | (hash(parts) & 0xFFFF_FFFF) << 64)
+    names = [f"n{number}" for number in range(9)]
+    assert run(tmp_path / "out.jsonl", names) == names
+    assert sorted(line["id"] for line in results_of(tmp_path / "out.jsonl")) == names
+    assert run(tmp_path / "out.jsonl", names) == []
 
 
 # Lines.

@@ -67,6 +67,17 @@ def test_the_first_line_is_the_verdict() -> None:
     assert shown(SUMMARY, symbols=ASCII)[0] == "failed: 593 of 600 answered, 7 failed, 9.8 s, $0.0214"
 
 
+def test_what_was_dropped_in_flight_is_in_doubt_with_its_number_wherever_the_end_is_told() -> None:
+    dropped = replace(SUMMARY, ok=80, failed={}, dropped=12, held=3, not_started=505, stopped="Ctrl-C", exit_code=130)
+    lines = shown(dropped)
+    assert lines[0] == "• 80 of 600 answered · 15 in doubt · 505 not sent · 9.8 s · $0.0214"
+    assert "in doubt   3 held · 12 dropped in flight" in lines
+    closings = closings_of(dropped, Path("out.jsonl"), "llmbatch run")
+    assert "80 answers in out.jsonl; 15 in doubt" in [text for _, text, _ in closings]
+    only_dropped = replace(dropped, held=0)
+    assert "in doubt   12 dropped in flight" in shown(only_dropped)
+
+
 def test_each_kind_of_failure_has_a_record_and_a_message_without_secrets() -> None:
     text = "\n".join(shown(SUMMARY))
     assert "5 rate_limited    id q17 · HTTP 429: Bearer [key] is over its limit" in text

@@ -256,3 +256,14 @@ def test_what_is_added_between_the_passes_is_left_for_the_next_run(tmp_path: Pat
         assert [name(one) for one in found[1:]] == [name(one) for one in first[1:]]
         survey = take_survey(run.input, run.model, dialect_of(run), results, POLICIES[0])
     assert survey is not None and survey.records == 4
+
+
+@pytest.mark.parametrize(("shards", "expected"), [(4, [2, 1, 2, 2, 2, 4]), (256, [74, 45, 130, 246, 98, 256])])
+def test_the_shard_of_a_record_is_the_same_in_every_version(tmp_path: Path, shards: int, expected: list[int]) -> None:
+    path = tmp_path / "in.jsonl"
+    ids = ["a", "b", 7, "7", "é😀"]
+    records: list[Any] = [{"id": id, "prompt": "x"} for id in ids] + ["no id"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for shard in {1, *expected}:
+        mine = [one.identity.index for one in everything(a_run(path, shard=(shard, shards)))]
+        assert mine == [index for index, number in enumerate(expected) if number == shard], shard

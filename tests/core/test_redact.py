@@ -2,13 +2,16 @@
 
 import json
 import time
+from collections.abc import Iterable
+from re import _parser  # type: ignore[attr-defined]
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.redact import LONGEST, MARK, SHORTEST, Redactor
+from llmbatch.core.redact import _SHAPES, LONGEST, MARK, SHORTEST, Redactor
 
 A = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
 
@@ -133,6 +136,51 @@ def test_no_pattern_takes_long_whatever_is_repeated(piece: str, start: str) -> N
     text = start + piece * (LONGEST // len(piece))
     began = time.process_time()
     Redactor(["a-secret-of-ours"])(text[:LONGEST])
+    assert time.process_time() - began < 0.25
+
+
+def texts_of(pattern: Iterable[tuple[Any, Any]]) -> set[str]:
+    """Return a short text for each alternative of a parsed pattern, with what must stand before it."""
+    texts = {""}
+    for kind, what in pattern:
+        match str(kind), what:
+            case "LITERAL", code:
+                ends = {chr(code)}
+            case "IN", [(_, category), *_] if str(category) == "CATEGORY_SPACE":
+                ends = {" "}
+            case "IN", [(_, (low, _)), *_]:
+                ends = {chr(low)}
+            case "IN", [(_, code), *_] if isinstance(code, int) and str(what[0][0]) == "LITERAL":
+                ends = {chr(code)}
+            case (("IN" | "ANY" | "NOT_LITERAL"), _):
+                ends = {"a"}
+            case "BRANCH", (_, choices):
+                ends = set().union(*map(texts_of, choices))
+            case "SUBPATTERN", (*_, inner):
+                ends = texts_of(inner)
+            case (("MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT"), (least, _, inner)):
+                ends = {text * least for text in texts_of(inner)}
+            case "ASSERT", (-1, inner):
+                ends = texts_of(inner)
+            case _:
+                ends = {""}
+        texts = {text + end for text in texts for end in ends}
+    return texts
+
+
+SHAPES = sorted(texts_of(_parser.parse(_SHAPES.pattern, _SHAPES.flags)))
+
+
+def test_each_shape_has_a_text() -> None:
+    assert len(SHAPES) >= 17 and all(MARK in Redactor()(text + "0" * 20) for text in SHAPES)
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_no_shape_takes_long_when_its_beginning_is_repeated(text: str) -> None:
+    redact, began = Redactor(), time.process_time()
+    for before in ("", "-", " "):
+        for piece in {text[:4], text[:-1]}:
+            redact((before + piece) * (LONGEST // len(before + piece)))
     assert time.process_time() - began < 0.25
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Outcome
+from llmbatch.core.settings import Redo
 from llmbatch.results.opening import open_store
+from llmbatch.results.reader import open_results
 from llmbatch.results.resume_policy import Action, ResumePolicy
 from tests.results.store_use import answer, job, render
 from tests.support.deep import examples
@@ -96,6 +98,29 @@ def test_under_hold_no_request_in_doubt_is_sent_again(history: list[Any], dedupe
             run(folder / "out.jsonl", jobs, ends, ResumePolicy(hold=hold, changed="rerun", dedupe=dedupe), ledger)
         names = [line["id"] for line in results_of(folder / "out.jsonl")]
         assert len(set(names)) == len(names)
+
+
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+@given(runs, st.booleans(), st.sampled_from(["all", "none", "unbilled"]))
+def test_who_only_reads_a_file_decides_as_the_next_run_will(history: list[Any], dedupe: bool, failures: str) -> None:
+    with quick_folder() as folder:
+        path = folder / "out.jsonl"
+        for hold, order, versions, ends in history:
+            jobs = [job(name, index, key=1 + versions.get(name, 0)) for index, name in enumerate(order)]
+            run(path, jobs, ends, ResumePolicy(changed="rerun"), Ledger())
+            asked = [job(name, index, key=key) for index, name in enumerate("abcd") for key in (1, 2, 3)]
+            policy = ResumePolicy(redo=Redo(failures), hold=hold, changed="rerun", dedupe=dedupe)
+            with open_results([str(path)]) as (file,):
+                view = file.by_record()
+                expected = [
+                    (view.decide(one.identity, one.key, policy), view.prior(one.identity, one.key)) for one in asked
+                ]
+                counts = view.in_doubt, view.orphans()
+            with open_store(path, fsync="never") as store:
+                assert [
+                    (store.decide(one.identity, one.key, policy), store.prior(one.identity, one.key)) for one in asked
+                ] == expected
+                assert (store.found.in_doubt, store.orphans()) == counts
 
 
 def test_a_better_answer_that_is_asked_for_is_in_doubt_though_the_unfit_one_is_recorded(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_records_whose_fingerprints_are_the_same_are_each_sent_and_each_done(
     assert run(tmp_path / "out.jsonl", names) == names
     assert sorted(line["id"] for line in results_of(tmp_path / "out.jsonl")) == names
     assert run(tmp_path / "out.jsonl", names) == []
+    assert run(tmp_path / "out.jsonl", ["new", *names]) == ["new"]
 
 
 # Lines.

@@ -723,6 +723,21 @@ def test_a_paid_answer_is_on_disk_before_a_better_one_is_asked_for(world: World,
     raise AssertionError("the run does not end")
 
 
+def test_two_interrupts_while_a_better_answer_is_asked_for_keep_the_paid_one(world: World) -> None:
+    with run_apart(world, ["x [[mock:text value=no times=1]] [[mock:hang]]"], "--json", "--json-retries", 2) as process:
+        asked: list[str] = []
+        while len(asked) < 2:
+            asked += world.asked()
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:  # the next one drops the request that hangs
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+    (line,) = results_of(world.output)
+    assert (line["status"], line["error"]["kind"], line["text"]) == ("failed", "not_json", "no")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_json_retries_that_are_left_are_made_by_the_next_run(world: World, signum: int) -> None:
     says = (

@@ -44,7 +44,7 @@ class Watch:
         try:
             return self._run(noted, *args, **options)
         finally:
-            self.write(left_sockets=sockets() - before)
+            self.write(left_sockets=len(sockets() - before))
 
     def watch(self) -> None:
         """Sample until the end."""
@@ -52,7 +52,7 @@ class Watch:
             loop = self._loop
             if loop is not None:
                 self.write(
-                    rss=resident(), fds=len(os.listdir("/proc/self/fd")), sockets=sockets(), tasks=tasks_of(loop)
+                    rss=resident(), fds=len(os.listdir("/proc/self/fd")), sockets=len(sockets()), tasks=tasks_of(loop)
                 )
 
     def write(self, **what: int) -> None:
@@ -66,15 +66,15 @@ def resident() -> int:
         return int(file.read().split()[1]) * _PAGE
 
 
-def sockets() -> int:
-    """Count this process's sockets."""
-    count = 0
+def sockets() -> set[str]:
+    """Return the names of this process's sockets. That to the transport process is there before a run only."""
+    names = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
-            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+            names.add(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             continue
-    return count
+    return {name for name in names if name.startswith("socket:")}
 
 
 def tasks_of(loop: asyncio.AbstractEventLoop) -> int:

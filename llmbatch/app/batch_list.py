@@ -221,9 +221,9 @@ async def _each(
         lanes=1,
         logged=False,
     )
-    # The parts of a run have one built-in mock together.
-    beside = path.with_name("mock")
-    folder = beside if beside.is_dir() else path.with_name(f"{path.name}.state") / "mock"
+    folder = path.with_name(f"{path.name}.state") / "mock"
+    if not folder.is_dir():  # the parts of a run have one built-in mock together
+        folder = path.with_name("mock")
     mocked = any(line.ticket.address == MOCK_ADDRESS for line in lines)
     with mock_process(str(folder)) if mocked else nullcontext("") as mock_url:
         async with transport.connected(settings, log=None, lost=lambda error: None):

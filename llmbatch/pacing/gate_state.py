@@ -2,6 +2,7 @@
 
 from llmbatch.core.snapshot import Cause, RouteState
 from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.refusal_pattern import Pattern
 
 __all__ = ["state_of"]
 
@@ -15,8 +16,18 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
     for bucket, unit in ((gate.requests, "requests"), (gate.tokens, "tokens")):
         if bucket.opens(now, 1.0) > now:
             return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
-    if gate.in_flight < gate.now:
+    if gate.in_flight < gate.now and not _spread_out(gate, now):
         return state
-    if gate.trial is not None:
-        return state._replace(cause=Cause.SCATTERED, share=gate.refusals / gate.sent)
-    return state._replace(cause=gate.limit.cause)
+    cause = Cause.GROWING if gate.trial is not None else gate.limit.cause
+    pattern = gate.refusal_pattern
+    if cause is Cause.WALL and pattern.pattern is Pattern.SCATTERED:
+        return state._replace(cause=Cause.SCATTERED, share=pattern.share)
+    return state._replace(cause=cause)
+
+
+def _spread_out(gate: Gate, now: float) -> bool:
+    """Tell whether a request that the limit allows waits only because departures are spread out."""
+    trial, breaker = gate.trial, gate.breaker
+    if trial is not None and trial.opens(gate.in_flight) > now:
+        return True
+    return breaker.active and breaker.opens(gate.in_flight) > now

@@ -1,0 +1,51 @@
+"""What the display says limits a route: the true reason, of services whose reason is known. In virtual time."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from llmbatch.core.exchange import Request
+from llmbatch.core.snapshot import Cause
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.gate_state import state_of
+from llmbatch.pacing.token_bucket import TokenBucket
+from tests.support.scripted import Attempt, error, job, play
+from tests.support.services import Concurrency, Service, log_normal
+
+
+def causes(script: Callable[[Request, int], Attempt], records: int) -> Counter[Cause | None]:
+    """Run a job; count what limited it whenever a request left."""
+    gate = Gate(ConcurrencyLimit(256, adaptive=True), TokenBucket(), TokenBucket())
+    counts: Counter[Cause | None] = Counter()
+
+    def watched(request: Request, number: int) -> Attempt:
+        counts[state_of(gate, "m", asyncio.get_running_loop().time()).cause] += 1
+        return script(request, number)
+
+    play(
+        map(job, range(records)), watched, workers=256, batch=64, random=random.Random(1).random, new_gate=lambda: gate
+    )
+    return counts
+
+
+def test_refusals_whatever_the_load_are_shown_as_such() -> None:
+    service, draw = Service(latency=log_normal(2.0, 0.4), seed=1), random.Random(2)
+
+    def script(request: Request, number: int) -> Attempt:
+        return (0.05, error(429)) if draw.random() < 0.15 else service(request, number)
+
+    counts = causes(script, 2000)
+    assert counts[Cause.SCATTERED] > counts[Cause.WALL]
+
+
+def test_a_limit_of_the_server_is_never_shown_as_refusals_whatever_the_load() -> None:
+    counts = causes(Service(Concurrency(4), latency=log_normal(2.0, 0.4), seed=1), 100)
+    assert counts[Cause.WALL] > 50
+    assert counts[Cause.SCATTERED] == 0
+
+
+def test_a_full_route_has_a_cause_even_while_departures_are_spread_out() -> None:
+    counts = causes(Service(Concurrency(16), latency=log_normal(1.0, 0.4), seed=1), 400)
+    assert counts[None] < 0.1 * counts.total()

@@ -41,6 +41,8 @@ class Request:
     """The reservation itself, where tokens are counted."""
     departure: int = 0
     """How many requests passed its gate before it."""
+    load: int = 0
+    """How many of its gate were in flight when it left, itself included."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ FRACTION = 8
 """After a pause the requests in flight grow from this part of the limit: three round trips."""
 SPREAD = 1.5
 """Requests leave so much faster than they come back, instead of all at once."""
+BORNE = 0.25
+"""Until a first pause, as many requests as the limit may leave in so many seconds: slow start was that fast."""
 SLOW = 0.2
 """Seconds a round trip must take for departures to be spread out for good."""
 TOGETHER = 0.005
@@ -117,6 +119,8 @@ class CircuitBreaker:
                 self._allowed = math.inf
                 self.active = adaptive and (growing or self._round_trip >= SLOW)
         self._gap = self._round_trip / (SPREAD * max(1.0, min(limit, self._allowed)))
+        if self._refused_at == -math.inf:
+            self._gap = min(self._gap, BORNE / limit)
         return first
 
     def refused(

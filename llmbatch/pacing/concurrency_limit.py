@@ -2,9 +2,9 @@
 
 One canary, then slow start, then cubic growth around the last limit that was refused (CUBIC, RFC 9438), with one cut
 per round trip. Refusals come faster than answers, so slow start goes on while nothing is refused, up to a bound, since
-servers that queue instead of refusing are silent too. Beyond that, and whenever answers come, they must show that more
-in flight brings more of them. Latency per output token is only a guard, since the latency of a model depends on the
-length of its answers.
+servers that queue instead of refusing are silent too. Answers that are as quick as the first ones show that there is no
+queue: they double the bound. Later on, latency per output token is only a guard, since the latency of a model depends
+on the length of its answers.
 """
 
 import math
@@ -12,18 +12,23 @@ from collections import deque
 
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause
+from llmbatch.pacing.latency_baseline import LatencyBaseline
 
 __all__ = ["CUT", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
-START = 8.0
+START = 12.0
 """The limit after the canary came back."""
-CANARY, DOUBLING = 0.5, 0.25
+CANARY, DOUBLING = 0.3, 0.25
 """Seconds without bad news after which the canary has company, and in which the limit then doubles."""
 SILENT, FEW_SLOTS = 64, 8
 """The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that
 queues requests beyond its few slots."""
-SLOWER = 1.5
-"""When doubling the limit again takes so many times longer than before, the server queues."""
+FEW = 5
+"""The answers that others are compared with left with at most this part of that bound in flight."""
+PROOFS = 8
+"""So many answers to requests that left with half of the bound in flight, as quick as the first ones, double it."""
+FOLLOW = 2
+"""In slow start each quick answer lets so many more follow: the limit triples per round trip."""
 PATIENCE = 0.5
 """The part of the time-out that a queue in the server may take."""
 LOOK = 16
@@ -59,9 +64,15 @@ class ConcurrencyLimit:
     ) -> None:
         self._ceiling = float(ceiling)
         self.adaptive = adaptive
-        self._unproved = self._silent = float(min(silent, ceiling))
+        self._bound = self._silent = float(min(silent, ceiling))
+        """The most that may be in flight without an answer that was as quick; and now, since bad news ends it."""
+        self._baseline = LatencyBaseline(max(1, silent // FEW))
+        self._quick = True
+        """Whether the last answer was as quick as the first ones."""
+        self._proofs = 0
+        """Quick answers with more than half of the bound in flight."""
         self._timeout = timeout
-        self._start = max(START, start)
+        self._start = max(min(START, self._silent), start)
         """The limit after the first answer: what a run before this one found, if it found more."""
         self._queue_bound = math.inf
         """The most that the server answers within a good part of the time-out."""
@@ -76,8 +87,6 @@ class ConcurrencyLimit:
         self._counted = 0
         """Answers since `_counted_from`."""
         self._counted_from = 0.0
-        self._stage = (0.0, 0.0, 0.0)
-        """The limit when the last doubling began, when that was, and how long the one before took."""
         self._move(1.0 if adaptive else self._ceiling)
         self._canary = adaptive
         self._slow_start = True
@@ -119,7 +128,7 @@ class ConcurrencyLimit:
 
     @property
     def starting(self) -> bool:
-        """Whether it still doubles with every round trip."""
+        """Whether it is in slow start still."""
         return self._slow_start and self._limit < self._ceiling
 
     @property
@@ -127,12 +136,20 @@ class ConcurrencyLimit:
         """What keeps the limit from being higher."""
         if self._limit >= self._ceiling:
             return Cause.CEILING
-        if self._held or self._last_guard > self._last_cut or self._queue_bound <= self._limit:
+        queues = self._held or self._queue_bound <= self._limit or (self._slow_start and not self._quick)
+        if queues or self._last_guard > self._last_cut:
             return Cause.LATENCY
         return Cause.GROWING if self._plateau is None else Cause.WALL
 
-    def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int) -> None:
-        """Learn from an answer, if adaptive. `in_flight` counts the requests when it came, itself included."""
+    def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int, load: int) -> None:
+        """Learn from an answer, if adaptive.
+
+        `in_flight` counts the requests when it came, `load` those when its request left, itself included.
+        """
+        if self._slow_start:
+            self._quick = self._baseline.is_as_quick(round_trip, output_tokens, load)
+            if self._quick and 2 * load > self._bound:
+                self._prove()
         if self._canary:
             self._canary = False
             if self._slow_start:
@@ -197,7 +214,7 @@ class ConcurrencyLimit:
         """Learn that a usual share of refusals is no bad news: silence is good news again."""
         self.tolerant = True
         if self.adaptive:
-            self._silent = self._unproved
+            self._silent = self._bound
             if self._slow_start and not self._canary:
                 self.grows_at = now
 
@@ -258,10 +275,11 @@ class ConcurrencyLimit:
             self.why = "at its ceiling"
             return
         if self._slow_start:
-            grown = self._limit + 1.0  # each answer lets two follow: it doubles per round trip
-            self.why = "slow start"
-            if grown > self._unproved and not self._doubles(now):
+            if not self._quick:
+                self.why = "more in flight makes answers slower"
                 return
+            grown = self._limit + FOLLOW
+            self.why = "slow start"
         elif self._plateau is None:
             grown = self._limit + 1.0 / self._limit
             self.why = "growing slowly"
@@ -278,26 +296,19 @@ class ConcurrencyLimit:
             if self._limit >= max(self._plateau + 2.0, 1.2 * self._plateau):
                 self._beyond += 1
                 if self._beyond > self._limit:
-                    self._plateau, self._slow_start, self._stage = None, True, (0.0, 0.0, 0.0)
+                    self._plateau, self._slow_start = None, True
         self._move(min(grown, self._ceiling))
         if self._limit == self._ceiling:
             self.why = "at its ceiling"
 
-    def _doubles(self, now: float) -> bool:
-        """Watch how long slow start takes to double the limit; False, and no more of it, when answers get rarer."""
-        limit, since, before = self._stage
-        if not limit:
-            self._stage = self._limit, now, 0.0
-        elif self._limit >= 2.0 * limit:
-            took = now - since
-            if before and took > SLOWER * before:
-                self._slow_start = False
-                self._move(limit)
-                self._last_guard = now
-                self.why = "more in flight brings no more answers"
-                return False
-            self._stage = self._limit, now, took
-        return True
+    def _prove(self) -> None:
+        """Note that an answer was quick although so many were in flight that it might have stood in a queue."""
+        self._proofs += 1
+        if self._proofs >= PROOFS and self._bound < self._ceiling:
+            self._proofs = 0
+            self._bound = min(2.0 * self._bound, self._ceiling)
+            if self._silent:
+                self._silent, self.grows_at = self._bound, -math.inf
 
     def _watch_queue(self, now: float, in_flight: int) -> None:
         """Keep what is in flight to what the server answers in time, as its last answers show."""

@@ -142,6 +142,7 @@ class Gate:
             if self.breaker.departed(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
         self.in_flight += 1
+        request.load = self.in_flight
         self.requests.take(now, 1.0)
         request.reserved = self.tokens.take(now, request.weight)
         request.taken = self.requests.taken, self.tokens.taken
@@ -212,7 +213,7 @@ class Gate:
         round_trip = request.jobs[0].attempts.latency
         self.answers += 1
         if self.limit.adaptive:
-            self.limit.succeeded(now, round_trip, output_tokens, self.in_flight)
+            self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
         if self.breaker.active:
             self._proved(now, round_trip)
 

@@ -14,7 +14,7 @@ from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.settings import PatienceSettings
-from llmbatch.pacing.concurrency_limit import CANARY, ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import CANARY, SILENT, ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import Run, error, job, play
@@ -158,6 +158,25 @@ def test_a_server_that_queues_instead_of_refusing_is_not_buried() -> None:
     assert len(service.admitted) >= 0.85 * 5 * MINUTE * 32 / mean(0.5, 0.3)
     waits = [end - begin for begin, end in zip(service.admitted, service.answered, strict=True)]
     assert sorted(waits[len(waits) // 2 :])[len(waits) // 4] < 5 * 0.5
+
+
+def test_a_server_that_queues_has_hardly_more_in_flight_than_may_be_sent_on_silence() -> None:
+    service = Service(latency=log_normal(0.5, 0.3), queue=Queue(8))
+
+    run = run_for(2, service)
+
+    assert run.world.peak <= 1.5 * SILENT
+
+
+def test_quick_answers_let_more_leave_than_silence_alone() -> None:
+    service = Service(latency=constant(5.0))
+
+    run = run_against(service, (job(index) for index in range(1000)), None)
+
+    begins, ends = min(service.admitted), sorted(service.answered)
+    assert sum(begin < ends[0] for begin in service.admitted) == SILENT, "more than that wait for answers"
+    assert run.world.peak == 256
+    assert max(service.answered) - begins < 1.3 * 5.0 * math.ceil(1000 / 256)
 
 
 def test_the_first_request_travels_alone() -> None:

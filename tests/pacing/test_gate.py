@@ -271,9 +271,9 @@ def test_in_a_storm_no_job_is_singled_out() -> None:
         assert singled_out(one.attempts, gate.answers, gate.refusals) < 2
 
 
-@pytest.mark.parametrize(("start", "most"), [(0.0, 8), (100.0, 100), (1000.0, 256)])
+@pytest.mark.parametrize(("start", "most"), [(0.0, 12), (100.0, 100), (1000.0, 256)])
 def test_the_first_answer_lets_as_many_leave_as_a_run_before_found(start: float, most: int) -> None:
     limit = ConcurrencyLimit(256, adaptive=True, start=start)
     assert limit.now == 1, "one request goes first, whatever was found before"
-    limit.succeeded(1.0, 0.5, 10, 1)
+    limit.succeeded(1.0, 0.5, 10, 1, 1)
     assert limit.now == most

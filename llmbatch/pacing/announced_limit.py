@@ -1,82 +1,113 @@
-"""A rate limit that a server announces in its headers: a bucket that refills, by limit, remaining and reset. Pure."""
+"""A rate limit that a server announces in its headers, by limit, remaining and reset: a bucket or a window. Pure.
+
+What remains may leave at once. How it comes back depends on the server. A bucket refills evenly, and its reset is the
+time until it is full: in proportion to what was used. A window (fixed, or sliding) is full again when it ends, and its
+reset is the time until then, whatever was used.
+"""
 
 import math
 
 __all__ = ["AnnouncedLimit"]
 
-PERIODS = (1.0, 10.0, 60.0, 3600.0, 86400.0)
-"""Periods of limits in seconds: Azure's and Mistral's may be short, Groq's for requests is a day."""
+PERIODS = (60.0, 1.0, 10.0, 3600.0, 86400.0)
+"""Periods of limits in seconds, likely ones first: Azure's and Mistral's may be short, Groq's for requests is a day."""
 MINUTE = 60.0
-LIKE = math.log(2.0)
-"""How far, as a logarithm, a measured period may be from one of these: servers round what they announce."""
+ROUNDED, LIKE = 1.1, 0.15
+"""How far a reset may be from what a meaning predicts: servers round it, in seconds and as a part of it."""
 
 
 class AnnouncedLimit:
-    """Estimates what is left of one limit. Announcements of the server only ever lower the estimate.
-
-    To some servers the reset is the time until the bucket is full, to others the time until it has gained the
-    difference of limit and remaining. Which of the two a server means, and the period, follow from which is plausible.
-    """
+    """Estimates what is left of one limit. Announcements of the server only ever lower the estimate."""
 
     def __init__(self) -> None:
-        self.period = MINUTE
+        self._period = MINUTE
         self._limit = math.inf
         self._size = 0.0
         """The size of the bucket: the most that ever remained, and the request to which that was announced."""
-        self._longest_reset = 0.0
+        self._ends: float | None = None
+        """When the window ends, if it is one."""
         self._level = math.inf
         self._at = 0.0
+        self._longest_reset = 0.0
+        self.contradicted = False
+        """Whether a request was refused of which the server had announced that it may leave."""
 
     @property
     def per_minute(self) -> float:
-        """Return how much the bucket gains in a minute."""
-        return self._limit * MINUTE / self.period
+        """Return how much comes back in a minute."""
+        return self._limit * MINUTE / self._period
 
     @property
-    def paced(self) -> bool:
-        """Tell whether requests should leave evenly: the limit of an hour or a day may be used up at once."""
-        return self.period <= MINUTE
+    def is_exact(self) -> bool:
+        """Whether no more than this needs to be kept: it says what may leave at once, and was right about that.
+
+        The limit of an hour or a day may always be used up at once.
+        """
+        return self._period > MINUTE or (self._size > 0 and not self.contradicted)
+
+    @property
+    def slides(self) -> bool:
+        """Whether it is a window that did not end for all requests at once."""
+        return self._ends is not None and self.contradicted
 
     def opens(self, now: float, amount: float) -> float:
-        """Return when so much is left; for more than the size of the bucket, when it is full."""
+        """Return when so much is left; for more than there ever is, when it is full."""
         if not self._size:
-            return -math.inf  # nothing was announced yet
+            return -math.inf  # what remains was not announced yet
         short = min(amount, self._size) - self._refilled(now)
-        return now + short * self.period / self._limit if short > 1e-9 else -math.inf
+        if short <= 1e-9:
+            return -math.inf
+        return self._ends if self._ends is not None else now + short * self._period / self._limit
 
     def take(self, now: float, amount: float) -> None:
         """Count units that leave."""
         if self._level < math.inf:
-            self._level, self._at = self._refilled(now) - amount, now
+            self._level = self._refilled(now) - amount
+            self._at = now
+            if self._ends is not None and now >= self._ends:
+                self._ends = now + self._longest_reset  # the next window, until it is announced
+
+    def refused(self, now: float) -> None:
+        """Note that the server refused for its pace what it had announced to be left."""
+        if self._size and self._refilled(now) >= 1.0:
+            self.contradicted = True
 
     def learn(
         self, limit: float | None, left: float | None, reset: float | None, *, now: float, age: float, since: float
     ) -> None:
-        """Learn from an announcement that is `age` seconds old; `since` units have left since then."""
+        """Learn from an announcement to a request that left `age` seconds ago, and `since` units after it."""
         if limit is not None:
             self._limit = limit
         if left is None or self._limit == math.inf:
             return
         left = min(left, self._limit)
         self._size = min(self._limit, max(self._size, left + 1.0))
+        level, ends = self._refilled(now), self._ends
         if reset is not None:
-            self._longest_reset = max(self._longest_reset, reset)
-            self.period = self._period(left, reset) or self.period
-        announced = min(self._size, left + age * self._limit / self.period - since)
-        self._level, self._at = min(self._refilled(now), announced), now
+            self._interpret(left, reset, now - age)
+        if self._ends is None:
+            level = min(level, left + age * self._limit / self._period - since)
+        elif ends is not None and self._ends > ends + ROUNDED:
+            level = left - since  # another window
+        elif reset is None or now - age + reset >= self._ends - ROUNDED:
+            level = min(level, left - since)
+        self._level, self._at = min(self._size, level), now
+
+    def _interpret(self, left: float, reset: float, told: float) -> None:
+        """Find out whether it is a bucket, and of which period, or a window that ends with this reset."""
+        self._longest_reset, ends = max(self._longest_reset, reset), told + reset
+        if self._ends is not None and abs(ends - self._ends) <= ROUNDED:
+            return
+        for period in dict.fromkeys((self._period, *PERIODS)):
+            for full in (self._limit, self._size):
+                predicted = (full - left) * period / self._limit
+                if abs(reset - predicted) <= max(ROUNDED, LIKE * predicted) and self._longest_reset <= 1.1 * period:
+                    self._period, self._ends = period, None
+                    return
+        self._period = next((period for period in PERIODS if self._period <= period >= reset / 1.1), PERIODS[-1])
+        self._ends = max(self._ends or ends, ends)
 
     def _refilled(self, now: float) -> float:
-        return min(self._size, self._level + (now - self._at) * self._limit / self.period)
-
-    def _period(self, left: float, reset: float) -> float | None:
-        """Return the period that fits best; None when none does. A reset is no longer than its period."""
-        best, found = LIKE, None
-        for full in (self._limit, self._size):
-            if full - left < 1.0:
-                continue
-            measured = self._limit * reset / (full - left)
-            for period in PERIODS:
-                distance = abs(math.log(measured / period))
-                if distance < best and self._longest_reset <= 1.1 * period:
-                    best, found = distance, period
-        return found
+        if self._ends is not None:
+            return self._level if now < self._ends else self._limit
+        return min(self._size, self._level + (now - self._at) * self._limit / self._period)

@@ -289,6 +289,9 @@ class Gate:
         if first:
             self.trial = None
             self.wall.found(now, self.in_flight - 1, self.sent - self.refusals)
+        if limited:
+            self.requests.refused(now)
+            self.tokens.refused(now)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
         base = QUICK if lost else self.wall.pause

@@ -76,16 +76,17 @@ class TokenBucket:
         """Return when `amount` more units are admitted: `now` or earlier for at once."""
         if not self.binds:
             return -math.inf
-        announced = self._announced
+        opens, announced = -math.inf, self._announced
         if announced is not None:
             opens = announced.opens(now, amount)
-            if not announced.paced:
+            if announced.is_exact:
                 return opens
-        else:
-            opens = -math.inf
         self._grow(now)
         self._expire(now)
-        opens = max(opens, self._window_opens(now, amount), self.due - self._burst)
+        opens = max(opens, self._window_opens(now, amount))
+        if announced is not None and announced.slides:
+            return opens
+        opens = max(opens, self.due - self._burst)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
             opens = max(opens, self._slice[0] + self._slice_span)
         return opens
@@ -155,6 +156,11 @@ class TokenBucket:
             self.rate = max(1.0, rate * CAUTION)
             self._guess = (self.rate, now, max(seconds, requests * 60.0 / rate))
             self.binds = True
+
+    def refused(self, now: float) -> None:
+        """Note that a server with such a limit refused for its pace."""
+        if self._announced is not None:
+            self._announced.refused(now)
 
     def forget(self) -> None:
         """Drop a guessed rate: it was not for the rate that requests were refused."""

@@ -1,4 +1,4 @@
-"""Announced limits are buckets: whatever the server means by its reset, nothing is refused and hardly any time lost."""
+"""Announced limits: whatever the server means by its reset, nothing is refused and hardly any time lost."""
 
 import math
 
@@ -27,7 +27,25 @@ class Server:
         return self.limit, left, ((self.size if self.until_full else self.limit) - left) / self.rate
 
 
-def run(server: Server, requests: int, latency: float) -> float:
+class Window:
+    """A fixed window; its reset is the time until its end."""
+
+    def __init__(self, limit: float, period: float, *, begun: float) -> None:
+        self.limit, self.period, self.begun = limit, period, begun
+        self.number, self.used, self.refused = -1, 0, 0
+
+    def ask(self, now: float) -> tuple[float, float, float]:
+        number = int((now + self.begun) / self.period + 1e-9)
+        if number != self.number:
+            self.number, self.used = number, 0
+        if self.used < self.limit:
+            self.used += 1
+        else:
+            self.refused += 1
+        return self.limit, self.limit - self.used, (number + 1) * self.period - self.begun - now
+
+
+def run(server: Server | Window, requests: int, latency: float) -> float:
     """Send as soon as the bucket allows it, each answer telling what was left when it was asked; return the end."""
     bucket, now, waiting = TokenBucket(), 0.0, []
     for number in range(requests):
@@ -59,6 +77,67 @@ def test_a_bucket_is_used_up_and_never_overdrawn(
     assert server.refused <= 2
     ideal = max(0.0, (requests - size) * period / limit) if period <= 60 else 0.0
     assert ended - latency <= ideal / 0.9 + (limit if period <= 60 else 0) / server.rate + 1.0
+
+
+@pytest.mark.parametrize("latency", [0.1, 5.0])
+@pytest.mark.parametrize(("limit", "period", "size"), [(600, 60.0, 600), (60, 60.0, 60), (14_400, 86_400.0, 14_400)])
+def test_all_that_remains_of_a_bucket_may_leave_at_once(
+    limit: float, period: float, size: float, latency: float
+) -> None:
+    server = Server(limit, period, size, until_full=True)
+
+    ended = run(server, int(min(size, 500)), latency)
+
+    assert server.refused == 0
+    assert ended <= latency, "nothing waits but for the first announcement"
+
+
+@pytest.mark.parametrize("latency", [0.1, 5.0])
+@pytest.mark.parametrize("begun", [0.0, 17.0, 40.0])
+@pytest.mark.parametrize(("limit", "period"), [(500, 60.0), (50, 60.0), (100, 3600.0)])
+def test_a_window_is_used_up_at_once_and_again_when_it_has_ended(
+    limit: float, period: float, begun: float, latency: float
+) -> None:
+    server = Window(limit, period, begun=begun)
+
+    ended = run(server, int(2.5 * limit), latency)
+
+    assert server.refused <= 2
+    assert ended <= 2 * period - begun + 1.0 + latency
+
+
+def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:
+    bucket = TokenBucket()
+    bucket.learn(600.0, 599.0, 0.0, reset=0.1)
+    assert bucket.opens(0.0, 1.0) <= 0.0
+    for _ in range(10):
+        bucket.take(0.0, 1.0)
+    assert bucket.opens(0.0, 1.0) <= 0.0
+
+    bucket.refused(0.0)
+
+    assert bucket.opens(0.0, 1.0) >= 0.5, "ten have left, ten a second may"
+
+
+def test_a_refusal_of_what_was_used_up_contradicts_nothing() -> None:
+    bucket = TokenBucket()
+    bucket.learn(600.0, 1.0, 0.0, reset=59.9)
+    bucket.take(0.0, 1.0)
+
+    bucket.refused(0.0)
+
+    assert bucket.opens(1.0, 5.0) <= 1.0, "what came back may leave at once"
+
+
+def test_an_announcement_of_a_window_that_has_ended_changes_nothing() -> None:
+    limit = AnnouncedLimit()
+    limit.learn(500.0, 100.0, 3.0, now=10.0, age=0.0, since=0.0)
+    assert limit.opens(13.0, 1.0) <= 13.0
+    for _ in range(50):
+        limit.take(13.0, 1.0)
+    limit.learn(500.0, 449.0, 60.0, now=13.1, age=0.1, since=0.0)
+    limit.learn(500.0, 1.0, 1.0, now=14.0, age=2.0, since=50.0)
+    assert limit.opens(14.0, 400.0) <= 14.0
 
 
 NONSENSE = st.one_of(st.none(), st.floats(0, 1e9))

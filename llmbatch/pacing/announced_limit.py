@@ -2,14 +2,15 @@
 
 What remains may leave at once. How it comes back depends on the server. A bucket refills evenly, and its reset is the
 time until it is full: in proportion to what was used. A window (fixed, or sliding) is full again when it ends, and its
-reset is the time until then, whatever was used.
+reset is the time until then, whatever was used. A reset that does not run down means neither.
 """
 
 import math
 
 __all__ = ["AnnouncedLimit"]
 
-PERIODS = (60.0, 1.0, 10.0, 3600.0, 86400.0)
+SHORT = 60.0, 1.0, 10.0
+PERIODS = *SHORT, 3600.0, 86400.0
 """Periods of limits in seconds, likely ones first: Azure's and Mistral's may be short, Groq's for requests is a day."""
 MINUTE = 60.0
 ROUNDED, LIKE = 1.1, 0.15
@@ -29,6 +30,10 @@ class AnnouncedLimit:
         self._level = math.inf
         self._at = 0.0
         self._longest_reset = 0.0
+        self._first: tuple[float, float] | None = None
+        """The first reset that means no bucket, and when the request left to which it was announced."""
+        self._is_constant = False
+        """Whether the reset does not run down."""
         self.contradicted = False
         """Whether a request was refused of which the server had announced that it may leave."""
 
@@ -98,14 +103,20 @@ class AnnouncedLimit:
         self._longest_reset, ends = max(self._longest_reset, reset), told + reset
         if self._ends is not None and abs(ends - self._ends) <= ROUNDED:
             return
-        for period in dict.fromkeys((self._period, *PERIODS)):
+        longer = self._longest_reset > 1.1 * MINUTE  # else a limit of an hour or a day would be a guess
+        for period in dict.fromkeys((self._period, *PERIODS) if longer else SHORT):
             for full in (self._limit, self._size):
                 predicted = (full - left) * period / self._limit
                 if abs(reset - predicted) <= max(ROUNDED, LIKE * predicted) and self._longest_reset <= 1.1 * period:
                     self._period, self._ends = period, None
                     return
-        self._period = next((period for period in PERIODS if self._period <= period >= reset / 1.1), PERIODS[-1])
-        self._ends = max(self._ends or ends, ends)
+        self._period = next(
+            (period for period in PERIODS if MINUTE <= period >= self._longest_reset / 1.1), PERIODS[-1]
+        )
+        since, before = self._first = self._first or (told, reset)
+        if 2.0 * ROUNDED < told - since < before and abs(reset - before) <= ROUNDED:
+            self._is_constant = True
+        self._ends = None if self._is_constant else max(self._ends or ends, ends)
 
     def _refilled(self, now: float) -> float:
         if self._ends is not None:

@@ -140,6 +140,13 @@ def test_an_announcement_of_a_window_that_has_ended_changes_nothing() -> None:
     assert limit.opens(14.0, 400.0) <= 14.0
 
 
+def test_a_reset_that_does_not_run_down_means_no_window() -> None:
+    limit = AnnouncedLimit()
+    for second in range(50):
+        limit.learn(600.0, max(0.0, 400.0 - 10 * second), 60.0, now=float(second), age=0.0, since=0.0)
+    assert limit.opens(49.0, 1.0) <= 49.1, "ten a second come back"
+
+
 NONSENSE = st.one_of(st.none(), st.floats(0, 1e9))
 
 

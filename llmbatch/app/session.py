@@ -81,7 +81,11 @@ class Session:
         self._pipeline = pipeline = self._new_pipeline(self._lanes(), self._notify)
         self._disk = disk = Offload()  # every thread is started before the first request leaves
         with disk:
-            async with self._transport.connected(self._transport_settings, log=self._attempt_log, lost=self.drop):
+            store = self._output.store
+            mark_sent = store.mark_sent if store is not None else lambda: None
+            async with self._transport.connected(
+                self._transport_settings, log=self._attempt_log, lost=self.drop, mark_sent=mark_sent
+            ):
                 self._monitor = monitor = self._new_monitor(pipeline, self._tally)
                 with nullcontext() if view is None else view(monitor.snapshot):
                     async with anyio.create_task_group() as watchers:

@@ -23,7 +23,10 @@ class Lane(Protocol):
     """One lane: asks one request at a time."""
 
     def ask(self, request: Request) -> Awaitable[ReadReply | Fault]:
-        """Make one attempt, within the attempt's deadline; return what the answer says, or why there is none."""
+        """Make one attempt, within the attempt's deadline; return what the answer says, or why there is none.
+
+        Raises OutputError when it could not be marked that the request leaves: then it did not.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -69,7 +72,11 @@ class IntentLog(Protocol):
     """Remembers, beyond the death of the process, which requests left. Cheap enough for the event loop."""
 
     def sent(self, jobs: Sequence[Job]) -> None:
-        """Note that a request for the jobs leaves now. Raises OutputError: then it must not leave."""
+        """Note that a request for the jobs is about to leave."""
+        ...
+
+    def mark_sent(self) -> None:
+        """Put on file what `sent` noted, before it leaves. Raises OutputError: then none of it must leave."""
         ...
 
     def came_back(self, jobs: Sequence[Job]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import anyio
 
 from llmbatch.core.clock import Clock
-from llmbatch.core.errors import LlmbatchError
+from llmbatch.core.errors import LlmbatchError, OutputError
 from llmbatch.core.exchange import ReadReply, Request, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
@@ -85,16 +85,15 @@ class Pool:
                     # Idle workers rely on one that is awake to look for work.
                     self._look_ahead(now)
                 if marks is not None:
-                    try:
-                        marks.sent(request.jobs)
-                    except LlmbatchError as error:
-                        self._writer.put(dispatch.hold_back(request))
-                        self._fail(error)
-                        continue
+                    marks.sent(request.jobs)
                 started, since = wall(), monotonic()
                 slot.since, slot.request = since, request
                 try:
                     reply = await lane.ask(request)
+                except OutputError as error:
+                    slot.request = None
+                    self._hold_back(request, error)
+                    continue
                 except BaseException:
                     if paid := dispatch.drop(request):
                         self._writer.put(paid)
@@ -106,6 +105,13 @@ class Pool:
         finally:
             with anyio.CancelScope(shield=True):
                 await lane.aclose()
+
+    def _hold_back(self, request: Request, error: OutputError) -> None:
+        """End the run because it could not be marked that a request leaves, which it did not."""
+        self._writer.put(self._dispatch.hold_back(request))
+        if self._marks is not None:
+            self._marks.came_back(request.jobs)  # others of its batch may be marked
+        self._fail(error)
 
     def _settle(
         self, request: Request, reply: ReadReply | Fault, now: float, *, started: float, latency: float

@@ -129,16 +129,29 @@ class Intents:
         """Say what others did to the file of entries, without which a crash would hide what was sent."""
         return self._file.tampering()
 
-    def mark(self, place: int, attempts: int) -> None:
-        """Mark how many attempts of a record there were whose outcome is not known. Raises OSError."""
-        mark = MARKS[attempts if attempts < MOST else MOST]  # noqa: FURB136 - min() takes twice as long
-        disk.put(self._marks_fd, mark, place * _MARK_SIZE)
+    def mark(self, attempts: Iterable[tuple[int, int]]) -> None:
+        """Mark how many attempts of records, by their places, there were whose outcome is not known. Raises OSError."""
+        self._put([(place, MARKS[count if count < MOST else MOST]) for place, count in attempts])  # noqa: FURB136 - slow
 
     def settle(self, places: Iterable[int]) -> None:
         """Mark that these records have their lines. Raises OSError."""
-        fd, put = self._marks_fd, disk.put
-        for place in places:
-            put(fd, _SETTLED, place * _MARK_SIZE)
+        self._put([(place, _SETTLED) for place in places])
+
+    def _put(self, marks: list[tuple[int, bytes]]) -> None:
+        """Write marks, those of neighbours with one call: each call lets go of Python's lock."""
+        marks.sort()
+        run: list[bytes] = []
+        first = 0
+        for place, mark in marks:
+            if place != first + len(run):
+                self._put_run(run, first)
+                run, first = [], place
+            run.append(mark)
+        self._put_run(run, first)
+
+    def _put_run(self, run: list[bytes], first: int) -> None:
+        if run:
+            disk.put(self._marks_fd, b"".join(run), first * _MARK_SIZE)
 
     def sync_marks(self) -> None:
         """Sync the marks to the disk. Never needed for safety: without it, entries count as sent."""

@@ -74,6 +74,8 @@ class Store(ResultsFile):
         self._fsync = fsync
         self._fd = -1
         self._intents: Intents
+        self._leaving: list[tuple[int, int]] = []
+        """The intents of requests that are about to leave, with their attempts."""
         self._planning = threading.Lock()
         """Held by the reader of the input and the writer of results, one at a time."""
         self._journal: Journal
@@ -128,10 +130,14 @@ class Store(ResultsFile):
                 yield Intent(name_of(job.identity) & FINGERPRINT, lines.key(place), redo=True), attempts
 
     def sent(self, jobs: Sequence[Job]) -> None:
-        """Mark that a request for the jobs leaves: one more attempt of unknown outcome. Raises OutputError."""
+        """Note that a request for the jobs leaves: one more attempt of unknown outcome. Then comes `mark_sent`."""
+        self._leaving += [(job.intent_slot, job.attempts.possibly_billed + 1) for job in jobs]
+
+    def mark_sent(self) -> None:
+        """Mark what was noted by `sent`. Raises OutputError."""
+        leaving, self._leaving = self._leaving, []
         try:
-            for job in jobs:
-                self._intents.mark(job.intent_slot, job.attempts.possibly_billed + 1)
+            self._intents.mark(leaving)
         except OSError as error:
             raise _refused(self.folder, error) from error
 
@@ -165,19 +171,20 @@ class Store(ResultsFile):
 
     def mark_asked(self, ticket: Ticket, *, sent: bool) -> None:
         """Mark that the records of a ticket are sent, or that they are not after all."""
+        marks = list[tuple[int, int]]()
         for job in self.tickets.jobs(ticket):
             slot = self.tickets.pending.slot(name_of(job.identity))
             job.intent_slot = job.intent_slot if slot is None else slot
             if job.intent_slot >= 0:
-                self._intents.mark(job.intent_slot, job.attempts.possibly_billed + ticket.unsure + sent)
+                marks.append((job.intent_slot, job.attempts.possibly_billed + ticket.unsure + sent))
+        self._intents.mark(marks)
 
     def came_back(self, jobs: Sequence[Job]) -> None:
         """Mark that the outcome of the last attempt was learned; on a disk that refuses, it stays in doubt."""
-        for job in jobs:
-            with suppress(OSError):
-                self._intents.mark(job.intent_slot, job.attempts.possibly_billed)
-            if job.attempts.possibly_billed:
-                self._intents.marks_overdue = True
+        with suppress(OSError):
+            self._intents.mark((job.intent_slot, job.attempts.possibly_billed) for job in jobs)
+        if any(job.attempts.possibly_billed for job in jobs):
+            self._intents.marks_overdue = True
 
     def journal(
         self, render: Callable[[Outcome | InvalidRecord], bytes], *, batch: int, rescue_dir: Path | None

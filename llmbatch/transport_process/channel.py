@@ -21,6 +21,8 @@ of what is in flight: sent as one batch, each process would wait for the other. 
 class Channel(asyncio.Protocol):
     """One end of a socket pair. `received` is called with each message.
 
+    `leaving` is called with the messages of each batch before it is sent, and returns those of them that may be sent.
+
     `lost` is called once when the connection ends: with None when the other end closed it, else with the error, so that
     no one waits for a message that could not be written or read because memory ran out.
 
@@ -28,9 +30,15 @@ class Channel(asyncio.Protocol):
     flight, so writing is never paused.
     """
 
-    def __init__(self, received: Callable[[Any], None], lost: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self,
+        received: Callable[[Any], None],
+        lost: Callable[[Exception | None], None],
+        leaving: Callable[[list[Any]], list[Any]] = lambda messages: messages,
+    ) -> None:
         self._on_message = received
         self._lost = lost
+        self._leaving = leaving
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
@@ -62,12 +70,12 @@ class Channel(asyncio.Protocol):
     def _flush(self) -> None:
         if not self._batch:
             return  # sent before
+        batch, self._batch = self._batch, []
         try:
-            pickled = pickle.dumps(self._batch, pickle.HIGHEST_PROTOCOL)
+            pickled = pickle.dumps(self._leaving(batch), pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             self._break(error)
             return
-        self._batch = []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(_SIZE.pack(len(pickled)) + pickled)
 

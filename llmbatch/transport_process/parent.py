@@ -6,10 +6,10 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from llmbatch.core.errand import Call
-from llmbatch.core.errors import LlmbatchError, OutOfMemory
+from llmbatch.core.errors import LlmbatchError, OutOfMemory, OutputError
 from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Fault
 from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
@@ -33,6 +33,7 @@ class TransportProcess:
         """The answer that each errand waits for, by a negative number."""
         self._errand = 0
         self._log: Callable[[str], None] | None = None
+        self._mark_sent: Callable[[], None]
         self._lost: Callable[[LlmbatchError], None] | None = None
 
     @asynccontextmanager
@@ -42,15 +43,20 @@ class TransportProcess:
         *,
         log: Callable[[str], None] | None,
         lost: Callable[[LlmbatchError], None],
+        mark_sent: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[None]:
         """Send the settings and wait until it is ready; on exit drop what is in flight and end the process.
 
-        `lost` is called when the process ends on its own. Raises UsageError for settings that cannot work.
+        `lost` is called when the process ends on its own, `mark_sent` before requests are sent: what it raises goes to
+        those who asked, and the requests do not leave. Raises UsageError for settings that cannot work.
         """
         loop = asyncio.get_running_loop()
         self._log = log
         self._ready = loop.create_future()
-        _, channel = await loop.create_unix_connection(lambda: Channel(self._received, self._ended), sock=self._sock)
+        self._mark_sent = mark_sent
+        _, channel = await loop.create_unix_connection(
+            lambda: Channel(self._received, self._ended, self._leaving), sock=self._sock
+        )
         channel.expect(settings.lanes)
         try:
             channel.put(settings)
@@ -84,6 +90,19 @@ class TransportProcess:
             return await awaited
         finally:
             del self._errands[number]
+
+    def _leaving(self, messages: list[Any]) -> list[Any]:
+        """Return the messages that may be sent: without the requests, when it cannot be marked that they leave."""
+        try:
+            self._mark_sent()
+        except OutputError as error:
+            others = [message for message in messages if type(message) is not tuple or message[0] < 0]
+            for lane in {message[0] for message in messages if type(message) is tuple and message[0] >= 0}:
+                awaited = self._awaited[lane]
+                if awaited is not None and not awaited.done():
+                    awaited.set_exception(error)
+            return others
+        return messages
 
     def _received(self, message: tuple[int, ReadReply | Reply | Fault] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:

@@ -98,12 +98,12 @@ def test_a_record_costs_no_more_than_a_few(
 def test_a_record_costs_one_send_and_one_receive_beside_what_many_share(few: Cost, many: Cost) -> None:
     """A message between our processes is a send, a receive and a look; the busier they are, the more share one.
 
-    The mark of a request is a write by itself. On an idle machine fewer messages are shared.
+    The marks of a message's requests are one write where they are neighbours. On an idle machine fewer are shared.
     """
     for cost in (few, many):
         messages = cost.calls["Channel._flush"]
         assert messages <= 2.1
-        assert cost.calls["C pwrite"] <= 1.05
+        assert cost.calls["C pwrite"] <= messages + 0.5
         assert sum(cost.calls.get(name, 0.0) for name in SYSCALLS - {"C pwrite"}) - 3 * messages <= 5
 
 

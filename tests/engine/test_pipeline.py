@@ -489,6 +489,19 @@ def test_an_ordered_run_that_stops_writes_what_it_has_in_order() -> None:
 # stopping
 
 
+def test_a_request_of_which_it_cannot_be_marked_that_it_leaves_is_not_started_and_ends_the_run() -> None:
+    def script(request: Request, number: int) -> Attempt:
+        if number == 10:
+            raise OutputError("no space left on device")
+        return 0.1, answer()
+
+    run = play(jobs(30), script)
+    dispatch = run.pipeline.dispatch
+    assert dispatch.dropped == dispatch.held == 0 and dispatch.sent == len(run.sink.outcomes) >= 10
+    assert adds_up(run)
+    assert isinstance(run.pipeline.progress.stops[0], OutputError)
+
+
 def test_stopping_sends_nothing_new_and_lets_what_is_in_flight_finish() -> None:
     run = play(jobs(1000), always(answer(), 10.0), at(15.0, stop(STOPPED, math.inf)), workers=5)
     assert max(when for when, _ in run.world.sent) == pytest.approx(10.0, abs=0.1)

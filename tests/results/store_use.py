@@ -52,6 +52,7 @@ def _send(store: Store, jobs: list[Job], until: int) -> list[str]:
                 if until <= 0:
                     return [one.identity.id for one in jobs if one.attempts.sent and isinstance(one.identity.id, str)]
                 store.sent([one])
+                store.mark_sent()
                 journal.write([answer(one)])
                 until -= 1
     finally:

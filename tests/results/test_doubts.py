@@ -61,6 +61,7 @@ def run(path: Path, jobs: list[Job], ends: dict[str, str], policy: ResumePolicy,
                 continue
             assert not policy.hold or not ledger.unknown[name], f"{name} was sent though it was in doubt"
             store.sent([one])
+            store.mark_sent()
             end = ends.get(str(one.identity.id), ANSWERED)
             if end == REFUSED:
                 store.came_back([one])
@@ -137,9 +138,11 @@ def test_a_better_answer_that_is_asked_for_is_in_doubt_though_the_unfit_one_is_r
                 one.redo = redone or end == "refused"
                 store.plan([one])
                 store.sent([one])
+                store.mark_sent()
                 store.came_back([one])
                 store.record([Outcome(one, unfit)])
                 store.sent([one])
+                store.mark_sent()
                 if end == "refused":
                     store.came_back([one])
                     journal.write([Outcome(one, refusal)])

@@ -39,7 +39,7 @@ def test_intents_come_back_as_they_were_left(model: dict[int, int], lost: bool) 
             if mark == SETTLED:
                 intents.settle([place])
             else:
-                intents.mark(place, 1000 if mark == MOST else mark)
+                intents.mark([(place, 1000 if mark == MOST else mark)])
         kept = {intent.identity: mark for intent, mark in intents.left()}
         assert kept == {identity: mark for identity, mark in model.items() if 0 < mark < SETTLED}
         intents.close()
@@ -57,7 +57,7 @@ def test_more_records_than_the_map_had_room_for_keep_their_marks() -> None:
         intents.begin([(Intent(1, 1, True), 7)])
         for number in range(300):
             first = intents.plan([Intent(number * 1000 + n, n, False) for n in range(2, 1000)], [0] * 998, sync=False)
-            intents.mark(first, 3)
+            intents.mark([(first, 3)])
         assert len(intents.left()) == 301
         intents.close()
         assert sum(mark == 3 for mark in left_in(folder).values()) == 300
@@ -78,7 +78,7 @@ def planned(folder: Path) -> dict[int, int]:
     for batch in ((2, 3), (4, 5), (6, 7)):
         first = intents.plan([(identity, identity, False) for identity in batch], [0, 0], sync=True)
         for place, identity in enumerate(batch, first):
-            intents.mark(place, marks[identity])
+            intents.mark([(place, marks[identity])])
     intents.sync_marks()
     intents.close()
     return marks
@@ -104,7 +104,7 @@ def test_a_copy_of_the_files_may_be_older_than_what_was_sent(tmp_path: Path) -> 
     intents.begin([(Intent(1, 1, False), 2)])
     intents.plan([(2, 2, False), (3, 3, False)], [0, 0], sync=True)
     shutil.copytree(state, copied)
-    intents.mark(1, 1)
+    intents.mark([(1, 1)])
     intents.close()
     assert left_in(state) == {1: 2, 2: 1, 3: 0}
     shutil.rmtree(state)
@@ -119,7 +119,7 @@ def test_marks_can_be_set_in_a_file_that_somebody_cut(tmp_path: Path) -> None:
     intents.plan([(2, 2, False), (3, 3, False)], [0, 0], sync=True)
     (marks,) = tmp_path.glob("marks-*")
     marks.write_bytes(b"")
-    intents.mark(1, 1)
+    intents.mark([(1, 1)])
     intents.close()
     assert left_in(tmp_path) == {2: 1, 3: 1}, "a mark that is gone counts as sent"
 
@@ -173,6 +173,7 @@ def test_a_run_under_hold_refuses_damaged_intents_and_one_under_retry_says_so(tm
         jobs = [job("a"), job("b", 1)]
         opened.plan(jobs)
         opened.sent(jobs)
+        opened.mark_sent()
     intents = tmp_path / "out.jsonl.state" / "intents"
     intents.write_bytes(b"")
     for _ in range(2):
@@ -196,6 +197,7 @@ def test_each_loss_of_the_storage_counts_on_from_what_was_known(tmp_path: Path, 
             opened.plan([one])
             planned = marks.read_bytes()
             opened.sent([one])
+            opened.mark_sent()
         marks.write_bytes(planned if number % 2 else begun)  # the power fails
 
 

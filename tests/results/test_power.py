@@ -94,6 +94,7 @@ def test_after_a_power_cut_nothing_synced_is_missing_and_nothing_sent_is_forgott
                 opened.plan(jobs)
                 for one in jobs:
                     opened.sent([one])
+                    opened.mark_sent()
                     platter.sent.add(f"{one.identity.id} {one.key}")
                     platter.remember()
                     journal.write([answer(one, f"{second}")])
@@ -159,6 +160,7 @@ def test_the_marks_are_synced_after_the_results_whose_requests_they_count(
         jobs = [job("a"), job("b", 1)]
         opened.plan(jobs)
         opened.sent(jobs)
+        opened.mark_sent()
         synced.clear()
         journal.write([answer(jobs[0])])
         assert [name for name, _ in synced] == ["out.jsonl", "marks"]

@@ -15,7 +15,7 @@ from llmbatch.batches.chunks import ChunkLimits, Chunks
 from llmbatch.batches.sizes import SHARE, BatchSizes
 from llmbatch.core.errand import Errand, FilePart
 from llmbatch.core.errors import LlmbatchError
-from llmbatch.core.exchange import Reply
+from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import AlreadyDone, InvalidRecord
@@ -286,11 +286,16 @@ class BatchRun:
                 hold=self._hold,
                 servers=("",),
             )
+
+            def reply(request: Request, number: int) -> tuple[float, Reply]:
+                store.mark_sent()
+                return 0.01, answer()
+
             self.pipeline = Pipeline(
                 input=Records(store, self._jobs, hold=self._hold),
                 sink=journal,
                 dispatch=dispatch,
-                open_lane=lambda: ScriptedLane(lambda request, n: (0.01, answer()), self.world),
+                open_lane=lambda: ScriptedLane(reply, self.world),
                 workers=4,
                 batch=64,
                 clock=LoopClock(),

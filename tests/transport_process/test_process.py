@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from llmbatch.codec.schema import compiled
-from llmbatch.core.errors import LlmbatchError, UsageError
+from llmbatch.core.errors import LlmbatchError, OutputError, UsageError
 from llmbatch.core.exchange import Expected, RateLimits, Request
 from llmbatch.core.fault import Fault, Kind
 from llmbatch.core.outcome import Completion, UnusableAnswer
@@ -113,6 +113,33 @@ def test_replies_come_back_to_the_lane_that_asked_over_connections_that_are_kept
                 assert all(one.request_id == "r" for one in answers)
             assert server.connections == 3
             assert all(b"authorization: Bearer key" in request for request in server.requests)
+
+    with spawn_transport() as wire:
+        asyncio.run(asked(wire))
+
+
+def test_requests_of_which_it_cannot_be_marked_that_they_leave_do_not_leave_and_others_do() -> None:
+    full = [True]
+
+    def mark_sent() -> None:
+        if full[0]:
+            raise OutputError("no space left on device")
+
+    async def asked(wire: TransportProcess) -> None:
+        async with serving() as server:
+            full[0] = False
+            settings = replace(SETTINGS, base_urls=(server.url,))
+            async with wire.connected(settings, log=None, lost=lost_nothing, mark_sent=mark_sent):
+                lanes = [wire.lane() for _ in range(3)]
+                full[0] = True
+                wire.renew({"authorization": "Bearer new"})
+                asked = [heard(lane, order(b"{}")) for lane in lanes]
+                refused = await asyncio.gather(*asked, return_exceptions=True)
+                assert [type(one) for one in refused] == [OutputError] * 3
+                full[0] = False
+                assert isinstance(await heard(lanes[0], order(b"{}")), Completion)
+                (request,) = server.requests
+                assert b"authorization: Bearer new" in request
 
     with spawn_transport() as wire:
         asyncio.run(asked(wire))

@@ -245,6 +245,7 @@ class _Parts:
             notify=notify,
             ordered=settings.output.ordered and settings.output.path is None,
             marks=output.store,
+            sink_is_brief=output.sink is output.journal,
             batches=self._batches(policy, budget, notify, notice),
         )
 

@@ -1,7 +1,8 @@
-"""Runs blocking calls on a thread of their own, which costs less than the thread pool of anyio."""
+"""Runs blocking calls on a thread of their own, which costs less than the pool of anyio, or on none while brief."""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,12 @@ import anyio
 from llmbatch.core.cpu import use_batch_scheduling
 from llmbatch.core.thread import start_thread
 
-__all__ = ["Offload"]
+__all__ = ["Offload", "WhileBrief"]
+
+BRIEF = 0.01
+"""The most seconds of a brief call: about as long as a thread keeps Python's lock from the loop anyway."""
+RARELY = 100
+"""After a call that was not brief, the loop makes none for so many times as long."""
 
 
 class Offload:
@@ -51,6 +57,31 @@ class Offload:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_tell, done, result, failure)
             del call, function, args, done, result, failure  # or a batch would live until the next call
+
+
+class WhileBrief:
+    """Makes calls on the loop while they are brief, and hands them to a thread while they are not.
+
+    Handing over costs more CPU than a brief call, since the thread and the loop take Python's lock from each other. A
+    disk that stalls holds up the loop once, and all in all for a hundredth of the time at most.
+    """
+
+    def __init__(self, offload: Callable[..., Awaitable[Any]], monotonic: Callable[[], float]) -> None:
+        self._offload = offload
+        self._monotonic = monotonic
+        self._again_at = -math.inf
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns, or raise what it raises."""
+        began = self._monotonic()
+        if began < self._again_at:
+            return await self._offload(function, *args)
+        try:
+            return function(*args)
+        finally:
+            ended = self._monotonic()
+            if ended - began > BRIEF:
+                self._again_at = ended + RARELY * (ended - began)
 
 
 def _tell(done: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

@@ -16,7 +16,7 @@ from llmbatch.core.outcome import AlreadyDone, InvalidRecord, Outcome
 from llmbatch.core.ports import Input, IntentLog, Lane, Observer, Sink
 from llmbatch.engine.dispatch import Dispatch
 from llmbatch.engine.explain import waits
-from llmbatch.engine.offload import Offload
+from llmbatch.engine.offload import Offload, WhileBrief
 from llmbatch.engine.pool import Pool
 from llmbatch.engine.ports import Batches, Live
 from llmbatch.engine.reorder import Reorder
@@ -46,7 +46,10 @@ class Progress:
 
 
 class Pipeline:
-    """Runs jobs from an input to a sink. `stop` may be called from anywhere on the loop, more than once."""
+    """Runs jobs from an input to a sink. `stop` may be called from anywhere on the loop, more than once.
+
+    `sink_is_brief` says that writing usually takes no longer than a disk does; a reader of stdout may take for ever.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Pipeline:
         ordered: bool = False,
         marks: IntentLog | None = None,
         offload: RunInThread | None = None,
+        sink_is_brief: bool = False,
         batches: Batches | None = None,
     ) -> None:
         self.batches = batches
@@ -75,18 +79,22 @@ class Pipeline:
         self._clock = clock
         self._reading, self._writing = Offload(), Offload()
         self._offload = offload or self._reading.run
+        write = WhileBrief(self._writing.run, clock.monotonic).run if sink_is_brief else self._writing.run
         self._reorder = Reorder() if ordered else None
         self._room = asyncio.Event()
         self._ahead = 1
         self._wants_room = False
         """The feeder waits for room."""
+        self._loop = asyncio.get_running_loop()
+        self._looks = False
+        """A look at what changed is due."""
         self._stopping = False
         self._workers_scope: anyio.CancelScope | None = None
         self.writer = Writer(
             sink,
             batch=batch,
             notify=notify if batches is None else self._finished,
-            offload=offload or self._writing.run,
+            offload=offload or write,
             fail=self._output_failed,
             changed=self._room.set if batches is None else self._wrote,
             reorder=self._reorder,
@@ -224,6 +232,13 @@ class Pipeline:
             self.stop(dispatch.stop, grace=math.inf)
         if dispatch.skipped:
             self._skip()
+        if not self._looks:
+            self._looks = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Look, once for all that changed in an iteration of the loop, whether more may be read, or all is done."""
+        self._looks = False
         if self._wants_room and self._has_room():
             self._room.set()
         self._note_idle()

@@ -1,4 +1,4 @@
-"""Writes outcomes to the sink, in batches, off the event loop."""
+"""Writes outcomes to the sink, in batches; what takes long is done off the event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ from llmbatch.engine.reorder import Reorder
 __all__ = ["RunInThread", "Writer"]
 
 RunInThread = Callable[..., Awaitable[Any]]
-"""Runs a blocking function in a thread and returns what it returns."""
+"""Runs a function that may block, in a thread if it does, and returns what it returns."""
 
 GATHER = 0.005
 """Seconds between two batches that are not full, since each costs a switch to a thread. An outcome after a pause is

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from llmbatch.engine.offload import Offload
+from llmbatch.engine.offload import BRIEF, RARELY, Offload, WhileBrief
 
 PATIENCE = 20.0
 
@@ -125,3 +125,24 @@ def test_it_ends_with_its_context() -> None:
     while seen[0] in sys._current_frames():
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def test_brief_calls_are_made_on_the_loop_and_after_a_long_one_a_thread_makes_them_for_a_time() -> None:
+    now = [0.0]
+
+    def call(seconds: float) -> int:
+        now[0] += seconds
+        return threading.get_ident()
+
+    async def use(thread: Offload) -> None:
+        here, brief = threading.get_ident(), WhileBrief(thread.run, lambda: now[0])
+        assert [await brief.run(call, BRIEF / 2) for _ in range(3)] == [here] * 3
+        assert await brief.run(call, 2 * BRIEF) == here
+        until = now[0] + RARELY * 2 * BRIEF
+        while now[0] < until:
+            assert await brief.run(call, BRIEF / 2) != here
+        assert await brief.run(call, BRIEF / 2) == here
+        with pytest.raises(ZeroDivisionError):
+            await brief.run(divmod, 1, 0)
+
+    within(use)

@@ -146,7 +146,8 @@ class Retries:
             if since is not None and now - since < self._patience.wait_ready:
                 gate.probe_no_later_than(now + READY_PROBE, now)
                 return
-            if unreachable and queue.gate.refusals_in_row > self._policy.retries and not ending:
+            alone = gate.in_flight <= 1  # others may be connected already
+            if unreachable and alone and queue.gate.refusals_in_row > self._policy.retries and not ending:
                 step.stop = step.stop or gave_up(fault, queue.route)
         if since is not None and now - since > self._patience.max_outage:
             step.stop = step.stop or outage(fault, self._patience.max_outage)

@@ -6,12 +6,14 @@ from llmbatch.core.exchange import Request
 
 __all__ = ["CircuitBreaker"]
 
-FACTOR, LONGEST = 2.5, 30.0
-"""Each probe that is refused multiplies the wait for the next, up to so many seconds."""
+SHARE, LONGEST = 0.7, 30.0
+"""The next probe waits for at most this part of the time since the first refusal, up to so many seconds: what it loses
+is a part of what the outage took anyway."""
 STRICT = 2
-"""After so many refusals in a row a probe must bring an answer; before, it is enough that no refusal comes in time."""
-FRACTION = 8
-"""After a pause the requests in flight grow from this part of the limit: three round trips."""
+"""After so many refusals in a row requests return in a slow start, and a server that was not there answers first."""
+DOUBLING, RETURNS = 0.15, 3.0
+"""The least seconds in which departures double then; and in how many times as long as a refusal takes, so that there is
+time for it to come."""
 SPREAD = 1.5
 """Requests leave so much faster than they come back, instead of all at once."""
 BORNE = 0.25
@@ -25,8 +27,9 @@ TOGETHER = 0.005
 class CircuitBreaker:
     """The pause of one route. While it is not `active`, requests leave as usual.
 
-    A refusal is quick and an answer is not: a probe that is in flight for twice as long as the last refusal took was
-    admitted, and the others may follow. Once a probe was refused too, only an answer counts.
+    A refusal is quick and an answer is not: a probe that is in flight for longer than the last refusal took was
+    admitted, and the others may follow, in a slow start if a probe was refused too. A server that was not there must
+    answer its probe first.
     """
 
     def __repr__(self) -> str:
@@ -43,12 +46,20 @@ class CircuitBreaker:
         self.awaits_probe = False
         self.named_wait = False
         """Whether the last refusal said how long to wait."""
-        self._strict = False
-        self._patience = 0.0
-        self._allowed = math.inf
+        self._took = 0.0
+        """Seconds that the last refusal took."""
+        self._began = 0.0
+        """When the first refusal in the row came."""
+        self._lost = False
+        """Whether the server was not there."""
+        self._slowly = False
+        """Whether requests follow the probe in a slow start."""
+        self._departures = math.inf
+        """Requests that left since the pause, the probe included; infinite once they leave as usual."""
+        self._others = 0
+        """Requests that were in flight when the probe left."""
         self.slowdown = 1.0
         """How many times slower than usual requests leave, because they were refused again and again."""
-        self._gap = 0.0
         self._round_trip = 0.0
         self._next = -math.inf
         self._refused_at = -math.inf
@@ -70,58 +81,66 @@ class CircuitBreaker:
             return "parked, one probe comes next"
         if self.probe is not None:
             return "parked, one probe on its way"
-        return "growing back after a pause" if self._allowed < math.inf else None
+        return "growing back after a pause" if self._departures < math.inf else None
+
+    @property
+    def _must_answer(self) -> bool:
+        """Whether silence of the probe shows nothing."""
+        return self.probe is not None and self._lost and self.refusals_in_row >= STRICT
 
     def allowed(self, limit: int) -> int:
         """Return how many requests may be in flight."""
-        if self.awaits_probe or (self.probe is not None and self._strict):
+        if self.awaits_probe or self._must_answer:
             return 1
-        return min(limit, int(self._allowed)) if self._allowed < math.inf else limit
+        return min(limit, self._others + int(self._departures) + 1) if self._departures < math.inf else limit
 
-    def opens(self, in_flight: int) -> float:
+    def opens(self) -> float:
         """Return when a request may leave; infinity for "when another one ends"."""
-        if not self.awaits_probe:
-            if self.probe is not None and self._strict:
-                return math.inf
-            if in_flight >= self._allowed:
-                return math.inf
-        return max(self.closed_until, self._next - TOGETHER)
+        return math.inf if self._must_answer else max(self.closed_until, self._next - TOGETHER)
 
     def departed(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
         """Note a departure; True when it shows that a probe was admitted, and the pause is over."""
-        over = False
         if self.awaits_probe:
             self.awaits_probe = False
             self.probe = request
-            self.closed_until = now if self._strict else now + self._patience
-            if self._strict or not self._round_trip:
-                self._allowed = max(1.0, in_flight, limit / FRACTION)
-        else:
-            if self.probe is not None:
-                self.probe = None
-                self.refusals_in_row, over = 0, True
-            self._next = max(now, self._next) + self._gap * self.slowdown
+            self.closed_until = now + 1.5 * self._took + 0.02
+            if self._slowly or not self._round_trip:
+                self._departures, self._others = 1.0, in_flight
+            return False
+        over = self.probe is not None
+        if over:
+            self.probe = None
+            self.refusals_in_row = 0
+        gap = self._round_trip / (SPREAD * max(1.0, limit))
+        if self._refused_at == -math.inf:
+            gap = min(gap, BORNE / limit)
+        if self._departures < math.inf:
+            self._departures += 1.0
+            gap = max(gap, self._doubling / (math.log(2.0) * self._departures))
+            if self._departures >= limit:
+                self._departures = math.inf
+        self._next = max(now, self._next) + gap * self.slowdown
         return over
 
     def succeeded(self, now: float, round_trip: float, limit: int, *, adaptive: bool, growing: bool) -> bool:
         """Note an answer; True when it is the first after a pause. `growing` says that the limit itself still grows."""
         self._round_trip += 0.1 * (round_trip - self._round_trip) if self._round_trip else round_trip
-        first = False
         # A request that left before the refusal says nothing about the time after it.
-        if now - round_trip > self._refused_at and not self.awaits_probe:
-            first = self.refusals_in_row > 0
-            self.refusals_in_row = 0
-            self.probe = None
-            self.slowdown = max(1.0, 0.9 * self.slowdown)
-            self.closed_until = min(self.closed_until, now)
-            self._allowed += 1.0
-            if self._allowed >= limit:
-                self._allowed = math.inf
-                self.active = adaptive and (growing or self._round_trip >= SLOW)
-        self._gap = self._round_trip / (SPREAD * max(1.0, min(limit, self._allowed)))
-        if self._refused_at == -math.inf:
-            self._gap = min(self._gap, BORNE / limit)
+        if now - round_trip <= self._refused_at or self.awaits_probe:
+            return False
+        first = self.refusals_in_row > 0
+        self.refusals_in_row = 0
+        self.probe = None
+        self.slowdown = max(1.0, 0.9 * self.slowdown)
+        self.closed_until = min(self.closed_until, now)
+        if self._departures == math.inf:
+            self.active = adaptive and (growing or self._round_trip >= SLOW)
         return first
+
+    @property
+    def _doubling(self) -> float:
+        """The seconds in which departures double, at most a round trip."""
+        return min(max(DOUBLING, RETURNS * self._took), max(DOUBLING, self._round_trip or math.inf))
 
     def refused(
         self,
@@ -147,15 +166,17 @@ class CircuitBreaker:
                 self.closed_until = max(self.closed_until, now + asked)
             return False
         self.active = True
+        if not self.refusals_in_row:
+            self._began = now
         self.refusals_in_row += 1
         self.probe = None
         self.awaits_probe = True
         self._refused_at = now
-        self._strict = lost or (self.refusals_in_row >= STRICT and not quick)
-        self._patience = 1.5 * took + 0.02
-        # A server that names a time is believed at first.
-        times = self.refusals_in_row - (STRICT + 1 if self.named_wait else 1)
-        wait = min(LONGEST, (asked or base) * FACTOR ** min(max(0, times), 16)) * (0.5 + 0.5 * draw)
+        self._took, self._lost = took, lost
+        self._slowly = self.refusals_in_row >= STRICT and not quick
+        wait = asked or base
+        if not self.named_wait or self.refusals_in_row > STRICT + 1:  # a server that names a time is believed at first
+            wait = min(LONGEST, wait + SHARE * (now - self._began)) * (0.5 + 0.5 * draw)
         self.closed_until = now + max(asked, wait)
         return True
 
@@ -168,9 +189,9 @@ class CircuitBreaker:
         """Let all requests pass again."""
         self.refusals_in_row = 0
         self.probe = None
-        self.awaits_probe = self._strict = False
+        self.awaits_probe = self._slowly = self._lost = False
         self.closed_until = min(self.closed_until, now)
-        self._allowed = math.inf
+        self._departures = math.inf
         self.slowdown = 1.0
 
     def give_up_probe(self) -> None:

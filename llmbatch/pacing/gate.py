@@ -115,7 +115,7 @@ class Gate:
             limit.grow_on_silence(now)
             if self.in_flight >= limit.now:
                 return limit.grows_at
-        opens = max(limit.opens, self.breaker.opens(self.in_flight)) if self.breaker.active else limit.opens
+        opens = max(limit.opens, self.breaker.opens()) if self.breaker.active else limit.opens
         if (trial := self.trial) is not None:
             opens = max(opens, trial.opens(self.in_flight))
         if self.requests.binds:
@@ -240,16 +240,20 @@ class Gate:
         """
         self.refusals += 1
         self.limit.bad_news()
-        pattern, lost = self.refusal_pattern, fault.billing is not Billing.THROTTLED
+        pattern = self.refusal_pattern
+        # A connection that is refused may be one too many, which only a lower limit can show.
+        common = fault.billing is not Billing.THROTTLED and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
-        found = pattern.refused(number, self.sent, self.in_flight, lost=lost, growing=growing, level=self.wall.level)
+        found = pattern.refused(
+            number, self.sent, self.in_flight, common=common, growing=growing, level=self.wall.level
+        )
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             self._go_on(request, before, now, growing=growing)
             return None
         self.limit.tolerant = False
         adapts = self.limit.adaptive and not self.requests.guessed
-        if before is Pattern.WALL and adapts and not lost and pattern.is_single and self.breaker.is_open:
+        if before is Pattern.WALL and adapts and not common and pattern.is_single and self.breaker.is_open:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             if self._must_cut(request):
                 self._learn(fault, now)
@@ -299,10 +303,7 @@ class Gate:
             self.refusal_pattern.closed(request.departure, self.sent, self.in_flight)
             if self.outage_since is None:
                 self.outage_since = now
-            if lost:
-                self.wall.unavailable(rate_limited=limited)
-            else:
-                self._learn(fault, now)
+            self._learn(fault, now)
         elif limited and self.breaker.refusals_in_row == 1:
             self.limit.refused_too()
         return max(0.0, self.breaker.closed_until - before)

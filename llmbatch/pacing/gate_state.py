@@ -30,4 +30,4 @@ def _spread_out(gate: Gate, now: float) -> bool:
     trial, breaker = gate.trial, gate.breaker
     if trial is not None and trial.opens(gate.in_flight) > now:
         return True
-    return breaker.active and breaker.opens(gate.in_flight) > now
+    return breaker.active and breaker.opens() > now

@@ -106,20 +106,20 @@ class RefusalPattern:
         sent: int,
         in_flight: int = 64,
         *,
-        lost: bool = False,
+        common: bool = False,
         growing: bool = False,
         level: float = 1.0,
     ) -> Pattern:
         """Note that a departure was refused, after `sent` of them; return the pattern that this makes likely.
 
-        `lost` says that nobody answered at all, `growing` that the load rises. `level` is the load as a part of what
-        was in flight when the wall was found.
+        `common` says that all would be refused alike, `growing` that the load rises. `level` is the load as a part of
+        what was in flight when the wall was found.
         """
         self._refused.append(departure)
         self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
         trickle = self.pattern is Pattern.WALL and level <= TRICKLE
-        if lost or (self._exceeds() and not trickle) or len(self._refused) == sent:
-            self._wall(sent, blind=lost or sent < ALLOWED[1])
+        if common or (self._exceeds() and not trickle) or len(self._refused) == sent:
+            self._wall(sent, blind=common or sent < ALLOWED[1])
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)
             if recent[0] >= PROOF:

@@ -20,6 +20,9 @@ STEP = 0.9
 MINUTE = 60.0
 ROOM = 1.25
 """How much more may be in flight than a rate needs on average."""
+HALF = 0.5
+"""A probe that is refused beside less than this part of what was in flight at the first refusal shows that it was not
+too much."""
 AS_MANY = 0.8
 """A refusal at this part of what was refused before is explained by what is in flight, and shows no rate."""
 
@@ -41,6 +44,9 @@ class Wall:
         """How many were in flight when it was found last, or when the last trial began."""
         self._load_rate = 0.0
         """How many a second were admitted when it was found last."""
+        self._crowd, self._before, self._started = 0, 0, False
+        """How many were in flight at the first of the last refusals in a row, how many were allowed to be, and whether
+        that grew."""
         self._rate_limited = False
         """Whether the last refusal named a rate as its reason."""
         self._paced_at = -math.inf
@@ -78,18 +84,18 @@ class Wall:
         if not limit.adaptive:
             return
         alone = self._breaker.refusals_in_row > 1
+        if not alone:
+            self._crowd, self._before, self._started = others, limit.now, limit.starting
         paced = self._requests.guessed and others < limit.now - 1
         if rate_limited:
             self._learn_rate(now, sent, refusals, others, alone=alone)
         if alone:
-            if rate_limited and not self._requests.guessed:
+            if others < HALF * self._crowd:
+                limit.resume(self._before, clear=self._started)  # so few cannot be too many
+            elif rate_limited and not self._requests.guessed:
                 limit.refused_alone(others)
         elif not paced:
             limit.refused(now, max(QUICK, self._breaker.closed_until - now), others)
-
-    def unavailable(self, *, rate_limited: bool) -> None:
-        """Note a pause because nobody answered, which shows nothing about a rate."""
-        self._rate_limited = rate_limited
 
     def reopened(self, now: float) -> None:
         """Learn from a pause with refused probes, which is over now."""

@@ -49,7 +49,7 @@ def test_refusals_that_vanish_with_the_load_are_never_scattered(seed: int) -> No
 
 
 def test_a_server_that_nobody_can_reach_is_a_wall_at_once() -> None:
-    assert RefusalPattern().refused(70, 80, lost=True) is Pattern.WALL
+    assert RefusalPattern().refused(70, 80, common=True) is Pattern.WALL
 
 
 def test_refusals_that_stay_few_while_the_load_doubles_are_scattered() -> None:

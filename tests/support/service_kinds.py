@@ -134,6 +134,10 @@ def from_nothing(seed: int, stretch: float) -> Model:
     return Service(Concurrency(slots), latency=log_normal(0.8 * stretch, 0.3), seed=seed, refusal=error(503))
 
 
+def away(*spans: tuple[float, float], result: Reply | Fault) -> list[Outage]:
+    return [Outage(since, until, result, AT_ONCE) for since, until in spans]
+
+
 KINDS = {
     "thirty answers of 10 s": plain(30, 10.0, best=(32,)),
     "a thousand of 5 s": plain(1000, 5.0, best=(256,)),
@@ -151,6 +155,12 @@ KINDS = {
     "a queue before 16 slots": Kind(600, queue, (20, 256)),
     "batches that fill up": plain(1000, 1.0, best=(192, 256), slows=lambda now, in_flight: 1 + in_flight / 40),
     "a slow replica of four": Kind(800, replicas, (64, 80)),
+    "connections refused beyond fifty": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=UNREACHABLE),
+    "an outage of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(503))),
+    "two seconds away in fifteen": plain(
+        2000, 1.0, best=(256,), outages=away(*((15 * n + 8, 15 * n + 10) for n in range(200)), result=error(503))
+    ),
+    "a hundred in each minute": plain(300, 2.0, lambda: FixedWindow(100, 20.0), best=(24, 128, 256)),
 }
 OTHERS = {
     "20 a second in 25 slots": plain(800, 1.2, lambda: BurstBucket(1200, 10), lambda: Concurrency(25), best=(24,)),
@@ -212,16 +222,11 @@ class Block:
         return AT_ONCE, error(429, retry_after=str(math.ceil(self._until - now)))
 
 
-def away(*spans: tuple[float, float], result: Reply | Fault) -> list[Outage]:
-    return [Outage(since, until, result, AT_ONCE) for since, until in spans]
-
-
 SLOWER = {
     "a hundred of 5 s": plain(100, 5.0, best=(96, 128)),
     "5 % refused at random": unlucky(1500, 0.5, 0.05, (192, 256)),
     "5 % overloaded at random": unlucky(1500, 0.5, 0.05, (192, 256), status=503),
     "5 % refused at random, named 1 s": unlucky(1500, 0.5, 0.05, (192, 256), retry_after="1"),
-    "a hundred in each minute": plain(300, 2.0, lambda: FixedWindow(100, 20.0), best=(24, 128, 256)),
     "five hundred of 0.33 s": plain(500, 0.33, best=(256,)),
     "sixty of 0.4 s": plain(60, 0.4, best=(64,)),
     "15 % overloaded at random": unlucky(1500, 0.5, 0.15, (256,), status=529),
@@ -236,12 +241,7 @@ SLOWER = {
     "a slow replica of four, chosen at random": Kind(
         1000, lambda seed, stretch: AtRandom(stretch, seed), (96, 128, 192)
     ),
-    "connections refused beyond fifty": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=UNREACHABLE),
-    "an outage of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(503))),
     "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
-    "two seconds away in fifteen": plain(
-        2000, 1.0, best=(256,), outages=away(*((15 * n + 8, 15 * n + 10) for n in range(200)), result=error(503))
-    ),
     "a block of half a minute": Kind(600, lambda seed, stretch: Block(stretch, 120, seed), (4, 8, 32)),
     "answers that slow down more than they gain": plain(
         800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2

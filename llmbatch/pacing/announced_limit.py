@@ -13,6 +13,8 @@ SHORT = 60.0, 1.0, 10.0
 PERIODS = *SHORT, 3600.0, 86400.0
 """Periods of limits in seconds, likely ones first: Azure's and Mistral's may be short, Groq's for requests is a day."""
 MINUTE = 60.0
+MUCH = 0.25
+"""The part of a bucket that is more than others are likely to have used since it was announced."""
 ROUNDED, LIKE = 1.1, 0.15
 """How far a reset may be from what a meaning predicts: servers round it, in seconds and as a part of it."""
 
@@ -73,9 +75,15 @@ class AnnouncedLimit:
                 self._ends = now + self._longest_reset  # the next window, until it is announced
 
     def refused(self, now: float) -> None:
-        """Note that the server refused for its pace what it had announced to be left."""
-        if self._size and self._refilled(now) >= 1.0:
+        """Note that the server refused a request for its pace: nothing is left, since others use the limit too.
+
+        Where much should be left, it is not this limit that was enforced.
+        """
+        level = self._refilled(now)
+        if self._size and level >= MUCH * self._size:
             self.contradicted = True
+        elif level > 0.0:
+            self._level, self._at = 0.0, now
 
     def learn(
         self, limit: float | None, left: float | None, reset: float | None, *, now: float, age: float, since: float

@@ -119,6 +119,17 @@ def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:
     assert bucket.opens(0.0, 1.0) >= 0.5, "ten have left, ten a second may"
 
 
+def test_a_refusal_of_the_little_that_should_be_left_shows_that_others_use_the_limit() -> None:
+    bucket = TokenBucket()
+    bucket.learn(600.0, 599.0, 0.0, reset=0.1)
+    bucket.learn(600.0, 100.0, 0.0, reset=50.0)
+
+    bucket.refused(0.0)
+
+    assert bucket.opens(0.0, 1.0) == pytest.approx(0.1)
+    assert bucket.opens(5.0, 40.0) <= 5.0, "what came back may leave at once"
+
+
 def test_a_refusal_of_what_was_used_up_contradicts_nothing() -> None:
     bucket = TokenBucket()
     bucket.learn(600.0, 1.0, 0.0, reset=59.9)

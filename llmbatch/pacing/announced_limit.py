@@ -28,7 +28,9 @@ class AnnouncedLimit:
         self._size = 0.0
         """The size of the bucket: the most that ever remained, and the request to which that was announced."""
         self._ends: float | None = None
-        """When the window ends, if it is one."""
+        """When the window ends at the latest, if it is one."""
+        self._began = -math.inf
+        """When it began."""
         self._level = math.inf
         self._at = 0.0
         self._longest_reset = 0.0
@@ -72,7 +74,7 @@ class AnnouncedLimit:
             self._level = self._refilled(now) - amount
             self._at = now
             if self._ends is not None and now >= self._ends:
-                self._ends = now + self._longest_reset  # the next window, until it is announced
+                self._began, self._ends = self._ends, now + self._longest_reset  # the next one, until it is announced
 
     def refused(self, now: float) -> None:
         """Note that the server refused a request for its pace: nothing is left, since others use the limit too.
@@ -86,45 +88,67 @@ class AnnouncedLimit:
             self._level, self._at = 0.0, now
 
     def learn(
-        self, limit: float | None, left: float | None, reset: float | None, *, now: float, age: float, since: float
+        self,
+        limit: float | None,
+        left: float | None,
+        reset: float | None,
+        *,
+        now: float,
+        age: float,
+        since: float,
+        exact: bool = True,
     ) -> None:
-        """Learn from an announcement to a request that left `age` seconds ago, and `since` units after it."""
+        """Learn from an announcement to a request that left `age` seconds ago, and `since` units after it.
+
+        Some servers count when the request comes, others when the answer leaves: what is left is between both. `exact`
+        says that units are counted, and not estimated as tokens are.
+        """
         if limit is not None:
             self._limit = limit
         if left is None or self._limit == math.inf:
             return
         left = min(left, self._limit)
         self._size = min(self._limit, max(self._size, left + 1.0))
-        level, ends = self._refilled(now), self._ends
+        level = self._refilled(now)
         if reset is not None:
-            self._interpret(left, reset, now - age)
-        if self._ends is None:
-            level = min(level, left + age * self._limit / self._period - since)
-        elif ends is not None and self._ends > ends + ROUNDED:
-            level = left - since  # another window
-        elif reset is None or now - age + reset >= self._ends - ROUNDED:
-            level = min(level, left - since)
+            first, last, ends = now - age + reset, now + reset, self._ends
+            in_window = ends is not None and first - ROUNDED <= ends <= last + ROUNDED
+            if not in_window and (self._means_bucket(left, reset) or not self._runs_down(reset, now - age)):
+                self._ends = None
+            elif first <= self._began + ROUNDED:
+                return  # that window has ended
+            elif ends is not None and first > ends + ROUNDED:
+                self._began, self._ends, level = now - age, last, left - since
+            else:
+                self._ends = last if ends is None else min(ends, last)
+        came_back = age * self._limit / self._period if self._ends is None else 0.0
+        at_departure = left + came_back - since
+        if exact and self._level < math.inf:
+            level = min(max(level, left - since), max(left, at_departure))
+        else:
+            level = min(level, at_departure)
         self._level, self._at = min(self._size, level), now
 
-    def _interpret(self, left: float, reset: float, told: float) -> None:
-        """Find out whether it is a bucket, and of which period, or a window that ends with this reset."""
-        self._longest_reset, ends = max(self._longest_reset, reset), told + reset
-        if self._ends is not None and abs(ends - self._ends) <= ROUNDED:
-            return
+    def _means_bucket(self, left: float, reset: float) -> bool:
+        """Tell whether a reset is the time until a bucket is full, and of which period."""
+        self._longest_reset = max(self._longest_reset, reset)
         longer = self._longest_reset > 1.1 * MINUTE  # else a limit of an hour or a day would be a guess
         for period in dict.fromkeys((self._period, *PERIODS) if longer else SHORT):
             for full in (self._limit, self._size):
                 predicted = (full - left) * period / self._limit
                 if abs(reset - predicted) <= max(ROUNDED, LIKE * predicted) and self._longest_reset <= 1.1 * period:
-                    self._period, self._ends = period, None
-                    return
-        self._period = next(
-            (period for period in PERIODS if MINUTE <= period >= self._longest_reset / 1.1), PERIODS[-1]
-        )
+                    self._period = period
+                    return True
+        longest = max(MINUTE, self._longest_reset / 1.1)
+        self._period = next((period for period in PERIODS if period >= longest), PERIODS[-1])
+        return False
+
+    def _runs_down(self, reset: float, told: float) -> bool:
+        """Tell whether a reset that means no bucket runs down, so that it is the time until a window ends."""
         since, before = self._first = self._first or (told, reset)
         if 2.0 * ROUNDED < told - since < before and abs(reset - before) <= ROUNDED:
             self._is_constant = True
-        self._ends = None if self._is_constant else max(self._ends or ends, ends)
+        return not self._is_constant
 
     def _refilled(self, now: float) -> float:
         if self._ends is not None:

@@ -190,7 +190,8 @@ class Gate:
             (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
             (self.tokens, limits.tokens, limits.tokens_left, limits.tokens_reset, request.taken[1]),
         ):
-            bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - taken)
+            exact = bucket is self.requests
+            bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - taken, exact=exact)
         if self.requests.binds and not known and self.refusals:
             # What was refused before was refused for that rate.
             self.refusal_pattern.forget(self.sent)

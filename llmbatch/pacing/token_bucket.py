@@ -138,13 +138,17 @@ class TokenBucket:
         reset: float | None = None,
         age: float = 0.0,
         since: float = 0.0,
+        exact: bool = True,
     ) -> None:
-        """Learn what the server announced `age` seconds and `since` units ago, unless the user set the rate."""
+        """Learn what the server announced `age` seconds and `since` units ago, unless the user set the rate.
+
+        `exact` says that units are counted, and not estimated as tokens are.
+        """
         if self._named or (rate is None and self._announced is None):
             return
         if self._announced is None:
             self._announced = AnnouncedLimit()
-        self._announced.learn(rate, left, reset, now=now, age=age, since=since)
+        self._announced.learn(rate, left, reset, now=now, age=age, since=since, exact=exact)
         self.rate = self._announced.per_minute
         self.binds = True
         self._guess = None

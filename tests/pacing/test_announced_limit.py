@@ -151,6 +151,19 @@ def test_an_announcement_of_a_window_that_has_ended_changes_nothing() -> None:
     assert limit.opens(14.0, 400.0) <= 14.0
 
 
+@pytest.mark.parametrize("latency", [0.5, 5.0])
+def test_what_a_server_counts_when_the_answer_leaves_is_not_counted_twice(latency: float) -> None:
+    limit, rate = AnnouncedLimit(), 500 / 60.0
+    limit.learn(500.0, 499.0, 0.1, now=0.0, age=0.0, since=0.0)
+    for number in range(1, 301):
+        limit.take(number / 100.0, 1.0)
+        answered = number / 100.0 - latency
+        if answered > 0:
+            left = 499.0 - number + rate * number / 100.0
+            limit.learn(500.0, left, (500 - left) / rate, now=number / 100.0, age=latency, since=100 * latency)
+    assert limit.opens(3.0, 190.0) <= 3.0
+
+
 def test_a_reset_that_does_not_run_down_means_no_window() -> None:
     limit = AnnouncedLimit()
     for second in range(50):

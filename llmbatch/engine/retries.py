@@ -22,6 +22,8 @@ SINGLED_OUT, HOPELESS = 4, 12
 """After so many refusals, while hardly any other job is refused, a job waits on its own; after so many it fails."""
 REFUSED_BACKOFF = 0.5
 """Seconds that bound the first wait of a job that was refused, without a time, while others were not."""
+DOUBLINGS = 5
+"""After so many refusals in a row it does not grow any more: they say nothing about the next attempt."""
 READY_PROBE = 5.0
 """The most seconds until a server that is not ready is asked again."""
 
@@ -161,7 +163,7 @@ class Retries:
         if with_route:
             return 0.0
         refused = job.attempts.refused
-        return backoff(refused[0] if refused is not None else 1, REFUSED_BACKOFF, self._random)
+        return backoff(min(refused[0], DOUBLINGS) if refused is not None else 1, REFUSED_BACKOFF, self._random)
 
 
 def smaller_requests(jobs: Sequence[Job], fault: Fault) -> list[Sequence[Job]]:

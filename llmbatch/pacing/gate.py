@@ -8,7 +8,7 @@ from llmbatch.core.exchange import RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
-from llmbatch.pacing.concurrency_limit import CUT, ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.load_trial import LoadTrial
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
@@ -44,6 +44,8 @@ class Gate:
         self.trial: LoadTrial | None = None
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
+        self._rate_before: float | None = None
+        """The rate per minute that was learned before a trial with more load, which did not keep to it."""
         self._cut_at = 0
         """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
@@ -246,7 +248,13 @@ class Gate:
         common = fault.billing is not Billing.THROTTLED and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
         found = pattern.refused(
-            number, self.sent, self.in_flight, common=common, growing=growing, level=self.wall.level
+            number,
+            self.sent,
+            self.in_flight,
+            common=common,
+            growing=growing,
+            answered=self.answers > 0,
+            level=self.wall.level,
         )
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
@@ -267,18 +275,12 @@ class Gate:
         if before is Pattern.TRIAL:
             self._finish_trial(now)
         elif found is Pattern.TRIAL:
-            self._begin_trial(now, self.wall.rate.recent(now, self.sent - self.refusals))
-        elif before is Pattern.WALL:
-            self._reset(now)
-            self.limit.resume(CUT * self.wall.load)
-            self.limit.tolerate(now)
+            self._begin_trial(now, before)
         elif found is Pattern.UNKNOWN:
             if growing:
                 self.limit.freeze(self.in_flight - 1)
         elif before is Pattern.UNKNOWN:
             self.limit.tolerate(now)
-        elif self.limit.adaptive and self._must_cut(request):
-            self.limit.refused(now, 0.0, self.in_flight - 1)
 
     def _must_cut(self, request: Request) -> bool:
         """Tell whether a refusal asks for less in flight: not of what left before the last cut, nor a usual one."""
@@ -292,8 +294,12 @@ class Gate:
         lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
         asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
         if first:
+            load = self.trial.load if self.trial is not None and self.trial.raises else self.in_flight - 1
+            self.wall.found(now, load, self.sent - self.refusals)
             self.trial = None
-            self.wall.found(now, self.in_flight - 1, self.sent - self.refusals)
+            if self._rate_before is not None:
+                self.requests.guess(self._rate_before, now)
+                self._rate_before = None
         if limited:
             self.requests.refused(now)
             self.tokens.refused(now)
@@ -319,16 +325,26 @@ class Gate:
         self.breaker.reset(now)
         self.outage_since = None
 
-    def _begin_trial(self, now: float, rate: float) -> None:
-        """Send less for a while than is in flight and leaves a second, to see whether the share of refusals falls."""
-        load = max(1, self.in_flight - 1)
-        if not self.requests.binds:
-            load = max(load, self.limit.plateau, int(0.75 * self.wall.load))
+    def _begin_trial(self, now: float, before: Pattern) -> None:
+        """Send less or more for a while, to see whether the share of refusals changes with the load.
+
+        Less is less than is in flight and than the rate at which requests left.
+        """
+        raises, round_trip = self.refusal_pattern.raises, self.limit.round_trip
+        load, rate = max(1, self.in_flight - 1), self.wall.rate.recent(now, self.sent - self.refusals)
+        if raises:
+            load = max(1, min(self.limit.now, self.in_flight))
+            rate = load / round_trip if round_trip else 0.0
+            self._rate_before = self.requests.rate if self.requests.guessed else None
+            self.requests.forget()
+        else:
+            if not self.requests.binds and before is not Pattern.SCATTERED:
+                # What is in flight may be that of a time in which nothing could leave.
+                load = max(load, self.limit.plateau, int(0.75 * self.wall.load))
+            if round_trip:
+                rate = max(rate, MEASURED * load / round_trip)
         self.wall.load = load
-        if self.limit.round_trip:
-            # The rate that was measured may be that of a time in which nothing could leave.
-            rate = max(rate, MEASURED * load / self.limit.round_trip)
-        self.trial = LoadTrial(load, rate)
+        self.trial = LoadTrial(load, rate, raises=raises)
         self.limit.resume(self.trial.most)
         self.breaker.reset(now)
         self.outage_since = None
@@ -338,9 +354,10 @@ class Gate:
         if pattern is Pattern.TRIAL:
             return
         self.trial = None
-        if pattern is Pattern.SCATTERED:
-            self.limit.resume(self.wall.load)
+        if pattern is Pattern.SCATTERED and not self.refusal_pattern.bounded:
+            self.limit.resume(self.wall.load, clear=self.refusal_pattern.raises)
             self.limit.tolerate(now)
             self.requests.forget()
+            self._rate_before = None
         else:
             self.limit.refused(now, 0.0, self.wall.load)

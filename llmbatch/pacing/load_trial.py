@@ -1,20 +1,25 @@
-"""The lower load of a trial: fewer requests in flight, and fewer that leave a second, than before. Pure."""
+"""The load of a trial: fewer requests in flight, and fewer that leave a second, than before; or twice as many. Pure."""
 
 import math
 
-__all__ = ["LoadTrial"]
+__all__ = ["LOAD", "TWICE", "LoadTrial"]
 
 LOAD = 0.85
 """The part of the load that is sent: so much less that a wall refuses next to nothing."""
+TWICE = 2.0
+"""Or so much more that a wall refuses many: a few departures show it."""
 
 
 class LoadTrial:
     """The bounds of one trial. `load` is what was in flight, `rate` what left a second; 0 where that is unknown."""
 
-    def __init__(self, load: int, rate: float) -> None:
-        self.most = max(1, round(LOAD * load))
+    def __init__(self, load: int, rate: float, *, raises: bool = False) -> None:
+        self.load = load
+        self.raises = raises
+        times = TWICE if raises else LOAD
+        self.most = max(1, round(times * load))
         """How many requests may be in flight."""
-        self._gap = 1.0 / (LOAD * rate) if rate else 0.0
+        self._gap = 1.0 / (times * rate) if rate else 0.0
         self._opens = -math.inf
 
     def opens(self, in_flight: int) -> float:

@@ -6,11 +6,12 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
 - Refused in a row, or much more than a quarter of the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
-- Few refusals at a load that does not grow: a TRIAL. The load is lowered by a sixth; if the share of refusals falls, it
-  was a WALL, if not, they are SCATTERED, whichever is twenty times as likely.
+- Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
+  wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
+  times as likely ends the trial.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
-  again, another TRIAL follows (at half the load or less they are SCATTERED), and each time it takes twice as many.
-  They count even where much more than a quarter are refused, if the load is a trickle by then.
+  again, another TRIAL follows, and each time it takes twice as many.
+- More SCATTERED refusals than usual: a TRIAL, for a new share or a load to stay at. Nearly all refused: a WALL.
 
 A departure is a request that left, numbered from 0.
 """
@@ -19,20 +20,23 @@ import math
 from collections import deque
 from enum import Enum
 
+from llmbatch.pacing.load_trial import LOAD, TWICE
 from llmbatch.pacing.usual_share import UsualShare
 
 __all__ = ["Pattern", "RefusalPattern"]
 
-ALLOWED, ALLOWED_WHEN_SCATTERED = (0.25, 3.7), (0.45, 7.0)
+ALLOWED, ALLOWED_WHEN_SCATTERED = (0.25, 3.7), (0.45, 12.0)
 """A wall shows when more than this share was refused, by this many: a cumulative sum (CUSUM). Four in a row are one."""
-RECENT = 60
-"""Departures that the sum goes over."""
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
+SURE_OF_LESS = math.log(3.0)
+"""A trial with more load ends sooner when that is refused."""
 LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
 """An undecided trial ends after this many departures for each request in flight, within these bounds."""
-PROOF, LARGEST_SHARE = 2, 0.35
-"""At least this many refusals are needed to call them scattered, and they must be at most this share."""
+PROOF = 2
+"""At least this many refusals are needed to call them scattered."""
+LARGEST, LARGEST_WHEN_SCATTERED = 0.35, 0.45
+"""They must be at most this share."""
 MANY = 5
 """If more than one in so many is refused during growth, a trial starts before the load has doubled."""
 PRIOR = 1.0, 15.0
@@ -40,15 +44,17 @@ PRIOR = 1.0, 15.0
 STRAY = 0.005
 """The share that a wall refuses even below it, since requests do not all travel equally long."""
 WINDOW = 150
-"""Departures from which a share is measured."""
+"""Departures from which a share is measured, and that the sum goes over."""
+LAGS = 16
+"""Refusals by which it is known how late they come."""
 DOUBTS, OFTEN = 4, 40
 """A trial doubts a wall after this many single refusals, each soon after the last one or at a low load; and what soon
 is, in departures."""
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
-LOW, SUNK, TRICKLE = 0.7, 0.5, 0.35
-"""A load is low at this part of what was in flight when the wall was found; at the second one no trial is needed; at
-the third one a wall does not refuse a quarter."""
+LOW, SUNK = 0.7, 0.5
+"""Parts of what was in flight when a wall was found: at the first one a trial doubles the load, since lowering it would
+show little; at the second one a wall does not refuse a quarter."""
 
 
 class Pattern(Enum):
@@ -67,10 +73,16 @@ class RefusalPattern:
         self.pattern = Pattern.UNKNOWN
         self.is_single = False
         """Whether the last refusal was one by itself: what left just before and after it was not refused."""
+        self.raises = False
+        """Whether the last trial is one with more load, and not with less."""
+        self.bounded = False
+        """Whether the last trial showed that more load than its lower one is refused, beside the usual share."""
         self.due: float = math.inf
         """The number of departures after which a trial is looked at again."""
         self._refused: deque[int] = deque(maxlen=2 * LONGEST)
         """The last departures that were refused, in the order in which the refusals came."""
+        self._lags: deque[int] = deque([0], maxlen=LAGS)
+        """How many had left when each of the last refusals came, since the departure that was refused."""
         self._usual = UsualShare(self._refused)
         self._allowed = ALLOWED
         self._begin = 0
@@ -79,6 +91,8 @@ class RefusalPattern:
         """How many were in flight at the first refusals during growth."""
         self._before = 0, 0
         """How many were refused before the trial, and of how many."""
+        self._share_known = False
+        """Whether refusals were scattered before the trial."""
         self._most = 0
         """The most departures that a trial takes."""
         self._blind = False
@@ -108,44 +122,45 @@ class RefusalPattern:
         *,
         common: bool = False,
         growing: bool = False,
+        answered: bool = True,
         level: float = 1.0,
     ) -> Pattern:
         """Note that a departure was refused, after `sent` of them; return the pattern that this makes likely.
 
-        `common` says that all would be refused alike, `growing` that the load rises. `level` is the load as a part of
-        what was in flight when the wall was found.
+        `common` says that all would be refused alike, `growing` that the load rises, `answered` that others were
+        answered. `level` is the load as a part of what was in flight when the wall was found.
         """
         self._refused.append(departure)
+        self._lags.append(sent - departure)
         self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
-        trickle = self.pattern is Pattern.WALL and level <= TRICKLE
-        if common or (self._exceeds() and not trickle) or len(self._refused) == sent:
+        low = self.pattern is Pattern.WALL and level <= SUNK
+        if common or (not low and self._exceeds()) or len(self._refused) == sent:
             self._wall(sent, blind=common or sent < ALLOWED[1])
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)
             if recent[0] >= PROOF:
                 if not growing or MANY * recent[0] > recent[1]:
-                    self._start(sent, in_flight, recent)
+                    self._start(sent, in_flight, recent, raises=growing and answered)
                 elif not self._load:
                     self._load = in_flight
                 elif recent[0] >= 2 * PROOF and in_flight >= 2 * self._load:
                     self._scatter(sent, recent)
         elif self.pattern is Pattern.TRIAL:
-            if self._odds(departure + 1) >= SURE:
+            odds = self._odds(departure + 1)
+            if odds >= SURE or (self.raises and odds <= -SURE_OF_LESS):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
             if self._is_doubtful(departure, sent, level):
                 self._patience *= 2
-                if self._sure and level > SUNK:
-                    self._start(sent, in_flight, self._recent(sent))
-                else:
-                    self._scatter(sent, self._recent(sent))
-        elif (recent := self._recent(sent))[0] > 2 * self.share * recent[1] + 4:
-            self._start(sent, in_flight, recent)
+                self._start(sent, in_flight, self._recent(sent), raises=level <= LOW)
+        elif departure >= self._begin and (begins := self._usual.exceeded(departure, sent, in_flight)) is not None:
+            end = departure + 1
+            self._start(sent, in_flight, (self._among(begins, end), end - begins), raises=growing)
         return self.pattern
 
     def exceeds_share(self, sent: int, in_flight: int) -> bool:
         """Tell whether the last refusal asks for less load, since more are refused than the usual share."""
-        return self._usual.exceeded(self._refused[-1], sent, in_flight)
+        return self._usual.exceeded(self._refused[-1], sent, in_flight) is not None
 
     def closed(self, departure: int, sent: int, in_flight: int) -> None:
         """Note that the route pauses after the refusal of a departure, and then sends less."""
@@ -163,41 +178,61 @@ class RefusalPattern:
 
     def finish(self, sent: int) -> Pattern:
         """End the trial, if it shows something by now; return the pattern."""
-        end = self._begin + (sent - self._begin) * 8 // 9  # it is not known yet whether the last ones are refused
+        end = max(self._begin, sent - max(self._lags))  # it is not known yet whether the last ones are refused
         count, of = self._among(self._begin, end), end - self._begin
-        odds, bearable = self._odds(end), count <= LARGEST_SHARE * of
-        if of < self._most and (abs(odds) < SURE or (of < FEWEST and not bearable)):
+        odds, most = self._odds(end), LARGEST_WHEN_SCATTERED if self._share_known else LARGEST
+        bearable = self.raises or count <= most * of
+        if of < self._most and (
+            -(SURE_OF_LESS if self.raises else SURE) < odds < SURE or (of < FEWEST and not bearable)
+        ):
             self.due = sent + 5
-        elif count >= PROOF and odds > 0 and bearable:
-            self._patience = DOUBTS
-            self._scatter(sent, (count, of))
+        elif self.raises and odds > 0:
+            self._scatter(sent, (self._before[0] + count, self._before[1] + of))
+        elif self.raises and self._share_known:
+            self._scatter(sent, None, bounded=True)
+        elif not self.raises and bearable and count >= PROOF and (odds > 0 or self._share_known):
+            self._scatter(sent, (count, of), bounded=odds <= 0)
         else:
-            self._wall(sent, blind=False, sure=odds <= -SURE or not bearable)
+            self._wall(sent, blind=False, sure=self.raises or odds <= -SURE or not bearable)
         return self.pattern
 
     def _odds(self, end: int) -> float:
         """Return the logarithm of a likelihood ratio: that the trial has the share from before, or a wall's.
 
-        The share from before has the distribution that the refusals before the trial show (a beta distribution). Below
-        a wall the share is at most its square.
+        The share from before has the distribution that the refusals before the trial show (a beta distribution). A wall
+        admits as many as before, of fewer or of twice as many departures; below it the share is at most the square.
         """
         count, of = self._among(self._begin, end), end - self._begin
         if of <= 0:
             return 0.0
-        refused, passed = self._before[0] + PRIOR[0], self._before[1] - self._before[0] + PRIOR[1]
-        same = _log_beta(refused + count, passed + of - count) - _log_beta(refused, passed)
+        refused, passed = self._prior()
         before = refused / (refused + passed)
-        share = max(STRAY, min(count / of, before * before))
+        if self.raises:
+            share = 1.0 - (1.0 - before) / TWICE
+            return count * math.log(before / share) + (of - count) * math.log((1.0 - before) / (1.0 - share))
+        same = _log_beta(refused + count, passed + of - count) - _log_beta(refused, passed)
+        share = max(STRAY, min(count / of, max(before * before, 1.0 - (1.0 - before) / LOAD)))
         return same - count * math.log(share) - (of - count) * math.log1p(-share)
+
+    def _prior(self) -> tuple[float, float]:
+        """Return what is known of the share from before the trial: as if so many were refused, and so many not."""
+        return self._before[0] + PRIOR[0], self._before[1] - self._before[0] + PRIOR[1]
 
     def _exceeds(self) -> bool:
         """Tell whether so many of the last departures were refused that there must be a wall."""
+        since, last = 0, max(self._refused)
+        if self.pattern is Pattern.TRIAL and self.raises:
+            refused, passed = self._prior()
+            return self._usual.all_refused(last, since, refused / (refused + passed))
+        if self.pattern is Pattern.SCATTERED or (self.pattern is Pattern.TRIAL and self._share_known):
+            since = self._begin  # the load was another one before
+            if self._usual.all_refused(last, since):
+                return True
         if self.pattern is not Pattern.TRIAL:
             self._allowed = ALLOWED_WHEN_SCATTERED if self.pattern is Pattern.SCATTERED else ALLOWED
-        (share, most), refused, last = self._allowed, set(self._refused), max(self._refused)
-        total = 0.0
-        for departure in range(max(0, last - RECENT), last + 1):
-            total = total + 1.0 if departure in refused else max(0.0, total - share / (1.0 - share))
+        (share, most), those, total = self._allowed, set(self._refused), 0.0
+        for departure in range(max(since, last - WINDOW), last + 1):
+            total = total + 1.0 if departure in those else max(0.0, total - share / (1.0 - share))
         return total >= most
 
     def _is_doubtful(self, departure: int, sent: int, level: float) -> bool:
@@ -212,17 +247,21 @@ class RefusalPattern:
         patience = self._patience if self._sure else self._patience / 2
         return self._doubts >= patience and not self._blind
 
-    def _start(self, sent: int, in_flight: int, before: tuple[int, int]) -> None:
+    def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:
         """Begin a trial with the next departure."""
+        self._share_known = self.pattern is Pattern.SCATTERED
         self.pattern = Pattern.TRIAL
+        self.raises = raises
         self._before = before
         self._most = min(LONGEST, max(FEWEST, ROUND_TRIPS * in_flight))
         self._begin = sent
         self.due = sent + 5
 
-    def _scatter(self, sent: int, seen: tuple[int, int]) -> None:
+    def _scatter(self, sent: int, seen: tuple[int, int] | None, *, bounded: bool = False) -> None:
         self.pattern = Pattern.SCATTERED
-        self._usual.value = seen[0] / seen[1]
+        self.bounded = bounded
+        if seen is not None:
+            self._usual.learn(*seen)
         self._begin = sent
         self.due = math.inf
 
@@ -237,8 +276,9 @@ class RefusalPattern:
 
     def _recent(self, sent: int) -> tuple[int, int]:
         """Count the refused among the recent departures, and these."""
-        begin = max(self._begin, sent - WINDOW)
-        return self._among(begin, sent), sent - begin
+        end = max(self._refused[-1] + 1, sent - max(self._lags))
+        begin = max(min(self._begin, end - 1), end - WINDOW)
+        return self._among(begin, end), end - begin
 
     def _among(self, begin: int, end: int) -> int:
         return sum(begin <= departure < end for departure in self._refused)

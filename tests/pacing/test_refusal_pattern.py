@@ -66,21 +66,94 @@ def test_many_refusals_of_few_departures_start_a_trial_while_the_load_grows() ->
     assert pattern.refused(7, 9, 6, growing=True) is Pattern.TRIAL
 
 
-def test_a_wall_that_refuses_single_requests_at_half_the_load_is_none() -> None:
+def walled() -> RefusalPattern:
+    """Refuse five in a row."""
     pattern = RefusalPattern()
     for departure in range(100, 105):
         pattern.refused(departure, 110)
-    found = [pattern.refused(departure, departure + 3, 10, level=0.4) for departure in (120, 140, 160, 180)]
-    assert found == [Pattern.WALL] * 3 + [Pattern.SCATTERED]
+    return pattern
 
 
-@pytest.mark.parametrize(("level", "expected"), [(0.3, Pattern.SCATTERED), (0.6, Pattern.WALL)])
-def test_a_wall_that_refuses_every_third_of_a_trickle_is_none(level: float, expected: Pattern) -> None:
-    pattern = RefusalPattern()
-    for departure in range(100, 105):
-        pattern.refused(departure, 110)
+@pytest.mark.parametrize(("level", "raises"), [(0.4, True), (0.65, True), (0.9, False)])
+def test_a_wall_that_refuses_single_requests_is_tried_with_more_load_where_the_load_is_low(
+    level: float, raises: bool
+) -> None:
+    pattern = walled()
+    found = [pattern.refused(departure, departure + 3, 10, level=level) for departure in (125, 145, 165, 185)]
+    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL]
+    assert pattern.raises is raises
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.3, Pattern.TRIAL), (0.6, Pattern.WALL)])
+def test_a_wall_that_refuses_every_third_of_a_low_load_is_doubted(level: float, expected: Pattern) -> None:
+    pattern = walled()
     found = [pattern.refused(departure, departure + 1, 2, level=level) for departure in range(111, 123, 3)]
     assert found == [Pattern.WALL] * 3 + [expected]
+
+
+def doubled(share: float, seed: int) -> Pattern:
+    """Refuse single requests behind a wall until the load is doubled, and then a share at random."""
+    source, pattern = random.Random(seed), walled()
+    for departure in range(112, 124, 3):
+        pattern.refused(departure, departure + 1, 2, level=0.3)
+    for sent in range(123, 400):
+        if sent >= pattern.due:
+            pattern.finish(sent)
+        if pattern.pattern is Pattern.TRIAL and source.random() < share:
+            pattern.refused(sent - 1, sent, 4)
+    return pattern.pattern
+
+
+def test_refusals_that_keep_their_share_at_twice_the_load_are_scattered() -> None:
+    found = [doubled(0.15, seed) for seed in range(40)]
+    assert found.count(Pattern.SCATTERED) >= 0.6 * len(found)
+
+
+def test_a_wall_that_refuses_most_of_twice_the_load_stands() -> None:
+    found = [doubled(0.7, seed) for seed in range(40)]
+    assert found.count(Pattern.WALL) >= 0.8 * len(found)
+
+
+def usually_refused() -> RefusalPattern:
+    """Make refusals known as scattered: few while the load doubles."""
+    pattern = RefusalPattern()
+    for count, in_flight in enumerate((10, 12, 16, 19, 24), 1):
+        pattern.refused(20 * count, 20 * count + 1, in_flight, growing=True)
+    assert pattern.pattern is Pattern.SCATTERED
+    return pattern
+
+
+def test_four_in_a_row_are_no_wall_where_refusals_are_usual_but_a_long_row_is() -> None:
+    pattern = usually_refused()
+    found = [pattern.refused(departure, departure + 1, 24, growing=False) for departure in range(120, 123)]
+    assert Pattern.WALL not in found
+    for departure in range(123, 135):
+        last = pattern.refused(departure, departure + 1, 24, growing=False)
+    assert last is Pattern.WALL
+
+
+def test_more_than_the_usual_share_starts_a_trial_with_more_load_while_the_load_grows() -> None:
+    for growing in (False, True):
+        pattern = usually_refused()
+        departure = 120
+        while pattern.pattern is Pattern.SCATTERED:
+            pattern.refused(departure, departure + 1, 24, growing=growing)
+            departure += 2
+        assert pattern.pattern is Pattern.TRIAL and pattern.raises is growing
+
+
+def test_a_share_that_falls_with_the_load_bounds_the_load_and_leaves_what_is_usual() -> None:
+    pattern = usually_refused()
+    departure = 120
+    while pattern.pattern is Pattern.SCATTERED:
+        pattern.refused(departure, departure + 1, 24)
+        departure += 2
+    for sent in range(departure, departure + 400):
+        if sent >= pattern.due:
+            pattern.finish(sent)
+        if pattern.pattern is Pattern.TRIAL and sent % 15 == 0:
+            pattern.refused(sent - 1, sent, 20)
+    assert pattern.pattern is Pattern.SCATTERED and pattern.bounded
 
 
 def test_a_wall_that_refuses_now_and_then_stands() -> None:

@@ -18,7 +18,7 @@ def watched(share: float, usual: float, seed: int, departures: int = 2000) -> tu
     for departure in range(departures):
         if source.random() < share:
             refused.append(departure)
-            cuts += one.exceeded(departure, departure + 1, 20)
+            cuts += one.exceeded(departure, departure + 1, 20) is not None
     return cuts, one
 
 
@@ -46,3 +46,24 @@ def test_what_is_usual_falls_when_nothing_is_refused_after_a_cut() -> None:
         for departure in refused[-6:]:
             one.exceeded(departure, departure + 1, 30)
     assert one.value == 0.0
+
+
+def test_refusals_in_a_row_show_a_service_that_refuses_all() -> None:
+    refused = list(range(100, 112))
+    one = UsualShare(refused)
+    one.value = 0.3
+    found = [one.all_refused(last, since=0) for last in refused]
+    assert found[0] is False and found[3] is False and found[-1] is True
+    assert not one.all_refused(refused[-1], since=109)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3])
+def test_a_service_that_refuses_its_usual_share_seldom_seems_to_refuse_all(share: float) -> None:
+    def seems(seed: int) -> bool:
+        source = random.Random(seed)
+        refused = [departure for departure in range(2000) if source.random() < share]
+        one = UsualShare(refused)
+        one.value = share
+        return any(one.all_refused(last, since=0) for last in refused)
+
+    assert sum(map(seems, range(10))) <= 2

@@ -30,7 +30,7 @@ ALLOWED, ALLOWED_WHEN_SCATTERED = (0.25, 3.7), (0.45, 12.0)
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
 SURE_OF_LESS = math.log(3.0)
-"""A trial with more load ends sooner when that is refused."""
+"""A trial with more load ends sooner when that is refused, if nothing is known yet."""
 LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
 """An undecided trial ends after this many departures for each request in flight, within these bounds."""
 PROOF = 2
@@ -55,6 +55,8 @@ ROW = 3
 LOW, SUNK = 0.7, 0.5
 """Parts of what was in flight when a wall was found: at the first one a trial doubles the load, since lowering it would
 show little; at the second one a wall does not refuse a quarter."""
+ALONE = 1
+"""So many in flight are the least."""
 
 
 class Pattern(Enum):
@@ -92,6 +94,7 @@ class RefusalPattern:
         self._before = 0, 0
         """How many were refused before the trial, and of how many."""
         self._share_known = False
+        self._sure_of_less = SURE
         """Whether refusals were scattered before the trial."""
         self._most = 0
         """The most departures that a trial takes."""
@@ -133,6 +136,8 @@ class RefusalPattern:
         self._refused.append(departure)
         self._lags.append(sent - departure)
         self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
+        if in_flight <= ALONE:
+            level = min(level, SUNK)  # less cannot be sent
         low = self.pattern is Pattern.WALL and level <= SUNK
         if common or (not low and self._exceeds()) or len(self._refused) == sent:
             self._wall(sent, blind=common or sent < ALLOWED[1])
@@ -147,7 +152,7 @@ class RefusalPattern:
                     self._scatter(sent, recent)
         elif self.pattern is Pattern.TRIAL:
             odds = self._odds(departure + 1)
-            if odds >= SURE or (self.raises and odds <= -SURE_OF_LESS):
+            if odds >= SURE or (self.raises and odds <= -self._sure_of_less):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
             if self._is_doubtful(departure, sent, level):
@@ -250,6 +255,7 @@ class RefusalPattern:
     def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:
         """Begin a trial with the next departure."""
         self._share_known = self.pattern is Pattern.SCATTERED
+        self._sure_of_less = SURE_OF_LESS if raises and self.pattern is Pattern.UNKNOWN else SURE
         self.pattern = Pattern.TRIAL
         self.raises = raises
         self._before = before

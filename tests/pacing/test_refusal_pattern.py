@@ -91,6 +91,12 @@ def test_a_wall_that_refuses_every_third_of_a_low_load_is_doubted(level: float, 
     assert found == [Pattern.WALL] * 3 + [expected]
 
 
+def test_a_wall_at_one_request_in_flight_is_tried_with_more_load() -> None:
+    pattern = walled()
+    found = [pattern.refused(departure, departure + 1, 1, level=1.0) for departure in range(111, 123, 3)]
+    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL] and pattern.raises
+
+
 def doubled(share: float, seed: int) -> Pattern:
     """Refuse single requests behind a wall until the load is doubled, and then a share at random."""
     source, pattern = random.Random(seed), walled()

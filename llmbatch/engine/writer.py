@@ -16,8 +16,8 @@ RunInThread = Callable[..., Awaitable[Any]]
 """Runs a function that may block, in a thread if it does, and returns what it returns."""
 
 GATHER = 0.005
-"""Seconds between two batches that are not full, since each costs a switch to a thread. An outcome after a pause is
-written at once."""
+"""Seconds between two batches that are not full, since each costs calls of the system, and a switch to a thread where
+one writes. An outcome after a pause is written at once."""
 
 
 class Writer:

@@ -18,7 +18,7 @@ __all__ = ["CUT", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
 START = 12.0
 """The limit after the canary came back."""
-CANARY, DOUBLING = 0.3, 0.25
+CANARY, DOUBLING = 0.3, 0.12
 """Seconds without bad news after which the canary has company, and in which the limit then doubles."""
 SILENT, FEW_SLOTS = 64, 8
 """The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that
@@ -201,7 +201,7 @@ class ConcurrencyLimit:
             self.grows_at = math.inf
             return
         self._move(self._limit + 1.0)
-        self.grows_at = now + DOUBLING * math.log(2.0) / self._limit
+        self.grows_at = now + DOUBLING / (math.log(2.0) * self._limit)
         self.why = "slow start"
 
     def bad_news(self) -> None:

@@ -30,7 +30,7 @@ def causes(script: Callable[[Request, int], Attempt], records: int) -> Counter[C
     return counts
 
 
-def test_refusals_whatever_the_load_are_not_shown_as_a_limit_of_the_server() -> None:
+def test_what_limits_a_run_whose_refusals_hang_on_nothing_is_its_ceiling() -> None:
     service, draw = Service(latency=log_normal(2.0, 0.4), seed=1), random.Random(2)
 
     def script(request: Request, number: int) -> Attempt:
@@ -38,6 +38,7 @@ def test_refusals_whatever_the_load_are_not_shown_as_a_limit_of_the_server() -> 
 
     counts = causes(script, 2000)
     assert counts[Cause.WALL] <= 0.02 * counts.total()
+    assert counts[Cause.CEILING] >= 0.5 * counts.total()
 
 
 def test_a_limit_of_the_server_is_never_shown_as_refusals_whatever_the_load() -> None:

@@ -160,6 +160,11 @@ KINDS = {
     "two seconds away in fifteen": plain(
         2000, 1.0, best=(256,), outages=away(*((15 * n + 8, 15 * n + 10) for n in range(200)), result=error(503))
     ),
+    "5 % refused at random": unlucky(1500, 0.5, 0.05, (192, 256)),
+    "5 % overloaded at random": unlucky(1500, 0.5, 0.05, (192, 256), status=503),
+    "5 % refused at random, named 1 s": unlucky(1500, 0.5, 0.05, (192, 256), retry_after="1"),
+    "15 % overloaded at random": unlucky(1500, 0.5, 0.15, (256,), status=529),
+    "a cold start": plain(500, 1.0, best=(32, 256), slows=lambda now, in_flight: 20.0 if now < 20.0 else 1.0),
     "a hundred in each minute": plain(300, 2.0, lambda: FixedWindow(100, 20.0), best=(24, 128, 256)),
 }
 OTHERS = {
@@ -224,12 +229,8 @@ class Block:
 
 SLOWER = {
     "a hundred of 5 s": plain(100, 5.0, best=(96, 128)),
-    "5 % refused at random": unlucky(1500, 0.5, 0.05, (192, 256)),
-    "5 % overloaded at random": unlucky(1500, 0.5, 0.05, (192, 256), status=503),
-    "5 % refused at random, named 1 s": unlucky(1500, 0.5, 0.05, (192, 256), retry_after="1"),
     "five hundred of 0.33 s": plain(500, 0.33, best=(256,)),
     "sixty of 0.4 s": plain(60, 0.4, best=(64,)),
-    "15 % overloaded at random": unlucky(1500, 0.5, 0.15, (256,), status=529),
     "20 % refused at random": unlucky(1500, 0.5, 0.2, (96, 256)),
     "20 % refused at random, named 1 s": unlucky(1500, 0.5, 0.2, (256,), retry_after="1"),
     "30 % overloaded at random": unlucky(1500, 0.5, 0.3, (192, 256), status=503),
@@ -246,7 +247,6 @@ SLOWER = {
     "answers that slow down more than they gain": plain(
         800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2
     ),
-    "a cold start": plain(500, 1.0, best=(32, 256), slows=lambda now, in_flight: 20.0 if now < 20.0 else 1.0),
 }
 """Kinds on which llmbatch takes longer than that at some latency."""
 

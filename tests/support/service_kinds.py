@@ -177,6 +177,7 @@ OTHERS = {
         800, 1.0, best=(64,), slows=lambda now, in_flight: max(1 + in_flight / 48, in_flight / 24)
     ),
     "slots that come from nothing": Kind(800, from_nothing, (64,)),
+    "eight a second, one at a time": plain(500, 5.0, lambda: BurstBucket(480, 1), best=(48, 128, 256)),
     "a deploy every forty seconds": Kind(2000, lambda seed, stretch: Deploys(stretch, seed), (256,)),
 }
 """Kinds that no rule was tuned on."""
@@ -227,6 +228,23 @@ class Block:
         return AT_ONCE, error(429, retry_after=str(math.ceil(self._until - now)))
 
 
+class Gradual:
+    """Refuses more than half as many again (and more than forty) in fifteen seconds as in the fifteen before."""
+
+    def __init__(self, latency: float, seed: int) -> None:
+        self._service = Service(latency=log_normal(latency, 0.3), seed=seed)
+        self._window, self._count, self._before = 0, 0, 0
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        if (window := int(now / 15.0)) != self._window:
+            self._before = self._count if window == self._window + 1 else 0
+            self._window, self._count = window, 0
+        if self._count >= max(40, 1.5 * self._before):
+            return AT_ONCE, error(429)
+        self._count += 1
+        return self._service.attempt(now, request)
+
+
 SLOWER = {
     "a hundred of 5 s": plain(100, 5.0, best=(96, 128)),
     "five hundred of 0.33 s": plain(500, 0.33, best=(256,)),
@@ -244,6 +262,12 @@ SLOWER = {
     ),
     "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
     "a block of half a minute": Kind(600, lambda seed, stretch: Block(stretch, 120, seed), (4, 8, 32)),
+    "a rate that may grow by half in fifteen seconds": Kind(
+        2500, lambda seed, stretch: Gradual(2.0 * stretch, seed), (192, 256)
+    ),
+    "twenty slots that name a minute": plain(
+        400, 2.0, lambda: Concurrency(20), best=(20, 24), refusal=error(429, retry_after="60")
+    ),
     "answers that slow down more than they gain": plain(
         800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2
     ),

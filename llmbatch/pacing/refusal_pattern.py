@@ -94,8 +94,9 @@ class RefusalPattern:
         self._before = 0, 0
         """How many were refused before the trial, and of how many."""
         self._share_known = False
-        self._sure_of_less = SURE
         """Whether refusals were scattered before the trial."""
+        self._sure_of_less = SURE
+        """How sure a trial with more load must be that it is refused."""
         self._most = 0
         """The most departures that a trial takes."""
         self._blind = False

@@ -4,7 +4,7 @@ A limit of a service (a rate, its slots) is called a wall here: it refuses what 
 Scattered refusals have nothing to do with the load: others that leave at the same moment are answered. The class below
 goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
-- Refused in a row, or much more than a quarter of the last requests: a WALL, at once.
+- Six refused in a row, or much more than a third of the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
   wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
@@ -25,8 +25,8 @@ from llmbatch.pacing.usual_share import UsualShare
 
 __all__ = ["Pattern", "RefusalPattern"]
 
-ALLOWED, ALLOWED_WHEN_SCATTERED = (0.25, 3.7), (0.45, 12.0)
-"""A wall shows when more than this share was refused, by this many: a cumulative sum (CUSUM). Four in a row are one."""
+ALLOWED, ALLOWED_WHEN_SCATTERED = (0.35, 5.7), (0.45, 12.0)
+"""A wall shows when more than this share was refused, by this many: a cumulative sum (CUSUM). Six in a row are one."""
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
 SURE_OF_LESS = math.log(3.0)

@@ -106,9 +106,9 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
 
 
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
-    traffic = Traffic(fixed_gate(7), draw=0.0)
+    traffic = Traffic(fixed_gate(9), draw=0.0)
     *crowd, late, later = traffic.send_all()
-    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 3 + [60.0, 0.0]
+    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 5 + [60.0, 0.0]
     assert traffic.refuse(late, limited(60.0), after=10.0) == pytest.approx(10.0)
     assert traffic.refuse(later, limited(1.0), after=1.0) == 0.0
 
@@ -226,7 +226,7 @@ def test_a_probe_that_is_taken_back_leaves_its_place_to_another() -> None:
 def test_after_an_outage_others_follow_a_silent_probe_in_a_slow_start_and_the_first_refusal_ends_it() -> None:
     traffic = Traffic(fixed_gate(100))
     traffic.answer(traffic.send(), after=3.0)
-    for _ in range(4):
+    for _ in range(6):
         traffic.wait()
         traffic.refuse(traffic.send())
     traffic.wait()
@@ -262,7 +262,7 @@ def test_an_outage_is_no_reason_for_fewer_in_flight_afterwards(fault: Fault) -> 
             traffic.wait()
         else:
             traffic.answer(crowd.pop(0), after=0.1)
-    for request in [crowd.pop() for _ in range(4)]:
+    for request in [crowd.pop() for _ in range(6)]:
         traffic.refuse(request, fault, after=1e-3)
     for request in crowd:
         traffic.answer(request, after=1e-3)

@@ -28,7 +28,7 @@ def test_refusals_at_random_are_seen_to_be_scattered(share: float) -> None:
 
 def test_a_row_of_refusals_is_a_wall_at_once() -> None:
     pattern = RefusalPattern()
-    for departure in range(5):
+    for departure in range(6):
         found = pattern.refused(100 + departure, 110)
     assert found is Pattern.WALL
 
@@ -67,9 +67,9 @@ def test_many_refusals_of_few_departures_start_a_trial_while_the_load_grows() ->
 
 
 def walled() -> RefusalPattern:
-    """Refuse five in a row."""
+    """Refuse seven in a row."""
     pattern = RefusalPattern()
-    for departure in range(100, 105):
+    for departure in range(98, 105):
         pattern.refused(departure, 110)
     return pattern
 
@@ -84,11 +84,17 @@ def test_a_wall_that_refuses_single_requests_is_tried_with_more_load_where_the_l
     assert pattern.raises is raises
 
 
-@pytest.mark.parametrize(("level", "expected"), [(0.3, Pattern.TRIAL), (0.6, Pattern.WALL)])
-def test_a_wall_that_refuses_every_third_of_a_low_load_is_doubted(level: float, expected: Pattern) -> None:
+def test_a_wall_that_refuses_every_second_of_a_low_load_is_doubted() -> None:
     pattern = walled()
-    found = [pattern.refused(departure, departure + 1, 2, level=level) for departure in range(111, 123, 3)]
-    assert found == [Pattern.WALL] * 3 + [expected]
+    found = [pattern.refused(departure, departure + 1, 2, level=0.3) for departure in range(111, 119, 2)]
+    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL]
+
+
+def test_a_wall_that_refuses_a_low_load_in_a_row_stands() -> None:
+    pattern = walled()
+    assert [pattern.refused(departure, departure + 1, 2, level=0.6) for departure in range(111, 119)] == [
+        Pattern.WALL
+    ] * 8
 
 
 def test_a_wall_at_one_request_in_flight_is_tried_with_more_load() -> None:
@@ -163,9 +169,7 @@ def test_a_share_that_falls_with_the_load_bounds_the_load_and_leaves_what_is_usu
 
 
 def test_a_wall_that_refuses_now_and_then_stands() -> None:
-    pattern = RefusalPattern()
-    for departure in range(100, 105):
-        pattern.refused(departure, 110)
+    pattern = walled()
     found = [pattern.refused(departure, departure + 3, 10) for departure in range(200, 4000, 100)]
     assert set(found) == {Pattern.WALL}
 

@@ -20,7 +20,7 @@ ROUNDED, LIKE = 1.1, 0.15
 
 
 class AnnouncedLimit:
-    """Estimates what is left of one limit. Announcements of the server only ever lower the estimate."""
+    """Estimates what is left of one limit: what was announced, less what left, and what came back since."""
 
     def __init__(self) -> None:
         self._period = MINUTE
@@ -35,7 +35,7 @@ class AnnouncedLimit:
         self._at = 0.0
         self._longest_reset = 0.0
         self._first: tuple[float, float] | None = None
-        """The first reset that means no bucket, and when the request left to which it was announced."""
+        """When the request left to which the first reset was announced that means no bucket, and that reset."""
         self._is_constant = False
         """Whether the reset does not run down."""
         self.contradicted = False

@@ -85,6 +85,8 @@ class RateEstimator:
         if now - since < CYCLE or now - wall < APART:
             return None
         self._reopened = now
+        if admitted == before:
+            return None  # it was not ready, or down: that shows no rate
         # The rate of the cycle holds for every kind of limit; a limit per minute admitted as much in the last minute.
         return max((admitted + 1 - before) * MINUTE / (now - since), float(admitted - minute[1]))
 

@@ -1,0 +1,25 @@
+"""The rate that an unannounced limit shows by its refusals."""
+
+import pytest
+
+from llmbatch.pacing.rate_estimator import RateEstimator
+
+
+def _refused_for(seconds: int, *, admitted: int) -> RateEstimator:
+    """Return an estimator that saw so many admitted at once, and then one refused probe a second."""
+    estimator = RateEstimator()
+    for second in range(seconds):
+        estimator.mark(float(second), admitted if second else 0)
+        estimator.refused(second + 0.1, sent=admitted + second + 1, refusals=second + 1)
+    return estimator
+
+
+def test_a_service_that_admitted_nothing_before_it_was_ready_shows_no_rate() -> None:
+    estimator = _refused_for(40, admitted=0)
+    assert estimator.reopened(40.0) is None
+
+
+@pytest.mark.parametrize("admitted", [3, 15, 200])
+def test_a_limit_per_minute_shows_what_it_admitted_before_it_refused(admitted: int) -> None:
+    estimator = _refused_for(60, admitted=admitted)
+    assert estimator.reopened(60.0) == pytest.approx(admitted, rel=0.5)

@@ -1,5 +1,6 @@
 """Makes one attempt over a lane, within one deadline: takes a request, returns a reply or a fault."""
 
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -7,12 +8,12 @@ from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ports import AttemptLog
 from llmbatch.transport.base import BaseLane, Trace
+from llmbatch.transport.connection_reuse import ConnectionReuse
 from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
 from llmbatch.transport.errors import timed_out, to_fault
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
-from llmbatch.transport.stream_reuse import StreamReuse
 
 __all__ = ["LaneSender", "Sender", "SpreadSender", "spread_over"]
 
@@ -27,13 +28,13 @@ class LaneSender:
         *,
         limits: Limits,
         log: AttemptLog | None = None,
-        reuse: StreamReuse | None = None,
+        reuse: ConnectionReuse | None = None,
     ) -> None:
         self._lane = lane
         self._heads = heads
         self._limits = limits
         self._log = log
-        self._reuse = reuse if reuse is not None else StreamReuse()
+        self._reuse = reuse if reuse is not None else ConnectionReuse()
         self._streamed = False
         """Whether the connection that is kept carried a stream last."""
         self._deadline: Deadline | None = None
@@ -51,12 +52,14 @@ class LaneSender:
             result: Reply | Fault = self._broken_off() or timed_out(self._limits.timeout, trace)
         except Exception as error:
             result = self._broken_off() or to_fault(error, trace)
-            if self._streamed and trace.sent and not (trace.fresh or trace.answered):
-                self._reuse.lost(request.path)
+            if trace.sent and not (trace.fresh or trace.answered):
+                self._reuse.lost(request.path, time.monotonic(), streamed=self._streamed)
             self._streamed = False
         else:
             self._streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
-            if self._streamed and self._reuse.ends_after(request.path):
+            if not trace.fresh:
+                self._reuse.answered(request.path)
+            if self._reuse.ends_after(request.path, streamed=self._streamed):
                 await self._lane.aclose()
             result = self._decoded(reply) if "content-encoding" in reply.headers else reply
         if self._log is not None:

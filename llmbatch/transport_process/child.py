@@ -18,12 +18,12 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.parent import end_with_parent
 from llmbatch.core.system_limits import cannot_start
 from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.transport.connection_reuse import ConnectionReuse
 from llmbatch.transport.errands import ErrandRunner
 from llmbatch.transport.head import Heads
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
-from llmbatch.transport.stream_reuse import StreamReuse
 from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop, new_loop
 from llmbatch.transport_process.files import allow_lanes
@@ -131,7 +131,7 @@ def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> t
         _check_threads(_RESOLVERS)
     limits = Limits(connect_timeout=settings.connect_timeout, timeout=settings.timeout)
     ends = [
-        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers), StreamReuse())
+        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers), ConnectionReuse())
         for url in settings.base_urls
     ]
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from llmbatch.core.fault import Billing, Kind
+from llmbatch.transport import connection_reuse
 from llmbatch.transport.head import Heads
 from llmbatch.transport.lane import Http11Lane
 from llmbatch.transport.limits import Limits
@@ -170,7 +171,7 @@ STREAM = b"data: [DONE]\n\n"
 def test_a_server_that_loses_kept_connections_after_streams_gets_a_new_one_each_time(
     run: Run, opening: Open, streamed: bool
 ) -> None:
-    """Not after the first loss, which may be chance, and not where answers come in one piece."""
+    """Not after the first loss, which may be chance; after other answers losses at one moment count once."""
     answer = ok(STREAM, b"content-type: text/event-stream") if streamed else ok(STREAM)
 
     async def scene() -> None:
@@ -187,6 +188,28 @@ def test_a_server_that_loses_kept_connections_after_streams_gets_a_new_one_each_
             for _ in range(3):
                 assert body_of(await sender.send(asking())) == STREAM
             assert len(server.peers) == (5 if streamed else 3)
+
+    run(scene())
+
+
+def test_a_server_that_closes_after_every_answer_without_a_word_gets_a_new_connection_each_time(
+    run: Run, opening: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_reuse, "APART", 0.0)
+
+    async def scene() -> None:
+        async def lost(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(ok(b"1"))
+            await peer.request()
+            await peer.close()
+
+        async with serving(lost, lost, *[answering(ok(b"2"))] * 3) as server, opening(server.url) as sender:
+            for _ in range(2):
+                assert body_of(await sender.send(asking())) == b"1"
+                assert_fault(await sender.send(asking()), Kind.PROTOCOL, Billing.DOUBTFUL)
+            for _ in range(3):
+                assert body_of(await sender.send(asking())) == b"2"
 
     run(scene())
 

@@ -2,7 +2,8 @@
 
 What remains may leave at once. How it comes back depends on the server. A bucket refills evenly, and its reset is the
 time until it is full: in proportion to what was used. A window (fixed, or sliding) is full again when it ends, and its
-reset is the time until then, whatever was used. A reset that does not run down means neither.
+reset is the time until then, whatever was used. A reset that does not run down means neither. A limit alone is taken
+for a bucket that was full when the run began, since what leaves is counted here too.
 """
 
 import math
@@ -22,7 +23,8 @@ ROUNDED, LIKE = 1.1, 0.15
 class AnnouncedLimit:
     """Estimates what is left of one limit: what was announced, less what left, and what came back since."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: float = 0.0) -> None:
+        """`taken` is how many units have left so far."""
         self._period = MINUTE
         self._limit = math.inf
         self._size = 0.0
@@ -32,7 +34,12 @@ class AnnouncedLimit:
         self._began = -math.inf
         """When it began."""
         self._level = math.inf
+        self._used = taken
+        """What left and did not come back yet, if the limit is a bucket that nobody else uses."""
         self._at = 0.0
+        """When level and use were computed last."""
+        self._miscounts = False
+        """Whether what is announced to remain does not fall as requests leave, so that only what left is counted."""
         self._longest_reset = 0.0
         self._first: tuple[float, float] | None = None
         """When the request left to which the first reset was announced that means no bucket, and that reset."""
@@ -71,21 +78,26 @@ class AnnouncedLimit:
     def take(self, now: float, amount: float) -> None:
         """Count units that leave."""
         if self._level < math.inf:
-            self._level = self._refilled(now) - amount
-            self._at = now
+            self._compute(now)
+            self._level -= amount
+            self._used += amount
             if self._ends is not None and now >= self._ends:
                 self._began, self._ends = self._ends, now + self._longest_reset  # the next one, until it is announced
 
     def refused(self, now: float) -> None:
         """Note that the server refused a request for its pace: nothing is left, since others use the limit too.
 
-        Where much should be left, it is not this limit that was enforced.
+        Where much should be left, it is not this limit that was enforced; or, if as much has left as its bucket holds,
+        what was announced to remain is no count.
         """
-        level = self._refilled(now)
-        if self._size and level >= MUCH * self._size:
+        self._compute(now)
+        if self._level < MUCH * self._size:
+            self._level = min(self._level, 0.0)
+        elif not self._miscounts and self._limit - self._used < MUCH * self._limit:
+            self._miscounts, self._ends = True, None
+            self._size, self._level = self._limit, 0.0
+        else:
             self.contradicted = True
-        elif level > 0.0:
-            self._level, self._at = 0.0, now
 
     def learn(
         self,
@@ -105,11 +117,16 @@ class AnnouncedLimit:
         """
         if limit is not None:
             self._limit = limit
-        if left is None or self._limit == math.inf:
+        if self._limit == math.inf:
+            return
+        if left is None or self._miscounts:
+            if not self._size:
+                self._size, self._level, self._at = self._limit, self._limit - self._used, now
             return
         left = min(left, self._limit)
         self._size = min(self._limit, max(self._size, left + 1.0))
-        level = self._refilled(now)
+        self._compute(now)
+        level = min(self._size, self._level)
         if reset is not None:
             first, last, ends = now - age + reset, now + reset, self._ends
             in_window = ends is not None and first - ROUNDED <= ends <= last + ROUNDED
@@ -127,7 +144,7 @@ class AnnouncedLimit:
             level = min(max(level, left - since), max(left, at_departure))
         else:
             level = min(level, at_departure)
-        self._level, self._at = min(self._size, level), now
+        self._level = min(self._size, level)
 
     def _means_bucket(self, left: float, reset: float) -> bool:
         """Tell whether a reset is the time until a bucket is full, and of which period."""
@@ -149,6 +166,13 @@ class AnnouncedLimit:
         if 2.0 * ROUNDED < told - since < before and abs(reset - before) <= ROUNDED:
             self._is_constant = True
         return not self._is_constant
+
+    def _compute(self, now: float) -> None:
+        """Add what came back until now."""
+        if self._level < math.inf:
+            self._level = self._refilled(now)
+        self._used = max(0.0, self._used - (now - self._at) * self._limit / self._period)
+        self._at = now
 
     def _refilled(self, now: float) -> float:
         if self._ends is not None:

@@ -11,7 +11,7 @@ from collections import deque
 from llmbatch.core.snapshot import Cause
 from llmbatch.pacing.announced_limit import AnnouncedLimit
 
-__all__ = ["Taken", "TokenBucket"]
+__all__ = ["BURST", "Taken", "TokenBucket"]
 
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all take equally long to arrive."""
@@ -57,8 +57,8 @@ class TokenBucket:
         self.taken = 0.0
         """Units that have left, with or without a rate."""
         self._announced: AnnouncedLimit | None = None
-        self.due = -math.inf
-        """When the units taken so far would have left at an even pace."""
+        self.due = self._even_since = -math.inf
+        """When the units taken since an even pace began would have left at that pace; and when it began."""
 
     @property
     def guessed(self) -> bool:
@@ -125,7 +125,7 @@ class TokenBucket:
             if self._announced is not None:
                 self._announced.take(now, -surplus)
             self.due -= surplus * 60.0 / self.rate
-            if taken[0] > now - self._window:
+            if taken[0] > max(now - self._window, self._even_since):
                 taken[1] -= surplus
                 self._sum -= surplus
 
@@ -147,10 +147,10 @@ class TokenBucket:
         if self._named or (rate is None and self._announced is None):
             return
         if self._announced is None:
-            self._announced = AnnouncedLimit()
+            self._announced = AnnouncedLimit(self.taken)
         self._announced.learn(rate, left, reset, now=now, age=age, since=since, exact=exact)
-        self.rate = self._announced.per_minute
         self.binds = True
+        self.rate = self._announced.per_minute
         self._guess = None
 
     def guess(self, rate: float, now: float) -> None:
@@ -162,9 +162,19 @@ class TokenBucket:
             self.binds = True
 
     def refused(self, now: float) -> None:
-        """Note that a server with such a limit refused for its pace."""
-        if self._announced is not None:
-            self._announced.refused(now)
+        """Note that a server with such a limit refused for its pace.
+
+        The first time that contradicts what was announced, an even pace begins: what left before was admitted.
+        """
+        announced = self._announced
+        if announced is None:
+            return
+        believed = announced.is_exact
+        announced.refused(now)
+        if believed and not announced.is_exact and not announced.slides:
+            self.due = self._even_since = now
+            self._spent.clear()
+            self._sum = 0.0
 
     def forget(self) -> None:
         """Drop a guessed rate: it was not for the rate that requests were refused."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.pacing.announced_limit import AnnouncedLimit
-from llmbatch.pacing.token_bucket import TokenBucket
+from llmbatch.pacing.token_bucket import BURST, TokenBucket
 
 
 class Server:
@@ -25,6 +25,13 @@ class Server:
             self.refused += 1
         left = math.floor(self.level + 1e-9)
         return self.limit, left, ((self.size if self.until_full else self.limit) - left) / self.rate
+
+
+class Silent(Server):
+    """A bucket of a minute that announces its limit alone."""
+
+    def ask(self, now: float) -> tuple[float, None, None]:
+        return super().ask(now)[0], None, None
 
 
 class Window:
@@ -45,7 +52,7 @@ class Window:
         return self.limit, self.limit - self.used, (number + 1) * self.period - self.begun - now
 
 
-def run(server: Server | Window, requests: int, latency: float) -> float:
+def run(server: Server | Silent | Window, requests: int, latency: float) -> float:
     """Send as soon as the bucket allows it, each answer telling what was left when it was asked; return the end."""
     bucket, now, waiting = TokenBucket(), 0.0, []
     for number in range(requests):
@@ -93,6 +100,17 @@ def test_all_that_remains_of_a_bucket_may_leave_at_once(
 
 
 @pytest.mark.parametrize("latency", [0.1, 5.0])
+@pytest.mark.parametrize("limit", [60, 500])
+def test_a_limit_alone_may_be_used_up_at_once_and_then_as_it_comes_back(limit: int, latency: float) -> None:
+    server = Silent(limit, 60.0, limit, until_full=True)
+
+    ended = run(server, int(1.2 * limit), latency)
+
+    assert server.refused == 0
+    assert ended <= 12.0 + latency
+
+
+@pytest.mark.parametrize("latency", [0.1, 5.0])
 @pytest.mark.parametrize("begun", [0.0, 17.0, 40.0])
 @pytest.mark.parametrize(("limit", "period"), [(500, 60.0), (50, 60.0), (100, 3600.0)])
 def test_a_window_is_used_up_at_once_and_again_when_it_has_ended(
@@ -116,7 +134,24 @@ def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:
 
     bucket.refused(0.0)
 
-    assert bucket.opens(0.0, 1.0) >= 0.5, "ten have left, ten a second may"
+    for _ in range(10):
+        bucket.take(0.0, 1.0)
+    assert bucket.opens(0.0, 1.0) == pytest.approx(1.0 - BURST), "ten have left since, ten a second may"
+
+
+@pytest.mark.parametrize("reset", [None, 60.0])
+def test_after_a_refusal_our_own_count_replaces_one_that_never_falls(reset: float | None) -> None:
+    bucket = TokenBucket()
+    for _ in range(500):
+        bucket.take(1.0, 1.0)
+    bucket.learn(500.0, 499.0, 1.0, reset=reset, age=1.0, since=10.0)
+    assert bucket.opens(1.0, 1.0) <= 1.0, "it is believed at first"
+
+    bucket.refused(1.0)
+    bucket.learn(500.0, 499.0, 1.0, reset=reset, age=1.0, since=0.0)
+
+    assert bucket.opens(1.0, 1.0) == pytest.approx(1.12), "one comes back in that time"
+    assert bucket.opens(13.0, 100.0) <= 13.0, "what came back may leave at once"
 
 
 def test_a_refusal_of_the_little_that_should_be_left_shows_that_others_use_the_limit() -> None:

@@ -1,5 +1,6 @@
 """Decides what follows a fault: another attempt of the job, a pause of its route, or the end of the run. Pure."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,8 @@ class Retries:
                 attempts.unusable_answers += 1
                 attempts.unusable_answer = fault
         if not closes_gate:
+            if tell_gate and _is_dropped(gate, request, fault):
+                self._close_gate(step, queue, gate, request, fault, now, ending=ending)
             step.wait = self._policy.wait(attempts, fault, self._random)
             if step.wait is None:
                 return step
@@ -180,3 +183,13 @@ def smaller_requests(jobs: Sequence[Job], fault: Fault) -> list[Sequence[Job]]:
 def _is_unreachable(fault: Fault) -> bool:
     """Tell whether no connection could be opened."""
     return fault.kind is Kind.CONNECTION and fault.scope is Scope.RUN and fault.billing is Billing.UNBILLED
+
+
+def _is_dropped(gate: Gate, request: Request, fault: Fault) -> bool:
+    """Tell whether a server that works let a request go without an answer, and sooner than an answer comes.
+
+    It may be billed, so that it is asked again only once or so; but what leaves next must not meet the same end.
+    """
+    no_answer = fault.billing is Billing.DOUBTFUL and fault.kind in (Kind.CONNECTION, Kind.PROTOCOL, Kind.GATEWAY)
+    usual = gate.limit.round_trip or math.inf
+    return fault.retry and no_answer and gate.answers > 0 and request.jobs[0].attempts.latency < usual

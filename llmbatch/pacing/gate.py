@@ -245,7 +245,7 @@ class Gate:
         self.limit.bad_news()
         pattern = self.refusal_pattern
         # A connection that is refused may be one too many, which only a lower limit can show.
-        common = fault.billing is not Billing.THROTTLED and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
+        common = _is_lost(fault) and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
         found = pattern.refused(
             number,
@@ -291,7 +291,7 @@ class Gate:
 
     def _close(self, request: Request, fault: Fault, now: float, took: float, draw: float, *, first: bool) -> float:
         """Close at a wall; return by how many seconds that delays the opening. `first` says that it was just found."""
-        lost, limited = fault.billing is not Billing.THROTTLED, fault.kind is Kind.RATE_LIMITED
+        lost, limited = _is_lost(fault), fault.kind is Kind.RATE_LIMITED
         asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
         if first:
             load = self.trial.load if self.trial is not None and self.trial.raises else self.in_flight - 1
@@ -361,3 +361,8 @@ class Gate:
             self._rate_before = None
         else:
             self.limit.refused(now, 0.0, self.wall.load)
+
+
+def _is_lost(fault: Fault) -> bool:
+    """Tell whether the server could not be asked: it was not there, or took no request with this key."""
+    return fault.billing not in (Billing.THROTTLED, Billing.DOUBTFUL)

@@ -23,13 +23,17 @@ GONE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=Tru
 PATIENCE = PatienceSettings(max_wait=60.0, max_outage=900.0)
 
 
-def decide(fault: Fault, one: Job, *, hold: bool = False, ending: bool = False) -> NextStep:
+def decide(
+    fault: Fault, one: Job, *, hold: bool = False, ending: bool = False, answers: int = 0, tell_gate: bool = True
+) -> NextStep:
     policy = RetryPolicy(retries=1, unusable_answers=1, unknown_outcomes=0 if hold else 1)
     retries = Retries(policy, PATIENCE, FailFast(), lambda: 0.5, hold=hold)
     queue = RouteQueue(one.route, [fixed_gate(4)])
     request = Request((one,), "/", b"", Expected("chat"))
-    queue.gate.enter(0.0, request)
-    step = retries.after(queue, request, one, fault, 1.0, tell_gate=True, ending=ending)
+    gate = queue.gate.gate_for(request)
+    gate.answers = answers
+    gate.enter(0.0, request)
+    step = retries.after(queue, request, one, fault, 1.0, tell_gate=tell_gate, ending=ending)
     assert retries.holds(one, fault) is (hold and fault is LOST)
     return step
 
@@ -66,3 +70,18 @@ def test_a_paid_answer_is_not_asked_for_again_once_nothing_more_is_sent() -> Non
 
 def test_a_server_out_of_reach_closes_the_gate() -> None:
     assert decide(GONE, job(0)).with_route
+
+
+@pytest.mark.parametrize("kind", [Kind.CONNECTION, Kind.PROTOCOL, Kind.GATEWAY])
+@pytest.mark.parametrize("answers", [0, 1])
+def test_an_end_without_an_answer_closes_the_gate_of_a_server_that_worked(kind: Kind, answers: int) -> None:
+    """One that never worked does not: it is no outage, and all records would wait for `--max-outage`."""
+    dropped = Fault(kind=kind, message="", billing=Billing.DOUBTFUL, retry=True)
+    assert (decide(dropped, job(0), answers=answers).added is not None) is (answers > 0)
+    assert decide(LOST, job(0), answers=answers).added is None
+
+
+def test_a_record_that_is_refused_while_others_go_on_waits_longer_and_longer_up_to_a_bound() -> None:
+    one = job(0)
+    waits = [decide(REFUSED, one, tell_gate=False).wait for _ in range(12)]
+    assert waits[:5] == [0.25, 0.5, 1.0, 2.0, 4.0] and set(waits[5:]) == {4.0}  # half of the bounds

@@ -12,6 +12,7 @@ from llmbatch.core.exchange import Expected, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.refusal_pattern import Pattern
 from llmbatch.pacing.retry import singled_out
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import fixed_gate, job
@@ -281,6 +282,28 @@ def test_connections_refused_beyond_slots_lower_the_limit_and_stop_nobody_else()
     assert traffic.refuse(crowd.pop(), GONE) is None
     assert traffic.opens() < math.inf or traffic.gate.in_flight
     assert traffic.gate.outage_since is None
+
+
+def test_a_learned_rate_comes_back_when_twice_the_load_is_refused() -> None:
+    traffic = Traffic(adaptive())
+    gate = traffic.gate
+    traffic.answer(traffic.send(), 1.0)
+    for departure in range(7):
+        gate.refusal_pattern.refused(departure, 8)
+    gate.requests.guess(600.0, traffic.now)
+    gate.wall.found(traffic.now, 64, 1)
+    while gate.refusal_pattern.pattern is Pattern.WALL:
+        for _ in range(2):
+            traffic.wait()
+            traffic.answer(traffic.send(), 1.0)
+        before = gate.requests.rate
+        traffic.wait()
+        traffic.refuse(traffic.send(), limited())
+    assert gate.refusal_pattern.raises and not gate.requests.guessed
+    while gate.refusal_pattern.pattern is Pattern.TRIAL:
+        traffic.wait()
+        traffic.refuse(traffic.send(), limited())
+    assert 0.8 * before <= gate.requests.rate <= before
 
 
 def test_no_herd_leaves_after_a_pause() -> None:

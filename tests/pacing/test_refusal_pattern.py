@@ -66,6 +66,16 @@ def test_many_refusals_of_few_departures_start_a_trial_while_the_load_grows() ->
     assert pattern.refused(7, 9, 6, growing=True) is Pattern.TRIAL
 
 
+@pytest.mark.parametrize("late", [0, 10])
+def test_a_trial_counts_only_departures_whose_refusals_would_have_come(late: int) -> None:
+    pattern = RefusalPattern()
+    for departure in (5, 7):
+        pattern.refused(departure, departure + 2 + late, 6, growing=True)
+    begin = 9 + late
+    assert pattern.finish(begin + 6 + late) is Pattern.TRIAL
+    assert pattern.finish(begin + 20 + late) is not Pattern.TRIAL
+
+
 def walled() -> RefusalPattern:
     """Refuse seven in a row."""
     pattern = RefusalPattern()

@@ -44,6 +44,8 @@ class CircuitBreaker:
         self.probe: Request | None = None
         """The request whose outcome decides, while it is in flight."""
         self.awaits_probe = False
+        self._planned = -math.inf
+        """Until when a pause lasts of which a probe was sent early."""
         self.named_wait = False
         """Whether the last refusal said how long to wait."""
         self._took = 0.0
@@ -161,11 +163,15 @@ class CircuitBreaker:
         """
         self.named_wait = asked > 0
         asked += draw * min(10.0, 0.1 * asked)
+        if request is self.probe and now < self._planned:
+            self.probe, self.awaits_probe, self.closed_until = None, True, self._planned
+            return False
         if self.awaits_probe or (now - took <= self._refused_at and request is not self.probe):
             if self.awaits_probe:
                 self.closed_until = max(self.closed_until, now + asked)
             return False
         self.active = True
+        self._planned = -math.inf
         if not self.refusals_in_row:
             self._began = now
         self.refusals_in_row += 1
@@ -184,6 +190,11 @@ class CircuitBreaker:
         """Send the next probe at this moment, unless it is planned for an earlier one."""
         if moment > now:
             self.closed_until = min(self.closed_until, moment)
+
+    def probe_early(self, now: float) -> None:
+        """Send a probe at once. If it is refused, the pause goes on as planned."""
+        self._planned = self.closed_until
+        self.closed_until = now
 
     def reset(self, now: float) -> None:
         """Let all requests pass again."""

@@ -16,6 +16,9 @@ from llmbatch.pacing.wall import QUICK, Wall, in_flight_for
 
 __all__ = ["Gate"]
 
+LONG, LONG_TRIPS, FREE = 10.0, 4.0, 0.5
+"""A wait of more seconds and more round trips is long; the part of what was in flight that must have been answered
+before it is tried whether all have to wait."""
 MEASURED = 0.8
 """The part of what is in flight, for each round trip, that leaves at least."""
 
@@ -46,6 +49,8 @@ class Gate:
         """The latest time until which a refusal asked to wait while other requests went on."""
         self._rate_before: float | None = None
         """The rate per minute that was learned before a trial with more load, which did not keep to it."""
+        self._early_probe, self._probes_early = -1, True
+        """The last departure that was a probe before its time, and whether there may be another one."""
         self._cut_at = 0
         """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
@@ -219,6 +224,24 @@ class Gate:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
         if self.breaker.active:
             self._proved(now, round_trip)
+            if self._may_be_slots(now):
+                self._early_probe = self.sent
+                self.breaker.probe_early(now)
+
+    def _may_be_slots(self, now: float) -> bool:
+        """Tell whether a probe may find that slots are free again, long before the time that a refusal named.
+
+        That time holds for the refused request, while answers of others may have made room. A probe that is refused
+        shows that it holds for all, and no other one is sent early.
+        """
+        return (
+            self._probes_early
+            and self.limit.adaptive
+            and self.breaker.awaits_probe
+            and self.breaker.named_wait
+            and self.breaker.closed_until - now > max(LONG, LONG_TRIPS * self.limit.round_trip)
+            and self.in_flight - 1 <= (1.0 - FREE) * self.wall.load
+        )
 
     def _proved(self, now: float, round_trip: float) -> None:
         """Go on after a pause."""
@@ -311,13 +334,16 @@ class Gate:
             if self.outage_since is None:
                 self.outage_since = now
             self._learn(fault, now)
+        elif request.departure == self._early_probe:
+            self._probes_early = False
         elif limited and self.breaker.refusals_in_row == 1:
             self.limit.refused_too()
         return max(0.0, self.breaker.closed_until - before)
 
     def _learn(self, fault: Fault, now: float) -> None:
         rate_limited = fault.kind is Kind.RATE_LIMITED
-        self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, rate_limited=rate_limited)
+        asked = (fault.wait or 0.0) - LONG_TRIPS * self.limit.round_trip
+        self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, asked, rate_limited=rate_limited)
 
     def _reset(self, now: float) -> None:
         """Open again: no wall is known, and no rate."""

@@ -74,10 +74,12 @@ class Wall:
         self.load = in_flight
         self._load_rate = self.rate.recent(now, admitted)
 
-    def refused(self, now: float, sent: int, refusals: int, others: int, *, rate_limited: bool) -> None:
+    def refused(
+        self, now: float, sent: int, refusals: int, others: int, price: float = 0.0, *, rate_limited: bool
+    ) -> None:
         """Find out what was too much, the requests in flight or the rate, and send less of it.
 
-        `others` were in flight beside the refused one.
+        `others` were in flight beside the refused one, which waits for `price` seconds too long for this run.
         """
         self._rate_limited = rate_limited
         limit = self._limit
@@ -95,7 +97,7 @@ class Wall:
             elif rate_limited and not self._requests.guessed:
                 limit.refused_alone(others)
         elif not paced:
-            limit.refused(now, max(QUICK, self._breaker.closed_until - now), others)
+            limit.refused(now, max(QUICK, self._breaker.closed_until - now, price), others)
 
     def reopened(self, now: float) -> None:
         """Learn from a pause with refused probes, which is over now."""

@@ -22,7 +22,7 @@ from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.deep import DEEP, every
 from tests.support.scripted import TIMED_OUT, Attempt, Run, answer, error, job, play
-from tests.support.services import BurstBucket, Concurrency, Latency, Outage, Queue, Service, log_normal
+from tests.support.services import BurstBucket, Concurrency, FixedWindow, Latency, Outage, Queue, Service, log_normal
 
 SEEDS = range(11, 16)
 AT_ONCE = 0.05
@@ -213,6 +213,22 @@ def test_slots_that_refuse_at_once_and_name_a_time_are_filled() -> None:
         service = Service(Concurrency(12), latency=log_normal(1.0, 0.3), seed=seed, headers={"retry_after": "2"})
         assert seconds(400, service, fixed=None, seed=seed) <= 1.5 * 400 * 1.046 / 12
         assert service.refused_share <= 0.05
+
+
+@pytest.mark.parametrize(("latency", "most"), [(2.0, 75.0), (6.0, 1.3 * 400 * 6.0 * 1.046 / 20)])
+def test_slots_whose_refusals_name_a_minute_are_filled_while_the_refused_wait(latency: float, most: float) -> None:
+    for seed in SEEDS:
+        service = Service(Concurrency(20), latency=log_normal(latency, 0.3), seed=seed, headers={"retry_after": "60"})
+        assert seconds(400, service, fixed=None, seed=seed) <= most
+        assert service.refused_share <= 0.05
+
+
+def test_a_window_that_names_its_end_is_probed_before_it_once() -> None:
+    for seed in SEEDS:
+        service = Service(FixedWindow(60, 50.0), latency=log_normal(2.0, 0.3), seed=seed, headers={"retry_after": "60"})
+        seconds(150, service, fixed=None, seed=seed)
+        first = service.refusals[0]
+        assert sum(first + 2.0 < moment < first + 59.0 for moment in service.refusals) <= 1
 
 
 def test_a_bucket_of_a_hundred_that_nobody_announced_is_used_up() -> None:

@@ -13,6 +13,7 @@ from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
 from llmbatch.transport.errors import timed_out, to_fault
 from llmbatch.transport.head import Heads
+from llmbatch.transport.idle_connections import IdleConnections
 from llmbatch.transport.limits import Limits
 
 __all__ = ["LaneSender", "Sender", "SpreadSender", "spread_over"]
@@ -29,19 +30,23 @@ class LaneSender:
         limits: Limits,
         log: AttemptLog | None = None,
         reuse: ConnectionReuse | None = None,
+        idle: IdleConnections | None = None,
     ) -> None:
         self._lane = lane
         self._heads = heads
         self._limits = limits
         self._log = log
         self._reuse = reuse if reuse is not None else ConnectionReuse()
+        self._idle = idle if idle is not None else IdleConnections()
+        self._state = self._idle.add(lane)
         self._streamed = False
         """Whether the connection that is kept carried a stream last."""
         self._deadline: Deadline | None = None
 
     async def send(self, request: Request) -> Reply | Fault:
         """Make one attempt, never longer than its deadline, however slowly the answer comes."""
-        trace = Trace()
+        trace, state = Trace(), self._state
+        state.trace, state.since = trace, time.monotonic()
         try:
             if self._deadline is None:
                 self._deadline = Deadline(self._limits.timeout)
@@ -57,11 +62,14 @@ class LaneSender:
             self._streamed = False
         else:
             self._streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
+            self._idle.answered(state, time.monotonic())
             if not trace.fresh:
                 self._reuse.answered(request.path)
             if self._reuse.ends_after(request.path, streamed=self._streamed):
                 await self._lane.aclose()
             result = self._decoded(reply) if "content-encoding" in reply.headers else reply
+        finally:
+            state.trace = None
         if self._log is not None:
             self._log(_line(request, result, trace))
         return result

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llmbatch.core.cpu import use_batch_scheduling
 from llmbatch.core.errand import Call
@@ -21,6 +21,7 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.transport.connection_reuse import ConnectionReuse
 from llmbatch.transport.errands import ErrandRunner
 from llmbatch.transport.head import Heads
+from llmbatch.transport.idle_connections import IdleConnections
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
@@ -35,6 +36,9 @@ _RESOLVERS = 4
 """Threads in which uvloop looks up hosts."""
 _AT_ONCE = 0.02
 """Seconds for which the threads that are started as a check run side by side."""
+
+_LOOK = 0.25
+"""Seconds between two looks at idle connections."""
 
 Order = tuple[int, str, str, bytes, Expected, int]
 """Lane, method, path, body, what the answer is expected to be, index of the server."""
@@ -78,7 +82,7 @@ class _RequestServer:
         if isinstance(message, TransportSettings):
             log = self._channel.put if message.logged else None
             try:
-                self._open_sender, self._heads = _opener(message, log)
+                self._open_sender, self._heads, idle = _opener(message, log)
                 limits = Limits(connect_timeout=message.connect_timeout)
                 self._errands = ErrandRunner(limits=limits, ca_file=message.ca_file, log=log)
             except LlmbatchError as error:
@@ -87,6 +91,7 @@ class _RequestServer:
                 self._reader = message.reader
                 self._slow_answers = ReaderPool(message.reader, message.timeout)
                 self._channel.expect(message.lanes)
+                self._workers.create_task(_close_idle(idle))
                 self._channel.put(None)
             return
         if isinstance(message, NewHeaders):
@@ -124,23 +129,42 @@ class _RequestServer:
             del body, reply  # or both would live until the next order
 
 
-def _opener(settings: TransportSettings, log: Callable[[str], None] | None) -> tuple[Callable[[], Sender], list[Heads]]:
-    """Return a function that makes senders, and the heads that they share. Raises UsageError."""
+def _opener(
+    settings: TransportSettings, log: Callable[[str], None] | None
+) -> tuple[Callable[[], Sender], list[Heads], list[IdleConnections]]:
+    """Return a function that makes senders, and what those to each server share. Raises UsageError."""
     allow_lanes(settings.lanes, len(settings.base_urls))
     if has_uvloop():
         _check_threads(_RESOLVERS)
     limits = Limits(connect_timeout=settings.connect_timeout, timeout=settings.timeout)
     ends = [
-        (lane_opener(url, limits=limits, ca_file=settings.ca_file), Heads(url, settings.headers), ConnectionReuse())
+        (
+            lane_opener(url, limits=limits, ca_file=settings.ca_file),
+            Heads(url, settings.headers),
+            ConnectionReuse(),
+            IdleConnections(),
+        )
         for url in settings.base_urls
     ]
 
     def open_sender() -> Sender:
         return spread_over(
-            [LaneSender(open_lane(), heads, limits=limits, log=log, reuse=reuse) for open_lane, heads, reuse in ends]
+            [
+                LaneSender(open_lane(), heads, limits=limits, log=log, reuse=reuse, idle=idle)
+                for open_lane, heads, reuse, idle in ends
+            ]
         )
 
-    return open_sender, [heads for _, heads, _ in ends]
+    return open_sender, [heads for _, heads, _, _ in ends], [idle for *_, idle in ends]
+
+
+async def _close_idle(servers: Sequence[IdleConnections]) -> None:
+    """Look now and then whether idle connections keep others waiting."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        now = time.monotonic()
+        for idle in servers:
+            await idle.close_for_waiting(now)
 
 
 def _check_threads(count: int) -> None:

@@ -21,6 +21,23 @@ _IN_TEXT = re.compile(
 )
 
 DAY = 86400.0
+SINCE_1970 = 1e9
+"""A reset of so many seconds or more is a moment; of a thousand times as many, one in milliseconds."""
+
+_Names = tuple[str, ...]
+"""The headers of one limit: the limit itself, what remains of it, and its reset."""
+
+
+def _names(what: str, *periods: str) -> tuple[_Names, ...]:
+    """Return the names that servers use, those that set the pace first."""
+    openai = [tuple(f"x-ratelimit-{part}-{name}" for part in _PARTS) for name in (what, *periods)]
+    return (*openai, tuple(f"anthropic-ratelimit-{what}-{part}" for part in _PARTS))
+
+
+_PARTS = "limit", "remaining", "reset"
+_REQUESTS = _names("requests", "req-minute", "requests-minute", "minute", "requests-day")
+_TOKENS = _names("tokens", "tokens-minute", "tokens-per-minute", "tokens-day", "tokens-per-day")
+_LIMITS = frozenset(names[0] for names in _REQUESTS + _TOKENS)
 
 _HTTP_DATE = re.compile(r"\w{3,9}, [^,]+")
 """One of several dates in a header."""
@@ -67,25 +84,28 @@ def _date(text: str) -> float | None:
 def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Read the rate-limit headers of an answer; None when there are none.
 
-    OpenAI and its copies say `x-ratelimit-limit-requests`, Anthropic `anthropic-ratelimit-requests-limit`, whose limit
-    on tokens is the sum of those on input and output; its 429s show which of them binds. A reset is a duration, or a
-    moment, which is compared with the answer's own date.
+    OpenAI and its copies say `x-ratelimit-limit-requests`; Mistral, Cerebras and Kong add or name the period, as in
+    `x-ratelimit-limit-req-minute`, and the shortest one sets the pace. Anthropic says
+    `anthropic-ratelimit-requests-limit`, whose limit on tokens is the sum of those on input and output; its 429s show
+    which of them binds. A reset is a duration, or a moment, which is compared with the answer's own date.
     """
-    if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
-        limit, left, reset = "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}"
-    elif "anthropic-ratelimit-requests-limit" in headers or "anthropic-ratelimit-tokens-limit" in headers:
-        limit, left = "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining"
-        reset = "anthropic-ratelimit-{}-reset"
-    else:
+    if _LIMITS.isdisjoint(headers):
         return None
-    return RateLimits(
-        _count(headers.get(limit.format("requests")), least=1.0),
-        _count(headers.get(limit.format("tokens")), least=1.0),
-        _count(headers.get(left.format("requests")), least=0.0),
-        _count(headers.get(left.format("tokens")), least=0.0),
-        _reset(headers.get(reset.format("requests")), headers),
-        _reset(headers.get(reset.format("tokens")), headers),
-    )
+    request_limit, requests_left, requests_reset = _limit(headers, _REQUESTS)
+    token_limit, tokens_left, tokens_reset = _limit(headers, _TOKENS)
+    return RateLimits(request_limit, token_limit, requests_left, tokens_left, requests_reset, tokens_reset)
+
+
+def _limit(headers: Mapping[str, str], names: tuple[_Names, ...]) -> tuple[float | None, float | None, float | None]:
+    """Read the first of these limits that is there, what remains of it, and the seconds until its reset."""
+    for limit, left, reset in names:
+        if limit in headers:
+            return (
+                _count(headers[limit], least=1.0),
+                _count(headers.get(left), least=0.0),
+                _reset(headers.get(reset), headers),
+            )
+    return None, None, None
 
 
 def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
@@ -93,16 +113,21 @@ def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
     if text is None:
         return None
     seconds = duration(text)
-    if seconds is None:
-        now = _date(headers.get("date", ""))
-        try:
-            until = datetime.fromisoformat(text.strip())
-        except ValueError:
+    if seconds is None or seconds >= SINCE_1970:
+        now, until = _date(headers.get("date", "")), seconds if seconds is not None else _moment(text)
+        if now is None or until is None:
             return None
-        if now is None or until.tzinfo is None:
-            return None
-        seconds = valid_seconds(until.timestamp() - now)
+        seconds = valid_seconds((until if until < 1000 * SINCE_1970 else until / 1000) - now)
     return seconds if seconds is not None and seconds <= DAY else None
+
+
+def _moment(text: str) -> float | None:
+    """Read an ISO date with a zone as seconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None
 
 
 def _count(text: str | None, *, least: float) -> float | None:

@@ -12,11 +12,9 @@ from llmbatch.core.outcome import Usage
 from llmbatch.core.prompt import RecordError
 from llmbatch.core.settings import ModelSettings, StopSettings
 from llmbatch.core.tally import ModelTally
-from llmbatch.dialects.batch_apis import batch_api
 from llmbatch.dialects.presets import PRESETS
 from llmbatch.dialects.providers import Preset
 from llmbatch.pacing.cost import FlatPrice, Price, worst_case
-from llmbatch.results.reader import open_results
 from llmbatch.results.stats import amount
 
 __all__ = ["ListPrice", "bound", "find_price", "saved_by_cache", "spent_before", "spent_in"]
@@ -96,6 +94,8 @@ def _flag(stop: StopSettings) -> str:
 def _list_price(name: str, preset: Preset, address: str | None) -> Price | None:
     if (preset.local if address is None else is_own_machine(address)) or find_spec("genai_prices") is None:
         return None
+    from llmbatch.dialects.batch_apis import batch_api
+
     api = batch_api(name)
     discount = api.limits.discount if api is not None else None
     if address is not None:
@@ -155,6 +155,8 @@ def spent_in(lines: Iterable[Mapping[str, Any]], price: Price) -> float:
 
 def spent_before(files: Iterable[Path], price: Price | None) -> float:
     """Add up what is in results files, those that are not there left out. Raises InputError."""
+    from llmbatch.results.reader import open_results  # most runs have no other files
+
     spent = 0.0
     for path in files:
         if price is not None and path.exists():

@@ -5,7 +5,6 @@ from contextlib import closing
 from hashlib import blake2b
 from typing import Any
 
-from llmbatch.app.first_pass import BATCH, take_survey
 from llmbatch.app.input import InputReader
 from llmbatch.app.survey import NAMED, Survey
 from llmbatch.codec import json
@@ -153,6 +152,8 @@ class ResumePlan:
         found = self._store.found
         if not (found.ok or found.failed or found.in_doubt):
             return None
+        from llmbatch.app.first_pass import take_survey
+
         return take_survey(self._input, self._model, dialect, self._store, self.policy)
 
     def _decided(self, entries: list[Job | InvalidRecord]) -> Iterator[Job | InvalidRecord | AlreadyDone | Outcome]:
@@ -266,6 +267,8 @@ class ResumePlan:
 
     def _belongs_further_on(self, dialect: Dialect) -> bool:
         """Say whether a result belongs to a record beyond `--limit`."""
+        from llmbatch.app.first_pass import BATCH
+
         results = self._store.orphans()
         input = self._input._replace(meta="none", limit=None)
         with closing(InputReader(input, self._model, lambda text: None)) as reading:

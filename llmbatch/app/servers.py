@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from functools import partial
 from urllib.parse import urlsplit
 
-from llmbatch.app.key_command import run_key_command
 from llmbatch.codec.text import decode_text
 from llmbatch.core.errors import ActionNeeded, UsageError
 from llmbatch.core.loopback import is_loopback
@@ -159,6 +158,8 @@ def _carried(carrier: str, key: str) -> str:
 
 def _command_key(command: str, timeout: float) -> str:
     """Return the key that a command prints. Raises UsageError, ActionNeeded."""
+    from llmbatch.app.key_command import run_key_command
+
     key = _clean(run_key_command(command, timeout), "the output of --key-command")
     assert key is not None  # an empty line is refused before
     return key

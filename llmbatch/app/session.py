@@ -8,7 +8,6 @@ from functools import partial
 
 import anyio
 
-from llmbatch.app.key_command import KeyRenewal
 from llmbatch.app.meter import EVERY
 from llmbatch.app.monitor import Monitor
 from llmbatch.app.output import Output
@@ -121,6 +120,8 @@ class Session:
         servers, open_lane = self._servers, self._transport.lane
         if servers.ask_key is None:
             return open_lane
+
+        from llmbatch.app.key_command import KeyRenewal
 
         def use(key: str) -> None:
             servers.renew(key)

@@ -3,37 +3,39 @@
 Answers are read in the transport process, so that the run has another core to itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from llmbatch.core.exchange import Expected, ReadReply, Reply, Verdicts
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects import (
-    anthropic,
-    gemini,
-    openai_chat,
-    openai_chat_answers,
-    openai_completions,
-    openai_embeddings,
-    openai_responses,
-    passthrough,
-)
 from llmbatch.dialects.answers import unparsable
 from llmbatch.dialects.response_headers import rate_limits
 from llmbatch.dialects.structured_output import AnswerChecks, checked
 
 __all__ = ["AnswerReader"]
 
-_READ: Mapping[str, Callable[[Expected, Reply], Verdicts]] = {
-    openai_chat.Chat.name: openai_chat_answers.read,
-    openai_completions.Completions.name: openai_completions.read,
-    openai_embeddings.Embeddings.name: openai_embeddings.read,
-    gemini.Gemini.name: gemini.read,
-    anthropic.Anthropic.name: anthropic.read,
-    passthrough.Passthrough.name: passthrough.read,
-    openai_responses.Responses.name: openai_responses.read,
-}
+
+@cache
+def _read(dialect: str) -> Callable[[Expected, Reply], Verdicts]:
+    """Return the function that reads the answers of a dialect. Most runs import the modules of one dialect alone."""
+    match dialect:
+        case "chat":
+            from llmbatch.dialects.openai_chat_answers import read
+        case "messages":
+            from llmbatch.dialects.anthropic import read
+        case "gemini":
+            from llmbatch.dialects.gemini import read
+        case "responses":
+            from llmbatch.dialects.openai_responses import read
+        case "completions":
+            from llmbatch.dialects.openai_completions import read
+        case "embeddings":
+            from llmbatch.dialects.openai_embeddings import read
+        case _:
+            from llmbatch.dialects.passthrough import read
+    return read
 
 
 SMALL = 1 << 16
@@ -59,7 +61,7 @@ class AnswerReader(NamedTuple):
     def give_up(self, expected: Expected, reply: Reply, why: str) -> ReadReply:
         """Return the verdicts on an answer that could not be read and checked: it is paid for, so it is kept."""
         if _is_soon_read(reply.body):
-            verdicts, checks = _READ[expected.dialect](expected, reply), self.checks
+            verdicts, checks = _read(expected.dialect)(expected, reply), self.checks
             if checks is not None:
                 verdicts = tuple(
                     checked(checks, one, given_up=why) if isinstance(one, Completion) else one for one in verdicts
@@ -68,12 +70,12 @@ class AnswerReader(NamedTuple):
             lost = unparsable(reply, f"the answer was not read: {why}")
             verdicts = (lost, *[replace(lost, raw=None)] * (len(expected.keeps) - 1))
         else:  # the status says enough
-            verdicts = _READ[expected.dialect](expected, Reply(reply.status, reply.headers, b""))
+            verdicts = _read(expected.dialect)(expected, Reply(reply.status, reply.headers, b""))
         return verdicts, rate_limits(reply.headers)
 
     def read(self, expected: Expected, reply: Reply) -> Verdicts:
         """Return one verdict for each job of the request, in their order."""
-        verdicts, checks = _READ[expected.dialect](expected, reply), self.checks
+        verdicts, checks = _read(expected.dialect)(expected, reply), self.checks
         if checks is None:
             return verdicts
         return tuple(checked(checks, one) if isinstance(one, Completion) else one for one in verdicts)

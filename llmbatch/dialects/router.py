@@ -7,13 +7,7 @@ from llmbatch.core.exchange import Request
 from llmbatch.core.job import Job, Route
 from llmbatch.core.ports import Dialect
 from llmbatch.core.prompt import Prompt, RecordError
-from llmbatch.dialects.anthropic import Anthropic
-from llmbatch.dialects.gemini import Gemini
 from llmbatch.dialects.openai_chat import Chat
-from llmbatch.dialects.openai_completions import Completions
-from llmbatch.dialects.openai_embeddings import Embeddings
-from llmbatch.dialects.openai_responses import Responses
-from llmbatch.dialects.passthrough import Passthrough
 from llmbatch.dialects.providers import ENDPOINTS, Preset, find_endpoint
 from llmbatch.dialects.request_options import Options
 
@@ -68,7 +62,7 @@ class Router:
 
 
 def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
-    """Make a dialect for this provider and path."""
+    """Make a dialect for this provider and path. Most runs import the modules of one dialect alone."""
     if name not in ("chat", "messages", "responses"):
         options = options._replace(tier=None)
     match name:
@@ -77,13 +71,25 @@ def _dialect(name: str, options: Options, preset: Preset, path: str) -> Dialect:
                 options, path=path, token_cap=preset.token_cap, stream_usage=preset.stream_usage, names=preset.names
             )
         case "messages":
+            from llmbatch.dialects.anthropic import Anthropic
+
             return Anthropic(options, path=path)
         case "gemini":
+            from llmbatch.dialects.gemini import Gemini
+
             return Gemini(options, path=path)
         case "responses":
+            from llmbatch.dialects.openai_responses import Responses
+
             return Responses(options, path=path)
         case "completions":
+            from llmbatch.dialects.openai_completions import Completions
+
             return Completions(options, path=path, pack=options.pack or 1, stream_usage=preset.stream_usage)
         case "embeddings":
+            from llmbatch.dialects.openai_embeddings import Embeddings
+
             return Embeddings(options, path=path, pack=options.pack or PACK)
+    from llmbatch.dialects.passthrough import Passthrough
+
     return Passthrough(options, path=path)

@@ -4,18 +4,18 @@ import fnmatch
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llmbatch.core.errors import InputError, UsageError
 from llmbatch.input.address import is_remote, shown, suffix_of
 from llmbatch.input.byte_stream import COMPRESSIONS, ByteStream, Span, Wake, check, not_there, title
-from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 from llmbatch.input.entry import Entry, Reader
-from llmbatch.input.json_array import JsonArray
 from llmbatch.input.jsonl import JsonLines, TextLines
 from llmbatch.input.lines import Lines
-from llmbatch.input.parquet import ParquetRows, check_parquet
 from llmbatch.input.unchanged import Contents, WatchInput
+
+if TYPE_CHECKING:
+    from llmbatch.input.parquet import ParquetRows
 
 __all__ = ["FORMATS", "Entry", "Source", "checked_delimiter", "expand", "open_source"]
 
@@ -141,6 +141,8 @@ class Source:
         prefix = f"{name} " if self._several or inside else ""
         watch = self._watch(name) if self._watch is not None else None
         if form == "parquet":
+            from llmbatch.input.parquet import ParquetRows
+
             self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch, groups=span)
             return rows
         if span is not None and inside:
@@ -148,8 +150,12 @@ class Source:
         self._stream = stream = ByteStream(path, self._wake, watch, span)
         match form:
             case "json":
+                from llmbatch.input.json_array import JsonArray
+
                 return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
             case "csv" | "tsv":
+                from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
+
                 delimiter = self._delimiter or ("," if form == "csv" else "\t")
                 lines = Lines(stream, LINE_FIELDS * self._max_line)
                 return CsvRows(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
@@ -279,5 +285,7 @@ def format_of(path: str, option: str | None, delimiter: str | None) -> str:
     if form == "parquet":
         if path == "-" or suffix_of(path) in COMPRESSIONS or (os.path.exists(path) and not os.path.isfile(path)):
             raise UsageError(f"{title(path)}: Parquet is read from a plain file", hint="its index stands at its end")
+        from llmbatch.input.parquet import check_parquet
+
         check_parquet()
     return form

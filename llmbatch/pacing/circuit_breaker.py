@@ -3,21 +3,20 @@
 import math
 
 from llmbatch.core.exchange import Request
+from llmbatch.pacing import concurrency_limit as slow_start
 
 __all__ = ["CircuitBreaker"]
 
-SHARE, LONGEST = 0.7, 30.0
+SHARE, LONGEST = 0.35, 30.0
 """The next probe waits for at most this part of the time since the first refusal, up to so many seconds: what it loses
 is a part of what the outage took anyway."""
 STRICT = 2
-"""After so many refusals in a row requests return in a slow start, and a server that was not there answers first."""
+"""After so many refusals in a row requests return in a slow start."""
 DOUBLING, RETURNS = 0.15, 3.0
 """The least seconds in which departures double then; and in how many times as long as a refusal takes, so that there is
 time for it to come."""
 SPREAD = 1.5
 """Requests leave so much faster than they come back, instead of all at once."""
-BORNE = 0.25
-"""Until a first pause, as many requests as the limit may leave in so many seconds: slow start was that fast."""
 SLOW = 0.2
 """Seconds a round trip must take for departures to be spread out for good."""
 TOGETHER = 0.005
@@ -28,8 +27,8 @@ class CircuitBreaker:
     """The pause of one route. While it is not `active`, requests leave as usual.
 
     A refusal is quick and an answer is not: a probe that is in flight for longer than the last refusal took was
-    admitted, and the others may follow, in a slow start if a probe was refused too. A server that was not there must
-    answer its probe first.
+    admitted, and the others may follow, in a slow start if a probe was refused too. The probe of a server that was not
+    there is a canary, as at the start of a run, since a connection that is open proves little.
     """
 
     def __repr__(self) -> str:
@@ -85,27 +84,23 @@ class CircuitBreaker:
             return "parked, one probe on its way"
         return "growing back after a pause" if self._departures < math.inf else None
 
-    @property
-    def _must_answer(self) -> bool:
-        """Whether silence of the probe shows nothing."""
-        return self.probe is not None and self._lost and self.refusals_in_row >= STRICT
-
     def allowed(self, limit: int) -> int:
         """Return how many requests may be in flight."""
-        if self.awaits_probe or self._must_answer:
+        if self.awaits_probe:
             return 1
         return min(limit, self._others + int(self._departures) + 1) if self._departures < math.inf else limit
 
     def opens(self) -> float:
-        """Return when a request may leave; infinity for "when another one ends"."""
-        return math.inf if self._must_answer else max(self.closed_until, self._next - TOGETHER)
+        """Return when a request may leave."""
+        return max(self.closed_until, self._next - TOGETHER)
 
     def departed(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
         """Note a departure; True when it shows that a probe was admitted, and the pause is over."""
         if self.awaits_probe:
             self.awaits_probe = False
             self.probe = request
-            self.closed_until = now + 1.5 * self._took + 0.02
+            canary = slow_start.CANARY if self._lost and self.walled else 0.0
+            self.closed_until = now + max(1.5 * self._took + 0.02, canary)
             if self._slowly or not self._round_trip:
                 self._departures, self._others = 1.0, in_flight
             return False
@@ -115,7 +110,8 @@ class CircuitBreaker:
             self.refusals_in_row = 0
         gap = self._round_trip / (SPREAD * max(1.0, limit))
         if self._refused_at == -math.inf:
-            gap = min(gap, BORNE / limit)
+            # Nothing was refused at the pace of slow start.
+            gap = min(gap, slow_start.DOUBLING / (math.log(2.0) * limit))
         if self._departures < math.inf:
             self._departures += 1.0
             gap = max(gap, self._doubling / (math.log(2.0) * self._departures))

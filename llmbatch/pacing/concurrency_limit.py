@@ -14,11 +14,11 @@ from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause
 from llmbatch.pacing.latency_baseline import LatencyBaseline
 
-__all__ = ["CUT", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
+__all__ = ["CUT", "DOUBLING", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
 START = 12.0
 """The limit after the canary came back."""
-CANARY, DOUBLING = 0.3, 0.12
+CANARY, DOUBLING = 0.2, 0.12
 """Seconds without bad news after which the canary has company, and in which the limit then doubles."""
 SILENT, FEW_SLOTS = 64, 8
 """The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that

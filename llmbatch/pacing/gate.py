@@ -185,7 +185,7 @@ class Gate:
             self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False)
 
     def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> None:
-        """Close because the server keeps failing, until a probe brings an answer."""
+        """Close because the server keeps failing."""
         took = request.jobs[0].attempts.latency
         if self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since

@@ -14,7 +14,7 @@ from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.settings import PatienceSettings
-from llmbatch.pacing.concurrency_limit import CANARY, SILENT, ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import CANARY, DOUBLING, SILENT, ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import Run, error, job, play
@@ -186,6 +186,15 @@ def test_the_first_request_travels_alone() -> None:
 
     first, second = sorted(sent for sent, _ in run.world.sent)[:2]
     assert second - first >= min(CANARY, *service.answered) - 1e-6
+
+
+def test_slow_start_doubles_as_fast_as_it_says() -> None:
+    service = Service(latency=constant(0.4))
+
+    run = run_against(service, (job(index) for index in range(400)), None)
+
+    moments = sorted(sent for sent, _ in run.world.sent)
+    assert moments[100] - moments[0] <= CANARY + 1.05 * DOUBLING * math.log2(100)
 
 
 # limits that the user names

@@ -89,6 +89,8 @@ class ConcurrencyLimit:
         self._counted_from = 0.0
         self._move(1.0 if adaptive else self._ceiling)
         self._canary = adaptive
+        self._suspended = False
+        """Whether the rate of departures is limited for now, and not what is in flight."""
         self._slow_start = True
         self._plateau: float | None = None
         """The limit at the last cut: cubic growth rests there."""
@@ -152,7 +154,7 @@ class ConcurrencyLimit:
                 self._prove()
         if self._canary:
             self._canary = False
-            if self._slow_start:
+            if self._slow_start and not self._suspended:
                 self._move(max(self._limit, min(self._start, self._ceiling)))
                 self.grows_at = now
                 self.why = "slow start"
@@ -167,7 +169,7 @@ class ConcurrencyLimit:
         if now - round_trip < self._last_cut:
             return  # it left before the cut, and says nothing about the time after it
         self._answers += 1
-        if self._held or in_flight < USED * self.now:
+        if self._held or self._suspended or in_flight < USED * self.now:
             return
         self._grow(now)
 
@@ -217,6 +219,21 @@ class ConcurrencyLimit:
             self._silent = self._bound
             if self._slow_start and not self._canary:
                 self.grows_at = now
+
+    def grow_later(self, moment: float) -> None:
+        """Let silence be good news again from this moment on, with one less in flight."""
+        self._silent, self.grows_at = self._bound, moment
+        self._move(max(1.0, self._limit - 1.0))
+
+    def suspend(self) -> None:
+        """Allow as many as silence may ever allow, while the rate of departures is limited."""
+        self._suspended = True
+        self._move(self._bound)
+
+    def resume_at(self, in_flight: int) -> None:
+        """Limit what is in flight again, to so many."""
+        self._suspended = False
+        self._move(max(1.0, float(in_flight)))
 
     def freeze(self, in_flight: int) -> None:
         """Allow no more than what is in flight, until answers come."""
@@ -307,7 +324,9 @@ class ConcurrencyLimit:
         if self._proofs >= PROOFS and self._bound < self._ceiling:
             self._proofs = 0
             self._bound = min(2.0 * self._bound, self._ceiling)
-            if self._silent:
+            if self._suspended:
+                self._move(self._bound)
+            elif self._silent:
                 self._silent, self.grows_at = self._bound, -math.inf
 
     def _watch_queue(self, now: float, in_flight: int) -> None:

@@ -10,6 +10,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.load_trial import LoadTrial
+from llmbatch.pacing.rate_search import NEAR, SHORT, RateSearch
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.pacing.wall import QUICK, Wall, in_flight_for
@@ -19,6 +20,8 @@ __all__ = ["Gate"]
 LONG, LONG_TRIPS, FREE = 10.0, 4.0, 0.5
 """A wait of more seconds and more round trips is long; the part of what was in flight that must have been answered
 before it is tried whether all have to wait."""
+REFUSAL, LAG = 1.5, 0.02
+"""After so many times as long as a refusal took, and so many seconds, others that left with it would be refused too."""
 MEASURED = 0.8
 """The part of what is in flight, for each round trip, that leaves at least."""
 
@@ -45,6 +48,9 @@ class Gate:
         self.refusal_pattern = RefusalPattern()
         self.wall = Wall(limit, requests, self.breaker)
         self.trial: LoadTrial | None = None
+        self.search: RateSearch | None = None
+        """Spaces departures out, after several were refused before any was answered."""
+        self._searched = False
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
         self._rate_before: float | None = None
@@ -69,6 +75,8 @@ class Gate:
         """Say what moved that last, for people."""
         if self.breaker.active and (parked := self.breaker.why) is not None:
             return parked
+        if self.search is not None:
+            return f"trying {self.search.rate:,.1f} requests a second, since faster ones were refused"
         if self.requests.guessed and self.in_flight < self.limit.now:
             return f"at {self.requests.rate:,.0f} a minute, learned from refusals"
         return self.limit.why
@@ -125,6 +133,8 @@ class Gate:
         opens = max(limit.opens, self.breaker.opens()) if self.breaker.active else limit.opens
         if (trial := self.trial) is not None:
             opens = max(opens, trial.opens(self.in_flight))
+        if self.search is not None:
+            opens = max(opens, self.search.opens)
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
@@ -139,6 +149,8 @@ class Gate:
         self.sent += 1
         if not self.answers:
             self.limit.departed(now)
+        if self.search is not None:
+            self.search.departed(now, self.in_flight)
         if (trial := self.trial) is not None:
             trial.departed(now)
             if self.sent >= self.refusal_pattern.due:
@@ -164,9 +176,9 @@ class Gate:
         self, request: Request, verdict: Completion | Fault, now: float, random: Callable[[], float]
     ) -> ServerChange | None:
         """Count an attempt out, by its first verdict. Comes after `succeeded` or `refused`."""
-        if not self.answers:
-            self.limit.bad_news()
         if isinstance(verdict, Fault):
+            if not self.answers and verdict.billing is not Billing.THROTTLED:
+                self.limit.bad_news()
             if verdict.kind is Kind.TIMEOUT:
                 self.limit.timed_out(now, self.in_flight)
             if self.breaker.probe is request:
@@ -203,6 +215,7 @@ class Gate:
             # What was refused before was refused for that rate.
             self.refusal_pattern.forget(self.sent)
             self.trial = None
+            self._end_search()
             self._reset(now)
             self.limit.resume(0.0, clear=True)
             self.limit.resume(min(2.0 * self.limit.now, in_flight_for(self.requests.rate, age)))
@@ -220,6 +233,8 @@ class Gate:
         """Note that the server works. Comes before `settle`."""
         round_trip = request.jobs[0].attempts.latency
         self.answers += 1
+        if self.search is not None and round_trip < SHORT:
+            self._end_search()
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
         if self.breaker.active:
@@ -270,6 +285,8 @@ class Gate:
         # A connection that is refused may be one too many, which only a lower limit can show.
         common = _is_lost(fault) and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
+        if self.search is not None and not self.search.refused(now, number, self.sent, self.in_flight - 1):
+            self._end_search()
         found = pattern.refused(
             number,
             self.sent,
@@ -277,12 +294,14 @@ class Gate:
             common=common,
             growing=growing,
             answered=self.answers > 0,
+            early=self.search is not None or (growing and not self.answers and not self._searched),
             level=self.wall.level,
         )
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
-            self._go_on(request, before, now, growing=growing)
+            self._go_on(request, before, now, took, growing=growing)
             return None
+        self._end_search()
         self.limit.tolerant = False
         adapts = self.limit.adaptive and not self.requests.guessed
         if before is Pattern.WALL and adapts and not common and pattern.is_single and self.breaker.is_open:
@@ -292,7 +311,7 @@ class Gate:
             return None
         return self._close(request, fault, now, took, random(), first=before is not Pattern.WALL)
 
-    def _go_on(self, request: Request, before: Pattern, now: float, *, growing: bool) -> None:
+    def _go_on(self, request: Request, before: Pattern, now: float, took: float, *, growing: bool) -> None:
         """Let the others go on after a refusal that shows no wall, as many as what was found allows."""
         found = self.refusal_pattern.pattern
         if before is Pattern.TRIAL:
@@ -300,10 +319,27 @@ class Gate:
         elif found is Pattern.TRIAL:
             self._begin_trial(now, before)
         elif found is Pattern.UNKNOWN:
-            if growing:
-                self.limit.freeze(self.in_flight - 1)
+            if growing and self.search is None:
+                self._hold_back(now, took)
         elif before is Pattern.UNKNOWN:
             self.limit.tolerate(now)
+
+    def _hold_back(self, now: float, took: float) -> None:
+        """Send no more for a moment after a refusal during growth, or search for the rate that is admitted."""
+        others = self.in_flight - 1
+        if self.answers or self._searched or not others:
+            self.limit.freeze(others)
+        elif self.refusal_pattern.is_repeated(NEAR):
+            self._searched = True
+            self.search = RateSearch(now, self.sent, others)
+            self.limit.suspend()
+        else:
+            self.limit.grow_later(now + REFUSAL * took + LAG)
+
+    def _end_search(self) -> None:
+        if self.search is not None:
+            self.search = None
+            self.limit.resume_at(self.in_flight)
 
     def _must_cut(self, request: Request) -> bool:
         """Tell whether a refusal asks for less in flight: not of what left before the last cut, nor a usual one."""

@@ -127,12 +127,14 @@ class RefusalPattern:
         common: bool = False,
         growing: bool = False,
         answered: bool = True,
+        early: bool = False,
         level: float = 1.0,
     ) -> Pattern:
         """Note that a departure was refused, after `sent` of them; return the pattern that this makes likely.
 
         `common` says that all would be refused alike, `growing` that the load rises, `answered` that others were
-        answered. `level` is the load as a part of what was in flight when the wall was found.
+        answered, `early` that other rules tell how to go on. `level` is the load as a part of what was in flight when
+        the wall was found.
         """
         self._refused.append(departure)
         self._lags.append(sent - departure)
@@ -144,7 +146,7 @@ class RefusalPattern:
             self._wall(sent, blind=common or sent < ALLOWED[1])
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)
-            if recent[0] >= PROOF:
+            if recent[0] >= PROOF and not early:
                 if not growing or MANY * recent[0] > recent[1]:
                     self._start(sent, in_flight, recent, raises=growing and answered)
                 elif not self._load:
@@ -163,6 +165,11 @@ class RefusalPattern:
             end = departure + 1
             self._start(sent, in_flight, (self._among(begins, end), end - begins), raises=growing)
         return self.pattern
+
+    def is_repeated(self, among: int) -> bool:
+        """Tell whether another one of so many departures up to the last refused one was refused."""
+        last = self._refused[-1]
+        return any(last - among < departure < last for departure in self._refused)
 
     def exceeds_share(self, sent: int, in_flight: int) -> bool:
         """Tell whether the last refusal asks for less load, since more are refused than the usual share."""

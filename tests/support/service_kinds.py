@@ -149,6 +149,9 @@ KINDS = {
     "slots that grow": plain(1500, 1.0, lambda: Concurrency(growing_slots), best=(64, 256), refusal=error(503)),
     "slots that shrink": plain(1500, 1.0, lambda: Concurrency(lambda now: 64 if now < 15 else 32), best=(64, 80)),
     "five a second": plain(300, 0.5, lambda: BurstBucket(300, 30), best=(4, 6)),
+    "one a second": plain(60, 5.0, lambda: BurstBucket(60, 5), best=(2, 20, 40)),
+    "one a second, and answers of 15 s": plain(60, 15.0, lambda: BurstBucket(60, 1), best=(20, 40)),
+    "eight a second, and answers of 15 s": plain(500, 15.0, lambda: BurstBucket(480, 1), best=(128, 256)),
     "fifty a second": plain(1000, 0.5, lambda: BurstBucket(3000, 20), best=(32, 40)),
     "ten a second and 5 % refused at random": unlucky(500, 1.0, 0.05, (12, 16), lambda: BurstBucket(600, 60)),
     "a hundred in any minute": plain(300, 2.0, lambda: SlidingWindow(100), best=(16, 48)),
@@ -255,7 +258,6 @@ SLOWER = {
     "40 slots and 5 % refused at random, named 1 s": unlucky(
         1500, 0.5, 0.05, (48, 64), lambda: Concurrency(40), retry_after="1"
     ),
-    "one a second": plain(60, 5.0, lambda: BurstBucket(60, 5), best=(2, 20, 40)),
     "a share that rises with the load": Kind(1500, lambda seed, stretch: Loaded(stretch, seed), (48, 192, 256)),
     "a slow replica of four, chosen at random": Kind(
         1000, lambda seed, stretch: AtRandom(stretch, seed), (96, 128, 192)

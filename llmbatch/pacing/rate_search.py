@@ -1,0 +1,96 @@
+"""Searches for the rate of a service that refused several requests before it answered any. Pure.
+
+Such refusals come while few requests are in flight and many leave at once, so that they may be for either. Answers that
+take many seconds cannot tell for as long. A departure tells in a moment: requests leave one by one, at a slow pace that
+doubles while none is refused, and that is bisected between a pace that passed and one that was refused.
+"""
+
+import math
+
+__all__ = ["NEAR", "SHORT", "RateSearch"]
+
+NEAR = 4
+"""Two refusals among so many departures start a search; a single one may be chance."""
+SHORT = 2.0
+"""Seconds. Answers that take less time tell more than a search does."""
+SLOWEST, REFILL = 1.0, 5.0
+"""Requests a second at first; or more, as if what was admitted at once were the share of so many seconds."""
+STEADY, QUICK = 20, 8
+"""Departures without a refusal that raise the pace: at first, which doubles with each refusal, so that refusals stay
+rare; and after a raise that passed."""
+LAG = 0.5
+"""Seconds for which a pace is kept at least, since refusals take a while to come."""
+RAISE, FIRST_CUT = 2.0, 1.5
+CLOSE, BEYOND = 1.25, 1.2
+"""A pace that passed so near to the refused one is tried a little faster next, in case the limit has grown."""
+FAILURES = 3
+"""After so many refusals, and no pace that passed, the rate is not what is limited."""
+
+
+class RateSearch:
+    """One search. `others` were in flight beside the refused request, when `sent` had left in all."""
+
+    def __init__(self, now: float, sent: int, others: int) -> None:
+        self._crowd = others
+        """How many in flight may have been too many."""
+        self._admitted = 0
+        """Departures beside as many that were not refused."""
+        self._passed, self._needed, self._steady = 0, STEADY, STEADY
+        """Departures at this pace, how many of them raise it, and how many after the next refusal."""
+        self._low, self._high = 0.0, math.inf
+        """The fastest pace that passed, and the slowest one that was refused."""
+        self._failures = 1
+        """Refusals since a pace passed."""
+        self.rate = max(SLOWEST, others / REFILL)
+        """Departures a second."""
+        self._at, self._since = now, sent
+        """When this pace began, and with which departure."""
+        self._restart(now, sent)
+
+    def __repr__(self) -> str:
+        """Show the pace and its bounds."""
+        return f"<RateSearch {self.rate:.2f}/s of {self._low:.2f} to {self._high:.2f}, {self._passed} passed>"
+
+    def departed(self, now: float, others: int) -> None:
+        """Note a departure beside so many in flight."""
+        self._admitted += others >= self._crowd
+        self._passed += 1
+        if self._passed >= self._needed and now >= self._at + LAG:
+            self._at = now
+            self._failures = self._passed = 0
+            self._needed = QUICK
+            self._low = max(self._low, self.rate)
+            self.rate = min(RAISE * self.rate, math.sqrt(self._low * self._high))
+            if self._high < CLOSE * self._low:
+                self._high, self._needed = math.inf, self._steady
+                self.rate = BEYOND * self._low
+        self.opens = now + 1.0 / self.rate
+
+    def refused(self, now: float, departure: int, sent: int, others: int) -> bool:
+        """Note a refusal; False if it shows that the search is in vain.
+
+        That is so when slower departures do not help, or when as many in flight as at first are refused again.
+        """
+        self._admitted -= others >= self._crowd
+        if departure < self._since:
+            if self._steady == STEADY and not self._passed:  # it left together with the first one
+                self._crowd -= 1
+                self.rate = max(SLOWEST, self._crowd / REFILL)
+                self._restart(now, sent)
+            return True
+        self._failures += 1
+        if self._failures > FAILURES or (others <= self._crowd and self._admitted <= 0):
+            return False
+        self._high = self.rate
+        if self._low >= self.rate:  # it passed with what a bucket had left
+            self._low = self.rate / RAISE
+        self._steady *= 2
+        self._passed, self._needed = 0, self._steady
+        self.rate = self._low or self.rate / FIRST_CUT
+        self._restart(now, sent)
+        return True
+
+    def _restart(self, now: float, sent: int) -> None:
+        self._at, self._since = now, sent
+        self.opens = now + 1.0 / self.rate
+        """When the next request may leave."""

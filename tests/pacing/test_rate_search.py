@@ -1,0 +1,96 @@
+"""The rate of a service that refused several requests before it answered any is found with few refusals."""
+
+import heapq
+import random
+from collections.abc import Callable
+
+import pytest
+
+from llmbatch.pacing.rate_search import RateSearch
+
+LATENCY, LAG = 10.0, 0.05
+
+
+class Run:
+    """Sends whenever the search lets it, after a burst of which the last one was refused."""
+
+    def __init__(self, admits: Callable[[float, int], bool], burst: int, seconds: float) -> None:
+        self.search = RateSearch(0.0, burst + 1, burst)
+        self.ended: float | None = None
+        self.admitted: list[float] = []
+        self.refused: list[float] = []
+        ends, news, sent, now = [LATENCY] * burst, list[tuple[float, int]](), burst + 1, 0.0
+        while now < seconds and self.ended is None:
+            if news and news[0][0] <= self.search.opens:
+                now, departure = heapq.heappop(news)
+                if not self.search.refused(now, departure, sent, sum(end > now for end in ends)):
+                    self.ended = now
+                continue
+            now = max(now, self.search.opens)
+            ends = [end for end in ends if end > now]
+            self.search.departed(now, len(ends))
+            if admits(now, len(ends)):
+                self.admitted.append(now)
+                ends.append(now + LATENCY)
+            else:
+                self.refused.append(now)
+                heapq.heappush(news, (now + LAG, sent))
+            sent += 1
+
+
+def a_bucket(rate: float, burst: int) -> Callable[[float, int], bool]:
+    """Admit what a bucket has, which the burst has emptied."""
+    level = [0.0, 0.0]
+
+    def admits(now: float, in_flight: int) -> bool:
+        level[:] = min(burst, level[0] + rate * (now - level[1])), now
+        if level[0] < 1.0 - 1e-9:
+            return False
+        level[0] -= 1.0
+        return True
+
+    return admits
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.9, 3.0, 6.0, 8.0, 16.0])
+@pytest.mark.parametrize("burst", [1, 5])
+def test_a_rate_is_found_in_half_a_minute_and_hardly_anything_is_refused(rate: float, burst: int) -> None:
+    run = Run(a_bucket(rate, burst), burst, 300.0)
+
+    assert run.ended is None
+    assert sum(now > 60.0 for now in run.admitted) >= 0.5 * rate * 240.0
+    assert sum(now > 240.0 for now in run.admitted) >= 0.7 * rate * 60.0
+    assert len(run.refused) <= 2 + 0.03 * len(run.admitted)
+
+
+def test_a_rate_that_grows_is_followed() -> None:
+    slow, fast = a_bucket(2.0, 2), a_bucket(20.0, 20)
+
+    run = Run(lambda now, in_flight: (slow if now < 60.0 else fast)(now, in_flight), 2, 300.0)
+
+    assert sum(now > 240.0 for now in run.admitted) >= 0.7 * 20.0 * 60.0
+
+
+@pytest.mark.parametrize("slots", [1, 4, 20])
+def test_slots_end_the_search_with_one_more_refusal(slots: int) -> None:
+    run = Run(lambda now, in_flight: in_flight < slots, slots, 300.0)
+
+    assert run.ended is not None and run.ended <= 2.0
+    assert len(run.refused) == 1
+
+
+def test_refusals_that_do_not_cease_with_slower_departures_end_the_search() -> None:
+    for seed in range(20):
+        chance = random.Random(seed)
+        run = Run(lambda now, in_flight, chance=chance: chance.random() > 0.4, 3, 300.0)  # type: ignore[misc]
+        assert run.ended is not None
+        assert len(run.admitted) + len(run.refused) <= 80
+
+
+def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_change_nothing_else() -> None:
+    alone, together = RateSearch(10.0, 60, 50), RateSearch(10.0, 60, 53)
+    for departure in (56, 57, 58):
+        assert together.refused(10.0, departure, 60, 52)
+
+    assert repr(together) == repr(alone)
+    assert together.opens == alone.opens == pytest.approx(10.1)

@@ -95,7 +95,7 @@ class Retries:
             if step.wait is None:
                 return step
         if not queue.gate.has_alternative(request):
-            step.stop = self.out_of_patience(fault)
+            step.stop = step.stop or self.out_of_patience(fault)
         if closes_gate:
             alone = singled_out(attempts, gate.answers, gate.refusals)
             if alone >= HOPELESS:
@@ -146,13 +146,13 @@ class Retries:
         if step.added is None:
             return
         step.with_route = True
-        since, unreachable = queue.gate.outage_since, _is_unreachable(fault)
-        if (unreachable or fault.is_loading) and not self._fail_fast.has_succeeded(queue.route):
+        since, gone = queue.gate.outage_since, _is_unreachable(fault) or fault.billing is Billing.DOUBTFUL
+        if (gone or fault.is_loading) and not self._fail_fast.has_succeeded(queue.route):
             if since is not None and now - since < self._patience.wait_ready:
                 gate.probe_no_later_than(now + READY_PROBE, now)
                 return
             alone = gate.in_flight <= 1  # others may be connected already
-            if unreachable and alone and queue.gate.refusals_in_row > self._policy.retries and not ending:
+            if gone and alone and queue.gate.refusals_in_row > self._policy.retries and not ending:
                 step.stop = step.stop or gave_up(fault, queue.route)
         if since is not None and now - since > self._patience.max_outage:
             step.stop = step.stop or outage(fault, self._patience.max_outage)
@@ -186,10 +186,11 @@ def _is_unreachable(fault: Fault) -> bool:
 
 
 def _is_dropped(gate: Gate, request: Request, fault: Fault) -> bool:
-    """Tell whether a server that works let a request go without an answer, and sooner than an answer comes.
+    """Tell whether a server let a request go without an answer, and sooner than one comes, though it works for others.
 
     It may be billed, so that it is asked again only once or so; but what leaves next must not meet the same end.
     """
     no_answer = fault.billing is Billing.DOUBTFUL and fault.kind in (Kind.CONNECTION, Kind.PROTOCOL, Kind.GATEWAY)
+    works = gate.answers > 0 or gate.in_flight > 1 or gate.refusals_in_row > 0
     usual = gate.limit.round_trip or math.inf
-    return fault.retry and no_answer and gate.answers > 0 and request.jobs[0].attempts.latency < usual
+    return fault.retry and no_answer and works and request.jobs[0].attempts.latency < usual

@@ -47,8 +47,14 @@ class RouteQueue:
         return f"<RouteQueue {self.route.model}: {len(self.fresh)} new, {len(self.again)} again{stopped}, {self.gate}>"
 
     def source(self) -> deque[Job]:
-        """Return the queue to send from: retries and new jobs alternate, so that neither starves the other."""
-        return self.fresh if not self.again or (self.retried_last and self.fresh) else self.again
+        """Return the queue to send from: retries and new jobs alternate, so that neither starves the other.
+
+        While the route refuses, a new job goes before one in doubt, which may have a single attempt left.
+        """
+        if not self.again or not self.fresh:
+            return self.again or self.fresh
+        in_doubt = self.again[0].attempts.unknown_outcomes > 0
+        return self.fresh if self.retried_last or (in_doubt and self.gate.refusals_in_row > 0) else self.again
 
     def opens(self, now: float, dialect: Dialect) -> float:
         """Return when its next request may leave. There must be one."""

@@ -12,6 +12,7 @@ from llmbatch.core.settings import PatienceSettings
 from llmbatch.engine.retries import NextStep, Retries
 from llmbatch.engine.routes import RouteQueue
 from llmbatch.pacing.fail_fast import FailFast
+from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.retry import RetryPolicy
 from tests.support.scripted import fixed_gate, job
 
@@ -23,19 +24,33 @@ GONE = Fault(kind=Kind.CONNECTION, message="refused", scope=Scope.RUN, retry=Tru
 PATIENCE = PatienceSettings(max_wait=60.0, max_outage=900.0)
 
 
-def decide(
-    fault: Fault, one: Job, *, hold: bool = False, ending: bool = False, answers: int = 0, tell_gate: bool = True
-) -> NextStep:
+def decide(fault: Fault, one: Job, *, hold: bool = False, ending: bool = False, tell_gate: bool = True) -> NextStep:
+    return decided(fault, one, hold=hold, ending=ending, tell_gate=tell_gate)[0]
+
+
+def decided(
+    fault: Fault,
+    one: Job,
+    *,
+    hold: bool = False,
+    ending: bool = False,
+    tell_gate: bool = True,
+    answers: int = 0,
+    others: int = 0,
+) -> tuple[NextStep, Gate]:
+    """Return what follows a fault after so many answers, with so many others in flight, and the gate."""
     policy = RetryPolicy(retries=1, unusable_answers=1, unknown_outcomes=0 if hold else 1)
     retries = Retries(policy, PATIENCE, FailFast(), lambda: 0.5, hold=hold)
     queue = RouteQueue(one.route, [fixed_gate(4)])
     request = Request((one,), "/", b"", Expected("chat"))
     gate = queue.gate.gate_for(request)
-    gate.answers = answers
+    gate.answers += answers
+    for _ in range(others):
+        gate.enter(0.0, Request((job(1),), "/", b"", Expected("chat")))
     gate.enter(0.0, request)
     step = retries.after(queue, request, one, fault, 1.0, tell_gate=tell_gate, ending=ending)
     assert retries.holds(one, fault) is (hold and fault is LOST)
-    return step
+    return step, gate
 
 
 @pytest.mark.parametrize("fault", [FREE, LOST, PAID])
@@ -73,12 +88,15 @@ def test_a_server_out_of_reach_closes_the_gate() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.CONNECTION, Kind.PROTOCOL, Kind.GATEWAY])
-@pytest.mark.parametrize("answers", [0, 1])
-def test_an_end_without_an_answer_closes_the_gate_of_a_server_that_worked(kind: Kind, answers: int) -> None:
-    """One that never worked does not: it is no outage, and all records would wait for `--max-outage`."""
+@pytest.mark.parametrize(("answers", "others"), [(0, 0), (1, 0), (0, 3)])
+def test_an_end_without_an_answer_is_a_refusal_for_the_pace_if_the_server_works(
+    kind: Kind, answers: int, others: int
+) -> None:
+    """One that never worked fails the records instead: it is no outage that ends."""
     dropped = Fault(kind=kind, message="", billing=Billing.DOUBTFUL, retry=True)
-    assert (decide(dropped, job(0), answers=answers).added is not None) is (answers > 0)
-    assert decide(LOST, job(0), answers=answers).added is None
+    step, gate = decided(dropped, job(0), answers=answers, others=others)
+    assert step.wait is not None and gate.refusals == (answers + others > 0)
+    assert decided(LOST, job(0), answers=answers, others=others)[1].refusals == 0
 
 
 def test_a_record_that_is_refused_while_others_go_on_waits_longer_and_longer_up_to_a_bound() -> None:

@@ -249,10 +249,16 @@ def test_refusals_in_bursts_cost_little_more_than_the_bursts() -> None:
 def test_hardly_a_record_fails_where_requests_end_without_an_answer(dropped: Reply | Fault) -> None:
     """They may be billed, so that each is asked again only once: the next ones must not meet the same end."""
     for seed in SEEDS:
-        full = Service(Concurrency(24), latency=log_normal(1.0, 0.3), seed=seed, refusal=dropped)
-        assert seconds(700, full, fixed=None, seed=seed, failures=7) <= 1.5 * 700 * 1.046 / 24
+        full = Service(Concurrency(24), latency=log_normal(3.0, 0.3), seed=seed, refusal=dropped)
+        assert seconds(700, full, fixed=None, seed=seed, failures=7) <= 1.5 * 700 * 3.0 * 1.046 / 24
         down = Service(latency=log_normal(1.5, 0.3), seed=seed, outages=[Outage(6.0, 10.0, dropped)])
-        assert seconds(1500, down, fixed=None, seed=seed, failures=15) <= 1.5 * (4.0 + 1500 * 1.5 * 1.046 / 192)
+        assert seconds(1500, down, fixed=None, seed=seed, failures=3) <= 1.5 * (4.0 + 1500 * 1.5 * 1.046 / 192)
+
+
+@pytest.mark.parametrize("takes", [0.01, 0.5])
+def test_a_server_that_never_gives_an_answer_ends_the_run_within_a_minute(takes: float) -> None:
+    run = play((job(index) for index in range(50)), lambda request, number: (takes, error(502)), workers=64, batch=64)
+    assert run.took <= 60.0
 
 
 def test_answers_of_two_kinds_are_no_queue() -> None:

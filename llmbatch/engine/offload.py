@@ -16,8 +16,8 @@ __all__ = ["Offload", "WhileBrief"]
 
 BRIEF = 0.01
 """The most seconds of a brief call: about as long as a thread keeps Python's lock from the loop anyway."""
-RARELY = 100
-"""After a call that was not brief, the loop makes none for so many times as long."""
+RARELY, SPARE = 20, 2.0
+"""Longer calls may take one part in so many of the loop's time, and may come so many seconds before that time."""
 
 
 class Offload:
@@ -62,26 +62,28 @@ class Offload:
 class WhileBrief:
     """Makes calls on the loop while they are brief, and hands them to a thread while they are not.
 
-    Handing over costs more CPU than a brief call, since the thread and the loop take Python's lock from each other. A
-    disk that stalls holds up the loop once, and all in all for a hundredth of the time at most.
+    Handing over costs more CPU than a brief call, since the thread and the loop take Python's lock from each other, so
+    that some longer calls, as of a disk that is busy for a moment, change nothing. A disk that stalls holds up the loop
+    once, and all in all for a twentieth of the time at most.
     """
 
     def __init__(self, offload: Callable[..., Awaitable[Any]], monotonic: Callable[[], float]) -> None:
         self._offload = offload
         self._monotonic = monotonic
-        self._again_at = -math.inf
+        self._paid_at = -math.inf
+        """When the longer calls so far will have been one part in RARELY of the time."""
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Return what the function returns, or raise what it raises."""
         began = self._monotonic()
-        if began < self._again_at:
+        if self._paid_at - began > SPARE:
             return await self._offload(function, *args)
         try:
             return function(*args)
         finally:
             ended = self._monotonic()
             if ended - began > BRIEF:
-                self._again_at = ended + RARELY * (ended - began)
+                self._paid_at = max(self._paid_at, ended) + RARELY * (ended - began)
 
 
 def _tell(done: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from llmbatch.engine.offload import BRIEF, RARELY, Offload, WhileBrief
+from llmbatch.engine.offload import BRIEF, RARELY, SPARE, Offload, WhileBrief
 
 PATIENCE = 20.0
 
@@ -127,7 +127,7 @@ def test_it_ends_with_its_context() -> None:
         time.sleep(0.001)
 
 
-def test_brief_calls_are_made_on_the_loop_and_after_a_long_one_a_thread_makes_them_for_a_time() -> None:
+def test_brief_calls_are_made_on_the_loop_and_after_a_stall_a_thread_makes_them_for_a_time() -> None:
     now = [0.0]
 
     def call(seconds: float) -> int:
@@ -137,12 +137,32 @@ def test_brief_calls_are_made_on_the_loop_and_after_a_long_one_a_thread_makes_th
     async def use(thread: Offload) -> None:
         here, brief = threading.get_ident(), WhileBrief(thread.run, lambda: now[0])
         assert [await brief.run(call, BRIEF / 2) for _ in range(3)] == [here] * 3
-        assert await brief.run(call, 2 * BRIEF) == here
-        until = now[0] + RARELY * 2 * BRIEF
+        assert await brief.run(call, SPARE) == here
+        until = now[0] + RARELY * SPARE - SPARE
         while now[0] < until:
             assert await brief.run(call, BRIEF / 2) != here
         assert await brief.run(call, BRIEF / 2) == here
         with pytest.raises(ZeroDivisionError):
             await brief.run(divmod, 1, 0)
+
+    within(use)
+
+
+def test_calls_that_are_long_now_and_then_stay_on_the_loop_and_many_take_no_more_than_their_share() -> None:
+    now = [0.0]
+
+    def call(seconds: float) -> int:
+        now[0] += seconds
+        return threading.get_ident()
+
+    async def use(thread: Offload) -> None:
+        here, brief = threading.get_ident(), WhileBrief(thread.run, lambda: now[0])
+        for _ in range(100):
+            assert await brief.run(call, 2 * BRIEF) == here
+            now[0] += 2 * RARELY * BRIEF
+        began, taken = now[0], 0.0
+        while now[0] < began + 100.0:
+            taken += 2 * BRIEF * (await brief.run(call, 2 * BRIEF) == here)
+        assert taken <= (100.0 + SPARE) / RARELY + 2 * BRIEF
 
     within(use)

@@ -23,3 +23,17 @@ def test_a_service_that_admitted_nothing_before_it_was_ready_shows_no_rate() -> 
 def test_a_limit_per_minute_shows_what_it_admitted_before_it_refused(admitted: int) -> None:
     estimator = _refused_for(60, admitted=admitted)
     assert estimator.reopened(60.0) == pytest.approx(admitted, rel=0.5)
+
+
+def test_a_cycle_of_less_than_half_a_minute_shows_no_rate() -> None:
+    """It may be the gap that a burst leaves."""
+    assert _refused_for(20, admitted=50).reopened(20.0) is None
+
+
+def test_a_limit_per_minute_that_stays_shut_for_longer_admitted_as_much_in_one() -> None:
+    assert _refused_for(90, admitted=200).reopened(90.0) == pytest.approx(200, rel=0.1)
+
+
+def test_refusals_close_to_one_another_with_few_admitted_between_show_no_rate() -> None:
+    estimator = RateEstimator()
+    assert [estimator.refused(0.3 * n, sent=3 * n, refusals=n) for n in range(1, 4)] == [None] * 3

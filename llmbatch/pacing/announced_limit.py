@@ -16,6 +16,9 @@ PERIODS = *SHORT, 3600.0, 86400.0
 MINUTE = 60.0
 MUCH = 0.25
 """The part of a bucket that is more than others are likely to have used since it was announced."""
+PATIENCE, LONGER = 20, 10
+"""A refusal of what was announced may have been for too many in flight, which are fewer by now: after so many requests
+it is believed again, and after so many times more the next time."""
 ROUNDED, LIKE = 1.1, 0.15
 """How far a reset may be from what a meaning predicts: servers round it, in seconds and as a part of it."""
 
@@ -46,7 +49,9 @@ class AnnouncedLimit:
         self._is_constant = False
         """Whether the reset does not run down."""
         self.contradicted = False
-        """Whether a request was refused of which the server had announced that it may leave."""
+        """Whether a request was refused lately of which the server had announced that it may leave."""
+        self._believed_after, self._patience = 0, PATIENCE
+        """How many requests leave evenly until what is announced is believed again, this time and the next."""
 
     @property
     def per_minute(self) -> float:
@@ -81,6 +86,9 @@ class AnnouncedLimit:
             self._compute(now)
             self._level -= amount
             self._used += amount
+            if self.contradicted and amount > 0:
+                self._believed_after -= 1
+                self.contradicted = self._believed_after > 0
             if self._ends is not None and now >= self._ends:
                 self._began, self._ends = self._ends, now + self._longest_reset  # the next one, until it is announced
 
@@ -98,6 +106,7 @@ class AnnouncedLimit:
             self._size, self._level = self._limit, 0.0
         else:
             self.contradicted = True
+            self._believed_after, self._patience = self._patience, LONGER * self._patience
 
     def learn(
         self,

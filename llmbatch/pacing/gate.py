@@ -359,14 +359,14 @@ class Gate:
             if self._rate_before is not None:
                 self.requests.guess(self._rate_before, now)
                 self._rate_before = None
-        if limited:
-            self.requests.refused(now)
-            self.tokens.refused(now)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
         base = QUICK if lost else self.wall.pause
         if self.breaker.refused(request, now, took, asked, base, draw, lost=lost, quick=limited):
             self.refusal_pattern.closed(request.departure, self.sent, self.in_flight)
+            if limited:
+                self.requests.refused(now)
+                self.tokens.refused(now)
             if self.outage_since is None:
                 self.outage_since = now
             self._learn(fault, now)

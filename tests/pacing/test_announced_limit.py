@@ -139,6 +139,18 @@ def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:
     assert bucket.opens(0.0, 1.0) == pytest.approx(1.0 - BURST), "ten have left since, ten a second may"
 
 
+def test_what_is_announced_is_believed_again_after_a_while_and_the_next_time_after_a_longer_one() -> None:
+    bucket = TokenBucket()
+    for evenly in (20, 200):
+        bucket.learn(600.0, 599.0, 0.0, reset=0.1)
+        bucket.refused(0.0)
+        for _ in range(evenly - 1):
+            bucket.take(0.0, 1.0)
+        assert bucket.opens(0.0, 1.0) > 0.0, "they leave evenly"
+        bucket.take(0.0, 1.0)
+        assert bucket.opens(0.0, 1.0) <= 0.0, "what remains may leave at once"
+
+
 @pytest.mark.parametrize("reset", [None, 60.0])
 def test_after_a_refusal_our_own_count_replaces_one_that_never_falls(reset: float | None) -> None:
     bucket = TokenBucket()

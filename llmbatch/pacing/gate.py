@@ -317,12 +317,14 @@ class Gate:
         if before is Pattern.TRIAL:
             self._finish_trial(now)
         elif found is Pattern.TRIAL:
-            self._begin_trial(now, before)
+            self._begin_trial(now)
         elif found is Pattern.UNKNOWN:
             if growing and self.search is None:
                 self._hold_back(now, took)
         elif before is Pattern.UNKNOWN:
             self.limit.tolerate(now)
+        elif not growing and self._must_cut(request):
+            self.limit.refused(now, 0.0, self.in_flight - 1)
 
     def _hold_back(self, now: float, took: float) -> None:
         """Send no more for a moment after a refusal during growth, or search for the rate that is admitted."""
@@ -387,7 +389,7 @@ class Gate:
         self.breaker.reset(now)
         self.outage_since = None
 
-    def _begin_trial(self, now: float, before: Pattern) -> None:
+    def _begin_trial(self, now: float) -> None:
         """Send less or more for a while, to see whether the share of refusals changes with the load.
 
         Less is less than is in flight and than the rate at which requests left.
@@ -400,7 +402,7 @@ class Gate:
             self._rate_before = self.requests.rate if self.requests.guessed else None
             self.requests.forget()
         else:
-            if not self.requests.binds and before is not Pattern.SCATTERED:
+            if not self.requests.binds:
                 # What is in flight may be that of a time in which nothing could leave.
                 load = max(load, self.limit.plateau, int(0.75 * self.wall.load))
             if round_trip:

@@ -4,14 +4,15 @@ A limit of a service (a rate, its slots) is called a wall here: it refuses what 
 Scattered refusals have nothing to do with the load: others that leave at the same moment are answered. The class below
 goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
-- Six refused in a row, or much more than a third of the last requests: a WALL, at once.
+- Seven refused in a row, or much more than a third of the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
   wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
   times as likely ends the trial.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows, and each time it takes twice as many.
-- More SCATTERED refusals than usual: a TRIAL, for a new share or a load to stay at. Nearly all refused: a WALL.
+- More SCATTERED refusals than usual: a TRIAL with more load while the load grows, and else a little less load at once,
+  since a refusal costs less than a trial. Nearly all refused, over all such cuts, or none below some load: a WALL.
 
 A departure is a request that left, numbered from 0.
 """
@@ -25,8 +26,8 @@ from llmbatch.pacing.usual_share import UsualShare
 
 __all__ = ["Pattern", "RefusalPattern"]
 
-ALLOWED, ALLOWED_WHEN_SCATTERED = (0.35, 5.7), (0.45, 12.0)
-"""A wall shows when more than this share was refused, by this many: a cumulative sum (CUSUM). Six in a row are one."""
+ALLOWED, ALLOWED_WHEN_SCATTERED = (0.35, 7.0), (0.45, 12.0)
+"""A wall shows when more than this share was refused, by so many: a cumulative sum (CUSUM). Seven in a row are one."""
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
 SURE_OF_LESS = math.log(3.0)
@@ -35,7 +36,7 @@ LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
 """An undecided trial ends after this many departures for each request in flight, within these bounds."""
 PROOF = 2
 """At least this many refusals are needed to call them scattered."""
-LARGEST, LARGEST_WHEN_SCATTERED = 0.35, 0.45
+LARGEST = 0.35
 """They must be at most this share."""
 MANY = 5
 """If more than one in so many is refused during growth, a trial starts before the load has doubled."""
@@ -161,9 +162,13 @@ class RefusalPattern:
             if self._is_doubtful(departure, sent, level):
                 self._patience *= 2
                 self._start(sent, in_flight, self._recent(sent), raises=level <= LOW)
-        elif departure >= self._begin and (begins := self._usual.exceeded(departure, sent, in_flight)) is not None:
-            end = departure + 1
-            self._start(sent, in_flight, (self._among(begins, end), end - begins), raises=growing)
+        elif not self.share:
+            self._wall(sent, blind=False)
+        elif growing and departure >= self._begin:
+            begins = self._usual.exceeded(departure, sent, in_flight)
+            if begins is not None:
+                end = departure + 1
+                self._start(sent, in_flight, (self._among(begins, end), end - begins), raises=True)
         return self.pattern
 
     def is_repeated(self, among: int) -> bool:
@@ -193,8 +198,8 @@ class RefusalPattern:
         """End the trial, if it shows something by now; return the pattern."""
         end = max(self._begin, sent - max(self._lags))  # it is not known yet whether the last ones are refused
         count, of = self._among(self._begin, end), end - self._begin
-        odds, most = self._odds(end), LARGEST_WHEN_SCATTERED if self._share_known else LARGEST
-        bearable = self.raises or count <= most * of
+        odds = self._odds(end)
+        bearable = self.raises or count <= LARGEST * of
         if of < self._most and (
             -(SURE_OF_LESS if self.raises else SURE) < odds < SURE or (of < FEWEST and not bearable)
         ):
@@ -203,8 +208,8 @@ class RefusalPattern:
             self._scatter(sent, (self._before[0] + count, self._before[1] + of))
         elif self.raises and self._share_known:
             self._scatter(sent, None, bounded=True)
-        elif not self.raises and bearable and count >= PROOF and (odds > 0 or self._share_known):
-            self._scatter(sent, (count, of), bounded=odds <= 0)
+        elif not self.raises and bearable and count >= PROOF and odds > 0:
+            self._scatter(sent, (count, of))
         else:
             self._wall(sent, blind=False, sure=self.raises or odds <= -SURE or not bearable)
         return self.pattern
@@ -237,7 +242,7 @@ class RefusalPattern:
         if self.pattern is Pattern.TRIAL and self.raises:
             refused, passed = self._prior()
             return self._usual.all_refused(last, since, refused / (refused + passed))
-        if self.pattern is Pattern.SCATTERED or (self.pattern is Pattern.TRIAL and self._share_known):
+        if self.pattern is Pattern.SCATTERED:
             since = self._begin  # the load was another one before
             if self._usual.all_refused(last, since):
                 return True

@@ -17,6 +17,8 @@ ALL, CERTAIN = 0.9, 9.0
 """The share of a service that refuses all, and the logarithm of how many times likelier than chance shows one."""
 RECENT = 60
 """Departures that count for it."""
+MOMENTARY = 0.2
+"""So much is refused for a moment by a service that refuses a smaller share, or one that rises with the load."""
 ROUND_TRIPS, WEIGHT = 2, 20
 """What counts after a cut: departures for each in flight; and as how many departures the share known before counts."""
 LEAST = 0.01
@@ -51,10 +53,11 @@ class UsualShare:
     def all_refused(self, last: int, since: int, usual: float | None = None) -> bool:
         """Tell whether all departures up to `last` seem to be refused now; only those from `since` on count.
 
-        `usual` is the share to compare that with, if none is known for sure.
+        A cut does not begin anew: less load would have helped. `usual` is the share to compare that with, if none is
+        known for sure.
         """
-        usual = max(LEAST, self.value) if usual is None else usual
-        return self._likelier(last, usual, ALL, max(since, self._since))[0] >= CERTAIN
+        usual = max(MOMENTARY, self.value) if usual is None else usual
+        return self._likelier(last, usual, ALL, since)[0] >= CERTAIN
 
     def learn(self, count: int, of: int) -> None:
         """Learn from so many refused departures at a load that can be borne."""

@@ -324,9 +324,9 @@ def test_with_nothing_to_wait_for_there_is_no_next_time() -> None:
 
 
 def test_refusals_in_a_row_hold_everybody_on_the_route() -> None:
-    d = dispatch(limit=9)
-    d.add([job(n) for n in range(9)])
-    answered, *refused = [take(d) for _ in range(8)]
+    d = dispatch(limit=11)
+    d.add([job(n) for n in range(11)])
+    answered, *refused = [take(d) for _ in range(10)]
     for request in refused:
         d.settle(request, (replace(LIMITED, wait=30.0),), 0.0)
     d.settle(answered, (OK,), 1.0)

@@ -107,9 +107,9 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
 
 
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
-    traffic = Traffic(fixed_gate(9), draw=0.0)
+    traffic = Traffic(fixed_gate(10), draw=0.0)
     *crowd, late, later = traffic.send_all()
-    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 5 + [60.0, 0.0]
+    assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 6 + [60.0, 0.0]
     assert traffic.refuse(late, limited(60.0), after=10.0) == pytest.approx(10.0)
     assert traffic.refuse(later, limited(1.0), after=1.0) == 0.0
 
@@ -118,7 +118,7 @@ def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
 def test_a_crowd_that_is_refused_together_counts_as_one_refusal(gate: Gate) -> None:
     traffic = Traffic(gate)
     traffic.answer(traffic.send(), after=0.01)
-    crowd = [request for _ in range(7) for request in (traffic.wait(), traffic.send())[1:]]
+    crowd = [request for _ in range(9) for request in (traffic.wait(), traffic.send())[1:]]
     while traffic.refuse(crowd.pop(0)) is None:
         pass
     closed_until = gate.closed_until
@@ -230,7 +230,7 @@ def test_a_probe_that_is_taken_back_leaves_its_place_to_another() -> None:
 def test_after_an_outage_others_follow_a_silent_probe_in_a_slow_start_and_the_first_refusal_ends_it() -> None:
     traffic = Traffic(fixed_gate(100))
     traffic.answer(traffic.send(), after=3.0)
-    for _ in range(6):
+    for _ in range(8):
         traffic.wait()
         traffic.refuse(traffic.send())
     traffic.wait()
@@ -265,7 +265,7 @@ def test_an_outage_is_no_reason_for_fewer_in_flight_afterwards(fault: Fault) -> 
             traffic.wait()
         else:
             traffic.answer(crowd.pop(0), after=0.1)
-    for request in [crowd.pop() for _ in range(6)]:
+    for request in [crowd.pop() for _ in range(8)]:
         traffic.refuse(request, fault, after=1e-3)
     for request in crowd:
         traffic.answer(request, after=1e-3)
@@ -290,8 +290,8 @@ def test_a_learned_rate_comes_back_when_twice_the_load_is_refused() -> None:
     traffic = Traffic(adaptive())
     gate = traffic.gate
     traffic.answer(traffic.send(), 1.0)
-    for departure in range(7):
-        gate.refusal_pattern.refused(departure, 8)
+    for departure in range(9):
+        gate.refusal_pattern.refused(departure, 10)
     gate.requests.guess(600.0, traffic.now)
     gate.wall.found(traffic.now, 64, 1)
     while gate.refusal_pattern.pattern is Pattern.WALL:
@@ -306,6 +306,24 @@ def test_a_learned_rate_comes_back_when_twice_the_load_is_refused() -> None:
         traffic.wait()
         traffic.refuse(traffic.send(), limited())
     assert 0.8 * before <= gate.requests.rate <= before
+
+
+def test_more_refusals_than_usual_lower_the_limit_at_once_without_a_trial() -> None:
+    traffic = Traffic(adaptive())
+    gate = traffic.gate
+    for count, in_flight in enumerate((10, 12, 16, 19, 24), 1):
+        gate.refusal_pattern.refused(20 * count, 20 * count + 1, in_flight, growing=True)
+    gate.sent, usual = 101, gate.refusal_pattern.share
+    assert usual > 0.0
+    traffic.answer(traffic.send(), 1.0)
+    gate.limit.resume(40.0)
+    gate.limit.refused(traffic.now, 0.0, 40)  # it does not grow any more
+    before = gate.limit.now
+    traffic.now += 5.0
+    sent = [request for _ in range(30) for request in (traffic.wait(), traffic.send())[1:]]
+    for request in sent[::2]:
+        assert traffic.refuse(request, after=0.01) is None and gate.trial is None
+    assert 1 < gate.limit.now < before
 
 
 def test_no_herd_leaves_after_a_pause() -> None:

@@ -28,9 +28,8 @@ def test_refusals_at_random_are_seen_to_be_scattered(share: float) -> None:
 
 def test_a_row_of_refusals_is_a_wall_at_once() -> None:
     pattern = RefusalPattern()
-    for departure in range(6):
-        found = pattern.refused(100 + departure, 110)
-    assert found is Pattern.WALL
+    found = [pattern.refused(100 + departure, 110) for departure in range(8)]
+    assert found[5] is not Pattern.WALL and found[-1] is Pattern.WALL
 
 
 def test_a_first_request_that_is_refused_is_a_wall() -> None:
@@ -77,9 +76,9 @@ def test_a_trial_counts_only_departures_whose_refusals_would_have_come(late: int
 
 
 def walled() -> RefusalPattern:
-    """Refuse seven in a row."""
+    """Refuse nine in a row."""
     pattern = RefusalPattern()
-    for departure in range(98, 105):
+    for departure in range(96, 105):
         pattern.refused(departure, 110)
     return pattern
 
@@ -155,27 +154,55 @@ def test_four_in_a_row_are_no_wall_where_refusals_are_usual_but_a_long_row_is() 
 
 
 def test_more_than_the_usual_share_starts_a_trial_with_more_load_while_the_load_grows() -> None:
-    for growing in (False, True):
-        pattern = usually_refused()
-        departure = 120
-        while pattern.pattern is Pattern.SCATTERED:
-            pattern.refused(departure, departure + 1, 24, growing=growing)
-            departure += 2
-        assert pattern.pattern is Pattern.TRIAL and pattern.raises is growing
-
-
-def test_a_share_that_falls_with_the_load_bounds_the_load_and_leaves_what_is_usual() -> None:
     pattern = usually_refused()
     departure = 120
     while pattern.pattern is Pattern.SCATTERED:
-        pattern.refused(departure, departure + 1, 24)
+        pattern.refused(departure, departure + 1, 24, growing=True)
         departure += 2
+    assert pattern.pattern is Pattern.TRIAL and pattern.raises
+
+
+def test_more_than_the_usual_share_asks_for_less_load_at_once_where_the_load_does_not_grow() -> None:
+    pattern = usually_refused()
+    asked = 0
+    for departure in range(120, 160, 2):
+        assert pattern.refused(departure, departure + 1, 24) is Pattern.SCATTERED
+        asked += pattern.exceeds_share(departure + 1, 24)
+    assert 2 <= asked <= 10
+
+
+def test_a_service_that_refuses_all_is_a_wall_although_the_load_is_lowered_meanwhile() -> None:
+    pattern = usually_refused()
+    for departure in range(120, 132):
+        found = pattern.refused(departure, departure + 1, 24)
+        pattern.exceeds_share(departure + 1, 24)
+    assert found is Pattern.WALL
+
+
+def test_refusals_that_vanish_at_a_lower_load_were_a_wall_s_after_all() -> None:
+    pattern = usually_refused()
+    for burst in range(200, 8000, 100):  # each lowers the load, and then nothing is refused
+        for departure in range(burst, burst + 3):
+            found = pattern.refused(departure, departure + 1, 24)
+            pattern.exceeds_share(departure + 1, 24)
+        if found is Pattern.WALL:
+            break
+    assert found is Pattern.WALL and pattern.share == 0.0
+
+
+def test_a_trial_with_more_load_that_is_refused_bounds_the_load_and_leaves_what_is_usual() -> None:
+    pattern = usually_refused()
+    departure = 120
+    while pattern.pattern is Pattern.SCATTERED:
+        pattern.refused(departure, departure + 1, 24, growing=True)
+        departure += 2
+    usual = pattern.share
     for sent in range(departure, departure + 400):
         if sent >= pattern.due:
             pattern.finish(sent)
-        if pattern.pattern is Pattern.TRIAL and sent % 15 == 0:
-            pattern.refused(sent - 1, sent, 20)
-    assert pattern.pattern is Pattern.SCATTERED and pattern.bounded
+        if pattern.pattern is Pattern.TRIAL and sent % 4:
+            pattern.refused(sent - 1, sent, 40)
+    assert pattern.pattern is Pattern.SCATTERED and pattern.bounded and pattern.share == usual
 
 
 def test_a_wall_that_refuses_now_and_then_stands() -> None:

@@ -57,6 +57,21 @@ def test_refusals_in_a_row_show_a_service_that_refuses_all() -> None:
     assert not one.all_refused(refused[-1], since=109)
 
 
+def test_a_service_that_refuses_all_is_seen_however_often_the_load_is_cut() -> None:
+    refused = list(range(100, 112))
+    one = UsualShare(refused)
+    one.value = 0.05
+    for last in refused:
+        one.cut(last, last + 1, 20)
+    assert one.all_refused(refused[-1], since=0)
+
+
+def test_a_few_in_a_row_do_not_show_that_all_are_refused_where_few_are_usual() -> None:
+    one = UsualShare([100, 101, 102, 103])
+    one.value = 0.02
+    assert not one.all_refused(103, since=0)
+
+
 @pytest.mark.parametrize("share", [0.15, 0.3])
 def test_a_service_that_refuses_its_usual_share_seldom_seems_to_refuse_all(share: float) -> None:
     def seems(seed: int) -> bool:

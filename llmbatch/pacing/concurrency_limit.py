@@ -171,7 +171,7 @@ class ConcurrencyLimit:
         self._answers += 1
         if self._held or self._suspended or in_flight < USED * self.now:
             return
-        self._grow(now)
+        self._grow(now, load)
 
     def refused(self, now: float, pause: float, in_flight: int) -> None:
         """Learn from a 429, a 503 or a 529, after which the route pauses for `pause` seconds.
@@ -287,7 +287,7 @@ class ConcurrencyLimit:
         self.now = int(min(limit, self._queue_bound) + 0.5)
         """The limit in force, at least 1."""
 
-    def _grow(self, now: float) -> None:
+    def _grow(self, now: float, load: int) -> None:
         if self._limit == self._ceiling:
             self.why = "at its ceiling"
             return
@@ -295,7 +295,8 @@ class ConcurrencyLimit:
             if not self._quick:
                 self.why = "more in flight makes answers slower"
                 return
-            grown = self._limit + FOLLOW
+            # The first answers are as quick as themselves: an answer speaks for a multiple of the load it left at.
+            grown = max(self._limit, min(self._limit + FOLLOW, FEW * load))
             self.why = "slow start"
         elif self._plateau is None:
             grown = self._limit + 1.0 / self._limit
@@ -308,6 +309,7 @@ class ConcurrencyLimit:
             target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
             if self._answers < (min(PROOF, self._plateau) if self.tolerant else PROOF):
                 target = min(target, self._plateau)
+            # The first answers are as quick as themselves: an answer speaks for a multiple of the load it left at.
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"
             if self._limit >= max(self._plateau + 2.0, 1.2 * self._plateau):

@@ -28,7 +28,8 @@ FEW = 5
 PROOFS = 8
 """So many answers to requests that left with half of the bound in flight, as quick as the first ones, double it."""
 FOLLOW = 2
-"""In slow start each quick answer lets so many more follow: the limit triples per round trip."""
+"""In slow start each quick answer lets so many more follow, whatever the load at which its request left: the limit
+triples per round trip."""
 PATIENCE = 0.5
 """The part of the time-out that a queue in the server may take."""
 LOOK = 16
@@ -171,7 +172,7 @@ class ConcurrencyLimit:
         self._answers += 1
         if self._held or self._suspended or in_flight < USED * self.now:
             return
-        self._grow(now, load)
+        self._grow(now)
 
     def refused(self, now: float, pause: float, in_flight: int) -> None:
         """Learn from a 429, a 503 or a 529, after which the route pauses for `pause` seconds.
@@ -287,7 +288,7 @@ class ConcurrencyLimit:
         self.now = int(min(limit, self._queue_bound) + 0.5)
         """The limit in force, at least 1."""
 
-    def _grow(self, now: float, load: int) -> None:
+    def _grow(self, now: float) -> None:
         if self._limit == self._ceiling:
             self.why = "at its ceiling"
             return
@@ -295,8 +296,7 @@ class ConcurrencyLimit:
             if not self._quick:
                 self.why = "more in flight makes answers slower"
                 return
-            # The first answers are as quick as themselves: an answer speaks for a multiple of the load it left at.
-            grown = max(self._limit, min(self._limit + FOLLOW, FEW * load))
+            grown = self._limit + FOLLOW
             self.why = "slow start"
         elif self._plateau is None:
             grown = self._limit + 1.0 / self._limit
@@ -309,7 +309,6 @@ class ConcurrencyLimit:
             target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
             if self._answers < (min(PROOF, self._plateau) if self.tolerant else PROOF):
                 target = min(target, self._plateau)
-            # The first answers are as quick as themselves: an answer speaks for a multiple of the load it left at.
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"
             if self._limit >= max(self._plateau + 2.0, 1.2 * self._plateau):

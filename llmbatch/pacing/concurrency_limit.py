@@ -221,10 +221,10 @@ class ConcurrencyLimit:
             if self._slow_start and not self._canary:
                 self.grows_at = now
 
-    def grow_later(self, moment: float) -> None:
-        """Let silence be good news again from this moment on, with one less in flight."""
+    def grow_later(self, moment: float, in_flight: int) -> None:
+        """Let silence be good news again from this moment on, with no more in flight until then."""
         self._silent, self.grows_at = self._bound, moment
-        self._move(max(1.0, self._limit - 1.0))
+        self._move(max(1.0, min(self._limit, float(in_flight))))
 
     def suspend(self) -> None:
         """Allow as many as silence may ever allow, while the rate of departures is limited."""

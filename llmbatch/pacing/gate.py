@@ -10,7 +10,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.load_trial import LoadTrial
-from llmbatch.pacing.rate_search import NEAR, SHORT, RateSearch
+from llmbatch.pacing.rate_search import NEAR, RateSearch
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.pacing.wall import QUICK, Wall, in_flight_for
@@ -233,7 +233,7 @@ class Gate:
         """Note that the server works. Comes before `settle`."""
         round_trip = request.jobs[0].attempts.latency
         self.answers += 1
-        if self.search is not None and round_trip < SHORT:
+        if self.search is not None and not self.search.answered(round_trip):
             self._end_search()
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
@@ -336,7 +336,7 @@ class Gate:
             self.search = RateSearch(now, self.sent, others)
             self.limit.suspend()
         else:
-            self.limit.grow_later(now + REFUSAL * took + LAG)
+            self.limit.grow_later(now + REFUSAL * took + LAG, others)
 
     def _end_search(self) -> None:
         if self.search is not None:

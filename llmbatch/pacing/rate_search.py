@@ -7,14 +7,15 @@ doubles while none is refused, and that is bisected between a pace that passed a
 
 import math
 
-__all__ = ["NEAR", "SHORT", "RateSearch"]
+__all__ = ["NEAR", "REFILL", "RateSearch"]
 
 NEAR = 4
 """Two refusals among so many departures start a search; a single one may be chance."""
 SHORT = 2.0
 """Seconds. Answers that take less time tell more than a search does."""
-SLOWEST, REFILL = 1.0, 5.0
-"""Requests a second at first; or more, as if what was admitted at once were the share of so many seconds."""
+SLOWEST, REFILL = 0.95, 5.25
+"""Requests a second at first: a little less than one, which is a usual limit. Or more, as if what was admitted at once
+were the share of so many seconds."""
 STEADY, QUICK = 20, 8
 """Departures without a refusal that raise the pace: at first, which doubles with each refusal, so that refusals stay
 rare; and after a raise that passed."""
@@ -39,6 +40,8 @@ class RateSearch:
         """Departures at this pace, how many of them raise it, and how many after the next refusal."""
         self._low, self._high = 0.0, math.inf
         """The fastest pace that passed, and the slowest one that was refused."""
+        self._answers = self._short = 0
+        """Answers, and how many of them took less than `SHORT`."""
         self._failures = 1
         """Refusals since a pace passed."""
         self.rate = max(SLOWEST, others / REFILL)
@@ -65,6 +68,12 @@ class RateSearch:
                 self._high, self._needed = math.inf, self._steady
                 self.rate = BEYOND * self._low
         self.opens = now + 1.0 / self.rate
+
+    def answered(self, round_trip: float) -> bool:
+        """Note an answer that took so many seconds; False if answers are so quick that they tell more than a search."""
+        self._answers += 1
+        self._short += round_trip < SHORT
+        return 2 * self._short <= self._answers
 
     def refused(self, now: float, departure: int, sent: int, others: int) -> bool:
         """Note a refusal; False if it shows that the search is in vain.

@@ -47,6 +47,8 @@ class CircuitBreaker:
         """Until when a pause lasts of which a probe was sent early."""
         self.named_wait = False
         """Whether the last refusal said how long to wait."""
+        self._asked_until = -math.inf
+        """And until when."""
         self._took = 0.0
         """Seconds that the last refusal took."""
         self._began = 0.0
@@ -179,13 +181,14 @@ class CircuitBreaker:
         wait = asked or base
         if not self.named_wait or self.refusals_in_row > STRICT + 1:  # a server that names a time is believed at first
             wait = min(LONGEST, wait + SHARE * (now - self._began)) * (0.5 + 0.5 * draw)
+        self._asked_until = now + asked
         self.closed_until = now + max(asked, wait)
         return True
 
     def probe_no_later_than(self, moment: float, now: float) -> None:
-        """Send the next probe at this moment, unless it is planned for an earlier one."""
+        """Send the next probe at this moment, unless it is planned for an earlier one; not before the server asked."""
         if moment > now:
-            self.closed_until = min(self.closed_until, moment)
+            self.closed_until = min(self.closed_until, max(moment, self._asked_until))
 
     def probe_early(self, now: float) -> None:
         """Send a probe at once. If it is refused, the pause goes on as planned."""

@@ -173,11 +173,11 @@ class Lender:
             rate = self._rate.refused(now, self._sent, self._refused)
             if requests.guessed:
                 before = requests.rate
-                rate = min(before, max(STEP * before, rate or before)) if now - self._paced_at > SETTLES else None
+                rate = min(before, max(STEP * before, rate or 0.0)) if now - self._paced_at > SETTLES else None
             elif self._findings < FINDINGS and not requests.binds:
                 self._findings += 1
                 self._finder, self._finds_since, self._passed_from = ask.who, now, (now, admitted)
-            self._pace(rate, now)
+            self._pace(rate, now, lowered=requests.guessed)
         if self._finder is not None:
             self._watch_finder(ask, refused, admitted, now)
 
@@ -207,10 +207,10 @@ class Lender:
         """Return a rate that was found, but no less than what all workers together were admitted in the last minute."""
         return max(rate, self._rate.over(MINUTE + APART, now, self._sent - self._refused))
 
-    def _pace(self, rate: float | None, now: float) -> None:
+    def _pace(self, rate: float | None, now: float, *, lowered: bool = False) -> None:
         if rate is not None:
             self._paced_at = now
-            self._requests.guess(rate, now)
+            self._requests.guess(rate, now, lowered=lowered)
 
     def _follow(self, now: float) -> None:
         """Begin behind the moments that a predecessor may have lent."""

@@ -19,6 +19,8 @@ ENOUGH, SPAN = 8, 1.0
 """So many admitted requests, in so many seconds, are evidence of a rate."""
 CYCLE = 30.0
 """The least seconds of a cycle of sending and being refused: a shorter one may be the gap that a burst leaves."""
+LATEST = 3.0
+"""The last part of a cycle is so many times as long as all was refused at its end."""
 
 
 class RateEstimator:
@@ -87,8 +89,14 @@ class RateEstimator:
         self._reopened = now
         if admitted == before:
             return None  # it was not ready, or down: that shows no rate
-        # The rate of the cycle holds for every kind of limit; a limit per minute admitted as much in the last minute.
-        return max((admitted + 1 - before) * MINUTE / (now - since), float(admitted - minute[1]))
+        latest, earlier = self._mark_since(max(since, now - LATEST * (now - wall)))
+        # The rate of the cycle holds for every kind of limit; a limit per minute admitted as much in the last minute,
+        # and one that grows with use admitted more in the last part of the cycle.
+        return max(
+            (admitted + 1 - before) * MINUTE / (now - since),
+            float(admitted - minute[1]),
+            (admitted + 1 - earlier) * MINUTE / (now - latest),
+        )
 
     def window_ends(self) -> float:
         """Return when a limit per minute must have room again, counted from the last refusal of a request."""

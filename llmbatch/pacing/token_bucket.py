@@ -10,6 +10,7 @@ from collections import deque
 
 from llmbatch.core.snapshot import Cause
 from llmbatch.pacing.announced_limit import AnnouncedLimit
+from llmbatch.pacing.rate_growth import RateGrowth
 
 __all__ = ["BURST", "Taken", "TokenBucket"]
 
@@ -19,11 +20,6 @@ BURST = 0.25
 """So many seconds' worth of units may leave at once."""
 SLICE = 1.018
 """Seconds in which no more than a second's share leaves: a little longer, for the same reason."""
-CAUTION = 0.95
-"""A guessed rate starts a little below what was admitted."""
-RETURN = 60.0, 60
-"""Seconds, and requests, after which it is as high again: the cost of a refusal must be earned first. Growth is cubic
-in its exponent, so that it stays there for long, and yet doubles within another two such spans."""
 
 Taken = list[float]
 """When units were taken, and how many."""
@@ -49,8 +45,8 @@ class TokenBucket:
         self.binds = rate is not None
         """Whether a rate is known."""
         self._named = rate is not None
-        self._guess: tuple[float, float, float] | None = None
-        """A guessed rate, when it was guessed, and after how long it has regained what caution took off."""
+        self._is_guess = False
+        self._growth = RateGrowth()
         self._spent: deque[Taken] = deque()
         """When units were taken, and how many; oldest first."""
         self._sum = 0.0
@@ -63,7 +59,7 @@ class TokenBucket:
     @property
     def guessed(self) -> bool:
         """Whether the rate is a guess."""
-        return self._guess is not None
+        return self._is_guess
 
     @property
     def origin(self) -> Cause:
@@ -151,15 +147,20 @@ class TokenBucket:
         self._announced.learn(rate, left, reset, now=now, age=age, since=since, exact=exact)
         self.binds = True
         self.rate = self._announced.per_minute
-        self._guess = None
+        self._is_guess = False
 
-    def guess(self, rate: float, now: float) -> None:
-        """Try a rate that seems to be the server's, which announces none; it grows until the next refusal."""
+    def guess(self, rate: float, now: float, *, lowered: bool = False) -> None:
+        """Try a rate that seems to be the server's, which announces none; it grows until the next refusal.
+
+        `lowered` says that it is the last guess, lowered because it was refused, and not measured anew.
+        """
         if not self._named and rate > 0:
-            seconds, requests = RETURN
-            self.rate = max(1.0, rate * CAUTION)
-            self._guess = (self.rate, now, max(seconds, requests * 60.0 / rate))
-            self.binds = True
+            if lowered:
+                self._growth.lowered(rate, self.rate, now)
+            else:
+                self._growth.learned(rate, now)
+            self.rate = self._growth.rate(now, used=False)
+            self._is_guess = self.binds = True
 
     def refused(self, now: float) -> None:
         """Note that a server with such a limit refused for its pace.
@@ -178,15 +179,14 @@ class TokenBucket:
 
     def forget(self) -> None:
         """Drop a guessed rate: it was not for the rate that requests were refused."""
-        if self._guess is not None:
-            self._guess = None
+        if self._is_guess:
+            self._is_guess = False
             self.rate, self.binds = math.inf, False
 
     def _grow(self, now: float) -> None:
-        """Raise a guessed rate by the time since it was guessed."""
-        if self._guess is not None:
-            rate, since, span = self._guess
-            self.rate = rate * math.exp(min(20.0, (1.0 - CAUTION) * ((now - since) / span) ** 3))
+        """Raise a guessed rate by the time in which requests waited for it."""
+        if self._is_guess:
+            self.rate = self._growth.rate(now, used=self.due >= now - self._burst - 60.0 / self.rate)
 
     def _add(self, now: float, amount: float) -> Taken:
         taken = [now, amount]

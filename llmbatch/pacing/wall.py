@@ -111,14 +111,14 @@ class Wall:
             rate = None  # it would count the pause that was asked for
         if requests.guessed:
             before, settled = requests.rate, now - self._paced_at > max(2.0, limit.round_trip)
-            rate = min(before, max(STEP * before, rate or before)) if settled and not alone else None
+            rate = min(before, max(STEP * before, rate or 0.0)) if settled and not alone else None
         breaker.slowdown = 2.0 ** min(self.rate.repeated, 2)
-        self._keep_to(rate, now)
-        if alone and not breaker.named_wait:
+        self._keep_to(rate, now, lowered=requests.guessed)
+        if alone:
             breaker.probe_no_later_than(self.rate.window_ends(), now)
 
-    def _keep_to(self, rate: float | None, now: float) -> None:
+    def _keep_to(self, rate: float | None, now: float, *, lowered: bool = False) -> None:
         if rate is not None and self._limit.adaptive:
             self._paced_at = now
-            self._requests.guess(rate, now)
+            self._requests.guess(rate, now, lowered=lowered)
             self._limit.at_least(in_flight_for(self._requests.rate, self._limit.round_trip))

@@ -63,7 +63,7 @@ class LentBucket(TokenBucket):
         with self._lock:
             self._surplus += surplus
 
-    def guess(self, rate: float, now: float) -> None:
+    def guess(self, rate: float, now: float, *, lowered: bool = False) -> None:
         """Guess nothing: the lender learns, from all workers."""
 
     def forget(self) -> None:
@@ -112,7 +112,7 @@ class LentRequests(LentBucket):
         """Whether a rate was learned."""
         return self.learned > 0
 
-    def guess(self, rate: float, now: float) -> None:
+    def guess(self, rate: float, now: float, *, lowered: bool = False) -> None:
         """Tell the lender the rate that this worker found."""
         self.found = rate
         if not self._named and not self.learned:

@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -388,3 +389,18 @@ def test_the_first_answer_lets_as_many_leave_as_a_run_before_found(start: float,
     assert limit.now == 1, "one request goes first, whatever was found before"
     limit.succeeded(1.0, 0.5, 10, 1, 1)
     assert limit.now == most
+
+
+@pytest.mark.parametrize("asked", [None, 1.0])
+def test_a_probe_leaves_when_the_minute_of_a_burst_ends_and_no_sooner_than_was_asked(asked: float | None) -> None:
+    traffic = Traffic(adaptive(), draw=0.8)
+    traffic.answer(traffic.send(), after=0.3)
+    for request in traffic.send_all():
+        traffic.answer(request, after=0.01)
+    probes: list[float] = []
+    while traffic.now < 70.0:
+        traffic.wait()
+        probes.append(traffic.now)
+        traffic.refuse(traffic.send(), limited(asked))
+    assert any(60.0 < when < 62.0 for when in probes)
+    assert all(later - earlier > (asked or 0.0) for earlier, later in pairwise(probes) if earlier > 5.0)

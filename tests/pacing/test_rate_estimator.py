@@ -37,3 +37,26 @@ def test_a_limit_per_minute_that_stays_shut_for_longer_admitted_as_much_in_one()
 def test_refusals_close_to_one_another_with_few_admitted_between_show_no_rate() -> None:
     estimator = RateEstimator()
     assert [estimator.refused(0.3 * n, sent=3 * n, refusals=n) for n in range(1, 4)] == [None] * 3
+
+
+def cycle(rates: list[tuple[float, float]], refused_for: float) -> float | None:
+    """Send at each rate a second for so long, then be refused for so long; return the rate a minute that is learned."""
+    estimator, now, admitted = RateEstimator(), 0.0, 0.0
+    for rate, seconds in rates:
+        for _ in range(int(seconds)):
+            estimator.mark(now, int(admitted))
+            now, admitted = now + 1.0, admitted + rate
+    estimator.refused(now, int(admitted) + 1, 1)
+    return estimator.reopened(now + refused_for)
+
+
+def test_a_limit_that_grew_has_the_rate_of_the_last_part() -> None:
+    assert cycle([(4.0, 50.0), (15.0, 10.0)], 5.0) == pytest.approx(10 * 60, rel=0.05)  # of 15 seconds, 5 were refused
+
+
+def test_a_window_of_a_minute_that_is_used_up_early_has_what_it_admitted() -> None:
+    assert cycle([(20.0, 30.0)], 30.0) == pytest.approx(600, rel=0.05)
+
+
+def test_an_even_pace_has_the_rate_of_the_cycle() -> None:
+    assert cycle([(10.0, 54.0)], 6.0) == pytest.approx(9 * 60, rel=0.05)

@@ -87,16 +87,20 @@ def test_what_is_larger_than_the_bucket_goes_alone() -> None:
     assert giant[0] >= first[0] + 60.0 and after[0] >= giant[0] + 60.0
 
 
-def test_a_guess_is_a_little_low_returns_and_then_grows_fast() -> None:
-    bucket = TokenBucket()
-    bucket.guess(600.0, 0.0)
-    rates = []
-    for minute in range(5):
-        bucket.opens(60.0 * minute, 1.0)
-        rates.append(bucket.rate / 600.0)
-    assert rates[0] == pytest.approx(0.95)
-    assert rates[1] == pytest.approx(1.0, abs=0.01)
-    assert rates[2] > 1.2 and rates[4] > 5.0
+def test_a_guess_grows_only_while_requests_wait_for_it() -> None:
+    bucket, now, moments = TokenBucket(), 0.0, []
+    bucket.guess(600.0, now)
+    for _ in range(600):
+        now = max(now, bucket.opens(now, 1.0))
+        bucket.take(now, 1.0)
+        moments.append(now)
+    assert sum(when < 12.0 for when in moments) == pytest.approx(0.95 * 120, abs=5)
+    assert bucket.rate > 1.5 * 600
+    unused = TokenBucket()
+    unused.guess(600.0, 0.0)
+    for second in range(300):
+        assert unused.opens(float(second), 1.0) <= second
+    assert unused.rate == pytest.approx(570.0)
 
 
 def test_what_the_user_names_is_not_guessed_or_learned() -> None:

@@ -9,10 +9,10 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
-from llmbatch.pacing.load_trial import LoadTrial
 from llmbatch.pacing.rate_search import NEAR, RateSearch
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
+from llmbatch.pacing.trials import Trials
 from llmbatch.pacing.wall import QUICK, Wall, in_flight_for
 
 __all__ = ["Gate"]
@@ -22,8 +22,6 @@ LONG, LONG_TRIPS, FREE = 10.0, 4.0, 0.5
 before it is tried whether all have to wait."""
 REFUSAL, LAG = 1.5, 0.02
 """After so many times as long as a refusal took, and so many seconds, others that left with it would be refused too."""
-MEASURED = 0.8
-"""The part of what is in flight, for each round trip, that leaves at least."""
 
 
 class Gate:
@@ -47,14 +45,12 @@ class Gate:
         """Whether the last refusal behind a wall was that there was no answer at all."""
         self.refusal_pattern = RefusalPattern()
         self.wall = Wall(limit, requests, self.breaker)
-        self.trial: LoadTrial | None = None
+        self.trials = Trials(limit, requests, self.wall, self.refusal_pattern)
         self.search: RateSearch | None = None
         """Spaces departures out, after several were refused before any was answered."""
         self._searched = False
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
-        self._rate_before: float | None = None
-        """The rate per minute that was learned before a trial with more load, which did not keep to it."""
         self._early_probe, self._probes_early = -1, True
         """The last departure that was a probe before its time, and whether there may be another one."""
         self._cut_at = 0
@@ -67,7 +63,7 @@ class Gate:
     @property
     def now(self) -> int:
         """Return how many may be in flight."""
-        limit = self.limit.now if self.trial is None else min(self.limit.now, self.trial.most)
+        limit = self.limit.now if (trial := self.trials.current) is None else min(self.limit.now, trial.most)
         return self.breaker.allowed(limit) if self.breaker.active else limit
 
     @property
@@ -131,7 +127,7 @@ class Gate:
             if self.in_flight >= limit.now:
                 return limit.grows_at
         opens = max(limit.opens, self.breaker.opens()) if self.breaker.active else limit.opens
-        if (trial := self.trial) is not None:
+        if (trial := self.trials.current) is not None:
             opens = max(opens, trial.opens(self.in_flight))
         if self.search is not None:
             opens = max(opens, self.search.opens)
@@ -151,11 +147,11 @@ class Gate:
             self.limit.departed(now)
         if self.search is not None:
             self.search.departed(now, self.in_flight)
-        if (trial := self.trial) is not None:
+        if (trial := self.trials.current) is not None:
             trial.departed(now)
             if self.sent >= self.refusal_pattern.due:
                 self.refusal_pattern.finish(self.sent)
-                self._finish_trial(now)
+                self.trials.end(now)
         if self.breaker.active:
             walled = self.breaker.walled
             if self.breaker.departed(now, request, self.in_flight, self.limit.now):
@@ -214,7 +210,7 @@ class Gate:
         if self.requests.binds and not known and self.refusals:
             # What was refused before was refused for that rate.
             self.refusal_pattern.forget(self.sent)
-            self.trial = None
+            self.trials.current = None
             self._end_search()
             self._reset(now)
             self.limit.resume(0.0, clear=True)
@@ -315,9 +311,11 @@ class Gate:
         """Let the others go on after a refusal that shows no wall, as many as what was found allows."""
         found = self.refusal_pattern.pattern
         if before is Pattern.TRIAL:
-            self._finish_trial(now)
+            self.trials.end(now)
         elif found is Pattern.TRIAL:
-            self._begin_trial(now)
+            self.trials.begin(now, self.in_flight, self.sent - self.refusals)
+            self.breaker.reset(now)
+            self.outage_since = None
         elif found is Pattern.UNKNOWN:
             if growing and self.search is None:
                 self._hold_back(now, took)
@@ -355,12 +353,10 @@ class Gate:
         lost, limited = _is_lost(fault), fault.kind is Kind.RATE_LIMITED
         asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
         if first:
-            load = self.trial.load if self.trial is not None and self.trial.raises else self.in_flight - 1
+            trial = self.trials.current
+            load = trial.load if trial is not None and trial.raises else self.in_flight - 1
             self.wall.found(now, load, self.sent - self.refusals)
-            self.trial = None
-            if self._rate_before is not None:
-                self.requests.guess(self._rate_before, now)
-                self._rate_before = None
+            self.trials.end_at_wall(now)
         self.lost = lost
         before = max(self.breaker.closed_until, now) if self.breaker.active else now
         base = QUICK if lost else self.wall.pause
@@ -388,43 +384,6 @@ class Gate:
         self.requests.forget()
         self.breaker.reset(now)
         self.outage_since = None
-
-    def _begin_trial(self, now: float) -> None:
-        """Send less or more for a while, to see whether the share of refusals changes with the load.
-
-        Less is less than is in flight and than the rate at which requests left.
-        """
-        raises, round_trip = self.refusal_pattern.raises, self.limit.round_trip
-        load, rate = max(1, self.in_flight - 1), self.wall.rate.recent(now, self.sent - self.refusals)
-        if raises:
-            load = max(1, min(self.limit.now, self.in_flight))
-            rate = load / round_trip if round_trip else 0.0
-            self._rate_before = self.requests.rate if self.requests.guessed else None
-            self.requests.forget()
-        else:
-            if not self.requests.binds:
-                # What is in flight may be that of a time in which nothing could leave.
-                load = max(load, self.limit.plateau, int(0.75 * self.wall.load))
-            if round_trip:
-                rate = max(rate, MEASURED * load / round_trip)
-        self.wall.load = load
-        self.trial = LoadTrial(load, rate, raises=raises)
-        self.limit.resume(self.trial.most)
-        self.breaker.reset(now)
-        self.outage_since = None
-
-    def _finish_trial(self, now: float) -> None:
-        pattern = self.refusal_pattern.pattern
-        if pattern is Pattern.TRIAL:
-            return
-        self.trial = None
-        if pattern is Pattern.SCATTERED and not self.refusal_pattern.bounded:
-            self.limit.resume(self.wall.load, clear=self.refusal_pattern.raises)
-            self.limit.tolerate(now)
-            self.requests.forget()
-            self._rate_before = None
-        else:
-            self.limit.refused(now, 0.0, self.wall.load)
 
 
 def _is_lost(fault: Fault) -> bool:

@@ -20,7 +20,7 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
             return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
     if gate.in_flight < gate.now and not _spread_out(gate, now):
         return state
-    cause = Cause.GROWING if gate.trial is not None else gate.limit.cause
+    cause = Cause.GROWING if gate.trials.current is not None else gate.limit.cause
     pattern = gate.refusal_pattern
     if cause is Cause.WALL and pattern.pattern is Pattern.SCATTERED:
         return state._replace(cause=Cause.SCATTERED, share=pattern.share)
@@ -29,7 +29,7 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
 
 def _spread_out(gate: Gate, now: float) -> bool:
     """Tell whether a request that the limit allows waits only because departures are spread out."""
-    trial, breaker = gate.trial, gate.breaker
+    trial, breaker = gate.trials.current, gate.breaker
     if trial is not None and trial.opens(gate.in_flight) > now:
         return True
     return breaker.active and breaker.opens() > now

@@ -323,7 +323,7 @@ def test_more_refusals_than_usual_lower_the_limit_at_once_without_a_trial() -> N
     traffic.now += 5.0
     sent = [request for _ in range(30) for request in (traffic.wait(), traffic.send())[1:]]
     for request in sent[::2]:
-        assert traffic.refuse(request, after=0.01) is None and gate.trial is None
+        assert traffic.refuse(request, after=0.01) is None and gate.trials.current is None
     assert 1 < gate.limit.now < before
 
 

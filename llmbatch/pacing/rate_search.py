@@ -16,9 +16,9 @@ SHORT = 2.0
 SLOWEST, REFILL = 0.95, 5.25
 """Requests a second at first: a little less than one, which is a usual limit. Or more, as if what was admitted at once
 were the share of so many seconds."""
-STEADY, QUICK = 20, 8
+STEADY, LONG, QUICK = 20, 60, 8
 """Departures without a refusal that raise the pace: at first, which doubles with each refusal, so that refusals stay
-rare; and after a raise that passed."""
+rare; at first if three or more were refused together, for the same reason; and after a raise that passed."""
 LAG = 0.5
 """Seconds for which a pace is kept at least, since refusals take a while to come."""
 RAISE, FIRST_CUT = 2.0, 1.5
@@ -40,6 +40,8 @@ class RateSearch:
         """Departures at this pace, how many of them raise it, and how many after the next refusal."""
         self._low, self._high = 0.0, math.inf
         """The fastest pace that passed, and the slowest one that was refused."""
+        self._restarted = False
+        """Whether slower departures were refused as well."""
         self._answers = self._short = 0
         """Answers, and how many of them took less than `SHORT`."""
         self._failures = 1
@@ -82,8 +84,9 @@ class RateSearch:
         """
         self._admitted -= others >= self._crowd
         if departure < self._since:
-            if self._steady == STEADY and not self._passed:  # it left together with the first one
+            if not self._restarted and not self._passed:  # it left together with the first one
                 self._crowd -= 1
+                self._needed = LONG
                 self.rate = max(SLOWEST, self._crowd / REFILL)
                 self._restart(now, sent)
             return True
@@ -93,6 +96,7 @@ class RateSearch:
         self._high = self.rate
         if self._low >= self.rate:  # it passed with what a bucket had left
             self._low = self.rate / RAISE
+        self._restarted = True
         self._steady *= 2
         self._passed, self._needed = 0, self._steady
         self.rate = self._low or self.rate / FIRST_CUT

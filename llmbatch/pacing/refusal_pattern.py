@@ -262,7 +262,7 @@ class RefusalPattern:
             elif level <= LOW or since < OFTEN:
                 self._doubts += 1
             self._doubted = sent
-        patience = self._patience if self._sure else self._patience / 2
+        patience = DOUBTS if level <= SUNK else self._patience if self._sure else self._patience / 2
         return self._doubts >= patience and not self._blind
 
     def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:

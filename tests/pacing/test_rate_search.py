@@ -87,13 +87,18 @@ def test_refusals_that_do_not_cease_with_slower_departures_end_the_search() -> N
         assert len(run.admitted) + len(run.refused) <= 80
 
 
-def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_change_nothing_else() -> None:
+def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_the_first_raise_later() -> None:
     alone, together = RateSearch(10.0, 60, 50), RateSearch(10.0, 60, 53)
     for departure in (56, 57, 58):
         assert together.refused(10.0, departure, 60, 52)
 
-    assert repr(together) == repr(alone)
     assert together.opens == alone.opens == pytest.approx(10.0 + REFILL / 50)
+    for number in range(60):
+        assert (alone.rate > 50 / REFILL) == (number >= 20)
+        assert together.rate == 50 / REFILL
+        for search in (alone, together):
+            search.departed(20.0 + number, 50)
+    assert together.rate == 2.0 * 50 / REFILL
 
 
 def test_answers_that_are_quick_end_the_search_and_a_single_one_among_slow_ones_does_not() -> None:

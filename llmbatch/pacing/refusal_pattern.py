@@ -48,9 +48,9 @@ WINDOW = 150
 """Departures from which a share is measured, and that the sum goes over."""
 LAGS = 16
 """Refusals by which it is known how late they come."""
-DOUBTS, OFTEN = 4, 40
-"""A trial doubts a wall after this many single refusals, each soon after the last one or at a low load; and what soon
-is, in departures."""
+DOUBTS, FEW, OFTEN = 4, 8, 40
+"""A trial doubts a wall after this many single refusals, and the next one after twice as many, but after no more than a
+few at half the load; each soon after the last one or at a low load; and what soon is, in departures."""
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
 LOW, SUNK = 0.7, 0.5
@@ -262,7 +262,7 @@ class RefusalPattern:
             elif level <= LOW or since < OFTEN:
                 self._doubts += 1
             self._doubted = sent
-        patience = DOUBTS if level <= SUNK else self._patience if self._sure else self._patience / 2
+        patience = min(self._patience, FEW) if level <= SUNK else self._patience if self._sure else self._patience / 2
         return self._doubts >= patience and not self._blind
 
     def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:

@@ -112,17 +112,19 @@ def test_a_wall_at_one_request_in_flight_is_tried_with_more_load() -> None:
     assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL] and pattern.raises
 
 
-@pytest.mark.parametrize(("level", "doubts"), [(0.3, 4), (0.65, 8)])
-def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_at_half_the_load(level: float, doubts: int) -> None:
-    pattern = walled()
-    for departure in range(112, 124, 3):
-        pattern.refused(departure, departure + 1, 2, level=level)
-    sent = 123
-    while pattern.pattern is Pattern.TRIAL:
-        pattern.refused(sent, sent + 1, 4)
-        sent += 1
-    found = [pattern.refused(sent + 20 * n, sent + 20 * n + 1, 2, level=level) for n in range(1, doubts + 1)]
-    assert found == [Pattern.WALL] * (doubts - 1) + [Pattern.TRIAL]
+@pytest.mark.parametrize(("level", "last"), [(0.3, 8), (0.65, 16)])
+def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_not_without_end_at_half_the_load(
+    level: float, last: int
+) -> None:
+    pattern, sent = walled(), 112
+    for doubts in (4, 8, last):
+        found = [pattern.refused(sent + 20 * n, sent + 20 * n + 1, 2, level=level) for n in range(doubts)]
+        assert found == [Pattern.WALL] * (doubts - 1) + [Pattern.TRIAL]
+        sent += 20 * (doubts - 1) + 1
+        while pattern.pattern is Pattern.TRIAL:
+            pattern.refused(sent, sent + 1, 4)
+            sent += 1
+        sent += 20
 
 
 def doubled(share: float, seed: int) -> Pattern:

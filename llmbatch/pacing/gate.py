@@ -49,6 +49,7 @@ class Gate:
         self.search: RateSearch | None = None
         """Spaces departures out, after several were refused before any was answered."""
         self._searched = False
+        """Whether there was such a search: another one would find nothing else."""
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
         self._early_probe, self._probes_early = -1, True

@@ -127,12 +127,19 @@ def test_it_ends_with_its_context() -> None:
         time.sleep(0.001)
 
 
-def test_brief_calls_are_made_on_the_loop_and_after_a_stall_a_thread_makes_them_for_a_time() -> None:
+def timed_calls() -> tuple[list[float], Callable[[float], int]]:
+    """Return a clock, and a function that moves it on by some seconds and tells which thread called it."""
     now = [0.0]
 
     def call(seconds: float) -> int:
         now[0] += seconds
         return threading.get_ident()
+
+    return now, call
+
+
+def test_brief_calls_are_made_on_the_loop_and_after_a_stall_a_thread_makes_them_for_a_time() -> None:
+    now, call = timed_calls()
 
     async def use(thread: Offload) -> None:
         here, brief = threading.get_ident(), WhileBrief(thread.run, lambda: now[0])
@@ -149,11 +156,7 @@ def test_brief_calls_are_made_on_the_loop_and_after_a_stall_a_thread_makes_them_
 
 
 def test_calls_that_are_long_now_and_then_stay_on_the_loop_and_many_take_no_more_than_their_share() -> None:
-    now = [0.0]
-
-    def call(seconds: float) -> int:
-        now[0] += seconds
-        return threading.get_ident()
+    now, call = timed_calls()
 
     async def use(thread: Offload) -> None:
         here, brief = threading.get_ident(), WhileBrief(thread.run, lambda: now[0])

@@ -93,7 +93,8 @@ _ADVICE = {
     Kind.NO_CREDIT: "Add credit or raise the limit at the provider, then run the same command again.",
     Kind.NOT_FOUND: "Check -m/--model and --base-url, then run the same command again.",
     Kind.FORBIDDEN: "Ask for access or choose another model, then run the same command again.",
-    Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again.",
+    Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again; "
+    "with --wait-ready 10m it waits for a server that starts.",
     Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
     Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
     Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --redo all sends again.",

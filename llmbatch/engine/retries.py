@@ -76,6 +76,7 @@ class Retries:
         ) or self._may_pass(queue, gate, job, fault)
         match fault.billing:
             case Billing.DOUBTFUL:
+                queue.reached = True
                 attempts.unknown_outcomes += 1
                 attempts.possibly_billed += 1
             case Billing.SERVER:
@@ -91,6 +92,9 @@ class Retries:
         if not closes_gate:
             if tell_gate and _is_dropped(gate, request, fault):
                 self._close_gate(step, queue, gate, request, fault, now, ending=ending)
+            elif tell_gate and self._is_in_streak(gate, request, fault, now):
+                step.added = gate.set_aside(request, now, self._random)
+                self._end_outage(step, queue, fault, now)
             step.wait = self._policy.wait(attempts, fault, self._random)
             if step.wait is None:
                 return step
@@ -152,10 +156,30 @@ class Retries:
                 gate.probe_no_later_than(now + READY_PROBE, now)
                 return
             alone = gate.in_flight <= 1  # others may be connected already
-            if gone and alone and queue.gate.refusals_in_row > self._policy.retries and not ending:
+            was_there = queue.reached and _is_unreachable(fault)  # it went away, and may come back
+            if gone and alone and not was_there and queue.gate.refusals_in_row > self._policy.retries and not ending:
                 step.stop = step.stop or gave_up(fault, queue.route)
-        if since is not None and now - since > self._patience.max_outage:
+        self._end_outage(step, queue, fault, now)
+
+    def _end_outage(self, step: NextStep, queue: RouteQueue, fault: Fault, now: float) -> None:
+        """End the run if no server has worked for longer than it is patient."""
+        since = queue.gate.outage_since
+        if step.added is not None and since is not None and now - since > self._patience.max_outage:
             step.stop = step.stop or outage(fault, self._patience.max_outage)
+
+    def _is_in_streak(self, gate: Gate, request: Request, fault: Fault, now: float) -> bool:
+        """Tell whether a server that worked gives nothing any more but errors like this one, which may be billed.
+
+        The second error of a job may be its own fault. A time-out shows no more than that the server is slow.
+        """
+        job = request.jobs[0]
+        if fault.billing not in (Billing.DOUBTFUL, Billing.SERVER) or fault.kind is Kind.TIMEOUT:
+            return False
+        if job.attempts.unknown_outcomes + job.attempts.server_errors > 1 or not self._fail_fast.has_succeeded(
+            job.route
+        ):
+            return False
+        return gate.failures.failed(request, now) and not gate.failures.loses_patience(fault, gate.outage_since, now)
 
     def _wait_alone(self, job: Job, fault: Fault, alone: int, *, with_route: bool) -> float:
         """Return how long a refused job waits by itself: as long as the server asked, or longer each time."""

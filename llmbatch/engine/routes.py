@@ -25,7 +25,18 @@ MOST_ROUTES = 100
 class RouteQueue:
     """The jobs of one route that may be sent now: retries that came due, and new ones."""
 
-    __slots__ = ("again", "confirmed", "fresh", "gate", "retried_last", "route", "stopped", "weighs", "weight")
+    __slots__ = (
+        "again",
+        "confirmed",
+        "fresh",
+        "gate",
+        "reached",
+        "retried_last",
+        "route",
+        "stopped",
+        "weighs",
+        "weight",
+    )
 
     def __init__(self, route: Route, gates: Sequence[Gate]) -> None:
         self.route = route
@@ -38,6 +49,8 @@ class RouteQueue:
         self.retried_last = False
         self.stopped = False
         """Nothing is sent any more: everything on the route would fail alike."""
+        self.reached = False
+        """Whether the server took a request, if only to end without an answer."""
         self.confirmed = -1
         """How many answers there were when a fault of the account turned out to be permanent."""
 
@@ -53,7 +66,8 @@ class RouteQueue:
         """
         if not self.again or not self.fresh:
             return self.again or self.fresh
-        in_doubt = self.again[0].attempts.unknown_outcomes > 0
+        attempts = self.again[0].attempts
+        in_doubt = attempts.unknown_outcomes + attempts.server_errors > 0
         return self.fresh if self.retried_last or (in_doubt and self.gate.refusals_in_row > 0) else self.again
 
     def opens(self, now: float, dialect: Dialect) -> float:

@@ -21,14 +21,18 @@ SLOW = 0.2
 """Seconds a round trip must take for departures to be spread out for good."""
 TOGETHER = 0.005
 """Seconds' worth of departures that may leave at once: finer timers cost more than they spread."""
+UNPROVEN = 16
+"""The most that may be in flight in a slow start without an answer: a server that has just started may accept requests
+and lose them all."""
 
 
 class CircuitBreaker:
     """The pause of one route. While it is not `active`, requests leave as usual.
 
     A refusal is quick and an answer is not: a probe that is in flight for longer than the last refusal took was
-    admitted, and the others may follow, in a slow start if a probe was refused too. The probe of a server that was not
-    there is a canary, as at the start of a run, since a connection that is open proves little.
+    admitted, and the others may follow, in a slow start if a probe was refused too. Without an answer only
+    a few may follow. The probe of a server that was not there is a canary, as at the start of a run,
+    since a connection that is open proves little.
     """
 
     def __repr__(self) -> str:
@@ -61,6 +65,8 @@ class CircuitBreaker:
         """Requests that left since the pause, the probe included; infinite once they leave as usual."""
         self._others = 0
         """Requests that were in flight when the probe left."""
+        self._most = math.inf
+        """The most that may join them until there is an answer."""
         self.slowdown = 1.0
         """How many times slower than usual requests leave, because they were refused again and again."""
         self._round_trip = 0.0
@@ -90,10 +96,14 @@ class CircuitBreaker:
         """Return how many requests may be in flight."""
         if self.awaits_probe:
             return 1
-        return min(limit, self._others + int(self._departures) + 1) if self._departures < math.inf else limit
+        if self._departures == math.inf:
+            return limit
+        return int(min(limit, self._others + min(self._departures + 1.0, self._most)))
 
-    def opens(self) -> float:
-        """Return when a request may leave."""
+    def opens(self, in_flight: int) -> float:
+        """Return when a request may leave beside so many in flight; infinity for when one of them ends."""
+        if in_flight >= self._others + self._most:
+            return math.inf
         return max(self.closed_until, self._next - TOGETHER)
 
     def departed(self, now: float, request: Request, in_flight: int, limit: int) -> bool:
@@ -104,7 +114,7 @@ class CircuitBreaker:
             canary = slow_start.CANARY if self._lost and self.walled else 0.0
             self.closed_until = now + max(1.5 * self._took + 0.02, canary)
             if self._slowly or not self._round_trip:
-                self._departures, self._others = 1.0, in_flight
+                self._departures, self._others, self._most = 1.0, in_flight, UNPROVEN
             return False
         over = self.probe is not None
         if over:
@@ -133,6 +143,7 @@ class CircuitBreaker:
         self.probe = None
         self.slowdown = max(1.0, 0.9 * self.slowdown)
         self.closed_until = min(self.closed_until, now)
+        self._most = math.inf
         if self._departures == math.inf:
             self.active = adaptive and (growing or self._round_trip >= SLOW)
         return first
@@ -169,7 +180,7 @@ class CircuitBreaker:
                 self.closed_until = max(self.closed_until, now + asked)
             return False
         self.active = True
-        self._planned = -math.inf
+        self._planned, self._most = -math.inf, math.inf
         if not self.refusals_in_row:
             self._began = now
         self.refusals_in_row += 1
@@ -201,7 +212,7 @@ class CircuitBreaker:
         self.probe = None
         self.awaits_probe = self._slowly = self._lost = False
         self.closed_until = min(self.closed_until, now)
-        self._departures = math.inf
+        self._departures = self._most = math.inf
         self.slowdown = 1.0
 
     def give_up_probe(self) -> None:

@@ -9,6 +9,7 @@ from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.failure_streak import FailureStreak
 from llmbatch.pacing.rate_search import NEAR, RateSearch
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
@@ -44,6 +45,7 @@ class Gate:
         self.lost = False
         """Whether the last refusal behind a wall was that there was no answer at all."""
         self.refusal_pattern = RefusalPattern()
+        self.failures = FailureStreak()
         self.wall = Wall(limit, requests, self.breaker)
         self.trials = Trials(limit, requests, self.wall, self.refusal_pattern)
         self.search: RateSearch | None = None
@@ -127,7 +129,7 @@ class Gate:
             limit.grow_on_silence(now)
             if self.in_flight >= limit.now:
                 return limit.grows_at
-        opens = max(limit.opens, self.breaker.opens()) if self.breaker.active else limit.opens
+        opens = max(limit.opens, self.breaker.opens(self.in_flight)) if self.breaker.active else limit.opens
         if (trial := self.trials.current) is not None:
             opens = max(opens, trial.opens(self.in_flight))
         if self.search is not None:
@@ -187,17 +189,20 @@ class Gate:
 
     def _probed(self, request: Request, fault: Fault, now: float, random: Callable[[], float]) -> None:
         """Note that a probe was not refused, but ended in a fault, which shows whether the server is there."""
-        took = request.jobs[0].attempts.latency
-        if fault.status is not None and fault.status < 500:
-            self._proved(now, took)
+        works = fault.status is not None and fault.status < 500
+        if works or self.failures.loses_patience(fault, self.outage_since, now):
+            self._proved(now, request.jobs[0].attempts.latency)
         else:
-            self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False)
+            self.set_aside(request, now, random)
 
-    def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> None:
-        """Close because the server keeps failing."""
+    def set_aside(self, request: Request, now: float, random: Callable[[], float]) -> float:
+        """Close because the server keeps failing; return by how many seconds that delays the opening."""
         took = request.jobs[0].attempts.latency
+        before = max(self.breaker.closed_until, now) if self.breaker.active else now
         if self.breaker.refused(request, now, took, 0.0, self.wall.pause, random(), lost=True, quick=False):
             self.outage_since = now if self.outage_since is None else self.outage_since
+            self.lost = True
+        return max(0.0, self.breaker.closed_until - before)
 
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
         """Learn the limits that a server announced to a request; return the seconds until they let another one pass."""
@@ -230,6 +235,7 @@ class Gate:
         """Note that the server works. Comes before `settle`."""
         round_trip = request.jobs[0].attempts.latency
         self.answers += 1
+        self.failures.answered(request)
         if self.search is not None and not self.search.answered(round_trip):
             self._end_search()
         if self.limit.adaptive:

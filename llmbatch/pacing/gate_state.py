@@ -32,4 +32,4 @@ def _spread_out(gate: Gate, now: float) -> bool:
     trial, breaker = gate.trials.current, gate.breaker
     if trial is not None and trial.opens(gate.in_flight) > now:
         return True
-    return breaker.active and breaker.opens() > now
+    return breaker.active and breaker.opens(gate.in_flight) > now

@@ -103,3 +103,18 @@ def test_a_record_that_is_refused_while_others_go_on_waits_longer_and_longer_up_
     one = job(0)
     waits = [decide(REFUSED, one, tell_gate=False).wait for _ in range(12)]
     assert waits[:5] == [0.25, 0.5, 1.0, 2.0, 4.0] and set(waits[5:]) == {4.0}  # half of the bounds
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_server_that_took_requests_and_is_gone_is_waited_for_as_in_any_outage(was_there: bool) -> None:
+    """Without a first answer one that cannot be reached ends the run, unless it was there before."""
+    retries = Retries(RetryPolicy(retries=2), PATIENCE, FailFast(), lambda: 0.5, hold=False)
+    queue, now = RouteQueue(job(0).route, [fixed_gate(4)]), 0.0
+    stops = []
+    for fault in [*[LOST] * was_there, *[GONE] * 6]:
+        request = Request((job(0),), "/", b"", Expected("chat"))
+        now = max(now, queue.gate.opens(now, 0.0))
+        queue.gate.enter(now, request)
+        stops.append(retries.after(queue, request, request.jobs[0], fault, now, tell_gate=True, ending=False).stop)
+        queue.gate.leave(request)
+    assert any(stops) is not was_there

@@ -21,7 +21,7 @@ from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.deep import DEEP, every
-from tests.support.scripted import TIMED_OUT, Attempt, Run, answer, error, job, play
+from tests.support.scripted import TIMED_OUT, UNREACHABLE, Attempt, Run, answer, error, job, play
 from tests.support.services import BurstBucket, Concurrency, FixedWindow, Latency, Outage, Queue, Service, log_normal
 
 SEEDS = range(11, 16)
@@ -253,6 +253,33 @@ def test_hardly_a_record_fails_where_requests_end_without_an_answer(dropped: Rep
         assert seconds(700, full, fixed=None, seed=seed, failures=7) <= 1.5 * 700 * 3.0 * 1.046 / 24
         down = Service(latency=log_normal(1.5, 0.3), seed=seed, outages=[Outage(6.0, 10.0, dropped)])
         assert seconds(1500, down, fixed=None, seed=seed, failures=3) <= 1.5 * (4.0 + 1500 * 1.5 * 1.046 / 192)
+
+
+@pytest.mark.parametrize(("error_answer", "takes"), [(error(500), 0.05), (error(504), 5.0)])
+def test_hardly_a_record_fails_where_a_server_that_worked_gives_only_errors_for_a_while(
+    error_answer: Reply, takes: float
+) -> None:
+    for seed in SEEDS:
+        service = Service(latency=log_normal(1.0), seed=seed, outages=[Outage(6.0, 26.0, error_answer, takes)])
+        assert seconds(1500, service, fixed=None, seed=seed, failures=8) <= 45.0 + 5 * takes
+
+
+@pytest.mark.parametrize("bad", [range(1400, 1500), range(60)])
+def test_records_that_the_server_cannot_serve_are_no_outage_for_long(bad: range) -> None:
+    service = Service(latency=log_normal(1.0))
+
+    def script(request: Request, number: int) -> Attempt:
+        return (0.05, error(500)) if request.jobs[0].identity.index in bad else service(request, number)
+
+    assert seconds(1500, script, fixed=None, seed=1, failures=len(bad)) <= 60.0
+
+
+def test_a_server_that_comes_back_and_loses_what_it_accepts_costs_few_records() -> None:
+    """Its connections open, and after a while it closes them: each request may be sent again only once."""
+    for seed in SEEDS:
+        outages = [Outage(6.0, 6.05, RESET), Outage(6.05, 12.0, UNREACHABLE, 0.01), Outage(12.0, 20.0, RESET, 8.0)]
+        service = Service(latency=log_normal(1.0), seed=seed, outages=outages)
+        assert seconds(1500, service, fixed=None, seed=seed, failures=16) <= 60.0
 
 
 @pytest.mark.parametrize("takes", [0.01, 0.5])

@@ -237,14 +237,37 @@ def test_after_an_outage_others_follow_a_silent_probe_in_a_slow_start_and_the_fi
     traffic.wait()
     began = traffic.now
     left: list[float] = []
-    while len(left) < 100:
+    while len(left) < 16:
         traffic.wait()
         last = traffic.send()
         left.append(traffic.now - began)
     assert left[1] > 0.05, "the probe goes first"
-    assert sum(moment < 0.3 for moment in left) <= 8 and left[-1] < 1.5
+    assert sum(moment < 0.3 for moment in left) <= 8 and left[-1] < 1.0
     traffic.refuse(last)
     assert traffic.gate.breaker.refusals_in_row == 1 and traffic.opens() > traffic.now
+
+
+def test_a_server_that_comes_back_and_does_not_answer_meets_few_requests_and_all_once_it_answers() -> None:
+    traffic = Traffic(fixed_gate(100))
+    traffic.answer(traffic.send(), after=3.0)
+    for _ in range(4):
+        traffic.wait()
+        traffic.refuse(traffic.send(), GONE)
+    traffic.wait()
+    silent = [traffic.send()]
+    while traffic.opens() < math.inf:
+        traffic.wait()
+        silent.append(traffic.send())
+    assert len(silent) == traffic.gate.now == 16
+    traffic.fail(silent.pop(), BROKEN)
+    assert len(traffic.send_all()) <= 1, "another one takes its place"
+    traffic.answer(silent.pop(0), after=1.0)
+    began, others = traffic.now, 0
+    while traffic.opens() < math.inf:
+        traffic.wait()
+        traffic.send()
+        others += 1
+    assert others >= 80 and traffic.now - began < 1.5
 
 
 def test_a_probe_waits_for_a_part_of_what_the_outage_took_so_far() -> None:

@@ -1,15 +1,19 @@
 """The interface of lanes: send one request, return one complete answer, trace how far the attempt got."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import httpx
 
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.head import Head
 
-__all__ = ["BaseLane", "Trace", "may_be_complete"]
+__all__ = ["BaseLane", "Ended", "Trace", "may_be_complete"]
+
+Ended: TypeAlias = Callable[[Reply | BaseException], None]
+"""Called once with the complete answer, or with what went wrong. It does not raise."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,19 @@ class BaseLane(httpx.AsyncBaseTransport, ABC):
     """
 
     broken_off: Reply | None = None
+
+    def start(self, head: Head, body: bytes, trace: Trace, ended: Ended) -> bool:
+        """Send one request without waiting, and say how it ended; False if that is not possible now.
+
+        Then nothing was sent, and `exchange` is the way. Otherwise `ended` comes before the lane is used again.
+        """
+        return False
+
+    def ended(self, end: Reply | BaseException) -> None:
+        """Note how the request that was started ended."""
+
+    def give_up(self, error: BaseException) -> None:
+        """End the request that was started with an error."""
 
     @abstractmethod
     async def exchange(self, head: Head, body: bytes, trace: Trace) -> Reply:

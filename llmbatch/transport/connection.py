@@ -5,22 +5,23 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable
+from functools import partial
 from typing import cast
 
 import httptools
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Trace, may_be_complete
+from llmbatch.transport.base import Ended, Trace, may_be_complete
 from llmbatch.transport.chunks import Chunks
 from llmbatch.transport.errors import in_words
 from llmbatch.transport.head import joined, mended
 from llmbatch.transport.limits import AnswerTooLarge, Limits
 
-__all__ = ["Connection"]
+__all__ = ["MOST_AT_ONCE", "Connection"]
 
-_SMALL = 64 * 1024
-"""Largest head and body, in bytes, that are sent in one write."""
+MOST_AT_ONCE = 64 * 1024
+"""Largest body, in bytes, that is sent in one write with its head."""
 _PIECE = 256 * 1024
 """Bytes of a larger body that are written before the next check for an early answer."""
 _NONE: dict[str, str] = {}
@@ -41,8 +42,8 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._parser = self._new_parser()
         self._transport: asyncio.Transport | None = None
-        self._reply: asyncio.Future[Reply] | None = None
-        """The answer to the request under way, until it is complete or has failed."""
+        self._ended: Ended | None = None
+        """Waits for the end of the request under way."""
         self._writable: asyncio.Future[None] | None = None
         self._trace = Trace()
         self._written = False
@@ -99,18 +100,27 @@ class Connection(asyncio.Protocol):
 
     def exchange(self, head: bytes, body: bytes, trace: Trace) -> Awaitable[Reply]:
         """Write one request and return an awaitable of its complete answer. A caller that stops waiting must abort."""
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        if len(body) > MOST_AT_ONCE:
+            self._begin(trace, partial(_resolve, reply))
+            self._written = False
+            return self._exchange_large(head, body, reply)
+        self.start(head, body, trace, partial(_resolve, reply))
+        return reply
+
+    def start(self, head: bytes, body: bytes, trace: Trace, ended: Ended) -> None:
+        """Write one request with a body of at most `MOST_AT_ONCE` bytes, and say how it ended."""
+        self._begin(trace, ended).write(head + body)
+        self._wrote()
+
+    def _begin(self, trace: Trace, ended: Ended) -> asyncio.Transport:
         if not self.open or self._transport is None:
             raise httpx.ReadError("the server closed the connection before the request was sent")
         self._trace = trace
-        self._reply = reply = self._loop.create_future()
+        self._ended = ended
         self._received = self._on_wire = self._overhead = 0
         trace.began = True
-        if len(body) > _SMALL:
-            self._written = False
-            return self._exchange_large(head, body, reply)
-        self._transport.write(head + body)
-        self._wrote()
-        return reply
+        return self._transport
 
     async def _exchange_large(self, head: bytes, body: bytes, reply: asyncio.Future[Reply]) -> Reply:
         """Write a large body as fast as the socket takes it.
@@ -144,8 +154,12 @@ class Connection(asyncio.Protocol):
         if self._writable is None and not self._transport.is_closing():
             self._trace.sent = True
 
+    def give_up(self, error: BaseException) -> None:
+        """End the request under way with an error, and close the socket."""
+        self._fail(error)
+
     def abort(self) -> None:
-        """Close the socket at once, whatever it is doing."""
+        """Close the socket at once, whatever it is doing; a request under way ends once the loop has noticed."""
         self.open = False
         if self._transport is not None:
             self._transport.abort()
@@ -186,7 +200,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes."""
-        if self._reply is None:
+        if self._ended is None:
             self.abort()  # bytes after an answer belong to no request
             return
         self._trace.answered = True
@@ -199,7 +213,7 @@ class Connection(asyncio.Protocol):
             self._join(self._refused_chunks, data)
         else:
             self._parse(data)
-        if self._reply is not None:
+        if self._ended is not None:
             self._cap(len(data), self._received != before)
 
     def _parse(self, data: bytes) -> None:
@@ -268,12 +282,12 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """End a body that only the end of the connection delimits."""
-        self._ended()
+        self._closed()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail the request under way."""
         if error is None:
-            self._ended()
+            self._closed()
         else:
             self._fail(httpx.ReadError(in_words(error)))
         # Parser, transport and connection refer to each other: without this, only the garbage collector frees them.
@@ -281,7 +295,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._chunks = []
 
-    def _ended(self) -> None:
+    def _closed(self) -> None:
         if self._status and not self._headers.keys() & _DELIMITERS:
             self._complete(self._status, cut=True)
             self.abort()
@@ -294,7 +308,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Fail on a second answer: it belongs to no request, and must not reach the next one."""
-        if self._reply is None:
+        if self._ended is None:
             raise httpx.RemoteProtocolError("bytes after the answer")
         self._headers, self._repeated = {}, []
 
@@ -335,26 +349,38 @@ class Connection(asyncio.Protocol):
         self._complete(status)
 
     def _complete(self, status: int, *, cut: bool = False) -> None:
-        reply, self._reply = self._reply, None
+        ended, self._ended = self._ended, None
         chunks, self._chunks = self._chunks, []
         headers, self._headers = self._joined_headers(), _NONE
         self._idle_since = self._loop.time()
-        if reply is None or reply.done():
+        if ended is None:
             return
         try:
-            reply.set_result(Reply(status, headers, b"".join(chunks), cut))
+            end: Reply | MemoryError = Reply(status, headers, b"".join(chunks), cut)
         except MemoryError as error:
-            reply.set_exception(error)
+            end = error
+        ended(end)
 
     def _fail(self, error: BaseException) -> None:
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            # First of all, because the rest may run out of memory, and the request must end all the same.
-            reply.set_exception(error)
-            reply.exception()  # marks it as seen: a cancel may come before it is read
-        if reply is not None and not isinstance(error, AnswerTooLarge | MemoryError):
-            self._broken_off = self.received()
-        self.abort()
+        ended, self._ended = self._ended, None
+        try:
+            if ended is not None and not isinstance(error, AnswerTooLarge | MemoryError):
+                self._broken_off = self.received()
+        finally:  # this may run out of memory, and the request must end all the same
+            self.abort()
+            if ended is not None:
+                ended(error)
+
+
+def _resolve(reply: asyncio.Future[Reply], end: Reply | BaseException) -> None:
+    """Complete a future, unless its caller has stopped waiting."""
+    if reply.done():
+        return
+    if isinstance(end, Reply):
+        reply.set_result(end)
+    else:
+        reply.set_exception(end)
+        reply.exception()  # marks it as seen: a cancel may come before it is read
 
 
 def _next_iteration(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

@@ -1,10 +1,12 @@
-"""One deadline after another for one task, on a single timer.
+"""One deadline after another for one lane, on a single timer.
 
 A timer per attempt would be a large part of what a record costs. This one is set once; when it fires, it checks
 whether the current attempt is the one that it was set for.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,39 +19,53 @@ GRACE = 1.0
 
 
 class Deadline:
-    """Limits what its task does within the context to `seconds`, then raises TimeoutError. It may be entered again.
+    """Ends attempts that take longer than `seconds`. As a context it limits what the current task does there.
 
-    It belongs to the task that created it.
+    The context raises TimeoutError. Outside of a context `begin` is told what to call then.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
-        self._task: asyncio.Task[object] = task
         self._timer: asyncio.TimerHandle | None = None
         self._until: float | None = None
         """When the current attempt is late; None between attempts."""
-        self._expired = False
+        self._expire: Callable[[], object]
+        self._cancelled = False
+        """Whether the task in the context was cancelled for being late."""
         self._extended = False
 
-    def __enter__(self) -> Self:
+    def begin(self, expire: Callable[[], object]) -> None:
+        """Begin an attempt; `expire` is called when it is late."""
+        self._expire = expire
         self._until = self._loop.time() + self._seconds
         self._extended = False
         if self._timer is None:
             self._timer = self._loop.call_at(self._until, self._check, self._until)
+
+    def end(self) -> None:
+        """End the attempt."""
+        self._until = None
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._cancelled = False
+        self.begin(partial(self._cancel, task))
         return self
+
+    def _cancel(self, task: asyncio.Task[object]) -> None:
+        self._cancelled = True
+        task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._until = None
-        if self._expired:
-            self._expired = False
-            # Cancellations by others take precedence.
-            if self._task.uncancel() == 0 and kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        self.end()
+        task = asyncio.current_task()
+        # Cancellations by others take precedence.
+        if self._cancelled and task is not None and task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def close(self) -> None:
         """Stop the timer."""
@@ -58,7 +74,7 @@ class Deadline:
             self._timer = None
 
     def _check(self, due: float) -> None:
-        """Cancel the attempt if it is late, else check again when it would be. `due` is when this check was planned."""
+        """End the attempt if it is late, else check again when it would be. `due` is when this check was planned."""
         self._timer = None
         if self._until is None:
             return
@@ -69,5 +85,4 @@ class Deadline:
         if now < self._until:
             self._timer = self._loop.call_at(self._until, self._check, self._until)
         else:
-            self._expired = True
-            self._task.cancel()
+            self._expire()

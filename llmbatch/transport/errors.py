@@ -33,7 +33,7 @@ def timed_out(seconds: float, trace: Trace) -> Fault:
     )
 
 
-def to_fault(error: Exception, trace: Trace) -> Fault:
+def to_fault(error: BaseException, trace: Trace) -> Fault:
     """Return the fault of an attempt that an exception ended. Re-raises other exceptions, which are bugs."""
     message = in_words(error)[:_WORDS]
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):

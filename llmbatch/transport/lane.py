@@ -11,8 +11,8 @@ from collections.abc import Callable
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import BaseLane, Trace
-from llmbatch.transport.connection import Connection
+from llmbatch.transport.base import BaseLane, Ended, Trace
+from llmbatch.transport.connection import MOST_AT_ONCE, Connection
 from llmbatch.transport.dial import dial
 from llmbatch.transport.errors import no_connection
 from llmbatch.transport.head import Head
@@ -45,14 +45,33 @@ class Http11Lane(BaseLane):
             connection = self._connection = await self._connect(head.url)
         self._url = head.url
         try:
-            reply = await connection.exchange(b"%b%d\r\n\r\n" % (head.raw, len(body)), body, trace)
-        except BaseException:
-            self.broken_off = connection.received()
-            self.close()
+            reply = await connection.exchange(_with_length(head, body), body, trace)
+        except BaseException as error:
+            self.ended(error)
             raise
-        if not connection.open:
-            self.close()
+        self.ended(reply)
         return reply
+
+    def start(self, head: Head, body: bytes, trace: Trace, ended: Ended) -> bool:
+        """Send on the kept connection, if there is one that is fit for this."""
+        connection = self._connection
+        if connection is None or len(body) > MOST_AT_ONCE or not (head.url is self._url and connection.fit()):
+            return False
+        connection.start(_with_length(head, body), body, trace, ended)
+        return True
+
+    def ended(self, end: Reply | BaseException) -> None:
+        """Close a connection that serves no further request."""
+        connection = self._connection
+        if connection is not None and not (connection.open and isinstance(end, Reply)):
+            if not isinstance(end, Reply):
+                self.broken_off = connection.received()
+            self.close()
+
+    def give_up(self, error: BaseException) -> None:
+        """End the request that was started with an error."""
+        if self._connection is not None:
+            self._connection.give_up(error)
 
     def _leads_to(self, url: httpx.URL) -> bool:
         return self._url is not None and _origin(url) == _origin(self._url)
@@ -83,6 +102,10 @@ class Http11Lane(BaseLane):
     async def aclose(self) -> None:
         """Close the socket at once."""
         self.close()
+
+
+def _with_length(head: Head, body: bytes) -> bytes:
+    return b"%b%d\r\n\r\n" % (head.raw, len(body))
 
 
 def _origin(url: httpx.URL) -> tuple[bytes, bytes, int | None]:

@@ -1,8 +1,10 @@
 """Makes one attempt over a lane, within one deadline: takes a request, returns a reply or a fault."""
 
+import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
@@ -16,11 +18,15 @@ from llmbatch.transport.head import Heads
 from llmbatch.transport.idle_connections import IdleConnections
 from llmbatch.transport.limits import Limits
 
-__all__ = ["LaneSender", "Sender", "SpreadSender", "spread_over"]
+__all__ = ["Done", "LaneSender", "Sender", "SpreadSender", "spread_over"]
+
+
+Done: TypeAlias = Callable[[Reply | Fault | Exception], None]
+"""Called once with what became of an attempt; with an exception that is a bug, or tells of too little memory."""
 
 
 class LaneSender:
-    """Sends requests over one lane, with these heads."""
+    """Sends requests over one lane, with these heads, one at a time."""
 
     def __init__(
         self,
@@ -41,35 +47,97 @@ class LaneSender:
         self._state = self._idle.add(lane)
         self._streamed = False
         """Whether the connection that is kept carried a stream last."""
+        self._spent = False
+        """Whether that connection must not be used again."""
         self._deadline: Deadline | None = None
+        self._started: tuple[Request, Trace, Done] | None = None
+        """The attempt that `start` made, until it has ended."""
+
+    def start(self, request: Request, done: Done) -> bool:
+        """Make one attempt without waiting, where a kept connection serves it; False if nothing was sent.
+
+        Tasks and futures are a large part of what a record costs, so most records have none here.
+        """
+        head, deadline = self._heads.get((request.method, request.path)), self._deadline
+        if head is None or deadline is None or self._spent:
+            return False
+        trace = self._begin()
+        self._started = request, trace, done
+        if not self._lane.start(head, request.body, trace, self._ended):
+            self._started = self._state.trace = None
+            return False
+        deadline.begin(self._expire)
+        return True
 
     async def send(self, request: Request) -> Reply | Fault:
         """Make one attempt, never longer than its deadline, however slowly the answer comes."""
-        trace, state = Trace(), self._state
-        state.trace, state.since = trace, time.monotonic()
+        if self._deadline is None:
+            self._deadline = Deadline(self._limits.timeout)
+        waiting: asyncio.Future[Reply | Fault] = asyncio.get_running_loop().create_future()
+        if self.start(request, partial(_tell, waiting)):
+            try:
+                return await waiting
+            except asyncio.CancelledError as error:
+                self._over()
+                self._lane.give_up(error)
+                raise
+        if self._spent:
+            await self._lane.aclose()
+            self._spent = False
+        trace = self._begin()
         try:
-            if self._deadline is None:
-                self._deadline = Deadline(self._limits.timeout)
-            head = self._heads[request.method, request.path]
             with self._deadline:
-                reply = await self._lane.exchange(head, request.body, trace)
-        except TimeoutError:
-            result: Reply | Fault = self._broken_off() or timed_out(self._limits.timeout, trace)
+                end: Reply | Exception = await self._lane.exchange(
+                    self._heads[request.method, request.path], request.body, trace
+                )
         except Exception as error:
-            result = self._broken_off() or to_fault(error, trace)
+            end = error
+        finally:
+            self._state.trace = None
+        return self._result(request, trace, end)
+
+    def _begin(self) -> Trace:
+        trace = Trace()
+        self._state.trace, self._state.since = trace, time.monotonic()
+        return trace
+
+    def _expire(self) -> None:
+        self._lane.give_up(TimeoutError())
+
+    def _over(self) -> None:
+        self._started = self._state.trace = None
+        if self._deadline is not None:
+            self._deadline.end()
+
+    def _ended(self, end: Reply | BaseException) -> None:
+        """End the attempt that `start` made, unless it was cancelled."""
+        if self._started is None:
+            return
+        request, trace, done = self._started
+        try:
+            self._lane.ended(end)
+            result: Reply | Fault | Exception = self._result(request, trace, end)
+        except Exception as error:
+            result = error
+        self._over()
+        done(result)
+
+    def _result(self, request: Request, trace: Trace, end: Reply | BaseException) -> Reply | Fault:
+        """Note how an attempt ended, and say what that means."""
+        if isinstance(end, Reply):
+            self._streamed = end.headers.get("content-type", "").startswith("text/event-stream")
+            self._idle.answered(self._state, time.monotonic())
+            if not trace.fresh:
+                self._reuse.answered(request.path)
+            self._spent = self._reuse.ends_after(request.path, streamed=self._streamed)
+            result = self._decoded(end) if "content-encoding" in end.headers else end
+        elif isinstance(end, TimeoutError):
+            result = self._broken_off() or timed_out(self._limits.timeout, trace)
+        else:
+            result = self._broken_off() or to_fault(end, trace)
             if trace.sent and not (trace.fresh or trace.answered):
                 self._reuse.lost(request.path, time.monotonic(), streamed=self._streamed)
             self._streamed = False
-        else:
-            self._streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
-            self._idle.answered(state, time.monotonic())
-            if not trace.fresh:
-                self._reuse.answered(request.path)
-            if self._reuse.ends_after(request.path, streamed=self._streamed):
-                await self._lane.aclose()
-            result = self._decoded(reply) if "content-encoding" in reply.headers else reply
-        finally:
-            state.trace = None
         if self._log is not None:
             self._log(_line(request, result, trace))
         return result
@@ -110,8 +178,21 @@ def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:
     return f"{request.method} {request.path} {len(request.body)} B on a {connection} -> {end}"
 
 
+def _tell(waiting: asyncio.Future[Reply | Fault], result: Reply | Fault | Exception) -> None:
+    if waiting.done():
+        return
+    if isinstance(result, Exception):
+        waiting.set_exception(result)
+    else:
+        waiting.set_result(result)
+
+
 class Sender(Protocol):
     """Sends one request at a time."""
+
+    def start(self, request: Request, done: Done) -> bool:
+        """Make one attempt without waiting, where a kept connection serves it; False if nothing was sent."""
+        ...
 
     async def send(self, request: Request) -> Reply | Fault:
         """Make one attempt, within the attempt's deadline."""
@@ -132,6 +213,10 @@ class SpreadSender:
 
     def __init__(self, senders: Sequence[Sender]) -> None:
         self._senders = tuple(senders)
+
+    def start(self, request: Request, done: Done) -> bool:
+        """Make one attempt at the request's server, where a kept connection serves it; False if nothing was sent."""
+        return self._senders[request.server].start(request, done)
 
     def send(self, request: Request) -> Coroutine[Any, Any, Reply | Fault]:
         """Make one attempt at the request's server."""

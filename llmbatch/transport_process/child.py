@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from llmbatch.core.cpu import use_batch_scheduling
 from llmbatch.core.errand import Call
 from llmbatch.core.errors import LlmbatchError
-from llmbatch.core.exchange import Expected, Request
+from llmbatch.core.exchange import Expected, Reply, Request
 from llmbatch.core.fault import Fault
 from llmbatch.core.parent import end_with_parent
 from llmbatch.core.system_limits import cannot_start
@@ -62,8 +62,7 @@ class _RequestServer:
     """Sends requests on lanes. The first message is the settings; each lane has one request at a time."""
 
     def __init__(self) -> None:
-        self._orders: dict[int, asyncio.Future[Order]] = {}
-        """The next order of each lane, which its worker waits for."""
+        self._lanes: dict[int, _Lane] = {}
         self._open_sender: Callable[[], Sender] | None = None
         self._heads: list[Heads] = []
         self._errands: ErrandRunner
@@ -101,32 +100,65 @@ class _RequestServer:
         if len(message) == 2:
             self._workers.create_task(self._run_errand(*message))
             return
-        order = self._orders.get(message[0])
-        if order is None:
-            self._orders[message[0]] = order = self._loop.create_future()
-            self._workers.create_task(self._work(message[0]))
-        order.set_result(message)
+        lane = self._lanes.get(message[0])
+        if lane is None:
+            self._lanes[message[0]] = lane = self._open_lane(message[0])
+        lane.take(message)
+
+    def _open_lane(self, number: int) -> "_Lane":
+        assert self._open_sender is not None
+        assert self._slow_answers is not None
+        return _Lane(number, self._open_sender(), self._channel, self._workers, self._reader, self._slow_answers)
 
     async def _run_errand(self, number: int, call: Call) -> None:
         self._channel.put((number, await self._errands.run(call)))
 
-    async def _work(self, lane: int) -> None:
-        """Send the requests of one lane, one after the other."""
-        assert self._open_sender is not None
-        orders, channel, loop, sender = self._orders, self._channel, self._loop, self._open_sender()
-        reader, slow_answers = self._reader, self._slow_answers
-        assert slow_answers is not None
-        while True:
-            _, method, path, body, expected, server = await orders[lane]
-            orders[lane] = loop.create_future()
-            reply = await sender.send(Request((), path, body, expected, method, server))
-            if isinstance(reply, Fault):
-                channel.put((lane, reply))
-            elif reader.is_quick(reply):
-                channel.put((lane, reader.read_reply(expected, reply)))
+
+class _Lane:
+    """Sends the requests of one lane, one after the other, and reads the answers."""
+
+    def __init__(
+        self,
+        number: int,
+        sender: Sender,
+        channel: Channel,
+        tasks: asyncio.TaskGroup,
+        reader: AnswerReader,
+        slow_answers: ReaderPool,
+    ) -> None:
+        self._number = number
+        self._sender = sender
+        self._channel = channel
+        self._tasks = tasks
+        self._reader = reader
+        self._slow_answers = slow_answers
+        self._expected: Expected
+
+    def take(self, order: Order) -> None:
+        """Send a request, with a task only where that takes longer than a moment."""
+        _, method, path, body, self._expected, server = order
+        request = Request((), path, body, self._expected, method, server)
+        if not self._sender.start(request, self._done):
+            self._tasks.create_task(self._send(request))
+
+    async def _send(self, request: Request) -> None:
+        self._done(await self._sender.send(request))
+
+    def _done(self, result: Reply | Fault | Exception) -> None:
+        try:
+            if isinstance(result, Exception):
+                raise result
+            if isinstance(result, Fault):
+                self._channel.put((self._number, result))
+            elif self._reader.is_quick(result):
+                self._channel.put((self._number, self._reader.read_reply(self._expected, result)))
             else:
-                channel.put((lane, await slow_answers.read(expected, reply)))
-            del body, reply  # or both would live until the next order
+                self._tasks.create_task(self._read(self._expected, result))
+        except Exception as error:
+            _leave(error)
+
+    async def _read(self, expected: Expected, reply: Reply) -> None:
+        self._channel.put((self._number, await self._slow_answers.read(expected, reply)))
 
 
 def _opener(

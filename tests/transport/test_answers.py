@@ -177,6 +177,24 @@ def test_an_answer_cut_short_that_may_be_complete_is_read(run: Run, opening: Ope
     assert isinstance(result, Reply) and result.cut
 
 
+def test_the_same_holds_for_a_later_answer_on_the_connection(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(ok(b"1"))
+            await peer.request()
+            await peer.say(CHUNKED + b"2\r\n{}\r\n")
+
+        async with serving(script, answering(ok(b"3"))) as server, opening(server.url) as sender:
+            assert body_of(await sender.send(asking())) == b"1"
+            result = await sender.send(asking())
+            assert body_of(result) == b"{}"
+            assert isinstance(result, Reply) and result.cut
+            assert body_of(await sender.send(asking())) == b"3"
+
+    run(scene())
+
+
 def test_a_whole_answer_whose_length_is_wrong_is_read_when_time_is_out(run: Run, opening: Open) -> None:
     async def scene() -> None:
         answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"

@@ -106,6 +106,31 @@ def test_a_cancel_closes_the_socket_at_once(run: Run, opening: Open, size: int) 
     run(scene())
 
 
+def test_a_cancel_closes_a_kept_connection_at_once(run: Run, opening: Open) -> None:
+    async def scene() -> None:
+        asked_again = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(ok(b"1"))
+            await peer.request()
+            asked_again.set()
+            await peer.gone()
+
+        async with serving(script, answering(ok(b"3"))) as server, opening(server.url) as sender:
+            assert body_of(await sender.send(asking())) == b"1"
+            attempt = asyncio.create_task(sender.send(asking()))
+            peer = await server.heard(0)
+            await asked_again.wait()
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+            await asyncio.wait_for(peer.over.wait(), 20)
+            assert body_of(await sender.send(asking())) == b"3"
+
+    run(scene())
+
+
 def test_a_cancel_at_any_moment_leaves_nothing_behind(run: Run, opening: Open) -> None:
     """Step by step of the loop: cancel after the first, the second, the third … turn of an attempt."""
 

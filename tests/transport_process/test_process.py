@@ -312,6 +312,25 @@ def test_what_it_fails_of_is_told(program: str, told_of: str, monkeypatch: pytes
     assert "Traceback" in told[0]
 
 
+def test_a_bug_in_the_reading_of_answers_ends_it_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = "from llmbatch.dialects.answer_reader import AnswerReader; AnswerReader.read_reply = None; "
+    start = "from llmbatch.transport_process.child"
+    monkeypatch.setattr(spawn, "PROGRAM", spawn.PROGRAM.replace(start, bug + start))
+
+    async def asked(wire: TransportProcess) -> LlmbatchError:
+        lost: asyncio.Future[LlmbatchError] = asyncio.get_running_loop().create_future()
+        async with serving() as server:
+            settings = replace(SETTINGS, base_urls=(server.url,))
+            async with wire.connected(settings, log=None, lost=lost.set_result):
+                attempt = asyncio.ensure_future(wire.lane().ask(order(b"{}")))
+                reason = await ended(lost)
+                attempt.cancel()
+                return reason
+
+    with spawn_transport() as wire:
+        assert "ended with 1: TypeError" in asyncio.run(asked(wire)).message
+
+
 def test_a_process_that_dies_at_once_is_told_as_well() -> None:
     async def connected(wire: TransportProcess) -> None:
         async with wire.connected(SETTINGS, log=None, lost=lost_nothing):

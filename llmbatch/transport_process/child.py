@@ -25,6 +25,7 @@ from llmbatch.transport.idle_connections import IdleConnections
 from llmbatch.transport.limits import Limits
 from llmbatch.transport.proxies import lane_opener
 from llmbatch.transport.sender import LaneSender, Sender, spread_over
+from llmbatch.transport_process.answer_message import message_of
 from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
 from llmbatch.transport_process.event_loop import has_uvloop, new_loop
 from llmbatch.transport_process.files import allow_lanes
@@ -149,16 +150,16 @@ class _Lane:
             if isinstance(result, Exception):
                 raise result
             if isinstance(result, Fault):
-                self._channel.put((self._number, result))
+                self._channel.put(message_of(self._number, result))
             elif self._reader.is_quick(result):
-                self._channel.put((self._number, self._reader.read_reply(self._expected, result)))
+                self._channel.put(message_of(self._number, self._reader.read_reply(self._expected, result)))
             else:
                 self._tasks.create_task(self._read(self._expected, result))
         except Exception as error:
             _leave(error)
 
     async def _read(self, expected: Expected, reply: Reply) -> None:
-        self._channel.put((self._number, await self._slow_answers.read(expected, reply)))
+        self._channel.put(message_of(self._number, await self._slow_answers.read(expected, reply)))
 
 
 def _opener(

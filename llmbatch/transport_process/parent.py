@@ -6,12 +6,13 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from llmbatch.core.errand import Call
 from llmbatch.core.errors import LlmbatchError, OutOfMemory, OutputError
 from llmbatch.core.exchange import ReadReply, Reply, Request
 from llmbatch.core.fault import Fault
+from llmbatch.transport_process.answer_message import answer_in
 from llmbatch.transport_process.channel import Channel, NewHeaders, TransportSettings
 
 __all__ = ["RemoteLane", "TransportProcess"]
@@ -104,17 +105,17 @@ class TransportProcess:
             return others
         return messages
 
-    def _received(self, message: tuple[int, ReadReply | Reply | Fault] | str | LlmbatchError | None) -> None:
+    def _received(self, message: tuple[Any, ...] | str | LlmbatchError | None) -> None:
         if type(message) is tuple:
-            lane, result = message
+            lane = message[0]
             if lane < 0:
                 errand = self._errands.get(lane)
                 if errand is not None and not errand.done():
-                    errand.set_result(cast(Reply | Fault, result))
+                    errand.set_result(message[1])
                 return
             awaited = self._awaited[lane]
             if awaited is not None and not awaited.done():
-                awaited.set_result(cast(ReadReply | Fault, result))
+                awaited.set_result(answer_in(message))
         elif isinstance(message, str):
             if self._log is not None:
                 self._log(message)

@@ -5,7 +5,7 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable
-from functools import partial
+from functools import lru_cache, partial
 from typing import cast
 
 import httptools
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
         """Keep a header, its name in lower case. Trailers are not headers."""
         if self._status:
             return
-        key, text = name.lower().decode("latin-1"), value.decode("latin-1").strip()
+        key, text = _in_lower_case(name), value.decode("latin-1").strip()
         if key in self._headers:
             self._repeated.append((key, text))
         else:
@@ -370,6 +370,12 @@ class Connection(asyncio.Protocol):
             self.abort()
             if ended is not None:
                 ended(error)
+
+
+@lru_cache(256)
+def _in_lower_case(name: bytes) -> str:
+    """Return the name of a header in lower case: a server sends the same ones again and again."""
+    return name.lower().decode("latin-1")
 
 
 def _resolve(reply: asyncio.Future[Reply], end: Reply | BaseException) -> None:

@@ -62,13 +62,13 @@ class RouteQueue:
     def source(self) -> deque[Job]:
         """Return the queue to send from: retries and new jobs alternate, so that neither starves the other.
 
-        While the route refuses, a new job goes before one in doubt, which may have a single attempt left.
+        While the route refuses, and until it answers, a new job goes before one that may have a single attempt left.
         """
         if not self.again or not self.fresh:
             return self.again or self.fresh
         attempts = self.again[0].attempts
         in_doubt = attempts.unknown_outcomes + attempts.server_errors > 0
-        return self.fresh if self.retried_last or (in_doubt and self.gate.refusals_in_row > 0) else self.again
+        return self.fresh if self.retried_last or (in_doubt and self.gate.is_recovering) else self.again
 
     def opens(self, now: float, dialect: Dialect) -> float:
         """Return when its next request may leave. There must be one."""

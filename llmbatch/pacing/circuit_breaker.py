@@ -79,6 +79,11 @@ class CircuitBreaker:
         return self.refusals_in_row >= STRICT
 
     @property
+    def is_recovering(self) -> bool:
+        """Whether it refuses, or has not answered since the last of several refusals."""
+        return self.refusals_in_row > 0 or self._most < math.inf
+
+    @property
     def is_open(self) -> bool:
         """Whether requests leave as usual, with no pause to come out of."""
         return not self.awaits_probe and self.probe is None and not self.refusals_in_row

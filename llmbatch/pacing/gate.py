@@ -113,6 +113,11 @@ class Gate:
         return self.breaker.refusals_in_row
 
     @property
+    def is_recovering(self) -> bool:
+        """Tell whether it refuses, or has not answered since."""
+        return self.breaker.is_recovering
+
+    @property
     def closed_until(self) -> float:
         """Return until when no request may pass."""
         return self.breaker.closed_until if self.breaker.active else -math.inf
@@ -159,6 +164,9 @@ class Gate:
             walled = self.breaker.walled
             if self.breaker.departed(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
+            elif self.limit.adaptive and 0 < self.refusals == self.sent - 1:
+                # Nothing was admitted so far, so that no load was refused.
+                self.limit.grow_later(self.breaker.closed_until, 1)
         self.in_flight += 1
         request.load = self.in_flight
         self.requests.take(now, 1.0)
@@ -182,9 +190,7 @@ class Gate:
                 self.limit.timed_out(now, self.in_flight)
             if self.breaker.probe is request:
                 self._probed(request, verdict, now, random)
-        self.in_flight -= 1
-        if self.breaker.probe is request:
-            self.breaker.give_up_probe()
+        self.leave(request)
         return None
 
     def _probed(self, request: Request, fault: Fault, now: float, random: Callable[[], float]) -> None:
@@ -218,7 +224,9 @@ class Gate:
             self.refusal_pattern.forget(self.sent)
             self.trials.current = None
             self._end_search()
-            self._reset(now)
+            self.requests.forget()
+            self.breaker.reset(now)
+            self.outage_since = None
             self.limit.resume(0.0, clear=True)
             self.limit.resume(min(2.0 * self.limit.now, in_flight_for(self.requests.rate, age)))
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
@@ -385,12 +393,6 @@ class Gate:
         rate_limited = fault.kind is Kind.RATE_LIMITED
         asked = (fault.wait or 0.0) - LONG_TRIPS * self.limit.round_trip
         self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, asked, rate_limited=rate_limited)
-
-    def _reset(self, now: float) -> None:
-        """Open again: no wall is known, and no rate."""
-        self.requests.forget()
-        self.breaker.reset(now)
-        self.outage_since = None
 
 
 def _is_lost(fault: Fault) -> bool:

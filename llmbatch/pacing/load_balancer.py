@@ -56,6 +56,11 @@ class LoadBalancer:
         return min(gate.refusals_in_row for gate in self.in_use)
 
     @property
+    def is_recovering(self) -> bool:
+        """Tell whether each server refuses, or has not answered since."""
+        return all(gate.is_recovering for gate in self.in_use)
+
+    @property
     def closed_until(self) -> float:
         """Return until when no request may pass to any of them."""
         return min(gate.closed_until for gate in self.in_use)

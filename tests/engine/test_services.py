@@ -279,7 +279,16 @@ def test_a_server_that_comes_back_and_loses_what_it_accepts_costs_few_records() 
     for seed in SEEDS:
         outages = [Outage(6.0, 6.05, RESET), Outage(6.05, 12.0, UNREACHABLE, 0.01), Outage(12.0, 20.0, RESET, 8.0)]
         service = Service(latency=log_normal(1.0), seed=seed, outages=outages)
-        assert seconds(1500, service, fixed=None, seed=seed, failures=16) <= 60.0
+        assert seconds(1500, service, fixed=None, seed=seed, failures=2) <= 60.0
+
+
+@pytest.mark.parametrize("takes", [0.02, AT_ONCE])
+def test_a_server_that_is_not_ready_at_first_gets_as_many_requests_as_one_that_is(takes: float) -> None:
+    """Nothing was admitted, so that what it refused says nothing about its load."""
+    for seed in SEEDS:
+        loading = Service(latency=log_normal(3.0, 0.3), seed=seed, outages=[Outage(0.0, 5.0, error(503), takes)])
+        ready = seconds(300, Service(latency=log_normal(3.0, 0.3), seed=seed), fixed=None, seed=seed)
+        assert seconds(300, loading, fixed=None, seed=seed) <= 5.0 + 0.35 * 5.0 + 1.5 * ready
 
 
 @pytest.mark.parametrize("takes", [0.01, 0.5])

@@ -44,6 +44,8 @@ class RateSearch:
         """Whether slower departures were refused as well."""
         self._answers = self._short = 0
         """Answers, and how many of them took less than `SHORT`."""
+        self._others = 0
+        """How many were in flight beside the last one that was refused."""
         self._failures = 1
         """Refusals since a pace passed."""
         self.rate = max(SLOWEST, others / REFILL)
@@ -80,7 +82,8 @@ class RateSearch:
     def refused(self, now: float, departure: int, sent: int, others: int) -> bool:
         """Note a refusal; False if it shows that the search is in vain.
 
-        That is so when slower departures do not help, or when as many in flight as at first are refused again.
+        That is so when slower departures do not help, or when as many in flight as at first are refused again; and when
+        the pace that passed is refused at once beside more in flight than at first, as a faster one was before.
         """
         self._admitted -= others >= self._crowd
         if departure < self._since:
@@ -91,7 +94,9 @@ class RateSearch:
                 self._restart(now, sent)
             return True
         self._failures += 1
-        if self._failures > FAILURES or (others <= self._crowd and self._admitted <= 0):
+        too_many = others + 1 >= self._others > self._crowd and self._passed <= 1 and 0 < self._low == self.rate
+        self._others = others
+        if too_many or self._failures > FAILURES or (others <= self._crowd and self._admitted <= 0):
             return False
         self._high = self.rate
         if self._low >= self.rate:  # it passed with what a bucket had left

@@ -71,6 +71,16 @@ def test_a_rate_that_grows_is_followed() -> None:
     assert sum(now > 240.0 for now in run.admitted) >= 0.7 * 20.0 * 60.0
 
 
+@pytest.mark.parametrize(("slots", "rate"), [(30, 10.0), (40, 10.0)])
+def test_slots_beside_a_rate_end_the_search_when_the_pace_that_passed_is_refused(slots: int, rate: float) -> None:
+    bucket = a_bucket(rate, 5)
+
+    run = Run(lambda now, in_flight: in_flight < slots and bucket(now, in_flight), 7, 600.0)
+
+    assert run.ended is not None
+    assert len(run.refused) <= 3
+
+
 @pytest.mark.parametrize("slots", [1, 4, 20])
 def test_slots_end_the_search_with_one_more_refusal(slots: int) -> None:
     run = Run(lambda now, in_flight: in_flight < slots, slots, 300.0)

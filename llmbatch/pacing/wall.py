@@ -50,6 +50,8 @@ class Wall:
         self._rate_limited = False
         """Whether the last refusal named a rate as its reason."""
         self._paced_at = -math.inf
+        self._paused = False
+        """Whether there was a pause with refused probes that was long enough to show a rate."""
 
     @property
     def level(self) -> float:
@@ -100,9 +102,15 @@ class Wall:
             limit.refused(now, max(QUICK, self._breaker.closed_until - now, price), others)
 
     def reopened(self, now: float) -> None:
-        """Learn from a pause with refused probes, which is over now."""
-        if self._rate_limited:
-            self._keep_to(self.rate.reopened(now), now)
+        """Learn from a pause with refused probes, which is over now.
+
+        The first pause shows no rate: it may be an outage, or the end of a window that had begun before the run.
+        """
+        rate = self.rate.reopened(now) if self._rate_limited else None
+        if rate is not None and not self._paused:
+            self._paused = True
+        else:
+            self._keep_to(rate, now)
 
     def _learn_rate(self, now: float, sent: int, refusals: int, others: int, *, alone: bool) -> None:
         limit, requests, breaker = self._limit, self._requests, self._breaker

@@ -245,6 +245,12 @@ def test_refusals_in_bursts_cost_little_more_than_the_bursts() -> None:
         assert seconds(4000, service, fixed=None, seed=seed) <= 1.5 * 4000 * 1.046 / 128
 
 
+def test_a_pause_for_the_rate_that_comes_once_shows_no_rate() -> None:
+    for seed in SEEDS:
+        service = Service(latency=log_normal(3.0, 0.3), seed=seed, outages=[Outage(10.0, 30.0, error(429), AT_ONCE)])
+        assert seconds(1500, service, fixed=None, seed=seed) <= 30.0 + 0.35 * 20.0 + 1.5 * 800 * 3.0 / 192
+
+
 @pytest.mark.parametrize("dropped", [error(502), RESET], ids=["502", "reset"])
 def test_hardly_a_record_fails_where_requests_end_without_an_answer(dropped: Reply | Fault) -> None:
     """They may be billed, so that each is asked again only once: the next ones must not meet the same end."""

@@ -159,6 +159,7 @@ KINDS = {
     "batches that fill up": plain(1000, 1.0, best=(192, 256), slows=lambda now, in_flight: 1 + in_flight / 40),
     "a slow replica of four": Kind(800, replicas, (64, 80)),
     "connections refused beyond fifty": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=UNREACHABLE),
+    "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
     "an outage of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(503))),
     "two seconds away in fifteen": plain(
         2000, 1.0, best=(256,), outages=away(*((15 * n + 8, 15 * n + 10) for n in range(200)), result=error(503))
@@ -262,7 +263,6 @@ SLOWER = {
     "a slow replica of four, chosen at random": Kind(
         1000, lambda seed, stretch: AtRandom(stretch, seed), (96, 128, 192)
     ),
-    "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
     "a block of half a minute": Kind(600, lambda seed, stretch: Block(stretch, 120, seed), (4, 8, 32)),
     "a rate that may grow by half in fifteen seconds": Kind(
         2500, lambda seed, stretch: Gradual(2.0 * stretch, seed), (192, 256)

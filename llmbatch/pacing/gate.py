@@ -164,7 +164,7 @@ class Gate:
             walled = self.breaker.walled
             if self.breaker.departed(now, request, self.in_flight, self.limit.now):
                 self._reopened(now, walled=walled)
-            elif self.limit.adaptive and 0 < self.refusals == self.sent - 1:
+            elif walled and self.limit.adaptive and self.refusals == self.sent - 1:
                 # Nothing was admitted so far, so that no load was refused.
                 self.limit.grow_later(self.breaker.closed_until, 1)
         self.in_flight += 1

@@ -22,7 +22,7 @@ LONG, LONG_TRIPS, FREE = 10.0, 4.0, 0.5
 """A wait of more seconds and more round trips is long; the part of what was in flight that must have been answered
 before it is tried whether all have to wait."""
 REFUSAL, LAG = 1.5, 0.02
-"""After so many times as long as a refusal took, and so many seconds, others that left with it would be refused too."""
+"""After so many times as long as a refusal took, and seconds, others that left with it would be refused too."""
 
 
 class Gate:
@@ -167,8 +167,8 @@ class Gate:
             elif walled and self.limit.adaptive and self.refusals == self.sent - 1:
                 # Nothing was admitted so far, so that no load was refused.
                 self.limit.grow_later(self.breaker.closed_until, 1)
-        self.in_flight += 1
-        request.load = self.in_flight
+        self.in_flight = request.load = self.in_flight + 1
+        self.refusal_pattern.departures.departed(now, request.load)
         self.requests.take(now, 1.0)
         request.reserved = self.tokens.take(now, request.weight)
         request.taken = self.requests.taken, self.tokens.taken
@@ -327,7 +327,7 @@ class Gate:
         found = self.refusal_pattern.pattern
         if before is Pattern.TRIAL:
             self.trials.end(now)
-        elif found is Pattern.TRIAL:
+        elif found is Pattern.TRIAL or before is Pattern.WALL:
             self.trials.begin(now, self.in_flight, self.sent - self.refusals)
             self.breaker.reset(now)
             self.outage_since = None

@@ -9,6 +9,7 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
   wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
   times as likely ends the trial.
+- A single refusal after a WALL that neither fixed slots nor a fixed rate explain (see `departures`): SCATTERED.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows, and each time it takes twice as many.
 - More SCATTERED refusals than usual: a TRIAL with more load while the load grows, and else a little less load at once,
@@ -21,6 +22,7 @@ import math
 from collections import deque
 from enum import Enum
 
+from llmbatch.pacing.departures import Departures
 from llmbatch.pacing.load_trial import LOAD, TWICE
 from llmbatch.pacing.usual_share import UsualShare
 
@@ -86,6 +88,7 @@ class RefusalPattern:
         """The last departures that were refused, in the order in which the refusals came."""
         self._lags: deque[int] = deque([0], maxlen=LAGS)
         """How many had left when each of the last refusals came, since the departure that was refused."""
+        self.departures = Departures(self._refused, 2 * LONGEST)
         self._usual = UsualShare(self._refused)
         self._allowed = ALLOWED
         self._begin = 0
@@ -159,7 +162,10 @@ class RefusalPattern:
             if odds >= SURE or (self.raises and odds <= -self._sure_of_less):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
-            if self._is_doubtful(departure, sent, level):
+            if self._is_contradicted(departure, sent):
+                self.raises = False
+                self._scatter(sent, self._recent(sent))
+            elif self._is_doubtful(departure, sent, level):
                 self._patience *= 2
                 self._start(sent, in_flight, self._recent(sent), raises=level <= LOW)
         elif not self.share:
@@ -252,6 +258,13 @@ class RefusalPattern:
         for departure in range(max(since, last - WINDOW), last + 1):
             total = total + 1.0 if departure in those else max(0.0, total - share / (1.0 - share))
         return total >= most
+
+    def _is_contradicted(self, departure: int, sent: int) -> bool:
+        """Tell whether a single refusal shows that there is no wall, while less than half is refused."""
+        if not self.is_single or departure < self._begin or self._blind:
+            return False
+        count, of = self._recent(sent)
+        return 2 * count < of and self.departures.contradict_limit(departure, sent - max(self._lags))
 
     def _is_doubtful(self, departure: int, sent: int, level: float) -> bool:
         """Tell whether there is doubt about the wall after this refusal. Of those that left together one counts."""

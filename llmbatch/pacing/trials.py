@@ -30,8 +30,13 @@ class Trials:
     def begin(self, now: float, in_flight: int, admitted: int) -> None:
         """Send less or more for a while, to see whether the share of refusals changes with the load.
 
-        Less is less than is in flight and than the rate at which requests left.
+        Less is less than is in flight and than the rate at which requests left. No trial is needed after a wall that
+        was contradicted: the load goes back to what was refused last, and grows from there.
         """
+        if self._pattern.pattern is Pattern.SCATTERED:
+            self._limit.resume(self._limit.plateau)
+            self._tolerate(now)
+            return
         raises, round_trip, requests = self._pattern.raises, self._limit.round_trip, self._requests
         load, rate = max(1, in_flight - 1), self._wall.rate.recent(now, admitted)
         if raises:
@@ -56,9 +61,7 @@ class Trials:
         self.current = None
         if self._pattern.pattern is Pattern.SCATTERED and not self._pattern.bounded:
             self._limit.resume(self._wall.load, clear=self._pattern.raises)
-            self._limit.tolerate(now)
-            self._requests.forget()
-            self._rate_before = None
+            self._tolerate(now)
         else:
             self._limit.refused(now, 0.0, self._wall.load)
 
@@ -68,3 +71,9 @@ class Trials:
         if self._rate_before is not None:
             self._requests.guess(self._rate_before, now)
             self._rate_before = None
+
+    def _tolerate(self, now: float) -> None:
+        """Grow although there are refusals, and keep to no rate that was learned from them."""
+        self._limit.tolerate(now)
+        self._requests.forget()
+        self._rate_before = None

@@ -231,3 +231,26 @@ def test_a_first_request_that_is_refused_says_nothing_of_the_load() -> None:
     assert pattern.refused(0, 1) is Pattern.WALL
     pattern.reopened(2)
     assert pattern.pattern is Pattern.UNKNOWN
+
+
+def walled_by(refused: set[int], quick: int) -> RefusalPattern:
+    """Refuse these departures: the first ones leave in quick succession at a high load, the others at a low one."""
+    pattern, now = RefusalPattern(), 0.0
+    for number in range(max(refused) + 1):
+        now += 0.01 if number < quick else 0.2
+        pattern.departures.departed(now, 60 if number < quick else 10)
+        if number in refused:
+            pattern.refused(number, number + 1, level=0.8)
+    return pattern
+
+
+WALL = set(range(70, 78))
+
+
+def test_a_wall_is_none_if_it_refuses_less_than_it_admitted_at_a_smaller_rate_too() -> None:
+    assert walled_by({50, *WALL}, 80).pattern is Pattern.WALL
+    assert walled_by({50, *WALL, 90}, 80).pattern is Pattern.SCATTERED
+
+
+def test_a_wall_stands_that_refuses_less_than_it_admitted_before_its_first_refusal() -> None:
+    assert walled_by({*WALL, 90}, 80).pattern is Pattern.WALL

@@ -37,8 +37,11 @@ LOOK = 16
 CUT = 0.9
 CUBIC = 0.4
 """CUBIC's own are 0.7 and 0.4; a gentler cut wastes less where a refusal is cheap (tests/engine/test_pace)."""
-PROOF = 40
-"""Answers between two tries to exceed a limit that was refused, so that refusals stay rare."""
+FIRST, LEAST, MOST = 20, 10, 40
+"""Answers between two tries to exceed a limit that was refused, so that refusals stay rare: at first, and bounds. A
+refusal at about the same limit confirms it, and doubles them; one elsewhere shows that it moves, and halves them."""
+ALIKE = 1.25
+"""Limits that differ by no more than this factor are about the same."""
 DEAR = 30.0
 """The unit of time of growth beyond a limit that was refused: so many times the pause that a refusal costs."""
 USED = 0.8
@@ -99,6 +102,8 @@ class ConcurrencyLimit:
         self._since = 0.0
         self._round_trip = 0.0
         self._last_cut = -math.inf
+        self._proof = FIRST
+        """Answers before the next try to exceed it."""
         self._answers = 0
         """Answers to requests that left after the last cut."""
         self._beyond = 0
@@ -186,7 +191,10 @@ class ConcurrencyLimit:
         self._slow_start = False
         if now - self._last_cut < self._round_trip:
             return
-        self._plateau = max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
+        before, self._plateau = self._plateau, max(1.0, min(self._limit, max(in_flight, self._limit / 2)))
+        if before is not None:
+            same = before <= ALIKE * self._plateau and self._plateau <= ALIKE * before
+            self._proof = min(MOST, 2 * self._proof) if same else max(LEAST, self._proof // 2)
         self._move(max(1.0, self._plateau * CUT))
         self._answers = self._beyond = 0
         self._from, self._since, self._last_cut = self._limit, now, now
@@ -307,7 +315,7 @@ class ConcurrencyLimit:
             knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * self._round_trip
             unit = self._round_trip if elapsed < knee or self.tolerant else self._unit
             target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
-            if self._answers < (min(PROOF, self._plateau) if self.tolerant else PROOF):
+            if self._answers < (min(self._proof, self._plateau) if self.tolerant else self._proof):
                 target = min(target, self._plateau)
             grown = max(self._limit, min(self._limit + 1.0, target))
             self.why = "probing for more"

@@ -23,6 +23,8 @@ ROOM = 1.25
 HALF = 0.5
 """A probe that is refused beside less than this part of what was in flight at the first refusal shows that it was not
 too much."""
+FAR = 0.2
+"""What is in flight was not the reason of a refusal when it was less than this part of what was allowed to be."""
 AS_MANY = 0.8
 """A refusal at this part of what was refused before is explained by what is in flight, and shows no rate."""
 
@@ -96,7 +98,7 @@ class Wall:
         if alone:
             if others < HALF * self._crowd:
                 limit.resume(self._before, clear=self._started)  # so few cannot be too many
-            elif rate_limited and not self._requests.guessed:
+            elif rate_limited and not self._requests.guessed and self._crowd >= FAR * self._before:
                 limit.refused_alone(others)
         elif not paced:
             limit.refused(now, max(QUICK, self._breaker.closed_until - now, price), others)

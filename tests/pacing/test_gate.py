@@ -299,6 +299,27 @@ def test_an_outage_is_no_reason_for_fewer_in_flight_afterwards(fault: Fault) -> 
     assert traffic.gate.limit.now == 64
 
 
+def test_refusals_beside_a_few_where_many_are_allowed_do_not_lower_the_limit_to_these() -> None:
+    traffic = Traffic(adaptive(64))
+    traffic.gate.limit.resume(64.0)
+    crowd = traffic.send_all()
+    for request in [crowd.pop() for _ in range(8)]:
+        traffic.refuse(request, limited(), after=1e-3)
+    for request in crowd:
+        traffic.answer(request, after=0.01)
+    few: list[Request] = []
+    while len(few) < 4:
+        traffic.wait()
+        few.append(traffic.send())
+    traffic.answer(few.pop(0), after=1.0)
+    traffic.refuse(few.pop(), limited())
+    first = traffic.gate.limit.now
+    for _ in range(5):
+        traffic.wait()
+        traffic.refuse(traffic.send(), limited())
+    assert traffic.gate.breaker.refusals_in_row >= 5 and traffic.gate.limit.now >= first > 20
+
+
 def test_connections_refused_beyond_slots_lower_the_limit_and_stop_nobody_else() -> None:
     traffic = Traffic(adaptive())
     crowd = [traffic.send()]

@@ -331,6 +331,18 @@ def test_connections_refused_beyond_slots_lower_the_limit_and_stop_nobody_else()
     assert traffic.gate.outage_since is None
 
 
+def test_a_wall_that_is_contradicted_is_left_without_a_trial_for_the_load_that_was_refused_last() -> None:
+    traffic = Traffic(adaptive())
+    gate = traffic.gate
+    traffic.answer(traffic.send(), 1.0)
+    gate.limit.refused(traffic.now, 0.0, 10)
+    gate.requests.guess(600.0, traffic.now)
+    gate.refusal_pattern.pattern = Pattern.SCATTERED
+    gate.trials.begin(traffic.now, 3, 50)
+    assert gate.trials.current is None and gate.limit.now == gate.limit.plateau == 10
+    assert gate.limit.tolerant and not gate.requests.guessed
+
+
 def test_a_learned_rate_comes_back_when_twice_the_load_is_refused() -> None:
     traffic = Traffic(adaptive())
     gate = traffic.gate

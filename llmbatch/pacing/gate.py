@@ -10,7 +10,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.failure_streak import FailureStreak
-from llmbatch.pacing.rate_search import NEAR, RateSearch
+from llmbatch.pacing.rate_search import RateSearch
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.pacing.trials import Trials
@@ -344,7 +344,7 @@ class Gate:
         others = self.in_flight - 1
         if self.answers or self._searched or not others:
             self.limit.freeze(others)
-        elif self.refusal_pattern.is_repeated(NEAR):
+        elif not self.refusal_pattern.is_single:
             self._searched = True
             self.search = RateSearch(now, self.sent, others)
             self.limit.suspend()

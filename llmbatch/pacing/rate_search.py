@@ -7,10 +7,8 @@ doubles while none is refused, and that is bisected between a pace that passed a
 
 import math
 
-__all__ = ["NEAR", "REFILL", "RateSearch"]
+__all__ = ["REFILL", "RateSearch"]
 
-NEAR = 4
-"""Two refusals among so many departures start a search; a single one may be chance."""
 SHORT = 2.0
 """Seconds. Answers that take less time tell more than a search does."""
 SLOWEST, REFILL = 0.95, 5.25
@@ -19,6 +17,9 @@ were the share of so many seconds."""
 STEADY, LONG, QUICK = 20, 60, 8
 """Departures without a refusal that raise the pace: at first, which doubles with each refusal, so that refusals stay
 rare; at first if three or more were refused together, for the same reason; and after a raise that passed."""
+FIRST, RARE = 2, 25
+"""So many refusals in a row start a search: single ones may be chance. As long as no more than one departure in so many
+was refused, another raise may come earlier, unless the pace that passed is close to the refused one."""
 LAG = 0.5
 """Seconds for which a pace is kept at least, since refusals take a while to come."""
 RAISE, FIRST_CUT = 2.0, 1.5
@@ -40,6 +41,10 @@ class RateSearch:
         """Departures at this pace, how many of them raise it, and how many after the next refusal."""
         self._low, self._high = 0.0, math.inf
         """The fastest pace that passed, and the slowest one that was refused."""
+        self._proved: list[float] = []
+        """The paces that passed, slowest first."""
+        self._refusals = FIRST
+        """How many were refused."""
         self._restarted = False
         """Whether slower departures were refused as well."""
         self._answers = self._short = 0
@@ -67,6 +72,7 @@ class RateSearch:
             self._failures = self._passed = 0
             self._needed = QUICK
             self._low = max(self._low, self.rate)
+            self._proved.append(self.rate)
             self.rate = min(RAISE * self.rate, math.sqrt(self._low * self._high))
             if self._high < CLOSE * self._low:
                 self._high, self._needed = math.inf, self._steady
@@ -86,6 +92,7 @@ class RateSearch:
         the pace that passed is refused at once beside more in flight than at first, as a faster one was before.
         """
         self._admitted -= others >= self._crowd
+        self._refusals += 1
         if departure < self._since:
             if not self._restarted and not self._passed:  # it left together with the first one
                 self._crowd -= 1
@@ -99,11 +106,15 @@ class RateSearch:
         if too_many or self._failures > FAILURES or (others <= self._crowd and self._admitted <= 0):
             return False
         self._high = self.rate
-        if self._low >= self.rate:  # it passed with what a bucket had left
-            self._low = self.rate / RAISE
+        while self._proved and self._proved[-1] >= self.rate:
+            self._proved.pop()  # it passed with what a bucket had left
+        if self._low >= self.rate:
+            self._low = self._proved[-1] if self._proved else self.rate / RAISE
         self._restarted = True
         self._steady *= 2
         self._passed, self._needed = 0, self._steady
+        if self._high >= CLOSE * self._low:
+            self._needed = min(self._needed, max(QUICK, RARE * (self._refusals + 1) - sent))
         self.rate = self._low or self.rate / FIRST_CUT
         self._restart(now, sent)
         return True

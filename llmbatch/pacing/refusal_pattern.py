@@ -177,11 +177,6 @@ class RefusalPattern:
                 self._start(sent, in_flight, (self._among(begins, end), end - begins), raises=True)
         return self.pattern
 
-    def is_repeated(self, among: int) -> bool:
-        """Tell whether another one of so many departures up to the last refused one was refused."""
-        last = self._refused[-1]
-        return any(last - among < departure < last for departure in self._refused)
-
     def exceeds_share(self, sent: int, in_flight: int) -> bool:
         """Tell whether the last refusal asks for less load, since more are refused than the usual share."""
         return self._usual.exceeded(self._refused[-1], sent, in_flight) is not None

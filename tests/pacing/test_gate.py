@@ -426,6 +426,22 @@ def test_in_slow_start_a_quick_answer_lets_two_more_follow() -> None:
     assert limit.now == 66
 
 
+@pytest.mark.parametrize(("refused", "searches"), [((4, 6), False), ((4, 5), True)])
+def test_before_any_answer_two_refusals_in_a_row_start_a_search_for_a_rate(
+    refused: tuple[int, int], searches: bool
+) -> None:
+    traffic = Traffic(adaptive())
+    sent: list[Request] = []
+    while len(sent) < 7:
+        traffic.wait()
+        sent.append(traffic.send())
+
+    for number in refused:
+        traffic.refuse(sent[number], limited(), after=0.001)
+
+    assert (traffic.gate.search is not None) == searches
+
+
 def test_in_a_storm_no_job_is_singled_out() -> None:
     gate, one = fixed_gate(8), job(7)
     traffic = Traffic(gate)

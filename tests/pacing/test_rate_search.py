@@ -54,13 +54,12 @@ def a_bucket(rate: float, burst: int) -> Callable[[float, int], bool]:
 
 @pytest.mark.parametrize("rate", [1.0, 1.9, 3.0, 6.0, 8.0, 16.0])
 @pytest.mark.parametrize("burst", [1, 5])
-def test_a_rate_is_found_in_half_a_minute_and_hardly_anything_is_refused(rate: float, burst: int) -> None:
+def test_a_rate_is_found_in_a_minute_and_hardly_anything_is_refused(rate: float, burst: int) -> None:
     run = Run(a_bucket(rate, burst), burst, 300.0)
 
     assert run.ended is None
-    assert sum(now > 60.0 for now in run.admitted) >= 0.5 * rate * 240.0
-    assert sum(now > 200.0 for now in run.admitted) >= 0.55 * rate * 100.0
-    assert len(run.refused) <= 2 + 0.03 * len(run.admitted)
+    assert sum(now > 60.0 for now in run.admitted) >= 0.85 * rate * 240.0
+    assert len(run.refused) <= 2 + 0.015 * len(run.admitted)
 
 
 def test_a_rate_that_grows_is_followed() -> None:

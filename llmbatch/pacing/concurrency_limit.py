@@ -30,8 +30,13 @@ PROOFS = 8
 FOLLOW = 2
 """In slow start each quick answer lets so many more follow, whatever the load at which its request left: the limit
 triples per round trip."""
-PATIENCE = 0.5
-"""The part of the time-out that a queue in the server may take."""
+PATIENCE, UNQUEUED, AT_MOST = 0.5, 1.5, 0.9
+"""The part of the time-out that a queue in the server may take; or so many times as long as answers take without one,
+but no more than the last part."""
+LEFT = 0.25
+"""The part of the time-out that it may need for what was given up when more is sent."""
+RECENT = 0.3
+"""The weight of the last answer in how long the last few took."""
 LOOK = 16
 """Answers over which their rate is measured, after the first few."""
 CUT = 0.9
@@ -75,9 +80,15 @@ class ConcurrencyLimit:
         """Whether the last answer was as quick as the first ones."""
         self._proofs = 0
         """Quick answers with more than half of the bound in flight."""
-        self._timeout = timeout
+        self._timeout = self._named_timeout = timeout
+        self._longest = 0.0
+        """The longest that an answer took: no gateway gave up sooner."""
+        self._lately = 0.0
+        """How long the last few answers took."""
         self._start = max(min(START, self._silent), start)
         """The limit after the first answer: what a run before this one found, if it found more."""
+        self._pace = math.inf
+        """Answers a second."""
         self._queue_bound = math.inf
         """The most that the server answers within a good part of the time-out."""
         self._computes_until = -math.inf
@@ -164,11 +175,18 @@ class ConcurrencyLimit:
                 self._move(max(self._limit, min(self._start, self._ceiling)))
                 self.grows_at = now
                 self.why = "slow start"
-            self._round_trip = round_trip
+            self._round_trip = self._lately = round_trip
             self._since = self._counted_from = now
             return
         self._round_trip += 0.1 * (round_trip - self._round_trip)
+        self._lately += RECENT * (round_trip - self._lately)
+        if round_trip > self._longest:
+            self._longest = round_trip
+            if round_trip > self._timeout:
+                self._timeout = self._named_timeout
         self._counted += 1
+        if now - round_trip < self.opens:
+            self._counted, self._counted_from = 0, now  # little left while the server was busy with what was given up
         if self._early or self._counted >= LOOK:
             self._watch_queue(now, in_flight)
         self._watch_latency(now, round_trip / max(1, output_tokens))
@@ -256,14 +274,19 @@ class ConcurrencyLimit:
                 self._plateau, self._slow_start = None, True
             self._move(max(self._limit, min(in_flight, self._ceiling)))
 
-    def timed_out(self, now: float, in_flight: int) -> None:
-        """Learn that a request was given up, if it stood in a queue: the server may go on computing it.
+    def timed_out(self, now: float, in_flight: int, after: float) -> None:
+        """Learn that a request was given up after so many seconds, by us or by a gateway before the server.
 
-        What is sent next waits behind it, so that nothing is, until a good part of the time-out is enough for the rest.
+        If it stood in a queue, the server may go on computing it. What is sent next waits behind it, so that nothing
+        is, until a small part of the time-out is enough for the rest. Behind a gateway there is one only if answers
+        take much longer by now than the first ones.
         """
+        if self._longest < after < self._timeout and self._lately > UNQUEUED * self._baseline.alone:
+            self._timeout = after
+            self._bound_queue()
         if self.adaptive and (in_flight > self._queue_bound or self._computes_until > now):
-            self._computes_until = max(self._computes_until, now) + PATIENCE * self._timeout / self._queue_bound
-            self.opens = self._computes_until - PATIENCE * self._timeout
+            self._computes_until = max(self._computes_until, now) + 1.0 / self._pace
+            self.opens = self._computes_until - LEFT * self._timeout
             self._slow_start = False
             # Half of what may queue leaves room for what is still computed.
             self._plateau = max(1.0, self._queue_bound / 2)
@@ -341,12 +364,16 @@ class ConcurrencyLimit:
     def _watch_queue(self, now: float, in_flight: int) -> None:
         """Keep what is in flight to what the server answers in time, as its last answers show."""
         if in_flight >= USED * self.now and now > self._counted_from:
-            rate = self._counted / (now - self._counted_from)
-            self._queue_bound = max(1.0, PATIENCE * self._timeout * rate)
-            self._move(self._limit)
+            self._pace = self._counted / (now - self._counted_from)
+            self._bound_queue()
         if self._counted >= LOOK:
             self._counted, self._counted_from = 0, now
             self._early = False
+
+    def _bound_queue(self) -> None:
+        seconds = max(PATIENCE * self._timeout, min(UNQUEUED * self._baseline.alone, AT_MOST * self._timeout))
+        self._queue_bound = max(1.0, seconds * self._pace)
+        self._move(self._limit)
 
     def _watch_latency(self, now: float, normalised: float) -> None:
         """Keep the limit, or lower it a little, when answers take much longer than at best."""

@@ -186,8 +186,8 @@ class Gate:
         if isinstance(verdict, Fault):
             if not self.answers and verdict.billing is not Billing.THROTTLED:
                 self.limit.bad_news()
-            if verdict.kind is Kind.TIMEOUT:
-                self.limit.timed_out(now, self.in_flight)
+            if verdict.kind is Kind.TIMEOUT or verdict.status in (504, 524):  # 524 is Cloudflare's gateway time-out
+                self.limit.timed_out(now, self.in_flight, request.jobs[0].attempts.latency)
             if self.breaker.probe is request:
                 self._probed(request, verdict, now, random)
         self.leave(request)

@@ -5,6 +5,7 @@ counts, since latencies and refusals are drawn.
 """
 
 import asyncio
+import heapq
 import random
 from collections.abc import Callable
 from statistics import median
@@ -399,6 +400,22 @@ def test_a_slow_queue_that_nobody_knows_of_fails_no_record(computes_on: bool, re
         return (ends - now, answer()) if ends - now <= timeout else (timeout, TIMED_OUT)
 
     assert seconds(records, script, fixed=None, seed=3) >= records * 25.0 * 0.7
+
+
+@pytest.mark.parametrize(("slots", "takes", "gives_up"), [(8, 3.0, 29.0), (4, 8.0, 60.0)])
+def test_a_gateway_that_gives_up_sooner_than_the_queue_behind_it_fails_no_record(
+    slots: int, takes: float, gives_up: float
+) -> None:
+    """Its server goes on computing what was given up, as behind nginx (60 s) or API Gateway (29 s)."""
+    source, work, free = random.Random(3), log_normal(takes, 0.3), [0.0] * slots
+
+    def script(request: Request, number: int) -> Attempt:
+        now = asyncio.get_running_loop().time()
+        ends = max(now, heapq.heappop(free)) + work(source)
+        heapq.heappush(free, ends)
+        return (ends - now, answer()) if ends - now <= gives_up else (gives_up, error(504))
+
+    assert seconds(200, script, fixed=None, seed=3) <= 2.0 * 200 * takes / slots
 
 
 def test_a_service_tier_without_room_slows_nobody_else_down() -> None:

@@ -153,8 +153,8 @@ class Gate:
         self.sent += 1
         if not self.answers:
             self.limit.departed(now)
-        if self.search is not None:
-            self.search.departed(now, self.in_flight)
+        if self.search is not None and not self.search.departed(now, self.in_flight):
+            self._end_search()
         if (trial := self.trials.current) is not None:
             trial.departed(now)
             if self.sent >= self.refusal_pattern.due:
@@ -296,7 +296,7 @@ class Gate:
         # A connection that is refused may be one too many, which only a lower limit can show.
         common = _is_lost(fault) and not (fault.kind is Kind.CONNECTION and self.limit.adaptive)
         before, growing, number = pattern.pattern, self.limit.adaptive and self.limit.starting, request.departure
-        if self.search is not None and not self.search.refused(now, number, self.sent, self.in_flight - 1):
+        if self.search is not None and not self.search.refused(now, number, self.sent, self.in_flight - 1, took):
             self._end_search()
         found = pattern.refused(
             number,

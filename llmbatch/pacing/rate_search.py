@@ -27,6 +27,9 @@ CLOSE, BEYOND = 1.25, 1.2
 """A pace that passed so near to the refused one is tried a little faster next, in case the limit has grown."""
 FAILURES = 3
 """After so many refusals, and no pace that passed, the rate is not what is limited."""
+CHECKS, SOON, LATE = 2, 0.05, 1.5
+"""So many departures follow a refusal, each after so many seconds, where no pace passed yet. A rate that is used up
+refuses one of them at least: if none is refused within the time that a refusal takes, there is no rate."""
 
 
 class RateSearch:
@@ -53,6 +56,12 @@ class RateSearch:
         """How many were in flight beside the last one that was refused."""
         self._failures = 1
         """Refusals since a pace passed."""
+        self._checks = 0
+        """Departures that are still to follow the last refusal at once."""
+        self._checked = -1
+        """The first departure of a check that goes on, -1 if none does."""
+        self._judged_at, self._refusal_time = math.inf, 0.0
+        """When none of these will be refused any more, and how long after a departure that is so."""
         self.rate = max(SLOWEST, others / REFILL)
         """Departures a second."""
         self._at, self._since = now, sent
@@ -63,8 +72,15 @@ class RateSearch:
         """Show the pace and its bounds."""
         return f"<RateSearch {self.rate:.2f}/s of {self._low:.2f} to {self._high:.2f}, {self._passed} passed>"
 
-    def departed(self, now: float, others: int) -> None:
-        """Note a departure beside so many in flight."""
+    def departed(self, now: float, others: int) -> bool:
+        """Note a departure beside so many in flight; False if those that followed a refusal at once were admitted."""
+        if self._checks:
+            self._checks -= 1
+            self._judged_at = now + self._refusal_time
+            self.opens = now + (SOON if self._checks else 1.0 / self.rate)
+            return True
+        if self._checked >= 0 and now >= self._judged_at:
+            return False
         self._admitted += others >= self._crowd
         self._passed += 1
         if self._passed >= self._needed and now >= self._at + LAG:
@@ -78,6 +94,7 @@ class RateSearch:
                 self._high, self._needed = math.inf, self._steady
                 self.rate = BEYOND * self._low
         self.opens = now + 1.0 / self.rate
+        return True
 
     def answered(self, round_trip: float) -> bool:
         """Note an answer that took so many seconds; False if answers are so quick that they tell more than a search."""
@@ -85,8 +102,8 @@ class RateSearch:
         self._short += round_trip < SHORT
         return 2 * self._short <= self._answers
 
-    def refused(self, now: float, departure: int, sent: int, others: int) -> bool:
-        """Note a refusal; False if it shows that the search is in vain.
+    def refused(self, now: float, departure: int, sent: int, others: int, took: float) -> bool:
+        """Note a refusal, which took so many seconds; False if it shows that the search is in vain.
 
         That is so when slower departures do not help, or when as many in flight as at first are refused again; and when
         the pace that passed is refused at once beside more in flight than at first, as a faster one was before.
@@ -99,6 +116,9 @@ class RateSearch:
                 self._needed = LONG
                 self.rate = max(SLOWEST, self._crowd / REFILL)
                 self._restart(now, sent)
+            return True
+        if 0 <= self._checked <= departure:
+            self._checked, self._checks = -1, 0
             return True
         self._failures += 1
         too_many = others + 1 >= self._others > self._crowd and self._passed <= 1 and 0 < self._low == self.rate
@@ -117,6 +137,9 @@ class RateSearch:
             self._needed = min(self._needed, max(QUICK, RARE * (self._refusals + 1) - sent))
         self.rate = self._low or self.rate / FIRST_CUT
         self._restart(now, sent)
+        if not self._proved:
+            self._checks, self._checked, self._refusal_time = CHECKS, sent, LATE * took + SOON
+            self.opens = now + SOON
         return True
 
     def _restart(self, now: float, sent: int) -> None:

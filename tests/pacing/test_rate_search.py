@@ -1,6 +1,7 @@
 """The rate of a service that refused several requests before it answered any is found with few refusals."""
 
 import heapq
+import itertools
 import random
 from collections.abc import Callable
 
@@ -23,12 +24,14 @@ class Run:
         while now < seconds and self.ended is None:
             if news and news[0][0] <= self.search.opens:
                 now, departure = heapq.heappop(news)
-                if not self.search.refused(now, departure, sent, sum(end > now for end in ends)):
+                if not self.search.refused(now, departure, sent, sum(end > now for end in ends), LAG):
                     self.ended = now
                 continue
             now = max(now, self.search.opens)
             ends = [end for end in ends if end > now]
-            self.search.departed(now, len(ends))
+            if not self.search.departed(now, len(ends)):
+                self.ended = now
+                break
             if admits(now, len(ends)):
                 self.admitted.append(now)
                 ends.append(now + LATENCY)
@@ -60,6 +63,35 @@ def test_a_rate_is_found_in_a_minute_and_hardly_anything_is_refused(rate: float,
     assert run.ended is None
     assert sum(now > 60.0 for now in run.admitted) >= 0.85 * rate * 240.0
     assert len(run.refused) <= 2 + 0.015 * len(run.admitted)
+
+
+@pytest.mark.parametrize("every", [4, 10])
+def test_a_service_that_refuses_some_at_any_pace_ends_the_search_at_the_first_of_them(every: int) -> None:
+    departures = itertools.count(1)
+
+    run = Run(lambda now, in_flight: next(departures) % every > 0, 5, 300.0)
+
+    assert run.ended is not None
+    assert len(run.refused) == 1
+
+
+@pytest.mark.parametrize("used_up", [True, False])
+def test_two_requests_follow_a_refusal_at_once_and_a_rate_that_is_used_up_refuses_one_of_them(used_up: bool) -> None:
+    search = RateSearch(0.0, 6, 5)
+    for second in range(1, 7):
+        assert search.departed(2.0 * second, 6)
+
+    assert search.refused(13.0, 11, 12, 6, took=1.0)
+
+    assert search.opens <= 13.1
+    assert search.departed(13.1, 6)
+    assert search.opens <= 13.2
+    assert search.departed(13.2, 6)
+    assert search.opens > 13.7
+    if used_up:
+        assert search.refused(14.2, 13, 14, 6, took=1.0)
+    assert search.departed(14.4, 6), "a refusal takes a second"
+    assert search.departed(16.0, 6) is used_up
 
 
 def test_a_rate_that_grows_is_followed() -> None:
@@ -99,7 +131,7 @@ def test_refusals_that_do_not_cease_with_slower_departures_end_the_search() -> N
 def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_the_first_raise_later() -> None:
     alone, together = RateSearch(10.0, 60, 50), RateSearch(10.0, 60, 53)
     for departure in (56, 57, 58):
-        assert together.refused(10.0, departure, 60, 52)
+        assert together.refused(10.0, departure, 60, 52, LAG)
 
     assert together.opens == alone.opens == pytest.approx(10.0 + REFILL / 50)
     for number in range(60):

@@ -2,7 +2,8 @@
 
 Such refusals come while few requests are in flight and many leave at once, so that they may be for either. Answers that
 take many seconds cannot tell for as long. A departure tells in a moment: requests leave one by one, at a slow pace that
-doubles while none is refused, and that is bisected between a pace that passed and one that was refused.
+doubles while none is refused, and that is bisected between a pace that passed and one that was refused. Where no pace
+has passed yet, two follow a refusal at once, which a rate that is used up does not both admit.
 """
 
 import math

@@ -59,8 +59,8 @@ class RateSearch:
         """Refusals since a pace passed."""
         self._checks = 0
         """Departures that are still to follow the last refusal at once."""
-        self._checked = -1
-        """The first departure of a check that goes on, -1 if none does."""
+        self._checked = -CHECKS
+        """The first of the last ones that did."""
         self._judged_at, self._refusal_time = math.inf, 0.0
         """When none of these will be refused any more, and how long after a departure that is so."""
         self.rate = max(SLOWEST, others / REFILL)
@@ -75,14 +75,14 @@ class RateSearch:
 
     def departed(self, now: float, others: int) -> bool:
         """Note a departure beside so many in flight; False if those that followed a refusal at once were admitted."""
+        self._admitted += others >= self._crowd
         if self._checks:
             self._checks -= 1
             self._judged_at = now + self._refusal_time
             self.opens = now + (SOON if self._checks else 1.0 / self.rate)
             return True
-        if self._checked >= 0 and now >= self._judged_at:
+        if now >= self._judged_at:
             return False
-        self._admitted += others >= self._crowd
         self._passed += 1
         if self._passed >= self._needed and now >= self._at + LAG:
             self._at = now
@@ -107,7 +107,8 @@ class RateSearch:
         """Note a refusal, which took so many seconds; False if it shows that the search is in vain.
 
         That is so when slower departures do not help, or when as many in flight as at first are refused again; and when
-        the pace that passed is refused at once beside more in flight than at first, as a faster one was before.
+        the pace that passed is refused at once beside more in flight than at first, as a faster one was before. Those
+        that followed a refusal at once belong to it.
         """
         self._admitted -= others >= self._crowd
         self._refusals += 1
@@ -118,8 +119,9 @@ class RateSearch:
                 self.rate = max(SLOWEST, self._crowd / REFILL)
                 self._restart(now, sent)
             return True
-        if 0 <= self._checked <= departure:
-            self._checked, self._checks = -1, 0
+        if self._checked <= departure < self._checked + CHECKS:
+            self._checks, self._judged_at = 0, math.inf
+            self.opens = now + 1.0 / self.rate
             return True
         self._failures += 1
         too_many = others + 1 >= self._others > self._crowd and self._passed <= 1 and 0 < self._low == self.rate

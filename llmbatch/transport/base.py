@@ -1,16 +1,19 @@
 """The interface of lanes: send one request, return one complete answer, trace how far the attempt got."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import httpx
 
 from llmbatch.core.exchange import Reply
 from llmbatch.transport.head import Head
 
-__all__ = ["BaseLane", "Ended", "Trace", "may_be_complete"]
+__all__ = ["BaseLane", "Ended", "Trace", "may_be_complete", "resolve"]
+
+T = TypeVar("T")
 
 Ended: TypeAlias = Callable[[Reply | BaseException], None]
 """Called once with the complete answer, or with what went wrong. It does not raise."""
@@ -65,6 +68,17 @@ class BaseLane(httpx.AsyncBaseTransport, ABC):
         reply = await self.exchange(Head.of(request), body, Trace())
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
         return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(reply.body))
+
+
+def resolve(waiting: "asyncio.Future[T]", end: T | BaseException) -> None:
+    """Complete a future with a result or an exception, unless its caller has stopped waiting."""
+    if waiting.done():
+        return
+    if isinstance(end, BaseException):
+        waiting.set_exception(end)
+        waiting.exception()  # marks it as seen: a cancel may come before it is read
+    else:
+        waiting.set_result(end)
 
 
 def may_be_complete(status: int, encoded: bool, chunks: Sequence[bytes]) -> bool:

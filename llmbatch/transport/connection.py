@@ -12,7 +12,7 @@ import httptools
 import httpx
 
 from llmbatch.core.exchange import Reply
-from llmbatch.transport.base import Ended, Trace, may_be_complete
+from llmbatch.transport.base import Ended, Trace, may_be_complete, resolve
 from llmbatch.transport.chunks import Chunks
 from llmbatch.transport.errors import in_words
 from llmbatch.transport.head import joined, mended
@@ -102,10 +102,10 @@ class Connection(asyncio.Protocol):
         """Write one request and return an awaitable of its complete answer. A caller that stops waiting must abort."""
         reply: asyncio.Future[Reply] = self._loop.create_future()
         if len(body) > MOST_AT_ONCE:
-            self._begin(trace, partial(_resolve, reply))
+            self._begin(trace, partial(resolve, reply))
             self._written = False
             return self._exchange_large(head, body, reply)
-        self.start(head, body, trace, partial(_resolve, reply))
+        self.start(head, body, trace, partial(resolve, reply))
         return reply
 
     def start(self, head: bytes, body: bytes, trace: Trace, ended: Ended) -> None:
@@ -376,17 +376,6 @@ class Connection(asyncio.Protocol):
 def _in_lower_case(name: bytes) -> str:
     """Return the name of a header in lower case: a server sends the same ones again and again."""
     return name.lower().decode("latin-1")
-
-
-def _resolve(reply: asyncio.Future[Reply], end: Reply | BaseException) -> None:
-    """Complete a future, unless its caller has stopped waiting."""
-    if reply.done():
-        return
-    if isinstance(end, Reply):
-        reply.set_result(end)
-    else:
-        reply.set_exception(end)
-        reply.exception()  # marks it as seen: a cancel may come before it is read
 
 
 def _next_iteration(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

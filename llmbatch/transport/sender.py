@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ports import AttemptLog
-from llmbatch.transport.base import BaseLane, Trace
+from llmbatch.transport.base import BaseLane, Trace, resolve
 from llmbatch.transport.connection_reuse import ConnectionReuse
 from llmbatch.transport.content_encoding import EncodingError, decode
 from llmbatch.transport.deadline import Deadline
@@ -19,7 +19,6 @@ from llmbatch.transport.idle_connections import IdleConnections
 from llmbatch.transport.limits import Limits
 
 __all__ = ["Done", "LaneSender", "Sender", "SpreadSender", "spread_over"]
-
 
 Done: TypeAlias = Callable[[Reply | Fault | Exception], None]
 """Called once with what became of an attempt; with an exception that is a bug, or tells of too little memory."""
@@ -74,7 +73,7 @@ class LaneSender:
         if self._deadline is None:
             self._deadline = Deadline(self._limits.timeout)
         waiting: asyncio.Future[Reply | Fault] = asyncio.get_running_loop().create_future()
-        if self.start(request, partial(_tell, waiting)):
+        if self.start(request, partial(resolve, waiting)):
             try:
                 return await waiting
             except asyncio.CancelledError as error:
@@ -176,15 +175,6 @@ def _line(request: Request, result: Reply | Fault, trace: Trace) -> str:
     end = f"{result.status}, {len(result.body)} B" if isinstance(result, Reply) else f"{result.kind}: {result.message}"
     connection = "new connection" if trace.fresh else "kept connection"
     return f"{request.method} {request.path} {len(request.body)} B on a {connection} -> {end}"
-
-
-def _tell(waiting: asyncio.Future[Reply | Fault], result: Reply | Fault | Exception) -> None:
-    if waiting.done():
-        return
-    if isinstance(result, Exception):
-        waiting.set_exception(result)
-    else:
-        waiting.set_result(result)
 
 
 class Sender(Protocol):

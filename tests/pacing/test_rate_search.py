@@ -88,8 +88,11 @@ def test_two_requests_follow_a_refusal_at_once_and_a_rate_that_is_used_up_refuse
     assert search.opens <= 13.2
     assert search.departed(13.2, 6)
     assert search.opens > 13.7
+    pace = search.rate
     if used_up:
+        assert search.refused(14.1, 12, 14, 6, took=1.0)
         assert search.refused(14.2, 13, 14, 6, took=1.0)
+    assert search.rate == pace, "they belong to the first refusal"
     assert search.departed(14.4, 6), "a refusal takes a second"
     assert search.departed(16.0, 6) is used_up
 

@@ -12,7 +12,7 @@ __all__ = ["LINE_FIELDS", "CsvRows"]
 LINE_FIELDS = 4
 """A line of a table may be this many times as long as a field."""
 
-_BATCH = 256
+_BATCH = 64
 
 
 _SAMPLE = 20

@@ -29,6 +29,12 @@ class JsonArray:
             entries.append(_entry(f"{self._prefix}{self._number}", self._elements.pop()))
         return entries
 
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file the elements stand for that were returned."""
+        left = len(self._elements or ())
+        return self._stream.bytes_read * self._number // (self._number + left) if self._number else 0
+
     def _load(self) -> list[object]:
         chunks: list[bytes] = []
         size = 0

@@ -36,6 +36,8 @@ class Lines:
         self._stream = stream
         self._ready: list[bytes | Oversized] = []
         self._taken = 0
+        self._before = 0
+        """How many bytes of the file had been read before the lines that are ready."""
         self._parts: list[bytes] = []  # of the line whose end has not come yet
         self._length = 0
         self._oversized: Oversized | None = None
@@ -45,6 +47,7 @@ class Lines:
     def read(self, limit: int) -> list[bytes | Oversized]:
         """Return what is there, at least one line and at most `limit`; none at the end. Raises InputError."""
         if self._taken >= len(self._ready):
+            self._before = self._stream.bytes_read
             self._ready, self._taken = self._fetch(), 0
         batch = self._ready[self._taken : self._taken + limit]
         self._taken += len(batch)
@@ -53,6 +56,12 @@ class Lines:
     def is_ready(self) -> bool:
         """Tell whether `read` would return at once."""
         return self._taken < len(self._ready)
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file the lines stand for that were returned."""
+        read, ready = self._stream.bytes_read, len(self._ready)
+        return self._before + (read - self._before) * self._taken // ready if self._taken < ready else read
 
     def _fetch(self) -> list[bytes | Oversized]:
         while not self._ended:

@@ -15,6 +15,7 @@ from llmbatch.input.lines import Lines
 from llmbatch.input.unchanged import Contents, WatchInput
 
 if TYPE_CHECKING:
+    from llmbatch.input.json_array import JsonArray
     from llmbatch.input.parquet import ParquetRows
 
 __all__ = ["FORMATS", "Entry", "Source", "checked_delimiter", "expand", "open_source"]
@@ -60,6 +61,8 @@ class Source:
         self._size, self._passed = size, 0
         self._wake = Wake()
         self._stream: ByteStream | ParquetRows | None = None
+        self._returned: Lines | JsonArray | ParquetRows | None = None
+        """What counts the bytes of the records that were returned: many more may have been read ahead."""
         self._reader: Reader | None = None
         self._watch: WatchInput | None = None
 
@@ -113,11 +116,11 @@ class Source:
 
     @property
     def fraction(self) -> float | None:
-        """How much of the bytes has been read, from 0 to 1; None when an input has no size."""
+        """The share of the bytes that the entries so far stand for, from 0 to 1; None when an input has no size."""
         if not self._size:
             return None
-        stream = self._stream
-        return min(1.0, (self._passed + (0 if stream is None else stream.bytes_read)) / self._size)
+        returned = self._returned
+        return min(1.0, (self._passed + (0 if returned is None else returned.bytes_read)) / self._size)
 
     def interrupt(self) -> None:
         """Make a blocked `read` return an empty list at once, and every later one."""
@@ -131,6 +134,7 @@ class Source:
 
     def _close_current(self) -> None:
         if self._stream is not None:
+            self._returned = None
             self._passed += self._stream.bytes_read
             self._stream.close()
         self._stream = self._reader = None
@@ -143,7 +147,7 @@ class Source:
         if form == "parquet":
             from llmbatch.input.parquet import ParquetRows
 
-            self._stream = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch, groups=span)
+            self._stream = self._returned = rows = ParquetRows(path, name=name, prefix=prefix, watch=watch, groups=span)
             return rows
         if span is not None and inside:
             prefix += f"after byte {span[0]} "
@@ -152,17 +156,19 @@ class Source:
             case "json":
                 from llmbatch.input.json_array import JsonArray
 
-                return JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
+                self._returned = array = JsonArray(stream, self._wake, name=name, prefix=f"{prefix}element ")
+                return array
             case "csv" | "tsv":
                 from llmbatch.input.csv_rows import LINE_FIELDS, CsvRows
 
                 delimiter = self._delimiter or ("," if form == "csv" else "\t")
-                lines = Lines(stream, LINE_FIELDS * self._max_line)
+                self._returned = lines = Lines(stream, LINE_FIELDS * self._max_line)
                 return CsvRows(lines, delimiter=delimiter, max_field=self._max_line, name=name, prefix=prefix)
             case "text":
-                return TextLines(Lines(stream, self._max_line, inside=inside), prefix=f"{prefix}line ")
+                self._returned = lines = Lines(stream, self._max_line, inside=inside)
+                return TextLines(lines, prefix=f"{prefix}line ")
             case _:
-                lines = Lines(stream, self._max_line, inside=inside)
+                self._returned = lines = Lines(stream, self._max_line, inside=inside)
                 return JsonLines(lines, name=name, prefix=f"{prefix}line ", recognised=inside)
 
 

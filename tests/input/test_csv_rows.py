@@ -22,6 +22,8 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=1
 class Chunks:
     """A stream that comes in the pieces it is told."""
 
+    bytes_read = 0
+
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = [piece for piece in pieces if piece]
 

@@ -27,6 +27,8 @@ JSON = st.recursive(
 class Chunks:
     """A stream that comes in the pieces it is told."""
 
+    bytes_read = 0
+
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = [piece for piece in pieces if piece]
 
@@ -167,7 +169,7 @@ def test_line_of_just_the_longest_length_is_read():
 
 def test_endless_line_does_not_grow_memory():
     class Endless:
-        left = 400
+        bytes_read, left = 0, 400
 
         def read(self) -> bytes:
             self.left -= 1
@@ -237,6 +239,7 @@ def test_text_lines_are_prompts():
 
 def test_end_of_a_terminal_is_asked_for_once():
     class Terminal:
+        bytes_read = 0
         answers = [b'"a"', b"", b'"b"\n']  # noqa: RUF012
 
         def read(self) -> bytes:

@@ -323,3 +323,16 @@ def test_fraction_is_of_the_bytes_of_all_files_and_unknown_for_a_pipe(tmp_path, 
         assert [*fractions, source.fraction] == [0.0, 0.5, 1.0, 1.0]
     with closing(open_source([str(plain), pipe[0]], format=None, max_line=MAX_LINE)) as source:
         assert source.fraction is None
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv", "a.json", "a.jsonl.gz"])
+def test_fraction_is_of_the_records_that_were_returned_not_of_what_was_read_ahead(tmp_path, name):
+    lines = [f'"question {n}"' for n in range(1000)]
+    text = f"[{','.join(lines)}]" if name == "a.json" else "\n".join(lines)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    with closing(open_source([str(tmp_path / name)], format=None, max_line=MAX_LINE)) as source:
+        read = 0
+        while batch := source.read(50):
+            read += len(batch)
+            assert source.fraction == pytest.approx(read / 1000, abs=0.1)
+        assert read >= 999 and source.fraction == 1.0

@@ -9,7 +9,8 @@ __all__ = ["state_of"]
 
 def state_of(gate: Gate, name: str, now: float) -> RouteState:
     """Return what keeps a gate from sending more, if it has something to send."""
-    state, breaker = RouteState(name, gate.in_flight, gate.now, None), gate.breaker
+    breaker, scattered = gate.breaker, gate.refusal_pattern.pattern is Pattern.SCATTERED
+    state = RouteState(name, gate.in_flight, gate.now, None, share=gate.refusals / gate.sent if scattered else None)
     if gate.closed_until > now or breaker.awaits_probe or breaker.probe is not None:
         cause = Cause.OUTAGE if gate.lost else Cause.WALL
         return state._replace(cause=cause, closed_for=max(0.0, gate.closed_until - now))
@@ -21,10 +22,7 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
     if gate.in_flight < gate.now and not _spread_out(gate, now):
         return state
     cause = Cause.GROWING if gate.trials.current is not None else gate.limit.cause
-    pattern = gate.refusal_pattern
-    if cause is Cause.WALL and pattern.pattern is Pattern.SCATTERED:
-        return state._replace(cause=Cause.SCATTERED, share=pattern.share)
-    return state._replace(cause=cause)
+    return state._replace(cause=Cause.SCATTERED if cause is Cause.WALL and scattered else cause)
 
 
 def _spread_out(gate: Gate, now: float) -> bool:

@@ -52,7 +52,7 @@ def limits_line(routes: Iterable[RouteState]) -> str:
 
 def shares_line(limited_by: Mapping[str, float]) -> str:
     """Say what limited a run, in shares of its time."""
-    parts = [f"{_SUMMED_UP[Cause(name)]} {share:.0%}" for name, share in limited_by.items() if share >= 0.005]
+    parts = [f"{_SUMMED_UP[Cause(name)]} {share:.0%}" for name, share in limited_by.items() if share >= 0.01]
     return ", ".join([f"{parts[0]} of the time", *parts[1:]]) if parts else ""
 
 
@@ -63,6 +63,8 @@ def _words(route: RouteState) -> str:
         share="some" if route.share is None else f"{route.share:.0%}",
         allowed=f"{route.allowed:,}",
     )
+    if route.share is not None and route.cause is not Cause.SCATTERED:
+        text += f"; {route.share:.0%} of the requests are refused, whatever the load"
     if route.closed_for > 0:
         return f"{route.reason or text}, {max(1.0, route.closed_for):.0f} s"
     return text

@@ -18,7 +18,7 @@ from llmbatch.ui.causes import limits_line
 from llmbatch.ui.layout import crop, flow, table
 from llmbatch.ui.plain import batches_line, counts, eta, stall_words
 from llmbatch.ui.symbols import Symbols
-from llmbatch.ui.units import clock
+from llmbatch.ui.units import clock, done
 
 __all__ = ["LiveView", "render"]
 
@@ -112,7 +112,7 @@ def render(now: Snapshot, symbols: Symbols, width: int, height: int) -> list[Tex
 
 def _progress(now: Snapshot, symbols: Symbols, width: int) -> Text:
     """Draw the bar with what is done of the whole, and the time."""
-    words = [] if now.fraction is None else [f"{now.fraction:4.0%}"]
+    words = [] if now.fraction is None else [f"{done(now.fraction):>4}"]
     if now.total is not None:
         words.append(f"{now.finished:,} of {'' if now.total_is_exact else 'about '}{now.total:,}")
     words.append(clock(now.wall))

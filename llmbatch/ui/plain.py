@@ -9,7 +9,7 @@ from llmbatch.core.printable import printable
 from llmbatch.core.snapshot import Snapshot
 from llmbatch.ui.causes import limits_line
 from llmbatch.ui.streams import Say, log_object
-from llmbatch.ui.units import clock, duration, money
+from llmbatch.ui.units import clock, done, duration, money
 
 __all__ = ["counts", "eta", "json_view", "plain_view", "progress_line", "rates", "stall_words"]
 
@@ -53,7 +53,7 @@ def progress_line(now: Snapshot) -> str:
     """Write a snapshot as one line."""
     parts = [clock(now.wall)]
     if now.fraction is not None:
-        parts.append(f"{now.fraction:.0%}")
+        parts.append(done(now.fraction))
     if now.total is not None:
         parts.append(f"{now.finished:,} of {'' if now.total_is_exact else 'about '}{now.total:,}")
     parts += counts(now)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-__all__ = ["clock", "duration", "latency_ranks", "money", "period", "rate", "share"]
+__all__ = ["clock", "done", "duration", "latency_ranks", "money", "period", "rate", "share"]
 
 
 def duration(seconds: float) -> str:
@@ -50,6 +50,11 @@ def share(part: float) -> str:
     if part < 1 and percent == 100:
         return "over 99%"
     return f"{percent}%"
+
+
+def done(part: float) -> str:
+    """Write how much is done in percent, rounded down: all is done only at the end."""
+    return f"{int(part * 100 + 1e-9)}%"
 
 
 def clock(seconds: float) -> str:

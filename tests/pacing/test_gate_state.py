@@ -15,13 +15,18 @@ from tests.support.scripted import Attempt, error, job, play
 from tests.support.services import Concurrency, Service, log_normal
 
 
-def causes(script: Callable[[Request, int], Attempt], records: int) -> Counter[Cause | None]:
-    """Run a job; count what limited it whenever a request left."""
+def causes(
+    script: Callable[[Request, int], Attempt], records: int, shares: list[float | None] | None = None
+) -> Counter[Cause | None]:
+    """Run a job; count what limited it whenever a request left, and collect the shares that were shown as refused."""
     gate = Gate(ConcurrencyLimit(256, adaptive=True), TokenBucket(), TokenBucket())
     counts: Counter[Cause | None] = Counter()
 
     def watched(request: Request, number: int) -> Attempt:
-        counts[state_of(gate, "m", asyncio.get_running_loop().time()).cause] += 1
+        state = state_of(gate, "m", asyncio.get_running_loop().time())
+        counts[state.cause] += 1
+        if shares is not None:
+            shares.append(state.share)
         return script(request, number)
 
     play(
@@ -36,13 +41,17 @@ def test_what_limits_a_run_whose_refusals_hang_on_nothing_is_its_ceiling() -> No
     def script(request: Request, number: int) -> Attempt:
         return (0.05, error(429)) if draw.random() < 0.15 else service(request, number)
 
-    counts = causes(script, 2000)
+    shares: list[float | None] = []
+    counts = causes(script, 2000, shares)
+    assert shares[-1] is not None and 0.1 < shares[-1] < 0.2
     assert counts[Cause.WALL] <= 0.02 * counts.total()
     assert counts[Cause.CEILING] >= 0.5 * counts.total()
 
 
 def test_a_limit_of_the_server_is_never_shown_as_refusals_whatever_the_load() -> None:
-    counts = causes(Service(Concurrency(4), latency=log_normal(2.0, 0.4), seed=1), 100)
+    shares: list[float | None] = []
+    counts = causes(Service(Concurrency(4), latency=log_normal(2.0, 0.4), seed=1), 100, shares)
+    assert set(shares) == {None}
     assert counts[Cause.WALL] > 50
     assert counts[Cause.SCATTERED] == 0
 

@@ -16,6 +16,7 @@ from llmbatch.ui.causes import limits_line, shares_line
         (RouteState("m", 1, 1, Cause.WALL, closed_for=12.4, reason="rate limited"), "rate limited, 12 s"),
         (RouteState("m", 1, 1, Cause.WALL, closed_for=0.1), "the server refuses more, 1 s"),
         (RouteState("m", 64, 64, Cause.SCATTERED, share=0.052), "refuses 5% of the requests, whatever the load"),
+        (RouteState("m", 64, 64, Cause.CEILING, share=0.08), "64 in flight; 8% of the requests are refused, whatever"),
         (RouteState("m", 64, 64, Cause.LATENCY), "more in flight would only be slower"),
         (RouteState("m", 64, 64, Cause.CEILING), "at the ceiling of 64 in flight"),
         (RouteState("m", 0, 64, Cause.INPUT), "waiting for input"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.ui.units import duration, money, share
+from llmbatch.ui.units import done, duration, money, share
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,12 @@ def test_no_duration_needs_more_than_three_digits_before_its_unit(seconds: float
 )
 def test_money_shows_what_counts_and_never_an_exponent(dollars: float, words: str) -> None:
     assert money(dollars) == words
+
+
+@given(st.integers(0, 300), st.integers(1, 300))
+def test_all_is_done_only_at_the_end(part: int, whole: int) -> None:
+    percent = int(done(min(part, whole) / whole).removesuffix("%"))
+    assert percent == 100 * min(part, whole) // whole
 
 
 @given(st.floats(0, 1))

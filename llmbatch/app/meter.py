@@ -1,7 +1,8 @@
 """Measures by samples how fast a run goes and what limits it, and estimates its total. Pure, the clock passed in."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from llmbatch.core.snapshot import Cause, RouteState
 
@@ -10,9 +11,17 @@ __all__ = ["EVERY", "Meter", "estimated_total"]
 EVERY = 0.2
 """Seconds between two samples."""
 RECENT = 10.0
-"""Seconds that the present rate is measured over."""
+"""Seconds that the present rate is measured over at least."""
 ENOUGH = 10
-"""So many records must have finished in that time: a rate of fewer is mostly chance."""
+"""And so many records, if so many have finished: a rate of fewer is mostly chance."""
+
+
+class _Moment(NamedTuple):
+    """How many records had finished by then, in all and of each model."""
+
+    at: float
+    done: int
+    of_models: Mapping[str, int]
 
 
 class Meter:
@@ -23,18 +32,20 @@ class Meter:
         self.waited = 0.0
         """Seconds in which a route was closed, because its server refused or was not there."""
         self._began = self._at = began
-        self._done: deque[tuple[float, int]] = deque([(began, 0)])
-        """Moments of the last seconds, and how many records had finished by then."""
+        self._moments = deque([_Moment(began, 0, {})])
+        """Those at which records had finished, since the one from which the present rate is measured."""
         self._limited: dict[Cause, float] = {}
         """Seconds by cause."""
 
-    def sample(self, now: float, done: int, routes: Sequence[RouteState]) -> None:
-        """Note how many records have finished in this run, and what limits each route."""
+    def sample(self, now: float, done: int, routes: Sequence[RouteState], of_models: Mapping[str, int] = {}) -> None:
+        """Note how many records have finished in this run, also of each model, and what limits each route."""
         self._credit(now, routes)
         self.routes = routes
-        self._done.append((now, done))
-        while self._done[1][0] <= now - RECENT:
-            self._done.popleft()
+        moments = self._moments
+        if done > moments[-1].done:
+            moments.append(_Moment(now, done, of_models))
+        while len(moments) > 1 and moments[1].at <= now - RECENT and done - moments[1].done >= ENOUGH:
+            moments.popleft()
 
     def end(self, now: float) -> None:
         """Measure for the last time: the run has ended."""
@@ -42,11 +53,28 @@ class Meter:
         self.routes = ()
 
     def rate(self, now: float, done: int) -> float:
-        """Return how many records a second finish at present, or in the run so far while those are few."""
-        since, before = self._done[0]
-        if done - before < ENOUGH:
-            since, before = self._began, 0
-        return (done - before) / (now - since) if now > since else 0.0
+        """Return how many records a second finish at present."""
+        since = self._moments[0]
+        return (done - since.done) / (now - since.at) if now > since.at else 0.0
+
+    def time_left(
+        self, now: float, done: int, left: int, of_models: Mapping[str, int], waiting: Mapping[str, int]
+    ) -> float | None:
+        """Return the seconds in which `left` records finish at the present rate, and those that wait for each model.
+
+        None before any has finished. `of_models` are the records of each model that have finished.
+        """
+        rate = self.rate(now, done)
+        if not rate:
+            return None
+        times = [left / rate]
+        for model, count in waiting.items():
+            for since in (self._moments[0], _Moment(self._began, 0, {})):
+                finished = of_models.get(model, 0) - since.of_models.get(model, 0)
+                if finished >= ENOUGH:
+                    times.append(count * (now - since.at) / finished)
+                    break
+        return max(times)
 
     def shares(self, wall: float) -> dict[str, float]:
         """Return the share of the run's time for each cause that limited it; together they are at most 1."""

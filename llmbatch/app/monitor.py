@@ -5,9 +5,9 @@ from collections.abc import Callable
 from llmbatch.app.meter import Meter, estimated_total
 from llmbatch.core.clock import Clock
 from llmbatch.core.events import Event, Finished, Paused
-from llmbatch.core.fault import Kind
+from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import AlreadyDone
-from llmbatch.core.snapshot import ModelCounts, RouteState, Snapshot
+from llmbatch.core.snapshot import Cause, ModelCounts, RouteState, Snapshot, is_away
 from llmbatch.core.tally import Tally
 from llmbatch.engine.explain import STALL
 from llmbatch.engine.pipeline import Pipeline
@@ -51,8 +51,8 @@ class Monitor:
         self._limit = limit
         self._ceiling = ceiling
         self._began = self._finished = clock.monotonic()
-        self._reasons: dict[str, str] = {}
-        """By model, why a route was closed last, in words."""
+        self._closed_by: dict[str, Fault] = {}
+        """By model, the fault that closed a route last."""
         self.meter = Meter(self._began)
 
     def __call__(self, event: Event) -> None:
@@ -60,8 +60,7 @@ class Monitor:
         if isinstance(event, Finished):
             self._finished = self._clock.monotonic()
         elif isinstance(event, Paused):
-            kind = event.fault.kind
-            self._reasons[event.route.model] = _PAUSES.get(kind, str(kind).replace("_", " "))
+            self._closed_by[event.route.model] = event.fault
 
     @property
     def wall(self) -> float:
@@ -72,7 +71,8 @@ class Monitor:
         """Measure. To be called every `meter.EVERY` seconds, on the event loop."""
         pipeline, now = self._pipeline, self._clock.monotonic()
         routes = pipeline.dispatch.routes.states(now, input_ended=pipeline.progress.input_ended)
-        self.meter.sample(now, self._tally.done, [self._with_reason(route) for route in routes])
+        states = [self._with_reason(route) for route in routes]
+        self.meter.sample(now, self._tally.done, states, _finished(self._tally))
 
     def end(self) -> None:
         """Measure for the last time."""
@@ -87,15 +87,13 @@ class Monitor:
         closed = any(route.closed_for > 0 for route in meter.routes)
         waits = pipeline.waits(now, paused=closed) if idle >= STALL else ()
         ok, done, total = tally.ok, tally.done, self._total()
-        finished, rate, stopping = (
-            done + progress.kept.total() - progress.kept[AlreadyDone.PENDING],
-            meter.rate(now, done),
-            bool(progress.stops),
-        )
+        finished = done + progress.kept.total() - progress.kept[AlreadyDone.PENDING]
+        stopping = bool(progress.stops)
         left = dispatch.in_flight if stopping else None if total is None else max(0, total - finished)
         batches = pipeline.batches.state() if pipeline.batches is not None else None
-        if batches is not None and not stopping:
-            left = None  # the pace of what is live says nothing of when a batch ends
+        if not stopping and (batches is not None or is_away(meter.routes)):
+            left = None  # the pace of what is live says nothing of when a batch ends, or a server is back
+        waiting = {} if stopping else dispatch.routes.waiting()
         return Snapshot(
             ok=ok,
             failed=done - ok,
@@ -103,9 +101,9 @@ class Monitor:
             waiting=dispatch.waiting,
             limit=min(dispatch.routes.limit[0], self._ceiling),
             wall=now - self._began,
-            rate=rate,
+            rate=meter.rate(now, done),
             fraction=min(1.0, finished / total) if total else None,
-            eta=left / rate if left is not None and rate else None,
+            eta=None if left is None else meter.time_left(now, done, left, _finished(tally), waiting),
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
             cost=tally.cost,
@@ -124,9 +122,14 @@ class Monitor:
         )
 
     def _with_reason(self, route: RouteState) -> RouteState:
-        if route.closed_for <= 0:
+        """Add to a closed route why it is closed."""
+        fault = self._closed_by.get(route.name.partition(" at ")[0])
+        if route.closed_for <= 0 or fault is None:
             return route
-        return route._replace(reason=self._reasons.get(route.name.partition(" at ")[0]))
+        if fault.is_loading:
+            return route._replace(cause=Cause.LOADING)
+        cause = route.cause if fault.billing is Billing.THROTTLED else Cause.OUTAGE
+        return route._replace(cause=cause, reason=_PAUSES.get(fault.kind, str(fault.kind).replace("_", " ")))
 
     def _total(self) -> int | None:
         """Return how many records the input has, as counted before the first request, or else an estimate."""
@@ -136,3 +139,8 @@ class Monitor:
         # An input that was interrupted has not ended.
         part = 1.0 if progress.input_ended and not progress.stops else self._fraction()
         return estimated_total(progress.read, part, limit=self._limit)
+
+
+def _finished(tally: Tally) -> dict[str, int]:
+    """Count the records of each model that have finished."""
+    return {name: share.ok + share.failed for name, share in [*tally.models.items()]}

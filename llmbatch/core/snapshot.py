@@ -1,11 +1,11 @@
 """The state of a run at one moment, and what keeps each route from sending more, for displays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["BatchesState", "Cause", "ModelCounts", "RouteState", "Snapshot"]
+__all__ = ["BatchesState", "Cause", "ModelCounts", "RouteState", "Snapshot", "is_away"]
 
 
 class Cause(StrEnum):
@@ -38,9 +38,9 @@ class Cause(StrEnum):
 class RouteState(NamedTuple):
     """One route, at one server. `cause` is None while nothing limits it, as when its last requests are in flight.
 
-    `rate` is the limit per minute, in `unit`, where the cause is one. `share` is the share of requests that are
-    refused, where that is the cause. Nothing is sent for another `closed_for` seconds; `reason` is the kind of fault
-    that closed the route.
+    `rate` is the limit per minute, in `unit`, where the cause is one. `share` is the share of requests that were
+    refused, where that does not hang on the load. Nothing is sent for another `closed_for` seconds; `reason` is the
+    kind of fault that closed the route.
     """
 
     name: str
@@ -52,6 +52,12 @@ class RouteState(NamedTuple):
     share: float | None = None
     closed_for: float = 0.0
     reason: str | None = None
+
+
+def is_away(routes: Iterable[RouteState]) -> bool:
+    """Tell whether nothing can be sent because no server works."""
+    causes = {route.cause for route in routes} - {None, Cause.INPUT}
+    return bool(causes) and causes <= {Cause.OUTAGE, Cause.LOADING}
 
 
 class ModelCounts(NamedTuple):

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llmbatch.core.exchange import RateLimits, Request
@@ -175,6 +175,13 @@ class Routes:
                     state = state._replace(cause=idle, closed_for=0.0)
                 states.append(state)
         return states
+
+    def waiting(self) -> Counter[str]:
+        """Count the jobs of each model that could leave now if the gates let them."""
+        waiting: Counter[str] = Counter()
+        for route, queue in [*self.queues.items()]:
+            waiting[route.model] += len(queue.again) + len(queue.fresh)
+        return waiting
 
     def traffic(self) -> list[tuple[str, int, int, int]]:
         """Return for each server how many requests it got, how many it answered and how many it refused."""

@@ -30,6 +30,29 @@ def test_a_few_slow_answers_make_no_rate_of_zero() -> None:
     assert Meter(5.0).rate(5.0, 0) == 0.0
 
 
+def test_the_present_rate_falls_while_nothing_finishes_and_the_moments_that_are_kept_stay_few() -> None:
+    meter = Meter(0.0)
+    for tick in range(1, 5 * 600):
+        meter.sample(0.2 * tick, min(10 * tick, 500), ())
+    assert meter.rate(600.0, 500) <= 0.05
+    assert len(meter._moments) < 20
+
+
+def test_the_time_left_is_that_of_the_model_that_takes_longest() -> None:
+    meter, of_models = Meter(0.0), {"quick": 0, "slow": 0}
+    for second in range(1, 21):
+        of_models = {"quick": min(40 * second, 360), "slow": 4 * second}
+        meter.sample(float(second), sum(of_models.values()), (), of_models)
+    left, waiting = 80, {"slow": 80, "quick": 0, "new": 3}
+    assert meter.time_left(20.0, 440, left, of_models, waiting) == pytest.approx(20.0, rel=0.1)
+    assert meter.time_left(20.0, 440, left, of_models, {}) == pytest.approx(20.0, rel=0.1)  # only one still runs
+    meter = Meter(0.0)
+    meter.sample(5.0, 220, (), {"quick": 200, "slow": 20})
+    assert meter.time_left(5.0, 220, 280, {"quick": 200, "slow": 20}, {"slow": 80}) == pytest.approx(20.0)
+    assert meter.time_left(5.0, 220, 280, {"quick": 200, "slow": 2}, {"slow": 80}) == pytest.approx(280 / 44)
+    assert Meter(0.0).time_left(5.0, 0, 10, {}, {}) is None
+
+
 def test_a_run_is_limited_by_what_held_it_back_for_so_long() -> None:
     meter = Meter(0.0)
     meter.sample(6.0, 0, [route(Cause.CEILING)])

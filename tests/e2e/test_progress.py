@@ -75,4 +75,22 @@ def test_a_wait_counts_as_it_elapses_and_never_more_than_the_run_took(
     done = llmbatch("run", *mock("--wait-ready", "60", "--summary-file", "s.json"), stdin=stdin, timeout=60)
     summary = json.loads((llmbatch.home / "s.json").read_text())
     assert done.code == 0 and 0.5 <= summary["waited_s"] <= summary["wall_s"]
-    assert sum(summary["limited_by"].values()) <= 1 and "limited by" in done.stderr
+    assert sum(summary["limited_by"].values()) <= 1 and "limited by a server not ready" in done.stderr
+    assert summary["limited_by"]["loading"] >= 0.5
+
+
+def test_no_time_left_is_made_up_while_no_server_is_there(llmbatch: Command, start_mock: Callable[..., Mock]) -> None:
+    mock = start_mock("--latency", 0.3)
+    ours, theirs = os.openpty()
+    given = (records(llmbatch.home, 400), *mock("-c", 4, "--max-outage", 2))
+    run = llmbatch.start("run", *given, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "160"})
+    os.close(theirs)
+    run.end_input()
+    assert "ETA" in seen_on(ours, b"ETA")
+    mock.kill()
+    seen_on(ours, b"the server cannot be reached")
+    rest = seen_on(ours)
+    os.close(ours)
+    assert run.wait() == 5
+    shown = [frame for frame in rest.split("\x1b[2K") if "cannot be reached" in frame]
+    assert len(shown) >= 3 and not any("ETA" in frame for frame in shown[1:])

@@ -62,6 +62,8 @@ class Pool:
         self._marks = marks
         self._loop = asyncio.get_running_loop()
         self._idle: list[asyncio.Future[None]] = []
+        self._woken = 0
+        """How many workers were woken and have not looked for work yet."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._ended = False
@@ -79,10 +81,11 @@ class Pool:
                 request = dispatch.take(now)
                 if request is None:
                     await self._rest(now)
+                    self._woken -= 1
                     now = monotonic()
                     continue
-                if self._idle:
-                    # Idle workers rely on one that is awake to look for work.
+                if self._idle and not self._woken:
+                    # Idle workers rely on one that is awake to look for work: the last one that looks.
                     self._look_ahead(now)
                 if marks is not None:
                     marks.sent(request.jobs)
@@ -152,6 +155,7 @@ class Pool:
             future = self._idle.pop()
             if not future.done():
                 future.set_result(None)
+                self._woken += 1
                 most -= 1
 
     def end(self) -> None:

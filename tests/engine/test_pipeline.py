@@ -28,6 +28,7 @@ from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.engine import pipeline as engine_pipeline
+from llmbatch.engine.dispatch import Dispatch
 from llmbatch.pacing.retry import RetryPolicy
 from tests.support.deep import examples
 from tests.support.scripted import (
@@ -92,6 +93,24 @@ def test_thousands_of_records_each_get_one_answer() -> None:
 def test_all_workers_work_all_the_time() -> None:
     run = play(jobs(1000), always(answer()), workers=50, batch=64)
     assert run.took == pytest.approx(20.0, abs=0.1)
+
+
+def test_no_worker_looks_in_vain_for_the_record_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Request | None] = []
+    take = Dispatch.take
+
+    def counted(dispatch: Dispatch, now: float) -> Request | None:
+        found.append(take(dispatch, now))
+        return found[-1]
+
+    async def from_disk(function: Callable[..., Any], *arguments: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return function(*arguments)
+
+    monkeypatch.setattr(Dispatch, "take", counted)
+    run = play(jobs(2000), always(answer(), 0.05), workers=500, batch=64, offload=from_disk)
+    in_vain = found.count(None) - 500  # each looks once before there is anything
+    assert run.sink.ok == 2000 and in_vain <= 2000  # and once after its record
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64, 1000])

@@ -18,6 +18,9 @@ from llmbatch.dialects.wordings import Wording, labelled, unquoted
 
 __all__ = ["RULES", "ApiError", "Rule", "classify", "implied_status"]
 
+LONGEST = 366 * 86400.0
+"""Seconds of the longest wait that is believed: no quota has a longer period."""
+
 
 @dataclass
 class ApiError:
@@ -220,7 +223,8 @@ def implied_status(error: ApiError) -> int:
 
 def classify(error: ApiError, headers: Mapping[str, str]) -> Fault:
     """Turn an error answer into a fault. The server's `x-should-retry` overrides the table."""
-    wait = retry_after(headers) or error.wait or wait_in_text(error.message)
+    waits = retry_after(headers), error.wait, wait_in_text(error.message)
+    wait = next((wait for wait in waits if wait and wait <= LONGEST), None)
     rule = next(rule for rule in RULES if rule.applies(error, wait))
     should = headers.get("x-should-retry")
     return Fault(

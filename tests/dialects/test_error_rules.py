@@ -362,6 +362,16 @@ def test_an_error_answer_means(status: int, body: Any, headers: dict[str, str], 
         (429, openai("Please try again in 186ms."), {}, 0.186),
         (429, openai("Resets in 6hr"), {}, 21600.0),
         (429, openai(), {"retry_after": "-1"}, None),
+        (429, openai(), {"retry_after": "2592000"}, 2592000.0),
+        (429, openai(), {"retry_after": "1e308"}, None),
+        (429, openai(), {"retry_after": "1795773630"}, None),  # a moment
+        (429, openai("Please retry in 2s"), {"retry_after": "99999999999"}, 2.0),
+        (
+            429,
+            openai(),
+            {"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": "Sun, 22 Nov 2026 10:00:00 GMT"},
+            None,
+        ),
         (429, openai(), {}, None),
     ],
 )

@@ -347,7 +347,7 @@ class Dispatch:
                 self._recording += 1
             else:
                 self._delayed.add(now + step.wait, job)
-            if not step.with_route:
+            if not step.with_route and step.added is None:
                 self._notify(Retrying(job, fault, step.wait))
         return True
 

@@ -94,7 +94,7 @@ class Retries:
                 self._close_gate(step, queue, gate, request, fault, now, ending=ending)
             elif tell_gate and self._is_in_streak(gate, request, fault, now):
                 step.added = gate.set_aside(request, now, self._random)
-                self._end_outage(step, queue, fault, now)
+                self._wait_or_end(step, queue, gate, fault, now, ending=ending)
             step.wait = self._policy.wait(attempts, fault, self._random)
             if step.wait is None:
                 return step
@@ -150,6 +150,12 @@ class Retries:
         if step.added is None:
             return
         step.with_route = True
+        self._wait_or_end(step, queue, gate, fault, now, ending=ending)
+
+    def _wait_or_end(
+        self, step: NextStep, queue: RouteQueue, gate: Gate, fault: Fault, now: float, *, ending: bool
+    ) -> None:
+        """Wait for a server that is not ready; end the run when none ever answered, or none for too long."""
         since, gone = queue.gate.outage_since, _is_unreachable(fault) or fault.billing is Billing.DOUBTFUL
         if (gone or fault.is_loading) and not self._fail_fast.has_succeeded(queue.route):
             if since is not None and now - since < self._patience.wait_ready:
@@ -168,16 +174,16 @@ class Retries:
             step.stop = step.stop or outage(fault, self._patience.max_outage)
 
     def _is_in_streak(self, gate: Gate, request: Request, fault: Fault, now: float) -> bool:
-        """Tell whether a server that worked gives nothing any more but errors like this one, which may be billed.
+        """Tell whether a server gives nothing any more but errors like this one, which may be billed.
 
-        The second error of a job may be its own fault. A time-out shows no more than that the server is slow.
+        The second error of a job may be its own fault, and so may plain errors of a server that never worked.
         """
-        job = request.jobs[0]
-        if fault.billing not in (Billing.DOUBTFUL, Billing.SERVER) or fault.kind is Kind.TIMEOUT:
+        job, no_answer = request.jobs[0], fault.billing is Billing.DOUBTFUL
+        if no_answer and request is gate.breaker.probe and (fault.status or 500) >= 500:
+            return True
+        if not no_answer and (fault.billing is not Billing.SERVER or not self._fail_fast.has_succeeded(job.route)):
             return False
-        if job.attempts.unknown_outcomes + job.attempts.server_errors > 1 or not self._fail_fast.has_succeeded(
-            job.route
-        ):
+        if job.attempts.unknown_outcomes + job.attempts.server_errors > 1:
             return False
         return gate.failures.failed(request, now) and not gate.failures.loses_patience(fault, gate.outage_since, now)
 

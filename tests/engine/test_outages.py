@@ -1,0 +1,66 @@
+"""Servers that take requests and answer none, from the start or from some moment on. In virtual time."""
+
+import math
+import random
+
+import pytest
+
+from llmbatch.core.errors import ActionNeeded, CeilingReached
+from llmbatch.core.exchange import Reply, Request
+from llmbatch.core.fault import Billing, Fault, Kind
+from llmbatch.core.outcome import Outcome
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.gate import Gate
+from llmbatch.pacing.token_bucket import TokenBucket
+from tests.support.scripted import TIMED_OUT, Attempt, Run, error, job, play
+from tests.support.services import Outage, Service, log_normal
+
+RESET = Fault(kind=Kind.CONNECTION, message="connection reset by peer", billing=Billing.DOUBTFUL, retry=True)
+FIXED = pytest.mark.parametrize("fixed", [None, 16])
+
+
+def run(records: int, script: object, *, fixed: int | None, seed: int = 1) -> Run:
+    """Run a job to its end."""
+    ceiling = fixed or 256
+    return play(
+        (job(index) for index in range(records)),
+        script,  # type: ignore[arg-type]
+        workers=ceiling,
+        batch=64,
+        random=random.Random(seed).random,
+        new_gate=lambda: Gate(ConcurrencyLimit(ceiling, adaptive=fixed is None), TokenBucket(), TokenBucket()),
+    )
+
+
+def failures(run: Run) -> int:
+    """Count the records that failed."""
+    return sum(isinstance(one, Outcome) and isinstance(one.verdict, Fault) for one in run.sink.outcomes)
+
+
+@FIXED
+def test_a_server_that_answers_no_more_is_asked_one_at_a_time(fixed: int | None) -> None:
+    for seed in range(11, 16):
+        service = Service(latency=log_normal(0.5), seed=seed, outages=[Outage(4.0, math.inf, TIMED_OUT, 30.0)])
+        ended = run(5000, service, fixed=fixed, seed=seed)
+        (stop,) = ended.stops
+        assert isinstance(stop, CeilingReached) and stop.by == "outage"
+        assert failures(ended) <= 2
+        answered = len(ended.sink.outcomes) - failures(ended)
+        assert ended.dispatch.sent - answered <= 2 * (fixed or 256) + 60
+
+
+@FIXED
+@pytest.mark.parametrize(
+    ("fault", "takes"), [(RESET, 0.01), (error(502), 0.01), (TIMED_OUT, 5.0)], ids=["reset", "502", "time-out"]
+)
+def test_a_server_that_never_answers_ends_the_run_long_before_each_record_was_tried(
+    fault: Fault | Reply, takes: float, fixed: int | None
+) -> None:
+    def script(request: Request, number: int) -> Attempt:
+        return takes, fault
+
+    ended = run(1000, script, fixed=fixed)
+    assert isinstance(ended.stops[0], ActionNeeded)
+    assert ended.dispatch.sent <= 100 and failures(ended) <= 2
+    short = run(60, script, fixed=fixed)  # the probes are records that were sent once
+    assert isinstance(short.stops[0], ActionNeeded) and failures(short) <= 8

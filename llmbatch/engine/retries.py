@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmbatch.core.errors import LlmbatchError
 from llmbatch.core.exchange import Request
@@ -27,6 +27,8 @@ DOUBLINGS = 5
 """After so many refusals in a row it does not grow any more: they say nothing about the next attempt."""
 READY_PROBE = 5.0
 """The most seconds until a server that is not ready is asked again."""
+SOON = 1.0
+"""A gateway that answers 502 within so many seconds has reached no server."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,8 @@ class Retries:
         if fault.capacity:
             return self._after_no_capacity(job, fault, now)
         gate, attempts, step = queue.gate.gate_for(request), job.attempts, NextStep()
+        if self._has_no_server_yet(queue, request, fault, now):
+            fault = replace(fault, kind=Kind.CONNECTION, scope=Scope.RUN, billing=Billing.UNBILLED)
         closes_gate = (
             fault.retry and (fault.billing is Billing.THROTTLED or _is_unreachable(fault))
         ) or self._may_pass(queue, gate, job, fault)
@@ -110,6 +114,13 @@ class Retries:
                 step.with_route = gate.closed_until > now
             step.wait = self._wait_alone(job, fault, alone, with_route=step.with_route)
         return step
+
+    def _has_no_server_yet(self, queue: RouteQueue, request: Request, fault: Fault, now: float) -> bool:
+        """Tell whether a gateway says that the server behind it, which is waited for, is not there yet."""
+        if fault.status != 502 or not self._patience.wait_ready or self._fail_fast.has_succeeded(queue.route):
+            return False
+        since, took = queue.gate.outage_since, request.jobs[0].attempts.latency
+        return took < SOON and (since is None or now - since < self._patience.wait_ready)
 
     def _after_no_capacity(self, job: Job, fault: Fault, now: float) -> NextStep:
         """Let a job wait by itself until its service tier has room: the others are no reason to slow down."""

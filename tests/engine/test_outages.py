@@ -9,6 +9,7 @@ from llmbatch.core.errors import ActionNeeded, CeilingReached
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Outcome
+from llmbatch.core.settings import PatienceSettings
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
@@ -19,7 +20,9 @@ RESET = Fault(kind=Kind.CONNECTION, message="connection reset by peer", billing=
 FIXED = pytest.mark.parametrize("fixed", [None, 16])
 
 
-def run(records: int, script: object, *, fixed: int | None, seed: int = 1) -> Run:
+def run(
+    records: int, script: object, *, fixed: int | None, seed: int = 1, patience: PatienceSettings | None = None
+) -> Run:
     """Run a job to its end."""
     ceiling = fixed or 256
     return play(
@@ -27,6 +30,7 @@ def run(records: int, script: object, *, fixed: int | None, seed: int = 1) -> Ru
         script,  # type: ignore[arg-type]
         workers=ceiling,
         batch=64,
+        patience=patience,
         random=random.Random(seed).random,
         new_gate=lambda: Gate(ConcurrencyLimit(ceiling, adaptive=fixed is None), TokenBucket(), TokenBucket()),
     )
@@ -64,3 +68,15 @@ def test_a_server_that_never_answers_ends_the_run_long_before_each_record_was_tr
     assert ended.dispatch.sent <= 100 and failures(ended) <= 2
     short = run(60, script, fixed=fixed)  # the probes are records that were sent once
     assert isinstance(short.stops[0], ActionNeeded) and failures(short) <= 8
+
+
+@FIXED
+def test_a_gateway_whose_server_is_not_there_yet_is_waited_for(fixed: int | None) -> None:
+    service = Service(latency=log_normal(0.5), seed=1, outages=[Outage(0.0, 40.0, error(502), 0.01)])
+    ended = run(4, service, fixed=fixed, patience=PatienceSettings(wait_ready=60.0))
+    assert ended.sink.ok == 4 and ended.took < 50.0
+    assert failures(run(4, service, fixed=fixed)) == 4
+    ended = run(4, lambda request, number: (0.01, error(502)), fixed=fixed, patience=PatienceSettings(wait_ready=60.0))
+    assert 60.0 <= ended.took < 90.0 and ended.sink.ok == 0
+    slow = run(4, lambda request, number: (5.0, error(502)), fixed=fixed, patience=PatienceSettings(wait_ready=60.0))
+    assert slow.dispatch.sent <= 8  # it may have been computed

@@ -213,12 +213,11 @@ class Gate:
     def announced(self, request: Request, limits: RateLimits, now: float) -> float:
         """Learn the limits that a server announced to a request; return the seconds until they let another one pass."""
         age, known = request.jobs[0].attempts.latency, self.requests.binds
-        for bucket, rate, left, reset, taken in (
+        for bucket, rate, left, reset, had in (
             (self.requests, limits.requests, limits.requests_left, limits.requests_reset, request.taken[0]),
             (self.tokens, limits.tokens, limits.tokens_left, limits.tokens_reset, request.taken[1]),
         ):
-            exact = bucket is self.requests
-            bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - taken, exact=exact)
+            bucket.learn(rate, left, now, reset=reset, age=age, since=bucket.taken - had, exact=bucket is self.requests)
         if self.requests.binds and not known and self.refusals:
             # What was refused before was refused for that rate.
             self.refusal_pattern.forget(self.sent)
@@ -227,8 +226,7 @@ class Gate:
             self.requests.forget()
             self.breaker.reset(now)
             self.outage_since = None
-            self.limit.resume(0.0, clear=True)
-            self.limit.resume(min(2.0 * self.limit.now, in_flight_for(self.requests.rate, age)))
+            self.limit.resume(min(2.0 * self.limit.now, in_flight_for(self.requests.rate, age)), clear=True)
         return max(self.requests.opens(now, 1.0), self.tokens.opens(now, 1.0)) - now
 
     def probe_no_later_than(self, moment: float, now: float) -> None:
@@ -291,6 +289,8 @@ class Gate:
         refused only lowers the limit. Returns None when only the refused jobs wait.
         """
         self.refusals += 1
+        if fault.kind is Kind.RATE_LIMITED and self.requests.explains(request.taken[0]):
+            return None
         self.limit.bad_news()
         pattern = self.refusal_pattern
         # A connection that is refused may be one too many, which only a lower limit can show.

@@ -53,6 +53,8 @@ class TokenBucket:
         self.taken = 0.0
         """Units that have left, with or without a rate."""
         self._announced: AnnouncedLimit | None = None
+        self._unknown = -1.0
+        """Units that had left when a limit was announced first."""
         self.due = self._even_since = -math.inf
         """When the units taken since an even pace began would have left at that pace; and when it began."""
 
@@ -144,6 +146,7 @@ class TokenBucket:
             return
         if self._announced is None:
             self._announced = AnnouncedLimit(self.taken)
+            self._unknown = self.taken
         self._announced.learn(rate, left, reset, now=now, age=age, since=since, exact=exact)
         self.binds = True
         self.rate = self._announced.per_minute
@@ -176,6 +179,10 @@ class TokenBucket:
             self.due = self._even_since = now
             self._spent.clear()
             self._sum = 0.0
+
+    def explains(self, taken: float) -> bool:
+        """Tell whether the limit was announced only after a request had left, as the last of so many units."""
+        return taken <= self._unknown
 
     def forget(self) -> None:
         """Drop a guessed rate: it was not for the rate that requests were refused."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.core.exchange import Expected, Request
+from llmbatch.core.exchange import Expected, RateLimits, Request
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.pacing.concurrency_limit import CANARY, ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
@@ -113,6 +113,21 @@ def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
     assert [traffic.refuse(request, limited(60.0), after=0.0) for request in crowd] == [None] * 6 + [60.0, 0.0]
     assert traffic.refuse(late, limited(60.0), after=10.0) == pytest.approx(10.0)
     assert traffic.refuse(later, limited(1.0), after=1.0) == 0.0
+
+
+def test_what_left_before_a_limit_was_announced_is_refused_for_that_limit_and_holds_back_nothing_else() -> None:
+    traffic = Traffic(adaptive())
+    crowd = [request for _ in range(30) for request in (traffic.wait(), traffic.send())[1:]]
+    traffic.gate.announced(crowd[20], RateLimits(requests=600.0, requests_left=0.0, requests_reset=60.0), traffic.now)
+
+    assert [traffic.refuse(request, limited(), after=0.001) for request in crowd[20:]] == [None] * 10
+
+    while traffic.gate.in_flight < 40:
+        traffic.wait()
+        traffic.send()
+    assert traffic.now < 5.0, "ten a second leave, and silence is good news still"
+    later = [request for _ in range(10) for request in (traffic.wait(), traffic.send())[1:]]
+    assert any(traffic.refuse(request, limited(), after=0.001) is not None for request in later)
 
 
 @pytest.mark.parametrize("gate", [fixed_gate(64), adaptive()])

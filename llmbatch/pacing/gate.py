@@ -138,7 +138,7 @@ class Gate:
         if (trial := self.trials.current) is not None:
             opens = max(opens, trial.opens(self.in_flight))
         if self.search is not None:
-            opens = max(opens, self.search.opens)
+            opens = max(opens, self.search.opens(self.in_flight))
         if self.requests.binds:
             opens = max(opens, self.requests.opens(now, 1.0))
         if self.tokens.binds:
@@ -242,7 +242,7 @@ class Gate:
         round_trip = request.jobs[0].attempts.latency
         self.answers += 1
         self.failures.answered(request)
-        if self.search is not None and not self.search.answered(round_trip):
+        if self.search is not None and not self.search.answered(round_trip, self.sent):
             self._end_search()
         if self.limit.adaptive:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)

@@ -14,7 +14,7 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
     if gate.closed_until > now or breaker.awaits_probe or breaker.probe is not None:
         cause = Cause.OUTAGE if gate.lost else Cause.WALL
         return state._replace(cause=cause, closed_for=max(0.0, gate.closed_until - now))
-    if gate.search is not None and gate.search.opens > now:
+    if gate.search is not None and gate.search.opens(gate.in_flight) > now:
         return state._replace(cause=Cause.LEARNED_RATE, rate=60.0 * gate.search.rate, unit="requests")
     for bucket, unit in ((gate.requests, "requests"), (gate.tokens, "tokens")):
         if bucket.opens(now, 1.0) > now:

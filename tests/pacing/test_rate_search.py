@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 
@@ -22,12 +23,12 @@ class Run:
         self.refused: list[float] = []
         ends, news, sent, now = [LATENCY] * burst, list[tuple[float, int]](), burst + 1, 0.0
         while now < seconds and self.ended is None:
-            if news and news[0][0] <= self.search.opens:
+            if news and news[0][0] <= self.search.opens(0):
                 now, departure = heapq.heappop(news)
                 if not self.search.refused(now, departure, sent, sum(end > now for end in ends), LAG):
                     self.ended = now
                 continue
-            now = max(now, self.search.opens)
+            now = max(now, self.search.opens(0))
             ends = [end for end in ends if end > now]
             if not self.search.departed(now, len(ends)):
                 self.ended = now
@@ -83,11 +84,11 @@ def test_two_requests_follow_a_refusal_at_once_and_a_rate_that_is_used_up_refuse
 
     assert search.refused(13.0, 11, 12, 6, took=1.0)
 
-    assert search.opens <= 13.1
+    assert search.opens(6) <= 13.1
     assert search.departed(13.1, 6)
-    assert search.opens <= 13.2
+    assert search.opens(6) <= 13.2
     assert search.departed(13.2, 6)
-    assert search.opens > 13.7
+    assert search.opens(6) > 13.7
     pace = search.rate
     if used_up:
         assert search.refused(14.1, 12, 14, 6, took=1.0)
@@ -136,7 +137,7 @@ def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_the_first
     for departure in (56, 57, 58):
         assert together.refused(10.0, departure, 60, 52, LAG)
 
-    assert together.opens == alone.opens == pytest.approx(10.0 + REFILL / 50)
+    assert together.opens(60) == alone.opens(60) == pytest.approx(10.0 + REFILL / 50)
     for number in range(60):
         assert (alone.rate > 50 / REFILL) == (number >= 20)
         assert together.rate == 50 / REFILL
@@ -146,8 +147,40 @@ def test_those_that_left_with_the_first_one_make_the_crowd_smaller_and_the_first
 
 
 def test_answers_that_are_quick_end_the_search_and_a_single_one_among_slow_ones_does_not() -> None:
-    search = RateSearch(0.0, 6, 5)
-    assert not search.answered(0.5)
+    search = RateSearch(0.0, 2, 1)
+    assert not search.answered(0.6, 2), "one slot admits no more than the search does"
 
+    search = RateSearch(0.0, 2, 1)
+    assert [search.answered(seconds, 2) for seconds in (5.0, 1.9, 4.0, 1.9, 1.9)] == [True, True, True, True, False]
+
+
+def test_what_slots_would_admit_is_tried_once_after_a_quick_answer_with_no_more_in_flight_than_passed() -> None:
     search = RateSearch(0.0, 6, 5)
-    assert [search.answered(seconds) for seconds in (5.0, 1.9, 4.0, 1.9, 1.9)] == [True, True, True, True, False]
+
+    assert search.answered(0.5, 6)
+
+    assert search.opens(5) == math.inf
+    now = search.opens(4)
+    for _ in range(3):
+        assert search.opens(4) == pytest.approx(now)
+        assert search.departed(now, 4)
+        now += 0.1
+    assert search.opens(4) > now, "a refusal takes a while"
+    assert not search.departed(search.opens(4), 4)
+
+
+def test_a_refusal_of_what_slots_would_admit_shows_a_rate_which_is_raised_late() -> None:
+    search = RateSearch(0.0, 6, 5)
+    search.answered(0.5, 6)
+    now = search.opens(4)
+    assert search.departed(now, 4)
+
+    assert search.refused(now + 0.05, 6, 7, 3, 0.05)
+
+    assert search.opens(64) >= now + 1.0
+    pace = search.rate
+    for number in range(60):
+        assert search.rate == pace
+        assert search.departed(now + 2.0 + number / pace, 1)
+        assert search.answered(0.5, 8 + number)
+    assert search.rate > pace

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -83,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pace", description=__doc__)
     parser.add_argument("--rows", default=",".join(ROWS), metavar="N,...", help="which of the eleven")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="the median of so many")
+    parser.add_argument("--stretch", type=float, default=1.0, metavar="X", help="answers take so many times as long")
     parser.add_argument("--full", action="store_true", help="one seed at a time, so that none takes CPU from another")
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench-pace.json"), metavar="PATH", help="also written to"
@@ -99,14 +101,15 @@ def main() -> None:
     print("{:60}{:26}{:>9}{:>9}{:>9}{:>9}  {}".format(*HEADINGS[:5], "early", HEADINGS[6]))
     rows = []
     for name in chosen:
-        for cells in run(ROWS[name], given.seeds, together):
+        row = replace(ROWS[name], service=ROWS[name].service.stretched(given.stretch))
+        for cells in run(row, given.seeds, together):
             print("{:60}{:26}{:>9}{:>9}{:>9}{:>9}  {}".format(*cells), flush=True)
             rows.append(cells)
     report = {
         "command": " ".join(["make bench-pace" if len(sys.argv) == 1 else "python -m tests.bench.pace", *sys.argv[1:]]),
         "where": f"{os.cpu_count()} cores, Python {platform.python_version()}, {date.today():%d %B %Y}",
         "how": f"median of {given.seeds} seeds, {'one at a time' if together == 1 else f'{together} at once'}, "
-        "latencies at full length",
+        f"{f'{given.stretch:g} times the' if given.stretch != 1.0 else 'full'} latencies",
         "rows": rows,
     }
     given.json.parent.mkdir(parents=True, exist_ok=True)

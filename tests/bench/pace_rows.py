@@ -3,7 +3,7 @@
 import heapq
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,6 +76,14 @@ class Service:
     waits: dict[int, float] = field(default_factory=dict)
     dies_after: float | None = None
 
+    def stretched(self, times: float) -> "Service":
+        """Return the same service with answers that take so many times as long."""
+        flags = list(self.flags)
+        if "--latency" in flags:
+            at = flags.index("--latency") + 1
+            flags[at] = f"{times * float(flags[at]):g}"
+        return replace(self, flags=tuple(flags))
+
     @property
     def patience(self) -> float:
         """How many seconds a client gets; what it has not done by then shows in its figures."""
@@ -92,15 +100,15 @@ class Service:
         took = [entry["t_end"] - entry["t_start"] for entry in answered]
         return Figures(
             max(entry["t_end"] for entry in answered) - began,
-            self._ideal(took),
+            self._ideal(took, min(self.at_once, client.at_once)),
             refused / len(entries),
             sum(self._is_early(before, after) for before, after in _pairs(entries)),
             self.records - len({entry["prompt"] for entry in answered}),
         )
 
-    def _ideal(self, took: Sequence[float]) -> float:
-        """Return the seconds that these answers take when each leaves as early as the service allows."""
-        slots, last = [0.0] * self.at_once, 0.0
+    def _ideal(self, took: Sequence[float], at_once: int) -> float:
+        """Return the seconds that these answers take, so many at once, each as early as the service allows."""
+        slots, last = [0.0] * at_once, 0.0
         for number, seconds in enumerate(took):
             allowed = max(0.0, (number + 1 - self.burst) / self.rate) if self.rate else 0.0
             ended = max(slots[0], allowed) + seconds

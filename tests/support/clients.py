@@ -40,9 +40,12 @@ class Model(Protocol):
     def attempt(self, now: float, request: Request) -> Attempt: ...
 
 
-def llmbatch_takes(records: int, service: Model, seed: int) -> float:
-    """Return the seconds that llmbatch takes without flags. Every record must have its answer."""
-    gate = Gate(ConcurrencyLimit(CEILING, adaptive=True), TokenBucket(), TokenBucket())
+def llmbatch_takes(
+    records: int, service: Model, seed: int, *, fixed: int | None = None, rpm: float | None = None
+) -> float:
+    """Return the seconds that llmbatch takes without flags, or with these. Every record must have its answer."""
+    limit = ConcurrencyLimit(fixed or CEILING, adaptive=fixed is None)
+    gate = Gate(limit, TokenBucket(rpm, sliced=True), TokenBucket())
     dispatch = Dispatch(
         dialect=Chat(Options()),
         new_gate=lambda: gate,

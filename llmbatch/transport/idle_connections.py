@@ -13,6 +13,8 @@ FEW = 4
 """So many new connections must wait: one may ask for a long answer."""
 LONGER = 4.0
 """How many times longer than usual they must have waited."""
+LEAST = 2.0
+"""Seconds that they must have waited at any rate: it takes a while to open thousands of connections."""
 WEIGHT = 0.1
 """The weight of the latest answer in how long one usually takes."""
 
@@ -59,7 +61,8 @@ class IdleConnections:
         """Close the connections that are idle, if requests on new ones wait for much longer than usual."""
         if not self._usual:
             return
-        if sum(state.waits_for_longer_than(LONGER * self._usual, now) for state in self._lanes) < FEW:
+        long = max(LEAST, LONGER * self._usual)
+        if sum(state.waits_for_longer_than(long, now) for state in self._lanes) < FEW:
             return
         for state in self._lanes:
             if state.trace is None:

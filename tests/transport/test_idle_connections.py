@@ -31,12 +31,12 @@ class Closing(BaseLane):
         self.closed = True
 
 
-def lanes(waiting: int, trace: Trace) -> tuple[IdleConnections, Closing, list[LaneState]]:
-    """Return one lane that was answered after a second, and so many that wait since then."""
+def lanes(waiting: int, trace: Trace, answered_after: float = 1.0) -> tuple[IdleConnections, Closing, list[LaneState]]:
+    """Return one lane that was answered, and so many that wait since second 1."""
     idle, lane = IdleConnections(), Closing()
     state = idle.add(lane)
     state.trace = Trace(fresh=True)
-    idle.answered(state, 1.0)
+    idle.answered(state, answered_after)
     state.trace = None
     others = [idle.add(Closing()) for _ in range(waiting)]
     for other in others:
@@ -50,6 +50,13 @@ def test_an_idle_connection_is_closed_when_new_ones_wait_for_much_longer_than_us
     asyncio.run(idle.close_for_waiting(now))
     assert lane.closed is closed
     assert not any(isinstance(other.lane, Closing) and other.lane.closed for other in others)
+
+
+@pytest.mark.parametrize(("now", "closed"), [(2.5, False), (3.5, True)])
+def test_new_connections_to_a_quick_server_have_time_to_be_opened(now: float, closed: bool) -> None:
+    idle, lane, _ = lanes(9, Trace(fresh=True), answered_after=0.001)
+    asyncio.run(idle.close_for_waiting(now))
+    assert lane.closed is closed
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ A limit of a service (a rate, its slots) is called a wall here: it refuses what 
 Scattered refusals have nothing to do with the load: others that leave at the same moment are answered. The class below
 goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
-- Seven refused in a row, or much more than a third of the last requests: a WALL, at once.
+- Seven refused in a row, or seven more than passed among the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
   wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
@@ -28,8 +28,10 @@ from llmbatch.pacing.usual_share import UsualShare
 
 __all__ = ["Pattern", "RefusalPattern"]
 
-ALLOWED, ALLOWED_WHEN_SCATTERED = (0.35, 7.0), (0.45, 12.0)
-"""A wall shows when more than this share was refused, by so many: a cumulative sum (CUSUM). Seven in a row are one."""
+LARGEST = 0.5
+"""Scattered refusals are at most this share of a trial with less load."""
+ROW_OF_WALL = 7
+"""A wall shows when so many more were refused than passed: a cumulative sum (CUSUM). So many in a row are one."""
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
 SURE_OF_LESS = math.log(3.0)
@@ -38,8 +40,6 @@ LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
 """An undecided trial ends after this many departures for each request in flight, within these bounds."""
 PROOF = 2
 """At least this many refusals are needed to call them scattered."""
-LARGEST = 0.35
-"""They must be at most this share."""
 MANY = 5
 """If more than one in so many is refused during growth, a trial starts before the load has doubled."""
 PRIOR = 1.0, 15.0
@@ -90,7 +90,6 @@ class RefusalPattern:
         """How many had left when each of the last refusals came, since the departure that was refused."""
         self.departures = Departures(self._refused, 2 * LONGEST)
         self._usual = UsualShare(self._refused)
-        self._allowed = ALLOWED
         self._begin = 0
         """The first departure since the pattern changed."""
         self._load = 0
@@ -147,7 +146,7 @@ class RefusalPattern:
             level = min(level, SUNK)  # less cannot be sent
         low = self.pattern is Pattern.WALL and level <= SUNK
         if common or (not low and self._exceeds()) or len(self._refused) == sent:
-            self._wall(sent, blind=common or sent < ALLOWED[1])
+            self._wall(sent, blind=common or sent < ROW_OF_WALL)
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)
             if recent[0] >= PROOF and not early:
@@ -247,12 +246,10 @@ class RefusalPattern:
             since = self._begin  # the load was another one before
             if self._usual.all_refused(last, since):
                 return True
-        if self.pattern is not Pattern.TRIAL:
-            self._allowed = ALLOWED_WHEN_SCATTERED if self.pattern is Pattern.SCATTERED else ALLOWED
-        (share, most), those, total = self._allowed, set(self._refused), 0.0
+        those, total = set(self._refused), 0
         for departure in range(max(since, last - WINDOW), last + 1):
-            total = total + 1.0 if departure in those else max(0.0, total - share / (1.0 - share))
-        return total >= most
+            total = total + 1 if departure in those else max(0, total - 1)
+        return total >= ROW_OF_WALL
 
     def _is_contradicted(self, departure: int, sent: int) -> bool:
         """Tell whether a single refusal shows that there is no wall, while less than half is refused."""

@@ -32,6 +32,22 @@ def test_a_row_of_refusals_is_a_wall_at_once() -> None:
     assert found[5] is not Pattern.WALL and found[-1] is Pattern.WALL
 
 
+def walls(share: float) -> int:
+    """Count the services of forty that seem to have a wall while a share is refused at random."""
+    found = 0
+    for seed in range(40):
+        source, pattern = random.Random(seed), RefusalPattern()
+        for sent in range(10, 200):
+            if source.random() < share and pattern.pattern is Pattern.UNKNOWN:
+                pattern.refused(sent - 1, sent, early=True)
+        found += pattern.pattern is Pattern.WALL
+    return found
+
+
+def test_only_where_most_is_refused_is_that_a_wall_without_a_trial() -> None:
+    assert walls(0.25) <= 6 and walls(0.6) >= 36
+
+
 def test_a_first_request_that_is_refused_is_a_wall() -> None:
     assert RefusalPattern().refused(0, 1) is Pattern.WALL
 

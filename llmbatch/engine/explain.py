@@ -78,6 +78,8 @@ def _stopped(fault: Fault, route: Route) -> str:
         Kind.NOT_FOUND: f"the provider does not know model {route.model!r} at {route.path}",
         Kind.FORBIDDEN: f"the provider does not allow model {route.model!r} with this key",
         Kind.CONNECTION: "the server cannot be reached",
+        Kind.GATEWAY: "the gateway gets no answer from the server",
+        Kind.TIMEOUT: "no request is answered in time",
         Kind.TLS: "no safe connection to the server",
         Kind.REDIRECT: "the server answers with a redirect, which is never followed",
         Kind.UNPARSABLE: "the server answers with web pages",
@@ -95,6 +97,9 @@ _ADVICE = {
     Kind.FORBIDDEN: "Ask for access or choose another model, then run the same command again.",
     Kind.CONNECTION: "Check --base-url and that the server runs, then run the same command again; "
     "with --wait-ready 10m it waits for a server that starts.",
+    Kind.GATEWAY: "Check the server behind the gateway, then run the same command again; "
+    "with --wait-ready 10m it waits for a server that starts.",
+    Kind.TIMEOUT: "Check the server, or raise --timeout, then run the same command again.",
     Kind.TLS: "Check --base-url; name your own certificate authority with --ca-file.",
     Kind.REDIRECT: "Set --base-url to the address it redirects to, if you trust it.",
     Kind.UNPARSABLE: "Check --base-url: most end in /v1. The pages are in the results; --redo all sends again.",

@@ -8,11 +8,11 @@ on the length of its answers.
 """
 
 import math
-from collections import deque
 
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.core.snapshot import Cause
 from llmbatch.pacing.latency_baseline import LatencyBaseline
+from llmbatch.pacing.latency_guard import LatencyGuard
 
 __all__ = ["CUT", "DOUBLING", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 
@@ -54,9 +54,6 @@ USED = 0.8
 GUARD_CUT = 0.85
 GUARD_HOLD, GUARD_BACK_OFF = 1.8, 2.5
 """How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
-SAMPLES = 64
-DRIFT = 1.0005
-"""The best latency grows by this factor with every look, so that one lucky minute does not count for ever."""
 
 
 class ConcurrencyLimit:
@@ -122,9 +119,7 @@ class ConcurrencyLimit:
         self._unit = 1.0
         """Seconds that growth counts in."""
         self._last_guard = -math.inf
-        self._best: float | None = None
-        self._recent: deque[float] = deque(maxlen=SAMPLES)
-        self._seen = 0
+        self._guard = LatencyGuard()
         self._held = False
         self.tolerant = False
         """Whether refusals are usual, whatever the load: they cost no pause, and growth need not wait for proof."""
@@ -377,17 +372,9 @@ class ConcurrencyLimit:
 
     def _watch_latency(self, now: float, normalised: float) -> None:
         """Keep the limit, or lower it a little, when answers take much longer than at best."""
-        self._recent.append(normalised)
-        self._seen += 1
-        if self._seen % 8 or len(self._recent) < SAMPLES // 2:
+        slower = self._guard.slowdown(normalised)
+        if slower is None:
             return
-        ordered = sorted(self._recent)
-        usual = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2  # the median
-        if self._best is None or usual < self._best:
-            self._best = usual
-        else:
-            self._best *= DRIFT
-        slower = usual / self._best if self._best > 0 else 1.0
         self._held = slower > GUARD_HOLD
         if self._held:
             self._slow_start = False

@@ -77,7 +77,9 @@ class RateEstimator:
             return None
         self._last = self._first = None
         self.repeated = 0
-        return (count - before) * MINUTE / (then - since)
+        # A limit per minute admits as much again as in the last one, of which the first refusal may have ended a burst.
+        minute = self._mark_since(then - MINUTE)
+        return max((count - before) * MINUTE / (then - since), float(count - minute[1]))
 
     def reopened(self, now: float) -> float | None:
         """Return the rate per minute over the cycle of sending and being refused that a probe has just ended."""

@@ -60,3 +60,16 @@ def test_a_window_of_a_minute_that_is_used_up_early_has_what_it_admitted() -> No
 
 def test_an_even_pace_has_the_rate_of_the_cycle() -> None:
     assert cycle([(10.0, 54.0)], 6.0) == pytest.approx(9 * 60, rel=0.05)
+
+
+def test_a_limit_per_minute_is_not_measured_by_the_pause_after_its_burst_alone() -> None:
+    estimator = RateEstimator()
+    estimator.mark(0.0, 0)
+    found = list[float | None]()
+    for probe in range(60):  # 120 leave within two seconds, and then one probe a second
+        now, admitted = 2.0 + probe, 120 + probe // 4
+        estimator.mark(now, admitted)
+        found.append(estimator.refused(now, sent=admitted + probe + 1, refusals=probe + 1))
+
+    rates = [rate for rate in found if rate is not None]
+    assert rates and min(rates) >= 100.0

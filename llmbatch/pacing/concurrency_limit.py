@@ -47,8 +47,11 @@ FIRST, LEAST, MOST = 20, 10, 40
 refusal at about the same limit confirms it, and doubles them; one elsewhere shows that it moves, and halves them."""
 ALIKE = 1.25
 """Limits that differ by no more than this factor are about the same."""
+SOON = 2.0
+"""The unit of time of growth after a cut is a round trip, but no more than so many seconds: a refusal comes long before
+a slow answer."""
 DEAR = 30.0
-"""The unit of time of growth beyond a limit that was refused: so many times the pause that a refusal costs."""
+"""Beyond a limit that was refused it is so many times the pause that a refusal costs, if that is longer."""
 USED = 0.8
 """The share of the limit that must have been in flight for a success to prove that more would do."""
 GUARD_CUT = 0.85
@@ -106,6 +109,8 @@ class ConcurrencyLimit:
         self._slow_start = True
         self._plateau: float | None = None
         """The limit at the last cut: cubic growth rests there."""
+        self.admitted = 0
+        """The most that were in flight at a cut, but for the first one, which may have ended a burst."""
         self._from = START
         self._since = 0.0
         self._round_trip = 0.0
@@ -211,8 +216,10 @@ class ConcurrencyLimit:
         self._move(max(1.0, self._plateau * CUT))
         self._answers = self._beyond = 0
         self._from, self._since, self._last_cut = self._limit, now, now
-        self._unit = max(self._round_trip, DEAR * pause)
+        self._unit = max(min(self._round_trip, SOON), DEAR * pause)
         self.why = "cut after a refusal"
+        if before is not None:
+            self.admitted = max(self.admitted, in_flight)
 
     def departed(self, now: float) -> None:
         """Note the first departure: the canary's."""
@@ -328,10 +335,10 @@ class ConcurrencyLimit:
             grown = self._limit + 1.0 / self._limit
             self.why = "growing slowly"
         else:
-            # Back to the limit that was not refused in a few round trips; beyond it, more slowly after longer pauses.
-            elapsed = now - self._since
-            knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * self._round_trip
-            unit = self._round_trip if elapsed < knee or self.tolerant else self._unit
+            # Back to the limit that was not refused in a few units; beyond it, more slowly after longer pauses.
+            elapsed, quick = now - self._since, min(self._round_trip, SOON)
+            knee = math.cbrt(max(0.0, self._plateau - self._from) / CUBIC) * quick
+            unit = quick if elapsed < knee or self.tolerant else self._unit
             target = self._plateau + CUBIC * ((elapsed - knee) / unit) ** 3 if unit > 0 else self._plateau
             if self._answers < (min(self._proof, self._plateau) if self.tolerant else self._proof):
                 target = min(target, self._plateau)

@@ -1,4 +1,4 @@
-"""The load of a trial: fewer requests in flight, and fewer that leave a second, than before; or twice as many. Pure."""
+"""The load of a trial: fewer requests in flight, and fewer that leave a second, than before; or many more. Pure."""
 
 import math
 
@@ -7,16 +7,17 @@ __all__ = ["LOAD", "TWICE", "LoadTrial"]
 LOAD = 0.85
 """The part of the load that is sent: so much less that a wall refuses next to nothing."""
 TWICE = 2.0
-"""Or so much more that a wall refuses many: a few departures show it."""
+"""Or at least so many times the load, so that a wall refuses many: a few departures show it."""
 
 
 class LoadTrial:
-    """The bounds of one trial. `load` is what was in flight, `rate` what left a second; 0 where that is unknown."""
+    """The bounds of one trial, which sends so many times the load. `load` is what was in flight, `rate` what left a second,
+    0 where that is unknown.
+    """
 
-    def __init__(self, load: int, rate: float, *, raises: bool = False) -> None:
+    def __init__(self, load: int, rate: float, *, times: float = LOAD) -> None:
         self.load = load
-        self.raises = raises
-        times = TWICE if raises else LOAD
+        self.raises = times > 1.0
         self.most = max(1, round(times * load))
         """How many requests may be in flight."""
         self._gap = 1.0 / (times * rate) if rate else 0.0

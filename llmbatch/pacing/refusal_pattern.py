@@ -6,9 +6,9 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 
 - Seven refused in a row, or seven more than passed among the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
-- Refusals that may be either: a TRIAL. The load is lowered by a sixth, or doubled where it is low or grows anyway. A
-  wall refuses less of less, and half of twice as much; scattered refusals keep their share. The one that is twenty
-  times as likely ends the trial.
+- Refusals that may be either: a TRIAL. The load is lowered by a sixth, or raised where it is low or grows anyway: to
+  twice as much, or to what was admitted before. A wall refuses less of less, and all that is above it; scattered
+  refusals keep their share. The one that is twenty times as likely ends the trial.
 - A single refusal after a WALL that neither fixed slots nor a fixed rate explain (see `departures`): SCATTERED.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows, and each time it takes twice as many.
@@ -56,7 +56,7 @@ few at half the load; each soon after the last one or at a low load; and what so
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
 LOW, SUNK = 0.7, 0.5
-"""Parts of what was in flight when a wall was found: at the first one a trial doubles the load, since lowering it would
+"""Parts of what was in flight when a wall was found: at the first one a trial raises the load, since lowering it would
 show little; at the second one a wall does not refuse a quarter."""
 ALONE = 1
 """So many in flight are the least."""
@@ -80,6 +80,8 @@ class RefusalPattern:
         """Whether the last refusal was one by itself: what left just before and after it was not refused."""
         self.raises = False
         """Whether the last trial is one with more load, and not with less."""
+        self.times = TWICE
+        """How many times the load a trial with more load sends."""
         self.bounded = False
         """Whether the last trial showed that more load than its lower one is refused, beside the usual share."""
         self.due: float = math.inf
@@ -161,9 +163,10 @@ class RefusalPattern:
             if odds >= SURE or (self.raises and odds <= -self._sure_of_less):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
-            if self._is_contradicted(departure, sent):
+            if self._is_contradicted(departure, sent, level):
                 self.raises = False
-                self._scatter(sent, self._recent(sent))
+                count, of = self._recent(sent)
+                self._scatter(sent, (min(count, of // 2), of))
             elif self._is_doubtful(departure, sent, level):
                 self._patience *= 2
                 self._start(sent, in_flight, self._recent(sent), raises=level <= LOW)
@@ -226,7 +229,7 @@ class RefusalPattern:
         refused, passed = self._prior()
         before = refused / (refused + passed)
         if self.raises:
-            share = 1.0 - (1.0 - before) / TWICE
+            share = 1.0 - (1.0 - before) / self.times
             return count * math.log(before / share) + (of - count) * math.log((1.0 - before) / (1.0 - share))
         same = _log_beta(refused + count, passed + of - count) - _log_beta(refused, passed)
         share = max(STRAY, min(count / of, max(before * before, 1.0 - (1.0 - before) / LOAD)))
@@ -251,12 +254,15 @@ class RefusalPattern:
             total = total + 1 if departure in those else max(0, total - 1)
         return total >= ROW_OF_WALL
 
-    def _is_contradicted(self, departure: int, sent: int) -> bool:
-        """Tell whether a single refusal shows that there is no wall, while less than half is refused."""
+    def _is_contradicted(self, departure: int, sent: int, level: float) -> bool:
+        """Tell whether a single refusal shows that there is no wall.
+
+        Not while half is refused, unless little is sent by now: a time in which hardly any was admitted may be over.
+        """
         if not self.is_single or departure < self._begin or self._blind:
             return False
         count, of = self._recent(sent)
-        return 2 * count < of and self.departures.contradict_limit(departure, sent - max(self._lags))
+        return (2 * count < of or level <= SUNK) and self.departures.contradict_limit(departure, sent - max(self._lags))
 
     def _is_doubtful(self, departure: int, sent: int, level: float) -> bool:
         """Tell whether there is doubt about the wall after this refusal. Of those that left together one counts."""

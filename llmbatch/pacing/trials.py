@@ -1,7 +1,7 @@
 """Begins and ends the trials of a route, and changes its limits for them. Pure."""
 
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
-from llmbatch.pacing.load_trial import LoadTrial
+from llmbatch.pacing.load_trial import LOAD, TWICE, LoadTrial
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.pacing.wall import Wall
@@ -30,7 +30,8 @@ class Trials:
     def begin(self, now: float, in_flight: int, admitted: int) -> None:
         """Send less or more for a while, to see whether the share of refusals changes with the load.
 
-        Less is less than is in flight and than the rate at which requests left. No trial is needed after a wall that
+        Less is less than is in flight and than the rate at which requests left. More is what was in flight at an
+        earlier wall, if that is far more, since a few departures then show as much as many a little above. No trial is needed after a wall that
         was contradicted: the load goes back to what was refused last, and grows from there.
         """
         if self._pattern.pattern is Pattern.SCATTERED:
@@ -43,6 +44,8 @@ class Trials:
             load = max(1, min(self._limit.now, in_flight))
             rate = load / round_trip if round_trip else 0.0
             self._rate_before = requests.rate if requests.guessed else None
+            times = TWICE if requests.guessed else max(TWICE, FORMER * self._limit.admitted / load)
+            self._pattern.times = times
             requests.forget()
         else:
             if not requests.binds:
@@ -50,8 +53,9 @@ class Trials:
                 load = max(load, self._limit.plateau, int(FORMER * self._wall.load))
             if round_trip:
                 rate = max(rate, MEASURED * load / round_trip)
+            times = LOAD
         self._wall.load = load
-        self.current = LoadTrial(load, rate, raises=raises)
+        self.current = LoadTrial(load, rate, times=times)
         self._limit.resume(self.current.most)
 
     def end(self, now: float) -> None:

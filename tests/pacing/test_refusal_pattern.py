@@ -270,3 +270,30 @@ def test_a_wall_is_none_if_it_refuses_less_than_it_admitted_at_a_smaller_rate_to
 
 def test_a_wall_stands_that_refuses_less_than_it_admitted_before_its_first_refusal() -> None:
     assert walled_by({*WALL, 90}, 80).pattern is Pattern.WALL
+
+
+@pytest.mark.parametrize(("level", "found"), [(1.0, Pattern.WALL), (0.1, Pattern.SCATTERED)])
+def test_a_wall_found_in_a_spell_of_refusals_is_contradicted_by_what_was_admitted_before_it(
+    level: float, found: Pattern
+) -> None:
+    pattern, sent, now = RefusalPattern(), 0, 0.0
+
+    def leave(count: int, load: int, gap: float) -> None:
+        nonlocal sent, now
+        for _ in range(count):
+            now += gap
+            pattern.departures.departed(now, load)
+            sent += 1
+
+    for _ in range(2):  # with many in flight one in forty is refused
+        leave(40, 40, 0.02)
+        pattern.refused(sent - 1, sent, 40, growing=True, early=True)
+    for _ in range(20):
+        leave(1, 10, 0.3)
+        pattern.refused(sent - 1, sent, 10)
+    assert pattern.pattern is Pattern.WALL
+    for _ in range(2):
+        leave(6, 2, 1.0)
+        pattern.refused(sent - 1, sent, 2, level=level)
+
+    assert pattern.pattern is found

@@ -249,7 +249,24 @@ class Gradual:
         return self._service.attempt(now, request)
 
 
+class Spells:
+    """Refuses a third of all requests for twelve of 43 seconds, and then nearly all for six, however many there are."""
+
+    def __init__(self, latency: float, seed: int) -> None:
+        self._service, self._random = Service(latency=log_normal(latency, 0.5), seed=seed), random.Random(seed + 1)
+        self._begins = self._random.uniform(0.0, 43.0)
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        at = (now + self._begins) % 43.0
+        if self._random.random() < (0.0 if at < 25.0 else 0.35 if at < 37.0 else 0.85):
+            return self._random.uniform(0.1, 0.8), error(529)
+        return self._service.attempt(now, request)
+
+
 SLOWER = {
+    "refusals in spells, of a third and of nearly all": Kind(
+        800, lambda seed, stretch: Spells(4.0 * stretch, seed), (64, 128, 256)
+    ),
     "a hundred of 5 s": plain(100, 5.0, best=(96, 128)),
     "five hundred of 0.33 s": plain(500, 0.33, best=(256,)),
     "sixty of 0.4 s": plain(60, 0.4, best=(64,)),

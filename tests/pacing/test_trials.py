@@ -1,0 +1,40 @@
+"""How much a trial sends."""
+
+import pytest
+
+from llmbatch.pacing.circuit_breaker import CircuitBreaker
+from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
+from llmbatch.pacing.token_bucket import TokenBucket
+from llmbatch.pacing.trials import Trials
+from llmbatch.pacing.wall import Wall
+
+
+def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = None) -> int:
+    """Cut a limit with so many in flight, one after the other; return what a trial with more load may send then."""
+    limit, requests, now = ConcurrencyLimit(256, adaptive=True, start=100.0), TokenBucket(), 1.0
+    for _ in range(2):
+        limit.succeeded(now, 1.0, 1, 1, 1)
+    for others in in_flight_at_cuts:
+        limit.refused(now := now + 10.0, 0.1, others)
+    if rate is not None:
+        requests.guess(rate, now)
+    pattern = RefusalPattern()
+    pattern.pattern, pattern.raises = Pattern.TRIAL, True
+    trials = Trials(limit, requests, Wall(limit, requests, CircuitBreaker(active=True)), pattern)
+    trials.begin(now, in_flight, 100)
+    assert trials.current is not None and trials.current.most == pytest.approx(pattern.times * in_flight, abs=0.5)
+    return trials.current.most
+
+
+def test_it_sends_what_was_admitted_at_an_earlier_wall_where_that_is_far_more() -> None:
+    assert trial([100, 40, 20, 5], 2) == 30
+    assert trial([100, 6, 5], 4) == 8
+
+
+def test_what_a_first_burst_had_in_flight_does_not_count() -> None:
+    assert trial([100], 2) == 4
+
+
+def test_it_sends_twice_as_much_where_a_rate_was_learned() -> None:
+    assert trial([100, 40, 20, 5], 2, rate=300.0) == 4

@@ -11,8 +11,9 @@ TWICE = 2.0
 
 
 class LoadTrial:
-    """The bounds of one trial, which sends so many times the load. `load` is what was in flight, `rate` what left a second,
-    0 where that is unknown.
+    """The bounds of one trial, which sends so many times the load.
+
+    `load` is what was in flight, `rate` what left a second; 0 where that is unknown.
     """
 
     def __init__(self, load: int, rate: float, *, times: float = LOAD) -> None:

@@ -30,9 +30,9 @@ class Trials:
     def begin(self, now: float, in_flight: int, admitted: int) -> None:
         """Send less or more for a while, to see whether the share of refusals changes with the load.
 
-        Less is less than is in flight and than the rate at which requests left. More is what was in flight at an
-        earlier wall, if that is far more, since a few departures then show as much as many a little above. No trial is needed after a wall that
-        was contradicted: the load goes back to what was refused last, and grows from there.
+        Less is less than is in flight and than the rate at which requests left. More is twice as much, or what was in
+        flight at an earlier wall: the more is sent, the fewer departures tell. No trial is needed after a wall that was
+        contradicted: the load goes back to what was refused last, and grows from there.
         """
         if self._pattern.pattern is Pattern.SCATTERED:
             self._limit.resume(self._limit.plateau)

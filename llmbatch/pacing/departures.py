@@ -43,15 +43,19 @@ class Departures:
         """
         first = self._count - len(self._last)
         refused = sorted({number for number in self._refused if first <= number <= departure})
-        if not first <= departure < self._count or not self._contradict_slots(departure, known, set(refused), first):
+        if not self.contradict_slots(departure, known, MANY):
             return False
         # When each of them left, and how many had been admitted by then.
         return _contradict_rate([(self._last[number - first][0], number - rank) for rank, number in enumerate(refused)])
 
-    def _contradict_slots(self, departure: int, known: int, refused: Collection[int], first: int) -> bool:
+    def contradict_slots(self, departure: int, known: int, many: int) -> bool:
+        """Tell whether so many earlier ones were admitted at a clearly larger load."""
+        first, refused = self._count - len(self._last), set(self._refused)
+        if not first <= departure < self._count:
+            return False
         load = LARGER * self._last[departure - first][1] + 1
         earlier = itertools.islice(self._last, max(0, min(departure, known) - first))
-        return sum(its >= load and number not in refused for number, (_, its) in enumerate(earlier, first)) >= MANY
+        return sum(its >= load and number not in refused for number, (_, its) in enumerate(earlier, first)) >= many
 
 
 def _contradict_rate(refusals: list[tuple[float, int]]) -> bool:

@@ -390,9 +390,9 @@ class Gate:
         return max(0.0, self.breaker.closed_until - before)
 
     def _learn(self, fault: Fault, now: float) -> None:
-        rate_limited = fault.kind is Kind.RATE_LIMITED
+        limited = fault.kind is Kind.RATE_LIMITED and (self.limit.adaptive or self.refusal_pattern.no_slots(self.sent))
         asked = (fault.wait or 0.0) - LONG_TRIPS * self.limit.round_trip
-        self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, asked, rate_limited=rate_limited)
+        self.wall.refused(now, self.sent, self.refusals, self.in_flight - 1, asked, rate_limited=limited)
 
 
 def _is_lost(fault: Fault) -> bool:

@@ -53,6 +53,8 @@ LAGS = 16
 DOUBTS, FEW, OFTEN = 4, 8, 40
 """A trial doubts a wall after this many single refusals, and the next one after twice as many, but after no more than a
 few at half the load; each soon after the last one or at a low load; and what soon is, in departures."""
+FEW_MORE = 2
+"""So many admitted at more load show that a refusal is for a rate, where only that is left."""
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
 LOW, SUNK = 0.7, 0.5
@@ -182,6 +184,10 @@ class RefusalPattern:
     def exceeds_share(self, sent: int, in_flight: int) -> bool:
         """Tell whether the last refusal asks for less load, since more are refused than the usual share."""
         return self._usual.exceeded(self._refused[-1], sent, in_flight) is not None
+
+    def no_slots(self, sent: int) -> bool:
+        """Tell whether slots do not explain the last refusal, since others were admitted at more load."""
+        return self.departures.contradict_slots(self._refused[-1], sent - max(self._lags), FEW_MORE)
 
     def closed(self, departure: int, sent: int, in_flight: int) -> None:
         """Note that the route pauses after the refusal of a departure, and then sends less."""

@@ -87,9 +87,11 @@ class Wall:
         """
         self._rate_limited = rate_limited
         limit = self._limit
-        if not limit.adaptive:
-            return
         alone = self._breaker.refusals_in_row > 1
+        if not limit.adaptive:
+            if rate_limited:
+                self._learn_rate(now, sent, refusals, others, alone=alone)
+            return
         if not alone:
             self._crowd, self._before, self._started = others, limit.now, limit.starting
         paced = self._requests.guessed and others < limit.now - 1
@@ -108,7 +110,7 @@ class Wall:
 
         The first pause shows no rate: it may be an outage, or the end of a window that had begun before the run.
         """
-        rate = self.rate.reopened(now) if self._rate_limited else None
+        rate = self.rate.reopened(now) if self._rate_limited and self._limit.adaptive else None
         if rate is not None and not self._paused:
             self._paused = True
         else:
@@ -128,7 +130,7 @@ class Wall:
             breaker.probe_no_later_than(self.rate.window_ends(), now)
 
     def _keep_to(self, rate: float | None, now: float, *, lowered: bool = False) -> None:
-        if rate is not None and self._limit.adaptive:
+        if rate is not None:
             self._paced_at = now
             self._requests.guess(rate, now, lowered=lowered)
             self._limit.at_least(in_flight_for(self._requests.rate, self._limit.round_trip))

@@ -186,6 +186,22 @@ def test_a_small_bucket_that_nobody_announced_is_found_with_few_refusals() -> No
     assert median(shares) <= 0.05
 
 
+@pytest.mark.parametrize(("fixed", "rpm", "burst"), [(5, 60, 5), (16, 300, 10), (64, 600, 600)])
+def test_a_fixed_number_learns_a_rate_that_nobody_announced(fixed: int, rpm: int, burst: int) -> None:
+    shares, records = [], 4 * rpm + burst
+    for seed in SEEDS:
+        service = Service(BurstBucket(rpm, burst), latency=log_normal(1.67, 0.3), seed=seed)
+        assert seconds(records, service, fixed=fixed, seed=seed) <= 1.15 * 4 * 60.0
+        shares.append(service.refused_share)
+    assert median(shares) <= 0.1
+
+
+def test_slots_that_a_fixed_number_exceeds_show_no_rate() -> None:
+    for seed in SEEDS:
+        service = Service(Concurrency(4), latency=log_normal(2.0, 0.3), seed=seed)
+        assert seconds(150, service, fixed=8, seed=seed) <= 1.45 * 150 * 2.0 * 1.046 / 4
+
+
 @pytest.mark.parametrize(("slots", "latency"), [(40, 0.5), (40, 1.5), (100, 2.0)])
 def test_slots_are_filled_where_one_request_in_twenty_is_refused_as_well(slots: int, latency: float) -> None:
     took = []

@@ -26,6 +26,8 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the paths of sockets are limited
+    # Ray writes the address of a cluster into its usual folder, which it does not make where another one is named.
+    Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray").mkdir(exist_ok=True)
     started = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": str(folder)}
     )

@@ -116,11 +116,14 @@ class Retries:
         return step
 
     def _has_no_server_yet(self, queue: RouteQueue, request: Request, fault: Fault, now: float) -> bool:
-        """Tell whether a gateway says that the server behind it, which is waited for, is not there yet."""
-        if fault.status != 502 or not self._patience.wait_ready or self._fail_fast.has_succeeded(queue.route):
+        """Tell whether a gateway says that the server behind it, which is waited for, is not there yet.
+
+        Not where no request may ever be billed twice: that is not proved.
+        """
+        if self._hold or fault.status != 502 or self._fail_fast.has_succeeded(queue.route):
             return False
         since, took = queue.gate.outage_since, request.jobs[0].attempts.latency
-        return took < SOON and (since is None or now - since < self._patience.wait_ready)
+        return took < SOON and now - (now if since is None else since) < self._patience.wait_ready
 
     def _after_no_capacity(self, job: Job, fault: Fault, now: float) -> NextStep:
         """Let a job wait by itself until its service tier has room: the others are no reason to slow down."""

@@ -16,6 +16,7 @@ from llmbatch.core.usage import Usage
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import LARGEST, api_error, beginning
+from llmbatch.dialects.response_headers import quoted_headers
 
 __all__ = [
     "Fold",
@@ -60,6 +61,8 @@ def parsed(reply: Reply, fold: Fold, *, keep_body: bool = False) -> Any | Fault:
     """Return the parsed body, for a stream the body it would have had without streaming; or the fault."""
     if not 200 <= reply.status < 300:
         error, shown = api_error(reply)
+        for name, value in quoted_headers(shown).items():
+            reply.headers.setdefault(name, value)
         fault = classify(error, reply.headers)
         return replace(fault, answer=shown) if keep_body else fault
     body = reply.body

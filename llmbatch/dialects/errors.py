@@ -329,8 +329,9 @@ def _find_status(layers: list[dict[str, Any]]) -> int | None:
 def _find_wait(layers: list[dict[str, Any]]) -> float | None:
     """Find a wait that a field of the body asks for, in seconds."""
     for fields in reversed(layers):
+        about = fields.get("metadata")  # OpenRouter's
         for name in ("retry_after", "retryafter", "retry_after_seconds", "resets_in_seconds", "estimated_time"):
-            value = fields.get(name)
+            value = fields.get(name, about.get(name) if isinstance(about, dict) else None)
             if isinstance(value, int | float | str) and not isinstance(value, bool):
                 return duration(str(value))
     return None

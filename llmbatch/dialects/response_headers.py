@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from llmbatch.core.clock import DURATION_PART, duration, positive_number, valid_seconds
 from llmbatch.core.exchange import RateLimits
 
-__all__ = ["rate_limits", "retry_after", "wait_in_text"]
+__all__ = ["quoted_headers", "rate_limits", "retry_after", "wait_in_text"]
 
 _IN_TEXT = re.compile(
     rf"(?:try again|retry|retry after|resets?) (?:in|after) "
@@ -37,19 +38,24 @@ def _names(what: str, *periods: str) -> tuple[_Names, ...]:
 _PARTS = "limit", "remaining", "reset"
 _REQUESTS = _names("requests", "req-minute", "requests-minute", "minute", "requests-day")
 _TOKENS = _names("tokens", "tokens-minute", "tokens-per-minute", "tokens-day", "tokens-per-day")
-_LIMITS = frozenset(names[0] for names in _REQUESTS + _TOKENS)
+_BARE = tuple(f"x-ratelimit-{part}" for part in _PARTS), tuple(f"ratelimit-{part}" for part in _PARTS)
+"""OpenRouter's, GitHub's and Together's names, and those of the early drafts of the IETF, which many gateways use. They
+say nothing of the period, so that only those with a reset are believed: Together's is a second."""
+_LIMITS = frozenset(names[0] for names in (*_REQUESTS, *_TOKENS, *_BARE)) | {"ratelimit"}
+_PARAMETERS = re.compile(r"; *([qrt])=(\d+)", re.ASCII)
 
 _HTTP_DATE = re.compile(r"\w{3,9}, [^,]+")
 """One of several dates in a header."""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read `retry-after-ms`, then `retry-after` as seconds or as an HTTP date; seconds, or None.
+    """Read `retry-after-ms`, also Azure's, then `retry-after` as seconds or as an HTTP date; seconds, or None.
 
     A date is compared with the answer's own `date`, since the local clock may be wrong; without that it is ignored.
     (RFC 9110, 10.2.3.)
     """
-    milliseconds = positive_number(headers.get("retry-after-ms", "").partition(",")[0])
+    text = headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms") or ""
+    milliseconds = positive_number(text.partition(",")[0])
     if milliseconds is not None:
         return valid_seconds(milliseconds / 1000)
     value = headers.get("retry-after", "").strip()
@@ -70,6 +76,16 @@ def wait_in_text(message: str) -> float | None:
     return duration(found[1].lower()) if found else None
 
 
+def quoted_headers(body: Any) -> dict[str, str]:
+    """Return the headers about limits and waits that an error quotes: OpenRouter's `error.metadata.headers`."""
+    for name in "error", "metadata", "headers":
+        body = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return {}
+    headers = {str(name).lower(): str(value) for name, value in body.items()}
+    return {name: value for name, value in headers.items() if name.startswith(("x-ratelimit-", "retry-after"))}
+
+
 def _date(text: str) -> float | None:
     from email.utils import parsedate_to_datetime  # slow to import, and few servers send dates
 
@@ -87,11 +103,14 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     OpenAI and its copies say `x-ratelimit-limit-requests`; Mistral, Cerebras and Kong add or name the period, as in
     `x-ratelimit-limit-req-minute`, and the shortest one sets the pace. Anthropic says
     `anthropic-ratelimit-requests-limit`, whose limit on tokens is the sum of those on input and output; its 429s show
-    which of them binds. A reset is a duration, or a moment, which is compared with the answer's own date.
+    which of them binds. A reset is a duration, or a moment, which is compared with the answer's own date. The IETF's
+    later drafts say `RateLimit: "default";r=50;t=30` and `RateLimit-Policy: "default";q=100;w=60`.
     """
     if _LIMITS.isdisjoint(headers):
         return None
     request_limit, requests_left, requests_reset = _limit(headers, _REQUESTS)
+    if request_limit is None and requests_left is None:
+        request_limit, requests_left, requests_reset = _bare_limit(headers)
     token_limit, tokens_left, tokens_reset = _limit(headers, _TOKENS)
     return RateLimits(request_limit, token_limit, requests_left, tokens_left, requests_reset, tokens_reset)
 
@@ -108,10 +127,21 @@ def _limit(headers: Mapping[str, str], names: tuple[_Names, ...]) -> tuple[float
     return None, None, None
 
 
+def _bare_limit(headers: Mapping[str, str]) -> tuple[float | None, float | None, float | None]:
+    """Read a limit whose names do not say what is counted, nor how long, if there is a reset; of several the first."""
+    found = _limit(headers, tuple(names for names in _BARE if names[0] in headers and names[2] in headers))
+    if found[0] is None and "ratelimit" in headers:
+        policy = headers.get("ratelimit-policy", "").partition(", ")[0]
+        said = dict(_PARAMETERS.findall(f"{policy} {headers['ratelimit'].partition(', ')[0]}"))
+        found = _count(said.get("q"), least=1.0), _count(said.get("r"), least=0.0), _reset(said.get("t"), headers)
+    return found if None not in found else (None, None, None)
+
+
 def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
     """Return the seconds until a reset; None for nonsense, or for more than the longest period of a limit."""
     if text is None:
         return None
+    text = text.partition(", ")[0]  # of a header that came twice
     seconds = duration(text)
     if seconds is None or seconds >= SINCE_1970:
         now, until = _date(headers.get("date", "")), seconds if seconds is not None else _moment(text)
@@ -131,8 +161,8 @@ def _moment(text: str) -> float | None:
 
 
 def _count(text: str | None, *, least: float) -> float | None:
-    try:
-        number = float(text.replace(",", "")) if text is not None else math.nan
+    try:  # what follows is a header that came twice, or its period
+        number = float(re.split(", |;", text)[0].replace(",", "")) if text is not None else math.nan
     except ValueError:
         return None
     return number if least <= number < 1e9 else None

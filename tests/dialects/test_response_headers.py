@@ -7,8 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmbatch.core.clock import duration
-from llmbatch.core.exchange import RateLimits
-from llmbatch.dialects.response_headers import rate_limits, retry_after, wait_in_text
+from llmbatch.core.exchange import RateLimits, Reply
+from llmbatch.core.fault import Fault
+from llmbatch.dialects.answer_reader import AnswerReader
+from llmbatch.dialects.answers import alone
+from llmbatch.dialects.response_headers import quoted_headers, rate_limits, retry_after, wait_in_text
 
 ANTHROPIC = {
     "anthropic-ratelimit-input-tokens-limit": "80000",
@@ -81,6 +84,7 @@ DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
         ({"retry-after": "86400"}, 86400.0),
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "0.5"}, 0.0005),
+        ({"x-ms-retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
         ({"retry-after-ms": "-1", "retry-after": "9"}, 9.0),
@@ -244,3 +248,79 @@ def test_a_reset_is_read_in_every_form_and_nonsense_is_none(text: str, date: str
         limit = "x-ratelimit-limit-requests" if reset.startswith("x") else "anthropic-ratelimit-requests-limit"
         found = rate_limits({limit: "60", reset: text, **headers})
         assert found is not None and found.requests_reset == (pytest.approx(seconds) if seconds else None)
+
+
+NOON = "Fri, 27 Nov 2026 12:00:00 GMT"
+BARE = {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "date": NOON}
+DRAFT = {"ratelimit-policy": '"burst";q=10;w=60, "daily";q=5000;w=86400'}
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (BARE | {"x-ratelimit-reset": "1795780830000"}, (20, 0, 30.0)),  # OpenRouter
+        (BARE | {"x-ratelimit-reset": "1795780830"}, (20, 0, 30.0)),  # GitHub, DigitalOcean
+        (BARE | {"x-ratelimit-reset": "1"}, (20, 0, 1.0)),  # Together
+        (BARE | {"x-ratelimit-limit": "20, 100;w=60", "x-ratelimit-reset": "30, 3600"}, (20, 0, 30.0)),
+        ({"ratelimit-limit": "100", "ratelimit-remaining": "9", "ratelimit-reset": "6"}, (100, 9, 6.0)),  # Kong
+        (DRAFT | {"ratelimit": '"burst";r=8;t=30, "daily";r=4998;t=69076'}, (10, 8, 30.0)),
+        (
+            {"ratelimit": '"api";r=495;t=140', "ratelimit-policy": '"fixed window";"api";q=500;w=300'},  # Hugging Face
+            (500, 495, 140.0),
+        ),
+        (BARE | {"x-ratelimit-reset": "1795780830000", "x-ratelimit-limit-requests": "60"}, (60, None, None)),
+    ],
+)
+def test_names_that_say_no_period_are_read_with_their_reset(
+    headers: dict[str, str], said: tuple[float | None, ...]
+) -> None:
+    found = rate_limits(headers)
+    assert found is not None and (found.requests, found.requests_left, found.requests_reset) == said
+    assert found.tokens is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        BARE,
+        *(
+            BARE | {"x-ratelimit-reset": reset}
+            for reset in ("", "0", "-1", "nan", "1e300", "soon", "1795780830000000", "9" * 400, "1795770000000")
+        ),
+        {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1795780830000"},  # no date
+        BARE | {"x-ratelimit-limit": "-1", "x-ratelimit-reset": "30"},
+        BARE | {"x-ratelimit-limit": "1e999", "x-ratelimit-reset": "30"},
+        BARE | {"x-ratelimit-remaining": "many", "x-ratelimit-reset": "30"},
+        DRAFT,
+        DRAFT | {"ratelimit": '"burst";r=8'},
+        DRAFT | {"ratelimit": '"burst";r=8;t=99999999999999'},
+        {"ratelimit": "limit=100, remaining=50, reset=5"},
+        {"ratelimit": '"burst";r=8;t=30'},
+    ],
+)
+def test_a_limit_of_no_known_period_is_not_believed(headers: dict[str, str]) -> None:
+    assert rate_limits(headers) in (None, RateLimits())
+
+
+def test_what_an_error_quotes_of_its_headers_are_those_about_pace() -> None:
+    quoted = {"X-RateLimit-Reset": 1795780830000, "Retry-After": "7", "x-should-retry": "true", "location": "/"}
+    body = {"error": {"code": 429, "metadata": {"headers": quoted}}}
+    assert quoted_headers(body) == {"x-ratelimit-reset": "1795780830000", "retry-after": "7"}
+    for nonsense in (None, "x", [], {"error": []}, {"error": {"metadata": {"headers": [1]}}}):
+        assert quoted_headers(nonsense) == {}
+
+
+@pytest.mark.parametrize("own", [{}, {"x-ratelimit-limit": "60"}])
+def test_limits_that_stand_in_the_body_of_an_error_count_like_its_headers(own: dict[str, str]) -> None:
+    body = (
+        b'{"error":{"message":"Rate limit exceeded: free-models-per-min.","code":429,"metadata":{"headers":{'
+        b'"X-RateLimit-Limit":"20","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1795780830000"}}}}'
+    )
+    _, limits = AnswerReader().read_reply(alone("chat", False), Reply(429, {"date": NOON, **own}, body))
+    assert limits == RateLimits(requests=60.0 if own else 20.0, requests_left=0.0, requests_reset=30.0)
+
+
+def test_a_wait_in_the_metadata_of_an_error_is_read() -> None:
+    body = b'{"error":{"message":"Provider returned error","code":429,"metadata":{"retry_after_seconds":1.5}}}'
+    (verdict,) = AnswerReader().read(alone("chat", False), Reply(429, {}, body))
+    assert isinstance(verdict, Fault) and verdict.wait == 1.5

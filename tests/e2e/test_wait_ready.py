@@ -2,11 +2,14 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.small_server import serving
 
 from .command import Command, Mock, until
 
@@ -56,3 +59,19 @@ def test_a_model_that_loads_longer_than_it_is_waited_for_is_an_outage(
     done = llmbatch("run", *mock("--wait-ready", "2s", "--max-outage", "3"), stdin=PROMPTS[:3], timeout=60)
     assert done.code == 5 and "--max-outage" in done.stderr
     assert until(lambda: mock.ledger()) and {entry["status"] for entry in mock.ledger()} == {503}
+
+
+def test_no_request_that_a_gateway_answered_with_502_is_sent_again_under_hold(
+    llmbatch: Command, tmp_path: Path
+) -> None:
+    sent: list[str] = []
+
+    def answer(path: str, headers: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        sent.append(body["messages"][-1]["content"])
+        return 502, {"error": {"message": "bad gateway"}}
+
+    with serving(answer) as address:
+        given = ("run", "--base-url", address, "-m", "m", "-o", str(tmp_path / "out.jsonl"), "--in-doubt", "hold")
+        for _ in range(2):
+            llmbatch(*given, "--wait-ready", "2s", stdin=PROMPTS[:20], timeout=60)
+    assert sent and len(sent) == len(set(sent))

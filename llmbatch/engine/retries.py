@@ -98,6 +98,8 @@ class Retries:
                 self._close_gate(step, queue, gate, request, fault, now, ending=ending)
             elif tell_gate and self._is_in_streak(gate, request, fault, now):
                 step.added = gate.set_aside(request, now, self._random)
+                if step.added:
+                    queue.fresh.rotate(1)  # the probe is a far one: records that stand together may share a fault
                 self._wait_or_end(step, queue, gate, fault, now, ending=ending)
             step.wait = self._policy.wait(attempts, fault, self._random)
             if step.wait is None:

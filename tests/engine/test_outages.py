@@ -13,7 +13,7 @@ from llmbatch.core.settings import PatienceSettings
 from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.token_bucket import TokenBucket
-from tests.support.scripted import TIMED_OUT, Attempt, Run, error, job, play
+from tests.support.scripted import TIMED_OUT, Attempt, Run, Script, answer, error, job, play
 from tests.support.services import Outage, Service, log_normal
 
 RESET = Fault(kind=Kind.CONNECTION, message="connection reset by peer", billing=Billing.DOUBTFUL, retry=True)
@@ -81,3 +81,13 @@ def test_a_gateway_whose_server_is_not_there_yet_is_waited_for(fixed: int | None
     assert 60.0 <= ended.took < 90.0 and ended.sink.ok == 0
     slow = run(4, lambda request, number: (5.0, error(502)), fixed=fixed, patience=PatienceSettings(wait_ready=60.0))
     assert slow.dispatch.sent <= 8  # it may have been computed
+
+
+@FIXED
+def test_records_that_fail_and_stand_together_cost_no_outage(fixed: int | None) -> None:
+    def script(bad: range) -> Script:
+        return lambda request, number: (0.1, error(500)) if request.jobs[0].identity.index in bad else (1.0, answer())
+
+    good, some_bad = (run(1000, script(bad), fixed=fixed) for bad in (range(0), range(500, 560)))
+    assert some_bad.sink.ok == 940 and failures(some_bad) == 60
+    assert some_bad.took <= good.took + 8.0, "another record shows soon that the server works"

@@ -57,7 +57,7 @@ class CircuitBreaker:
         """Seconds that the last refusal took."""
         self._began = 0.0
         """When the first refusal in the row came."""
-        self._lost = False
+        self.lost = False
         """Whether the server was not there."""
         self._slowly = False
         """Whether requests follow the probe in a slow start."""
@@ -82,6 +82,11 @@ class CircuitBreaker:
     def is_recovering(self) -> bool:
         """Whether it refuses, or has not answered since the last of several refusals."""
         return self.refusals_in_row > 0 or self._most < math.inf
+
+    @property
+    def outage_since(self) -> float | None:
+        """When the first refusal in the row came; None while none stands."""
+        return self._began if self.refusals_in_row else None
 
     @property
     def is_open(self) -> bool:
@@ -116,7 +121,7 @@ class CircuitBreaker:
         if self.awaits_probe:
             self.awaits_probe = False
             self.probe = request
-            canary = slow_start.CANARY if self._lost and self.walled else 0.0
+            canary = slow_start.CANARY if self.lost and self.walled else 0.0
             self.closed_until = now + max(1.5 * self._took + 0.02, canary)
             if self._slowly or not self._round_trip:
                 self._departures, self._others, self._most = 1.0, in_flight, UNPROVEN
@@ -192,7 +197,7 @@ class CircuitBreaker:
         self.probe = None
         self.awaits_probe = True
         self._refused_at = now
-        self._took, self._lost = took, lost
+        self._took, self.lost = took, lost
         self._slowly = self.refusals_in_row >= STRICT and not quick
         wait = asked or base
         if not self.named_wait or self.refusals_in_row > STRICT + 1:  # a server that names a time is believed at first
@@ -200,6 +205,10 @@ class CircuitBreaker:
         self._asked_until = now + asked
         self.closed_until = now + max(asked, wait)
         return True
+
+    def closed_for(self, now: float) -> float:
+        """Return for how many more seconds no request may leave."""
+        return max(0.0, self.closed_until - now) if self.active else 0.0
 
     def probe_no_later_than(self, moment: float, now: float) -> None:
         """Send the next probe at this moment, unless it is planned for an earlier one; not before the server asked."""
@@ -215,7 +224,7 @@ class CircuitBreaker:
         """Let all requests pass again."""
         self.refusals_in_row = 0
         self.probe = None
-        self.awaits_probe = self._slowly = self._lost = False
+        self.awaits_probe = self._slowly = self.lost = False
         self.closed_until = min(self.closed_until, now)
         self._departures = self._most = math.inf
         self.slowdown = 1.0

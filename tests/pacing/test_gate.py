@@ -352,9 +352,9 @@ def test_a_wall_that_is_contradicted_is_left_without_a_trial_for_the_load_that_w
     traffic.answer(traffic.send(), 1.0)
     gate.limit.refused(traffic.now, 0.0, 10)
     gate.requests.guess(600.0, traffic.now)
-    gate.refusal_pattern.pattern = Pattern.SCATTERED
-    gate.trials.begin(traffic.now, 3, 50)
-    assert gate.trials.current is None and gate.limit.now == gate.limit.plateau == 10
+    gate.policy.pattern.pattern = Pattern.SCATTERED
+    gate.policy.trials.begin(traffic.now, 3, 50)
+    assert gate.policy.trials.current is None and gate.limit.now == gate.limit.plateau == 10
     assert gate.limit.tolerant and not gate.requests.guessed
 
 
@@ -363,18 +363,18 @@ def test_a_learned_rate_comes_back_when_twice_the_load_is_refused() -> None:
     gate = traffic.gate
     traffic.answer(traffic.send(), 1.0)
     for departure in range(9):
-        gate.refusal_pattern.refused(departure, 10)
+        gate.policy.pattern.refused(departure, 10)
     gate.requests.guess(600.0, traffic.now)
-    gate.wall.found(traffic.now, 64, 1)
-    while gate.refusal_pattern.pattern is Pattern.WALL:
+    gate.policy.wall.found(traffic.now, 64, 1)
+    while gate.policy.pattern.pattern is Pattern.WALL:
         for _ in range(2):
             traffic.wait()
             traffic.answer(traffic.send(), 1.0)
         before = gate.requests.rate
         traffic.wait()
         traffic.refuse(traffic.send(), limited())
-    assert gate.refusal_pattern.raises and not gate.requests.guessed
-    while gate.refusal_pattern.pattern is Pattern.TRIAL:
+    assert gate.policy.pattern.raises and not gate.requests.guessed
+    while gate.policy.pattern.pattern is Pattern.TRIAL:
         traffic.wait()
         traffic.refuse(traffic.send(), limited())
     assert 0.8 * before <= gate.requests.rate <= before
@@ -384,8 +384,8 @@ def test_more_refusals_than_usual_lower_the_limit_at_once_without_a_trial() -> N
     traffic = Traffic(adaptive())
     gate = traffic.gate
     for count, in_flight in enumerate((10, 12, 16, 19, 24), 1):
-        gate.refusal_pattern.refused(20 * count, 20 * count + 1, in_flight, growing=True)
-    gate.sent, usual = 101, gate.refusal_pattern.share
+        gate.policy.pattern.refused(20 * count, 20 * count + 1, in_flight, growing=True)
+    gate.sent, usual = 101, gate.policy.pattern.share
     assert usual > 0.0
     traffic.answer(traffic.send(), 1.0)
     gate.limit.resume(40.0)
@@ -394,7 +394,7 @@ def test_more_refusals_than_usual_lower_the_limit_at_once_without_a_trial() -> N
     traffic.now += 5.0
     sent = [request for _ in range(30) for request in (traffic.wait(), traffic.send())[1:]]
     for request in sent[::2]:
-        assert traffic.refuse(request, after=0.01) is None and gate.trials.current is None
+        assert traffic.refuse(request, after=0.01) is None and gate.policy.trials.current is None
     assert 1 < gate.limit.now < before
 
 
@@ -454,7 +454,7 @@ def test_before_any_answer_two_refusals_in_a_row_start_a_search_for_a_rate(
     for number in refused:
         traffic.refuse(sent[number], limited(), after=0.001)
 
-    assert (traffic.gate.search is not None) == searches
+    assert (traffic.gate.policy.search is not None) == searches
 
 
 def test_in_a_storm_no_job_is_singled_out() -> None:

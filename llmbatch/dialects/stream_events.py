@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from llmbatch.codec import json
-from llmbatch.codec.sse import events
+from llmbatch.codec.sse import CutStream, events
 from llmbatch.dialects.embedded_errors import has_error
 
 __all__ = ["DONE", "ERROR", "StreamEvent", "is_empty", "merged_usage", "stream_events"]
@@ -31,7 +31,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
     An error of any shape becomes the field `error` of an event named ERROR, which is the last: a `[DONE]` that follows
     an error does not make the answer complete. `[DONE]` is the last event, too; usage that a server sends after it is
     put before it. A message alone is an error, unless the answer begins after it.
-    Raises ValueError for an event that is not a JSON object.
+    Raises ValueError for an event that is not a JSON object, CutStream for one that the end of the stream cut in two.
     """
     parse = json.event_parser(stream)
     notice: dict[str, Any] | None = None
@@ -51,7 +51,12 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
             if word in _PINGS:
                 continue
             data, done = _without_done(data)
-            values = _glued(name, data)
+            try:
+                values = _glued(name, data)
+            except ValueError:
+                if stream.endswith(data):
+                    raise CutStream("the stream ended in the middle of an event") from None
+                raise
         else:
             if type(value) is dict and name != ERROR and "error" not in value and value.get("object") != ERROR:
                 if value.get("choices") or value.get("delta"):  # most events are such

@@ -142,3 +142,12 @@ def test_a_stream_of_nothing_but_lines_is_no_bomb() -> None:
 def test_lines_may_end_as_they_like(lines: list[bytes]) -> None:
     whole = [list(events(ending.join(lines))) for ending in (b"\n", b"\r", b"\r\n")]
     assert whole[0] == whole[1] == whole[2]
+
+
+def test_a_stream_that_ends_within_an_event_is_a_cut_one_though_the_connection_ended_in_order() -> None:
+    stream = chunk({"content": "a"}, None) + chunk({"content": "b"}, "stop")
+    for end in range(len(stream) - 40, len(stream) - 5):
+        fault = read(stream[:end])
+        assert isinstance(fault, Fault) and fault.billing is Billing.DOUBTFUL and fault.retry
+    broken = read(stream[:-20] + b"\n\n" + DONE)
+    assert isinstance(broken, Fault) and broken.kind is Kind.UNPARSABLE

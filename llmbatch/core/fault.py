@@ -73,7 +73,9 @@ class Scope(Enum):
     """Everything: the key, the credit, the address."""
 
 
-_LOADING = re.compile(r"\b(?:loading|warming up|starting up|not (?:yet )?ready|not (?:yet )?loaded)\b", re.IGNORECASE)
+_LOADING = re.compile(
+    r"\b(?:loading|warming up|starting up|not (?:yet )?ready|not (?:yet )?loaded|unloaded)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,5 +117,9 @@ class Fault:
 
     @property
     def is_loading(self) -> bool:
-        """Whether the server is there but not ready: a 503 that says so, as while an inference server loads a model."""
-        return self.status == 503 and _LOADING.search(f"{self.message} {self.code or ''}".replace("_", " ")) is not None
+        """Whether the server is there but not ready: a 503 that says so, or LM Studio's 400, while it loads a model."""
+        return (
+            self.kind is Kind.OVERLOADED
+            and self.status in (400, 503)
+            and _LOADING.search(f"{self.message} {self.code or ''}".replace("_", " ")) is not None
+        )

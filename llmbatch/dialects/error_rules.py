@@ -166,6 +166,15 @@ RULES: tuple[Rule, ...] = (
         retry=True,
     ),
     Rule(
+        statuses=_of(400),
+        words=words.UNLOADED_WORDS,
+        kind=Kind.OVERLOADED,
+        billing=Billing.THROTTLED,
+        scope=Scope.ROUTE,
+        retry=True,
+    ),
+    Rule(statuses=_of(400), words=words.CRASHED_WORDS, kind=Kind.SERVER_ERROR, billing=Billing.SERVER, retry=True),
+    Rule(
         statuses=_of(503),
         names=words.MODEL_NAMES,
         words=words.NO_CHANNEL_WORDS,

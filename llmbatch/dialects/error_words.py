@@ -14,6 +14,7 @@ from llmbatch.dialects.wordings import Wording
 __all__ = [
     "CONTEXT_NAMES",
     "CONTEXT_WORDS",
+    "CRASHED_WORDS",
     "FIELD_WORDS",
     "FILTER_NAMES",
     "FILTER_WORDS",
@@ -27,6 +28,7 @@ __all__ = [
     "OVERSIZED_WORDS",
     "REFUSAL_NAMES",
     "REFUSAL_WORDS",
+    "UNLOADED_WORDS",
 ]
 
 # Context length.
@@ -191,6 +193,14 @@ MODEL_WORDS = Wording(
     r"模型.{0,40}(?:不存在|未开通)|模型(?:名称|代码).{0,8}(?:错误|无效)|不支持的模型",  # Zhipu, Volcengine
     NO_CHANNEL_WORDS.pattern,
 )
+
+# A model that is there, but not now: LM Studio says so with a 400.
+
+UNLOADED_WORDS = Wording(
+    r"\bmodel (?:(?:was|is|has been) )?(?:currently |still )?(?:unloaded|loading)\b|\bloading model\b",
+    r"\bmodel has not started loading\b",
+)
+CRASHED_WORDS = Wording(r"\bmodel (?:has )?crashed\b|\bfailed to load (?:the )?model\b")
 
 # A 500 about the request itself.
 

@@ -22,6 +22,11 @@ def test_a_server_that_says_that_it_is_loading_is_recognised(body: dict[str, obj
     assert classify(error_in(body, 503), {}).is_loading
 
 
+def test_lm_studio_says_so_with_a_400() -> None:
+    for words in ("Model is loading", "Model was unloaded while the request was still in queue.."):
+        assert classify(error_in({"error": words}, 400), {}).is_loading
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [

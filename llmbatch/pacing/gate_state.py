@@ -11,17 +11,18 @@ def state_of(gate: Gate, name: str, now: float) -> RouteState:
     """Return what keeps a gate from sending more, if it has something to send."""
     breaker, scattered = gate.breaker, gate.policy.pattern.pattern is Pattern.SCATTERED
     state = RouteState(name, gate.in_flight, gate.now, None, share=gate.refusals / gate.sent if scattered else None)
+    for bucket, unit in ((gate.requests, "requests"), (gate.tokens, "tokens")):
+        if bucket.opens(now, 1.0) > max(now, gate.closed_until):
+            return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
     if gate.closed_until > now or breaker.awaits_probe or breaker.probe is not None:
         cause = Cause.OUTAGE if breaker.lost else Cause.WALL
         return state._replace(cause=cause, closed_for=max(0.0, gate.closed_until - now))
     if gate.policy.search is not None and gate.policy.search.opens(gate.in_flight) > now:
         return state._replace(cause=Cause.LEARNED_RATE, rate=60.0 * gate.policy.search.rate, unit="requests")
-    for bucket, unit in ((gate.requests, "requests"), (gate.tokens, "tokens")):
-        if bucket.opens(now, 1.0) > now:
-            return state._replace(cause=bucket.origin, rate=bucket.rate, unit=unit)
     if gate.in_flight < gate.now and not _spread_out(gate, now):
         return state
-    cause = Cause.GROWING if gate.policy.trials.current is not None else gate.limit.cause
+    growing = gate.policy.trials.current is not None or gate.now < gate.limit.now  # back, after a pause
+    cause = Cause.GROWING if growing else gate.limit.cause
     return state._replace(cause=Cause.SCATTERED if cause is Cause.WALL and scattered else cause)
 
 

@@ -20,7 +20,7 @@ from llmbatch.pacing.wall import QUICK, Wall
 
 __all__ = ["Refusal", "RefusalPolicy"]
 
-LONG, LONG_TRIPS, FREE = 10.0, 4.0, 0.5
+LONG, LONG_TRIPS, FREE = 5.0, 2.0, 0.5
 """A wait of more seconds and more round trips is long; the part of what was in flight that must have been answered
 before it is tried whether all have to wait."""
 REFUSAL, LAG = 1.5, 0.02
@@ -105,7 +105,9 @@ class RefusalPolicy:
         self.end_search(refusal.in_flight)
         limit.tolerant = False
         adapts = limit.adaptive and not self._requests.guessed
-        if before is Pattern.WALL and adapts and not common and pattern.is_single and self._breaker.is_open:
+        # What left together with a refusal for the load is refused with it, and a rate refuses what follows as well.
+        alone = pattern.is_single or (fault.kind is not Kind.RATE_LIMITED and request.departure < self._cut_at)
+        if before is Pattern.WALL and adapts and not common and alone and self._breaker.is_open:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             if self._must_cut(refusal):
                 self._learn(refusal)

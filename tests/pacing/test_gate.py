@@ -346,6 +346,51 @@ def test_connections_refused_beyond_slots_lower_the_limit_and_stop_nobody_else()
     assert traffic.gate.outage_since is None
 
 
+def at_a_known_wall() -> tuple[Traffic, list[Request]]:
+    """Fill a gate whose wall is known, after a pause; return what is in flight."""
+    traffic = Traffic(adaptive())
+    gate = traffic.gate
+    traffic.answer(traffic.send(), after=1.0)
+    gate.limit.resume(40.0)
+    gate.limit.refused(traffic.now, 0.0, 40)
+    traffic.now += 5.0
+    for departure in range(9):
+        gate.policy.pattern.refused(departure, 10)
+    gate.sent = 40
+    gate.policy.wall.found(traffic.now, 40, 1)
+    crowd: list[Request] = []
+    while traffic.opens() < math.inf:
+        traffic.wait()
+        crowd.append(traffic.send())
+    assert gate.policy.pattern.pattern is Pattern.WALL and len(crowd) == 36
+    return traffic, crowd
+
+
+def test_what_is_refused_together_for_the_load_costs_no_pause_at_a_known_wall() -> None:
+    traffic, crowd = at_a_known_wall()
+    together, named = crowd[-3:], replace(BUSY, wait=20.0)
+    assert [traffic.refuse(request, named, after=0.01) for request in together] == [None] * 3
+    for request in crowd[:10]:
+        traffic.answer(request, after=0.1)
+    traffic.wait()
+    added = traffic.refuse(traffic.send(), named, after=0.01)
+    assert added is not None and added > 15.0, "less in flight did not help"
+
+
+def test_a_rate_that_refuses_several_together_closes_the_route() -> None:
+    traffic, crowd = at_a_known_wall()
+    found = [traffic.refuse(request, limited(20.0), after=0.01) for request in crowd[-2:]]
+    assert found[0] is None and found[1] is not None and found[1] > 15.0
+
+
+def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round_trips() -> None:
+    traffic, crowd = at_a_known_wall()
+    for request in crowd[-8:]:
+        traffic.refuse(request, limited(20.0), after=0.01)
+    opens = [traffic.opens() for request in crowd[:20] if traffic.answer(request, after=0.05) is None]
+    assert opens[0] > traffic.now + 10.0 and opens[-1] <= traffic.now
+
+
 def test_a_wall_that_is_contradicted_is_left_without_a_trial_for_the_load_that_was_refused_last() -> None:
     traffic = Traffic(adaptive())
     gate = traffic.gate

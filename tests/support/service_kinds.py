@@ -143,6 +143,9 @@ KINDS = {
     "a thousand of 5 s": plain(1000, 5.0, best=(256,)),
     "a thousand of 1 s": plain(1000, 1.0, best=(256,)),
     "50 slots": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=error(503)),
+    "64 slots that name twenty seconds": plain(
+        1500, 6.0, lambda: Concurrency(64), best=(48, 64), refusal=error(503, retry_after="20"), refusal_takes=0.3
+    ),
     "4 slots": plain(150, 2.0, lambda: Concurrency(4), best=(4,)),
     "200 slots": plain(2000, 0.5, lambda: Concurrency(200), best=(192,)),
     "40 slots and 5 % refused at random": unlucky(1500, 0.5, 0.05, (40, 48), lambda: Concurrency(40)),

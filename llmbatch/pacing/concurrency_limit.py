@@ -146,6 +146,11 @@ class ConcurrencyLimit:
         return int(self._plateau or 0.0)
 
     @property
+    def bound(self) -> float:
+        """The most that may be in flight before answers show that more in flight brings more of them."""
+        return self._bound
+
+    @property
     def starting(self) -> bool:
         """Whether it is in slow start still."""
         return self._slow_start and self._limit < self._ceiling

@@ -7,8 +7,8 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 - Seven refused in a row, or seven more than passed among the last requests: a WALL, at once.
 - Few refusals while the load doubles: SCATTERED, since a wall would refuse more and more.
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or raised where it is low or grows anyway: to
-  twice as much, or to what was admitted before. A wall refuses less of less, and all that is above it; scattered
-  refusals keep their share. The one that is twenty times as likely ends the trial.
+  twice as much, or to a crowd. A wall refuses less of less, and all that is above it; scattered refusals keep their
+  share. The one that is twenty times as likely ends the trial.
 - A single refusal after a WALL that neither fixed slots nor a fixed rate explain (see `departures`): SCATTERED.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows, and each time it takes twice as many.
@@ -34,8 +34,6 @@ ROW_OF_WALL = 7
 """A wall shows when so many more were refused than passed: a cumulative sum (CUSUM). So many in a row are one."""
 SURE = math.log(20.0)
 """A trial ends when one explanation is so many times as likely as the other."""
-SURE_OF_LESS = math.log(3.0)
-"""A trial with more load ends sooner when that is refused, if nothing is known yet."""
 LONGEST, FEWEST, ROUND_TRIPS = 240, 20, 5
 """An undecided trial ends after this many departures for each request in flight, within these bounds."""
 PROOF = 2
@@ -102,8 +100,6 @@ class RefusalPattern:
         """How many were refused before the trial, and of how many."""
         self._share_known = False
         """Whether refusals were scattered before the trial."""
-        self._sure_of_less = SURE
-        """How sure a trial with more load must be that it is refused."""
         self._most = 0
         """The most departures that a trial takes."""
         self._blind = False
@@ -162,7 +158,7 @@ class RefusalPattern:
                     self._scatter(sent, recent)
         elif self.pattern is Pattern.TRIAL:
             odds = self._odds(departure + 1)
-            if odds >= SURE or (self.raises and odds <= -self._sure_of_less):
+            if odds >= SURE or (self.raises and odds <= -SURE):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
             if self._is_contradicted(departure, sent, level):
@@ -209,9 +205,7 @@ class RefusalPattern:
         count, of = self._among(self._begin, end), end - self._begin
         odds = self._odds(end)
         bearable = self.raises or count <= LARGEST * of
-        if of < self._most and (
-            -(SURE_OF_LESS if self.raises else SURE) < odds < SURE or (of < FEWEST and not bearable)
-        ):
+        if of < self._most and (-SURE < odds < SURE or (of < FEWEST and not bearable)):
             self.due = sent + 5
         elif self.raises and odds > 0:
             self._scatter(sent, (self._before[0] + count, self._before[1] + of))
@@ -285,7 +279,6 @@ class RefusalPattern:
     def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:
         """Begin a trial with the next departure."""
         self._share_known = self.pattern is Pattern.SCATTERED
-        self._sure_of_less = SURE_OF_LESS if raises and self.pattern is Pattern.UNKNOWN else SURE
         self.pattern = Pattern.TRIAL
         self.raises = raises
         self._before = before

@@ -10,6 +10,9 @@ __all__ = ["Trials"]
 
 MEASURED = 0.8
 """The part of what is in flight, for each round trip, that leaves at least."""
+CROWD = 24.0
+"""So many a trial with more load has in flight at least, where growth risks as many. The more are sent, the fewer
+departures tell: slots refuse nearly all of them, scattered refusals come as seldom as before."""
 FORMER = 0.75
 """The part of what was in flight at the wall that is tried at least."""
 
@@ -30,9 +33,9 @@ class Trials:
     def begin(self, now: float, in_flight: int, admitted: int) -> None:
         """Send less or more for a while, to see whether the share of refusals changes with the load.
 
-        Less is less than is in flight and than the rate at which requests left. More is twice as much, or what was in
-        flight at an earlier wall: the more is sent, the fewer departures tell. No trial is needed after a wall that was
-        contradicted: the load goes back to what was refused last, and grows from there.
+        Less is less than is in flight and than the rate at which requests left. More is twice as much, or a crowd. No
+        trial is needed after a wall that was contradicted: the load goes back to what was refused last, and grows from
+        there.
         """
         if self._pattern.pattern is Pattern.SCATTERED:
             self._limit.resume(self._limit.plateau)
@@ -44,7 +47,7 @@ class Trials:
             load = max(1, min(self._limit.now, in_flight))
             rate = load / round_trip if round_trip else 0.0
             self._rate_before = requests.rate if requests.guessed else None
-            times = TWICE if requests.guessed else max(TWICE, FORMER * self._limit.admitted / load)
+            times = TWICE if requests.guessed else max(TWICE, min(CROWD, self._limit.bound) / load)
             self._pattern.times = times
             requests.forget()
         else:

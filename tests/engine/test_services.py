@@ -142,6 +142,13 @@ def test_a_wall_that_is_none_costs_seconds_whatever_the_seed(share: float) -> No
         assert seconds(1500, service, fixed=None, seed=seed) <= 60.0
 
 
+@pytest.mark.parametrize("seed", [44, 67])  # the first requests that are refused look like a wall
+@pytest.mark.parametrize("latency", [1.5, 5.0])
+def test_where_one_in_five_is_refused_no_run_stays_at_a_few_in_flight(latency: float, seed: int) -> None:
+    service = Scattered(Service(latency=log_normal(latency, 0.3), seed=seed), 0.2, 429, "1", seed)
+    assert seconds(1500, service, fixed=None, seed=seed) <= 20.0 * latency
+
+
 @pytest.mark.parametrize("retry_after", ["1", None])
 def test_instant_records_that_one_in_six_refuses_are_done_in_seconds(retry_after: str | None) -> None:
     took = []

@@ -161,6 +161,14 @@ def test_refusals_that_keep_their_share_at_twice_the_load_are_scattered() -> Non
     assert found.count(Pattern.SCATTERED) >= 0.6 * len(found)
 
 
+def test_two_refusals_of_more_load_are_too_few_for_a_wall() -> None:
+    pattern = RefusalPattern()
+    for departure in (2, 5):
+        pattern.refused(departure, departure + 1, 6, growing=True)
+    found = [pattern.refused(departure, departure + 1, 8, growing=True) for departure in range(6, 10)]
+    assert found == [Pattern.TRIAL] * 3 + [Pattern.WALL]
+
+
 def test_a_wall_that_refuses_most_of_twice_the_load_stands() -> None:
     found = [doubled(0.7, seed) for seed in range(40)]
     assert found.count(Pattern.WALL) >= 0.8 * len(found)

@@ -3,16 +3,17 @@
 import pytest
 
 from llmbatch.pacing.circuit_breaker import CircuitBreaker
-from llmbatch.pacing.concurrency_limit import ConcurrencyLimit
+from llmbatch.pacing.concurrency_limit import SILENT, ConcurrencyLimit
 from llmbatch.pacing.refusal_pattern import Pattern, RefusalPattern
 from llmbatch.pacing.token_bucket import TokenBucket
 from llmbatch.pacing.trials import Trials
 from llmbatch.pacing.wall import Wall
 
 
-def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = None) -> int:
+def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = None, silent: int = SILENT) -> int:
     """Cut a limit with so many in flight, one after the other; return what a trial with more load may send then."""
-    limit, requests, now = ConcurrencyLimit(256, adaptive=True, start=100.0), TokenBucket(), 1.0
+    limit = ConcurrencyLimit(256, adaptive=True, silent=silent, start=100.0)
+    requests, now = TokenBucket(), 1.0
     for _ in range(2):
         limit.succeeded(now, 1.0, 1, 1, 1)
     for others in in_flight_at_cuts:
@@ -27,13 +28,16 @@ def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = 
     return trials.current.most
 
 
-def test_it_sends_what_was_admitted_at_an_earlier_wall_where_that_is_far_more() -> None:
-    assert trial([100, 40, 20, 5], 2) == 30
-    assert trial([100, 6, 5], 4) == 8
+def test_it_sends_a_crowd_where_little_is_in_flight() -> None:
+    assert trial([100, 5], 2) == trial([100, 40, 20, 5], 5) == 24
 
 
-def test_what_a_first_burst_had_in_flight_does_not_count() -> None:
-    assert trial([100], 2) == 4
+def test_it_sends_no_larger_crowd_than_growth_risks() -> None:
+    assert trial([100, 5], 2, silent=8) == 8
+
+
+def test_it_sends_twice_as_much_where_more_than_half_a_crowd_is_in_flight() -> None:
+    assert trial([100], 30) == 60
 
 
 def test_it_sends_twice_as_much_where_a_rate_was_learned() -> None:

@@ -41,5 +41,6 @@ class Attempts:
     """The provider's batch that serves the job; empty while that is not made yet."""
     no_capacity: tuple[int, float] | None = None
     """How often its service tier had no room, and when that was so first, by the run's clock."""
-    refused: tuple[int, int, int] | None = None
-    """How often it was refused for pace, and the gate's counts of answers and refusals before the first time."""
+    refused: tuple[int, int, int, int] | None = None
+    """How often it was refused for pace, the gate's counts of answers and refusals before the first time, and that of
+    answers at the last one."""

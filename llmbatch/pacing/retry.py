@@ -25,13 +25,14 @@ def backoff(attempt: int, base: float, random: Random) -> float:
 def singled_out(attempts: Attempts, answers: int, refusals: int) -> int:
     """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0.
 
-    `answers` and `refusals` are those of its gate so far.
+    `answers` and `refusals` are those of its gate so far. Without an answer since the last refusal there is no
+    other job to compare with: any limit refuses the last job of a run alone.
     """
-    times, answers_before, refusals_before = attempts.refused or (0, answers, refusals)
+    times, answers_before, refusals_before, answers_last = attempts.refused or (0, answers, refusals, -1)
     times += 1
-    attempts.refused = times, answers_before, refusals_before
+    attempts.refused = times, answers_before, refusals_before, answers
     others = refusals - refusals_before - times + 1
-    return times if answers - answers_before >= max(times, 4 * others) else 0
+    return times if answers > answers_last and answers - answers_before >= max(times, 4 * others) else 0
 
 
 class RetryPolicy(NamedTuple):

@@ -478,6 +478,15 @@ def test_a_job_that_is_refused_again_and_again_while_others_are_not_is_singled_o
     assert found == [0, *range(2, 10)]
 
 
+def test_the_last_job_of_a_run_is_not_singled_out_by_a_limit_that_refuses_it_alone() -> None:
+    last = job(7)
+    answers = [20, 31, *[32] * 30]  # what was in flight at the first refusals is answered, and nothing is left
+
+    found = [singled_out(last.attempts, number, refusals) for refusals, number in enumerate(answers)]
+
+    assert max(found) <= 3 and not any(found[3:])
+
+
 def test_in_slow_start_a_quick_answer_lets_two_more_follow() -> None:
     limit = ConcurrencyLimit(256, adaptive=True, start=64.0)
     limit.departed(0.0)

@@ -54,9 +54,6 @@ DEAR = 30.0
 """Beyond a limit that was refused it is so many times the pause that a refusal costs, if that is longer."""
 USED = 0.8
 """The share of the limit that must have been in flight for a success to prove that more would do."""
-GUARD_CUT = 0.85
-GUARD_HOLD, GUARD_BACK_OFF = 1.8, 2.5
-"""How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
 
 
 class ConcurrencyLimit:
@@ -123,9 +120,7 @@ class ConcurrencyLimit:
         """Answers since more was in flight than what was refused."""
         self._unit = 1.0
         """Seconds that growth counts in."""
-        self._last_guard = -math.inf
         self._guard = LatencyGuard()
-        self._held = False
         self.tolerant = False
         """Whether refusals are usual, whatever the load: they cost no pause, and growth need not wait for proof."""
         self.why = "trying one request first" if adaptive else "as asked"
@@ -160,8 +155,8 @@ class ConcurrencyLimit:
         """What keeps the limit from being higher."""
         if self._limit >= self._ceiling:
             return Cause.CEILING
-        queues = self._held or self._queue_bound <= self._limit or (self._slow_start and not self._quick)
-        if queues or self._last_guard > self._last_cut:
+        queues = self._guard.holds or self._queue_bound <= self._limit or (self._slow_start and not self._quick)
+        if queues or self._guard.last_cut > self._last_cut:
             return Cause.LATENCY
         return Cause.GROWING if self._plateau is None else Cause.WALL
 
@@ -194,11 +189,11 @@ class ConcurrencyLimit:
             self._counted, self._counted_from = 0, now  # little left while the server was busy with what was given up
         if self._early or self._counted >= LOOK:
             self._watch_queue(now, in_flight)
-        self._watch_latency(now, round_trip / max(1, output_tokens))
+        self._watch_latency(now, round_trip, output_tokens)
         if now - round_trip < self._last_cut:
             return  # it left before the cut, and says nothing about the time after it
         self._answers += 1
-        if self._held or self._suspended or in_flight < USED * self.now:
+        if self._guard.holds or self._suspended or in_flight < USED * self.now:
             return
         self._grow(now)
 
@@ -382,18 +377,16 @@ class ConcurrencyLimit:
         self._queue_bound = max(1.0, seconds * self._pace)
         self._move(self._limit)
 
-    def _watch_latency(self, now: float, normalised: float) -> None:
+    def _watch_latency(self, now: float, round_trip: float, output_tokens: int) -> None:
         """Keep the limit, or lower it a little, when answers take much longer than at best."""
-        slower = self._guard.slowdown(normalised)
-        if slower is None:
-            return
-        self._held = slower > GUARD_HOLD
-        if self._held:
+        limit = self._guard.answered(now, round_trip, output_tokens, self._round_trip, self._limit)
+        if self._guard.holds:
             self._slow_start = False
             self._from, self._since = self._limit, now
             self.why = "answers got slower"
-        if slower > GUARD_BACK_OFF and now - self._last_guard >= 2 * self._round_trip:
-            self._move(max(1.0, self._limit * GUARD_CUT))
-            self._plateau = self._from = self._limit
-            self._last_guard = now
-            self.why = "cut because answers got much slower"
+        if limit is None:
+            return
+        grown = limit > self._limit
+        self._move(limit)
+        self._from, self._plateau = limit, None if grown else limit
+        self.why = "answers are slow with less in flight, too" if grown else "cut because answers got much slower"

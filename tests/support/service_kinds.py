@@ -46,12 +46,19 @@ class Kind(NamedTuple):
     """Numbers among which the best one is. A deep run tries many others too."""
 
 
-def plain(records: int, latency: float, *limiters: Callable[[], Limiter], best: tuple[int, ...], **how: object) -> Kind:
+def plain(
+    records: int,
+    latency: float,
+    *limiters: Callable[[], Limiter],
+    best: tuple[int, ...],
+    sigma: float = 0.3,
+    **how: object,
+) -> Kind:
     """Make a kind that answers after log-normal latencies and refuses what its limiters do not admit."""
 
     def service(seed: int, stretch: float) -> Model:
         made = [limiter() for limiter in limiters]
-        return Service(*made, latency=log_normal(latency * stretch, 0.3), seed=seed, **how)  # type: ignore[arg-type]
+        return Service(*made, latency=log_normal(latency * stretch, sigma), seed=seed, **how)  # type: ignore[arg-type]
 
     return Kind(records, service, best)
 
@@ -157,6 +164,9 @@ KINDS = {
     "eight a second, and answers of 15 s": plain(500, 15.0, lambda: BurstBucket(480, 1), best=(128, 256)),
     "fifty a second": plain(1000, 0.5, lambda: BurstBucket(3000, 20), best=(32, 40)),
     "ten a second and 5 % refused at random": unlucky(500, 1.0, 0.05, (12, 16), lambda: BurstBucket(600, 60)),
+    "25 a second, and latencies that differ widely": plain(
+        1600, 1.0, lambda: BurstBucket(1500, 130), sigma=0.9, best=(48, 64), refusal=error(429, retry_after="2")
+    ),
     "a hundred in any minute": plain(300, 2.0, lambda: SlidingWindow(100), best=(16, 48)),
     "a queue before 16 slots": Kind(600, queue, (20, 256)),
     "batches that fill up": plain(1000, 1.0, best=(192, 256), slows=lambda now, in_flight: 1 + in_flight / 40),

@@ -48,7 +48,7 @@ WINDOW = 150
 """Departures from which a share is measured, and that the sum goes over."""
 LAGS = 16
 """Refusals by which it is known how late they come."""
-DOUBTS, FEW, OFTEN = 4, 8, 40
+DOUBTS, FEW, OFTEN = 6, 8, 40
 """A trial doubts a wall after this many single refusals, and the next one after twice as many, but after no more than a
 few at half the load; each soon after the last one or at a low load; and what soon is, in departures."""
 FEW_MORE = 2

@@ -104,15 +104,15 @@ def test_a_wall_that_refuses_single_requests_is_tried_with_more_load_where_the_l
     level: float, raises: bool
 ) -> None:
     pattern = walled()
-    found = [pattern.refused(departure, departure + 3, 10, level=level) for departure in (125, 145, 165, 185)]
-    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL]
+    found = [pattern.refused(departure, departure + 3, 10, level=level) for departure in range(125, 245, 20)]
+    assert found == [Pattern.WALL] * 5 + [Pattern.TRIAL]
     assert pattern.raises is raises
 
 
 def test_a_wall_that_refuses_every_second_of_a_low_load_is_doubted() -> None:
     pattern = walled()
-    found = [pattern.refused(departure, departure + 1, 2, level=0.3) for departure in range(111, 119, 2)]
-    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL]
+    found = [pattern.refused(departure, departure + 1, 2, level=0.3) for departure in range(111, 123, 2)]
+    assert found == [Pattern.WALL] * 5 + [Pattern.TRIAL]
 
 
 def test_a_wall_that_refuses_a_low_load_in_a_row_stands() -> None:
@@ -124,16 +124,16 @@ def test_a_wall_that_refuses_a_low_load_in_a_row_stands() -> None:
 
 def test_a_wall_at_one_request_in_flight_is_tried_with_more_load() -> None:
     pattern = walled()
-    found = [pattern.refused(departure, departure + 1, 1, level=1.0) for departure in range(111, 123, 3)]
-    assert found == [Pattern.WALL] * 3 + [Pattern.TRIAL] and pattern.raises
+    found = [pattern.refused(departure, departure + 1, 1, level=1.0) for departure in range(111, 129, 3)]
+    assert found == [Pattern.WALL] * 5 + [Pattern.TRIAL] and pattern.raises
 
 
-@pytest.mark.parametrize(("level", "last"), [(0.3, 8), (0.65, 16)])
+@pytest.mark.parametrize(("level", "last"), [(0.3, 8), (0.65, 24)])
 def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_not_without_end_at_half_the_load(
     level: float, last: int
 ) -> None:
     pattern, sent = walled(), 112
-    for doubts in (4, 8, last):
+    for doubts in (6, min(last, 12), last):
         found = [pattern.refused(sent + 20 * n, sent + 20 * n + 1, 2, level=level) for n in range(doubts)]
         assert found == [Pattern.WALL] * (doubts - 1) + [Pattern.TRIAL]
         sent += 20 * (doubts - 1) + 1
@@ -146,9 +146,9 @@ def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_not_without_e
 def doubled(share: float, seed: int) -> Pattern:
     """Refuse single requests behind a wall until the load is doubled, and then a share at random."""
     source, pattern = random.Random(seed), walled()
-    for departure in range(112, 124, 3):
+    for departure in range(112, 130, 3):
         pattern.refused(departure, departure + 1, 2, level=0.3)
-    for sent in range(123, 400):
+    for sent in range(129, 400):
         if sent >= pattern.due:
             pattern.finish(sent)
         if pattern.pattern is Pattern.TRIAL and source.random() < share:

@@ -19,7 +19,10 @@ __all__ = ["CUT", "DOUBLING", "FEW_SLOTS", "SILENT", "ConcurrencyLimit"]
 START = 12.0
 """The limit after the canary came back."""
 CANARY, DOUBLING = 0.2, 0.12
-"""Seconds without bad news after which the canary has company, and in which the limit then doubles."""
+"""Seconds without bad news after which the canary has company, and in which the limit doubles later on."""
+SPACING, SPACED = 0.05, 9
+"""Seconds after which one more may follow until so many are in flight. These are reached about as soon as by doubling,
+but few more leave beyond a small limit while its first refusal is on its way."""
 SILENT, FEW_SLOTS = 64, 8
 """The most that may be in flight before answers show that more in flight brings more of them; fewer at a server that
 queues requests beyond its few slots."""
@@ -232,7 +235,7 @@ class ConcurrencyLimit:
             self.grows_at = math.inf
             return
         self._move(self._limit + 1.0)
-        self.grows_at = now + DOUBLING / (math.log(2.0) * self._limit)
+        self.grows_at = now + (SPACING if self._limit < SPACED else DOUBLING / (math.log(2.0) * self._limit))
         self.why = "slow start"
 
     def bad_news(self) -> None:

@@ -138,6 +138,15 @@ def test_row_9_a_small_bucket_that_nobody_announced_is_found_with_few_refusals(s
     assert median(seconds for seconds, _ in outcomes) <= 1.2 * (55.0 + 5.0 * stretch * 1.5)
 
 
+@at_any_latency
+@pytest.mark.parametrize("takes", [0.03, 0.085])
+def test_few_leave_beyond_a_small_bucket_before_its_first_refusal_is_back(takes: float, stretch: float) -> None:
+    def bucket(seed: int) -> Service:
+        return Service(BurstBucket(60, 5), latency=log_normal(5.0 * stretch, 0.3), seed=seed, refusal_takes=takes)
+
+    assert median(run(60, bucket(seed), seed).refused for seed in SEEDS) <= 0.05
+
+
 class Troubled:
     """Answers at once, where it does: one in ten is refused with 429, one in twenty with 503, one in fifty fails."""
 

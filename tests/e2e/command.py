@@ -32,7 +32,7 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Nothing here takes this long: what does hangs."""
 
 Arg = str | Path | int

@@ -43,6 +43,8 @@ class LatencyGuard:
         self._counted = 0
         self._tried: tuple[float, float] | None = None
         """The limit before it was cut, and how much slower answers were at most since then."""
+        self._left = 0.0
+        """The limit after the last cut."""
 
     def answered(self, now: float, latency: float, output_tokens: int, mean: float, limit: float) -> float | None:
         """Note an answer; return another limit where there should be one.
@@ -66,7 +68,7 @@ class LatencyGuard:
         self._best = usual if self._best is None or usual < self._best else self._best * DRIFT
         slower = usual / self._best if self._best > 0 else 1.0
         self.holds = slower > HOLD
-        if not self.holds:
+        if not self.holds or limit < self._left:  # a refusal has lowered it since: there is no way back to more
             self._tried = None
         if slower <= BACK_OFF:
             return None
@@ -80,4 +82,5 @@ class LatencyGuard:
         self.last_cut = now
         self._waiting.clear()
         self._recent.clear()
-        return max(1.0, limit * min(CUT, max(MOST, BACK_OFF / slower)))
+        self._left = max(1.0, limit * min(CUT, max(MOST, BACK_OFF / slower)))
+        return self._left

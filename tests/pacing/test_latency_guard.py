@@ -57,6 +57,17 @@ def test_a_limit_comes_back_where_less_in_flight_does_not_help(times: float) -> 
     assert not guard.holds
 
 
+def test_a_limit_that_a_refusal_has_lowered_since_does_not_come_back() -> None:
+    guard = LatencyGuard()
+    limits(guard, lambda now, crowd: 1.0, 100.0, 1000)
+    cut = limits(guard, lambda now, crowd: 3.0, 100.0, 600, begins=1000.0)
+    assert cut == sorted(cut, reverse=True) and 50.0 < cut[-1] < 100.0
+
+    found = limits(guard, lambda now, crowd: 3.0, 30.0, 600, begins=2000.0)
+
+    assert max(found) == 30.0
+
+
 def test_what_left_before_a_cut_says_nothing_about_the_time_after_it() -> None:
     guard = LatencyGuard()
     limits(guard, lambda now, crowd: 1.0, 32.0, 200)

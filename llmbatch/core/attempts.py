@@ -44,3 +44,8 @@ class Attempts:
     refused: tuple[int, int, int, int] | None = None
     """How often it was refused for pace, the gate's counts of answers and refusals before the first time, and that of
     answers at the last one."""
+
+    @property
+    def in_doubt(self) -> int:
+        """How many attempts of this run may have been billed without an answer."""
+        return self.unknown_outcomes + self.server_errors

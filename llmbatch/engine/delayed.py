@@ -1,41 +1,76 @@
-"""The jobs that wait for a time of their own, as after a fault, ordered by it. Pure."""
+"""The jobs that wait before they are sent again: for a time, or for their server to answer again. Pure."""
 
 import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 
 from llmbatch.core.job import Job, Route
 
 __all__ = ["Delayed"]
 
+FIRST = 3.0
+"""Seconds after the first fault until one job is sent to see whether the server answers again; doubled each time."""
+PATIENCE = 30.0
+"""Seconds after which no job waits for an answer any more: the faults may be those of the jobs."""
+
 
 class Delayed:
-    """Jobs by the time at which each is due; those of equal time come in the order in which they were added."""
+    """Jobs by the time at which each is due; those of equal time come in the order in which they were added.
+
+    A job that may be billed twice has few attempts. It waits longer, while nothing is answered on its route, so that
+    a short outage does not take them all.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
+        self._silences: dict[Route, _Silence] = {}
         self.next = math.inf
         """When the first of them is due; infinity while there is none."""
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + sum(len(silence.jobs) for silence in self._silences.values())
 
     def __iter__(self) -> Iterator[Job]:
-        return (job for _, _, job in self._heap)
+        yield from (job for _, _, job in self._heap)
+        for silence in self._silences.values():
+            yield from silence.jobs
 
     def add(self, at: float, job: Job) -> None:
         """Let a job wait until `at`."""
         heapq.heappush(self._heap, (at, next(self._order), job))
-        self.next = self._heap[0][0]
+        self.next = min(self.next, at)
 
     def take(self, now: float) -> Iterator[Job]:
         """Take the jobs that are due, one after the other."""
-        while self.next <= now:
+        while self._heap and self._heap[0][0] <= now:
             job = heapq.heappop(self._heap)[2]
-            self.next = self._heap[0][0] if self._heap else math.inf
-            yield job
+            silence = self._silences.get(job.route) if job.attempts.in_doubt else None
+            if silence is None or now > silence.ends:
+                yield job
+            else:
+                silence.jobs.append(job)
+        for silence in self._silences.values():
+            yield from silence.take(now)
+        self._see_next()
+
+    def failed(self, job: Job, now: float) -> None:
+        """Note that an attempt of a job may have been billed, but brought no answer.
+
+        A second one of the same job may be the fault of the job.
+        """
+        if job.attempts.in_doubt == 1 and job.route not in self._silences:
+            self._silences[job.route] = _Silence(now, job.attempts.latency)
+
+    def answered(self, job: Job, now: float) -> None:
+        """Note an answer: if it came to a request that left later than those that failed, the others need not wait."""
+        silence = self._silences.get(job.route)
+        if silence is not None and now - job.attempts.latency > silence.left:
+            del self._silences[job.route]
+            for waiting in silence.jobs:
+                self.add(now, waiting)
 
     def take_of(self, route: Route) -> list[Job]:
         """Take the jobs of one route, whatever their time."""
@@ -43,14 +78,38 @@ class Delayed:
         if found:
             self._heap = [entry for entry in self._heap if entry[2].route != route]
             heapq.heapify(self._heap)
-            self.next = self._heap[0][0] if self._heap else math.inf
+            self._silences.pop(route, None)
+            self._see_next()
         return found
 
     def first(self, most: int) -> list[tuple[float, Job]]:
         """Return the jobs that are due next, each with its time."""
-        return [(at, job) for at, _, job in heapq.nsmallest(most, tuple(self._heap))]
+        held = [(silence.next, math.inf, job) for silence in self._silences.values() for job in silence.jobs]
+        return [(at, job) for at, _, job in heapq.nsmallest(most, (*self._heap, *held), key=lambda entry: entry[:2])]
 
     def clear(self) -> None:
         """Drop them all."""
         self._heap.clear()
+        self._silences.clear()
         self.next = math.inf
+
+    def _see_next(self) -> None:
+        times = (silence.next for silence in self._silences.values() if silence.jobs)
+        self.next = min(self._heap[0][0] if self._heap else math.inf, *times, math.inf)
+
+
+class _Silence:
+    """A time in which requests of a route fail and none is answered that left later."""
+
+    def __init__(self, now: float, took: float) -> None:
+        self.since, self.left = now, now - took
+        self.next, self.ends = now + FIRST, now + PATIENCE
+        self.jobs: deque[Job] = deque()
+        """Those that are due, and wait."""
+
+    def take(self, now: float) -> Iterator[Job]:
+        """Take one job when it is time to see whether the server answers, and all when the silence is too long."""
+        while self.jobs and now >= self.next:
+            yield self.jobs.popleft()
+            if now < self.ends:
+                self.next = min(self.ends, now + max(FIRST, now - self.since))

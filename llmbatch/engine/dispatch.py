@@ -168,6 +168,7 @@ class Dispatch:
             if isinstance(verdict, Completion):
                 if not gate_knows:
                     queue.learn(request, verdicts, now)
+                    self._delayed.answered(job, now)
                     gate_knows = True
                 self._fail_fast.succeeded(job.route)
                 done.append(Outcome(job, verdict))
@@ -248,13 +249,12 @@ class Dispatch:
         """Let jobs whose paid answer is recorded ask again; return those for which nothing is sent any more."""
         done: list[Outcome] = []
         for outcome in outcomes:
-            job = outcome.job
             self._recording -= 1
-            if self._closed or self._queues[job.route].stopped:
+            if self._closed or self._queues[outcome.job.route].stopped:
                 done.append(outcome)
-                self._leave_all(self._released(job))
+                self._leave_all(self._released(outcome.job))
             else:
-                self._delayed.add(now, job)
+                self._delayed.add(now, outcome.job)
         return done
 
     def take_skipped(self) -> list[Job]:
@@ -335,6 +335,7 @@ class Dispatch:
         self._end(step.stop)
         if fault.billing in (Billing.DOUBTFUL, Billing.SERVER):
             job.attempts.pack_group = next(self._groups)  # what may be billed twice is sent alone
+            self._delayed.failed(job, now)
         if step.wait is None:
             return False
         if ending:

@@ -199,7 +199,7 @@ class Retries:
             return True
         if not no_answer and (fault.billing is not Billing.SERVER or not self._fail_fast.has_succeeded(job.route)):
             return False
-        if job.attempts.unknown_outcomes + job.attempts.server_errors > 1:
+        if job.attempts.in_doubt > 1:
             return False
         return gate.failures.failed(request, now) and not gate.failures.loses_patience(fault, gate.outage_since, now)
 

@@ -66,8 +66,7 @@ class RouteQueue:
         """
         if not self.again or not self.fresh:
             return self.again or self.fresh
-        attempts = self.again[0].attempts
-        in_doubt = attempts.unknown_outcomes + attempts.server_errors > 0
+        in_doubt = self.again[0].attempts.in_doubt > 0
         return self.fresh if self.retried_last or (in_doubt and self.gate.is_recovering) else self.again
 
     def opens(self, now: float, dialect: Dialect) -> float:

@@ -91,3 +91,24 @@ def test_records_that_fail_and_stand_together_cost_no_outage(fixed: int | None) 
     good, some_bad = (run(1000, script(bad), fixed=fixed) for bad in (range(0), range(500, 560)))
     assert some_bad.sink.ok == 940 and failures(some_bad) == 60
     assert some_bad.took <= good.took + 8.0, "another record shows soon that the server works"
+
+
+@pytest.mark.parametrize(("records", "fixed"), [(60, None), (60, 16), (1000, 16)])
+@pytest.mark.parametrize("lasts", [2.0, 5.0, 20.0])
+@pytest.mark.parametrize("fault", [RESET, error(502), error(500)], ids=["reset", "502", "500"])
+def test_an_outage_in_which_all_fails_at_once_takes_no_record(
+    fault: Fault | Reply, lasts: float, records: int, fixed: int | None
+) -> None:
+    for seed in range(11, 16):
+        service = Service(latency=log_normal(1.0), seed=seed, outages=[Outage(0.6, 0.6 + lasts, fault, 0.03)])
+        ended = run(records, service, fixed=fixed, seed=seed)
+        assert ended.sink.ok == records
+
+
+@FIXED
+@pytest.mark.parametrize("fault", [error(502), error(500)], ids=["502", "500"])
+def test_a_single_record_outlasts_a_fault_of_two_seconds(fault: Reply, fixed: int | None) -> None:
+    for seed in range(11, 16):
+        service = Service(latency=log_normal(1.0), seed=seed, outages=[Outage(0.0, 2.0, fault, 0.03)])
+        ended = run(1, service, fixed=fixed, seed=seed)
+        assert ended.sink.ok == 1 and ended.took < 8.0

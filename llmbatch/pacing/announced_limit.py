@@ -36,6 +36,8 @@ class AnnouncedLimit:
         """When the window ends at the latest, if it is one."""
         self._began = -math.inf
         """When it began."""
+        self._is_told = False
+        """Whether its end was announced, and not guessed from the one before."""
         self._level = math.inf
         self._used = taken
         """What left and did not come back yet, if the limit is a bucket that nobody else uses."""
@@ -91,6 +93,7 @@ class AnnouncedLimit:
                 self.contradicted = self._believed_after > 0
             if self._ends is not None and now >= self._ends:
                 self._began, self._ends = self._ends, now + self._longest_reset  # the next one, until it is announced
+                self._is_told = False
 
     def refused(self, now: float) -> None:
         """Note that the server refused a request for its pace: nothing is left, since others use the limit too.
@@ -146,7 +149,8 @@ class AnnouncedLimit:
             elif ends is not None and first > ends + ROUNDED:
                 self._began, self._ends, level = now - age, last, left - since
             else:
-                self._ends = last if ends is None else min(ends, last)
+                self._ends = min(ends, last) if ends is not None and self._is_told else last
+            self._is_told = self._ends is not None
         came_back = age * self._limit / self._period if self._ends is None else 0.0
         at_departure = left + came_back - since
         if exact and self._level < math.inf:

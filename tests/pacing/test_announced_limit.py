@@ -124,6 +124,16 @@ def test_a_window_is_used_up_at_once_and_again_when_it_has_ended(
     assert ended <= 2 * period - begun + 1.0 + latency
 
 
+@given(begun=st.floats(0, 49), latency=st.floats(0.05, 5), limit=st.integers(10, 100))
+def test_no_window_is_taken_to_end_before_it_does(begun: float, latency: float, limit: int) -> None:
+    server = Window(limit, 60.0, begun=begun)
+
+    ended = run(server, int(5.5 * limit), latency)
+
+    assert server.refused <= 2
+    assert ended <= 5 * 60.0 - begun + latency + 1.0
+
+
 def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:
     bucket = TokenBucket()
     bucket.learn(600.0, 599.0, 0.0, reset=0.1)

@@ -8,7 +8,7 @@ export PYTEST_TIMEOUT := 240
 # pytest rewrites the assertions of each module in each of its processes, unless it may keep them from the run before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-smoke docs torture torture-short soak real scale bench-scale frames live clean
+.PHONY: rewritten help browser man pictures demo lint types unit test deep bench bench-million bench-readme bench-pace bench-random bench-smoke docs torture torture-short soak real scale bench-scale frames live clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -76,6 +76,9 @@ bench-smoke: $(VENV)/installed-dev  ## the shape of the cost, by counts: a part 
 
 bench-pace: $(VENV)/installed-dev  ## jobs on services as they are, beside a fixed number and the openai client: 15 minutes; FLAGS=--full
 	$(BIN)/python -m tests.bench.pace $(FLAGS)
+
+bench-random: $(VENV)/installed-dev  ## services composed at random, beside the best number for each: a minute; FLAGS='--first 1000'
+	$(BIN)/python -m tests.bench.random_services $(FLAGS)
 
 docs: $(VENV)/installed-dev  ## write the tables of the pages of help and the map of modules
 	$(BIN)/python -m tests.docs

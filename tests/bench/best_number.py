@@ -4,9 +4,12 @@
 """
 
 import argparse
+from collections.abc import Sequence
 from statistics import median
 
 from tests.support.service_kinds import KINDS, OTHERS, SLOWER, STRETCHES, times_the_best
+
+__all__ = ["figures"]
 
 
 def main() -> None:
@@ -20,8 +23,12 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for name, kind in (SLOWER if given.slower else KINDS | OTHERS | SLOWER).items():
         tried = (times_the_best(kind, stretch, seeds, thorough=not given.quick) for stretch in STRETCHES)
-        figures = (f"{median(times):.2f} ({max(times):.1f})" for times in tried)
-        print(f"| {name} ({kind.records:,} records) |", " | ".join(figures), "|", flush=True)
+        print(f"| {name} ({kind.records:,} records) |", " | ".join(map(figures, tried)), "|", flush=True)
+
+
+def figures(times: Sequence[float]) -> str:
+    """Show the median, and the longest in brackets."""
+    return f"{median(times):.2f} ({max(times):.1f})"
 
 
 if __name__ == "__main__":

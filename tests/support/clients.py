@@ -9,9 +9,9 @@ import math
 import random
 from typing import Protocol
 
-from llmbatch.core.exchange import Expected, Request, Verdicts
+from llmbatch.core.exchange import Expected, Reply, Request, Verdicts
 from llmbatch.core.fault import Fault
-from llmbatch.core.outcome import Completion
+from llmbatch.core.outcome import Completion, Outcome
 from llmbatch.core.settings import PatienceSettings
 from llmbatch.dialects.openai_chat import Chat
 from llmbatch.dialects.request_options import Options
@@ -23,7 +23,7 @@ from llmbatch.pacing.token_bucket import TokenBucket
 
 from .scripted import READER, Attempt, job
 
-__all__ = ["Model", "llmbatch_takes", "semaphore_takes"]
+__all__ = ["CEILING", "Model", "Watched", "llmbatch_takes", "semaphore_takes"]
 
 CEILING = 256
 """The most requests in flight that llmbatch tries by itself."""
@@ -34,16 +34,51 @@ FIRST, MOST, LONGEST = 0.5, 8.0, 60.0
 number; a Retry-After up to the third is followed."""
 
 
+REFUSALS = (429, 503, 529)
+
+
 class Model(Protocol):
     """A modelled service: what becomes of a request that leaves at a time."""
 
     def attempt(self, now: float, request: Request) -> Attempt: ...
 
 
+class Watched:
+    """Watches what llmbatch sends to a service, a record at a time."""
+
+    def __init__(self, service: Model) -> None:
+        self._service = service
+        self.sent = self.refused = 0
+        self.early: list[float] = []
+        """When a record left sooner than its last refusal had told."""
+        self._due: dict[int, float] = {}
+        """The time until which each record was told to wait."""
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        index = request.jobs[0].identity.index
+        if now < self._due.get(index, 0.0):
+            self.early.append(now)
+        takes, result = self._service.attempt(now, request)
+        self.sent += 1
+        if isinstance(result, Reply) and result.status in REFUSALS:
+            self.refused += 1
+            self._due[index] = now + takes + float(result.headers.get("retry-after", 0.0))
+        return takes, result
+
+
 def llmbatch_takes(
-    records: int, service: Model, seed: int, *, fixed: int | None = None, rpm: float | None = None
+    records: int,
+    service: Model,
+    seed: int,
+    *,
+    fixed: int | None = None,
+    rpm: float | None = None,
+    failed: list[Outcome] | None = None,
 ) -> float:
-    """Return the seconds that llmbatch takes without flags, or with these. Every record must have its answer."""
+    """Return the seconds that llmbatch takes without flags, or with these.
+
+    Every record must have its answer, unless there is a list for those that have none.
+    """
     limit = ConcurrencyLimit(fixed or CEILING, adaptive=fixed is None)
     gate = Gate(limit, TokenBucket(rpm, sliced=True), TokenBucket())
     dispatch = Dispatch(
@@ -78,7 +113,9 @@ def llmbatch_takes(
             if limits is not None:
                 dispatch.learn_limits(request, limits, now)
         for outcome in dispatch.settle(request, verdicts, now):
-            assert isinstance(outcome.verdict, Completion), outcome.verdict
+            if not isinstance(outcome.verdict, Completion):
+                assert failed is not None, outcome.verdict
+                failed.append(outcome)
             done += 1
     return now
 

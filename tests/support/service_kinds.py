@@ -24,7 +24,7 @@ from .services import (
     log_normal,
 )
 
-__all__ = ["KINDS", "OTHERS", "SLOWER", "STRETCHES", "Kind", "times_the_best"]
+__all__ = ["KINDS", "OTHERS", "SLOWER", "STRETCHES", "Kind", "best_time", "times_the_best"]
 
 STRETCHES = (0.33, 1.0, 3.0)
 """How many times the usual latencies."""
@@ -308,10 +308,15 @@ SLOWER = {
 
 
 def times_the_best(kind: Kind, stretch: float, seeds: Sequence[int], *, thorough: bool) -> list[float]:
-    """Return for each seed how many times longer llmbatch takes than the openai client at its best fixed number.
+    """Return for each seed how many times longer llmbatch takes than the openai client at its best fixed number."""
+    best = best_time(kind, stretch, seeds, thorough=thorough)
+    return [llmbatch_takes(kind.records, kind.service(seed, stretch), seed) / best for seed in seeds]
 
-    That is the number whose median over the seeds is least. All are tried if `thorough`, but those that are much slower
-    with the first seed.
+
+def best_time(kind: Kind, stretch: float, seeds: Sequence[int], *, thorough: bool) -> float:
+    """Return the median over the seeds of the seconds that the openai client takes at the number where that is least.
+
+    All numbers are tried if `thorough`, but those that are much slower with the first seed.
     """
 
     def takes(number: int, seed: int) -> float:
@@ -321,4 +326,4 @@ def times_the_best(kind: Kind, stretch: float, seeds: Sequence[int], *, thorough
     for number in (*kind.best, *(sorted(NUMBERS - {*kind.best}) if thorough else ())):
         if takes(number, seeds[0]) <= HOPELESS * best:
             best = min(best, median(takes(number, seed) for seed in seeds))
-    return [llmbatch_takes(kind.records, kind.service(seed, stretch), seed) / best for seed in seeds]
+    return best

@@ -223,11 +223,12 @@ def test_the_death_of_the_process_that_holds_the_connections_loses_nothing(
         and "the process that holds the connections" in done.stderr
         and "saved      1 answer" in done.stderr
     )
-    rest = llmbatch("run", *mock("-o", "out.jsonl"), stdin=records)
+    # The process may have died before the mock got the request, which then hangs this time.
+    rest = llmbatch("run", *mock("-o", "out.jsonl", "--timeout", 5), stdin=records)
     assert rest.code == 0
     fine, slow = lines_of(tmp_path / "out.jsonl")
     assert (fine["status"], slow["status"]) == ("ok", "ok")
-    assert slow["possibly_billed"] == 1 and "possibly_billed" not in fine
+    assert slow["possibly_billed"] >= 1 and "possibly_billed" not in fine
     assert len(mock.ledger("recorded before")) == 1
 
 

@@ -20,6 +20,10 @@ $(VENV)/installed: pyproject.toml
 	@$(BIN)/python -m compileall -q llmbatch  # as pip does, unless it is editable
 	@touch $@
 
+$(VENV)/installed-unit: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[unit]'
+	@touch $@
+
 TORCH ?= torch
 .venv-real/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-real
@@ -48,7 +52,7 @@ types: $(VENV)/installed-dev  ## types, by mypy
 	$(BIN)/mypy
 
 UNIT := app cli codec core dialects input options pacing parts results
-unit: $(VENV)/installed-dev  ## the quick half of the tests: no process, no network
+unit: $(VENV)/installed-unit  ## the quick half of the tests: no process, no network
 	$(BIN)/pytest -n 2 $(UNIT:%=tests/%) tests/engine/test_dispatch.py
 
 test: lint  ## lint, types and all tests

@@ -22,6 +22,8 @@ class _Moment(NamedTuple):
     at: float
     done: int
     of_models: Mapping[str, int]
+    lost: float = 0.0
+    """Seconds of outages until then."""
 
 
 class Meter:
@@ -36,6 +38,8 @@ class Meter:
         """Those at which records had finished, since the one from which the present rate is measured."""
         self._limited: dict[Cause, float] = {}
         """Seconds by cause."""
+        self._lost = 0.0
+        """Seconds in which no server was there: they say nothing about the time that is left."""
 
     def sample(self, now: float, done: int, routes: Sequence[RouteState], of_models: Mapping[str, int] = {}) -> None:
         """Note how many records have finished in this run, also of each model, and what limits each route."""
@@ -43,7 +47,7 @@ class Meter:
         self.routes = routes
         moments = self._moments
         if done > moments[-1].done:
-            moments.append(_Moment(now, done, of_models))
+            moments.append(_Moment(now, done, of_models, self._lost))
         while len(moments) > 1 and moments[1].at <= now - RECENT and done - moments[1].done >= ENOUGH:
             moments.popleft()
 
@@ -62,17 +66,22 @@ class Meter:
     ) -> float | None:
         """Return the seconds in which `left` records finish at the present rate, and those that wait for each model.
 
-        None before any has finished. `of_models` are the records of each model that have finished.
+        None before any has finished. `of_models` are the records of each model that have finished. Outages do not
+        count: after one of ten seconds the present rate is that of nothing.
         """
-        rate = self.rate(now, done)
-        if not rate:
+
+        def worked(since: _Moment) -> float:
+            return now - since.at - (self._lost - since.lost)
+
+        first = self._moments[0]
+        if done <= first.done or now <= first.at:
             return None
-        times = [left / rate]
+        times = [left * worked(first) / (done - first.done)]
         for model, count in waiting.items():
-            for since in (self._moments[0], _Moment(self._began, 0, {})):
+            for since in (first, _Moment(self._began, 0, {})):
                 finished = of_models.get(model, 0) - since.of_models.get(model, 0)
                 if finished >= ENOUGH:
-                    times.append(count * (now - since.at) / finished)
+                    times.append(count * worked(since) / finished)
                     break
         return max(times)
 
@@ -91,6 +100,8 @@ class Meter:
         busy = [cause for cause in causes if cause is not Cause.INPUT] or causes
         for cause in busy:
             self._limited[cause] = self._limited.get(cause, 0.0) + seconds / len(busy)
+        if causes and all(cause in (Cause.OUTAGE, Cause.LOADING) for cause in causes):
+            self._lost += seconds
         if any(route.closed_for > 0 for route in routes):
             self.waited += seconds
 

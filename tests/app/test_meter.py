@@ -53,6 +53,27 @@ def test_the_time_left_is_that_of_the_model_that_takes_longest() -> None:
     assert Meter(0.0).time_left(5.0, 0, 10, {}, {}) is None
 
 
+@pytest.mark.parametrize("lasts", [10, 60])
+def test_the_time_left_is_not_that_of_an_outage(lasts: int) -> None:
+    meter = Meter(0.0)
+    for second in range(1, 21):
+        meter.sample(float(second), 10 * second, [route(Cause.CEILING)])
+    for second in range(21, 21 + lasts):
+        meter.sample(float(second), 200, [route(Cause.OUTAGE, closed_for=5.0), route(None, name="n")])
+        assert meter.time_left(float(second), 200, 500, {}, {}) == pytest.approx(50.0, rel=0.15)
+    for second in range(21 + lasts, 41 + lasts):
+        done = 200 + 10 * (second - 20 - lasts)
+        meter.sample(float(second), done, [route(Cause.GROWING)])
+        assert meter.time_left(float(second), done, 500, {}, {}) == pytest.approx(50.0, rel=0.15)
+
+
+def test_the_time_left_counts_the_waits_that_a_limit_asks_for() -> None:
+    meter = Meter(0.0)
+    for second in range(1, 61):
+        meter.sample(float(second), 20 * (second // 20), [route(Cause.WALL, closed_for=5.0)])
+    assert meter.time_left(60.0, 60, 100, {}, {}) == pytest.approx(100.0, rel=0.5)
+
+
 def test_a_run_is_limited_by_what_held_it_back_for_so_long() -> None:
     meter = Meter(0.0)
     meter.sample(6.0, 0, [route(Cause.CEILING)])

@@ -109,8 +109,6 @@ class ConcurrencyLimit:
         self._slow_start = True
         self._plateau: float | None = None
         """The limit at the last cut: cubic growth rests there."""
-        self.admitted = 0
-        """The most that were in flight at a cut, but for the first one, which may have ended a burst."""
         self._from = START
         self._since = 0.0
         self._round_trip = 0.0
@@ -221,8 +219,6 @@ class ConcurrencyLimit:
         self._from, self._since, self._last_cut = self._limit, now, now
         self._unit = max(min(self._round_trip, SOON), DEAR * pause)
         self.why = "cut after a refusal"
-        if before is not None:
-            self.admitted = max(self.admitted, in_flight)
 
     def departed(self, now: float) -> None:
         """Note the first departure: the canary's."""

@@ -50,16 +50,14 @@ LAGS = 16
 """Refusals by which it is known how late they come."""
 DOUBTS, FEW, OFTEN = 6, 8, 40
 """A trial doubts a wall after this many single refusals, and the next one after twice as many, but after no more than a
-few at half the load; each soon after the last one or at a low load; and what soon is, in departures."""
+few with one request in flight; each soon after the last one or at a low load; and what soon is, in departures."""
 FEW_MORE = 2
 """So many admitted at more load show that a refusal is for a rate, where only that is left."""
 ROW = 3
 """Departures before the one at which a route pauses that belong to the same refusals."""
-LOW, SUNK = 0.7, 0.5
-"""Parts of what was in flight when a wall was found: at the first one a trial raises the load, since lowering it would
-show little; at the second one a wall does not refuse a quarter."""
-ALONE = 1
-"""So many in flight are the least."""
+LOW = 0.7
+"""At this part of what was in flight when a wall was found a trial raises the load, since lowering it would show
+little."""
 
 
 class Pattern(Enum):
@@ -142,10 +140,10 @@ class RefusalPattern:
         self._refused.append(departure)
         self._lags.append(sent - departure)
         self.is_single = departure - 1 not in self._refused and departure + 1 not in self._refused
-        if in_flight <= ALONE:
-            level = min(level, SUNK)  # less cannot be sent
-        low = self.pattern is Pattern.WALL and level <= SUNK
-        if common or (not low and self._exceeds()) or len(self._refused) == sent:
+        if in_flight <= 1:
+            level = 0.0  # less cannot be sent
+        least = self.pattern is Pattern.WALL and not level
+        if common or (not least and self._exceeds()) or len(self._refused) == sent:
             self._wall(sent, blind=common or sent < ROW_OF_WALL)
         elif self.pattern is Pattern.UNKNOWN:
             recent = self._recent(sent)
@@ -262,7 +260,7 @@ class RefusalPattern:
         if not self.is_single or departure < self._begin or self._blind:
             return False
         count, of = self._recent(sent)
-        return (2 * count < of or level <= SUNK) and self.departures.contradict_limit(departure, sent - max(self._lags))
+        return (2 * count < of or not level) and self.departures.contradict_limit(departure, sent - max(self._lags))
 
     def _is_doubtful(self, departure: int, sent: int, level: float) -> bool:
         """Tell whether there is doubt about the wall after this refusal. Of those that left together one counts."""
@@ -273,7 +271,7 @@ class RefusalPattern:
             elif level <= LOW or since < OFTEN:
                 self._doubts += 1
             self._doubted = sent
-        patience = min(self._patience, FEW) if level <= SUNK else self._patience if self._sure else self._patience / 2
+        patience = min(self._patience, FEW) if not level else self._patience if self._sure else self._patience / 2
         return self._doubts >= patience and not self._blind
 
     def _start(self, sent: int, in_flight: int, before: tuple[int, int], *, raises: bool = False) -> None:

@@ -60,7 +60,7 @@ class Wall:
         """What may be sent now as a part of what had passed when the wall was found."""
         if not self._limit.adaptive or not self.load:
             return 1.0
-        level = self._limit.now / (self.load if self._requests.guessed else max(self.load, self._limit.admitted))
+        level = self._limit.now / self.load
         if self._requests.guessed and self._load_rate:
             level = min(level, self._requests.rate / MINUTE / self._load_rate)
         return level

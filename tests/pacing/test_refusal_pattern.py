@@ -128,13 +128,13 @@ def test_a_wall_at_one_request_in_flight_is_tried_with_more_load() -> None:
     assert found == [Pattern.WALL] * 5 + [Pattern.TRIAL] and pattern.raises
 
 
-@pytest.mark.parametrize(("level", "last"), [(0.3, 8), (0.65, 24)])
-def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_not_without_end_at_half_the_load(
-    level: float, last: int
+@pytest.mark.parametrize(("in_flight", "last"), [(1, 8), (2, 24)])
+def test_each_trial_that_found_a_wall_makes_the_next_one_rarer_but_not_without_end_for_one_in_flight(
+    in_flight: int, last: int
 ) -> None:
     pattern, sent = walled(), 112
     for doubts in (6, min(last, 12), last):
-        found = [pattern.refused(sent + 20 * n, sent + 20 * n + 1, 2, level=level) for n in range(doubts)]
+        found = [pattern.refused(sent + 20 * n, sent + 20 * n + 1, in_flight, level=0.3) for n in range(doubts)]
         assert found == [Pattern.WALL] * (doubts - 1) + [Pattern.TRIAL]
         sent += 20 * (doubts - 1) + 1
         while pattern.pattern is Pattern.TRIAL:
@@ -280,9 +280,9 @@ def test_a_wall_stands_that_refuses_less_than_it_admitted_before_its_first_refus
     assert walled_by({*WALL, 90}, 80).pattern is Pattern.WALL
 
 
-@pytest.mark.parametrize(("level", "found"), [(1.0, Pattern.WALL), (0.1, Pattern.SCATTERED)])
+@pytest.mark.parametrize(("in_flight", "found"), [(2, Pattern.WALL), (1, Pattern.SCATTERED)])
 def test_a_wall_found_in_a_spell_of_refusals_is_contradicted_by_what_was_admitted_before_it(
-    level: float, found: Pattern
+    in_flight: int, found: Pattern
 ) -> None:
     pattern, sent, now = RefusalPattern(), 0, 0.0
 
@@ -301,7 +301,7 @@ def test_a_wall_found_in_a_spell_of_refusals_is_contradicted_by_what_was_admitte
         pattern.refused(sent - 1, sent, 10)
     assert pattern.pattern is Pattern.WALL
     for _ in range(2):
-        leave(6, 2, 1.0)
-        pattern.refused(sent - 1, sent, 2, level=level)
+        leave(6, in_flight, 1.0)
+        pattern.refused(sent - 1, sent, in_flight)
 
     assert pattern.pattern is found

@@ -13,9 +13,11 @@ __all__ = ["AnnouncedLimit"]
 SHORT = 60.0, 1.0, 10.0
 PERIODS = *SHORT, 3600.0, 86400.0
 """Periods of limits in seconds, likely ones first: Azure's and Mistral's may be short, Groq's for requests is a day."""
-MINUTE = 60.0
+SECOND, MINUTE = 1.0, 60.0
 MUCH = 0.25
 """The part of a bucket that is more than others are likely to have used since it was announced."""
+SOON = 2.0
+"""A refusal so many seconds after the end of a window shows that it was not its end for all requests."""
 PATIENCE, LONGER = 20, 10
 """A refusal of what was announced may have been for too many in flight, which are fewer by now: after so many requests
 it is believed again, and after so many times more the next time."""
@@ -28,7 +30,8 @@ class AnnouncedLimit:
 
     def __init__(self, taken: float = 0.0) -> None:
         """`taken` is how many units have left so far."""
-        self._period = MINUTE
+        self.period = MINUTE
+        """The seconds in which the whole limit comes back."""
         self._limit = math.inf
         self._size = 0.0
         """The size of the bucket: the most that ever remained, and the request to which that was announced."""
@@ -50,6 +53,8 @@ class AnnouncedLimit:
         """When the request left to which the first reset was announced that means no bucket, and that reset."""
         self._is_constant = False
         """Whether the reset does not run down."""
+        self._slides = False
+        """Whether it is a window that did not end for all requests at once."""
         self.contradicted = False
         """Whether a request was refused lately of which the server had announced that it may leave."""
         self._believed_after, self._patience = 0, PATIENCE
@@ -58,7 +63,7 @@ class AnnouncedLimit:
     @property
     def per_minute(self) -> float:
         """Return how much comes back in a minute."""
-        return self._limit * MINUTE / self._period
+        return self._limit * MINUTE / self.period
 
     @property
     def is_exact(self) -> bool:
@@ -66,12 +71,15 @@ class AnnouncedLimit:
 
         The limit of an hour or a day may always be used up at once.
         """
-        return self._period > MINUTE or (self._size > 0 and not self.contradicted)
+        return self.period > MINUTE or (self._size > 0 and not self.contradicted and not self.slides)
 
     @property
     def slides(self) -> bool:
-        """Whether it is a window that did not end for all requests at once."""
-        return self._ends is not None and self.contradicted
+        """Whether no more than the limit may leave in any time as long as its period.
+
+        That is safe for every kind of limit and costs one period at most, so that for short ones nothing else is tried.
+        """
+        return self._slides or self.period <= SECOND
 
     def opens(self, now: float, amount: float) -> float:
         """Return when so much is left; for more than there ever is, when it is full."""
@@ -80,7 +88,7 @@ class AnnouncedLimit:
         short = min(amount, self._size) - self._refilled(now)
         if short <= 1e-9:
             return -math.inf
-        return self._ends if self._ends is not None else now + short * self._period / self._limit
+        return self._ends if self._ends is not None else now + short * self.period / self._limit
 
     def take(self, now: float, amount: float) -> None:
         """Count units that leave."""
@@ -107,6 +115,8 @@ class AnnouncedLimit:
         elif not self._miscounts and self._limit - self._used < MUCH * self._limit:
             self._miscounts, self._ends = True, None
             self._size, self._level = self._limit, 0.0
+        elif self._ends is not None and now <= self._began + SOON:
+            self._slides, self._ends = True, None
         else:
             self.contradicted = True
             self._believed_after, self._patience = self._patience, LONGER * self._patience
@@ -142,7 +152,8 @@ class AnnouncedLimit:
         if reset is not None:
             first, last, ends = now - age + reset, now + reset, self._ends
             in_window = ends is not None and first - ROUNDED <= ends <= last + ROUNDED
-            if not in_window and (self._means_bucket(left, reset) or not self._runs_down(reset, now - age)):
+            is_bucket = not in_window and self._means_bucket(left, reset)
+            if is_bucket or self._slides or not (in_window or self._runs_down(reset, now - age)):
                 self._ends = None
             elif first <= self._began + ROUNDED:
                 return  # that window has ended
@@ -151,7 +162,7 @@ class AnnouncedLimit:
             else:
                 self._ends = min(ends, last) if ends is not None and self._is_told else last
             self._is_told = self._ends is not None
-        came_back = age * self._limit / self._period if self._ends is None else 0.0
+        came_back = age * self._limit / self.period if self._ends is None else 0.0
         at_departure = left + came_back - since
         if exact and self._level < math.inf:
             level = min(max(level, left - since), max(left, at_departure))
@@ -163,14 +174,14 @@ class AnnouncedLimit:
         """Tell whether a reset is the time until a bucket is full, and of which period."""
         self._longest_reset = max(self._longest_reset, reset)
         longer = self._longest_reset > 1.1 * MINUTE  # else a limit of an hour or a day would be a guess
-        for period in dict.fromkeys((self._period, *PERIODS) if longer else SHORT):
+        for period in dict.fromkeys((self.period, *PERIODS) if longer else SHORT):
             for full in (self._limit, self._size):
                 predicted = (full - left) * period / self._limit
                 if abs(reset - predicted) <= max(ROUNDED, LIKE * predicted) and self._longest_reset <= 1.1 * period:
-                    self._period = period
+                    self.period = period
                     return True
         longest = max(MINUTE, self._longest_reset / 1.1)
-        self._period = next((period for period in PERIODS if period >= longest), PERIODS[-1])
+        self.period = next((period for period in PERIODS if period >= longest), PERIODS[-1])
         return False
 
     def _runs_down(self, reset: float, told: float) -> bool:
@@ -184,10 +195,10 @@ class AnnouncedLimit:
         """Add what came back until now."""
         if self._level < math.inf:
             self._level = self._refilled(now)
-        self._used = max(0.0, self._used - (now - self._at) * self._limit / self._period)
+        self._used = max(0.0, self._used - (now - self._at) * self._limit / self.period)
         self._at = now
 
     def _refilled(self, now: float) -> float:
         if self._ends is not None:
             return self._level if now < self._ends else self._limit
-        return min(self._size, self._level + (now - self._at) * self._limit / self._period)
+        return min(self._size, self._level + (now - self._at) * self._limit / self.period)

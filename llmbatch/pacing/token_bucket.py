@@ -14,6 +14,7 @@ from llmbatch.pacing.rate_growth import RateGrowth
 
 __all__ = ["BURST", "Taken", "TokenBucket"]
 
+MINUTE = 60.0
 WINDOW = 60.25
 """Seconds. A little more than a minute, since requests do not all take equally long to arrive."""
 BURST = 0.25
@@ -37,6 +38,8 @@ class TokenBucket:
         self, rate: float | None = None, *, sliced: bool = False, window: float = WINDOW, burst: float = BURST
     ) -> None:
         self._window, self._burst = window, burst
+        self._period = MINUTE
+        """The seconds in which no more than the rate leaves; the window is a little longer."""
         self.rate = math.inf if rate is None else rate
         share = max(1, int(self.rate / 60.0)) if sliced and rate is not None else 1
         self._slice: deque[float] | None = deque(maxlen=share) if sliced and rate is not None else None
@@ -82,7 +85,7 @@ class TokenBucket:
         self._grow(now)
         self._expire(now)
         opens = max(opens, self._window_opens(now, amount))
-        if announced is not None and announced.slides:
+        if announced is not None and not announced.contradicted:
             return opens
         opens = max(opens, self.due - self._burst)
         if self._slice is not None and len(self._slice) == self._slice.maxlen:
@@ -110,6 +113,7 @@ class TokenBucket:
         if not self.binds:
             return None
         self.due = max(self.due, now) + amount * 60.0 / self.rate
+        self._expire(now)
         if self._slice is not None:
             self._slice.append(now)
         return self._add(now, amount)
@@ -148,8 +152,14 @@ class TokenBucket:
             self._announced = AnnouncedLimit(self.taken)
             self._unknown = self.taken
         self._announced.learn(rate, left, reset, now=now, age=age, since=since, exact=exact)
+        if not self.binds and rate is not None and left is not None:
+            # What left before is not known one by one.
+            self._add(now - age, max(0.0, rate - left))
+            self._add(now, since)
         self.binds = True
         self.rate = self._announced.per_minute
+        self._period = min(MINUTE, self._announced.period)
+        self._window = self._period + min(WINDOW - MINUTE, (SLICE - 1.0) * self._period)
         self._is_guess = False
 
     def guess(self, rate: float, now: float, *, lowered: bool = False) -> None:
@@ -202,7 +212,8 @@ class TokenBucket:
         return taken
 
     def _window_opens(self, now: float, amount: float) -> float:
-        excess = self._sum + min(amount, self.rate) - self.rate
+        most = self.rate * self._period / MINUTE
+        excess = self._sum + min(amount, most) - most
         if excess <= 1e-9:
             return -math.inf
         for when, units in self._spent:

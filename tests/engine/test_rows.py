@@ -13,7 +13,7 @@ from tests.support.clients import Model, llmbatch_takes, semaphore_takes
 from tests.support.deep import DEEP
 from tests.support.scripted import Attempt, answer, error
 from tests.support.service_kinds import STRETCHES, Unlucky
-from tests.support.services import BurstBucket, Limiter, Service, log_normal
+from tests.support.services import Announcing, BurstBucket, FixedWindow, Limiter, Service, SlidingWindow, log_normal
 
 SEEDS = range(31, 40) if DEEP else range(31, 34)
 at_any_latency = pytest.mark.parametrize("stretch", STRETCHES)
@@ -83,28 +83,46 @@ def test_rows_4_to_6_reach_seven_tenths_of_the_ideal(
     assert median(ideal(1500, 0.5 * stretch, seed, 64) / takes(seed) for seed in SEEDS) >= 0.7
 
 
-class Announcing:
-    """Tells with every reply the limit, what is left of it, and when so much has come back."""
-
-    def __init__(self, service: Model, bucket: BurstBucket, rpm: int) -> None:
-        self._service, self._bucket, self._rpm = service, bucket, rpm
-
-    def attempt(self, now: float, request: Request) -> Attempt:
-        took, reply = self._service.attempt(now, request)
-        assert isinstance(reply, Reply)
-        left = int(self._bucket.level + 1e-9)
-        values = {"limit": f"{self._rpm}", "remaining": f"{left}", "reset": f"{(self._rpm - left) * 60 / self._rpm}s"}
-        announced = {f"x-ratelimit-{name}-requests": value for name, value in values.items()}
-        return took, Reply(reply.status, {**reply.headers, **announced}, reply.body)
-
-
 @at_any_latency
 def test_row_7_an_announced_bucket_is_used_up(stretch: float) -> None:
     def takes(seed: int) -> float:
         bucket = BurstBucket(600, 20)
-        return run(600, Announcing(plain(5.0 * stretch, seed, bucket), bucket, 600), seed).seconds
+        return run(600, Announcing(plain(5.0 * stretch, seed, bucket), bucket), seed).seconds
 
     assert median(ideal(600, 5.0 * stretch, seed, 256, 10.0, 20) / takes(seed) for seed in SEEDS) >= 0.9
+
+
+@at_any_latency
+@pytest.mark.parametrize("phase", [0.0, -5.0, -40.0])
+def test_an_announced_window_is_used_up_and_never_exceeded(phase: float, stretch: float) -> None:
+    for seed in SEEDS:
+        window = FixedWindow(100, phase)
+        service = plain(2.0 * stretch, seed, window)
+        outcome = run(350, Announcing(service, window), seed)
+        # Only what left before the first answer told of the limit is refused.
+        assert all(moment < min(service.answered) for moment in service.refusals)
+        assert outcome.seconds <= 1.1 * (180.0 + phase + 2.0 * stretch * 2)
+
+
+@at_any_latency
+@pytest.mark.parametrize("phase", [0.0, -0.4, -0.8])
+def test_windows_of_a_second_are_used_up_and_never_exceeded(phase: float, stretch: float) -> None:
+    """They are announced as Together does, which tells a reset of one always."""
+    for seed in SEEDS:
+        window = FixedWindow(10, phase, 1.0)
+        service = plain(1.5 * stretch, seed, window)
+        told = Announcing(service, window, names="x-ratelimit-{}", reset=lambda seconds: "1")
+        outcome = run(300, told, seed)
+        assert all(moment < min(service.answered) for moment in service.refusals)
+        assert outcome.seconds <= 1.1 * 30.0 + 1.5 * stretch * 2
+
+
+def test_an_announced_window_that_slides_is_used_up() -> None:
+    for seed in SEEDS:
+        window = SlidingWindow(600)
+        outcome = run(2000, Announcing(plain(0.67, seed, window), window), seed)
+        assert outcome.refused <= 0.05
+        assert outcome.seconds <= 1.1 * 181.0
 
 
 class Slices:

@@ -1,6 +1,7 @@
 """Announced limits: whatever the server means by its reset, nothing is refused and hardly any time lost."""
 
 import math
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,77 @@ def test_no_window_is_taken_to_end_before_it_does(begun: float, latency: float, 
 
     assert server.refused <= 2
     assert ended <= 5 * 60.0 - begun + latency + 1.0
+
+
+class Second(Window):
+    """A window of each second of the clock. Its reset is always one, as Together says it."""
+
+    def __init__(self, limit: float, *, begun: float) -> None:
+        super().__init__(limit, 1.0, begun=begun)
+
+    def ask(self, now: float) -> tuple[float, float, float]:
+        return *super().ask(now)[:2], 1.0
+
+
+@given(begun=st.floats(0, 1), latency=st.floats(0.05, 5), limit=st.integers(2, 50))
+def test_no_second_is_sent_more_than_its_limit(begun: float, latency: float, limit: int) -> None:
+    server = Second(limit, begun=begun)
+
+    ended = run(server, 20 * limit, latency)
+
+    assert server.refused == 0
+    assert ended <= 2 * latency + 22.0
+
+
+def test_a_second_that_nobody_announced_yet_is_not_sent_more_than_its_limit_either() -> None:
+    bucket = TokenBucket()
+    for _ in range(6):
+        bucket.take(9.7, 1.0)
+    bucket.learn(10.0, 8.0, 9.8, reset=1.0, age=0.3, since=5.0)
+
+    for _ in range(3):
+        assert bucket.opens(9.8, 1.0) <= 9.8
+        bucket.take(9.8, 1.0)
+
+    assert 10.5 <= bucket.opens(9.8, 1.0) <= 10.6, "seven of ten left since, and two before"
+
+
+def test_what_left_long_ago_takes_no_memory() -> None:
+    bucket = TokenBucket()
+    bucket.learn(6000.0, 5999.0, 0.0, reset=0.01)
+    tracemalloc.start()
+    for number in range(30_000):
+        bucket.take(0.1 * number, 1.0)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 1e6
+
+
+def test_a_window_that_refuses_soon_after_its_end_slides() -> None:
+    bucket = TokenBucket()
+    bucket.learn(100.0, 40.0, 0.0, reset=59.9)
+    for moment in range(40):
+        bucket.take(0.5 * moment, 1.0)
+    for _ in range(50):
+        bucket.take(60.0, 1.0)
+
+    bucket.refused(60.1)
+
+    assert bucket.opens(60.1, 1.0) == pytest.approx(60.25), "what had left before the first answer comes back"
+    for _ in range(11):
+        bucket.take(60.3, 1.0)
+    assert bucket.opens(60.3, 1.0) == pytest.approx(60.75), "and then one after the other"
+
+
+def test_a_refusal_long_after_the_end_of_a_window_does_not_make_it_slide() -> None:
+    limit = AnnouncedLimit()
+    limit.learn(100.0, 40.0, 20.0, now=0.0, age=0.0, since=0.0)
+    limit.take(20.0, 1.0)
+    limit.learn(100.0, 99.0, 60.0, now=20.1, age=0.1, since=0.0)
+
+    limit.refused(40.0)
+
+    assert not limit.slides
 
 
 def test_a_server_that_refuses_what_it_announced_is_sent_it_evenly() -> None:

@@ -69,8 +69,8 @@ def test_the_cause_is_the_announced_limit_also_when_a_refusal_told_of_it() -> No
         refused = Request((job(0),), "/", b"", Expected("chat"))
         refused.jobs[0].attempts.latency = 0.1
         gate.enter(now, refused)
-        gate.refused(refused, fault, now + 0.1, 0.1, lambda: 0.5)
         gate.announced(refused, RateLimits(requests=20.0, requests_left=0.0, requests_reset=40.0), now + 0.1)
+        gate.refused(refused, fault, now + 0.1, 0.1, lambda: 0.5)
         gate.leave(refused)
     assert state_of(gate, "m", 80.0).cause is Cause.ANNOUNCED_RATE
 

@@ -14,6 +14,7 @@ from llmbatch.core.fault import Fault
 from .scripted import Attempt, answer, error
 
 __all__ = [
+    "Announcing",
     "BurstBucket",
     "Concurrency",
     "FixedWindow",
@@ -56,6 +57,10 @@ class SlidingWindow:
         self._limit, self._sum = per_minute, 0.0
         self._taken: deque[tuple[float, float]] = deque()
 
+    def announces(self, now: float) -> tuple[float, float, float]:
+        """Return the limit, what remains of it, and the seconds until the oldest units are out of it."""
+        return self._limit, self._limit - self._sum, self._taken[0][0] + MINUTE - now
+
     def admits(self, now: float, in_flight: int, units: float) -> bool:
         while self._taken and self._taken[0][0] <= now - MINUTE:
             self._sum -= self._taken.popleft()[1]
@@ -67,14 +72,18 @@ class SlidingWindow:
 
 
 class FixedWindow:
-    """So many units in each minute of a clock that struck `phase` seconds after the run began."""
+    """So many units in each period of a clock that struck `phase` seconds after the run began."""
 
-    def __init__(self, per_minute: float, phase: float) -> None:
-        self._limit, self._phase = per_minute, phase
+    def __init__(self, limit: float, phase: float, period: float = MINUTE) -> None:
+        self._limit, self._phase, self._period = limit, phase, period
         self._window, self._sum = -1, 0.0
 
+    def announces(self, now: float) -> tuple[float, float, float]:
+        """Return the limit, what remains of it, and the seconds until the window ends."""
+        return self._limit, self._limit - self._sum, self._period - (now - self._phase) % self._period
+
     def admits(self, now: float, in_flight: int, units: float) -> bool:
-        window = math.floor((now - self._phase) / MINUTE)
+        window = math.floor((now - self._phase) / self._period)
         if window != self._window:
             self._window, self._sum = window, 0.0
         return self._sum + units <= self._limit + 1e-9
@@ -94,6 +103,11 @@ class BurstBucket:
         self.level = min(self._burst, self.level + (now - self._at) * self._rate)
         self._at = now
         return self.level >= units - 1e-9
+
+    def announces(self, now: float) -> tuple[float, float, float]:
+        """Return the limit, what remains, and the seconds until the whole limit could have come back."""
+        limit, left = MINUTE * self._rate, math.floor(self.level + 1e-9)
+        return limit, left, (limit - left) / self._rate
 
     def take(self, now: float, units: float) -> None:
         self.level -= units
@@ -207,3 +221,25 @@ class Service:
     def admitted_in(self, since: float, until: float) -> int:
         """Count the admitted requests of a span of time."""
         return sum(since <= moment < until for moment in self.admitted)
+
+
+class Announcing:
+    """Tells with every reply of a service what its limiter announces, in headers of OpenAI's names or of others."""
+
+    def __init__(
+        self,
+        service: Service,
+        limiter: FixedWindow | SlidingWindow | BurstBucket,
+        *,
+        names: str = "x-ratelimit-{}-requests",
+        reset: Callable[[float], str] = lambda seconds: f"{seconds:.3f}s",
+    ) -> None:
+        self._service, self._limiter, self._names, self._reset = service, limiter, names, reset
+
+    def attempt(self, now: float, request: Request) -> Attempt:
+        took, reply = self._service.attempt(now, request)
+        assert isinstance(reply, Reply)
+        limit, left, reset = self._limiter.announces(now)
+        told = {"limit": f"{limit:.0f}", "remaining": f"{left:.0f}", "reset": self._reset(reset)}
+        headers = {self._names.format(name): value for name, value in told.items()}
+        return took, Reply(reply.status, {**reply.headers, **headers}, reply.body)

@@ -94,6 +94,16 @@ class CircuitBreaker:
         return not self.awaits_probe and self.probe is None and not self.refusals_in_row
 
     @property
+    def probed_early(self) -> bool:
+        """Whether the last probe was sent early."""
+        return self._planned > -math.inf
+
+    @property
+    def may_probe_early(self) -> bool:
+        """Whether a probe may go before its time: one in each pause that was asked for, the first in a row."""
+        return self.awaits_probe and self.named_wait and self.refusals_in_row == 1 and not self.probed_early
+
+    @property
     def why(self) -> str | None:
         """Say why requests must wait."""
         if self.awaits_probe:

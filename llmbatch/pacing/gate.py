@@ -226,7 +226,7 @@ class Gate:
             self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
         if self.breaker.active:
             self._proved(now, round_trip)
-            policy.answered(now, self.sent, self.in_flight)
+            policy.answered(now, self.in_flight)
 
     def _proved(self, now: float, round_trip: float) -> None:
         """Go on after a pause."""

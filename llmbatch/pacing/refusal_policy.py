@@ -64,8 +64,6 @@ class RefusalPolicy:
         """Whether there was such a search: another one would find nothing else."""
         self._asked_until = -math.inf
         """The latest time until which a refusal asked to wait while other requests went on."""
-        self._early_probe, self._probes_early = -1, True
-        """The last departure that was a probe before its time, and whether there may be another one."""
         self._cut_at = 0
         """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
@@ -132,23 +130,19 @@ class RefusalPolicy:
             self.wall.reopened(now)
         self.pattern.reopened(sent)
 
-    def answered(self, now: float, sent: int, in_flight: int) -> None:
+    def answered(self, now: float, in_flight: int) -> None:
         """Note an answer behind a breaker that is active: it may have made room long before a named wait ends."""
         if self._may_be_slots(now, in_flight):
-            self._early_probe = sent
             self._breaker.probe_early(now)
 
     def _may_be_slots(self, now: float, in_flight: int) -> bool:
         """Tell whether a probe may find that slots are free again, long before the time that a refusal named.
 
-        That time holds for the refused request, while answers of others may have made room. A probe that is refused
-        shows that it holds for all, and no other one is sent early.
+        That time holds for the refused request, while answers of others may have made room.
         """
         return (
-            self._probes_early
-            and self._limit.adaptive
-            and self._breaker.awaits_probe
-            and self._breaker.named_wait
+            self._limit.adaptive
+            and self._breaker.may_probe_early
             and self._breaker.closed_until - now > max(LONG, LONG_TRIPS * self._limit.round_trip)
             and in_flight - 1 <= (1.0 - FREE) * self.wall.load
         )
@@ -206,9 +200,7 @@ class RefusalPolicy:
                 self._requests.refused(now)
                 self._tokens.refused(now)
             self._learn(refusal)
-        elif request.departure == self._early_probe:
-            self._probes_early = False
-        elif limited and self._breaker.refusals_in_row == 1:
+        elif limited and self._breaker.refusals_in_row == 1 and not self._breaker.probed_early:
             self._limit.refused_too()
         return max(0.0, self._breaker.closed_for(now) - before)
 

@@ -391,6 +391,25 @@ def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round
     assert opens[0] > traffic.now + 10.0 and opens[-1] <= traffic.now
 
 
+def test_an_early_probe_that_is_refused_is_the_only_one_of_its_pause_but_not_of_the_run() -> None:
+    traffic, crowd = at_a_known_wall()
+    for _ in range(2):
+        for request in [crowd.pop() for _ in range(8)]:
+            traffic.refuse(request, limited(20.0), after=0.01)
+        while traffic.opens() > traffic.now:
+            traffic.answer(crowd.pop(0), after=0.05)
+        traffic.refuse(traffic.send(), limited(20.0), after=0.01)
+        for request in crowd:
+            traffic.answer(request, after=0.05)
+            assert traffic.opens() > traffic.now + 10.0
+        traffic.wait()
+        traffic.answer(traffic.send(), after=0.05)
+        crowd.clear()
+        while traffic.opens() < math.inf:
+            traffic.wait()
+            crowd.append(traffic.send())
+
+
 def test_a_wall_that_is_contradicted_is_left_without_a_trial_for_the_load_that_was_refused_last() -> None:
     traffic = Traffic(adaptive())
     gate = traffic.gate

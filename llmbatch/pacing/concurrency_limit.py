@@ -3,8 +3,7 @@
 One canary, then slow start, then cubic growth around the last limit that was refused (CUBIC, RFC 9438), with one cut
 per round trip. Refusals come faster than answers, so slow start goes on while nothing is refused, up to a bound, since
 servers that queue instead of refusing are silent too. Answers that are as quick as the first ones show that there is no
-queue: they double the bound. Later on, latency per output token is only a guard, since the latency of a model depends
-on the length of its answers.
+queue: they double the bound. Where more in flight brings fewer answers a second, less is tried.
 """
 
 import math
@@ -161,8 +160,10 @@ class ConcurrencyLimit:
             return Cause.LATENCY
         return Cause.GROWING if self._plateau is None else Cause.WALL
 
-    def succeeded(self, now: float, round_trip: float, output_tokens: int, in_flight: int, load: int) -> None:
-        """Learn from an answer, if adaptive.
+    def succeeded(
+        self, now: float, round_trip: float, output_tokens: int, in_flight: int, load: int, departure: int
+    ) -> None:
+        """Learn from an answer to the departure of this number, if adaptive.
 
         `in_flight` counts the requests when it came, `load` those when its request left, itself included.
         """
@@ -190,7 +191,7 @@ class ConcurrencyLimit:
             self._counted, self._counted_from = 0, now  # little left while the server was busy with what was given up
         if self._early or self._counted >= LOOK:
             self._watch_queue(now, in_flight)
-        self._watch_latency(now, round_trip, output_tokens)
+        self._watch_pace(now, self._guard.answered(now, round_trip, output_tokens, departure, load, self._limit))
         if now - round_trip < self._last_cut:
             return  # it left before the cut, and says nothing about the time after it
         self._answers += 1
@@ -376,16 +377,13 @@ class ConcurrencyLimit:
         self._queue_bound = max(1.0, seconds * self._pace)
         self._move(self._limit)
 
-    def _watch_latency(self, now: float, round_trip: float, output_tokens: int) -> None:
-        """Keep the limit, or lower it a little, when answers take much longer than at best."""
-        limit = self._guard.answered(now, round_trip, output_tokens, self._round_trip, self._limit)
+    def _watch_pace(self, now: float, limit: float | None) -> None:
+        """Try less in flight when that may bring more answers a second."""
         if self._guard.holds:
             self._slow_start = False
             self._from, self._since = self._limit, now
-            self.why = "answers got slower"
         if limit is None:
             return
-        grown = limit > self._limit
+        self.why = "answers come no faster with less in flight" if limit > self._limit else "answers got slower"
+        self._plateau = None
         self._move(limit)
-        self._from, self._plateau = limit, None if grown else limit
-        self.why = "answers are slow with less in flight, too" if grown else "cut because answers got much slower"

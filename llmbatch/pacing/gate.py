@@ -223,7 +223,8 @@ class Gate:
         if policy.search is not None and not policy.search.answered(round_trip, self.sent):
             policy.end_search(self.in_flight)
         if self.limit.adaptive:
-            self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, request.load)
+            load, departure = request.load, request.departure
+            self.limit.succeeded(now, round_trip, output_tokens, self.in_flight, load, departure)
         if self.breaker.active:
             self._proved(now, round_trip)
             policy.answered(now, self.in_flight)

@@ -1,86 +1,104 @@
-"""Says how many requests may be in flight when a service answers much more slowly than at its best. Pure.
+"""Tries fewer requests in flight where more of them bring fewer answers a second. Pure.
 
-The first answers of a crowd are its quickest ones, and while the load grows most answers are such. So an answer counts
-once nearly all that left with it must have been answered, in the order in which they left. By Little's law half as many
-in a queue are answered in half the time: where less in flight does not make answers quicker, they are slow for another
-reason, and the limit comes back.
+Requests that leave one after another are a crowd. By Little's law the answers a second at its load are that load
+divided by how long its answers take. A crowd is judged by its first answers, which are its quickest ones; as that is so
+of each, crowds compare. Servers that share their power among all answers make earlier ones slow as well, and others
+are slow for another reason, so that what a crowd tells is no more than a reason to try less for a moment.
 """
 
-import heapq
 import math
-from collections import deque
+from typing import NamedTuple
 
-__all__ = ["LatencyGuard"]
+__all__ = ["CROWD", "LatencyGuard"]
 
-SAMPLES = 64
-"""Answers whose median counts."""
-EACH = 8
-"""Answers between two looks."""
-TRIPS = 3.0
-"""An answer counts so many mean round trips after its request left. By then nine of ten have ended, also in a first
-crowd of which only the quickest are known, if latencies are log-normal with a sigma of 0.9."""
-DRIFT = 1.0005
-"""The best latency grows by this factor with every look, so that one lucky minute does not count for ever."""
-HOLD, BACK_OFF = 1.8, 2.5
-"""How much slower than at its best a service may answer before growth stops, and before the limit is cut."""
-CUT, MOST = 0.85, 0.5
-"""The part of the limit that is left: what brings the latency of a queue down to that, within bounds."""
-TRIED, HELPS = 0.5, 0.75
-"""At this part of the limit answers must take less than this part of the time, or less in flight does not help."""
+CROWD, ENOUGH = 32, 20
+"""Requests of a crowd, and its first answers, which tell how long they take."""
+SLOWER = 2.0
+"""Answers are slow where all but a quick quarter of them take so many times longer than in the best crowd, or more than
+in proportion to the load, if that is more."""
+LESS = 0.5
+"""The part of the load of a slow crowd that is tried."""
+OLD = 256
+"""After so many younger crowds no answers are expected any more."""
+
+
+class Crowd(NamedTuple):
+    """What the first answers of a crowd tell."""
+
+    load: float
+    """How many were in flight when its requests left."""
+    latency: float
+    quick: float
+    """The latency that only a quarter of the answers stayed below."""
+
+    @property
+    def pace(self) -> float:
+        """Answers a second, as far as answers are equally long."""
+        return self.load / self.latency if self.latency else math.inf
 
 
 class LatencyGuard:
     """The latencies of one route, each divided by the length of its answer."""
 
     def __init__(self) -> None:
-        self.holds = False
-        """Whether answers are so slow that there should be no more in flight."""
         self.last_cut = -math.inf
-        self._best: float | None = None
-        self._waiting: list[tuple[float, float]] = []
-        """When a request left, and its latency: those that do not count yet, as a heap."""
-        self._recent: deque[float] = deque(maxlen=SAMPLES)
-        self._counted = 0
-        self._tried: tuple[float, float] | None = None
-        """The limit before it was cut, and how much slower answers were at most since then."""
-        self._left = 0.0
-        """The limit after the last cut."""
+        """When the limit was lowered, unless it came back."""
+        self._crowds: dict[int, list[tuple[float, int, float]]] = {}
+        """The latencies, loads and departures of those that have not enough answers, by their numbers."""
+        self._judged = -1
+        """The last crowd that was judged; older ones no longer matter."""
+        self._best: Crowd | None = None
+        """The crowd that brought most answers a second."""
+        self._before: Crowd | None = None
+        """The best crowd of those that left before a trial with less in flight, while that lasts."""
+        self._back, self._tried = 0.0, 0.0
+        """The limit before that trial, and while it lasts."""
 
-    def answered(self, now: float, latency: float, output_tokens: int, mean: float, limit: float) -> float | None:
-        """Note an answer; return another limit where there should be one.
+    @property
+    def holds(self) -> bool:
+        """Whether less is tried."""
+        return self._before is not None
 
-        `mean` is how long answers take, as `latency` in seconds; `limit` is how many may be in flight.
+    def answered(
+        self, now: float, latency: float, output_tokens: int, departure: int, load: int, limit: float
+    ) -> float | None:
+        """Note an answer to the departure of this number; return another limit where there should be one.
+
+        `load` is how many were in flight when its request left, `limit` is how many may be.
         """
-        left = now - latency
-        if left < self.last_cut:
-            return None  # it says nothing about the time after the cut
-        heapq.heappush(self._waiting, (left, latency / max(1, output_tokens)))
-        while self._waiting and self._waiting[0][0] <= now - TRIPS * mean:
-            self._recent.append(heapq.heappop(self._waiting)[1])
-            self._counted += 1
-            if self._counted % EACH == 0 and len(self._recent) >= SAMPLES:
-                return self._judge(now, limit)
-        return None
-
-    def _judge(self, now: float, limit: float) -> float | None:
-        ordered = sorted(self._recent)
-        usual = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2  # the median
-        self._best = usual if self._best is None or usual < self._best else self._best * DRIFT
-        slower = usual / self._best if self._best > 0 else 1.0
-        self.holds = slower > HOLD
-        if not self.holds or limit < self._left:  # a refusal has lowered it since: there is no way back to more
-            self._tried = None
-        if slower <= BACK_OFF:
+        if limit < self._tried:
+            self._before, self._tried = None, 0.0  # refusals have lowered it since: there is no way back to more
+        number = departure // CROWD
+        if number <= self._judged:
             return None
-        before, slowest = self._tried or (limit, slower)
-        if limit <= TRIED * before:
-            if slower > HELPS * slowest:
-                self._best, self._tried, self.holds = usual, None, False
-                return before
-            before, slowest = limit, slower
-        self._tried = before, max(slowest, slower)
-        self.last_cut = now
-        self._waiting.clear()
-        self._recent.clear()
-        self._left = max(1.0, limit * min(CUT, max(MOST, BACK_OFF / slower)))
-        return self._left
+        if number not in self._crowds:
+            self._crowds.pop(number - OLD, None)
+        answers = self._crowds.setdefault(number, [])
+        answers.append((latency / max(1, output_tokens), load, now - latency))
+        if len(answers) < ENOUGH:
+            return None
+        self._judged = number
+        self._crowds = {other: answers for other, answers in self._crowds.items() if other > number}
+        latencies, loads, departures = zip(*answers, strict=True)
+        crowd = Crowd(sum(loads) / ENOUGH, sum(latencies) / ENOUGH, sorted(latencies)[ENOUGH // 4])
+        return self._judge(now, crowd, min(departures), limit)
+
+    def _judge(self, now: float, crowd: Crowd, since: float, limit: float) -> float | None:
+        before, best = self._before, self._best
+        if before is not None:
+            if since < self.last_cut:
+                self._before = max(before, crowd, key=lambda its: its.pace)
+                return None
+            self._before, self._tried = None, 0.0
+            if crowd.pace >= before.pace:
+                self._best = crowd
+                return None
+            self._best, self.last_cut = before, -math.inf
+            return self._back
+        if best is None or crowd.pace > best.pace:
+            self._best = crowd
+        elif crowd.quick > best.latency * max(SLOWER, crowd.load / best.load):
+            self._before, self.last_cut = crowd, now
+            self._back, self._tried = limit, max(1.0, min(limit, LESS * crowd.load))
+            return self._tried
+        return None

@@ -13,7 +13,7 @@ def answers_between_refusals(
     now, counts, answers = 0.0, list[int](), 0
     while len(counts) < refusals:
         if limit.now <= slots:
-            limit.succeeded(now, round_trip, 1, limit.now, limit.now)
+            limit.succeeded(now, round_trip, 1, limit.now, limit.now, answers)
             answers += 1
         else:
             limit.refused(now, PAUSE, int(slots))
@@ -40,13 +40,13 @@ def test_slots_that_grew_are_followed_after_fewer_answers() -> None:
 def test_slots_that_become_many_are_followed_in_fewer_round_trips_where_answers_are_slow() -> None:
     def round_trips(round_trip: float) -> float:
         limit, now = ConcurrencyLimit(256, adaptive=True, silent=64), 0.0
-        for _ in range(40):
-            limit.succeeded(now, round_trip, 1, limit.now, limit.now)
+        for number in range(40):
+            limit.succeeded(now, round_trip, 1, limit.now, limit.now, number)
         limit.refused(now := now + round_trip, PAUSE, 8)
         began = now
         while limit.now < 64:
-            now += round_trip / limit.now
-            limit.succeeded(now, round_trip, 1, limit.now, limit.now)
+            now, number = now + round_trip / limit.now, number + 1
+            limit.succeeded(now, round_trip, 1, limit.now, limit.now, number)
         return (now - began) / round_trip
 
     assert round_trips(20.0) < 0.6 * round_trips(2.0)

@@ -509,8 +509,8 @@ def test_the_last_job_of_a_run_is_not_singled_out_by_a_limit_that_refuses_it_alo
 def test_in_slow_start_a_quick_answer_lets_two_more_follow() -> None:
     limit = ConcurrencyLimit(256, adaptive=True, start=64.0)
     limit.departed(0.0)
-    limit.succeeded(1.0, 1.0, 1, 1, 1)
-    limit.succeeded(2.0, 1.0, 1, 64, 5)
+    limit.succeeded(1.0, 1.0, 1, 1, 1, 0)
+    limit.succeeded(2.0, 1.0, 1, 64, 5, 4)
     assert limit.now == 66
 
 
@@ -547,7 +547,7 @@ def test_in_a_storm_no_job_is_singled_out() -> None:
 def test_the_first_answer_lets_as_many_leave_as_a_run_before_found(start: float, most: int) -> None:
     limit = ConcurrencyLimit(256, adaptive=True, start=start)
     assert limit.now == 1, "one request goes first, whatever was found before"
-    limit.succeeded(1.0, 0.5, 10, 1, 1)
+    limit.succeeded(1.0, 0.5, 10, 1, 1, 0)
     assert limit.now == most
 
 

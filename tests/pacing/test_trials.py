@@ -14,8 +14,8 @@ def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = 
     """Cut a limit with so many in flight, one after the other; return what a trial with more load may send then."""
     limit = ConcurrencyLimit(256, adaptive=True, silent=silent, start=100.0)
     requests, now = TokenBucket(), 1.0
-    for _ in range(2):
-        limit.succeeded(now, 1.0, 1, 1, 1)
+    for number in range(2):
+        limit.succeeded(now, 1.0, 1, 1, 1, number)
     for others in in_flight_at_cuts:
         limit.refused(now := now + 10.0, 0.1, others)
     if rate is not None:

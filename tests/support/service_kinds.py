@@ -110,6 +110,11 @@ def queue(seed: int, stretch: float) -> Model:
     return Service(latency=log_normal(stretch, 0.3), seed=seed, queue=Queue(16))
 
 
+def preempted(now: float, in_flight: int) -> float:
+    """Answer a little more slowly with more in flight, and much more beyond 48, where some give up their memory."""
+    return 1 + 0.01 * min(in_flight, 48) + 0.06 * max(0, in_flight - 48)
+
+
 def replicas(seed: int, stretch: float) -> Model:
     """Four replicas with sixteen slots each, asked in turn; one of them takes five times as long."""
     latencies = (1.0, 1.0, 1.0, 5.0)
@@ -170,6 +175,10 @@ KINDS = {
     "a hundred in any minute": plain(300, 2.0, lambda: SlidingWindow(100), best=(16, 48)),
     "a queue before 16 slots": Kind(600, queue, (20, 256)),
     "batches that fill up": plain(1000, 1.0, best=(192, 256), slows=lambda now, in_flight: 1 + in_flight / 40),
+    "answers that slow down more than they gain": plain(
+        800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2
+    ),
+    "a cache that is full with 48 answers": plain(1500, 5.0, best=(48,), slows=preempted),
     "a slow replica of four": Kind(800, replicas, (64, 80)),
     "connections refused beyond fifty": plain(1000, 1.0, lambda: Concurrency(50), best=(48,), refusal=UNREACHABLE),
     "a pause of twenty seconds": plain(1500, 1.0, best=(256,), outages=away((10, 30), result=error(429))),
@@ -299,9 +308,6 @@ SLOWER = {
     ),
     "twenty slots that name a minute": plain(
         400, 2.0, lambda: Concurrency(20), best=(20, 24), refusal=error(429, retry_after="60")
-    ),
-    "answers that slow down more than they gain": plain(
-        800, 1.0, best=(32,), slows=lambda now, in_flight: 1 + (in_flight / 32) ** 2
     ),
 }
 """Kinds on which llmbatch takes longer than that at some latency."""

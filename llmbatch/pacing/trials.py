@@ -47,7 +47,7 @@ class Trials:
             load = max(1, min(self._limit.now, in_flight))
             rate = load / round_trip if round_trip else 0.0
             self._rate_before = requests.rate if requests.guessed else None
-            times = TWICE if requests.guessed else max(TWICE, min(CROWD, self._limit.bound) / load)
+            times = max(TWICE, min(CROWD, self._limit.bound) / load)
             self._pattern.times = times
             requests.forget()
         else:

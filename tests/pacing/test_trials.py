@@ -10,7 +10,7 @@ from llmbatch.pacing.trials import Trials
 from llmbatch.pacing.wall import Wall
 
 
-def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = None, silent: int = SILENT) -> int:
+def trial(in_flight_at_cuts: list[int], in_flight: int, *, silent: int = SILENT) -> int:
     """Cut a limit with so many in flight, one after the other; return what a trial with more load may send then."""
     limit = ConcurrencyLimit(256, adaptive=True, silent=silent, start=100.0)
     requests, now = TokenBucket(), 1.0
@@ -18,8 +18,6 @@ def trial(in_flight_at_cuts: list[int], in_flight: int, *, rate: float | None = 
         limit.succeeded(now, 1.0, 1, 1, 1, number)
     for others in in_flight_at_cuts:
         limit.refused(now := now + 10.0, 0.1, others)
-    if rate is not None:
-        requests.guess(rate, now)
     pattern = RefusalPattern()
     pattern.pattern, pattern.raises = Pattern.TRIAL, True
     trials = Trials(limit, requests, Wall(limit, requests, CircuitBreaker(active=True)), pattern)
@@ -38,7 +36,3 @@ def test_it_sends_no_larger_crowd_than_growth_risks() -> None:
 
 def test_it_sends_twice_as_much_where_more_than_half_a_crowd_is_in_flight() -> None:
     assert trial([100], 30) == 60
-
-
-def test_it_sends_twice_as_much_where_a_rate_was_learned() -> None:
-    assert trial([100, 40, 20, 5], 2, rate=300.0) == 4

@@ -17,6 +17,8 @@ FIRST, SHORTEST, LONGEST = 20.0, 5.0, 60.0
 doubles within another two such spans."""
 REQUESTS = 60
 """Requests that a span has at least: the cost of a refusal must be earned first."""
+HELD = 30.0
+"""A rate that was used for so many seconds without a refusal was measured right."""
 ALIKE = 1.25
 """Rates that differ by less than this factor agree."""
 
@@ -30,6 +32,11 @@ class RateGrowth:
         self._span = FIRST
         self._used = self._seen = 0.0
         """The seconds in which the rate was used up, and until when that is counted."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the rate was used for long since it was learned, or lowered."""
+        return self._used >= HELD
 
     def learned(self, rate: float, now: float) -> None:
         """Begin at a rate that was measured between refusals."""

@@ -9,7 +9,8 @@ goes from UNKNOWN to one of the two, and back when its verdict is contradicted:
 - Refusals that may be either: a TRIAL. The load is lowered by a sixth, or raised where it is low or grows anyway: to
   twice as much, or to a crowd. A wall refuses less of less, and all that is above it; scattered refusals keep their
   share. The one that is twenty times as likely ends the trial.
-- A single refusal after a WALL that neither fixed slots nor a fixed rate explain (see `departures`): SCATTERED.
+- A single refusal after a WALL that neither fixed slots nor a fixed rate explain (see `departures`): SCATTERED, unless
+  a rate that was learned has held until then.
 - After a WALL the load is lower, so that hardly anything should be refused. If single requests are refused again and
   again, another TRIAL follows, and each time it takes twice as many.
 - More SCATTERED refusals than usual: a TRIAL with more load while the load grows, and else a little less load at once,
@@ -130,12 +131,13 @@ class RefusalPattern:
         answered: bool = True,
         early: bool = False,
         level: float = 1.0,
+        held: bool = False,
     ) -> Pattern:
         """Note that a departure was refused, after `sent` of them; return the pattern that this makes likely.
 
         `common` says that all would be refused alike, `growing` that the load rises, `answered` that others were
         answered, `early` that other rules tell how to go on. `level` is the load as a part of what was in flight when
-        the wall was found.
+        the wall was found, `held` that a learned rate held until now, which explains the refusal.
         """
         self._refused.append(departure)
         self._lags.append(sent - departure)
@@ -159,7 +161,7 @@ class RefusalPattern:
             if odds >= SURE or (self.raises and odds <= -SURE):
                 self.finish(sent)
         elif self.pattern is Pattern.WALL:
-            if self._is_contradicted(departure, sent, level):
+            if not held and self._is_contradicted(departure, sent, level):
                 self.raises = False
                 count, of = self._recent(sent)
                 self._scatter(sent, (min(count, of // 2), of))

@@ -95,6 +95,7 @@ class RefusalPolicy:
             answered=refusal.answered,
             early=self.search is not None or (growing and not refusal.answered and not self._searched),
             level=self.wall.level,
+            held=self._requests.held,
         )
         if found is not Pattern.WALL:
             self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))

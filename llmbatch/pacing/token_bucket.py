@@ -67,6 +67,11 @@ class TokenBucket:
         return self._is_guess
 
     @property
+    def held(self) -> bool:
+        """Whether the rate is a guess that was used for long without a refusal."""
+        return self._is_guess and self._growth.held
+
+    @property
     def origin(self) -> Cause:
         """Where the rate comes from."""
         if self._named:

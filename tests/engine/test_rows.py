@@ -125,6 +125,14 @@ def test_an_announced_window_that_slides_is_used_up() -> None:
         assert outcome.seconds <= 1.1 * 181.0
 
 
+@pytest.mark.parametrize("limit", [30, 60])
+def test_a_rate_that_held_is_not_given_up_at_the_first_refusal(limit: int) -> None:
+    """A minute that slides admits a crowd after a pause, which contradicts a rate, but not a limit per minute."""
+    outcomes = [run(4 * limit + 30, plain(0.67, seed, SlidingWindow(limit)), seed) for seed in SEEDS]
+
+    assert median(refused for _, refused in outcomes) <= 0.3
+
+
 class Slices:
     """A limiter of so many in each second of the clock."""
 

@@ -74,3 +74,16 @@ def test_a_span_has_as_many_requests_as_a_refusal_may_cost() -> None:
     growth = RateGrowth()
     growth.learned(60.0, 0.0)
     assert growth.rate(60.0, used=True) < 60.0 < growth.rate(70.0, used=True)
+
+
+def test_a_rate_held_once_it_was_used_for_half_a_minute_without_a_refusal() -> None:
+    growth = RateGrowth()
+    growth.learned(60.0, 0.0)
+    growth.rate(29.0, used=True)
+    assert not growth.held
+    growth.rate(31.0, used=True)
+    assert growth.held
+
+    growth.lowered(57.0, 60.0, 31.0)
+
+    assert not growth.held

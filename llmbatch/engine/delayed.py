@@ -4,7 +4,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from llmbatch.core.job import Job, Route
 
@@ -20,10 +20,12 @@ class Delayed:
     """Jobs by the time at which each is due; those of equal time come in the order in which they were added.
 
     A job that may be billed twice has few attempts. It waits longer, while nothing is answered on its route, so that
-    a short outage does not take them all.
+    a short outage does not take them all. `has_others` tells whether a route has jobs that were not sent yet: they show
+    as well whether the server answers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_others: Callable[[Route], bool] = lambda route: False) -> None:
+        self._has_others = has_others
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._silences: dict[Route, _Silence] = {}
@@ -52,8 +54,9 @@ class Delayed:
                 yield job
             else:
                 silence.jobs.append(job)
-        for silence in self._silences.values():
-            yield from silence.take(now)
+        for route, silence in self._silences.items():
+            if silence.jobs and now >= silence.next:
+                yield from silence.take(now, ask=not self._has_others(route))
         self._see_next()
 
     def failed(self, job: Job, now: float) -> None:
@@ -107,9 +110,12 @@ class _Silence:
         self.jobs: deque[Job] = deque()
         """Those that are due, and wait."""
 
-    def take(self, now: float) -> Iterator[Job]:
-        """Take one job when it is time to see whether the server answers, and all when the silence is too long."""
-        while self.jobs and now >= self.next:
+    def take(self, now: float, *, ask: bool) -> Iterator[Job]:
+        """Take all jobs when it is too long, before that one, if a job must `ask` whether the server answers."""
+        if now >= self.ends:
+            yield from self.jobs
+            self.jobs.clear()
+            return
+        if ask:
             yield self.jobs.popleft()
-            if now < self.ends:
-                self.next = min(self.ends, now + max(FIRST, now - self.since))
+        self.next = min(self.ends, now + (max(FIRST, now - self.since) if ask else FIRST))

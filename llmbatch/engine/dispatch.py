@@ -57,7 +57,7 @@ class Dispatch:
         self.routes = Routes(new_gate, servers, dialect)
         """The queues of all routes, for those who ask what may be sent and what keeps it from being sent."""
         self._queues = self.routes.queues
-        self._delayed = Delayed()
+        self._delayed = Delayed(lambda route: bool(self._queues[route].fresh))
         self._groups = itertools.count(1)
         self._closed = False
         self.skipped: list[Job] = []

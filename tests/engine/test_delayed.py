@@ -53,6 +53,17 @@ def test_while_nothing_is_answered_jobs_in_doubt_come_one_at_a_time_and_seldom()
     assert len(delayed) == 0
 
 
+def test_while_other_jobs_can_show_whether_the_server_answers_none_in_doubt_comes() -> None:
+    others = True
+    delayed = Delayed(lambda route: others)
+    failed_once(delayed, 5)
+    assert play(delayed, 20.0) == []
+    others = False
+    assert [number for _, number in play(delayed, PATIENCE - 0.1)] == [0]
+    others = True
+    assert play(delayed, 99.0) == [(PATIENCE, number) for number in range(1, 5)]
+
+
 def test_an_answer_to_what_left_after_the_fault_lets_them_all_come() -> None:
     delayed, answered = Delayed(), job(99, "a")
     failed_once(delayed, 20)

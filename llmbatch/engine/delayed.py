@@ -12,7 +12,7 @@ __all__ = ["Delayed"]
 
 FIRST = 3.0
 """Seconds after the first fault until one job is sent to see whether the server answers again; doubled each time."""
-PATIENCE = 30.0
+PATIENCE = 12.0
 """Seconds after which no job waits for an answer any more: the faults may be those of the jobs."""
 
 

@@ -335,7 +335,8 @@ class Dispatch:
         self._end(step.stop)
         if fault.billing in (Billing.DOUBTFUL, Billing.SERVER):
             job.attempts.pack_group = next(self._groups)  # what may be billed twice is sent alone
-            self._delayed.failed(job, now)
+            if fault.billing is Billing.DOUBTFUL or self._fail_fast.has_succeeded(job.route):
+                self._delayed.failed(job, now)
         if step.wait is None:
             return False
         if ending:

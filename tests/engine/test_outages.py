@@ -112,3 +112,15 @@ def test_a_single_record_outlasts_a_fault_of_two_seconds(fault: Reply, fixed: in
         service = Service(latency=log_normal(1.0), seed=seed, outages=[Outage(0.0, 2.0, fault, 0.03)])
         ended = run(1, service, fixed=fixed, seed=seed)
         assert ended.sink.ok == 1 and ended.took < 8.0
+
+
+@FIXED
+def test_errors_of_a_server_that_never_worked_are_not_taken_for_an_outage(fixed: int | None) -> None:
+    tries = 2
+
+    def script(request: Request, number: int) -> Attempt:
+        return 0.1, error(500) if request.jobs[0].attempts.sent <= tries else answer()
+
+    for seed in range(11, 16):
+        ended = run(6, script, fixed=fixed, seed=seed)
+        assert ended.sink.ok == 6 and ended.took < 8.0

@@ -156,6 +156,11 @@ class BackgroundRun:
         if self._session is not None and not self._ended.is_set():
             self._session.drop(reason)
 
+    @property
+    def is_ending_early(self) -> bool:
+        """Whether `results` will raise after its last result."""
+        return self._session is not None and self._session.is_ending_early
+
     def raise_failure(self, ended: Run | None = None) -> None:
         """Raise the error that prevented the run or ended it early, if there is one."""
         failure = self._failure

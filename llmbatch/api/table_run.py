@@ -137,6 +137,8 @@ class TableRun:
                 pending, row = self._waiting.pop(result["index"])
                 pending.results[row] = result
                 if len(pending.results) == pending.table.num_rows:
+                    if run.is_ending_early and all(one["status"] == "failed" for one in pending.results.values()):
+                        continue  # why the run ends is the answer to all of its rows
                     self._open.remove(pending)
                     pending.done.set_result(None)
         except BaseException as error:

@@ -75,6 +75,11 @@ class Session:
         self._observers: tuple[Observer, ...] = (self._tally, self._watch_failures, *observers)
         self.stopped: LlmbatchError | None = None
 
+    @property
+    def is_ending_early(self) -> bool:
+        """Whether there is a reason to end before the input does; not before `to_the_end`."""
+        return bool(self._pipeline.progress.stops)
+
     async def to_the_end(self, view: View | None = None, *, signals: bool = False) -> Summary:
         """Run the pipeline under its watchers; sum up. With `signals`, signals end the run in order."""
         self._pipeline = pipeline = self._new_pipeline(self._lanes(), self._notify)

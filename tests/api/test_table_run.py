@@ -147,3 +147,10 @@ def test_without_ray_the_extra_is_named() -> None:
     script = "import sys; sys.modules['ray'] = None; import llmbatch.ray"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE)
     assert "pip install 'llmbatch[ray-data]'" in shown.stderr.splitlines()[-1]
+
+
+def test_what_fails_every_row_raises_though_all_rows_were_sent_before_it_was_known(server: str) -> None:
+    with closing(TableRun({"base_url": server, "model": "m"})) as run:
+        rows = pa.table({"prompt": ["[[mock:status code=401 after=2]]"] * 12})
+        with pytest.raises(llmbatch.ActionNeeded, match="401"):
+            answers(run, rows)

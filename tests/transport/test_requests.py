@@ -177,15 +177,14 @@ def test_no_cookie_sticks(run: Run, opening: Open) -> None:
 def test_dead_peers_are_probed_for(
     run: Run, opening: Open, monkeypatch: pytest.MonkeyPatch, lane_class: LaneClass
 ) -> None:
-    """The client's end of the connection is found among this process's sockets by its port."""
+    """The client's end of the connection is found among this process's sockets by both of its names."""
 
     async def scene() -> None:
         options = {}
 
         async def script(peer: Peer) -> None:
             await peer.request()
-            client = peer.writer.get_extra_info("peername")
-            sock = _socket_at(client)
+            sock = _socket_between(peer.writer.get_extra_info("peername"), peer.writer.get_extra_info("sockname"))
             for level, name, value in socket_options():
                 options[level, name] = (sock.getsockopt(level, name), value)
             sock.detach()
@@ -201,19 +200,20 @@ def test_dead_peers_are_probed_for(
     run(scene())
 
 
-def _socket_at(name: tuple[str, int]) -> socket.socket:
+def _socket_between(name: tuple[str, int], peer: tuple[str, int]) -> socket.socket:
+    """Find a socket by both ends: a port of one end may serve other connections of this process too."""
     for entry in os.listdir("/proc/self/fd"):
         try:
             sock = socket.socket(fileno=int(entry))
         except OSError:
             continue
         try:
-            if sock.family == socket.AF_INET and sock.getsockname() == name:
+            if sock.family == socket.AF_INET and (sock.getsockname(), sock.getpeername()) == (name, peer):
                 return socket.socket(fileno=sock.detach())
         except OSError:
             pass
         sock.detach()
-    raise LookupError(name)
+    raise LookupError((name, peer))
 
 
 def test_the_sender_needs_no_more_than_it_says() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from llmbatch.codec.sse import CutStream
 from llmbatch.dialects.embedded_errors import has_error
+from llmbatch.dialects.finish_reasons import is_end
 from llmbatch.dialects.stream_events import DONE, is_empty, merged_usage, stream_events
 
 __all__ = ["fold", "joined", "unwrapped"]
@@ -63,7 +64,7 @@ def joined(chunks: Iterable[Any]) -> dict[str, Any]:
             for name, value in piece.items():
                 if name in _IN_PIECES:
                     candidate[name] = _joined_lists(candidate.get(name), value)
-                elif name != "content" and not is_empty(value):
+                elif name != "content" and not is_empty(value) and (name != "finishReason" or is_end(value)):
                     candidate[name] = value
             candidate["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
     if candidates:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from llmbatch.codec.sse import CutStream
+from llmbatch.dialects.finish_reasons import is_end
 from llmbatch.dialects.stream_events import DONE, ERROR, is_empty, merged_usage, stream_events
 from llmbatch.dialects.tool_call_pieces import ToolCallPieces
 
@@ -153,7 +154,7 @@ class _Choice:
                 for kind, entries in value.items() if isinstance(value, dict) else ():
                     if isinstance(entries, list):
                         self._logprobs.setdefault(kind, []).extend(entries)
-            elif not is_empty(value):
+            elif not is_empty(value) and (name != "finish_reason" or is_end(value)):
                 self._fields[name] = value
 
     def _add_delta(self, delta: dict[str, Any]) -> None:

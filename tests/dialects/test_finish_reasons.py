@@ -8,7 +8,7 @@ from google.genai.types import BlockedReason, FinishReason
 from openai.types.chat.chat_completion import Choice
 
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.finish_reasons import _STANDARD, OWN, REASONS, is_broken_off, note_finish
+from llmbatch.dialects.finish_reasons import _STANDARD, OWN, REASONS, is_broken_off, is_end, note_finish
 
 
 def noted(own: object) -> Completion:
@@ -41,6 +41,17 @@ def test_openais_words_are_the_vocabulary(reason: str) -> None:
         ("sensitive", "content_filter"),
         ("content_filtered", "content_filter"),
         ("guardrail_intervened", "content_filter"),
+        ("FINISH_REASON_MAX_TOKENS", "length"),
+        ("STOP_CRITERIA_MET", "stop"),
+        ("FINISH", "stop"),
+        ("normal", "stop"),
+        ("endoftext", "stop"),
+        ("max_output", "length"),
+        ("ERROR_LIMIT", "length"),
+        ("limit", "length"),
+        ("ALTERNATIVE_STATUS_FINAL", "stop"),
+        ("ALTERNATIVE_STATUS_TRUNCATED_FINAL", "length"),
+        ("ALTERNATIVE_STATUS_CONTENT_FILTER", "content_filter"),
     ],
 )
 def test_the_providers_word_stands_beside_ours(own: str, reason: str) -> None:
@@ -50,6 +61,17 @@ def test_the_providers_word_stands_beside_ours(own: str, reason: str) -> None:
 @pytest.mark.parametrize("own", ["pause_turn", "OTHER", "", None, 7, ["stop"]])
 def test_what_means_none_of_them_stands_as_it_is(own: object) -> None:
     assert (noted(own).finish_reason, noted(own).extra) == (own, {})
+
+
+@pytest.mark.parametrize("own", ["null", "none", "None", "NULL", "not_finished", "FINISH_REASON_UNSPECIFIED"])
+def test_a_word_for_an_answer_that_goes_on_is_no_reason(own: str) -> None:
+    assert (noted(own).finish_reason, noted(own).extra) == (None, {})
+    assert not is_end(own)
+
+
+@pytest.mark.parametrize("own", [*REASONS, "OTHER", "MAX_TOKENS"])
+def test_any_other_word_is_an_end(own: str) -> None:
+    assert is_end(own)
 
 
 def test_the_words_are_those_of_the_official_clients() -> None:
@@ -62,7 +84,9 @@ def test_the_words_are_those_of_the_official_clients() -> None:
     assert {"end_turn", "max_tokens", "tool_use", "refusal"} <= {*get_args(StopReason)} & ours
 
 
-@pytest.mark.parametrize("own", ["abort", "error", "ERROR", "network_error", "insufficient_system_resource", "TIMEOUT"])
+@pytest.mark.parametrize(
+    "own", ["abort", "error", "ERROR", "network_error", "insufficient_system_resource", "TIMEOUT", "USER_CANCEL"]
+)
 def test_some_words_say_that_the_provider_broke_off(own: str) -> None:
     assert is_broken_off(own)
 

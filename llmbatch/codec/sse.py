@@ -13,6 +13,8 @@ PIECE = 1 << 16
 """Bytes that are split at a time: all lines of a long stream at once would take too much memory."""
 _BLANK = (b"",)
 _PAGE = (b"<!doctype", b"<html")
+_SPEAKING = frozenset({"error", "done", "end"})
+"""Names of events that say something without data."""
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -32,10 +34,10 @@ def looks_like_events(body: bytes) -> bool:
 def events(body: bytes) -> Iterator[Event]:
     """Yield the events of a finished stream, in order.
 
-    Lines end in CR, LF or CRLF; comments and events without data are dropped, except an event named `error`; a last
-    event without the closing blank line counts, since many servers forget it. (WHATWG HTML, "Server-sent events",
-    9.2.6.) JSON without a field name is an event of its own: some servers write errors so. A web page is an event named
-    `error`: a proxy lost the server.
+    Lines end in CR, LF or CRLF; names of fields may be indented and in capitals; comments and events without data are
+    dropped, except those whose name says it all; a last event without the closing blank line counts, since many servers
+    forget it. (WHATWG HTML, "Server-sent events", 9.2.6.) JSON without a field name is an event of its own: some
+    servers write errors so. A web page is an event named `error`: a proxy lost the server.
     Raises ValueError for a stream of more than MOST_LINES.
     """
     name = ""
@@ -57,7 +59,7 @@ def events(body: bytes) -> Iterator[Event]:
             for ended in chain(BytesIO(block), _BLANK):
                 line = ended.removesuffix(b"\n")
                 if not line and not bare:
-                    if name == "error" or any(map(bytes.strip, data)):
+                    if name in _SPEAKING or any(map(bytes.strip, data)):
                         yield name or "message", b"\n".join(data)
                     name, data = "", []
                     continue
@@ -74,7 +76,7 @@ def events(body: bytes) -> Iterator[Event]:
                     yield "error", line
                     continue
                 field, _, value = line.partition(b":")
-                value = value.removeprefix(b" ")
+                field, value = field.strip().lower(), value.removeprefix(b" ")
                 if field == b"data":
                     data.append(value.removeprefix(b"data: "))  # some proxies wrap a stream twice
                 elif field == b"event":

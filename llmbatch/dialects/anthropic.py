@@ -26,6 +26,7 @@ from llmbatch.dialects.error_rules import classify
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish, note_tier
 from llmbatch.dialects.openai_chat_answers import image, words
+from llmbatch.dialects.openai_chat_answers import usage as chat_usage
 from llmbatch.dialects.openai_messages import check_no_foreign_fields, split_system, tool_calls
 from llmbatch.dialects.providers import ENDPOINTS
 from llmbatch.dialects.request_options import Options, Routes, complete, renamed
@@ -106,10 +107,14 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
     if has_error(body):
         return _error(body, reply)
     content, stop = body.get("content"), body.get("stop_reason")
+    if content is None and isinstance(body.get("completion"), str):
+        content = body["completion"]  # of the API before this one
     if content is None and stop:
         content = []  # a refusal may have no content
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
+    if isinstance(content, dict):
+        content = [content]
     if not isinstance(content, list):
         return unparsable(reply, "the answer has no content")
     if stop != "end_turn" and is_broken_off(stop):
@@ -128,13 +133,13 @@ def _verdict(body: dict[str, Any], reply: Reply) -> Completion | Fault:
     for block in content:
         match block.get("type", "text"):
             case "text":
-                texts.append(block["text"])
+                texts.append(block["text"] or "")
                 if block.get("citations"):
                     extra.setdefault("citations", []).extend(block["citations"])
             case "thinking" | "reasoning":
                 thoughts.append(words(block))
             case "tool_use":
-                calls.append((block["id"], block["name"], block["input"]))
+                calls.append((block.get("id"), block["name"], block.get("input") or {}))
             case "image":
                 extra.setdefault("images", []).append(_image(block.get("source")))
     if texts:
@@ -181,7 +186,7 @@ def usage(raw: Any) -> Usage | None:
     cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
     if not (fresh or output or cached or written):  # zeros alone mean that tokens were not counted
         renamed = snake_cased(raw)
-        return usage(renamed) if renamed is not raw else None
+        return usage(renamed) if renamed is not raw else chat_usage(raw)
     return Usage(
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         output_tokens=output,

@@ -38,6 +38,8 @@ def fold(stream: bytes) -> dict[str, Any]:
         match kind:
             case "error":
                 return {**event, "message": {**message, "content": content.joined() or message.get("content")}}
+            case "message":  # the whole message as the only event
+                message, ended = dict(event), True
             case "message_start":
                 message = dict(event["message"])
                 usage = merged_usage(usage, message.get("usage"))
@@ -75,7 +77,7 @@ class _Content:
     def add(self, index: Any, delta: dict[str, Any]) -> None:
         """Add a delta to the block of its number; without a number, to the last."""
         name = _PIECES.get(delta.get("type", "")) or next((field for field in _PIECES.values() if field in delta), None)
-        if name is None:
+        if name is None or delta[name] is None:
             return  # a result line has no field for it
         block = self._by_index.get(_key(index)) or (self._blocks[-1] if index is None and self._blocks else None)
         if block is None:

@@ -142,7 +142,7 @@ def _candidate(candidate: dict[str, Any]) -> Choice:
         if call is not None:
             calls.append((call.get("id"), call["name"], call.get("args") or {}))
         elif "text" in part:
-            (thoughts if part.get("thought") else texts).append(part["text"])
+            (thoughts if part.get("thought") else texts).append(part["text"] or "")
         elif not part.get("thought") and (picture := _image(part)):
             extra.setdefault("images", []).append(picture)
         elif not part.get("thought") and (sound := _sound(part)):
@@ -214,10 +214,13 @@ def usage(raw: Any) -> Usage | None:
     thoughts = count(raw.get("thoughtsTokenCount"))
     tokens_in = _sum(count(raw.get("promptTokenCount")), count(raw.get("toolUsePromptTokenCount")))
     answered = _sum(count(raw.get("candidatesTokenCount")), thoughts)
+    rest = (count(raw.get("totalTokenCount")) or 0) - (tokens_in or 0)
     if not tokens_in and not answered:
-        tokens_in = count(raw.get("totalTokenCount"))
-        if not tokens_in:
+        if rest <= 0:
             return None  # zeros alone mean that tokens were not counted
+        tokens_in = rest
+    elif answered is None and rest > 0:
+        answered = rest
     return Usage(
         input_tokens=tokens_in,
         output_tokens=answered,

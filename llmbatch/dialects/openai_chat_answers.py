@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
+from llmbatch.codec import json
 from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Fault
 from llmbatch.core.outcome import Completion, Usage
@@ -16,6 +17,7 @@ from llmbatch.dialects.tool_call_pieces import arguments_text, with_function
 
 __all__ = [
     "Choice",
+    "chat_choice",
     "choice_entries",
     "first_sound",
     "image",
@@ -39,8 +41,11 @@ _THOUGHT_PARTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reaso
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details", "thinking_blocks")
 """Fields of a message with its reasoning, by preference: DeepSeek, OpenRouter, vLLM, Ollama, LiteLLM."""
 
-_WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content")
-"""Fields of a part with its words: Mistral and Databricks put parts into parts."""
+_WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content", "value")
+"""Fields of a part with its words: Mistral and Databricks put parts into parts, OpenAI's Assistants objects."""
+
+_PART = frozenset({"type", "text"})
+"""Fields of which a part has at least one."""
 
 
 _ABOUT = frozenset(
@@ -70,7 +75,7 @@ def read(expected: Expected, reply: Reply) -> Verdicts:
 
 
 def _verdict(body: Any, reply: Reply) -> Completion | Fault:
-    completion = read_choices(body, reply, _choice)
+    completion = read_choices(body, reply, chat_choice)
     if isinstance(completion, Completion):
         sources = body.get("citations") or body.get("search_results")
         if sources:
@@ -105,7 +110,7 @@ def read_choices(body: Any, reply: Reply, read_choice: Callable[[Any], Choice]) 
     return completion
 
 
-def _choice(choice: dict[str, Any]) -> Choice:
+def chat_choice(choice: dict[str, Any]) -> Choice:
     """Read one choice. Raises TypeError, AttributeError or LookupError for what is none."""
     finish = choice.get("finish_reason")
     message = choice.get("message")
@@ -151,9 +156,9 @@ def _message_without(choice: dict[str, Any], finish: Any) -> dict[str, Any]:
 
 def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
     """Join the texts of content in parts; put reasoning, images and the rest into their fields of `extra`."""
-    parts = content if isinstance(content, list) else [content] if isinstance(content, dict) and content else None
-    if parts is None:
-        raise TypeError(f"content is neither text nor parts but {type(content).__name__}")
+    if not isinstance(content, list) and not (isinstance(content, dict) and _PART & content.keys()):
+        return json.dumps(content).decode()  # a server that decodes the JSON of an answer, or of each piece of it
+    parts = content if isinstance(content, list) else [content]
     texts: list[str] = []
     thoughts: list[str] = []
     for part in parts:
@@ -162,7 +167,7 @@ def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
             continue
         kind = part.get("type")
         if kind in _TEXT_PARTS:
-            texts.append(part["text"])
+            texts.append(words(part["text"]))
         elif kind in _THOUGHT_PARTS:
             thoughts.append(words(part))
         elif kind in _IMAGE_PARTS:

@@ -10,7 +10,7 @@ from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, read_answer
-from llmbatch.dialects.openai_chat_answers import Choice, read_choices
+from llmbatch.dialects.openai_chat_answers import Choice, chat_choice, read_choices
 from llmbatch.dialects.openai_stream import fold_completion, streamed
 from llmbatch.dialects.packing import count_sharing, packed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
@@ -115,8 +115,9 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
 
 def _choice(choice: dict[str, Any]) -> Choice:
     """Read one choice; one with a finish reason may lack a text. Raises TypeError, LookupError."""
-    finish, logprobs = choice.get("finish_reason"), choice.get("logprobs")
-    text = choice.get("text") if finish else choice["text"]
-    if text is not None and not isinstance(text, str):
+    if choice.get("text") is None:
+        return chat_choice(choice)  # of a server that answers as in a chat
+    text, finish, logprobs = choice["text"], choice.get("finish_reason"), choice.get("logprobs")
+    if not isinstance(text, str):
         raise TypeError(f"the text is {type(text).__name__}")
     return text, finish, {"logprobs": logprobs} if logprobs else {}

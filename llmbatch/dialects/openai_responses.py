@@ -180,7 +180,11 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
         return broken_off(reply, status, counted, cost)
     output = body.get("output")
     if not output and isinstance(body.get("output_text"), str):
-        output = [{"type": "message", "content": body["output_text"]}]
+        output = body["output_text"]
+    if isinstance(output, str):
+        output = [{"content": output}]
+    elif isinstance(output, dict):
+        output = [output]
     if status in ("queued", "in_progress") or not isinstance(output, list):
         return unparsable(reply, f"the response is {status}, and nothing more will come of it")
     details = body.get("incomplete_details")
@@ -210,17 +214,18 @@ def _read_items(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     extra: dict[str, Any] = {}
     for item in output:
-        kind = item["type"]
+        kind = item.get("type", "message")
         if kind == "message":
             content = item["content"]
-            for part in [{"type": "output_text", "text": content}] if isinstance(content, str) else content or ():
-                if part["type"] in ("output_text", "text"):
-                    texts.append(part["text"])
+            for part in [{"text": content}] if isinstance(content, str) else content or ():
+                form = part.get("type", "output_text")
+                if form in ("output_text", "text"):
+                    texts.append(part["text"] or "")
                     if part.get("annotations"):
                         extra.setdefault("citations", []).extend(part["annotations"])
                     if part.get("logprobs"):
                         extra.setdefault("logprobs", {"content": []})["content"].extend(part["logprobs"])
-                elif part["type"] == "refusal":
+                elif form == "refusal":
                     refusals.append(part["refusal"])
         elif kind in ("function_call", "custom_tool_call"):
             calls.append(_call(item))

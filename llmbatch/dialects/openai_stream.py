@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from llmbatch.codec import json
 from llmbatch.codec.sse import CutStream
 from llmbatch.dialects.finish_reasons import is_end
 from llmbatch.dialects.stream_events import DONE, ERROR, is_empty, merged_usage, stream_events
@@ -179,7 +180,8 @@ class _Choice:
                 self._function_call.add({"function": value, "index": 0})
             elif name in _TEXTS and isinstance(value, str):
                 self._texts.setdefault(name, []).append(value)
-            elif name in _LISTS and isinstance(value, list):
+            elif (name in _LISTS and isinstance(value, list)) or name in _TEXTS:
+                value = value if isinstance(value, list) else [value]
                 self._lists.setdefault(name, []).extend(value)
             elif name in _GROWING_LISTS and isinstance(value, list):
                 entries = self._lists.setdefault(name, [])
@@ -219,8 +221,13 @@ def _joined_content(pieces: list[Any]) -> Any:
         return "".join(pieces) if pieces else None
     except TypeError:
         pass
-    parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
+    parts = [piece if isinstance(piece, dict) else {"type": "text", "text": _text(piece)} for piece in pieces]
     return [part for part in parts if part != {"type": "text", "text": ""}]
+
+
+def _text(piece: Any) -> str:
+    """Return a piece of a text; some servers write one that looks like a number as a number."""
+    return piece if isinstance(piece, str) else json.dumps(piece).decode()
 
 
 def _joined_audio(pieces: list[dict[str, Any]]) -> dict[str, Any]:

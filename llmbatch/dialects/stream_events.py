@@ -46,7 +46,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
             if name in _PINGS:
                 continue
             word = data[:16].strip().decode("latin-1").lower()
-            if word in _ENDS or word.startswith("[done]"):
+            if word in _ENDS or word.startswith("[done]") or (not word and name in _ENDS):
                 break
             if word in _PINGS:
                 continue

@@ -27,6 +27,8 @@ from llmbatch.codec.sse import MOST_LINES, events, looks_like_events
         (b'{"a": ', [("message", b'{"a": ')]),
         (b"[DONE]\n", [("message", b"[DONE]")]),
         (b"data: data: a\n\n", [("message", b"a")]),
+        (b"data: a\n\n data: b\n\n\tDATA:c\n\n", [("message", b"a"), ("message", b"b"), ("message", b"c")]),
+        (b"event: done\ndata:\n\n", [("done", b"")]),
     ],
 )
 def test_a_stream_is_cut_into_its_events(stream: bytes, found: list[tuple[str, bytes]]) -> None:

@@ -296,6 +296,33 @@ def test_blocks_are_sorted_into_the_fields_of_a_line() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        good({"type": "text", "text": None}, {"type": "text", "text": "Hi."}),
+        good(content={"type": "text", "text": "Hi."}),
+        {"type": "completion", "completion": "Hi.", "stop_reason": "stop_sequence", "model": "m-1"},
+    ],
+)
+def test_a_text_in_another_shape_is_not_lost(body: Any) -> None:
+    assert completion(body).text == "Hi."
+
+
+def test_a_call_may_lack_what_it_does_not_need() -> None:
+    done = completion(
+        good({"type": "tool_use", "name": "f"}, {"type": "tool_use", "id": None, "name": "g", "input": None})
+    )
+    assert [call["function"] for call in done.extra["tool_calls"]] == [
+        {"name": "f", "arguments": "{}"},
+        {"name": "g", "arguments": "{}"},
+    ]
+
+
+def test_counts_under_the_names_of_chat_are_counts() -> None:
+    used = completion(good(usage={"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12})).usage
+    assert used is not None and (used.input_tokens, used.output_tokens) == (9, 3)
+
+
+@pytest.mark.parametrize(
     ("details", "said"),
     [
         ({"type": "refusal", "category": "bio", "explanation": "No."}, "No."),
@@ -318,8 +345,7 @@ UNREADABLE: dict[str, Any] = {
     "content that is a number": good(content=5),
     "a block of null": good(content=[None]),
     "a block without a type": good({"words": "hi"}),
-    "text that is none": good({"type": "text", "text": None}),
-    "a tool use without input": good({"type": "tool_use", "id": "1", "name": "f"}),
+    "a tool use without a name": good({"type": "tool_use", "id": "1", "input": {}}),
 }
 
 

@@ -269,6 +269,9 @@ def test_a_plain_answer_is_read() -> None:
         ),
         ({"promptTokenCount": 8, "thoughtsTokenCount": 40}, Usage(8, 40, None, None, 40)),
         ({"promptTokenCount": 8}, Usage(8)),
+        ({"promptTokenCount": 8, "totalTokenCount": 30}, Usage(8, 22)),
+        ({"totalTokenCount": 30}, Usage(30)),
+        ({"promptTokenCount": 8, "totalTokenCount": 8}, Usage(8)),
         ({"promptTokenCount": "8", "candidatesTokenCount": True}, Usage(8)),
         ({"promptTokenCount": "eight", "candidatesTokenCount": True}, None),
         ({}, None),
@@ -304,6 +307,10 @@ def test_thoughts_are_counted_into_the_output(raw: Any, normal: Usage | None) ->
 def test_every_reason_to_stop_has_our_word_and_keeps_its_own(own: str, ours: str) -> None:
     done = completion(good({"finishReason": own, "index": 0}))
     assert (done.text, done.finish_reason, done.extra.get("provider_finish_reason", own)) == (None, ours, own)
+
+
+def test_a_part_of_null_costs_no_text() -> None:
+    assert completion(good(candidate({"text": None}, {"text": "Hi."}, {"text": None, "thought": True}))).text == "Hi."
 
 
 def test_thoughts_and_calls_are_no_text() -> None:
@@ -359,7 +366,6 @@ UNREADABLE: dict[str, Any] = {
     "a candidate of null": good(candidates=[None]),
     "a candidate that is text": good(candidates=["hi"]),
     "parts that are text": good(candidates=[{"content": {"parts": ["hi"]}}]),
-    "text that is none": good(candidate({"text": None})),
     "a call without a name": good(candidate({"functionCall": {}})),
     "two candidates of null": good(candidates=[None, None]),
     "feedback that is text": {"promptFeedback": "no"},

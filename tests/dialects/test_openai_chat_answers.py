@@ -68,6 +68,22 @@ def test_content_in_parts_is_joined() -> None:
     assert completion(good({"content": parts})).text == "Paris"
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": None}, {"type": "text", "text": "Paris."}], "Paris."),
+        ([{"type": "text", "text": {"value": "Paris.", "annotations": []}}], "Paris."),
+        ({"type": "text", "text": "Paris."}, "Paris."),
+        ({"city": "Paris", "sure": None}, '{"city":"Paris","sure":null}'),
+        ({}, "{}"),
+        (5, "5"),
+        (False, "false"),
+    ],
+)
+def test_content_in_another_shape_costs_no_text(content: Any, text: str) -> None:
+    assert completion({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).text == text
+
+
 def test_a_refusal_is_kept() -> None:
     done = completion(good({"content": None, "refusal": "I cannot"}))
     assert (done.text, done.extra["refusal"]) == (None, "I cannot")
@@ -161,7 +177,7 @@ def test_a_text_in_another_place_is_not_lost(choice: dict[str, Any]) -> None:
 
 BROKEN: list[Any] = [
     None,
-    {"index": 1, "message": {"content": 5}, "finish_reason": "stop"},
+    {"index": 1, "message": 5, "finish_reason": "stop"},
     {"index": 1, "finish_reason": None},
     {"index": 1, "message": {"content": "Ly"}, "finish_reason": "abort"},
     {"index": 1, "message": {"content": ""}, "error": {"code": 502, "message": "hung up"}},
@@ -346,11 +362,8 @@ UNREADABLE: dict[str, bytes] = {
     "a choice with neither a message nor a reason": b'{"choices":[{"index":0}]}',
     "a message of null": b'{"choices":[{"message":null}]}',
     "a message that is a list": b'{"choices":[{"message":[]}]}',
-    "content that is a number": b'{"choices":[{"message":{"content":5}}]}',
-    "content that is an object": b'{"choices":[{"message":{"content":{}}}]}',
     "parts that are numbers": b'{"choices":[{"message":{"content":[1]}}]}',
     "parts without text": b'{"choices":[{"message":{"content":[{"type":"text"}]}}]}',
-    "parts with null": b'{"choices":[{"message":{"content":[{"type":"text","text":null}]}}]}',
     "two choices of null": b'{"choices":[null,null]}',
 }
 

@@ -135,6 +135,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,aGk
         ([], None, {}),
         ([{"type": "message", "content": "Hi."}], "Hi.", {}),
         ([{"type": "message", "content": None}], None, {}),
+        ([{"role": "assistant", "content": [{"text": "Hi."}, {"type": "output_text", "text": None}]}], "Hi.", {}),
         (
             [{"type": "image_generation_call", "result": "aGk=", "output_format": "webp"}, MESSAGE],
             "Hi.",

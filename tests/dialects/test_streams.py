@@ -468,7 +468,7 @@ def test_embeddings_as_an_event_are_read() -> None:
 
 
 def test_a_whole_answer_as_the_only_event_is_read() -> None:
-    for dialect in ("chat", "completions", "gemini"):
+    for dialect in ("chat", "completions", "gemini", "messages"):
         event = b"data: " + json.dumps(WHOLE[dialect]).encode() + b"\n\n"
         assert said(dialect, event)["text"] == "whole"
 
@@ -495,6 +495,11 @@ def as_events(*values: Any) -> bytes:
         (as_events({"message": "queued", "status": "processing"}, HI, END, DONE), "Hi"),
         (as_events({"type": "status", "message": "loading"}, {"usage": USAGE}, HI, END, DONE), "Hi"),
         (as_events(HI, b'data: "[DONE]"\n\n'), "Hi"),
+        (as_events({"choices": [PIECE | {"delta": {"content": "H"}}]}, b" ", END, b"\tDATA:", DONE[5:]), "H"),
+        (as_events(HI, b" ", {"choices": [PIECE | {"delta": {"content": "!"}}]}, END), "Hi!"),
+        (as_events(HI, {"choices": [PIECE | {"delta": {"content": 4}}]}, END, DONE), "Hi4"),
+        (as_events(HI, b"event: done\ndata:\n\n"), "Hi"),
+        (as_events(HI, b"event: end\n\n"), "Hi"),
         (as_events(HI, b"event: done\ndata: {}\n\n"), "Hi"),
         (as_events(HI, b"data: [END]\n\n"), "Hi"),
         (as_events(HI, END, DONE).replace(b"\n\n", b""), "Hi"),
@@ -512,6 +517,49 @@ def as_events(*values: Any) -> bytes:
 )
 def test_habits_of_copies_cost_no_text(body: bytes, text: str) -> None:
     assert said("chat", body)["text"] == text
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"content": "Hm, "}, {"content": "yes."}),
+        ([{"type": "text", "text": "Hm, "}], [{"type": "text", "text": "yes."}]),
+        ({"type": "text", "text": "Hm, "}, {"type": "text", "text": "yes."}),
+    ],
+)
+def test_thoughts_in_pieces_of_any_shape_are_joined(name: str, one: Any, other: Any) -> None:
+    thinks = [{"choices": [PIECE | {"delta": {name: piece}}]} for piece in (one, other)]
+    line = said("chat", as_events(*thinks, HI, END, DONE))
+    assert (line["text"], line["reasoning"]) == ("Hi", "Hm, yes.")
+
+
+@pytest.mark.parametrize("field", ["message", "delta"])
+def test_a_chat_is_an_answer_to_a_completion(field: str) -> None:
+    choice = {"index": 0, field: {"content": "Hi"}, "finish_reason": "stop"}
+    assert said("completions", json.dumps({"choices": [choice]}).encode())["text"] == "Hi"
+    assert said("completions", as_events({"choices": [choice]}, DONE))["text"] == "Hi"
+
+
+@pytest.mark.parametrize("output", ["Hi", {"type": "message", "content": "Hi"}])
+def test_the_output_of_a_response_may_be_no_list(output: Any) -> None:
+    assert said("responses", json.dumps({"status": "completed", "output": output}).encode())["text"] == "Hi"
+
+
+def test_null_in_a_block_is_no_piece_of_it() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    body = as_events(
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "content_block_start", "index": 1, "content_block": call},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": None}},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    )
+    line = said("messages", body)
+    assert (line["text"], line["tool_calls"][0]["function"]) == ("Hi", {"name": "f", "arguments": "{}"})
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,17 @@ from llmbatch.core.fault import Fault
 from llmbatch.core.job import Job, Route
 from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt
-from llmbatch.dialects import anthropic_stream, gemini_stream, openai_responses_stream, openai_stream
-from llmbatch.dialects.answers import alone, read_answer, request_id
+from llmbatch.dialects import (
+    anthropic_stream,
+    gemini_stream,
+    native_answers,
+    openai_responses_stream,
+    openai_stream,
+)
+from llmbatch.dialects.answers import alone, broken_off, own_cost, read_answer, request_id
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
+from llmbatch.dialects.finish_reasons import is_broken_off, note_finish
 from llmbatch.dialects.openai_chat import PARAMS, TOKEN_CAPS
-from llmbatch.dialects.openai_chat_answers import usage, usage_in
 from llmbatch.dialects.request_options import Options, Routes, complete
 from llmbatch.dialects.stream_events import DONE, ERROR, stream_events
 
@@ -78,12 +84,15 @@ def _fold(stream: bytes) -> Any:
     if "candidates" in first or "promptFeedback" in first:
         return gemini_stream.fold(stream)
     values = [value for name, value in events if name != DONE]
-    last = events[-1][0] if events else ""
-    if any("choices" in value for value in values) or not values or last == ERROR:
+    end = events[-1][0] if events else ""
+    if any("choices" in value for value in values) or not values or end == ERROR:
         return openai_stream.fold(stream)
-    if last != DONE and not any(values[-1].get(name) for name in _ENDS):
+    last = values[-1]
+    if end != DONE and last.get("type") != "message-end" and not any(last.get(name) for name in _ENDS):
         raise CutStream("the stream ended in the middle")
-    return _joined(values) if "done" in values[-1] else values
+    if "done" in last:
+        return _joined(values)
+    return last if last.get("is_finished") and native_answers.text(last) is not None else values
 
 
 def _joined(values: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,48 +117,18 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     if has_error(body):
         return embedded_error(body, reply)
     fields = body if isinstance(body, dict) else {}
-    used = fields.get("usage") or usage_in(fields) or {name: fields.get(own) for name, own in _OLLAMA_COUNTS.items()}
-    return Completion(
-        text=_text(body),
+    if fields.get("done") is False and ("message" in fields or "response" in fields):
+        # the first of Ollama's lines, without the others
+        return Fault.cut_off(reply.status)
+    reason, used = native_answers.reason(body), native_answers.counts(body)
+    if is_broken_off(reason):
+        return broken_off(reply, str(reason), used, own_cost(fields.get("usage")))
+    completion = Completion(
+        text=native_answers.text(body),
         finish_reason=None,
         model=fields.get("model"),
-        usage=usage(used),
+        usage=used,
         request_id=request_id(reply),
     )
-
-
-_OLLAMA_COUNTS = {"prompt_tokens": "prompt_eval_count", "completion_tokens": "eval_count"}
-
-
-def _text(body: Any) -> str | None:
-    """Find the text of an answer.
-
-    The fields are those of chat and completions (`choices`), responses (`output`), Anthropic (`content`), Gemini
-    (`candidates`), Ollama (`message`, `response`), TGI (`generated_text`, in a list or not) and the like.
-    """
-    found = body
-    for _ in range(8):  # deep enough for all of these shapes
-        match found:
-            case str():
-                return found
-            case {"type": "reasoning" | "thinking"} | {"thought": True}:
-                return None
-            case [*several]:
-                texts = [text for one in several if (text := _text(one)) is not None]
-                return "".join(texts) if texts else None
-            case (
-                {"choices": [inner, *_]}
-                | {"candidates": [inner, *_]}
-                | {"message": inner}
-                | {"content": inner}
-                | {"parts": inner}
-                | {"text": str(inner)}
-                | {"output": inner}
-                | {"output_text": inner}
-                | {"generated_text": inner}
-                | {"response": inner}
-            ):
-                found = inner
-            case _:
-                return None
-    return None
+    note_finish(completion, reason)
+    return completion

@@ -137,6 +137,23 @@ def test_an_unknown_api_is_sent_a_body_as_it_is_and_needs_no_model(prompt: Promp
         ({"message": {"role": "assistant", "content": "x"}}, "x"),
         ({"response": "x", "done": True}, "x"),
         ([{"generated_text": "x"}], "x"),
+        ({"results": [{"tokenCount": 2, "outputText": "x"}]}, "x"),
+        ({"generation": "x", "stop_reason": "stop"}, "x"),
+        ({"outputs": [{"text": "x"}]}, "x"),
+        (
+            {
+                "output": {
+                    "message": {"content": [{"reasoningContent": {"reasoningText": {"text": "h"}}}, {"text": "x"}]}
+                }
+            },
+            "x",
+        ),
+        ({"result": {"response": "x"}, "success": True}, "x"),
+        ({"result": {"alternatives": [{"message": {"text": "x"}, "status": "ALTERNATIVE_STATUS_FINAL"}]}}, "x"),
+        ({"text_output": "x"}, "x"),
+        ({"text": ["x"]}, "x"),
+        ({"results": [{"flagged": True, "categories": {}}]}, None),
+        ({"data": [{"b64_json": "aGk="}]}, None),
         ("x", "x"),
         ({"results": [{"index": 0, "score": 0.5}]}, None),
         ([1, 2], None),
@@ -149,6 +166,106 @@ def test_the_answer_of_an_unknown_api_is_kept_whole_and_its_text_found(answer: A
     assert isinstance(verdict, Completion) and (verdict.text, verdict.body) == (text, answer)
 
 
+@pytest.mark.parametrize(
+    ("answer", "finish", "used"),
+    [
+        (
+            {"response": "x", "done": True, "done_reason": "length", "eval_count": 2, "prompt_eval_count": 9},
+            "length",
+            (9, 2),
+        ),
+        ({"content": "x", "stop_type": "limit", "tokens_predicted": 2, "tokens_evaluated": 9}, "length", (9, 2)),
+        (
+            [{"generated_text": "x", "details": {"finish_reason": "eos_token", "generated_tokens": 2}}],
+            "stop",
+            (None, 2),
+        ),
+        (
+            {
+                "message": {"content": [{"type": "text", "text": "x"}]},
+                "finish_reason": "MAX_TOKENS",
+                "usage": {"billed_units": {"input_tokens": 1}, "tokens": {"input_tokens": 9, "output_tokens": 2}},
+            },
+            "length",
+            (9, 2),
+        ),
+        (
+            {"text": "x", "finish_reason": "COMPLETE", "meta": {"tokens": {"input_tokens": 9, "output_tokens": 2}}},
+            "stop",
+            (9, 2),
+        ),
+        (
+            {
+                "output": {"message": {"content": [{"text": "x"}]}},
+                "stopReason": "guardrail_intervened",
+                "usage": {"inputTokens": 9, "outputTokens": 2},
+            },
+            "content_filter",
+            (9, 2),
+        ),
+        (
+            {"inputTextTokenCount": 9, "results": [{"outputText": "x", "tokenCount": 2, "completionReason": "FINISH"}]},
+            "stop",
+            (9, 2),
+        ),
+        (
+            {
+                "results": [
+                    {
+                        "generated_text": "x",
+                        "stop_reason": "max_tokens",
+                        "input_token_count": 9,
+                        "generated_token_count": 2,
+                    }
+                ]
+            },
+            "length",
+            (9, 2),
+        ),
+        (
+            {
+                "text": "x",
+                "meta_info": {"finish_reason": {"type": "length"}, "prompt_tokens": 9, "completion_tokens": 2},
+            },
+            "length",
+            (9, 2),
+        ),
+        (
+            {
+                "result": {
+                    "alternatives": [{"message": {"text": "x"}, "status": "ALTERNATIVE_STATUS_CONTENT_FILTER"}],
+                    "usage": {"inputTextTokens": "9", "completionTokens": "2", "totalTokens": "11"},
+                }
+            },
+            "content_filter",
+            (9, 2),
+        ),
+        ({"choices": [{"text": "x", "finish_reason": "stop", "stop_reason": 7}]}, "stop", None),
+    ],
+)
+def test_why_an_unknown_api_ended_and_what_it_counted_is_found(answer: Any, finish: str, used: Any) -> None:
+    verdict = read(ANY, Prompt(body={}), answer)
+    assert isinstance(verdict, Completion) and (verdict.text, verdict.finish_reason) == ("x", finish)
+    assert (verdict.usage and verdict.usage[:2]) == used
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": {"content": []}, "finish_reason": "ERROR"},
+        {"text": "x", "meta_info": {"finish_reason": {"type": "abort", "message": "Aborted"}}},
+    ],
+)
+def test_an_answer_that_an_unknown_api_broke_off_is_none(answer: Any) -> None:
+    verdict = read(ANY, Prompt(body={}), answer)
+    assert isinstance(verdict, Fault) and (verdict.kind, verdict.retry) == (Kind.SERVER_ERROR, True)
+
+
+def test_the_first_line_of_ollama_without_the_others_is_a_cut_answer() -> None:
+    verdict = read(ANY, Prompt(body={}), json.dumps(LINES[0]).encode() + b"\n")
+    assert isinstance(verdict, Fault) and verdict.retry
+
+
 LINES = [{"message": {"role": "assistant", "content": text}, "done": False} for text in ("Par", "is.")]
 STREAMS: dict[str, tuple[list[Any], bytes]] = {
     "Ollama's chat, which streams unless told otherwise": (
@@ -157,6 +274,25 @@ STREAMS: dict[str, tuple[list[Any], bytes]] = {
     ),
     "Ollama's generate": ([{"response": "Paris.", "done": False}, {"response": "", "done": True}], b"%s\n"),
     "TGI's": ([{"token": {"text": "Par"}, "generated_text": None}, {"generated_text": "Paris."}], b"data: %s\n\n"),
+    "Cohere's": (
+        [
+            {"type": "message-start", "id": "x", "delta": {"message": {"role": "assistant", "content": []}}},
+            {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+            {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "Par"}}}},
+            {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "is."}}}},
+            {"type": "content-end", "index": 0},
+            {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 9}}}},
+        ],
+        b"data: %s\n\n",
+    ),
+    "Cohere's first": (
+        [
+            {"is_finished": False, "event_type": "text-generation", "text": "Par"},
+            {"is_finished": False, "event_type": "text-generation", "text": "is."},
+            {"is_finished": True, "event_type": "stream-end", "response": {"text": "Paris."}},
+        ],
+        b"%s\n",
+    ),
     "a chat's": ([{"choices": [{"delta": {"content": "Paris."}, "finish_reason": "stop"}]}], b"data: %s\n\n"),
     "a chat's, as lines": (
         [

@@ -68,6 +68,8 @@ class Output:
     """Whether lines without a record in the input are then moved out."""
     counts_orphans: bool = True
     """Whether such lines can be told: not if only a part of the input is read."""
+    notice: Callable[[str], None] = lambda text: None
+    """Tells a person."""
 
     def finish(self, *, complete: bool, disk_failed: bool) -> int:
         """Bring the results file into its final form; return how many lines have no record in the input.
@@ -88,7 +90,10 @@ class Output:
             return 0
         orphans = self.store.orphans() if complete and self.counts_orphans else 0
         if orphans and self.prune:
-            self.store.prune()
+            if self.store.is_of_other_records:  # an input that is empty since its producer failed, or another file
+                self.notice(f"none of the results in {self.store.path} is of the input: --prune moved nothing")
+            else:
+                self.store.prune()
         if self.table is not None:
             self.table.write()
         return orphans
@@ -163,6 +168,7 @@ def open_output(
             prune=resume.prune,
             counts_orphans=input.limit is None and input.sample is None and not resume.append,
         )
+            notice=notice,
 
 
 def _table(output: OutputSettings, results: Path, notice: Callable[[str], None]) -> "Table | None":

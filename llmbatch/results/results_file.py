@@ -150,6 +150,11 @@ class ResultsFile(ABC):
         """Count the lines whose record was not found in the input."""
         return self._lines.matched.count(0)
 
+    @property
+    def is_of_other_records(self) -> bool:
+        """Whether no line has its record in the input."""
+        return self.orphans() == len(self._lines)
+
     def prior(self, identity: Identity, key: str) -> int:
         """Count the attempts of unknown outcome that earlier runs made of a record's request."""
         name, wanted = name_of(identity), key_fingerprint(key)

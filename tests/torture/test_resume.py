@@ -206,6 +206,16 @@ def test_lines_without_a_record_are_counted_and_kept_until_pruned(world: World) 
     assert world.run(asked).code == 0 and world.asked() == ["d"]
 
 
+@pytest.mark.parametrize("of_other_records", [b"", b'{"id":"z","prompt":"z"}\n'], ids=["empty", "another one"])
+def test_an_input_without_any_of_the_records_prunes_none(world: World, of_other_records: bytes) -> None:
+    asked = prompts("a", "b", "c")
+    assert world.run(asked).code == 0
+    world.asked()
+    ended = world.run(of_other_records, "--prune", stdin=True)
+    assert ended.code == 0 and "--prune moved nothing" in ended.stderr
+    assert world.run(asked).code == 0 and not {"a", "b", "c"} & set(world.asked())
+
+
 def test_overwrite_starts_anew(world: World) -> None:
     world.run(prompts("a", "b"))
     world.asked()

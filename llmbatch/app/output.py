@@ -85,7 +85,8 @@ class Output:
         self.journal.sync()
         if disk_failed:
             return 0
-        self.store.finish(ordered=complete and self.ordered)
+        for text in self.store.finish(ordered=complete and self.ordered):
+            self.notice(text)
         if self.store.replaced.settle(complete=complete):
             return 0
         orphans = self.store.orphans() if complete and self.counts_orphans else 0
@@ -167,8 +168,8 @@ def open_output(
             ordered=output.ordered,
             prune=resume.prune,
             counts_orphans=input.limit is None and input.sample is None and not resume.append,
-        )
             notice=notice,
+        )
 
 
 def _table(output: OutputSettings, results: Path, notice: Callable[[str], None]) -> "Table | None":

@@ -132,6 +132,10 @@ class ResultIndex:
             slot = (slot + 1) & mask
         return None
 
+    def name(self, place: int) -> int:
+        """Return the name of the record that a line is of."""
+        return self._checks[place] << 64 | self._identities[place]
+
     def fingerprint(self, place: int) -> int:
         """Return the fingerprint of the record that a line is of."""
         return self._identities[place]

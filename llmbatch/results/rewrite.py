@@ -6,22 +6,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llmbatch.results import disk
-from llmbatch.results.index import ResultIndex
-from llmbatch.results.lines import Line, name_of_line, place_of, scan, torn_tail, whole_lines
+from llmbatch.results.disk import free_name
+from llmbatch.results.index import LineFlags, ResultIndex
+from llmbatch.results.lines import Line, line_at, name_of_line, place_of, scan, torn_tail, whole_lines
 from llmbatch.results.redone import RedoneLines
 
-__all__ = ["merge", "rewrite", "sort"]
+__all__ = ["keep_answers", "merge", "rewrite", "sort"]
 
 PIECE = 1 << 20
 LAST = 2**64 - 1
 """The largest index that is sorted by; a line that was not written by us may have a larger one."""
+_PAID = LineFlags.OK | LineFlags.BILLED
 
 
-def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
+def merge(
+    results: Path, redo: Path, scratch: Path, keep: Callable[[ResultIndex], object] = lambda redone: None
+) -> ResultIndex:
     """Replace lines by those of the redo file, which stays; return the index of the redone lines.
 
     Of several lines of one record the last one counts. A line without a counterpart is added at the end. To merge twice
-    changes nothing. Raises OSError.
+    changes nothing. `keep` is called before a line is replaced. Raises OSError.
     """
     try:
         source = redo.open("rb")
@@ -30,8 +34,21 @@ def merge(results: Path, redo: Path, scratch: Path) -> ResultIndex:
     with source:
         new = RedoneLines(source.fileno(), _scan(source.fileno()))
         if len(new):
+            keep(new.index)
             disk.replace(scratch, results, disk.joined(_merged(results, new)))
     return new.index
+
+
+def keep_answers(fd: int, lines: ResultIndex, redone: ResultIndex, folder: Path) -> Path | None:
+    """Write the paid answers in whose places failures come to a file of their own; return which. Raises OSError."""
+    failed = (lines.find(redone.name(place)) for place in range(len(redone)) if not redone.traits(place) & _PAID)
+    answers = sorted(lines.offset(place) for place in failed if place is not None and lines.traits(place) & _PAID)
+    if not answers:
+        return None
+    kept = free_name(folder, "replaced", ".jsonl")
+    found = (line for line in (line_at(fd, offset) for offset in answers) if line is not None)
+    disk.replace(kept.with_suffix(".new"), kept, disk.joined(line.raw + b"\n" for line in found))
+    return kept
 
 
 def _merged(results: Path, new: RedoneLines) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
 from llmbatch.results.disk import free_name
-from llmbatch.results.index import LineFlags, flags_of
+from llmbatch.results.index import LineFlags, ResultIndex, flags_of
 from llmbatch.results.indexing import NotIndexed, read_entries
 from llmbatch.results.intent_file import read_left
 from llmbatch.results.intents import SETTLED, Intent, Intents
@@ -39,7 +39,7 @@ from llmbatch.results.recovery import mend_redo, mend_tail
 from llmbatch.results.replaced import Replaced
 from llmbatch.results.results_file import AGAIN, ResultsFile
 from llmbatch.results.resume_policy import ResumePolicy
-from llmbatch.results.rewrite import merge, rewrite, sort
+from llmbatch.results.rewrite import keep_answers, merge, rewrite, sort
 from llmbatch.results.run_log import BATCHES, OWN_FIELDS, VERSION, last_header, write_header
 from llmbatch.results.state_folder import remove_folder
 from llmbatch.results.storage import storage_of
@@ -223,15 +223,16 @@ class Store(ResultsFile):
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder}: {error.strerror}", "Make room.") from error
 
-    def finish(self, *, ordered: bool = False) -> None:
+    def finish(self, *, ordered: bool = False) -> list[str]:
         """Merge what was redone, order the lines if asked, keep only the intents in doubt. Raises OutputError.
 
-        After a crash in between, the next run finishes it.
+        Returns what people should know. After a crash in between, the next run finishes it.
         """
+        told = len(self.found.notices)
         try:
             left = self._intents.left()
             redo = self.folder / "redo.jsonl"
-            merge(self.path, redo, self.folder / "merged.new")
+            merge(self.path, redo, self.folder / "merged.new", self._keep_answers)
             if ordered:
                 sort(self.path, self.folder / "sorted.new")
             self._intents.begin(left)
@@ -241,6 +242,7 @@ class Store(ResultsFile):
                 f"{self.path} could not be brought into its final form: {error.strerror}",
                 f"Nothing is lost; make room, then run the same command again. New answers are in {self.folder}.",
             ) from error
+        return self.found.notices[told:]
 
     def prune(self) -> int:
         """Move the lines whose record was not found to the state folder; return how many. Raises OutputError."""
@@ -313,7 +315,7 @@ class Store(ResultsFile):
         torn = mend_tail(self._fd, self.folder, self.found.notices.append)
         self._index(move_broken)
         mend_redo(redo, self.folder, self.found.notices.append)
-        redone = merge(self.path, redo, self.folder / "merged.new")
+        redone = merge(self.path, redo, self.folder / "merged.new", self._keep_answers)
         if len(redone):
             self.hold_results()
             self._index(move_broken)
@@ -333,6 +335,11 @@ class Store(ResultsFile):
         self._intents.begin([*pending, *self._doubts])
         remove_folder(self.replaced.undone)
         disk.remove(redo)
+
+    def _keep_answers(self, redone: ResultIndex) -> None:
+        kept = keep_answers(self._fd, self._lines, redone, self.folder)
+        if kept is not None:
+            self.found.notices.append(f"answers in whose places failures came are in {kept}; --reuse takes them back")
 
     def _has_line_of(self, job: Job) -> bool:
         place = self._lines.find(name_of(job.identity))

@@ -79,6 +79,23 @@ def test_redo_sends_failures_of_some_kinds_and_named_ids_again(world: World, tmp
     assert world.run(asked).code == 0 and world.asked() == ["bad"]
 
 
+def test_an_answer_in_whose_place_a_failure_comes_is_kept_and_can_be_reused(world: World, tmp_path: Path) -> None:
+    asked = prompts("a [[mock:text times=1 value=good]] [[mock:status code=400]]", "b")
+    assert world.run(asked).code == 0
+    before = world.results()["a"]
+    (tmp_path / "ids").write_text("a\n")
+    ended = world.run(asked, "--redo", f"@{tmp_path / 'ids'}")
+    assert ended.code == 1 and world.results()["a"]["status"] == "failed"
+    (kept,) = world.state.glob("replaced-*.jsonl")
+    assert str(kept) in " ".join(ended.stderr.split()).replace("- ", "-") and results_of(kept) == [before]
+    world.asked()
+    assert world.run(asked, "--reuse", kept).code == 0 and world.asked() == []
+    assert world.results()["a"]["text"] == "good"
+    (tmp_path / "ids").write_text("b\n")
+    assert world.run(asked, "--redo", f"@{tmp_path / 'ids'}").code == 0
+    assert [*world.state.glob("replaced-*.jsonl")] == [kept], "an answer replaces an answer"
+
+
 def test_an_edited_record_is_sent_again_and_its_line_replaced(world: World) -> None:
     world.run(prompts("a", "b", "c"))
     world.asked()

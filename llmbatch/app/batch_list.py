@@ -168,7 +168,7 @@ def give_up(path: Path, tag: str) -> BatchLine:
                 f"{path} has no batch {tag!r} that is not collected", f"llmbatch batches {path} lists what there is."
             )
         # Their intents were written when the file was opened, with marks that say sent.
-        store.tickets.record(ticket, Step.VOID, {"reason": "given up"})
+        store.tickets.record(ticket, Step.VOID, {"reason": "given up", "keep_rows": True})
         store.tickets.tidy(ticket, keep_rows=True)
     return BatchLine(ticket, said="given up")
 

@@ -188,7 +188,7 @@ async def settle(run: TicketRun) -> None:
         await run.record(Step.ENDED)
         await run.in_thread(run.context.store.keep_rows, run.ticket)
         raise
-    await run.record(Step.SETTLED)
+    await run.record(Step.SETTLED, **({"keep_rows": True} if run.keep_rows else {}))
 
 
 async def _look_for_more(run: TicketRun) -> None:

@@ -36,6 +36,8 @@ class LogContent(NamedTuple):
     """The numbers of the lines that cannot be read."""
     size: int = 0
     """Where the last whole line ends."""
+    kept: frozenset[str] = frozenset()
+    """The tickets that are over, and whose rows hold what could not be read."""
 
     def check(self, path: Path, way: str) -> None:
         """Raise UsageError for damage; `way` leads out of it."""
@@ -55,6 +57,7 @@ def read_log(path: Path) -> LogContent:
     tickets: dict[str, Ticket] = {}
     limits: dict[str, int] = {}
     damaged: list[int] = []
+    kept: set[str] = set()
     size = data.rfind(b"\n") + 1
     lines = data[:size].split(b"\n")[:-1]
     for number, line in enumerate(lines, 1):
@@ -80,9 +83,11 @@ def read_log(path: Path) -> LogContent:
             continue
         if ticket.step in (Step.SETTLED, Step.VOID):
             tickets.pop(ticket.tag, None)
+            if entry.get("keep_rows"):
+                kept.add(ticket.tag)
         else:
             tickets[ticket.tag] = ticket
-    return LogContent(tickets, limits, tuple(damaged), size)
+    return LogContent(tickets, limits, tuple(damaged), size, frozenset(kept))
 
 
 class TicketLog:
@@ -93,6 +98,8 @@ class TicketLog:
         self._fd = -1
         self.tickets: dict[str, Ticket] = {}
         """Those that are not over, by tag."""
+        self.kept: frozenset[str] = frozenset()
+        """Those that are over, and whose rows hold what could not be read."""
         self.limits: dict[str, int] = {}
 
     def open(self, *, move_broken: bool = False) -> Path | None:
@@ -106,7 +113,7 @@ class TicketLog:
         if not move_broken:
             way = "Put the file back from a copy, or add --move-broken: the file is moved, and the batch is looked up."
             content.check(self._path, way)
-        self.tickets, self.limits = content.tickets, content.limits
+        self.tickets, self.limits, self.kept = content.tickets, content.limits, content.kept
         if content.damaged:
             for tag, ticket in self.tickets.items():
                 if ticket.is_drawn_only:

@@ -61,7 +61,12 @@ class Tickets:
             self.log.record(ticket, Step.VOID)
         with suppress(FileNotFoundError):
             for path in sorted(self._folder.iterdir()):
-                if path.name.partition(".")[0] not in self.log.tickets and not path.name.endswith(".kept"):
+                tag, _, what = path.name.partition(".")
+                if tag in self.log.tickets or what.endswith("kept"):
+                    continue
+                if tag in self.log.kept and what.startswith("out"):  # its run died before it could do that
+                    disk.rename(path, path.with_name(f"{path.name}.kept"))
+                else:
                     disk.remove(path)
 
     def read_members(self, first: int) -> Iterator[tuple[Intent, int]]:

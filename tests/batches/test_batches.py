@@ -70,6 +70,18 @@ def test_a_row_that_names_no_record_is_kept_and_its_record_is_in_doubt(path: Pat
     assert list((path.parent / "out.jsonl.state" / "batches").glob("*.kept"))
 
 
+def test_rows_that_name_no_record_are_kept_wherever_the_run_dies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = Provider(lambda lines: [b"{" if content(line) == 1 else row(line) for line in lines])
+    die_at(monkeypatch, Step.SETTLED, after=True)
+    with pytest.raises(BaseExceptionGroup):
+        BatchRun(path, provider, hold=True)
+    monkeypatch.undo()
+    for _ in range(2):
+        with open_store(path, fsync="never"):
+            (kept,) = (path.parent / "out.jsonl.state" / "batches").iterdir()
+            assert kept.suffix == ".kept" and b"{\n" in kept.read_bytes()
+
+
 def twins(*numbers: int) -> list[Job]:
     """Return jobs of which all but the last ask for the same."""
     jobs = [job(number) for number in numbers]

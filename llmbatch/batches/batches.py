@@ -85,7 +85,7 @@ class Batches:
         self._clock = clock
         self._notify = notify
         self.account = BatchAccount(run_id)
-        self._copies = Copies(store.pending.all_keys(), dedupe=dedupe)
+        self._copies = Copies(store.pending.answer_keys() if dedupe else (), dedupe=dedupe)
         live = not settings.no_first_live and (client is None or client.api.limits.first_live)
         self._firsts = FirstRecords(lambda route: not live or worked(route))
         self._runs = TicketRuns()

@@ -4,6 +4,7 @@ The reader of the input and the writer of results both ask, from threads of thei
 """
 
 import threading
+from array import array
 
 from llmbatch.results.index import ResultIndex
 
@@ -17,6 +18,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._index = ResultIndex()
+        self._answer_keys = array("Q")
         self._lock = threading.Lock()
         self.resolved = 0
         """Records found in the input that have their line now, or were given back."""
@@ -26,9 +28,12 @@ class Pending:
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, name: int, key: int, slot: int) -> bool:
-        """Add a record; False when it is there already."""
-        return self._index.add(name, key, slot, 0) is None
+    def add(self, name: int, key: int, slot: int, answer_key: int) -> bool:
+        """Add a record; False when it is there already. Its answer is that of all records with this `answer_key`."""
+        if self._index.add(name, key, slot, 0) is not None:
+            return False
+        self._answer_keys.append(answer_key)
+        return True
 
     def has(self, name: int) -> bool:
         """Say whether a record may not be sent."""
@@ -43,9 +48,9 @@ class Pending:
         """Return the fingerprint of a record's key."""
         return self._index.key(place)
 
-    def all_keys(self) -> set[int]:
-        """Return the fingerprints of all keys."""
-        return {self._index.key(place) for place in range(len(self._index))}
+    def answer_keys(self) -> set[int]:
+        """Return the fingerprints of the keys by which equal records share an answer."""
+        return set(self._answer_keys)
 
     def slot(self, name: int) -> int | None:
         """Return the place of a record's intent, None for a record of no earlier batch."""

@@ -38,7 +38,7 @@ def pending_in(folder: Path | None) -> Pending:
                 for line in ChunkFiles(folder / FOLDER, ticket.tag).member_lines():
                     for member in members_of(line, ticket.route):
                         job = member.job
-                        pending.add(name_of(job.identity), key_fingerprint(job.key), 0)
+                        pending.add(name_of(job.identity), key_fingerprint(job.key), 0, key_fingerprint(job.answer_key))
     return pending
 
 
@@ -83,7 +83,7 @@ class Tickets:
                 if not job.redo and self.has_line(job):
                     continue
                 key = key_fingerprint(job.key)
-                if self.pending.add(name_of(job.identity), key, slot):
+                if self.pending.add(name_of(job.identity), key, slot, key_fingerprint(job.answer_key)):
                     slot += 1
                     attempts = min(MOST, job.attempts.possibly_billed + ticket.unsure + 1)
                     yield Intent(name_of(job.identity) & FINGERPRINT, key, job.redo), attempts

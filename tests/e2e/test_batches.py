@@ -288,17 +288,18 @@ def test_a_damaged_log_is_refused_and_with_move_broken_it_is_moved(job: Callable
     assert len(work.creates) == 1
 
 
-def test_equal_requests_are_asked_once_and_across_runs_too(job: Callable[..., Job]) -> None:
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_equal_requests_are_asked_once_and_across_runs_too(job: Callable[..., Job], repeat: int) -> None:
     work = job("--batch-delay", 1, count=12)
     source = lines_of(work.source)
     for number, record in enumerate(source):
         record["prompt"] = f"question {number % 4}"
     work.source.write_text("".join(json.dumps(record) + "\n" for record in source))
-    assert work.run("--dedupe", "--no-wait").code == 8
-    done = work.run("--dedupe")
+    assert work.run("--dedupe", "--repeat", repeat, "--no-wait").code == 8
+    done = work.run("--dedupe", "--repeat", repeat)
     assert done.code == 0, done.stderr
-    work.assert_whole()
-    assert sum(work.billed().values()) == 4
+    assert Counter(line["status"] for line in lines_of(work.output)) == {"ok": 12 * repeat}
+    assert set(work.billed().values()) == {repeat}, "samples share no answer"
 
 
 def test_the_embedded_mock_remembers_its_batches(llmbatch: Command, tmp_path: Path) -> None:

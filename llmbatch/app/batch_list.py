@@ -22,12 +22,16 @@ from llmbatch.dialects.answer_reader import AnswerReader
 from llmbatch.dialects.batch_api import read_row
 from llmbatch.results.opening import open_store
 from llmbatch.results.state_folder import check_folder
+from llmbatch.results.store import Store
 from llmbatch.results.ticket_log import NAME, read_log
 from llmbatch.transport_process.channel import TransportSettings
 from llmbatch.transport_process.parent import TransportProcess
 from llmbatch.transport_process.spawn import spawn_transport
 
 __all__ = ["BatchLine", "adopt", "cancel", "check_batch", "file_with", "give_up", "list_batches"]
+
+Notice = Callable[[str], None]
+"""Tells a person."""
 
 _FIRST_ROWS = 1 << 20
 """Bytes of an output that are fetched to look at its first row."""
@@ -87,14 +91,16 @@ def file_with(files: Sequence[Path], tag: str) -> Path:
     return next((path for path in files if any(one.tag == tag for one in _open_tickets(path))), files[0])
 
 
-def cancel(path: Path, *, environment: Mapping[str, str], key_env: str | None = None) -> list[BatchLine]:
+def cancel(
+    path: Path, notice: Notice, *, environment: Mapping[str, str], key_env: str | None = None
+) -> list[BatchLine]:
     """Have every running batch of a results file cancelled; what is answered is collected by the next run.
 
     Holds the file meanwhile. Raises LlmbatchError.
     """
     if not _open_tickets(path):
         return []
-    with open_store(path, fsync="batch") as store, _transport() as transport:
+    with _opened(path, notice) as store, _transport() as transport:
         lines = [BatchLine(ticket) for ticket in store.tickets.log.tickets.values()]
 
         async def stop(line: BatchLine, client: BatchClient) -> None:
@@ -108,14 +114,22 @@ def cancel(path: Path, *, environment: Mapping[str, str], key_env: str | None = 
     return lines
 
 
-def adopt(path: Path, tag: str, batch: str, *, environment: Mapping[str, str], key_env: str | None = None) -> BatchLine:
+def adopt(
+    path: Path, tag: str, batch: str, notice: Notice, *, environment: Mapping[str, str], key_env: str | None = None
+) -> BatchLine:
     """Say that a batch is the one whose creation was cut off: its ticket goes on with it. Raises LlmbatchError."""
-    with open_store(path, fsync="batch") as store, _transport() as transport:
-        ticket = store.tickets.log.tickets.get(tag)
+    with _opened(path, notice) as store, _transport() as transport:
+        tickets = store.tickets.log.tickets
+        ticket = tickets.get(tag)
         if ticket is None or ticket.step is not Step.ASKED:
             raise UsageError(
                 f"{path} has no batch {tag!r} whose creation is in doubt",
                 f"llmbatch batches {path} lists what there is.",
+            )
+        owner = next((one.tag for one in tickets.values() if batch in (one.batch, *one.more)), None)
+        if owner is not None:
+            raise UsageError(
+                f"batch {batch!r} is that of {owner}: {tag} has another one", "Look it up at the provider."
             )
         line = BatchLine(replace(ticket, batch=batch))
 
@@ -159,9 +173,9 @@ async def check_batch(ticket: Ticket, client: BatchClient) -> Status:
     return status
 
 
-def give_up(path: Path, tag: str) -> BatchLine:
+def give_up(path: Path, tag: str, notice: Notice) -> BatchLine:
     """Say that a batch will never be collected: its records without a line are in doubt. Raises LlmbatchError."""
-    with open_store(path, fsync="batch") as store:
+    with _opened(path, notice) as store:
         ticket = store.tickets.log.tickets.get(tag)
         if ticket is None:
             raise UsageError(
@@ -171,6 +185,15 @@ def give_up(path: Path, tag: str) -> BatchLine:
         store.tickets.record(ticket, Step.VOID, {"reason": "given up", "keep_rows": True})
         store.tickets.tidy(ticket, keep_rows=True)
     return BatchLine(ticket, said="given up")
+
+
+@contextmanager
+def _opened(path: Path, notice: Notice) -> Iterator[Store]:
+    """Open a results file. One of which it is not known what is in doubt is left alone: that is a run's to decide."""
+    with open_store(path, fsync="batch", hold=True) as store:
+        for text in store.found.notices:
+            notice(text)
+        yield store
 
 
 def _open_tickets(path: Path) -> list[Ticket]:

@@ -66,13 +66,13 @@ def batches(
         if not equals or not tag or not batch:
             raise UsageError(f"--adopt {adopt!r} is not TICKET=BATCH", f"llmbatch batches {file} lists the tickets.")
         one = batch_list.file_with(files, tag)
-        listed = [(one, batch_list.adopt(one, tag, batch, environment=ENVIRONMENT, key_env=key_env))]
+        listed = [(one, batch_list.adopt(one, tag, batch, notice, environment=ENVIRONMENT, key_env=key_env))]
     elif give_up is not None:
         one = batch_list.file_with(files, give_up)
-        listed = [(one, batch_list.give_up(one, give_up))]
+        listed = [(one, batch_list.give_up(one, give_up, notice))]
         notice("the next run treats its records without an answer as in doubt: --in-doubt retry|hold")
     elif cancel:
-        listed = _of_each(files, partial(batch_list.cancel, environment=ENVIRONMENT, key_env=key_env))
+        listed = _of_each(files, partial(batch_list.cancel, notice=notice, environment=ENVIRONMENT, key_env=key_env))
         if listed:
             notice("run the same command again: it collects what was answered, and sends the rest again")
     else:

@@ -307,7 +307,7 @@ class Store(ResultsFile):
             if hold:
                 raise UsageError(
                     f"{left.damage}: which requests of earlier runs are in doubt is not known; nothing was sent",
-                    "--in-doubt retry sends what has no result; some of that may be paid for twice.",
+                    "A run with --in-doubt retry sends what has no result; some of that may be paid for twice.",
                 )
             self.found.notices.append(
                 f"{left.damage}: which records are in doubt is not known; what is sent again may be paid for twice"

@@ -67,6 +67,9 @@ def joined(chunks: Iterable[Any]) -> dict[str, Any]:
                 elif name != "content" and not is_empty(value) and (name != "finishReason" or is_end(value)):
                     candidate[name] = value
             candidate["content"]["parts"] += (piece.get("content") or {}).get("parts") or ()
+    blocked = (body.get("promptFeedback") or {}).get("blockReason")
     if candidates:
         body["candidates"] = [candidates[index] for index in sorted(candidates)]
+        for candidate in body["candidates"] if blocked else ():
+            candidate.setdefault("finishReason", blocked)  # in the middle of the answer
     return body

@@ -13,7 +13,7 @@ from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.core.usage import Usage
 from llmbatch.dialects.answers import alone, broken_off, count, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.error_rules import classify
+from llmbatch.dialects.error_rules import ApiError, classify, implied_status
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish, note_tier
 from llmbatch.dialects.openai_chat_answers import image, words
@@ -62,8 +62,10 @@ PARAMS = frozenset(
 )
 """Top-level fields of an API-shaped record that are sent rather than kept as meta."""
 
-_STATUS = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
-"""HTTP statuses for the codes of errors inside a 200; all other codes are the record's fault."""
+_SERVERS = ("server", "internal", "engine", "unavailable", "overload")
+"""What stands in the codes of a server's own failures."""
+_PASSING = frozenset({429, 503, 504, 529})
+"""Statuses of errors that are not the record's fault, whatever names them."""
 
 NAMES = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
 """Names of chat parameters in the Responses API."""
@@ -170,10 +172,7 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     counted, cost = _usage(used), own_cost(used)
     status = body.get("status")
     if status == "failed":
-        error = body.get("error") or {"message": "the response failed without a reason"}
-        code = str(error.get("code")) if isinstance(error, dict) else ""
-        fault = classify(error_in({"error": error}, _STATUS.get(code, 400)), reply.headers)
-        return replace(fault, usage=counted, cost=cost)
+        return replace(classify(_failure(body.get("error")), reply.headers), usage=counted, cost=cost)
     if has_error(body):
         return embedded_error(body, reply)
     if status == "cancelled":
@@ -204,6 +203,16 @@ def _verdict(body: Any, reply: Reply) -> Completion | Fault:
     note_finish(completion, reason or ("function_call" if calls else status))
     note_tier(completion, body)
     return completion
+
+
+def _failure(given: Any) -> ApiError:
+    """Read why a response failed: the codes of the API are the record's fault, but for those of the server."""
+    error = error_in({"error": given or {"message": "the response failed without a reason"}}, 400)
+    status = implied_status(error)
+    code = error.code
+    named = code is not None and not code.isdecimal() and not any(word in error.labels for word in _SERVERS)
+    error.status = status if status in _PASSING or (given and not named) else 400
+    return error
 
 
 def _read_items(output: list[Any]) -> tuple[str | None, bool, dict[str, Any]]:

@@ -45,7 +45,7 @@ def fold(stream: bytes) -> Any:
     received = stream_events(stream)
     for name, event in received:
         if name == ERROR:
-            return _failed(event)
+            return {"status": "failed", "error": event.get("error") or event}
         kind = event.get("type") or name
         response = event.get("response")
         response = response if isinstance(response, dict) else {}
@@ -67,17 +67,6 @@ def _usage_after(received: Iterator[StreamEvent]) -> Any:
     with suppress(ValueError):
         return next((event["usage"] for _, event in received if event.get("usage")), None)
     return None
-
-
-def _failed(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an error event as a failed response; a server's own failure stays an error."""
-    error = event.get("error") or event
-    code = error.get("code") if isinstance(error, dict) else None
-    own = isinstance(code, str) and not code.isdecimal() and not any(word in code.lower() for word in _SERVERS)
-    return {"status": "failed", "error": error} if own else event
-
-
-_SERVERS = ("server", "internal", "engine", "unavailable", "overload")
 
 
 def _filled(body: dict[str, Any], output: "_Output") -> dict[str, Any]:

@@ -439,6 +439,15 @@ def test_a_stream_of_one_json_list_is_read_too() -> None:
     assert completion(chunks).text == "It is so."
 
 
+def test_a_prompt_blocked_in_the_middle_of_its_answer_ends_it() -> None:
+    begun = {"candidates": [candidate({"text": "Hi"}, finish=None)]}
+    blocked = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 8}}
+    stream = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in (begun, blocked))
+    done = completion(stream, content_type="text/event-stream")
+    assert (done.text, done.finish_reason) == ("Hi", "content_filter")
+    assert done.extra["provider_finish_reason"] == "PROHIBITED_CONTENT"
+
+
 def test_a_prompt_blocked_in_a_stream_is_a_failure() -> None:
     found = streamed(b'data: {"promptFeedback":{"blockReason":"OTHER"}}\n\n')
     assert isinstance(found, Fault) and found.kind is Kind.CONTENT_FILTER

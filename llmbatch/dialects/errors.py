@@ -9,9 +9,9 @@ from typing import Any
 
 from llmbatch.codec import json
 from llmbatch.codec.sse import events
-from llmbatch.core.clock import duration
 from llmbatch.core.exchange import Reply
 from llmbatch.dialects.error_rules import ApiError
+from llmbatch.dialects.error_waits import google_details, wait_in_fields
 
 __all__ = ["BYTE_ORDER_MARK", "LARGEST", "api_error", "beginning", "error_in"]
 
@@ -160,13 +160,13 @@ def error_in(body: Any, status: int) -> ApiError:
             _add_text(texts, more)
     if not texts and body not in ({}, [], None, ""):
         texts.append(_text(body))
-    wait, per_day, reason = _google(error.get("details"))
+    wait, per_day, reason = google_details(error.get("details"))
     return ApiError(
         status=status,
         message=": ".join(texts)[:MESSAGE] or f"HTTP {status}",
         code=reason or _find_code(layers, status),
         type=_name(error.get("type") or error.get("status") or error.get("__type")),
-        wait=wait if wait is not None else _find_wait(layers),
+        wait=wait if wait is not None else wait_in_fields(layers),
         per_day=per_day,
         names=tuple(names),
         inner_status=_find_status(layers),
@@ -324,34 +324,6 @@ def _find_status(layers: list[dict[str, Any]]) -> int | None:
             if isinstance(value, int) and 400 <= value < 600:
                 return value
     return None
-
-
-def _find_wait(layers: list[dict[str, Any]]) -> float | None:
-    """Find a wait that a field of the body asks for, in seconds."""
-    for fields in reversed(layers):
-        about = fields.get("metadata")  # OpenRouter's
-        for name in ("retry_after", "retryafter", "retry_after_seconds", "resets_in_seconds", "estimated_time"):
-            value = fields.get(name, about.get(name) if isinstance(about, dict) else None)
-            if isinstance(value, int | float | str) and not isinstance(value, bool):
-                return duration(str(value))
-    return None
-
-
-def _google(details: Any) -> tuple[float | None, bool, str | None]:
-    """Find the wait, a per-day quota and the reason in Gemini's list of details."""
-    wait, per_day, reason = None, False, None
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
-        if isinstance(detail.get("retryDelay"), str):
-            wait = duration(detail["retryDelay"])
-        if isinstance(detail.get("reason"), str):
-            reason = detail["reason"].lower()
-        violations = detail.get("violations")
-        for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, dict) and "PerDay" in str(violation.get("quotaId")):
-                per_day = True
-    return wait, per_day, reason
 
 
 def _name(value: Any) -> str | None:

@@ -10,15 +10,30 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from llmbatch.core.clock import DURATION_PART, duration, positive_number, valid_seconds
+from llmbatch.core.clock import duration, positive_number, valid_seconds
 from llmbatch.core.exchange import RateLimits
 
 __all__ = ["quoted_headers", "rate_limits", "retry_after", "wait_in_text"]
 
+_UNITS = {
+    "d": ("days", "day", "d"),
+    "h": ("hours", "hour", "hrs", "hr", "h"),
+    "ms": ("milliseconds", "millisecond", "msecs", "msec", "ms"),
+    "m": ("minutes", "minute", "mins", "min", "m"),
+    "s": ("seconds", "second", "secs", "sec", "s"),
+    "us": ("us", "µs"),
+    "ns": ("ns",),
+}
+"""How servers write the units of a duration."""
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
+_PART = rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNIT_OF)})(?![a-z])"
+_SPAN = rf"{_PART}(?:,? ?(?:and )?{_PART})*"
+_PARTS_OF_SPAN = re.compile(_PART, re.IGNORECASE | re.ASCII)
+_WHOLE_SPAN = re.compile(_SPAN, re.IGNORECASE | re.ASCII)
 _IN_TEXT = re.compile(
-    rf"(?:try again|retry|retry after|resets?) (?:in|after) "
-    rf"((?:{DURATION_PART})+|\d+(?:\.\d+)?(?= ?(?:seconds?|secs?)\b))",
-    re.ASCII | re.IGNORECASE,
+    r"(?:(?:try again|retry|resets?|available(?: again)?|allowed)(?: again)? (?:in|after)|retry[ _-]after:?"
+    rf"|\bwait(?: for| at least)?)(?: about| approximately)? (?P<span>{_SPAN})",
+    re.IGNORECASE | re.ASCII,
 )
 
 DAY = 86400.0
@@ -62,18 +77,27 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     # A server and its proxy may both send one, which come joined by commas; the longer wait satisfies both.
-    seconds = [wait for part in value.split(",") if (wait := duration(part)) is not None]
-    if seconds:
+    seconds = [wait for part in value.split(",") if (wait := _span(part)) is not None]
+    if seconds and max(seconds) < SINCE_1970:
         return max(seconds)
     dates, now = _HTTP_DATE.findall(value) or [value], _date(headers.get("date", ""))
-    until = max((date for text in dates if (date := _date(text)) is not None), default=None)
+    moments = map(_since_1970, seconds) if seconds else (_date(text) or _moment(text) for text in dates)
+    until = max((moment for moment in moments if moment is not None), default=None)
     return valid_seconds(until - now) if until is not None and now is not None else None
+
+
+def _span(text: str) -> float | None:
+    """Read a duration with units in letters or words, or a bare number of seconds."""
+    text = text.partition(";")[0].strip(" \t\"'")
+    if not _WHOLE_SPAN.fullmatch(text):
+        return duration(text)
+    return duration("".join(number + _UNIT_OF[unit.lower()] for number, unit in _PARTS_OF_SPAN.findall(text)))
 
 
 def wait_in_text(message: str) -> float | None:
     """Find "try again in 5.289s" or "retry after 26 seconds" in an error message: the last resort."""
     found = _IN_TEXT.search(message)
-    return duration(found[1].lower()) if found else None
+    return _span(found["span"]) if found else None
 
 
 def quoted_headers(body: Any) -> dict[str, str]:
@@ -147,8 +171,13 @@ def _reset(text: str | None, headers: Mapping[str, str]) -> float | None:
         now, until = _date(headers.get("date", "")), seconds if seconds is not None else _moment(text)
         if now is None or until is None:
             return None
-        seconds = valid_seconds((until if until < 1000 * SINCE_1970 else until / 1000) - now)
+        seconds = valid_seconds(_since_1970(until) - now)
     return seconds if seconds is not None and seconds <= DAY else None
+
+
+def _since_1970(moment: float) -> float:
+    """Return a moment in seconds, which servers give in those or in milliseconds."""
+    return moment if moment < 1000 * SINCE_1970 else moment / 1000
 
 
 def _moment(text: str) -> float | None:

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection, as an asyncio protocol around llhttp."""
 
 import asyncio
+import re
 import select
 import socket
 import ssl
@@ -27,6 +28,7 @@ _PIECE = 256 * 1024
 _NONE: dict[str, str] = {}
 """The headers between two answers; those of the last one went with its reply."""
 _DELIMITERS = {"content-length", "transfer-encoding"}
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 class _Identity(ValueError):
@@ -229,7 +231,7 @@ class Connection(asyncio.Protocol):
                 self._fail(cause)
         except httptools.HttpParserError as error:
             wrong = httpx.RemoteProtocolError(f"not HTTP/1.1: {error}")
-            _, ended, body = self._head.partition(b"\r\n\r\n")
+            *ended, body = _HEAD_END.split(self._head, maxsplit=1)
             if not self._status:
                 self._mend(wrong)
             elif ended and self._headers.get("transfer-encoding", "").lower() == "chunked":

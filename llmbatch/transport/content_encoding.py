@@ -4,10 +4,11 @@ import zlib
 
 from llmbatch.transport.limits import Limits
 
-__all__ = ["EncodingError", "decode"]
+__all__ = ["GZIP", "EncodingError", "Unfinished", "decode"]
 
 _SAFE = 1024 * 1024
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+"""How gzip data begins, and nothing else that servers send."""
 _STEP = 64 * 1024
 _MEMBERS = 10_000
 """The most members of a gzip body: each costs time."""
@@ -17,12 +18,25 @@ class EncodingError(ValueError):
     """The body is not what its content encoding says, or grows beyond the cap."""
 
 
-def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
-    """Decompress gzip or deflate; JSON and events that are not compressed are returned as they are.
+class Unfinished(EncodingError):
+    """The data ends too early; `decoded` is what it holds. Servers that stream often do not write the end of gzip."""
+
+    def __init__(self, message: str, decoded: bytes) -> None:
+        super().__init__(message)
+        self.decoded = decoded
+
+
+def decode(body: bytes, encodings: str, limits: Limits) -> bytes:
+    """Undo gzip and deflate, the last of a list first; JSON and events that are not compressed stay as they are.
 
     Raises EncodingError for anything else, for cut or broken data and for bombs.
     """
-    encoding = encoding.strip().lower()
+    for encoding in reversed(encodings.lower().split(",")):
+        body = _decode(body, encoding.strip(), limits)
+    return body
+
+
+def _decode(body: bytes, encoding: str, limits: Limits) -> bytes:
     if not body or encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
@@ -40,7 +54,7 @@ def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
         if len(decoded) > cap:
             raise EncodingError(f"{encoding} data grows beyond {cap} bytes")
         if not complete:
-            raise EncodingError(f"{encoding} data ends too early")
+            raise Unfinished(f"{encoding} data ends too early", decoded)
         return decoded
     if _is_text(body):
         return body
@@ -49,7 +63,7 @@ def decode(body: bytes, encoding: str, limits: Limits) -> bytes:
 
 def _is_text(body: bytes) -> bool:
     """Tell whether a body has no content encoding, though its header names one: a proxy may have removed it."""
-    return body[:64].lstrip().startswith((b"{", b"[", b"data:", b"event:", b":"))
+    return body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[", b"data:", b"event:", b":"))
 
 
 def _inflate(body: bytes, window: int, cap: int) -> tuple[bytes, bool]:
@@ -65,6 +79,6 @@ def _inflate(body: bytes, window: int, cap: int) -> tuple[bytes, bool]:
             decoded.append(inflate.decompress(step, cap + 1 - size))
             size += len(decoded[-1])
             at += len(step) - len(inflate.unused_data) - len(inflate.unconsumed_tail)
-        if not inflate.eof or size > cap or bytes(view[at : at + 2]) != _GZIP:
+        if not inflate.eof or size > cap or bytes(view[at : at + 2]) != GZIP:
             return b"".join(decoded), inflate.eof
     return b"".join(decoded), False

@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from email.utils import formatdate
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from llmbatch.core.exchange import Reply, Request
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ports import AttemptLog
-from llmbatch.transport.base import BaseLane, Trace, resolve
+from llmbatch.transport.base import BaseLane, Trace, may_be_complete, resolve
 from llmbatch.transport.connection_reuse import ConnectionReuse
-from llmbatch.transport.content_encoding import EncodingError, decode
+from llmbatch.transport.content_encoding import GZIP, EncodingError, Unfinished, decode
 from llmbatch.transport.deadline import Deadline
 from llmbatch.transport.errors import timed_out, to_fault
 from llmbatch.transport.head import Heads
@@ -124,12 +125,15 @@ class LaneSender:
     def _result(self, request: Request, trace: Trace, end: Reply | BaseException) -> Reply | Fault:
         """Note how an attempt ended, and say what that means."""
         if isinstance(end, Reply):
+            if end.status >= 400 and "date" not in end.headers:  # waits may be moments (RFC 9110, 6.6.1)
+                end.headers["date"] = formatdate(usegmt=True)
             self._streamed = end.headers.get("content-type", "").startswith("text/event-stream")
             self._idle.answered(self._state, time.monotonic())
             if not trace.fresh:
                 self._reuse.answered(request.path)
             self._spent = self._reuse.ends_after(request.path, streamed=self._streamed)
-            result = self._decoded(end) if "content-encoding" in end.headers else end
+            encoded = "content-encoding" in end.headers or end.body.startswith(GZIP)
+            result = self._decoded(end) if encoded else end
         elif isinstance(end, TimeoutError):
             result = self._broken_off() or timed_out(self._limits.timeout, trace)
         else:
@@ -154,9 +158,15 @@ class LaneSender:
 
     def _decoded(self, reply: Reply) -> Reply | Fault:
         """Decode the content encoding of the body."""
+        encodings = reply.headers.get("content-encoding", "")
         try:
-            reply.body = decode(reply.body, reply.headers.get("content-encoding", ""), self._limits)
+            reply.body = decode(reply.body, encodings, self._limits)
+            if reply.body.startswith(GZIP):  # a gateway left the header out
+                reply.body = decode(reply.body, "gzip", self._limits)
         except EncodingError as error:
+            if isinstance(error, Unfinished) and may_be_complete(reply.status, False, (error.decoded,)):
+                reply.body, reply.cut = error.decoded, True
+                return reply
             if reply.cut and reply.status < 300:
                 return Fault.cut_off(reply.status)
             if 200 <= reply.status < 300:

@@ -1,6 +1,8 @@
 """Waits and limits that servers announce: read in each one's words, and nothing else believed."""
 
+import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -92,6 +94,13 @@ DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
         ({"retry-after": "Sun, 22 Nov 2026 10:00:30 GMT", "date": DATE}, 30.0),
         ({"retry-after": "Sun, 22 Nov 2026 11:00:30 +0100", "date": DATE}, 30.0),
         ({"retry-after": "Sunday, 22-Nov-26 10:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "30 seconds"}, 30.0),
+        ({"retry-after": "1m 30s"}, 90.0),
+        ({"retry-after": '"30"'}, 30.0),
+        ({"retry-after": "30; comment=x"}, 30.0),
+        ({"retry-after": "2026-11-22T10:00:30Z", "date": DATE}, 30.0),
+        ({"retry-after": "1795341630", "date": DATE}, 30.0),
+        ({"retry-after": "1795341630000", "date": DATE}, 30.0),
     ],
 )
 def test_a_wait_is_read_in_every_form(headers: dict[str, str], seconds: float) -> None:
@@ -113,6 +122,9 @@ def test_a_wait_is_read_in_every_form(headers: dict[str, str], seconds: float) -
         {"retry-after": "in a while"},
         {"retry-after": "Sun, 22 Nov 2026 09:59:00 GMT", "date": DATE},
         {"retry-after": DATE, "date": DATE},
+        {"retry-after": "1795341630"},
+        {"retry-after": "1795341000", "date": DATE},
+        {"retry-after": "2026-11-22T10:00:30"},
         {"retry-after": DATE},
         {"retry-after": DATE, "date": "yesterday"},
         {"retry-after": "Sun, 31 Feb 2026 10:00:00 GMT", "date": DATE},
@@ -189,13 +201,22 @@ def test_what_is_no_duration_is_none(text: str) -> None:
         ("You have reached your weekly limit. Resets in 6hr", 21600.0),
         ("Please try again in 6m0s.", 360.0),
         ("Please try again in 1H", 3600.0),
+        ("Try again in 2 minutes.", 120.0),
+        ("Too many requests. Please wait 20 seconds before trying again.", 20.0),
+        ("Request was throttled. Expected available in 5 seconds.", 5.0),
+        ("Your limit resets in 1 hour and 30 minutes", 5400.0),
+        ("Retry-After: 7 seconds", 7.0),
+        ("available again in about 3 days", 259200.0),
     ],
 )
 def test_a_message_may_say_how_long(message: str, seconds: float) -> None:
     assert wait_in_text(message) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("message", ["", "try again later", "try again in a moment", "retry in 0s", "in 5s"])
+@pytest.mark.parametrize(
+    "message",
+    ["", "try again later", "try again in a moment", "retry in 0s", "in 5s", "wait for 3 retries", "await 5 s"],
+)
 def test_other_messages_say_nothing(message: str) -> None:
     assert wait_in_text(message) is None
 
@@ -320,7 +341,16 @@ def test_limits_that_stand_in_the_body_of_an_error_count_like_its_headers(own: d
     assert limits == RateLimits(requests=60.0 if own else 20.0, requests_left=0.0, requests_reset=30.0)
 
 
-def test_a_wait_in_the_metadata_of_an_error_is_read() -> None:
-    body = b'{"error":{"message":"Provider returned error","code":429,"metadata":{"retry_after_seconds":1.5}}}'
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"metadata": {"retry_after_seconds": 1.5}},
+        {"details": {"retry_after": 1.5}},
+        {"retryAfterMs": 1500},
+        {"retry-after": "1.5s"},
+    ],
+)
+def test_a_wait_in_a_field_of_an_error_is_read(error: dict[str, Any]) -> None:
+    body = json.dumps({"error": {"message": "Provider returned error", "code": 429} | error}).encode()
     (verdict,) = AnswerReader().read(alone("chat", False), Reply(429, {}, body))
     assert isinstance(verdict, Fault) and verdict.wait == 1.5

@@ -1,5 +1,8 @@
 """Every shape of an answer: its end, its framing, and bytes around it."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -235,6 +238,39 @@ def test_sloppy_framing_that_leaves_no_doubt_is_read(run: Run, opening: Open, pi
             assert len(server.peers) == 1
 
     run(scene())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([CHUNKED.replace(b"\r\n", b"\n") + b"2\n{}\n0\n\n"], id="lines and chunks that end in LF"),
+        pytest.param(one_by_one(CHUNKED.replace(b"\r\n", b"\n") + b"1\n{\n1\n}\n0\n\n"), id="byte by byte"),
+    ],
+)
+def test_what_only_our_lane_reads(run: Run, pieces: list[bytes]) -> None:
+    async def scene() -> None:
+        async with serving(kept(*pieces)) as server:
+            limits = Limits(timeout=5.0)
+            sender = LaneSender(
+                Http11Lane(limits=limits, tls=shared_context(None)), Heads(server.url, {}), limits=limits
+            )
+            assert body_of(await sender.send(asking())) == b"{}"
+            await sender.aclose()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("status", "dated"), [(b"200 OK", False), (b"429 Odd", True), (b"503 Odd", True)])
+def test_a_refusal_without_a_date_gets_the_time_when_it_came(
+    run: Run, opening: Open, status: bytes, dated: bool
+) -> None:
+    result = first(run, opening, kept(ok(b"{}", b"retry-after: Sun, 22 Nov 2026 10:00:00 GMT", status=status)))
+    assert isinstance(result, Reply) and ("date" in result.headers) is dated
+    if dated:
+        assert abs(parsedate_to_datetime(result.headers["date"]).timestamp() - time.time()) < 600
+    own = b"Sun, 22 Nov 2026 09:59:00 GMT"
+    result = first(run, opening, kept(ok(b"{}", b"date: " + own, status=status)))
+    assert isinstance(result, Reply) and result.headers["date"] == own.decode()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ def raw_deflate(body: bytes) -> bytes:
     return squeeze.compress(body) + squeeze.flush()
 
 
+def flushed(body: bytes) -> bytes:
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return squeeze.compress(body) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+
+
 SOUND = [
     pytest.param(b"gzip", gzip.compress(BODY), BODY, id="gzip"),
     pytest.param(b"GZip ", gzip.compress(BODY), BODY, id="spelling"),
@@ -49,18 +54,26 @@ SOUND = [
     pytest.param(b"deflate", BODY, BODY, id="deflate undone by a proxy"),
     pytest.param(b"utf-8", BODY, BODY, id="no encoding"),
     pytest.param(b"br", b"\ndata: {}\n\n", b"\ndata: {}\n\n", id="events"),
+    pytest.param(b"gzip", b"\xef\xbb\xbf" + BODY, b"\xef\xbb\xbf" + BODY, id="a byte order mark"),
+    pytest.param(b"gzip, gzip", gzip.compress(gzip.compress(BODY)), BODY, id="twice"),
+    pytest.param(b"gzip, gzip", gzip.compress(BODY), BODY, id="named twice"),
+    pytest.param(b"deflate, gzip", gzip.compress(zlib.compress(BODY)), BODY, id="one in the other"),
+    pytest.param(b"identity, gzip", gzip.compress(BODY), BODY, id="a list with none"),
+    pytest.param(b"identity", gzip.compress(BODY), BODY, id="not named"),
+    pytest.param(b"gzip", gzip.compress(BODY)[:-1], BODY, id="cut by a byte"),
+    pytest.param(b"gzip", gzip.compress(BODY)[:-8], BODY, id="without its check sum"),
+    pytest.param(b"deflate", zlib.compress(BODY)[:-4], BODY, id="deflate without its check sum"),
+    pytest.param(b"gzip", flushed(BODY), BODY, id="flushed and never finished"),
 ]
 BROKEN = [
     pytest.param(b"gzip", b"<" + BODY, id="not gzip"),
     pytest.param(b"gzip", gzip.compress(BODY)[:-20], id="cut"),
-    pytest.param(b"gzip", gzip.compress(BODY)[:-1], id="cut by a byte"),
     pytest.param(b"gzip", gzip.compress(BODY)[:-8] + b"\0" * 8, id="check sum"),
-    pytest.param(b"gzip", gzip.compress(BODY[:99]) + gzip.compress(BODY[99:])[:-9], id="second member cut"),
-    pytest.param(b"deflate", zlib.compress(BODY)[:-5], id="deflate cut"),
+    pytest.param(b"gzip", gzip.compress(BODY[:99]) + gzip.compress(BODY[99:])[:-20], id="second member cut"),
+    pytest.param(b"deflate", zlib.compress(BODY)[:-15], id="deflate cut"),
     pytest.param(b"deflate", b"<" + BODY, id="not deflate"),
     pytest.param(b"br", b"\x0b\x02\x80{}\x03", id="br"),
     pytest.param(b"zstd", b"\x28\xb5\x2f\xfd\x04", id="zstd"),
-    pytest.param(b"gzip, gzip", gzip.compress(gzip.compress(BODY)), id="twice"),
 ]
 
 

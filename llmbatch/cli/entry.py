@@ -80,6 +80,8 @@ def _occupy_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, flags)
+    if sys.stdout is None:  # what `print` and typer write would be lost without an error
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
 
 
 def _drop_impossible_sizes() -> None:

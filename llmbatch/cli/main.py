@@ -12,6 +12,7 @@ from llmbatch.cli.fast_params import in_plain_words
 from llmbatch.cli.lazy_commands import VERBS, Verbs
 from llmbatch.core.environment import ENVIRONMENT
 from llmbatch.core.errors import ExitCode, LlmbatchError, OutOfMemory, ReaderGone
+from llmbatch.core.path_errors import explain_os_error
 from llmbatch.core.printable import printable
 from llmbatch.core.stderr import from_here, write_stderr
 from llmbatch.core.system_limits import explain_shortage
@@ -57,6 +58,7 @@ def run_to_code(transport: "TransportProcess | None" = None, refusal: LlmbatchEr
     """
     try:
         code = app(standalone_mode=False, obj=transport)
+        sys.stdout.flush()
     except ClickException as error:
         return _explain_usage(error)
     except SystemExit as end:
@@ -126,7 +128,7 @@ def _explain(error: Exception) -> int:
     from llmbatch.cli.secrets import redactor
 
     redact = redactor()
-    reason = first if isinstance(first, LlmbatchError) else explain_shortage(error)
+    reason = first if isinstance(first, LlmbatchError) else explain_shortage(error) or explain_os_error(first)
     if reason is not first and ("--debug" in sys.argv or "LLMBATCH_DEBUG" in ENVIRONMENT):
         import traceback
 

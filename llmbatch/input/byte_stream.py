@@ -205,13 +205,20 @@ def must_exist(path: str) -> None:
     """Raise InputError for an input that does not exist."""
     if is_remote(path):
         _remote().must_be_there(path)
-    elif path != "-" and not os.path.lexists(path):
-        raise not_there(path)
+    elif path != "-":
+        try:
+            os.lstat(path)
+        except PermissionError as error:
+            raise InputError(f"cannot read {title(path)}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise not_there(path) from error
 
 
 def not_there(path: str) -> InputError:
     """Say that an input does not exist; who wrote a prompt in its place is told how to send one."""
     hint = "Check the name; INPUT is a file, a folder, or a pattern in quotes."
+    if not path:
+        return InputError("an INPUT is empty, as a variable that is not set gives", hint)
     if " " in path and "/" not in path:
         hint = f"A prompt goes through stdin: echo {shlex.quote(path)} | llmbatch run --input-format text -m MODEL"
     return InputError(f"cannot read {title(path)}: No such file or directory", hint)

@@ -13,13 +13,25 @@ __all__ = ["StreamSink"]
 
 
 class StreamSink:
-    """Writes to an open descriptor, mostly stdout. With `escape` it escapes what a terminal would act on."""
+    """Writes to an open descriptor, mostly stdout. With `escape` it escapes what a terminal would act on.
 
-    def __init__(self, fd: int, render: Render, *, escape: bool = False, name: str = "stdout") -> None:
+    `hint` is what to do when it cannot be written.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        render: Render,
+        *,
+        escape: bool = False,
+        name: str = "stdout",
+        hint: str | None = "With -o FILE nothing is lost.",
+    ) -> None:
         self._fd = fd
         self._name = name
         self._render = render
         self._escape = escape
+        self._hint = hint
         self._failure: LlmbatchError | None = None
 
     def write(self, outcomes: Sequence[Outcome | InvalidRecord]) -> None:
@@ -38,8 +50,7 @@ class StreamSink:
             self._failure = ReaderGone(f"the reader of {self._name} went away")
             raise self._failure from error
         except OSError as error:
-            what = f"cannot write to {self._name}: {error.strerror}"
-            self._failure = OutputError(what, "With -o FILE nothing is lost.")
+            self._failure = OutputError(f"cannot write to {self._name}: {error.strerror}", self._hint)
             raise self._failure from error
 
 

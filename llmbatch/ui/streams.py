@@ -108,7 +108,7 @@ def stdout_sink(*, escape: bool = True) -> Callable[[bytes], None]:
 
     Without `escape` they are written as they are: for text of our own. It raises ReaderGone or OutputError.
     """
-    return StreamSink(1, lambda outcome: b"", escape=escape and os.isatty(1)).write_lines
+    return StreamSink(1, lambda outcome: b"", escape=escape and os.isatty(1), hint=None).write_lines
 
 
 def notice(text: str) -> None:

@@ -156,10 +156,10 @@ class _Marks:
         return number if number ^ self._complements[place] == 0xFF else -1
 
     def as_set(self, place: int, before: int) -> int:
-        """Return the mark of an entry on the storage where it was set."""
+        """Return the mark of an entry on the storage where it was set, at least `before`, which is set last."""
         mark = self.at(place)
-        # The mark was set before the entry was written, so an invalid one has been damaged since.
-        return min(before + 1, MOST) if mark < 0 else mark
+        # A mark was set before the entry was written, so an invalid one has been damaged since.
+        return min(before + 1, MOST) if mark < 0 else max(mark, before)
 
     def as_synced(self, place: int, before: int) -> int:
         """Return the mark of an entry on other storage, where it may be older: a planned entry counts as sent."""

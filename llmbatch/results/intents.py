@@ -102,12 +102,13 @@ class Intents:
         `attempts` counts for each those whose outcome is not known. Raises OSError.
         """
         marks = attempts if max(attempts, default=0) <= MOST else [min(MOST, count) for count in attempts]
+        # A mark without its entry must not say sent: that is how entries look that somebody cut off.
         first = self._count
         if first + len(intents) > self._size:
             size = max(self._size * 2, first + len(intents), _PIECE)
             disk.reserve(self._marks_fd, size * _MARK_SIZE)
             self._size = size
-        disk.put(self._marks_fd, b"".join(map(MARKS.__getitem__, marks)), first * _MARK_SIZE)
+        disk.put(self._marks_fd, MARKS[0] * len(intents), first * _MARK_SIZE)
         start, entries = HEADER_SIZE + first * ENTRY_SIZE, pack(intents, marks, first)
         try:
             if start + len(entries) > self._room:
@@ -123,6 +124,7 @@ class Intents:
         if sync:
             disk.sync(self._fd)
         self._count += len(intents)
+        self.mark((place, count) for place, count in enumerate(marks, first) if count)
         return first
 
     def tampering(self) -> Tampering | None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmbatch.core.errors import UsageError
-from llmbatch.results import intent_file, store
+from llmbatch.results import disk, intent_file, store
 from llmbatch.results.intents import MOST, SETTLED, Intent, Intents
 from llmbatch.results.opening import open_store
 from llmbatch.results.resume_policy import Action, ResumePolicy
@@ -164,6 +164,33 @@ def test_what_a_crash_garbles_while_it_is_written_is_no_damage(tmp_path: Path) -
     for storage in (HERE, ELSEWHERE):
         assert Intents.open(tmp_path, storage)[1].damage is None
         check_known(tmp_path, marks, storage)
+
+
+@pytest.mark.parametrize("call", ["put", "append", "sync", "put again"])
+def test_a_crash_while_requests_with_doubts_are_planned_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    intents, _ = Intents.open(tmp_path, HERE)
+    intents.begin([(Intent(1, 1, True), 3)])
+
+    class Killed(BaseException):
+        """The process dies here."""
+
+    def die(*values: Any) -> None:
+        raise Killed
+
+    if call == "put again":
+        monkeypatch.setattr(intents, "mark", die)
+    else:
+        monkeypatch.setattr(disk, call, die)
+    with pytest.raises(Killed):
+        intents.plan([Intent(1, 1, True), Intent(2, 2, True), Intent(3, 3, False)], [3, 2, 0], sync=True)
+    monkeypatch.undo()
+    intents.close()
+    left = Intents.open(tmp_path, HERE)[1]
+    assert left.damage is None
+    found = {intent.identity: mark for intent, mark in left.entries}
+    assert found == ({1: 3, 2: 2, 3: 0} if call in ("sync", "put again") else {1: 3})
 
 
 def test_a_run_under_hold_refuses_damaged_intents_and_one_under_retry_says_so(tmp_path: Path) -> None:

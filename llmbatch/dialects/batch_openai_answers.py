@@ -126,6 +126,8 @@ def row(line: bytes) -> Row | None:
         error = error or response.get("error")
     if error:
         code = str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
+        if len(code) == 3 and code[0] in "45" and code.isdecimal():  # an HTTP status
+            return Row(id, _reply({"error": error}, {"status_code": code}))
         message = str(error.get("message") or code or error) if isinstance(error, dict) else str(error)
         message = f"the batch has no answer: {message}"
         fault = Fault(kind=Kind.SERVER_ERROR, message=message, code=code or None, retry=True)

@@ -169,6 +169,9 @@ ROWS = [
     ("openai", {"custom_id": "i", "response": {"status_code": 0, "body": {"error": {"message": "x"}}}}, 500),
     ("openai", {"custom_id": "i", "response": None, "error": {"code": "batch_expired"}}, None),
     ("together", {"custom_id": "i", "error": {"code": "server_error", "message": "x"}}, "fault"),
+    ("together", {"custom_id": "i", "error": {"code": "400", "message": "x"}}, 400),
+    ("openai", {"custom_id": "i", "response": {"error": {"code": 422, "message": "x"}}}, 422),
+    ("openai", {"custom_id": "i", "error": {"code": "60022", "message": "x"}}, "fault"),
     ("anthropic", {"custom_id": "i", "result": {"type": "succeeded", "message": {}}}, 200),
     ("anthropic", {"custom_id": "i", "result": {"type": "expired"}}, None),
     (

@@ -33,6 +33,8 @@ __all__ = [
 
 _JOINED = 1 << 20
 """Bytes that are worth a write."""
+_NOT_OFFERED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+"""What network file systems and those in user space answer to what they do not offer."""
 
 
 def create(path: Path, *, exclusive: bool = False, appending: bool = True, mode: int = 0o600) -> int:
@@ -63,7 +65,13 @@ def cut(fd: int, size: int) -> None:
 
 def reserve(fd: int, size: int) -> None:
     """Allocate the blocks of a file up to a size, so that small writes succeed although the disk is full."""
-    os.posix_fallocate(fd, 0, size)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+        end = os.fstat(fd).st_size
+        os.pwrite(fd, bytes(max(0, size - end)), end)
 
 
 def sync(fd: int) -> None:
@@ -72,10 +80,16 @@ def sync(fd: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Sync the names in a folder to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Sync the names in a folder to the disk, where the file system offers that and the folder may be opened."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # a folder of others, where we may only put files
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
     finally:
         os.close(fd)
 

@@ -1,10 +1,14 @@
 """A results file opened for one run, while others try the same."""
 
+import errno
+import os
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +16,7 @@ from llmbatch.core.errors import OutputBusy, UsageError
 from llmbatch.results import disk, opening, state_folder
 from llmbatch.results.opening import is_ours, open_store
 from llmbatch.results.state_folder import LOCK, check_folder
+from tests.results.store_use import run
 from tests.torture.bench import quick_folder
 
 
@@ -110,3 +115,30 @@ def test_a_results_file_that_is_removed_while_it_is_looked_at_is_made_anew(
     monkeypatch.setattr(opening, "is_ours", look_too_late)
     with open_store(path, fsync="never"):
         assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "number"), [("fsync", errno.EINVAL), ("open", errno.EACCES), ("posix_fallocate", errno.EOPNOTSUPP)]
+)
+def test_a_file_system_without_what_some_do_not_offer_holds_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    refused = 0
+
+    class System:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+    def refuse(what: Any, *values: Any) -> Any:
+        nonlocal refused
+        if call == "posix_fallocate" or (os.path.exists(what) and stat.S_ISDIR(os.stat(what).st_mode)):
+            refused += 1
+            raise OSError(number, os.strerror(number))
+        return getattr(os, call)(what, *values)
+
+    system = System()
+    setattr(system, call, refuse)
+    monkeypatch.setattr(disk, "os", system)
+    names = [str(number) for number in range(12)]
+    assert run(tmp_path / "out.jsonl", names, until=5) == names[:5]
+    assert run(tmp_path / "out.jsonl", names) == names[5:] and refused

@@ -40,7 +40,7 @@ NO_CREDIT_NAMES = Wording(
     r"(?:budget|billing)(?:hardlimit)?(?:exceeded|reached|notactive|disabled|error)",  # LiteLLM, OpenAI, Anthropic
     r"exceededbudget|budgetlimit|paymentrequired|quotaexhausted|outofcredits?| (?:reject)?nocredits? ",
     r"exceededcurrentquota",  # Moonshot
-    r"arrear|overdue|freetieronly| setlimitexceeded ",  # DashScope, Volcengine
+    r"arrear|overdue|unpaid|freetieronly| setlimitexceeded |resourcepackexhausted",  # DashScope, Volcengine, Tencent
     r"balance(?:isnot|not)enough|preconsumetokenquotafailed",  # new-api
     r" baseresp1008 | 1113 ",  # MiniMax, Zhipu
 )
@@ -57,13 +57,15 @@ def _lacking(what: str) -> tuple[str, ...]:
         rf"(?:out|short) of (?:\w+ ){{0,3}}{what}\b|\bexhausted (?:all |of )*(?:its|the|their|your) (?:\w+ )?{what}\b",
         rf"(?:no|zero) (?:remaining |available |more )?{what}\b(?! \w+ (?:charged|consumed|deducted|used))",
         rf"(?:does(?:n't| not)|do(?:n't| not)) have (?:any |enough |sufficient )?{what}\b",  # xAI
-        rf"used (?:up )?(?:all )?(?:of )?(?:the|its|their|your) (?:\w+ ){{0,2}}{what}\b",
+        rf"used (?:up )?(?:all|(?:all )?(?:of )?(?:the|its|their|your)) (?:\w+ ){{0,2}}{what}\b",  # xAI
     )
 
 
 NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt|balance is (?:zero|\$?0(?:\.0+)?\b(?!\.))|no active subscription",
+    r"negative balance|balance (?:is )?(?:negative|below)|valid payment instrument|card was declined",  # Bedrock
+    r"(?:run|ran) out of (?:\w+ )?tokens\b",
     r"subscription (?:is |was |has been )?(?:cancell?ed|inactive|lapsed|not active)",
     r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is |has )?not (?:been )?(?:active|enabled)",
@@ -91,7 +93,7 @@ NO_CREDIT_WORDS = Wording(
 )
 """No credit, if no wait is asked for."""
 PACE_WORDS = Wording(
-    r"per[ _-]?(?:second|minute|min|hour|day)\b",
+    r"per[ _-]?(?:second|minute|min|hour|day)\b|\b(?:requests?|tokens?)/(?:s|sec|min|minute|hour|day)\b",
     r"\b[rt]p[ms]\b|concurren|rate[ _-]?limit(?!error)",  # LiteLLM puts the name of its class before all words
     r"(?<!billing )quota exceeded for|quota metric",  # Gemini
     r"\bresets?\b",  # Zhipu's plans
@@ -114,9 +116,9 @@ EXHAUSTED_NAMES = Wording(r" resourceexhausted ")
 ALLOCATED_QUOTA = Wording("allocated quota exceeded")
 """DashScope's words for a limit on tokens a minute, which has the name of an empty account."""
 
-THROTTLE_NAMES = Wording(r"throttl|toomanyrequests|ratelimitexceeded")
+THROTTLE_NAMES = Wording(r"throttl|toomanyrequests|ratelimitexceeded|spikearrest")  # Apigee
 THROTTLE_WORDS = Wording(
-    r"too many requests|rate[ -]limit (?:exceeded|reached|hit)",
+    r"too many requests|rate[ -]limit(?:ing\b| (?:exceeded|reached|hit))|\b[rt]p[ms] limit (?:exceeded|reached)",
     r"\b(?:is|are|was|were|being) (?:throttled|rate[ -]limited)",
 )
 """Limits of time that come with another status than 429: AWS's, Google's and DashScope's."""
@@ -150,10 +152,12 @@ KEY_WORDS = Wording(
     r"\bauthori[sz]ation header\b|\bheader\.(?:authori[sz]ation|x[-_]api[-_]key)\b",
     r"\bauthentication (?:failed|error)\b|^unauthori[sz]ed\b",
     r"\binvalid token(?:$|[.:!] ?(?!\w+ at))|\btoken (?:is |has |was )?expired\b",
-    r"\bjwt (?:is|has|verification|issuer|header)\b|\bin jwt\b",  # Envoy
-    r"login fail|not logged in",  # MiniMax
+    r"\bjwt (?:is|has|verification|issuer|header|expired|malformed|must)\b|\bin jwt\b",  # Envoy
+    r"(?:^|: )token (?:(?:is|was) )?(?:missing|malformed)\b",
+    r"login fail|not logged in|^not authenticated\b",  # MiniMax, FastAPI
     r"\bsignature expired|\bsignature\b.{0,60} does not match",  # AWS
-    r"(?:令牌|密钥|api ?key).{0,8}(?:无效|不可用|不正确|过期|错误)|无效的(?:令牌|密钥|api)",  # new-api
+    r"(?:令牌|密钥|api ?key|authorization token).{0,8}(?:无效|不可用|不正确|过期|错误|非法)",  # new-api, Zhipu
+    r"无效的(?:令牌|密钥|api)",
 )
 
 ACCOUNT_WORDS = Wording(

@@ -134,6 +134,7 @@ RULES: tuple[Rule, ...] = (
         names=words.CONTEXT_NAMES,
         words=words.CONTEXT_WORDS,
         unless=words.FIELD_WORDS,
+        unless_names=account.THROTTLE_NAMES,
         kind=Kind.CONTEXT_LENGTH,
     ),
     Rule(
@@ -142,7 +143,7 @@ RULES: tuple[Rule, ...] = (
         kind=Kind.CONTENT_FILTER,
     ),
     Rule(statuses=_OF_ONE_RECORD, words=words.FILTER_WORDS, unless=account.ACCOUNT_WORDS, kind=Kind.CONTENT_FILTER),
-    Rule(statuses=_of(451), kind=Kind.CONTENT_FILTER),
+    Rule(statuses=_of(446, 451), kind=Kind.CONTENT_FILTER),  # 446 is Portkey's
     Rule(
         statuses=_of(429),
         names=account.NO_CAPACITY_NAMES,

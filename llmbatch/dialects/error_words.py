@@ -82,7 +82,9 @@ CONTEXT_WORDS = Wording(
     r"exceed(?:s|ed|ing)? (?:the )?(?:(?:maximum|max|model'?s?) )+context",
     r"(?:not|no longer|n't) fit\w* (?:in|into|within) .{0,30}\bcontext",
     r"contextwindowexceeded|context_length_exceeded",  # LiteLLM
-    r"too many (?:input |prompt |total )?tokens",  # Cohere, Bedrock
+    r"too many (?:input |prompt |total )?tokens(?!,? please wait)",  # Cohere, Bedrock
+    r"\btokens?\b.{0,60}\bexceeds? the model'?s? maximum\b|\btokens?\b.{0,40}> context (?:size|length|window)",
+    r"\b(?:prompt|input|sequence) length \d+ > |exceed(?:s|ed)? (?:the )?(?:model token limit|context of \d)",
     rf"\b{_ASKED}\b[^.]{{0,40}}\bexpected maxlength",  # Bedrock
     r"(?:reduce|shorten) (?:the |your )?(?:(?:length|size|number)(?: of)? )?(?:tokens in )?(?:the |your )?"
     r"(?:prompt|input|messages|conversation)\b",  # Groq
@@ -106,7 +108,7 @@ FILTER_NAMES = Wording(
     r"contentfilter|content(?:policy|moderat(?:ion|ed)|safety|violation)|responsibleai",  # OpenAI, Azure, Moonshot
     r"datainspection|sensitive|riskdetection|censor",  # DashScope, Volcengine
     r"moderation(?:failed|blocked|error)|(?:in|out)putmoderated|safety(?:check|filter|violation)| flagged |guardrail",
-    r"unsafe|notsafe|prohibitedcontent|inappropriatecontent|policyviolation",
+    r"unsafe|notsafe|prohibitedcontent|inappropriatecontent|policyviolation| (?:bio|cyber)policy ",
     r" baseresp102[67] | 1301 ",  # MiniMax, Zhipu
 )
 FILTER_WORDS = Wording(
@@ -128,6 +130,7 @@ FILTER_WORDS = Wording(
     r"considered high risk|content (?:exists|has|poses) (?:\w+ )?risks?|new_sensitive",  # Moonshot, DeepSeek, MiniMax
     r"\b(?:content|prompt|keywords?|response|output)\b (?:\w+ ){0,6}?(?:blocked|filtered|banned|censored|moderated)\b",
     r"(?:blocked|rejected|refused|filtered) (?:\S+ ){0,6}?(?:safety|moderation|guardrails?|content|polic(?:y|ies))\b",
+    r"contentpolicyviolation|blocked (?:by guardrails?|output)|denied by guardrails?",  # LiteLLM, Cohere, Portkey
     r"敏感|不安全|违规|违禁|内容(?:审核|安全)",  # Zhipu
 )
 
@@ -148,7 +151,9 @@ INPUT_WORDS = Wording(
     rf"\b{_MEDIA}\b(?:\(s\))?(?: \w+){{0,3}} (?:is|are) only (?:supported|allowed|accepted|available)",
     rf"\bat most \d+ {_MEDIA}\b",  # vLLM
     rf"(?:not|n't) (?:\w+ ){{0,3}}valid (?:\w+ ){{0,2}}{_MEDIA}\b|\b{_MEDIA} (?:\w+ ){{0,3}}(?:is|are|was) not valid\b",
-    r"\bnot an? (?:multi-?modal|vision)\b|unsupported mime type",  # vLLM, SGLang, Gemini
+    r"\bnot an? (?:multi-?modal|vision)\b|unsupported mime type|cannot identify image|document has no pages",
+    r"\bfile (?:type|format) \S+ is not supported|\bthe image (?:length|width|height|size)\b",
+    r"图片.{0,12}(?:错误|不支持)",  # Zhipu
     rf"unknown variant \W?{_MEDIA}\b",  # DeepSeek
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} (?:exceeds?|too|(?:is|are) (?:too|larger))",
     rf"\b{_MEDIA}\b(?: \w+){{0,3}} must be (?:less|at (?:least|most)|smaller)",
@@ -188,7 +193,7 @@ MODEL_WORDS = Wording(
     r"not (?:a (?:valid|supported|known)|in the list of \w+) models?\b|on-demand throughput",  # OpenRouter, Bedrock
     r"(?:unable to|cannot|could not|failed to|not) (?:access|activated?|find|resolve) (?:the )?(?:[\w-]+ )?model\b",
     r"not have (?:access|permission) (?:to |for )(?:use )?(?:the )?model\b",
-    r"\bno models? (?:named \S+ |are |is )*loaded\b",  # LM Studio
+    r"\bno models? (?:named \S+ |are |is )*loaded\b|\bunknown_model\b",  # LM Studio
     r"llm provider not provided|no provider supports (?:the )?model\b",  # LiteLLM
     r"模型.{0,40}(?:不存在|未开通)|模型(?:名称|代码).{0,8}(?:错误|无效)|不支持的模型",  # Zhipu, Volcengine
     NO_CHANNEL_WORDS.pattern,

@@ -197,7 +197,7 @@ def _layers(body: Any) -> tuple[list[dict[str, Any]], Any]:
 def _holds(name: str, value: Any) -> bool:
     """Tell whether a field holds the error itself."""
     if isinstance(value, str):
-        return bool(value) and (name == "error" or value[:1] in "{[")
+        return bool(value) and (name in ("error", "errors") or value[:1] in "{[")
     return isinstance(value, dict | list) and bool(value)
 
 

@@ -55,7 +55,7 @@ def has_error(body: Any) -> bool:
     """Tell whether an answer of status 2xx is an error: gateways send such, and providers after the model has begun."""
     if not isinstance(body, dict):
         return isinstance(body, list) and bool(body) and isinstance(body[0], dict) and has_error(body[0])
-    if body.get("error"):
+    if (error := body.get("error")) and not _is_void(error):
         return True
     for name in _PAYLOADS:  # a loop, since it runs for every answer and ends at one of the first
         if value := body.get(name):
@@ -63,6 +63,13 @@ def has_error(body: Any) -> bool:
                 return True
             return bool(body.get("object") == "error")
     return "error" in (body.get("object"), body.get("type")) or _is_error_alone(body)
+
+
+def _is_void(error: Any) -> bool:
+    """Tell whether an error says nothing: some servers write the fields of one into each answer."""
+    return type(error) is dict and not any(
+        value and (type(value) is not str or value.lower() not in _SUCCESSES) for value in error.values()
+    )
 
 
 def embedded_error(body: Any, reply: Reply) -> Fault:

@@ -25,6 +25,7 @@ __all__ = [
     "read_choices",
     "usage",
     "usage_in",
+    "with_thoughts",
     "words",
 ]
 
@@ -113,6 +114,8 @@ def read_choices(body: Any, reply: Reply, read_choice: Callable[[Any], Choice]) 
 def chat_choice(choice: dict[str, Any]) -> Choice:
     """Read one choice. Raises TypeError, AttributeError or LookupError for what is none."""
     finish = choice.get("finish_reason")
+    if finish is None:
+        finish = choice.get("finishReason") or choice.get("native_finish_reason")
     message = choice.get("message")
     if message is None:
         message = choice.get("delta") or _message_without(choice, finish)
@@ -303,18 +306,22 @@ def usage(raw: Any) -> Usage | None:
     """
     if not isinstance(raw, dict):
         return None
-    cached, written, reasoning = raw.get("prompt_cache_hit_tokens"), None, None
+    cached, written = raw.get("prompt_cache_hit_tokens", raw.get("cached_tokens")), None  # DeepSeek, Moonshot
+    reasoning = raw.get("reasoning_tokens")
     prompt, output = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     if isinstance(prompt, dict):
         cached, written = prompt.get("cached_tokens", cached), prompt.get("cache_write_tokens")
     if isinstance(output, dict):
-        reasoning = output.get("reasoning_tokens")
+        reasoning = output.get("reasoning_tokens", reasoning)
     tokens_in, tokens_out = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
     if not tokens_in or tokens_out is None:
         tokens_in, tokens_out = _from_total(raw, tokens_in, tokens_out)
         if not tokens_in and not tokens_out:
             renamed = snake_cased(raw)
             return usage(raw.get("tokens") if renamed is raw else renamed)  # Cohere's have a level more
+    total = raw.get("total_tokens")
+    if type(total) is int and tokens_in and tokens_out is not None and total > tokens_in + tokens_out:
+        tokens_out = with_thoughts(tokens_in, tokens_out, total, reasoning, cached)
     return Usage(
         tokens_in,
         tokens_out,
@@ -322,6 +329,15 @@ def usage(raw: Any) -> Usage | None:
         None if written is None else count(written),
         None if reasoning is None else count(reasoning),
     )
+
+
+def with_thoughts(tokens_in: int, tokens_out: int, total: int, reasoning: Any, cached: Any) -> int:
+    """Return the output where the total is larger than both: xAI, Gemini and many gateways leave out what was thought.
+
+    The rest is that if it is as much as was thought, or if nothing else is said that it might be.
+    """
+    rest = total - tokens_in - tokens_out
+    return total - tokens_in if count(reasoning) == rest or not (reasoning or cached) else tokens_out
 
 
 def _from_total(raw: dict[str, Any], tokens_in: int | None, tokens_out: int | None) -> tuple[int | None, int | None]:

@@ -16,7 +16,7 @@ from llmbatch.dialects.embedded_errors import embedded_error, has_error
 from llmbatch.dialects.error_rules import ApiError, classify, implied_status
 from llmbatch.dialects.errors import error_in
 from llmbatch.dialects.finish_reasons import is_broken_off, note_finish, note_tier
-from llmbatch.dialects.openai_chat_answers import image, words
+from llmbatch.dialects.openai_chat_answers import image, with_thoughts, words
 from llmbatch.dialects.openai_chat_answers import usage as chat_usage
 from llmbatch.dialects.openai_messages import check_no_foreign_fields
 from llmbatch.dialects.openai_responses_stream import fold
@@ -275,10 +275,7 @@ def _usage(raw: Any) -> Usage | None:
     tokens_in, tokens_out = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
     if not tokens_in and not tokens_out:
         return chat_usage(raw)  # some copies count as in a chat; zeros alone are no counts
-    return Usage(
-        tokens_in,
-        tokens_out,
-        count(into.get("cached_tokens")),
-        count(into.get("cache_write_tokens")),
-        count(out.get("reasoning_tokens")),
-    )
+    cached, reasoning, total = into.get("cached_tokens"), out.get("reasoning_tokens"), count(raw.get("total_tokens"))
+    if tokens_in and tokens_out is not None and total is not None and total > tokens_in + tokens_out:
+        tokens_out = with_thoughts(tokens_in, tokens_out, total, reasoning, cached)
+    return Usage(tokens_in, tokens_out, count(cached), count(into.get("cache_write_tokens")), count(reasoning))

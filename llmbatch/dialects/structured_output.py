@@ -16,7 +16,9 @@ from llmbatch.dialects.router import Router
 
 __all__ = ["AnswerChecks", "JsonRouter", "checked", "parsed", "response_format"]
 
-_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```(?:[\w-]*[ \t]*\r?\n|(?:json)?[ \t]*(?=[\[{]))(.*?)```", re.DOTALL | re.IGNORECASE)
+_OPENED = re.compile(r"\s*```(?:json)?\s*([\[{].*)", re.DOTALL | re.IGNORECASE)
+"""A code fence that nothing closes around an object or a list: complete if it is JSON."""
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _TALKS = frozenset({"chat", "messages", "gemini", "responses", "passthrough"})
 _ASKED = frozenset({"response_format", "responseMimeType", "responseSchema", "responseJsonSchema"})
@@ -117,7 +119,7 @@ def parsed(text: str) -> Any:
         return _loads(text)
     except ValueError:
         answer = _without_thoughts(text)
-        fenced = _FENCED.findall(answer)
+        fenced = _FENCED.findall(answer) or _OPENED.findall(answer)
         if len(fenced) != 1 and answer is text:
             raise
     try:
@@ -130,7 +132,7 @@ def parsed(text: str) -> Any:
 
 
 def _loads(text: str) -> Any:
-    return json.loads_shallow(text.encode("utf-8", "surrogatepass"))
+    return json.loads_shallow(text.removeprefix("\ufeff").encode("utf-8", "surrogatepass"))
 
 
 _THOUGHTS = {

@@ -325,8 +325,29 @@ def test_an_answer_given_up_in_the_middle_is_a_failure(reason: str) -> None:
     )
 
 
-def test_a_falsy_error_is_none() -> None:
-    assert completion(good(error=None)).text == "Paris."
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        {},
+        {"message": "", "type": "", "param": None, "code": 0},
+        {"code": "0", "message": "Success"},
+        {"code": None},
+    ],
+)
+def test_an_error_that_says_nothing_is_none(error: Any) -> None:
+    assert completion(good(error=error)).text == "Paris."
+
+
+@pytest.mark.parametrize("error", ["no", {"code": 0, "message": "no"}, {"code": 502}, [{"message": "no"}]])
+def test_an_error_beside_choices_is_one(error: Any) -> None:
+    assert fault(good(error=error)).kind in (Kind.SERVER_ERROR, Kind.GATEWAY)
+
+
+@pytest.mark.parametrize("name", ["finishReason", "native_finish_reason"])
+def test_why_an_answer_ended_may_stand_under_another_name(name: str) -> None:
+    choice = {"message": {"content": "Paris."}, name: "MAX_TOKENS"}
+    assert completion({"choices": [choice]}).finish_reason == "length"
 
 
 UNREADABLE: dict[str, bytes] = {
@@ -439,6 +460,31 @@ def test_the_body_of_an_error_is_kept_only_when_asked_for() -> None:
         ({"completion_tokens": 9, "total_tokens": 30}, Usage(21, 9)),
         ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8)),
         ({"input_tokens": 8, "output_tokens": 2}, Usage(8, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "cached_tokens": 4}, Usage(9, 2, 4)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "reasoning_tokens": 1}, Usage(9, 2, reasoning_tokens=1)),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(32, 103, reasoning_tokens=94),
+        ),
+        ({"prompt_tokens": 32, "completion_tokens": 0, "total_tokens": 135}, Usage(32, 103)),
+        (
+            {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 99, "prompt_cache_hit_tokens": 89},
+            Usage(8, 2, 89),
+        ),
+        (
+            {
+                "prompt_tokens": 8,
+                "completion_tokens": 5,
+                "total_tokens": 99,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+            Usage(8, 5, reasoning_tokens=4),
+        ),
         ({"prompt_tokens": 9, "completion_tokens": 0}, Usage(9, 0)),
         (None, None),
         ([], None),

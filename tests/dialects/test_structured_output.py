@@ -163,6 +163,22 @@ def test_json_is_found_bare_or_fenced(value: Any) -> None:
     assert parsed(f" \n{written}\n") == value
     assert parsed(f"```json\n{written}\n```") == value
     assert parsed(f"Here it is:\n\n```\n{json.dumps(value, indent=1)}\n```\nDone.") == value
+    assert parsed(f"```JSON\r\n{written}\r\n```\r\n") == value
+    assert parsed(f"\ufeff{written}") == value
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, {}], {}])
+def test_a_fence_around_an_object_may_lack_its_lines_or_its_end(value: Any) -> None:
+    written = json.dumps(value)
+    assert parsed(f"```json{written}```") == parsed(f"``` {written} ```") == parsed(f"```json\n{written}") == value
+    with pytest.raises(ValueError):
+        parsed(f"```json\n{written[:-1]}")
+
+
+@pytest.mark.parametrize("text", ["```json\n12", "```\ntrue", "```12```", "```json\n{}\n{}"])
+def test_what_may_go_on_in_an_open_fence_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError):
+        parsed(text)
 
 
 THOUGHTS = 'Perhaps {x}, or\n```json\n{"draft": 1}\n```\nbut no.'

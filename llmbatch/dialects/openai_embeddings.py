@@ -15,7 +15,7 @@ from llmbatch.core.outcome import Completion
 from llmbatch.core.prompt import Prompt, RecordError
 from llmbatch.dialects.answers import alone, own_cost, read_answer, request_id, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.openai_chat_answers import usage
+from llmbatch.dialects.openai_chat_answers import usage, usage_in
 from llmbatch.dialects.openai_messages import check_no_foreign_fields
 from llmbatch.dialects.packing import count_sharing, packed, placed, read_packed
 from llmbatch.dialects.providers import ENDPOINTS
@@ -128,7 +128,7 @@ def _completion(body: Any, reply: Reply, *, several: bool) -> Completion | Fault
         text=None,
         finish_reason=None,
         model=body.get("model"),
-        usage=usage(body.get("usage")),
+        usage=usage(body.get("usage") or usage_in(body)),
         cost=own_cost(body.get("usage")),
         request_id=request_id(reply),
         extra={"embedding": vectors if several else vectors[0]},

@@ -50,6 +50,8 @@ def fold(stream: bytes) -> Any:
         response = event.get("response")
         response = response if isinstance(response, dict) else {}
         response = {field: value for field, value in response.items() if value is not None}
+        if kind not in _ENDS and event.get("object") == "response" and event.get("output"):
+            return event  # the whole response as the only event
         if kind in _ENDS:
             body = {**begun, "status": _ENDS[kind], **response}
             if not body.get("usage"):

@@ -10,9 +10,9 @@ from llmbatch.core.exchange import Expected, Reply, Verdicts
 from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import Completion
-from llmbatch.dialects.answers import Fold, Verdict, own_cost, parsed, read_body, unparsable
+from llmbatch.dialects.answers import Fold, Verdict, count, own_cost, parsed, read_body, unparsable
 from llmbatch.dialects.embedded_errors import embedded_error, has_error
-from llmbatch.dialects.openai_chat_answers import usage
+from llmbatch.dialects.openai_chat_answers import usage, usage_in
 
 __all__ = ["count_sharing", "for_all", "packed", "placed", "read_packed", "share", "unpacked"]
 
@@ -113,7 +113,7 @@ def _parts(body: Any, field: str, each: int, weights: Sequence[int]) -> list[dic
     wanted = len(weights) * each
     found = (placed(entries, wanted) if isinstance(entries, list) else None) or {}
     mine = [[found[n] for n in range(start, start + each) if n in found] for start in range(0, wanted, each)]
-    usages = _shared(fields.get("usage"), weights, mine)
+    usages = _shared(fields.get("usage") or usage_in(fields), weights, mine)
     return [
         {**fields, field: [{**entry, "index": n} for n, entry in enumerate(own)], "usage": used}
         for own, used in zip(mine, usages, strict=True)
@@ -156,17 +156,32 @@ def _shared(total: Any, inputs: Sequence[int], mine: list[list[dict[str, Any]]])
         if isinstance(value, dict):
             columns = {inner: shares(f"{name}.{inner}", part) for inner, part in value.items()}
             return [{inner: column[n] for inner, column in columns.items()} for n in range(len(inputs))]
-        if type(value) is int and value >= 0:
-            return share(value, outputs if "completion" in name or "output" in name else inputs)
+        if (tokens := _whole(value)) is not None:
+            return share(tokens, outputs if "completion" in name or "output" in name else inputs)
         if type(value) is float and 0 <= value < 1e6 and "cost" in name:
             return [part / PICO for part in share(round(value * PICO), both)]
         return [value] * len(inputs)
 
     shared = shares("", total)
-    if isinstance(total, dict) and isinstance(total.get("total_tokens"), int) and total.get("prompt_tokens"):
-        for one in shared:
-            one["total_tokens"] = (one.get("prompt_tokens") or 0) + (one.get("completion_tokens") or 0)
+    for into, out, both_of in _SUMS if isinstance(total, dict) else ():
+        if total.get(into) and both_of in total:  # rounding would make shares of the sum another sum
+            for one in shared:
+                one[both_of] = (one.get(into) or 0) + (one.get(out) or 0)
     return shared
+
+
+_SUMS = (
+    ("prompt_tokens", "completion_tokens", "total_tokens"),
+    ("input_tokens", "output_tokens", "total_tokens"),
+    ("promptTokens", "completionTokens", "totalTokens"),
+    ("inputTokens", "outputTokens", "totalTokens"),
+)
+"""The names of counts, and that of their sum."""
+
+
+def _whole(value: Any) -> int | None:
+    """Return a count, also one written as text or with a point; None for anything else."""
+    return None if type(value) is float and not value.is_integer() else count(value)
 
 
 def _tokens(text: str) -> int:

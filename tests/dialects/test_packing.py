@@ -241,6 +241,25 @@ def test_shares_sum_to_the_whole_and_are_fair_to_a_unit(total: int, weights: lis
         assert all(abs(part * whole - total * weight) < whole for part, weight in zip(shares, weights, strict=True))
 
 
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"prompt_tokens": "7", "total_tokens": "7"},
+        {"prompt_tokens": 7.0, "total_tokens": 7.0},
+        {"input_tokens": 7, "output_tokens": 0, "total_tokens": 7},
+        {"inputTokens": 7, "totalTokens": 7},
+        {"total_tokens": 7},
+    ],
+)
+@pytest.mark.parametrize("place", [lambda used: {"usage": used}, lambda used: {"meta": {"usage": used}}])
+def test_counts_of_any_form_are_shared_and_not_repeated(used: Any, place: Any) -> None:
+    asked = jobs(embeddings(), 3)
+    verdicts = read(embeddings(), asked, vectors(0, 1, 2) | {"usage": None} | place(used))
+    counted = [one.usage for one in verdicts if isinstance(one, Completion)]
+    assert sum(one.input_tokens or 0 for one in counted if one is not None) == 7
+    assert not any(one.output_tokens for one in counted if one is not None)
+
+
 @given(
     st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=20),
     st.integers(0, 10**6),

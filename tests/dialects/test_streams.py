@@ -468,8 +468,9 @@ def test_embeddings_as_an_event_are_read() -> None:
 
 
 def test_a_whole_answer_as_the_only_event_is_read() -> None:
-    for dialect in ("chat", "completions", "gemini", "messages"):
-        event = b"data: " + json.dumps(WHOLE[dialect]).encode() + b"\n\n"
+    for dialect in WHOLE:
+        body = WHOLE[dialect] | ({"object": "response"} if dialect == "responses" else {})
+        event = b"data: " + json.dumps(body).encode() + b"\n\n"
         assert said(dialect, event)["text"] == "whole"
 
 

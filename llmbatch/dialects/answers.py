@@ -124,6 +124,8 @@ def _parsed_beginning(reply: Reply, body: bytes, fold: Fold, error: ValueError) 
         value, rest = json.first_value(body)
     except ValueError:
         value, rest = None, b""
+    if value is not None and rest and not rest.strip(b" \t\r\n\0"):
+        return value  # a server that sends the NUL at the end of its text
     if not rest.strip():
         try:
             return json.loads_lenient(body, _charset(reply))

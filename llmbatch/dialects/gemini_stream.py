@@ -1,5 +1,6 @@
 """Folds a stream of Gemini into the answer it would have been without streaming. Pure."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,28 @@ __all__ = ["fold", "joined", "unwrapped"]
 def unwrapped(body: Any) -> Any:
     """Return an answer that stands in a field of its own (Code Assist) without that."""
     inner = body.get("response") if isinstance(body, dict) else None
-    return inner if isinstance(inner, dict) and ("candidates" in inner or "promptFeedback" in inner) else body
+    body = inner if isinstance(inner, dict) and ("candidates" in inner or "promptFeedback" in inner) else body
+    return _camel_cased(body) if isinstance(body, dict) and not _SNAKES.isdisjoint(body) else body
+
+
+_SNAKES = frozenset({"usage_metadata", "model_version", "prompt_feedback", "response_id"})
+_OWN_NAMES = frozenset({"args", "response"})
+"""Fields whose inner names are not Gemini's: those of a call."""
+
+
+def _camel_cased(value: Any) -> Any:
+    """Return an answer under Gemini's names, which its clients write with underscores: gateways pass those on."""
+    if isinstance(value, list):
+        return [_camel_cased(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        _UNDERSCORE.sub(lambda letter: letter[1].upper(), name): inner if name in _OWN_NAMES else _camel_cased(inner)
+        for name, inner in value.items()
+    }
+
+
+_UNDERSCORE = re.compile(r"_([a-z])")
 
 
 def fold(stream: bytes) -> dict[str, Any]:

@@ -309,6 +309,20 @@ def test_every_reason_to_stop_has_our_word_and_keeps_its_own(own: str, ours: str
     assert (done.text, done.finish_reason, done.extra.get("provider_finish_reason", own)) == (None, ours, own)
 
 
+def test_names_with_underscores_are_read_too() -> None:
+    part = {"function_call": {"name": "f", "args": {"my_city": "Paris"}}}
+    answer = {
+        "candidates": [{"content": {"parts": [{"text": "Hi."}, part]}, "finish_reason": "MAX_TOKENS"}],
+        "usage_metadata": {"prompt_token_count": 8, "candidates_token_count": 2},
+        "model_version": "m-1",
+        "response_id": "abc",
+    }
+    for body in (answer, b"data: %s\n\n" % json.dumps(answer).encode()):
+        done = completion(body)
+        assert (done.text, done.finish_reason, done.model, done.usage) == ("Hi.", "length", "m-1", Usage(8, 2))
+        assert done.extra["tool_calls"][0]["function"]["arguments"] == '{"my_city":"Paris"}'
+
+
 def test_a_part_of_null_costs_no_text() -> None:
     assert completion(good(candidate({"text": None}, {"text": "Hi."}, {"text": None, "thought": True}))).text == "Hi."
 

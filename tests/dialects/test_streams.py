@@ -440,6 +440,7 @@ WRITTEN: dict[str, Callable[[Any], bytes]] = {
     "on several lines": lambda body: json.dumps(body, indent=2).encode() + b"\n",
     "with the end of a stream behind it": lambda body: json.dumps(body).encode() + b"\n\n" + DONE,
     "with a comment behind it": lambda body: json.dumps(body, indent=2).encode() + b"\r\n\r\n: done\r\n\r\n",
+    "with NUL behind it": lambda body: json.dumps(body).encode() + b"\0\n\0",
     "behind a byte order mark": lambda body: b"\xef\xbb\xbf" + json.dumps(body).encode(),
 }
 

@@ -41,9 +41,10 @@ class Attempts:
     """The provider's batch that serves the job; empty while that is not made yet."""
     no_capacity: tuple[int, float] | None = None
     """How often its service tier had no room, and when that was so first, by the run's clock."""
-    refused: tuple[int, int, int, int] | None = None
-    """How often it was refused for pace, the gate's counts of answers and refusals before the first time, and that of
-    answers at the last one."""
+    refused: tuple[int, int, int] | None = None
+    """How often it was refused for pace, and how many answers its gate had at the first and at the last time."""
+    apart: int | None = None
+    """Its refusals since the last answer of its route, while it waits for all others; None if it does not."""
 
     @property
     def in_doubt(self) -> int:

@@ -1,4 +1,4 @@
-"""The jobs that wait before they are sent again: for a time, or for their server to answer again. Pure."""
+"""The jobs that wait before they are sent again: for a time, for an answer of their server, or for all others. Pure."""
 
 import heapq
 import itertools
@@ -21,7 +21,8 @@ class Delayed:
 
     A job that may be billed twice has few attempts. It waits longer, while nothing is answered on its route, so that
     a short outage does not take them all. `has_others` tells whether a route has jobs that were not sent yet: they show
-    as well whether the server answers.
+    as well whether the server answers. A job that is set `apart`, since it alone is refused, comes after all others: a
+    large one finds no room where small ones take it as soon as there is some.
     """
 
     def __init__(self, has_others: Callable[[Route], bool] = lambda route: False) -> None:
@@ -29,16 +30,19 @@ class Delayed:
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._silences: dict[Route, _Silence] = {}
+        self.apart: list[Job] = []
+        """Those that are due when nothing else is sent."""
         self.next = math.inf
         """When the first of them is due; infinity while there is none."""
 
     def __len__(self) -> int:
-        return len(self._heap) + sum(len(silence.jobs) for silence in self._silences.values())
+        return len(self._heap) + len(self.apart) + sum(len(silence.jobs) for silence in self._silences.values())
 
     def __iter__(self) -> Iterator[Job]:
         yield from (job for _, _, job in self._heap)
         for silence in self._silences.values():
             yield from silence.jobs
+        yield from self.apart
 
     def add(self, at: float, job: Job) -> None:
         """Let a job wait until `at`."""
@@ -49,6 +53,9 @@ class Delayed:
         """Take the jobs that are due, one after the other."""
         while self._heap and self._heap[0][0] <= now:
             job = heapq.heappop(self._heap)[2]
+            if job.attempts.apart is not None:
+                self.apart.append(job)
+                continue
             silence = self._silences.get(job.route) if job.attempts.in_doubt else None
             if silence is None or now > silence.ends:
                 yield job
@@ -58,6 +65,11 @@ class Delayed:
             if silence.jobs and now >= silence.next:
                 yield from silence.take(now, ask=not self._has_others(route))
         self._see_next()
+
+    def take_apart(self) -> list[Job]:
+        """Take the jobs that wait until nothing else is sent."""
+        jobs, self.apart = self.apart, []
+        return jobs
 
     def failed(self, job: Job, now: float) -> None:
         """Note that an attempt of a job may have been billed, but brought no answer.
@@ -81,19 +93,22 @@ class Delayed:
         if found:
             self._heap = [entry for entry in self._heap if entry[2].route != route]
             heapq.heapify(self._heap)
+            self.apart = [job for job in self.apart if job.route != route]
             self._silences.pop(route, None)
             self._see_next()
         return found
 
     def first(self, most: int) -> list[tuple[float, Job]]:
-        """Return the jobs that are due next, each with its time."""
+        """Return the jobs that are due next, each with its time; infinity stands for "after all others"."""
         held = [(silence.next, math.inf, job) for silence in self._silences.values() for job in silence.jobs]
+        held += [(math.inf, math.inf, job) for job in self.apart]
         return [(at, job) for at, _, job in heapq.nsmallest(most, (*self._heap, *held), key=lambda entry: entry[:2])]
 
     def clear(self) -> None:
         """Drop them all."""
         self._heap.clear()
         self._silences.clear()
+        self.apart.clear()
         self.next = math.inf
 
     def _see_next(self) -> None:

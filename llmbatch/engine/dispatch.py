@@ -136,6 +136,10 @@ class Dispatch:
             for job in self._delayed.take(now):
                 self._queues[job.route].again.append(job)
                 self.queued += 1
+        if self._delayed.apart and not self.queued and not self.in_flight:
+            for job in self._delayed.take_apart():
+                self._queues[job.route].again.append(job)
+                self.queued += 1
         if not self.queued or self._budget.short:
             return None
         return self._request(queue, now) if (queue := self.routes.next(now)) is not None else None

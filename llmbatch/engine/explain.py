@@ -1,5 +1,6 @@
 """Says why a run ends early or waits: what happened, and what to do next. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from llmbatch.core.errors import ActionNeeded, CeilingReached, LlmbatchError
@@ -118,7 +119,9 @@ def waits(
     `queued` others could leave now, if the limits let them; when a route is `paused`, displays show why already.
     """
     lines = [f"{_name(job)} in flight for {now - since:,.0f} s" for since, job in in_flight]
-    lines += [f"{_name(job)} to be sent again in {max(0.0, at - now):,.0f} s" for at, job in due]
+    for at, job in due:
+        when = "after all others" if at == math.inf else f"in {max(0.0, at - now):,.0f} s"
+        lines.append(f"{_name(job)} to be sent again {when}")
     if queued and not in_flight and not paused:
         lines.append(f"{counted(queued, 'record')} ready, held back by the limits a minute or by --max-cost")
     return tuple(lines)

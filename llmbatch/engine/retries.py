@@ -13,14 +13,16 @@ from llmbatch.engine.explain import gave_up, no_capacity, outage, wait_too_long
 from llmbatch.engine.routes import RouteQueue
 from llmbatch.pacing.fail_fast import FailFast
 from llmbatch.pacing.gate import Gate
-from llmbatch.pacing.retry import RetryPolicy, backoff, singled_out
+from llmbatch.pacing.retry import RetryPolicy, backoff, refused_apart
 
 __all__ = ["NextStep", "Retries", "smaller_requests"]
 
 CONFIRMATIONS = 2
 """Extra attempts, one probe at a time, before a key or account that worked counts as invalid."""
-SINGLED_OUT, HOPELESS = 4, 12
-"""After so many refusals, while hardly any other job is refused, a job waits on its own; after so many it fails."""
+HOPELESS = 6
+"""So many refusals in a row of a job that was set apart, while nothing is answered, are its end: after two minutes."""
+APART = 2.0
+"""Seconds until the first of these attempts, unless the server asks for more; doubled each time."""
 REFUSED_BACKOFF = 0.5
 """Seconds that bound the first wait of a job that was refused, without a time, while others were not."""
 DOUBLINGS = 5
@@ -107,14 +109,15 @@ class Retries:
         if not queue.gate.has_alternative(request):
             step.stop = step.stop or self.out_of_patience(fault)
         if closes_gate:
-            alone = singled_out(attempts, gate.answers, gate.refusals)
-            if alone >= HOPELESS:
+            throttled = fault.billing is Billing.THROTTLED
+            apart = refused_apart(attempts, gate.answers) if throttled else None
+            if apart == HOPELESS:
                 return step
-            if tell_gate:
+            if tell_gate and not apart:
                 self._close_gate(step, queue, gate, request, fault, now, ending=ending)
             else:
                 step.with_route = gate.closed_until > now
-            step.wait = self._wait_alone(job, fault, alone, with_route=step.with_route)
+            step.wait = self._wait_alone(job, fault, apart, with_route=step.with_route)
         return step
 
     def _has_no_server_yet(self, queue: RouteQueue, request: Request, fault: Fault, now: float) -> bool:
@@ -203,12 +206,11 @@ class Retries:
             return False
         return gate.failures.failed(request, now) and not gate.failures.loses_patience(fault, gate.outage_since, now)
 
-    def _wait_alone(self, job: Job, fault: Fault, alone: int, *, with_route: bool) -> float:
+    def _wait_alone(self, job: Job, fault: Fault, apart: int | None, *, with_route: bool) -> float:
         """Return how long a refused job waits by itself: as long as the server asked, or longer each time."""
-        if fault.wait:
-            return fault.wait * (1.0 + 0.1 * self._random())
-        if alone >= SINGLED_OUT:
-            return backoff(min(alone - SINGLED_OUT, 3) + 1, 1.0, self._random)
+        least = APART * 2.0**apart if apart is not None else 0.0
+        if fault.wait or least:
+            return max(least, (fault.wait or 0.0) * (1.0 + 0.1 * self._random()))
         if with_route:
             return 0.0
         refused = job.attempts.refused

@@ -6,12 +6,14 @@ from typing import NamedTuple
 from llmbatch.core.attempts import Attempts
 from llmbatch.core.fault import Billing, Fault
 
-__all__ = ["RetryPolicy", "backoff", "singled_out"]
+__all__ = ["RetryPolicy", "backoff", "refused_apart"]
 
 Random = Callable[[], float]
 """Uniform in [0, 1)."""
 
 CAP = 60.0
+SINGLED_OUT, OTHERS = 6, 4
+"""A job is set apart after so many refusals, with so many answers to others between two of them on average."""
 
 
 def backoff(attempt: int, base: float, random: Random) -> float:
@@ -22,17 +24,20 @@ def backoff(attempt: int, base: float, random: Random) -> float:
     return random() * min(CAP, base * 2.0 ** min(attempt - 1, 16))
 
 
-def singled_out(attempts: Attempts, answers: int, refusals: int) -> int:
-    """Count a refusal of a job; return how many there were while hardly any other job was refused, else 0.
+def refused_apart(attempts: Attempts, answers: int) -> int | None:
+    """Count a refusal of a job; return how many in a row it had since it was set apart, None while it is not.
 
-    `answers` and `refusals` are those of its gate so far. Without an answer since the last refusal there is no
-    other job to compare with: any limit refuses the last job of a run alone.
+    A job is set apart when it is refused again and again while others are answered. `answers` are those of its gate so
+    far: without one since the last refusal there is no other job to compare with, as any limit refuses the last job of
+    a run; and a job that is apart may have been refused for what another one took.
     """
-    times, answers_before, refusals_before, answers_last = attempts.refused or (0, answers, refusals, -1)
-    times += 1
-    attempts.refused = times, answers_before, refusals_before, answers
-    others = refusals - refusals_before - times + 1
-    return times if answers > answers_last and answers - answers_before >= max(times, 4 * others) else 0
+    times, before, last = attempts.refused or (0, answers, answers)
+    attempts.refused = times + 1, before, answers
+    if attempts.apart is not None:
+        attempts.apart = 0 if answers > last else attempts.apart + 1
+    elif answers > last and times + 1 >= SINGLED_OUT and answers - before >= OTHERS * times:
+        attempts.apart = 0
+    return attempts.apart
 
 
 class RetryPolicy(NamedTuple):

@@ -100,3 +100,15 @@ def test_those_that_wait_are_counted_and_leave_with_their_route() -> None:
     assert len(delayed) == 3 and {*map(id, delayed)} == {*map(id, jobs)}
     assert [at for at, _ in delayed.first(9)] == [FIRST] * 3
     assert len(delayed.take_of(jobs[0].route)) == 3 and len(delayed) == 0 and delayed.next == math.inf
+
+
+def test_jobs_that_are_set_apart_are_kept_once_they_are_due_until_they_are_asked_for() -> None:
+    delayed, apart, elsewhere, other = Delayed(), job(0, "a"), job(1, "b"), job(2, "a")
+    apart.attempts.apart = elsewhere.attempts.apart = 0
+    for at, one in enumerate((apart, elsewhere, other)):
+        delayed.add(float(at), one)
+    assert list(delayed.take(5.0)) == [other]
+    assert (len(delayed), list(delayed), delayed.next) == (2, [apart, elsewhere], math.inf)
+    assert delayed.first(9) == [(math.inf, apart), (math.inf, elsewhere)]
+    assert delayed.take_of(elsewhere.route) == [elsewhere]
+    assert delayed.take_apart() == [apart] and len(delayed) == 0

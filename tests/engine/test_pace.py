@@ -302,4 +302,4 @@ def test_a_record_that_is_always_refused_ends_by_itself_and_the_others_are_not_h
     run = play((job(index) for index in range(10_000)), script, workers=16, batch=64, random=random.Random(1).random)
 
     assert run.sink.ok == 9_999 and run.sink.failed == 1 and not run.stops
-    assert run.took <= 10_000 * 0.2 / 16 + 60.0
+    assert run.took <= 10_000 * 0.2 / 16 + 140.0  # for two minutes it alone is asked

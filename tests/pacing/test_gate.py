@@ -14,7 +14,7 @@ from llmbatch.core.fault import Billing, Fault, Kind, Scope
 from llmbatch.pacing.concurrency_limit import CANARY, ConcurrencyLimit
 from llmbatch.pacing.gate import Gate
 from llmbatch.pacing.refusal_pattern import Pattern
-from llmbatch.pacing.retry import singled_out
+from llmbatch.pacing.retry import refused_apart
 from llmbatch.pacing.token_bucket import TokenBucket
 from tests.support.scripted import fixed_gate, job
 
@@ -483,27 +483,26 @@ def test_no_herd_leaves_after_a_pause() -> None:
     assert len(sent) > 300
 
 
-def test_a_job_that_is_refused_again_and_again_while_others_are_not_is_singled_out() -> None:
-    gate, poison = fixed_gate(8), job(7)
-    traffic = Traffic(gate)
-    found = []
-    for _ in range(9):
-        for _ in range(3):
-            traffic.wait()
-            traffic.answer(traffic.send(), after=0.01)
-        traffic.wait()
-        traffic.refuse(traffic.send())
-        found.append(singled_out(poison.attempts, gate.answers, gate.refusals))
-    assert found == [0, *range(2, 10)]
+def apart_after(refusals: int, *, answers: int) -> list[int | None]:
+    """Refuse a job so often, with so many answers to others between two refusals."""
+    one = job(7)
+    return [refused_apart(one.attempts, answers * number) for number in range(refusals)]
 
 
-def test_the_last_job_of_a_run_is_not_singled_out_by_a_limit_that_refuses_it_alone() -> None:
+def test_a_job_that_is_refused_again_and_again_while_others_are_answered_is_set_apart() -> None:
+    assert apart_after(8, answers=4) == [None] * 5 + [0, 0, 0]
+
+
+def test_refusals_of_a_job_that_is_apart_count_while_nothing_is_answered() -> None:
+    one = job(7)
+    found = [refused_apart(one.attempts, answers) for answers in (0, 9, 18, 27, 36, 45, 45, 45, 46, 46)]
+    assert found == [None] * 5 + [0, 1, 2, 0, 1]
+
+
+def test_the_last_job_of_a_run_is_not_set_apart_by_a_limit_that_refuses_it_alone() -> None:
     last = job(7)
-    answers = [20, 31, *[32] * 30]  # what was in flight at the first refusals is answered, and nothing is left
-
-    found = [singled_out(last.attempts, number, refusals) for refusals, number in enumerate(answers)]
-
-    assert max(found) <= 3 and not any(found[3:])
+    answers = [20, 31, *[52] * 30]  # what was in flight at the first refusals is answered, and nothing is left
+    assert {refused_apart(last.attempts, number) for number in answers} == {None}
 
 
 def test_in_slow_start_a_quick_answer_lets_two_more_follow() -> None:
@@ -530,17 +529,8 @@ def test_before_any_answer_two_refusals_in_a_row_start_a_search_for_a_rate(
     assert (traffic.gate.policy.search is not None) == searches
 
 
-def test_in_a_storm_no_job_is_singled_out() -> None:
-    gate, one = fixed_gate(8), job(7)
-    traffic = Traffic(gate)
-    for _ in range(50):
-        traffic.wait()
-        traffic.answer(traffic.send(), after=0.01)
-        traffic.wait()
-        traffic.refuse(traffic.send())
-        traffic.wait()
-        traffic.refuse(traffic.send())
-        assert singled_out(one.attempts, gate.answers, gate.refusals) < 2
+def test_in_a_storm_no_job_is_set_apart() -> None:
+    assert apart_after(50, answers=3) == [None] * 50
 
 
 @pytest.mark.parametrize(("start", "most"), [(0.0, 12), (100.0, 100), (1000.0, 256)])

@@ -65,6 +65,9 @@ def dry_run(
             lines = []
             for job in batch:
                 decision = decide_about(job)
+                if decision.action is Action.CHANGED:  # shown as sent again: it helps to decide about that
+                    counts["changed"] += 1
+                    decision = Decision(Action.SEND, redo=True)
                 if decision.action is not Action.SEND:
                     counts[decision.action.value] += 1
                 elif isinstance(job, Job):
@@ -80,6 +83,11 @@ def dry_run(
                         say(f"llmbatch: {printable(job.fault.message)}")
             _write(stdout, b"".join(lines), escape=stdout_is_terminal)
     say(f"llmbatch: dry run, nothing sent: {_plan(counts, name)}, about {counted(tokens, 'token')} in{bill}")
+    if changed := counts["changed"]:
+        say(
+            f"llmbatch: {counted(changed, 'answer was', 'answers were')} made with other options: the run itself stops "
+            "and asks for --changed rerun, which sends them again, or --changed keep"
+        )
     return ExitCode.OK
 
 
@@ -158,14 +166,14 @@ def open_decisions(
 ) -> Iterator[Decide]:
     """Open the results file for reading; without one all records would be sent.
 
-    Changed options count as "send again", since a dry run helps to decide about that. Raises UsageError for a file that
-    is not a results file.
+    Where nothing says what becomes of answers made with other options, the action is CHANGED: the run itself would stop
+    there. Raises UsageError for a file that is not a results file.
     """
     if path is None or not path.exists():
         yield lambda job: Decision(Action.SEND)
         return
-    policy = ResumePolicy.of(resume, resume.changed or "rerun", json_retries)
     with open_results([str(path)]) as (results,):
+        policy = ResumePolicy.of(resume, resume.changed or results.last_header.get("changed"), json_retries)
         if results.damage is not None:
             say(f"llmbatch: {printable(results.damage)}: which records are in doubt is not known")
         by_record = results.by_record()

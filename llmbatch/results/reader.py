@@ -63,10 +63,14 @@ class ResultsReader:
         return self._left.damage
 
     @property
+    def last_header(self) -> dict[str, Any]:
+        """The settings of the last run; nothing where they are not known."""
+        return (last_header(self.folder / "runs.jsonl") if self.folder is not None else None) or {}
+
+    @property
     def repeat(self) -> int:
         """How many times the last run sent each record; 0 where it does not say."""
-        header = last_header(self.folder / "runs.jsonl") if self.folder is not None else None
-        found = (header or {}).get("repeat")
+        found = self.last_header.get("repeat")
         return found if isinstance(found, int) else 0
 
     @property

@@ -75,6 +75,7 @@ def joined_summary(runs: Mapping[str, Summary]) -> Summary:
     saved = [one.cache_saved_usd for one in all if one.cache_saved_usd is not None]
     return Summary(
         read=sum(one.read for one in all),
+        read_whole=not any(not one.read_whole for one in all),
         ok=sum(one.ok for one in all),
         failed=dict(failed),
         examples={kind: example for one in reversed(all) for kind, example in one.examples.items()},

@@ -121,6 +121,11 @@ class Monitor:
             batches=batches,
         )
 
+    @property
+    def read_whole(self) -> bool:
+        """Whether all of the input has been read, as far as is known."""
+        return self._total() == self._pipeline.progress.read
+
     def _with_reason(self, route: RouteState) -> RouteState:
         """Add to a closed route why it is closed."""
         fault = self._closed_by.get(route.name.partition(" at ")[0])

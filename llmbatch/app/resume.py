@@ -280,7 +280,6 @@ class ResumePlan:
 
     def _plan(self, survey: Survey) -> str:
         parts = [f"{survey.count(Action.KEEP_OK):,} done", f"{survey.count(Action.SEND) - survey.invalid:,} to send"]
-        others = "of other inputs" if self._resume.append else "without a record in the input"
         held = survey.count(Action.HOLD)
         for count, what in (
             (survey.again, "of them sent again"),
@@ -293,8 +292,17 @@ class ResumePlan:
             if count:
                 parts.append(f"{count:,} {what}")
         if orphans := self._store.orphans():
-            parts.append(f"{counted(orphans, 'line')} {others}")
+            parts.append(f"{counted(orphans, 'line')} {self._others()}")
         return ", ".join(parts)
+
+    def _others(self) -> str:
+        """Say what lines are whose record was not read."""
+        if self._resume.append:
+            return "of other inputs"
+        part = "--limit" if self._input.limit is not None else "--sample" if self._input.sample is not None else None
+        if part is None:
+            return "without a record in the input"
+        return f"outside of {part}" + (", which --prune leaves where they are" if self._resume.prune else "")
 
     def _doubts(self, count: int, ids: Sequence[Any] = ()) -> str:
         """Say that records in doubt are sent again, and may be billed twice."""

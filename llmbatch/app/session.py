@@ -118,7 +118,7 @@ class Session:
             wall_s=monitor.wall,
             orphans=orphans,
         )
-        return replace(summary, cache_saved_usd=self._saved(self._tally))
+        return replace(summary, cache_saved_usd=self._saved(self._tally), read_whole=monitor.read_whole)
 
     def _lanes(self) -> Callable[[], Lane]:
         """Return a function that opens lanes; a key that a command prints is renewed there."""

@@ -212,6 +212,8 @@ class Summary:
     """
 
     read: int
+    read_whole: bool = True
+    """Whether that is all of the input, as far as is known: a run that stops leaves the rest unread."""
     ok: int
     failed: dict[str, int]
     examples: dict[str, FailureExample] = field(default_factory=dict)

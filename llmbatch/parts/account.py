@@ -105,6 +105,7 @@ class Account:
         fraction = 1e6 * max(self._busy_s, 1e-9)
         return Summary(
             **{name: self._sums[name] for name in _SUMS},
+            read_whole=True,
             failed=dict(self._failed),
             examples=self._examples,
             cost_usd=self._cost,

@@ -73,7 +73,8 @@ def verdict(summary: Summary, symbols: Symbols) -> list[str]:
     """Say how a run ended, as parts of one line: answered of all, what is open or failed, time, cost."""
     answered = summary.ok + summary.done_before
     failed = sum(summary.failed.values()) + summary.failed_before
-    done = f"{answered:,} of {summary.read:,} answered" if summary.read else "no records"
+    of = f"{summary.read:,}" if summary.read_whole else f"the first {summary.read:,}"
+    done = f"{answered:,} of {of} answered" if summary.read else "no records" if summary.read_whole else "nothing sent"
     parts = [f"{_sign(summary, symbols)} {done}"]
     for count, words in (
         (failed, "failed"),

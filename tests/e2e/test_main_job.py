@@ -277,3 +277,25 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+@pytest.mark.parametrize(("records", "words"), [(20, r"of 20 answered"), (5000, r"of the first [\d,]+ answered")])
+def test_a_run_that_stops_says_whether_it_has_read_the_whole_input(
+    records: int, words: str, llmbatch: Command, start_mock: Callable[..., Mock], tmp_path: Path
+) -> None:
+    mock = start_mock("--latency", 0.5)
+    (tmp_path / "in.jsonl").write_text('"question"\n' * records)
+    done = llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl", "-c", 1, "--deadline", "1s"))
+    assert done.code == 5 and re.search(rf"\d {words} · [\d,]+ not sent", done.stderr), done.stderr
+
+
+def test_lines_of_records_beyond_the_limit_are_not_told_as_lines_without_a_record(
+    llmbatch: Command, mock: Mock, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text('"question"\n' * 30)
+    assert llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl")).code == 0
+    limited = llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl", "--limit", 10, "--prune"))
+    assert "20 lines outside of --limit, which --prune leaves where they are" in limited.stderr
+    sampled = llmbatch("run", "in.jsonl", *mock("-o", "out.jsonl", "--sample", 10))
+    assert "20 lines outside of --sample" in sampled.stderr and "without a record" not in sampled.stderr
+    assert len(lines_of(tmp_path / "out.jsonl")) == 30

@@ -62,6 +62,9 @@ def test_the_first_line_is_the_verdict() -> None:
     assert shown(good)[0] == "✓ 600 of 600 answered · 9.8 s · $0.0214"
     stopped = replace(SUMMARY, ok=80, failed={}, not_started=520, stopped="interrupted by Ctrl-C", exit_code=130)
     assert shown(stopped)[0] == "• 80 of 600 answered · 520 not sent · 9.8 s · $0.0214"
+    assert shown(replace(stopped, read_whole=False))[0].startswith("• 80 of the first 600 answered · 520 not sent")
+    unread = replace(stopped, read=0, ok=0, not_started=0, read_whole=False, exit_code=6, cost_usd=None)
+    assert shown(unread)[0] == "✗ nothing sent · 9.8 s"
     held = replace(SUMMARY, ok=590, failed={}, done_before=7, held=3, exit_code=7, cost_usd=None)
     assert shown(held)[0] == "• 597 of 600 answered · 3 in doubt · 9.8 s"
     assert shown(SUMMARY, symbols=ASCII)[0] == "failed: 593 of 600 answered, 7 failed, 9.8 s, $0.0214"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Template", "TemplateError"]
 
 _MARKERS = ("{{", "{%", "{#")
+_ONE_NAME = re.compile(r"\{\{-? *([^{}|\"\[\]\n]+?) *(?:\|[^{}]*)?-?\}\}")
+"""What stands alone in double braces, or before a filter."""
 _SINGLE_BRACES = re.compile(r"\{ *([^{}\n]+?) *\}")
 
 
@@ -62,10 +64,7 @@ class Template:
         try:
             return cls(text, _environment().from_string(text).render, option)
         except TemplateSyntaxError as error:
-            raise UsageError(
-                f"{option}, line {error.lineno}: {error.message}",
-                hint="it is a Jinja template; write {{ '{{' }} for two braces that are meant literally",
-            ) from error
+            raise UsageError(f"{option}, line {error.lineno}: {error.message}", hint=_meant(text)) from error
 
     def render(self, fields: dict[str, Any], flaws: Mapping[str, str] | None = None) -> str:
         """Fill in the fields of a record that have no flaws. Raises TemplateError."""
@@ -82,7 +81,9 @@ class Template:
         try:
             return self._render({"row": fields, **fields})
         except Exception as error:  # the template is a program: any error of it is a failure of the record
-            raise TemplateError(f"{self._option}: {_reason(error)}", hint=f"{_names(fields)}") from error
+            odd = next((name for name in fields if not name.isidentifier() and name in self.text), None)
+            hint = _names(fields) + (f"; {_by_row(odd)} is the field {odd!r}" if odd else "")
+            raise TemplateError(f"{self._option}: {_reason(error)}", hint=hint) from error
 
 
 def _read(path: str, option: str) -> str:
@@ -91,6 +92,18 @@ def _read(path: str, option: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{option}: cannot read {path!r}: {reason}") from error
+
+
+def _meant(text: str) -> str:
+    """Say how to write what Jinja does not understand: mostly a name with a space in it, as columns of tables have."""
+    for name in _ONE_NAME.findall(text):
+        if not name.isidentifier():
+            return f"Write {_by_row(name)} for a field whose name is more than a word."
+    return "it is a Jinja template; write {{ '{{' }} for two braces that are meant literally"
+
+
+def _by_row(name: str) -> str:
+    return f"{{{{ row[{name!r}] }}}}"
 
 
 def _reason(error: Exception) -> str:

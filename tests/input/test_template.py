@@ -52,6 +52,20 @@ def test_record_may_have_a_field_called_row_or_self():
     assert render("{{ row['self'] }}", self="x") == "x"
 
 
+@pytest.mark.parametrize("name", ["a b", "Review text", "2nd", "score, 1 to 5"])
+def test_a_name_that_jinja_cannot_read_is_answered_with_the_way_to_write_it(name: str):
+    for text in (f"{{{{ {name} }}}}", f"{{{{{name}|upper}}}}"):
+        with pytest.raises(UsageError) as caught:
+            Template.parse(text)
+        assert f"{{{{ row[{name!r}] }}}}" in str(caught.value.hint)
+
+
+def test_a_name_that_jinja_takes_for_a_calculation_is_answered_with_the_way_to_write_it():
+    with pytest.raises(RecordError) as caught:
+        render("{{ review-text }}", **{"review-text": "x", "a b": 1})
+    assert str(caught.value.hint).endswith("; {{ row['review-text'] }} is the field 'review-text'")
+
+
 def test_missing_field_names_itself_and_the_fields_there_are():
     with pytest.raises(RecordError) as caught:
         render("{{ reviw }}", review="x", id=1)

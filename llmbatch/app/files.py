@@ -261,6 +261,10 @@ def check_writable(path: Path, option: str) -> None:
     if is_stream(path):
         fine = os.access(path, os.W_OK)
     else:
+        if not os.path.isdir(target.parent):
+            raise UsageError(
+                f"{option} {path}: there is no folder {path.parent}", "Make it first, or name another file."
+            )
         folder = os.access(target.parent, os.W_OK | os.X_OK)
         fine = os.access(target, os.W_OK) and (folder or option in _WRITTEN_AT_ONCE) if target.exists() else folder
     if not fine:

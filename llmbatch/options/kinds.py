@@ -22,6 +22,7 @@ __all__ = [
     "FILE",
     "FILE_NAME",
     "FILE_NAMES",
+    "FILE_OR_STDOUT",
     "FOLDER",
     "FORMAT",
     "INCLUDE",
@@ -191,11 +192,17 @@ def _output(name: str, value: Any) -> tuple[Path | None, Path | None, Path | Non
 
     if value == "-":
         return None, None, None
+    if not os.fspath(value):
+        raise UsageError(f"{name} is empty, as a variable that is not set gives", "Name a file, or leave it out.")
     if "://" in os.fspath(value):
         raise UsageError(f"{name} is an address", "Results are written to files; copy them when the run has ended.")
     if os.fspath(value).endswith("/"):
         return None, None, Path(value)
     return *results_path(value), None
+
+
+def _stdout_or(path: Path) -> Path:
+    return Path("/dev/stdout") if path == Path("-") else path
 
 
 def _part_size(name: str, value: Any) -> PartSize:
@@ -221,6 +228,7 @@ NAMES = Kind(list[str], "NAME", lambda name, value: tuple(several(value)))
 NAME_SET = Kind(list[str], "NAME", lambda name, value: frozenset(several(value)))
 
 FILE = Kind(Path, "PATH", lambda name, value: Path(value), names_file="always")
+FILE_OR_STDOUT = Kind(Path, "PATH", lambda name, value: _stdout_or(Path(value)), names_file="always")
 FILE_NAME = Kind(str, "PATH", lambda name, value: os.fspath(value), names_file="always")
 FILE_NAMES = Kind(list[str], "FILE", lambda name, value: tuple(map(os.fspath, several(value))), names_file="always")
 FOLDER = Kind(Path, "DIR", _folder, names_file="always")

@@ -11,6 +11,7 @@ from llmbatch.options.kinds import (
     FILE,
     FILE_NAME,
     FILE_NAMES,
+    FILE_OR_STDOUT,
     FOLDER,
     FORMAT,
     INCLUDE,
@@ -290,7 +291,7 @@ OPTIONS: tuple[Option, ...] = (
     view("progress", one_of("auto", "plain", "none"), "Progress on stderr: auto draws it on a terminal of its own."),
     view("log_format", one_of("text", "json"), "What is told on stderr: lines of text, or JSON objects with the time."),
     view("summary", one_of("table", "json", "none"), "The summary on stderr."),
-    view("summary_file", FILE, "Write the summary as JSON."),
+    view("summary_file", FILE_OR_STDOUT, "Write the summary as JSON; - is stdout."),
     view("metrics_file", FILE, "Write progress in Prometheus' text format while it runs."),
     view(
         "dry_run",

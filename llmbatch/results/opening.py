@@ -38,7 +38,7 @@ def open_store(
     store = Store(Path(os.path.realpath(path)), fsync=fsync)
     with ExitStack() as stack:
         try:
-            _check_kind(store.path, overwrite)
+            _check_kind(path, overwrite)
             new = _lock(store, stack)
             with ExitStack() as undo:
                 if new:

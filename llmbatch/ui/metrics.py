@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from llmbatch.app.files import write_whole
 from llmbatch.app.timer import ticking
 from llmbatch.core.errors import OutputError
 from llmbatch.core.snapshot import Snapshot
+from llmbatch.ui.streams import notice
 
 __all__ = ["Ended", "MetricsFile", "exposition"]
 
@@ -26,13 +27,15 @@ class Ended(NamedTuple):
 class MetricsFile:
     """Writes the file every five seconds once something was sent, and when the run has ended.
 
-    A run that is refused leaves the file as it was. A failure to write costs a sample, never the run.
+    A run that is refused leaves the file as it was. A failure to write costs a sample, never the run; if the last one
+    fails, that is told.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._began = time.time()
         self._last: Snapshot | None = None
+        self._failure: OutputError | None = None
 
     @contextmanager
     def view(self, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
@@ -52,10 +55,15 @@ class MetricsFile:
         """Write once more, with the exit code."""
         if self._last is not None:
             self._write(self._last, Ended(exit_code, time.time()))
+        if self._failure is not None:
+            notice(f"--metrics-file is not up to date: {self._failure.message}")
 
     def _write(self, now: Snapshot, ended: Ended | None = None) -> None:
-        with suppress(OutputError):
+        try:
             write_whole(self._path, exposition(now, self._began, ended).encode("utf-8", "replace"), "--metrics-file")
+            self._failure = None
+        except OutputError as error:
+            self._failure = error
 
 
 Values = Mapping[str, float]

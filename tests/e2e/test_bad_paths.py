@@ -64,6 +64,32 @@ def test_a_closed_stdout_is_exit_6_for_what_only_prints(words: str, llmbatch: Co
     assert done.code == 6 and "cannot write to stdout" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("option", ["--summary-file", "--metrics-file", "-o"])
+def test_a_folder_that_is_missing_is_named(option: str, llmbatch: Command) -> None:
+    done = llmbatch("run", "-p", "mock", option, "no/such/x", stdin=["question"])
+    assert done.code == 2 and "there is no folder no/such" in done.stderr
+
+
+def test_an_output_without_a_name_is_told_as_such(llmbatch: Command) -> None:
+    done = llmbatch("run", "-p", "mock", "-o", "", stdin=["question"])
+    assert done.code == 2 and "is empty, as a variable that is not set gives" in done.stderr
+
+
+def test_a_pipe_as_output_is_named_as_it_was_written(llmbatch: Command) -> None:
+    done = llmbatch("run", "-p", "mock", "-o", "/dev/stdout", stdin=["question"])
+    assert done.code == 2 and "-o /dev/stdout is not a regular file" in done.stderr, done.stderr
+
+
+def test_the_summary_goes_to_stdout_by_a_dash(llmbatch: Command, tmp_path: Path) -> None:
+    done = llmbatch("run", "-p", "mock", "-o", "out.jsonl", "--summary-file", "-", stdin=["question"])
+    assert done.code == 0 and done.result["ok"] == 1 and not (tmp_path / "-").exists()
+
+
+def test_metrics_that_could_not_be_written_are_told_at_the_end(llmbatch: Command) -> None:
+    done = llmbatch("run", "-p", "mock", "-q", "--metrics-file", "/dev/full", stdin=["question"])
+    assert done.code == 0 and "--metrics-file is not up to date" in done.stderr and "No space left" in done.stderr
+
+
 def test_an_empty_input_name_is_told_as_such(llmbatch: Command) -> None:
     done = llmbatch("run", "-p", "mock", "")
     assert done.code == 3 and "an INPUT is empty" in done.stderr

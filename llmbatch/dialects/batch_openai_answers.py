@@ -13,6 +13,7 @@ from llmbatch.core.exchange import Reply
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.ticket import BatchError, Row, Status
 from llmbatch.dialects.batch_api import count, identifier, parsed
+from llmbatch.dialects.embedded_errors import has_error
 
 __all__ = ["Listed", "batch_in", "listed", "row", "status_of"]
 
@@ -145,6 +146,6 @@ def _reply(body: Any, response: Mapping[str, Any]) -> Reply:
     status = count(response.get("status_code"))
     if not status:
         # Some copies leave it out, and OpenAI's was 0 once: what is in the body tells.
-        status = 500 if isinstance(body, dict) and body.get("error") else 200
+        status = 500 if isinstance(body, dict) and has_error(body) else 200
     headers = {"x-request-id": str(response["request_id"])} if response.get("request_id") else {}
     return Reply(status, headers, body.encode() if isinstance(body, str) else json.dumps(body))

@@ -45,7 +45,7 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "r
 _WORDS = ("text", "thinking", "summary", "reasoning", "reasoning_content", "content", "value")
 """Fields of a part with its words: Mistral and Databricks put parts into parts, OpenAI's Assistants objects."""
 
-_PART = frozenset({"type", "text"})
+_PART = frozenset({"type", "text", "value"})
 """Fields of which a part has at least one."""
 
 
@@ -170,7 +170,7 @@ def _read_parts(content: Any, extra: dict[str, Any]) -> str | None:
             continue
         kind = part.get("type")
         if kind in _TEXT_PARTS:
-            texts.append(words(part["text"]))
+            texts.append(words(part["text"] if "text" in part else part["value"]))
         elif kind in _THOUGHT_PARTS:
             thoughts.append(words(part))
         elif kind in _IMAGE_PARTS:

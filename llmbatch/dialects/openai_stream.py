@@ -16,7 +16,19 @@ from llmbatch.dialects.tool_call_pieces import ToolCallPieces
 
 __all__ = ["fold", "fold_completion", "joined_base64", "streamed"]
 
-_TEXTS = frozenset({"text", "refusal", "reasoning_content", "reasoning", "reasoning_text", "thinking"})
+_TEXTS = frozenset(
+    {
+        "text",
+        "output_text",
+        "generated_text",
+        "response",
+        "refusal",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_text",
+        "thinking",
+    }
+)
 """Fields of a message whose text arrives in pieces."""
 
 _LISTS = frozenset({"reasoning_details", "thinking_blocks"})
@@ -143,9 +155,9 @@ class _Choice:
                     self._content.append(value)
             elif name == "usage":
                 self.usage = merged_usage(self.usage, value)
-            elif name == "message":
+            elif name in ("message", "content"):
                 if value:
-                    self._messages.append(dict(value))
+                    self._messages.append({"content": value} if isinstance(value, str) else dict(value))
             elif name == "messages":  # Azure's, with data of one's own; what its tool found is no answer
                 for message in value:
                     delta = message.get("delta") or message
@@ -169,6 +181,8 @@ class _Choice:
                 continue
             elif name == "usage":
                 self.usage = merged_usage(self.usage, value)
+            elif name == "message" and isinstance(value, dict):
+                self._add_delta(value)
             elif name == "tool_calls":
                 self._calls = self._calls or ToolCallPieces()
                 for call in value if isinstance(value, list) else [value]:

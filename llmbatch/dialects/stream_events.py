@@ -48,7 +48,7 @@ def stream_events(stream: bytes) -> Iterator[StreamEvent]:
             word = data[:16].strip().decode("latin-1").lower()
             if word in _ENDS or word.startswith("[done]") or (not word and name in _ENDS):
                 break
-            if word in _PINGS:
+            if word in _PINGS or word.startswith(":"):  # a comment that a proxy wrote as data
                 continue
             data, done = _without_done(data)
             try:
@@ -145,7 +145,7 @@ def _plain_words(name: str, data: bytes) -> dict[str, Any]:
 
 def _objects(name: str, value: Any) -> list[dict[str, Any]]:
     """Return the objects of an event that is not an object: some servers put theirs into a list."""
-    if value is None or value == "":
+    if value is None or value == "" or isinstance(value, int | float) or (type(value) is str and value in _PINGS):
         return []  # a keep-alive
     if isinstance(value, list) and all(isinstance(one, dict) for one in value):
         return value

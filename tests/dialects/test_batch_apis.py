@@ -167,6 +167,7 @@ ROWS = [
     ("openai", {"custom_id": "i", "response": {"status_code": 200, "body": {"a": 1}}, "error": None}, 200),
     ("openai", {"custom_id": "i", "response": {"status_code": 429, "body": {"error": {}}}}, 429),
     ("openai", {"custom_id": "i", "response": {"status_code": 0, "body": {"error": {"message": "x"}}}}, 500),
+    ("openai", {"custom_id": "i", "response": {"body": {"choices": [1], "error": {"message": "", "code": 0}}}}, 200),
     ("openai", {"custom_id": "i", "response": None, "error": {"code": "batch_expired"}}, None),
     ("together", {"custom_id": "i", "error": {"code": "server_error", "message": "x"}}, "fault"),
     ("together", {"custom_id": "i", "error": {"code": "400", "message": "x"}}, 400),

@@ -64,8 +64,9 @@ def _lacking(what: str) -> tuple[str, ...]:
 NO_MONEY_WORDS = Wording(
     *_lacking(r"(?:balance|credits?|funds?)"),
     r"\bunpaid\b|account (?:is )?in debt|balance is (?:zero|\$?0(?:\.0+)?\b(?!\.))|no active subscription",
-    r"negative balance|balance (?:is )?(?:negative|below)|valid payment instrument|card was declined",  # Bedrock
-    r"(?:run|ran) out of (?:\w+ )?tokens\b",
+    r"negative balance|(?:account|credit|wallet) balance (?:is )?(?:negative|below)",
+    r"valid payment instrument|card was declined",  # Bedrock
+    r"\b(?:you|account|organi[sz]ation|team|plan)(?:'ve| have| has) run out of (?:\w+ )?tokens\b",
     r"subscription (?:is |was |has been )?(?:cancell?ed|inactive|lapsed|not active)",
     r"(?:exceeded|exceeds|reached|hit|over) (?:\w+ ){0,3}?spend(?:ing)? cap\b",  # Gemini
     r"\boverdue\b|\barrears?\b|in good standing|payment required|billing (?:is |has )?not (?:been )?(?:active|enabled)",

@@ -51,12 +51,13 @@ CONTEXT_WORDS = Wording(
     r"(?:length|window|size|limit)s?\b[^.]{0,40}\d",
     r"context (?:length|window|size) (?:of (?:(?:the|this) )?(?:model )?)?(?:is )?(?:only )?\d",
     r"\b(?:prompt|input|conversation|messages?|context|sequence)s? (?:is |are )?too (?:large|big)\b",
-    r"\b(?:prompt|inputs?|messages?|sequence|text)\b.{0,40} exceed(?:s|ed)? (?:(?:the )?max(?:imum)?(?:$| ?\()|\d{3})",
+    r"(?<!number of )\b(?:prompt|inputs?|messages?|sequence|text)\b.{0,40} exceed(?:s|ed)? "
+    r"(?:(?:the )?max(?:imum)?(?:$| ?\()|\d{3})",
     r"\bmax(?:imum)? (?:prompt|input|context|sequence) (?:length |size )?exceeded",
     r"\b(?:longer|greater|larger|more) than (?:\d[\d,]* (?:input |prompt )?tokens|the (?:model'?s )?context)\b",
     r"\bonly (?:accept|handle|process|support)s? (?:\w+ ){0,2}\d[\d,]* tokens\b",
     # Anthropic, Bedrock, Moonshot, llama.cpp
-    rf"\b{_ASKED}\b.{{0,80}}?\btoo (?:long|(?:large|big) (?:for|to process))",
+    rf"(?<!stop )\b{_ASKED}\b.{{0,80}}?\btoo (?:long|(?:large|big) (?:for|to process))",
     # vLLM, SGLang, LM Studio
     rf"\b{_ASKED}\b.{{0,80}}?(?:longer|greater|larger|more) than (?:\w+ ){{0,4}}?{_WINDOW}",
     # Gemini, llama.cpp, Ollama, Moonshot, Copilot, Anthropic, OpenAI's Responses

@@ -4,7 +4,7 @@ What the refusals have in common (`refusal_pattern`) decides that. Behind a wall
 first. After scattered refusals the others go on, and only the refused requests wait.
 """
 
-import math
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -62,8 +62,9 @@ class RefusalPolicy:
         """Spaces departures out, after several were refused before any was answered."""
         self._searched = False
         """Whether there was such a search: another one would find nothing else."""
-        self._asked_until = -math.inf
-        """The latest time until which a refusal asked to wait while other requests went on."""
+        self._asked: deque[float] = deque(maxlen=2)
+        """The seconds that the last two refusals asked to wait: a service that refuses all asks all for about as much,
+        while one that was refused at random may be asked for more."""
         self._cut_at = 0
         """How many had been sent when the limit was last cut: what left before says nothing about the time after."""
 
@@ -77,6 +78,7 @@ class RefusalPolicy:
         request, fault, now = refusal.request, refusal.fault, refusal.now
         if fault.kind is Kind.RATE_LIMITED and self._requests.explains(request.taken[0]):
             return None
+        self._asked.append(fault.wait or 0.0)
         limit, pattern = self._limit, self.pattern
         limit.bad_news()
         # A connection that is refused may be one too many, which only a lower limit can show.
@@ -98,7 +100,6 @@ class RefusalPolicy:
             held=self._requests.held,
         )
         if found is not Pattern.WALL:
-            self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             self._go_on(refusal, before, growing=growing)
             return None
         self.end_search(refusal.in_flight)
@@ -107,7 +108,6 @@ class RefusalPolicy:
         # What left together with a refusal for the load is refused with it, and a rate refuses what follows as well.
         alone = pattern.is_single or (fault.kind is not Kind.RATE_LIMITED and request.departure < self._cut_at)
         if before is Pattern.WALL and adapts and not common and alone and self._breaker.is_open:
-            self._asked_until = max(self._asked_until, now + (fault.wait or 0.0))
             if self._must_cut(refusal):
                 self._learn(refusal)
             return None
@@ -187,7 +187,6 @@ class RefusalPolicy:
         """Close at a wall; return by how many seconds that delays the opening. `first` says that it was just found."""
         request, fault, now = refusal.request, refusal.fault, refusal.now
         lost, limited = _is_lost(fault), fault.kind is Kind.RATE_LIMITED
-        asked = max(fault.wait or 0.0, self._asked_until - now if first else 0.0)
         if first:
             trial = self.trials.current
             load = trial.load if trial is not None and trial.raises else refusal.in_flight - 1
@@ -195,7 +194,7 @@ class RefusalPolicy:
             self.trials.end_at_wall(now)
         before = self._breaker.closed_for(now)
         base = QUICK if lost else self.wall.pause
-        if self._breaker.refused(request, now, refusal.took, asked, base, draw, lost=lost, quick=limited):
+        if self._breaker.refused(request, now, refusal.took, min(self._asked), base, draw, lost=lost, quick=limited):
             self.pattern.closed(request.departure, refusal.sent, refusal.in_flight)
             if limited:
                 self._requests.refused(now)

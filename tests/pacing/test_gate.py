@@ -100,11 +100,22 @@ def test_a_refusal_closes_for_at_least_what_was_asked(asked: float, draw: float)
 
 
 def test_a_shorter_wait_does_not_open_what_a_longer_one_closed() -> None:
-    traffic = Traffic(fixed_gate(2), draw=0.0)
-    first, second = traffic.send_all()
-    traffic.refuse(first, limited(60.0), after=1.0)
-    traffic.refuse(second, limited(1.0), after=0.5)
-    assert traffic.opens() == 61.0
+    traffic = Traffic(fixed_gate(8), draw=0.0)
+    *crowd, late = traffic.send_all()
+    for request in crowd:
+        traffic.refuse(request, limited(60.0), after=0.0)
+    traffic.refuse(late, limited(1.0), after=0.5)
+    assert traffic.opens() == 60.0
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_one_long_wait_among_short_ones_holds_nothing_back_but_its_own_record(place: int) -> None:
+    traffic = Traffic(fixed_gate(7), draw=0.0)
+    added = [
+        traffic.refuse(request, limited(30.0 if number == place else 2.0), after=0.0)
+        for number, request in enumerate(traffic.send_all())
+    ]
+    assert added == [None] * 6 + [2.0]
 
 
 def test_only_the_time_that_a_refusal_adds_is_reported() -> None:
@@ -346,11 +357,11 @@ def test_connections_refused_beyond_slots_lower_the_limit_and_stop_nobody_else()
     assert traffic.gate.outage_since is None
 
 
-def at_a_known_wall() -> tuple[Traffic, list[Request]]:
+def at_a_known_wall(latency: float = 1.0) -> tuple[Traffic, list[Request]]:
     """Fill a gate whose wall is known, after a pause; return what is in flight."""
     traffic = Traffic(adaptive())
     gate = traffic.gate
-    traffic.answer(traffic.send(), after=1.0)
+    traffic.answer(traffic.send(), after=latency)
     gate.limit.resume(40.0)
     gate.limit.refused(traffic.now, 0.0, 40)
     traffic.now += 5.0
@@ -383,12 +394,15 @@ def test_a_rate_that_refuses_several_together_closes_the_route() -> None:
     assert found[0] is None and found[1] is not None and found[1] > 15.0
 
 
-def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round_trips() -> None:
-    traffic, crowd = at_a_known_wall()
+@pytest.mark.parametrize(("wait", "latency"), [(20.0, 1.0)])
+def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round_trips(
+    wait: float, latency: float
+) -> None:
+    traffic, crowd = at_a_known_wall(latency)
     for request in crowd[-8:]:
-        traffic.refuse(request, limited(20.0), after=0.01)
+        traffic.refuse(request, limited(wait), after=0.01)
     opens = [traffic.opens() for request in crowd[:20] if traffic.answer(request, after=0.05) is None]
-    assert opens[0] > traffic.now + 10.0 and opens[-1] <= traffic.now
+    assert opens[0] > traffic.now + wait / 2 and opens[-1] <= traffic.now
 
 
 def test_an_early_probe_that_is_refused_is_the_only_one_of_its_pause_but_not_of_the_run() -> None:

@@ -394,7 +394,7 @@ def test_a_rate_that_refuses_several_together_closes_the_route() -> None:
     assert found[0] is None and found[1] is not None and found[1] > 15.0
 
 
-@pytest.mark.parametrize(("wait", "latency"), [(20.0, 1.0)])
+@pytest.mark.parametrize(("wait", "latency"), [(20.0, 1.0), (3.0, 0.3)])
 def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round_trips(
     wait: float, latency: float
 ) -> None:

@@ -109,7 +109,8 @@ class RefusalPolicy:
         alone = pattern.is_single or (fault.kind is not Kind.RATE_LIMITED and request.departure < self._cut_at)
         if before is Pattern.WALL and adapts and not common and alone and self._breaker.is_open:
             if self._must_cut(refusal):
-                self._learn(refusal)
+                # Where others were admitted at more load, less would not help.
+                self._learn(refusal, cuts=not pattern.no_slots(refusal.sent))
             return None
         return self._close(refusal, random(), first=before is not Pattern.WALL)
 
@@ -204,13 +205,12 @@ class RefusalPolicy:
             self._limit.refused_too()
         return max(0.0, self._breaker.closed_for(now) - before)
 
-    def _learn(self, refusal: Refusal) -> None:
+    def _learn(self, refusal: Refusal, *, cuts: bool = True) -> None:
         fault = refusal.fault
         limited = fault.kind is Kind.RATE_LIMITED and (self._limit.adaptive or self.pattern.no_slots(refusal.sent))
         price = (fault.wait or 0.0) - LONG_TRIPS * self._limit.round_trip
-        self.wall.refused(
-            refusal.now, refusal.sent, refusal.refusals, refusal.in_flight - 1, price, rate_limited=limited
-        )
+        others = refusal.in_flight - 1
+        self.wall.refused(refusal.now, refusal.sent, refusal.refusals, others, price, rate_limited=limited, cuts=cuts)
 
 
 def _is_lost(fault: Fault) -> bool:

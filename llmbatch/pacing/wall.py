@@ -79,11 +79,20 @@ class Wall:
         self._load_rate = self.rate.recent(now, admitted)
 
     def refused(
-        self, now: float, sent: int, refusals: int, others: int, price: float = 0.0, *, rate_limited: bool
+        self,
+        now: float,
+        sent: int,
+        refusals: int,
+        others: int,
+        price: float = 0.0,
+        *,
+        rate_limited: bool,
+        cuts: bool = True,
     ) -> None:
         """Find out what was too much, the requests in flight or the rate, and send less of it.
 
         `others` were in flight beside the refused one, which waits for `price` seconds too long for this run.
+        `cuts` says that fewer in flight may help.
         """
         self._rate_limited = rate_limited
         limit = self._limit
@@ -102,7 +111,7 @@ class Wall:
                 limit.resume(self._before, clear=self._started)  # so few cannot be too many
             elif rate_limited and not self._requests.guessed and self._crowd >= FAR * self._before:
                 limit.refused_alone(others)
-        elif not paced:
+        elif cuts and not paced:
             limit.refused(now, max(QUICK, self._breaker.closed_until - now, price), others)
 
     def reopened(self, now: float) -> None:

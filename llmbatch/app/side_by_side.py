@@ -189,7 +189,7 @@ async def _to_the_end(sessions: Mapping[str, Session], view: View | None, *, tim
             watchers.cancel_scope.cancel()
     if not summaries:
         raise next(iter(errors.values()))
-    found = joined_summary(summaries)
+    found = joined_summary({name: summaries[name] for name in sessions if name in summaries})
     for name, error in errors.items():
         code = worst([found.exit_code, error.exit_code])
         found = replace(found, exit_code=code, stopped=f"{name}: {error.message}", stopped_by=error.by, hint=error.hint)

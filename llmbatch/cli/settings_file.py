@@ -248,8 +248,13 @@ def _named(ctx: typer.Context, table: dict[str, Any], path: Path | None) -> dict
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in _OPTIONS:
+            from llmbatch.cli.guesses import about_option
+
             similar = get_close_matches(key.replace("_", "-"), [option.key for option in OPTIONS], n=1)
-            raise UsageError(f"{path}: unknown setting {key!r}", f"Did you mean {similar[0]}?" if similar else None)
+            hint = f"Did you mean {similar[0]}?" if similar else about_option(f"--{key.replace('_', '-')}", ())
+            raise UsageError(f"{path}: unknown setting {key!r}", hint)
+        if name in found:
+            raise UsageError(f"{path}: {key} is there twice, with - and with _", "Keep one of them.")
         found[name] = _as_typed(value, f"{path}: {key}", several=_OPTIONS[name].repeats)
         try:
             parameters[name].process_value(ctx, found[name])

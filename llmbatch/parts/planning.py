@@ -46,7 +46,9 @@ def find_plan(
         _look_at_records(input, model, new_dialect(model, preset, pack), notice)
         parts = cut(inputs, size, format=input.format, delimiter=input.delimiter)
         plan = folder.create(Plan.of(inputs, parts, options))
-        notice(f"{folder.path / PLAN}: {counted(len(plan.parts), 'part')} of about {counted(plan.records, 'record')}")
+        notice(
+            f"{folder.path / PLAN}: {counted(len(plan.parts), 'part')}, about {counted(plan.records, 'record')} in all"
+        )
     if (changed := changed_inputs(plan.inputs, inputs)) is not None:
         raise UsageError(
             f"the inputs are not those of {folder.path / PLAN}: {changed}; nothing was sent",

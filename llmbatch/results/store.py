@@ -13,6 +13,7 @@ from llmbatch.codec.digest import FINGERPRINT
 from llmbatch.core.errors import OutputBusy, OutputError, UsageError
 from llmbatch.core.job import Job
 from llmbatch.core.outcome import InvalidRecord, Outcome
+from llmbatch.core.plural import counted
 from llmbatch.core.ticket import Ticket
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, AnswerCache
@@ -381,7 +382,7 @@ class Store(ResultsFile):
         if bad:
             moved_to = free_name(self.folder, "broken", ".jsonl")
             rewrite(self.path, self.folder / "whole.new", lambda line: line.fields is not None, moved_to)
-            self.found.notices.append(f"{bad} broken lines were moved to {moved_to}")
+            self.found.notices.append(f"{counted(bad, 'broken line was', 'broken lines were')} moved to {moved_to}")
             self.hold_results()
             self._index(move_broken=False)
 

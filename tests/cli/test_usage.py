@@ -119,6 +119,8 @@ BROKEN = {
     "no TOML": ("model = m", "config.toml"),
     "an unknown setting": ('modle = "m"', "Did you mean model?"),
     "an unknown setting in a profile": ("[profile.p]\nconcurency = 3", "Did you mean concurrency?"),
+    "a key": ('api-key = "sk-1"', "Keys come from the environment"),
+    "a setting in both spellings": ("max-tokens = 5\nmax_tokens = 6", "is there twice, with - and with _"),
     "an unknown table": ("[retry]\ntimes = 3", "unknown setting 'retry'"),
     "profiles that are none": ('profile = "x"', "a profile is a table"),
     "a profile that is none": ("[profile]\nx = 1", "a profile is a table"),

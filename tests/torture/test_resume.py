@@ -405,7 +405,8 @@ def test_a_broken_line_in_the_middle_is_refused_by_number_and_moved_when_told(wo
     ended = world.run(prompts("a", "b", "c"))
     assert ended.code == 2 and "line 3 is not a result line" in ended.stderr and "--move-broken" in ended.stderr
     assert state_of(world) == before and world.asked() == []
-    assert world.run(prompts("a", "b", "c"), "--move-broken").code == 0
+    mended = world.run(prompts("a", "b", "c"), "--move-broken")
+    assert mended.code == 0 and "1 broken line was moved to" in mended.stderr
     assert world.asked() == [json.loads(lines[1])["id"]]
     (moved,) = world.state.glob("broken-*.jsonl")
     assert moved.read_bytes() == lines[1][:50] + b"\n"

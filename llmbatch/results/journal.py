@@ -1,12 +1,12 @@
 """Appends complete lines to the results file and syncs them; when the disk fails, saves them in a rescue file."""
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -16,6 +16,7 @@ from llmbatch.core.outcome import Completion, CopiedAnswer, InvalidRecord, Outco
 from llmbatch.results import disk
 from llmbatch.results.answer_cache import OWN, REDO, AnswerCache
 from llmbatch.results.intents import Intents
+from llmbatch.results.rescue import Rescue
 from llmbatch.results.tampering import OpenFile
 
 __all__ = ["Journal"]
@@ -54,10 +55,7 @@ class Journal:
         self._path = path
         self._fsync = fsync
         self._batch = batch
-        self._rescue_dir = rescue_dir
-        self._rescue: int | None = None
-        self._rescue_path = ""
-        self._rescued = 0
+        self._rescue = Rescue(path.name, rescue_dir)
         self._torn = False
         """Whether an incomplete line could not be cut off."""
         self._failure: str | None = None
@@ -124,7 +122,7 @@ class Journal:
                 self._note_failure(error)
                 lines = _between(fd, start, end)
                 count = lines.count(b"\n")
-                failure = self._save([lines], f"{count} answers")
+                failure = self._save(partial(_once, lines), f"{count} answers")
         if failure is not None:
             raise failure
         if self._synced_at - self._marks_synced_at >= SYNC_EVERY:
@@ -137,10 +135,10 @@ class Journal:
         with suppress(OutputError):
             if self.unsynced:
                 self._sync()  # what was written before the disk failed
-        for fd in (self._redo, self._rescue):
-            if fd is not None:
-                os.close(fd)
-        self._redo = self._rescue = None
+        if self._redo is not None:
+            os.close(self._redo)
+            self._redo = None
+        self._rescue.close()
 
     def _open_redo(self) -> int:
         """Return the redo file's descriptor, one that is not written to when it cannot be opened."""
@@ -178,7 +176,7 @@ class Journal:
                 if self._answers is not None:
                     self._index_answers(fd, size, outcomes, parts)
                 return gone
-        return self._save([lines], f"{len(outcomes)} answers")
+        return self._save(partial(_once, lines), f"{len(outcomes)} answers")
 
     def _look_after(self) -> OutputError | None:
         """Check what other programs did to the files; save lines that would be lost with this run."""
@@ -194,7 +192,7 @@ class Journal:
                 failure = OutputError(found.what, f"{found.remedy}, then run the same command again.")
             if found.gone:
                 self._gone, self._saved = True, "all that it held, and the answers that were in flight,"
-                failure = self._save(_content(file.fd), f"what {file.path} held")
+                failure = self._save(partial(_content, file.fd), f"what {file.path} held")
         return failure
 
     def _note_failure(self, error: OSError) -> None:
@@ -246,30 +244,17 @@ class Journal:
                 self._answers.add(source, outcome.job.answer_key, offset, answers=answers, copied=copied)
             offset += len(part)
 
-    def _save(self, pieces: Iterable[bytes], what: str) -> OutputError:
+    def _save(self, pieces: Callable[[], Iterable[bytes]], what: str) -> OutputError:
         assert self._failure is not None
         try:
-            if self._rescue is None:
-                self._rescue, self._rescue_path = tempfile.mkstemp(
-                    prefix=f"{self._path.name}.", suffix=".rescue.jsonl", dir=self._rescue_dir
-                )
-                with suppress(OSError):
-                    disk.sync_folder(Path(self._rescue_path).parent)
-            if self._torn and not self._rescued:
-                disk.append(self._rescue, b"\n")  # its lines will be appended to an incomplete line
-            for piece in pieces:
-                disk.append(self._rescue, piece)
-            disk.sync(self._rescue)
-            self._rescued = os.fstat(self._rescue).st_size
+            self._rescue.save(pieces, torn=self._torn)
         except OSError as error:
-            if self._rescue is not None:
-                self._cut_back(self._rescue, self._rescued)
             return OutputError(
                 f"{self._failure}; {what} could not be saved elsewhere either: {error.strerror}",
                 "Make room; the records stay in doubt.",
             )
         saved = OutputError(
-            f"{self._failure}; {self._saved} are in {self._rescue_path}",
+            f"{self._failure}; {self._saved} are in {' and '.join(self._rescue.paths)}",
             f"{self._remedy + ', put' if self._remedy else 'Put'} them back: {self._back()}; "
             "then run the same command again.",
         )
@@ -278,7 +263,7 @@ class Journal:
 
     def _back(self) -> str:
         """Return the shell commands that put the rescued lines where the next run finds them."""
-        steps = [f"cat {quote(self._rescue_path)} >> {quote(str(self._redo_path))}"]
+        steps = [f"cat {' '.join(map(quote, self._rescue.paths))} >> {quote(str(self._redo_path))}"]
         if self._gone:
             steps.insert(0, f"touch {quote(str(self._path))}")
         if self._gone and not self._redo_path.parent.exists():
@@ -298,6 +283,10 @@ def _between(fd: int, start: int, end: int) -> bytes:
     with suppress(OSError):
         return os.pread(fd, end - start, start)
     return b""
+
+
+def _once(lines: bytes) -> tuple[bytes]:
+    return (lines,)
 
 
 def _content(fd: int) -> Iterator[bytes]:

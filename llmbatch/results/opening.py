@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from llmbatch.core.errors import InputError, LlmbatchError, OutputError, UsageError
 from llmbatch.core.plural import counted
@@ -55,7 +56,7 @@ def open_store(
                 elif not new and not store.path.exists() and (store.folder / "runs.jsonl").exists():
                     raise UsageError(
                         f"{store.folder} is there, but {store.path} is not: its answers are missing",
-                        "Put the file back, or start anew with --overwrite.",
+                        f"Put the file back, or start anew {_way_without(store)}.",
                     )
                 made = not store.path.exists()
                 store.hold_results()
@@ -95,6 +96,12 @@ def _check_batches(store: Store) -> None:
             f"{'is' if running == 1 else 'are'} not collected yet, and --overwrite would lose the answers",
             f"Run without --overwrite to collect them, or cancel them: llmbatch batches {store.path} --cancel",
         )
+
+
+def _way_without(store: Store) -> str:
+    """Say how to go on without the results file; --overwrite would lose what batches bring."""
+    is_open = any(ticket.is_open for ticket in read_log(store.folder / LOG).tickets.values())
+    return f"with an empty one (touch {quote(str(store.path))}): batches are open" if is_open else "with --overwrite"
 
 
 def _settle(store: Store) -> None:

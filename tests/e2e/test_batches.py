@@ -302,6 +302,19 @@ def test_equal_requests_are_asked_once_and_across_runs_too(job: Callable[..., Jo
     assert set(work.billed().values()) == {repeat}, "samples share no answer"
 
 
+def test_without_its_results_file_batches_are_collected_into_an_empty_one_as_the_message_says(
+    job: Callable[..., Job],
+) -> None:
+    work = job()
+    assert work.run("--no-wait").code == 8
+    work.output.unlink()
+    refused = work.run()
+    assert refused.code == 2 and f"touch {work.output}" in " ".join(refused.stderr.split())
+    work.output.touch()
+    assert work.run().code == 0
+    assert work.lines.keys() == work.ids and len(work.creates) == 1
+
+
 def test_the_embedded_mock_remembers_its_batches(llmbatch: Command, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(record) + "\n" for record in prompts(5)))

@@ -20,7 +20,7 @@ from llmbatch.pacing.wall import QUICK, Wall
 
 __all__ = ["Refusal", "RefusalPolicy"]
 
-LONG, LONG_TRIPS, FREE = 1.0, 2.0, 0.5
+LONG, LONG_TRIPS, FREE = 1.5, 2.0, 0.5
 """A wait of more seconds and more round trips is long; the part of what was in flight that must have been answered
 before it is tried whether all have to wait."""
 REFUSAL, LAG = 1.5, 0.02

@@ -406,6 +406,15 @@ def test_answers_that_make_room_bring_an_early_probe_in_a_pause_of_several_round
     assert opens[0] > traffic.now + wait / 2 and opens[-1] <= traffic.now
 
 
+def test_a_pause_of_about_a_second_is_waited_out() -> None:
+    traffic, crowd = at_a_known_wall(latency=0.1)
+    for request in crowd[-8:]:
+        traffic.refuse(request, limited(1.2), after=0.01)
+    for request in crowd[:20]:
+        traffic.answer(request, after=0.005)
+    assert traffic.opens() > traffic.now + 1.0
+
+
 def test_an_early_probe_that_is_refused_is_the_only_one_of_its_pause_but_not_of_the_run() -> None:
     traffic, crowd = at_a_known_wall()
     for _ in range(2):

@@ -53,7 +53,8 @@ SOON = 2.0
 """The unit of time of growth after a cut is a round trip, but no more than so many seconds: a refusal comes long before
 a slow answer."""
 DEAR = 30.0
-"""Beyond a limit that was refused it is so many times the pause that a refusal costs, if that is longer."""
+"""Beyond a limit that was refused it is so many times the pause that a refusal costs, if that is longer, or twice as
+many times as were in flight, if that is less: one more beside a few brings much, one beside many little."""
 USED = 0.8
 """The share of the limit that must have been in flight for a success to prove that more would do."""
 
@@ -218,7 +219,7 @@ class ConcurrencyLimit:
         self._move(max(1.0, self._plateau * CUT))
         self._answers = self._beyond = 0
         self._from, self._since, self._last_cut = self._limit, now, now
-        self._unit = max(min(self._round_trip, SOON), DEAR * pause)
+        self._unit = max(min(self._round_trip, SOON), min(DEAR, 2.0 * self._plateau) * pause)
         self.why = "cut after a refusal"
 
     def departed(self, now: float) -> None:

@@ -247,6 +247,12 @@ def test_slots_whose_refusals_name_a_minute_are_filled_while_the_refused_wait(la
         assert service.refused_share <= 0.05
 
 
+def test_waits_of_a_minute_keep_no_long_run_at_one_request_in_flight() -> None:
+    for seed in range(1, 4):
+        service = Service(BurstBucket(15, 15), latency=log_normal(5.0), headers={"retry_after": "60"}, seed=seed)
+        assert seconds(400, service, fixed=None, seed=seed) <= 1.2 * (400 - 15) * 60 / 15
+
+
 def test_a_window_that_names_its_end_is_probed_before_it_once() -> None:
     for seed in SEEDS:
         service = Service(FixedWindow(60, 50.0), latency=log_normal(2.0, 0.3), seed=seed, headers={"retry_after": "60"})

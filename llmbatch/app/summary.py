@@ -98,7 +98,7 @@ def summarize(
         unwritten=pipeline.writer.unwritten,
         requests=dispatch.sent,
         servers=[ServerTraffic(*t) for t in dispatch.routes.traffic()] if servers.more_urls else [],
-        retries=tally.retries,
+        retries=dispatch.resent,
         possibly_billed=tally.possibly_billed,
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,

@@ -17,7 +17,6 @@ class BatchAccount:
         self.held = 0
         """Records of batches without a row, that will not be sent again: in doubt."""
         self.not_started = 0
-        self.retries = 0
 
     def owns(self, ticket: Ticket) -> bool:
         """Say whether this run drew a ticket."""

@@ -218,7 +218,6 @@ class Settling:
                 attempts.retries += 1
         fault = verdict if billing is verdict.billing else replace(verdict, billing=billing)
         if self._policy.wait(attempts, fault, self._random) is not None:
-            self._account.retries += 1
             self._notify(Retrying(job, fault, 0.0))
             piece.again.append(member)
             if billing is Billing.BILLED:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from llmbatch.core.counts import Counts, counted_name, latency_s, percentiles
-from llmbatch.core.events import Event, Finished, Paused, Retrying
+from llmbatch.core.events import Event, Finished, Retrying
 from llmbatch.core.fault import Billing, Fault
 from llmbatch.core.job import Identity
 from llmbatch.core.outcome import Completion, InvalidRecord, Outcome
@@ -83,7 +83,6 @@ class Tally:
         """The first failed record of each kind."""
         self.billed_failures = 0
         self.possibly_billed = 0
-        self.retries = 0
         self.collected = 0
         """Records that rows of batches answered or failed."""
 
@@ -93,10 +92,7 @@ class Tally:
             for outcome in event.outcomes:
                 self.add(outcome)
         elif isinstance(event, Retrying):
-            self.retries += 1
             self._share(event.job.route.model).use(event.fault.usage)
-        elif isinstance(event, Paused):
-            self.retries += 1
 
     @property
     def ok(self) -> int:

@@ -67,6 +67,8 @@ class Dispatch:
         self.in_flight = 0
         self.sent = 0
         """Requests handed out."""
+        self.resent = 0
+        """Those of them whose jobs had been sent before."""
         self.held = 0
         """Jobs that may have been billed and will not be sent again: no line, in doubt."""
         self.not_started = 0
@@ -155,9 +157,7 @@ class Dispatch:
 
     def sent_again(self, request: Request) -> None:
         """Count a request that was sent once more with a new key, while it counts as in flight."""
-        self.sent += 1
-        for job in request.jobs:
-            job.attempts.sent += 1
+        self._count(request.jobs)
 
     def settle(self, request: Request, verdicts: Sequence[Completion | Fault], now: float) -> list[Outcome]:
         """Take a request's verdicts, one for each of its jobs; return the jobs that are done."""
@@ -237,6 +237,7 @@ class Dispatch:
     def hold_back(self, request: Request) -> list[Outcome]:
         """Note that a request could not leave after all, and that the run ends; return as `drop` does."""
         self.sent -= 1
+        self.resent -= request.jobs[0].attempts.sent > 1
         for job in request.jobs:
             job.attempts.sent -= 1
             job.attempts.possibly_billed -= job.attempts.unusable_answer is not None  # `drop` counts it
@@ -307,14 +308,18 @@ class Dispatch:
             jobs = jobs[:half]
         self.queued -= len(jobs)
         self.in_flight += len(jobs)
-        self.sent += 1
-        for job in jobs:
-            job.attempts.sent += 1
+        self._count(jobs)
         request = self._dialect.request(jobs)
         if queue.weighs:
             request.weight = queue.weigh(jobs)
         queue.gate.enter(now, request)
         return request
+
+    def _count(self, jobs: Sequence[Job]) -> None:
+        self.sent += 1
+        self.resent += jobs[0].attempts.sent > 0
+        for job in jobs:
+            job.attempts.sent += 1
 
     def _split(self, queue: RouteQueue, jobs: Sequence[Job], fault: Fault) -> None:
         """Queue the jobs of a failed request before all others, as smaller requests."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch.core.counts import MOST_NAMES, OTHER, percentiles
-from llmbatch.core.events import Finished, Notice, Paused, Retrying, Stopping
+from llmbatch.core.events import Finished
 from llmbatch.core.fault import Billing, Fault, Kind
 from llmbatch.core.outcome import Completion, Outcome, Usage
 from llmbatch.core.tally import Tally
@@ -72,16 +72,6 @@ def test_requests_and_doubtful_attempts_are_those_of_written_jobs() -> None:
     one.attempts.sent, one.attempts.possibly_billed = 4, 3
     tally(Finished([Outcome(one, Completion("t", None, None, None))]))
     assert (tally.requests, tally.possibly_billed) == (4, 3)
-
-
-def test_retries_are_counted_as_they_happen() -> None:
-    tally, fault = Tally(), Fault(kind=Kind.RATE_LIMITED, message="")
-    tally(Retrying(job(0), fault, 2.0))
-    tally(Paused(ROUTE, fault, wait=9.0, added=4.0))
-    tally(Paused(ROUTE, fault, wait=9.0, added=0.0))
-    tally(Notice("hello"))
-    tally(Stopping("done", 0, 0.0))
-    assert tally.retries == 3
 
 
 def asked(model: str, index: int = 0) -> Outcome:

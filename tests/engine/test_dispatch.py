@@ -360,6 +360,17 @@ def test_being_refused_any_number_of_times_costs_no_retry() -> None:
     assert [o.verdict for o in settle_next(d, OK, now)] == [OK]
 
 
+def test_what_waits_to_be_sent_again_is_not_counted_as_sent_again() -> None:
+    d = dispatch()
+    d.add([job(0)])
+    settle_next(d, replace(LIMITED, wait=30.0))
+    assert (d.sent, d.resent) == (1, 0)
+    again = take(d, 40.0)
+    assert (d.sent, d.resent) == (2, 1)
+    d.hold_back(again)
+    assert (d.sent, d.resent) == (1, 0)
+
+
 def test_a_wait_longer_than_max_wait_ends_the_run() -> None:
     d = dispatch(patience=PatienceSettings(max_wait=60.0))
     d.add([job(0)])

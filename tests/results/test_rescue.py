@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,13 @@ def test_when_no_folder_has_room_that_is_told_until_one_has(
     assert Path(files.paths[0]).read_bytes() == b"\na long line\n"
 
 
-def test_the_temporary_folder_comes_after_the_named_one_and_no_folder_twice(tmp_path: Path) -> None:
+def test_the_temporary_folder_and_home_come_after_the_named_one_and_no_folder_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     names = rescue._folders(tmp_path)
-    assert names[0] == str(tmp_path) and len(names) > 1 and len(set(names)) == len(names)
-    assert rescue._folders(None) == names[1:]
-    assert rescue._folders(tmp_path / "missing") == names[1:]
+    assert names[:3] == [str(tmp_path), tempfile.gettempdir(), str(home)] and len(set(names)) == len(names)
+    assert rescue._folders(None) == rescue._folders(tmp_path / "missing") == names[1:]
+    assert rescue._folders(home) == [str(home), tempfile.gettempdir(), *names[3:]]
